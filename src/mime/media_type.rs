@@ -123,7 +123,9 @@ fn parameter_value(text: &str) -> Result<(String, &str), Error> {
 mod tests {
     use super::*;
 
-    fn check(value: &str, expected: Result<(&str, &[(&str, &str)]), Error>) {
+    type Expected<'a> = Result<(&'a str, &'a [(&'a str, &'a str)]), Error>;
+
+    fn check(value: &str, expected: Expected<'_>) {
         let expected = expected.map(|(essence, parameters)| MediaType {
             essence: essence.to_owned(),
             parameters: parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),

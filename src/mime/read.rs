@@ -1,6 +1,6 @@
 //! Incremental reader of a multipart body (RFC 2046 section 5.1), fed with chunks cut anywhere.
 //!
-//! The caller polls [`MultipartReader::next`] with what it has; body bytes come back as slices of its own chunk,
+//! The caller polls [`MultipartReader::next_event`] with what it has; body bytes come back as slices of its own chunk,
 //! so that a part of any size costs no memory. A delimiter split over chunks is held as a count, not as bytes.
 //! Strict where readers could disagree: a line that begins with the boundary and goes on is refused, as are bare
 //! LF in headers, header fields given twice, a missing closing delimiter and two parts of one Content-ID.
@@ -179,7 +179,7 @@ impl MultipartReader {
 
     /// The next event; `None` when `input` is used up. `input` is advanced past what was consumed. After an error
     /// every further call returns the same error.
-    pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Result<Option<Event<'s>>, Error> {
+    pub fn next_event<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Result<Option<Event<'s>>, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -200,7 +200,7 @@ impl MultipartReader {
         }
     }
 
-    /// To be called when the input has ended and [`Self::next`] has returned `None`.
+    /// To be called when the input has ended and [`Self::next_event`] has returned `None`.
     pub fn finish(&self) -> Result<(), Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());

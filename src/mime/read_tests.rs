@@ -11,7 +11,7 @@ fn drive(reader: &mut MultipartReader, body: &[u8], chunk: usize) -> Result<(Par
     let mut parts: Parts = Vec::new();
     let (mut open, mut ends) = (false, 0);
     for mut input in body.chunks(chunk) {
-        while let Some(event) = reader.next(&mut input)? {
+        while let Some(event) = reader.next_event(&mut input)? {
             match event {
                 Event::EntityHeaders(_) => assert!(parts.is_empty()),
                 Event::PartStart(headers) => {
@@ -192,9 +192,9 @@ fn entity_headers_inside_the_body() {
     }
     let mut reader = MultipartReader::with_entity_headers(Limits::default());
     let mut input = body.as_bytes();
-    let Some(Event::EntityHeaders(headers)) = reader.next(&mut input).unwrap() else { panic!() };
+    let Some(Event::EntityHeaders(headers)) = reader.next_event(&mut input).unwrap() else { panic!() };
     assert_eq!(headers.field("mime-version"), Some("1.0"));
-    let Some(Event::PartStart(headers)) = reader.next(&mut input).unwrap() else { panic!() };
+    let Some(Event::PartStart(headers)) = reader.next_event(&mut input).unwrap() else { panic!() };
     assert_eq!(headers.transfer_encoding(), Ok(TransferEncoding::Identity));
     assert_eq!(headers.field("x-own"), Some("kept"));
     assert!(headers.media_type().unwrap().unwrap().is("text/xml"));

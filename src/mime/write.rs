@@ -152,7 +152,7 @@ mod tests {
         let mut reader = MultipartReader::new(&parsed, Limits::default()).unwrap();
         let mut input = bytes.as_slice();
         let mut read: Vec<Vec<u8>> = Vec::new();
-        while let Some(event) = reader.next(&mut input).unwrap() {
+        while let Some(event) = reader.next_event(&mut input).unwrap() {
             match event {
                 Event::PartStart(_) => read.push(Vec::new()),
                 Event::Data(data) => read.last_mut().unwrap().extend_from_slice(data),

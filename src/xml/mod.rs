@@ -1,5 +1,5 @@
 //! XML as the protocols need it: a strict streaming reader ([`read`]), a bounded tree for small documents ([`tree`]),
-//! and a writer ([`write`]).
+//! a writer ([`write`]) and the SOAP envelope ([`soap`]).
 //!
 //! Nothing here reads files or the network: there are no DTDs, no external entities, no schema locations that are
 //! followed. Who needs only a few values of a large document reads events; who verifies a signature must consume
@@ -9,6 +9,7 @@ pub mod chars;
 pub mod escape;
 pub mod namespaces;
 pub mod read;
+pub mod soap;
 pub mod tree;
 pub mod write;
 

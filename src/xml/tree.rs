@@ -33,6 +33,14 @@ pub struct Attribute {
     pub value: String,
 }
 
+impl From<super::read::Attribute<'_>> for Attribute {
+    fn from(attribute: super::read::Attribute<'_>) -> Self {
+        let Name { ns, local, prefix } = attribute.name;
+        let (ns, local, prefix) = (ns.to_owned(), local.to_owned(), prefix.to_owned());
+        Self { ns, local, prefix, value: attribute.value.to_owned() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     Element(Element),
@@ -240,6 +248,11 @@ impl Builder {
         Self { limits, open: Vec::new(), nodes: 0, bytes: 0 }
     }
 
+    /// True while an element is incomplete.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Takes the next event; the element when it is complete. Text outside an element is ignored.
     pub fn push(&mut self, event: &Event<'_>) -> Result<Option<Element>, Error> {
         match event {
@@ -263,15 +276,7 @@ impl Builder {
 
     fn element(&mut self, start: &StartElement<'_>) -> Result<Element, Error> {
         let Name { ns, local, prefix } = start.name();
-        let attributes: Vec<_> = start
-            .attributes()
-            .map(|attribute| Attribute {
-                ns: attribute.name.ns.to_owned(),
-                local: attribute.name.local.to_owned(),
-                prefix: attribute.name.prefix.to_owned(),
-                value: attribute.value.to_owned(),
-            })
-            .collect();
+        let attributes: Vec<Attribute> = start.attributes().map(Attribute::from).collect();
         let scope = match self.open.last() {
             Some(parent) if start.declarations().next().is_none() => parent.scope.clone(),
             Some(parent) => Arc::new(Scope {

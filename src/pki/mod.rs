@@ -9,6 +9,7 @@
 
 pub mod certificate;
 pub mod development;
+pub mod expiry;
 pub mod inspection;
 pub mod key;
 mod path;

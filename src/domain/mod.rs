@@ -1,1 +1,14 @@
-//! (being built)
+//! The words of the trade, parsed once at the edge: message ids, parties, mailboxes, envelopes, process cards.
+//!
+//! Pure data and pure rules. Nothing here knows a protocol, a database, a socket or the time of day. What has passed
+//! a constructor of this room needs no second look further inside.
+
+pub mod account;
+pub mod card;
+pub mod content;
+pub mod envelope;
+pub mod limits;
+pub mod message_id;
+pub mod party;
+pub mod profile;
+pub mod state;

@@ -1,1 +1,396 @@
-//! (being built)
+//! Where messages are kept: a trait in domain words, every call one atomic durable transaction.
+//!
+//! When a changing call returns `Ok`, what it says is on stable storage: message, mailbox entry, process card and
+//! evidence record together, or nothing. State changes apply [`crate::domain::state::transition`] inside the
+//! transaction. The trait knows nothing of SQL, protocols or policy: deadlines and rights come in as data.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::domain::account::{Account, AccountName, Directory};
+use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
+use crate::domain::content::{Digest, Manifest};
+use crate::domain::envelope::Envelope;
+use crate::domain::message_id::MessageId;
+use crate::domain::party::MailboxName;
+use crate::domain::profile::ServiceProfile;
+use crate::domain::state::{DeliveryState, Event, TransitionDenied};
+
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// No message of that id, or none that the asker may see.
+    #[error("no such message")]
+    Unknown,
+    #[error(transparent)]
+    Denied(#[from] TransitionDenied),
+    /// The same id with other bytes.
+    #[error("the message id has been used for another message")]
+    IdUsed,
+    /// An id that was not announced to this account, where that is demanded.
+    #[error("the message id was not issued to this account")]
+    NotAnnounced,
+    /// No room; nothing was stored. Accepting goes on by itself when there is room.
+    #[error("the store is full: {free} bytes are free, {reserve} are kept in reserve")]
+    Full { free: u64, reserve: u64 },
+    /// Nothing was stored; the operator must look.
+    #[error("the store cannot be written: {0}")]
+    Unavailable(String),
+    #[error("the store holds something that it cannot read: {0}")]
+    Corrupt(String),
+    /// Another revision of the directory was applied in between.
+    #[error("the directory was changed in between (revision {found})")]
+    Outdated { found: u64 },
+    #[error("payload: {0}")]
+    Payload(#[from] std::io::Error),
+}
+
+/// Receives the bytes of one message's parts, one behind the other, without holding them.
+#[async_trait]
+pub trait PayloadWriter: Send {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+    /// Bytes so far.
+    fn length(&self) -> u64;
+    /// Seals the payload: flushed where it lies, ready to be named by a transaction. Dropped unnamed, it vanishes.
+    async fn seal(self: Box<Self>) -> Result<StagedPayload, StoreError>;
+}
+
+/// A sealed payload that no message names yet.
+#[derive(Debug)]
+pub struct StagedPayload {
+    pub length: u64,
+    /// SHA-256 over all bytes in order.
+    pub digest: Digest,
+    pub place: StagedPlace,
+}
+
+#[derive(Debug)]
+pub enum StagedPlace {
+    /// Small: travels in the transaction.
+    Inline(Bytes),
+    /// Large: a synced file (or an engine's own token); removed on drop unless a message names it.
+    Staged(Box<dyn StagedToken>),
+}
+
+/// An engine's handle on a staged payload; dropping it without `name()` having been kept discards the bytes.
+pub trait StagedToken: std::fmt::Debug + Send + Sync {
+    /// The name that the transaction records.
+    fn name(&self) -> &str;
+    /// The transaction is durable: the bytes belong to a message.
+    fn keep(&mut self);
+}
+
+/// A payload being read, from any offset on.
+#[async_trait]
+pub trait PayloadReader: Send {
+    /// The next piece (at most 256 KiB), or `None` at the end of the range asked for.
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// The promise to be made durable: everything that "accepted" says.
+#[derive(Debug)]
+pub struct Acceptance {
+    pub envelope: Envelope,
+    pub manifest: Manifest,
+    pub payload: StagedPayload,
+    /// SHA-256 over what the author sent (envelope and payload), to tell a retry from a reuse.
+    pub request_digest: Digest,
+    /// Refuse an id that was not announced to `card.posted_by`.
+    pub announced_only: bool,
+    /// The first state: held or waiting. The engine adds the `Accepted` step's evidence.
+    pub card: ProcessCard,
+    pub deadlines: Deadlines,
+}
+
+/// Instants at which something is due, all of them data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadlines {
+    pub release_at: Option<Timestamp>,
+    pub expire_at: Timestamp,
+    pub remind_at: Option<Timestamp>,
+    /// Days after the final state.
+    pub retain_payload_days: u32,
+    pub retain_card_days: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// Stored by this call.
+    New,
+    /// The same bytes under the same id had been accepted before; answer as then.
+    Before,
+}
+
+/// One message as listings show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Order of entry in the store; grows, has gaps.
+    pub sequence: u64,
+    pub envelope: Envelope,
+    pub manifest: Manifest,
+    pub card: ProcessCard,
+    /// False once the payload was purged.
+    pub has_payload: bool,
+}
+
+/// Which entries of mailboxes are wanted; oldest entry first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    pub mailboxes: Vec<MailboxName>,
+    /// Empty: all. Compared by key.
+    pub ids: Vec<MessageId>,
+    /// In-Reply-To one of these.
+    pub relates_to: Vec<MessageId>,
+    pub delivered_from: Option<Timestamp>,
+    pub delivered_to: Option<Timestamp>,
+    /// Only what was never handed out.
+    pub new_only: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    pub entries: Vec<Entry>,
+    /// Matches beyond `entries`. Exact up to 10,000; beyond, a lower bound.
+    pub pending: u64,
+}
+
+/// A listing that is continued: the protocol's iterator, kept by the store so that a restart loses none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Iterator {
+    /// Random, unguessable.
+    pub id: String,
+    pub account: AccountName,
+    pub selection: Selection,
+    /// Entries up to this sequence were shown.
+    pub position: u64,
+    /// Ids handed out by the last answer, for a close that names none.
+    pub handed_out: Vec<MessageId>,
+    pub page_size: u32,
+    pub expires_at: Timestamp,
+}
+
+/// For the administrator: messages in any state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MessageQuery {
+    pub states: Vec<DeliveryState>,
+    pub mailbox: Option<MailboxName>,
+    pub posted_by: Option<AccountName>,
+    /// Only sequences above this (paging).
+    pub after: u64,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxSummary {
+    pub name: MailboxName,
+    pub held: u64,
+    pub waiting: u64,
+    pub handed_out: u64,
+    pub dead: u64,
+    pub bytes_waiting: u64,
+    pub oldest_waiting_at: Option<Timestamp>,
+}
+
+/// A change of one message's state, as relay decided it.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub id: MessageId,
+    pub event: Event,
+    pub at: Timestamp,
+    pub by: Option<String>,
+    pub reason: Option<String>,
+    pub finding: Option<Finding>,
+    /// Only if the message lies in one of these mailboxes (a reader's view); otherwise `Unknown`.
+    pub only_in: Option<Vec<MailboxName>>,
+    /// Only if this account posted it (an author's view); otherwise `Unknown`.
+    pub only_posted_by: Option<AccountName>,
+    /// New deadlines, where the event sets some (requeue).
+    pub deadlines: Option<Deadlines>,
+}
+
+/// Something whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DueKind {
+    Release,
+    Expire,
+    Remind,
+    PurgePayload,
+    PurgeCard,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub id: MessageId,
+    pub kind: DueKind,
+    pub at: Timestamp,
+}
+
+/// A message leased for a push. The lease ends by itself at `until`.
+#[derive(Debug, Clone)]
+pub struct PushLease {
+    pub entry: Entry,
+    pub attempt: u32,
+    pub until: Timestamp,
+    /// Names this lease; an attempt reported under an older one is ignored.
+    pub token: u64,
+}
+
+#[derive(Debug, Clone)]
+pub enum PushOutcome {
+    /// The recipient confirmed: the message is received.
+    Received,
+    /// Try again at `next_at`.
+    Failed { reason: String, next_at: Timestamp },
+    /// Given up: dead letter.
+    Dead { reason: String },
+}
+
+/// Who changed the directory, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminAct {
+    pub at: Timestamp,
+    /// The operator (local user name or certificate subject).
+    pub by: String,
+    /// What was done, e.g. `participant apply`, `message cancel`.
+    pub act: String,
+    /// What it was done to.
+    pub object: String,
+    pub reason: String,
+}
+
+/// A leaf of the evidence log with its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedRecord {
+    pub index: u64,
+    /// The exact bytes whose RFC 6962 leaf hash is in the tree (see `crate::evidence`).
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreHealth {
+    pub accepting: bool,
+    /// Why not, in a sentence; empty while it does.
+    pub reason: String,
+    pub free_bytes: u64,
+    pub messages: u64,
+    pub evidence_records: u64,
+    pub schema_version: u32,
+}
+
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // Messages in.
+    /// Remembers an issued id for `account`; `IdUsed` if it was ever seen.
+    async fn announce(
+        &self,
+        id: &MessageId,
+        account: &AccountName,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError>;
+    async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError>;
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
+
+    // Reading.
+    async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError>;
+    async fn find(&self, id: &MessageId) -> Result<Entry, StoreError>;
+    /// Bytes `offset..offset+length` of the payload; `Unknown` once purged.
+    async fn open_payload(
+        &self,
+        id: &MessageId,
+        offset: u64,
+        length: u64,
+    ) -> Result<Box<dyn PayloadReader>, StoreError>;
+    async fn messages(&self, query: &MessageQuery) -> Result<Vec<Entry>, StoreError>;
+    async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError>;
+
+    // Changes. The card after the change is returned.
+    /// Applies one change. An event that leaves the state as it is because it already happened (`Received` on a
+    /// received message) succeeds and records nothing twice.
+    async fn change(&self, change: Change) -> Result<ProcessCard, StoreError>;
+    /// Adds certificate findings to a card.
+    async fn inspect(
+        &self,
+        id: &MessageId,
+        findings: Vec<CertificateFinding>,
+    ) -> Result<ProcessCard, StoreError>;
+
+    // Time.
+    /// What is due at `now`, earliest first.
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError>;
+    /// The next instant at which something will be due.
+    async fn next_due_at(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Deletes the payload (file included) of a message in a final state; the card stays.
+    async fn purge_payload(&self, id: &MessageId, now: Timestamp) -> Result<(), StoreError>;
+    /// Deletes card and envelope; the id stays used, the evidence stays whole.
+    async fn purge_card(&self, id: &MessageId, now: Timestamp) -> Result<(), StoreError>;
+    /// Forgets announced ids and iterators that are over; returns how many.
+    async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    // Iterators.
+    async fn save_iterator(&self, iterator: &Iterator) -> Result<(), StoreError>;
+    async fn load_iterator(
+        &self,
+        id: &str,
+        account: &AccountName,
+        now: Timestamp,
+    ) -> Result<Option<Iterator>, StoreError>;
+    async fn drop_iterator(&self, id: &str, account: &AccountName) -> Result<(), StoreError>;
+
+    // Pushes.
+    /// Leases waiting messages of these mailboxes whose next attempt is due, in order of entry; with `ordered`, only
+    /// the first undelivered one of each mailbox.
+    async fn lease_push(
+        &self,
+        mailboxes: &[MailboxName],
+        ordered: bool,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PushLease>, StoreError>;
+    async fn record_attempt(
+        &self,
+        lease: &PushLease,
+        outcome: PushOutcome,
+        now: Timestamp,
+    ) -> Result<ProcessCard, StoreError>;
+
+    // Directory and acts.
+    async fn directory(&self) -> Result<Directory, StoreError>;
+    /// Replaces the directory if its revision is still `based_on`; the act is recorded with it.
+    async fn apply_directory(
+        &self,
+        based_on: u64,
+        accounts: Vec<Account>,
+        profiles: Vec<ServiceProfile>,
+        act: AdminAct,
+    ) -> Result<Directory, StoreError>;
+    async fn record_act(&self, act: AdminAct) -> Result<(), StoreError>;
+    async fn acts(&self, limit: u32) -> Result<Vec<AdminAct>, StoreError>;
+
+    // Evidence.
+    async fn evidence_size(&self) -> Result<u64, StoreError>;
+    /// Records `from..from+limit`, in order.
+    async fn evidence_records(&self, from: u64, limit: u32) -> Result<Vec<LoggedRecord>, StoreError>;
+    /// Every record about this message, in order.
+    async fn evidence_of(&self, id: &MessageId) -> Result<Vec<LoggedRecord>, StoreError>;
+    /// RFC 6962 audit path of leaf `index` in the tree of the first `size` leaves.
+    async fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<[u8; 32]>, StoreError>;
+    async fn consistency_proof(&self, old_size: u64, size: u64) -> Result<Vec<[u8; 32]>, StoreError>;
+    /// Root of the first `size` leaves.
+    async fn tree_root(&self, size: u64) -> Result<[u8; 32], StoreError>;
+    async fn save_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError>;
+    /// The smallest checkpoint that covers at least `size` leaves, or the latest for `None`.
+    async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError>;
+
+    // Operation.
+    async fn health(&self) -> Result<StoreHealth, StoreError>;
+    /// A consistent copy into an empty or new folder, while everything goes on.
+    async fn backup(&self, into: &std::path::Path) -> Result<(), StoreError>;
+    /// Finishes what was begun, makes it durable and stops.
+    async fn close(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,92 @@
+//! What a message carries: an ordered list of parts whose bytes are never touched.
+//!
+//! The bytes of all parts lie one behind the other in one payload; the manifest says where each begins. Signatures
+//! are over bytes, so no part is decoded, re-encoded or repaired here or anywhere else.
+
+use serde::{Deserialize, Serialize};
+
+/// SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, out)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = super::account::AccountError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        super::account::KeyFingerprint::try_from(text).map(|key| Self(key.0))
+    }
+}
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+        let mut out = [0; 32];
+        out.copy_from_slice(digest.as_ref());
+        Self(out)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartRole {
+    /// The message proper (XTA: ContentContainer/Message).
+    Message,
+    Attachment,
+    /// Content that only the reader can open (XTA: xenc:EncryptedData), as the XML element it came as.
+    EncryptedData,
+}
+
+/// One part. The attributes are the author's and go back unchanged (XTA: ContentType).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub role: PartRole,
+    /// Where the part begins in the payload, and how long it is, in bytes.
+    pub offset: u64,
+    pub length: u64,
+    pub digest: Digest,
+    pub content_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filename: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lang: Option<String>,
+    /// The size that the author stated, in his own spelling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub parts: Vec<Part>,
+}
+
+impl Manifest {
+    /// Bytes of all parts together.
+    pub fn length(&self) -> u64 {
+        self.parts.iter().map(|part| part.length).sum()
+    }
+}

@@ -1,3 +1,6 @@
-//! One binary for everything that looks at the crate from outside: a file per topic.
+//! The one integration binary: a file per topic.
 
 mod certs_dev;
+mod store_conformance;
+mod store_embedded;
+mod store_fixture;

@@ -1,0 +1,49 @@
+//! Listeners: TLS with client certificates, plain HTTP for the operator, a Unix socket for administration.
+//!
+//! What a stranger may do to us before a door has looked at him is bounded here: connections, time for the handshake,
+//! the header and a silent or dripping body, bytes of the header (DESIGN, section 9). Possession of a client
+//! certificate's key is proven here; who its holder is and whether anybody trusts him is the door's judgement.
+//! No protocol above HTTP/1.1 is known in this room.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use rustls_pki_types::CertificateDer;
+
+/// The body of an answer; it may stream.
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Who is on the other side of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The client's chain as it was sent, its own certificate first; empty where it showed none.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+}
+
+/// A door: takes each request of a connection, in order.
+///
+/// The request's body is bounded in time by the listener, not in size: how much a message may hold is the door's rule.
+/// A body that is too slow or falls silent ends with an error of its stream.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    async fn handle(
+        &self,
+        request: hyper::Request<hyper::body::Incoming>,
+        peer: &Peer,
+    ) -> hyper::Response<Body>;
+}
+
+/// A body that is at hand as a whole.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// No body.
+pub fn empty() -> Body {
+    full(Bytes::new())
+}

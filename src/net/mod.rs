@@ -14,7 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use rustls_pki_types::CertificateDer;
 
-/// The body of an answer; it may stream.
+/// The body of a request or an answer; it may stream.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// Who is on the other side of a connection.
@@ -31,11 +31,7 @@ pub struct Peer {
 /// A body that is too slow or falls silent ends with an error of its stream.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    async fn handle(
-        &self,
-        request: hyper::Request<hyper::body::Incoming>,
-        peer: &Peer,
-    ) -> hyper::Response<Body>;
+    async fn handle(&self, request: hyper::Request<Body>, peer: &Peer) -> hyper::Response<Body>;
 }
 
 /// A body that is at hand as a whole.

@@ -7,6 +7,7 @@
 
 pub mod c14n;
 pub mod chars;
+pub mod dsig;
 pub mod escape;
 pub mod namespaces;
 pub mod read;

@@ -679,3 +679,329 @@ async fn at_work_a_hanging_destination_delays_nobody_and_the_log_is_signed() {
         "a hanging push does not keep the post office from stopping"
     );
 }
+
+impl World {
+    /// The author's question under a profile that lets him wait, and the reader's answer to it.
+    async fn question(&self, name: &str) -> Submission {
+        let asked = |envelope: &mut Envelope| envelope.service_quality = Some("urn:sync".to_owned());
+        self.submission("ags:1", "ags:2", name, name.as_bytes(), asked).await
+    }
+
+    async fn answer(&self, from: &str, name: &str, to: &str) -> Result<Accepted, Refusal> {
+        let replied = |envelope: &mut Envelope| {
+            envelope.service_quality = Some("urn:sync".to_owned());
+            envelope.in_reply_to = vec![id(to)];
+        };
+        let who = if from == "ags:3" { "stranger" } else { "reader" };
+        let answer = self.submission(from, "ags:1", name, name.as_bytes(), replied).await;
+        self.relay.accept(&self.who(who), answer).await
+    }
+}
+
+#[tokio::test]
+async fn the_author_waits_for_the_readers_answer() {
+    let mut world = World::new().await;
+    let plain = world.question("q-1").await;
+    assert_eq!(world.relay.accept(&world.who("author"), plain).await, Err(Refusal::SynchronousOnly));
+    let waiting = world.submission("ags:1", "ags:2", "q-2", b"q", |_| {}).await;
+    let refused = world.relay.accept_and_wait(&world.who("author"), waiting).await;
+    assert_eq!(refused.err(), Some(Refusal::AsynchronousOnly));
+
+    let (question, author) = (world.question("q-1").await, world.who("author"));
+    let relay = world.relay.clone();
+    let waits = tokio::spawn(async move { relay.accept_and_wait(&author, question).await });
+    while world.listed("reader").await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.answer("ags:3", "a-0", "q-1").await, Err(Refusal::SynchronousOnly), "it was not asked");
+    assert_eq!(world.answer("ags:2", "a-1", "q-1").await, Ok(Accepted::New));
+    let answer = waits.await.expect("nobody panicked").expect("the answer came");
+    assert_eq!(answer.envelope.id, id("a-1"));
+    assert_eq!(answer.card.state, S::Received, "it is received as part of the exchange");
+    assert_eq!(world.body(&answer).await, b"a-1");
+    assert!(world.listed("author").await.is_empty());
+
+    world.restart().await;
+    let again = world.question("q-1").await;
+    let again = world.relay.accept_and_wait(&world.who("author"), again).await.expect("the same answer");
+    assert_eq!(again.envelope.id, id("a-1"), "an author whose connection broke gets it again");
+    let events = world.store.evidence_of(&id("a-1")).await.expect("the log answers").len();
+    assert_eq!(events, 3, "accepted, handed out, received: once each");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_waits_in_the_mailbox() {
+    let world = World::new().await;
+    let question = world.question("q-1").await;
+    let late = world.relay.accept_and_wait(&world.who("author"), question).await;
+    assert_eq!(late.err(), Some(Refusal::NoAnswerInTime { id: id("q-1"), seconds: 1 }));
+    assert_eq!(world.state("q-1").await, S::Waiting, "the question stays accepted");
+    assert_eq!(world.answer("ags:2", "a-1", "q-1").await, Ok(Accepted::New));
+    assert_eq!(world.listed("author").await, ["a-1"]);
+    let again = world.question("q-1").await;
+    let answer = world.relay.accept_and_wait(&world.who("author"), again).await.expect("it is there by now");
+    assert_eq!(answer.envelope.id, id("a-1"));
+}
+
+#[tokio::test]
+async fn proofs_are_whole_and_a_rewritten_log_is_not_signed() {
+    let world = World::new().await;
+    assert_eq!(world.relay.sign_checkpoint().await, Ok(None), "there is nothing to sign");
+    for n in 0..20 {
+        world.send("ags:2", &format!("m-{n}")).await.expect("an ordinary message");
+        if n % 3 == 0 {
+            world.relay.sign_checkpoint().await.expect("the log is whole");
+        }
+    }
+    world.relay.receive(&world.who("reader"), None, &id("m-4")).await.expect("it is his");
+    for n in 0..20 {
+        let name = format!("m-{n}");
+        let bytes = world.relay.export_evidence(&id(&name)).await.expect("it is logged");
+        let proof = export::verify(&bytes, Some(key().verifier())).expect("it is whole");
+        assert_eq!(proof.card.map(|card| card.state), Some(world.state(&name).await));
+    }
+    assert_eq!(world.relay.export_evidence(&id("m-unknown")).await.err(), Some(Refusal::UnknownMessage));
+    assert_eq!(world.relay.sign_checkpoint().await, Ok(None), "nothing was added");
+    let size = world.store.evidence_size().await.expect("the store answers");
+    for (claimed, root) in [(size, [1; 32]), (size + 5, [1; 32])] {
+        world.store.save_checkpoint(claimed, &key().sign(claimed, &root)).await.expect("the store answers");
+        world.send("ags:2", &format!("more-{claimed}")).await.expect("accepting goes on");
+        let refused = world.relay.sign_checkpoint().await;
+        assert!(matches!(refused, Err(Refusal::Internal { .. })), "{refused:?}");
+    }
+}
+
+/// What the model believes about a message.
+#[derive(Debug, Clone)]
+struct Believed {
+    from: &'static str,
+    to: &'static str,
+    body: Vec<u8>,
+    not_before: Option<Timestamp>,
+    expires_at: Timestamp,
+    state: S,
+    /// Kept back for its NotBefore, and not by an operator.
+    timed: bool,
+    receptions: usize,
+}
+
+/// Small, seeded, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+const PARTIES: [(&str, &str); 3] = [("author", "ags:1"), ("reader", "ags:2"), ("stranger", "ags:3")];
+
+struct Simulation {
+    world: World,
+    dice: Dice,
+    model: BTreeMap<String, Believed>,
+    seed: u64,
+    step: u32,
+}
+
+impl Simulation {
+    fn any_message(&mut self) -> Option<(String, Believed)> {
+        let nth = self.dice.roll(self.model.len().max(1) as u64) as usize;
+        self.model.iter().nth(nth).map(|(name, believed)| (name.clone(), believed.clone()))
+    }
+
+    fn any_party(&mut self) -> (&'static str, &'static str) {
+        PARTIES[self.dice.roll(3) as usize]
+    }
+
+    fn context(&self) -> String {
+        format!("seed {} step {}", self.seed, self.step)
+    }
+
+    async fn accept(&mut self) {
+        let (who, from) = self.any_party();
+        let (_, to) = self.any_party();
+        let name = format!("m-{}", self.model.len());
+        let body = vec![self.step as u8; self.dice.roll(3000) as usize];
+        let now = self.world.clock.now();
+        let hours = |hours: u64| now.checked_add(HOUR * hours as u32).expect("not far away");
+        let not_before = (self.dice.roll(3) == 0).then(|| hours(self.dice.roll(30)));
+        let obsolete = (self.dice.roll(4) == 0).then(|| hours(31 + self.dice.roll(100)));
+        let adjust = |envelope: &mut Envelope| {
+            envelope.not_before = not_before.map(|at| Instant { at, text: String::new() });
+            envelope.obsolete_after = obsolete.map(|at| Instant { at, text: String::new() });
+        };
+        let submission = self.world.submission(from, to, &name, &body, adjust).await;
+        let accepted = self.world.relay.accept(&self.world.who(who), submission).await;
+        assert_eq!(accepted, Ok(Accepted::New), "{}", self.context());
+        if self.dice.roll(4) == 0 {
+            let again = self.world.submission(from, to, &name, &body, adjust).await;
+            let again = self.world.relay.accept(&self.world.who(who), again).await;
+            assert_eq!(again, Ok(Accepted::Before), "{}", self.context());
+        }
+        let held = not_before.is_some_and(|at| at > now);
+        let offered_at = not_before.filter(|at| *at > now).unwrap_or(now);
+        let expires_at = ServiceProfile::after_days(offered_at, 90);
+        let expires_at = obsolete.map_or(expires_at, |at| at.min(expires_at));
+        let state = if held { S::Held } else { S::Waiting };
+        self.model.insert(
+            name,
+            Believed { from, to, body, not_before, expires_at, state, timed: held, receptions: 0 },
+        );
+    }
+
+    async fn read(&mut self) {
+        let Some((name, believed)) = self.any_message() else { return };
+        let (who, own) = self.any_party();
+        let who = self.world.who(who);
+        let offered = believed.to == own && believed.state.is_offered();
+        let entry = self.world.relay.hand_out(&who, None, &id(&name)).await;
+        assert_eq!(entry.is_ok(), offered, "{}: {name} {believed:?} {}", self.context(), who.name);
+        if let Ok(entry) = entry {
+            assert_eq!(self.world.body(&entry).await, believed.body, "{}: {name}", self.context());
+            self.model.get_mut(&name).expect("it was drawn from here").state = S::HandedOut;
+        }
+    }
+
+    async fn receive(&mut self) {
+        let Some((name, believed)) = self.any_message() else { return };
+        let (who, own) = self.any_party();
+        let who = self.world.who(who);
+        let received = self.world.relay.receive(&who, None, &id(&name)).await;
+        let offered = believed.to == own && believed.state.is_offered();
+        let again = believed.to == own && believed.state == S::Received;
+        assert_eq!(
+            received.is_ok(),
+            offered || again,
+            "{}: {name} {believed:?} {}",
+            self.context(),
+            who.name
+        );
+        if offered {
+            let believed = self.model.get_mut(&name).expect("it was drawn from here");
+            (believed.state, believed.receptions) = (S::Received, 1);
+        }
+    }
+
+    async fn cancel(&mut self) {
+        let Some((name, believed)) = self.any_message() else { return };
+        let (who, own) = self.any_party();
+        let who = self.world.who(who);
+        let now = self.world.clock.now();
+        let cancelled = self.world.relay.cancel(&who, &id(&name)).await;
+        let expected = match (believed.from == own, believed.not_before, believed.state) {
+            (false, ..) => Err(Refusal::UnknownMessage),
+            (true, None, _) => Err(Refusal::NotBeforeNotSet),
+            (true, Some(_), S::Cancelled) => Ok(()),
+            (true, Some(at), S::Held) if now < at => Ok(()),
+            _ => Err(Refusal::NotBeforePassed),
+        };
+        assert_eq!(cancelled, expected, "{}: {name} {believed:?} {}", self.context(), who.name);
+        if cancelled.is_ok() {
+            self.model.get_mut(&name).expect("it was drawn from here").state = S::Cancelled;
+        }
+    }
+
+    async fn operate(&mut self) {
+        let Some((name, believed)) = self.any_message() else { return };
+        let (relay, name_id) = (self.world.relay.clone(), id(&name));
+        let after = match self.dice.roll(4) {
+            0 => (relay.hold(&name_id, "root", "r").await, believed.state.is_offered(), S::Held),
+            1 => (relay.release(&name_id, "root", "r").await, believed.state == S::Held, S::Waiting),
+            2 => {
+                let alive = believed.state == S::Held || believed.state.is_offered();
+                (relay.cancel_as_operator(&name_id, "root", "r").await, alive, S::Cancelled)
+            }
+            _ => {
+                let gone = matches!(believed.state, S::Cancelled | S::Expired);
+                (relay.requeue(&name_id, "root", "r").await, gone, S::Waiting)
+            }
+        };
+        let (done, allowed, state) = after;
+        assert_eq!(done.is_ok(), allowed, "{}: {name} {believed:?} {done:?}", self.context());
+        if let Ok(card) = done {
+            let believed = self.model.get_mut(&name).expect("it was drawn from here");
+            (believed.state, believed.expires_at) = (state, card.expires_at);
+            // Once in the mailbox, no timer puts it there again.
+            believed.timed &= state == S::Cancelled;
+        }
+    }
+
+    /// Up to a day passes, less than any retention.
+    async fn pass(&mut self) {
+        let time = Duration::from_secs(self.dice.roll(3600 * 8));
+        self.world.pass(time).await;
+        let now = self.world.clock.now();
+        for believed in self.model.values_mut() {
+            if believed.state == S::Held && believed.timed && believed.not_before.is_some_and(|at| at <= now)
+            {
+                (believed.state, believed.timed) = (S::Waiting, false);
+            }
+            if !believed.state.is_final() && believed.expires_at <= now {
+                believed.state = S::Expired;
+            }
+        }
+    }
+
+    /// Everything that was ever accepted is where the model says, and readers see exactly their own.
+    async fn look(&mut self) {
+        for (who, own) in PARTIES {
+            let listed = self.world.listed(who).await;
+            let expected = self.model.iter().filter(|(_, it)| it.to == own && it.state.is_offered());
+            let mut expected: Vec<_> = expected.map(|(name, _)| name.clone()).collect();
+            let mut sorted = listed;
+            sorted.sort();
+            expected.sort();
+            assert_eq!(sorted, expected, "{}: {who}'s mailbox", self.context());
+        }
+        for (name, believed) in &self.model {
+            let entry = self.world.store.find(&id(name)).await.expect("nothing accepted is ever lost");
+            assert_eq!(entry.card.state, believed.state, "{}: {name} {believed:?}", self.context());
+            let steps = entry.card.steps.iter().filter(|step| step.event == Event::Received).count();
+            assert_eq!(steps, believed.receptions, "{}: {name}", self.context());
+        }
+    }
+}
+
+async fn simulate(seed: u64, steps: u32) {
+    let world = World::new().await;
+    let mut simulation = Simulation { world, dice: Dice(seed), model: BTreeMap::new(), seed, step: 0 };
+    for step in 0..steps {
+        simulation.step = step;
+        match simulation.dice.roll(20) {
+            0..=5 => simulation.accept().await,
+            6..=9 => simulation.read().await,
+            10..=11 => simulation.receive().await,
+            12..=13 => simulation.cancel().await,
+            14..=15 => simulation.operate().await,
+            16..=17 => simulation.pass().await,
+            18 => simulation.look().await,
+            _ => {
+                let t = std::time::Instant::now();
+                simulation.world.restart().await;
+                eprintln!("restart {:?}", t.elapsed());
+            }
+        }
+    }
+    simulation.look().await;
+    for name in simulation.model.keys() {
+        let proof = simulation.world.relay.export_evidence(&id(name)).await.expect("it is logged");
+        export::verify(&proof, Some(key().verifier())).expect("it is whole");
+    }
+}
+
+#[tokio::test]
+async fn a_seeded_simulation_agrees_with_its_model() {
+    let seeds = match std::env::var("AMTSBOTE_SEED").map(|seed| seed.parse()) {
+        Ok(Ok(seed)) => seed..seed + 1,
+        _ => 1..9,
+    };
+    for seed in seeds {
+        println!("AMTSBOTE_SEED={seed}");
+        simulate(seed, 250).await;
+    }
+}

@@ -79,7 +79,10 @@ fn key() -> Arc<SigningKey> {
 
 impl World {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the store");
+        // In memory where there is such a place: what a power cut leaves behind is the engine's own test.
+        let memory = std::path::Path::new("/dev/shm");
+        let folder =
+            tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).expect("a folder for the store");
         let clock = HandClock::at("2026-11-23T08:00:00Z".parse().expect("an instant"));
         let store = open(folder.path());
         let mut orderly = account("orderly", &["ags:4"]);
@@ -132,14 +135,14 @@ impl World {
     }
 
     /// Stops everything and begins anew from what is on the disk.
-    async fn restart(&mut self) {
-        self.store.close().await.expect("the store closes");
+    async fn restart(self) -> Self {
+        let Self { clock, store, relay, folder } = self;
+        store.close().await.expect("the store closes");
         // The old engine must let go of its lock before the next one takes it.
-        let elsewhere = tempfile::tempdir().expect("a folder for nothing");
-        self.store = open(elsewhere.path());
-        self.relay = Self::relay(&self.store, &self.clock).await;
-        self.store = open(self.folder.path());
-        self.relay = Self::relay(&self.store, &self.clock).await;
+        drop((relay, store));
+        let store = open(folder.path());
+        let relay = Self::relay(&store, &clock).await;
+        Self { clock, store, relay, folder }
     }
 
     fn who(&self, name: &str) -> Account {
@@ -259,7 +262,7 @@ async fn exactly_once_by_id() {
     let mut world = World::new().await;
     assert_eq!(world.send("ags:2", "m-1").await, Ok(Accepted::New));
     assert_eq!(world.send("ags:2", "m-1").await, Ok(Accepted::Before));
-    world.restart().await;
+    world = world.restart().await;
     assert_eq!(world.send("ags:2", "m-1").await, Ok(Accepted::Before));
     let other = world.submission("ags:1", "ags:2", "m-1", b"other bytes", |_| {}).await;
     assert_eq!(world.relay.accept(&world.who("author"), other).await, Err(Refusal::IdUsed));
@@ -319,7 +322,7 @@ async fn held_until_not_before_and_cancelled_only_until_then() {
     assert_eq!(world.relay.cancel(&author, &id("m-3")).await, Err(Refusal::NotBeforeNotSet));
     assert_eq!(world.relay.cancel(&author, &id("m-1")).await, Ok(()));
     assert_eq!(world.relay.cancel(&author, &id("m-1")).await, Ok(()), "a repeated request is harmless");
-    world.restart().await;
+    world = world.restart().await;
     assert_eq!(world.pass(HOUR - Duration::from_secs(1)).await, 0);
     assert_eq!(world.listed("reader").await, ["m-3"]);
     assert_eq!(world.pass(Duration::from_secs(1)).await, 1);
@@ -339,7 +342,7 @@ async fn handed_out_is_not_received() {
     world.relay.accept(&world.who("author"), long).await.expect("an ordinary message");
     let first = world.relay.hand_out(&reader, None, &id("m-1")).await.expect("it waits");
     assert_eq!(world.body(&first).await, body);
-    world.restart().await;
+    world = world.restart().await;
     assert_eq!(world.listed("reader").await, ["m-1"], "not confirmed, so it is offered again");
     world.clock.advance(HOUR);
     let again = world.relay.hand_out(&reader, Some(&party("ags:22")), &id("M-1")).await;
@@ -436,7 +439,7 @@ async fn reminded_expired_and_forgotten_in_time() {
     assert!(world.listed("reader").await.is_empty());
     assert_eq!(world.relay.receive(&reader, None, &id("m-left")).await.err(), Some(Refusal::UnknownMessage));
 
-    world.restart().await;
+    world = world.restart().await;
     assert_eq!(
         world.pass(DAY * 1005).await,
         2,
@@ -548,7 +551,7 @@ async fn pushed_again_until_dead_and_put_back_by_an_operator() {
     assert_eq!(world.relay.push_once().await, Ok(0), "half of the pause is certain");
     world.clock.advance(Duration::from_secs(51));
     assert_eq!(world.relay.push_once().await, Ok(1));
-    world.restart().await;
+    world = world.restart().await;
     world.relay.add_outlet(vec![mailbox("ags:2")], outlet.clone());
     world.clock.advance(Duration::from_secs(200));
     assert_eq!(world.relay.push_once().await, Ok(1), "attempts are counted across restarts");
@@ -721,7 +724,7 @@ async fn the_author_waits_for_the_readers_answer() {
     assert_eq!(world.body(&answer).await, b"a-1");
     assert!(world.listed("author").await.is_empty());
 
-    world.restart().await;
+    world = world.restart().await;
     let again = world.question("q-1").await;
     let again = world.relay.accept_and_wait(&world.who("author"), again).await.expect("the same answer");
     assert_eq!(again.envelope.id, id("a-1"), "an author whose connection broke gets it again");
@@ -980,11 +983,7 @@ async fn simulate(seed: u64, steps: u32) {
             14..=15 => simulation.operate().await,
             16..=17 => simulation.pass().await,
             18 => simulation.look().await,
-            _ => {
-                let t = std::time::Instant::now();
-                simulation.world.restart().await;
-                eprintln!("restart {:?}", t.elapsed());
-            }
+            _ => simulation.world = simulation.world.restart().await,
         }
     }
     simulation.look().await;
@@ -998,7 +997,7 @@ async fn simulate(seed: u64, steps: u32) {
 async fn a_seeded_simulation_agrees_with_its_model() {
     let seeds = match std::env::var("AMTSBOTE_SEED").map(|seed| seed.parse()) {
         Ok(Ok(seed)) => seed..seed + 1,
-        _ => 1..9,
+        _ => 1..6,
     };
     for seed in seeds {
         println!("AMTSBOTE_SEED={seed}");

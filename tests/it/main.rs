@@ -1,6 +1,7 @@
 //! The one integration binary: a file per topic.
 
 mod certs_dev;
+mod relay_life;
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;

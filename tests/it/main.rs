@@ -5,3 +5,5 @@ mod relay_life;
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;
+mod store_kill;
+mod store_tamper;

@@ -1,6 +1,8 @@
 //! The integration tests: one binary, a file per topic.
 
 mod relay_life;
+mod relay_spool;
+mod relay_trouble;
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;

@@ -1,5 +1,6 @@
-//! The integration tests: one binary, a file per topic.
+//! The one integration binary: a file per topic.
 
+mod certs_dev;
 mod relay_life;
 mod relay_spool;
 mod relay_trouble;

@@ -1,0 +1,93 @@
+//! Listeners: TLS with client certificates, plain HTTP for the operator, a Unix socket for administration.
+//!
+//! What a stranger may do to us before a door has looked at him is bounded here: connections, time for the handshake,
+//! the header and a silent or dripping body, bytes of the header (DESIGN, section 9). Possession of a client
+//! certificate's key is proven here; who its holder is and whether anybody trusts him is the door's judgement.
+//! No protocol above HTTP/1.1 is known in this room.
+
+mod connection;
+mod listener;
+mod pace;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod unix;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use rustls_pki_types::CertificateDer;
+
+pub use listener::{Listener, Permits, Serving};
+pub use tls::TlsSource;
+pub use unix::{LocalHandler, LocalListener, LocalPeer};
+
+/// The body of a request or an answer; it may stream.
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Who is on the other side of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The client's chain as it was sent, its own certificate first; empty where it showed none.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+}
+
+/// A door: takes each request of a connection, in order.
+///
+/// The request's body is bounded in time by the listener, not in size: how much a message may hold is the door's rule.
+/// A body that is too slow or falls silent ends with an error of its stream.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    async fn handle(&self, request: hyper::Request<Body>, peer: &Peer) -> hyper::Response<Body>;
+}
+
+/// A body that is at hand as a whole.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// No body.
+pub fn empty() -> Body {
+    full(Bytes::new())
+}
+
+/// What a stranger may take up, in time and bytes. Each value is configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Time for the TLS handshake.
+    pub handshake: Duration,
+    /// Time for a complete header, from its first byte (on a new connection: from the handshake on).
+    pub header: Duration,
+    /// Time without a byte while a body is read or an answer is written.
+    pub idle: Duration,
+    /// Time between a finished answer and the first byte of the next request.
+    pub keep_alive: Duration,
+    /// Slowest pace of a body or an answer, averaged over the time spent waiting for the peer.
+    pub bytes_per_second_min: u64,
+    /// Waiting time after which the pace is judged at all.
+    pub pace_grace: Duration,
+    pub header_bytes_max: usize,
+    /// Time for a drain before the remaining connections are cut.
+    pub drain: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            bytes_per_second_min: 512,
+            pace_grace: Duration::from_secs(30),
+            header_bytes_max: 32 * 1024,
+            drain: Duration::from_secs(30),
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 mod certs_dev;
 mod relay_life;
+mod relay_spool;
+mod relay_trouble;
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;

@@ -1,12 +1,18 @@
-//! XML as the protocols need it, beginning with a strict streaming reader ([`read`]).
+//! XML as the protocols need it: a strict streaming reader ([`read`]), a bounded tree for small documents ([`tree`]),
+//! a writer ([`write`]) and the SOAP envelope ([`soap`]).
 //!
 //! Nothing here reads files or the network: there are no DTDs, no external entities, no schema locations that are
 //! followed. Who needs only a few values of a large document reads events; who verifies a signature must consume
 //! the very bytes that were verified.
 
+pub mod c14n;
 pub mod chars;
+pub mod escape;
 pub mod namespaces;
 pub mod read;
+pub mod soap;
+pub mod tree;
+pub mod write;
 
 /// The namespace the prefix `xml` is bound to, always.
 pub const NS_XML: &str = "http://www.w3.org/XML/1998/namespace";

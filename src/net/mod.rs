@@ -5,14 +5,27 @@
 //! certificate's key is proven here; who its holder is and whether anybody trusts him is the door's judgement.
 //! No protocol above HTTP/1.1 is known in this room.
 
+mod connection;
+mod listener;
+mod pace;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod unix;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use rustls_pki_types::CertificateDer;
+
+pub use listener::{Listener, Permits, Serving};
+pub use tls::TlsSource;
+pub use unix::{LocalHandler, LocalListener, LocalPeer};
 
 /// The body of a request or an answer; it may stream.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -42,4 +55,39 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// No body.
 pub fn empty() -> Body {
     full(Bytes::new())
+}
+
+/// What a stranger may take up, in time and bytes. Each value is configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Time for the TLS handshake.
+    pub handshake: Duration,
+    /// Time for a complete header, from its first byte (on a new connection: from the handshake on).
+    pub header: Duration,
+    /// Time without a byte while a body is read or an answer is written.
+    pub idle: Duration,
+    /// Time between a finished answer and the first byte of the next request.
+    pub keep_alive: Duration,
+    /// Slowest pace of a body or an answer, averaged over the time spent waiting for the peer.
+    pub bytes_per_second_min: u64,
+    /// Waiting time after which the pace is judged at all.
+    pub pace_grace: Duration,
+    pub header_bytes_max: usize,
+    /// Time for a drain before the remaining connections are cut.
+    pub drain: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            bytes_per_second_min: 512,
+            pace_grace: Duration::from_secs(30),
+            header_bytes_max: 32 * 1024,
+            drain: Duration::from_secs(30),
+        }
+    }
 }

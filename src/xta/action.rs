@@ -94,7 +94,10 @@ impl Operation {
 /// The action as HTTP tells it; the header wsa:Action goes before it.
 pub fn from_http(content_type: Option<&MediaType>, soap_action: Option<&str>) -> Option<String> {
     let in_type = content_type.and_then(MediaType::action);
-    in_type.or_else(|| soap_action.map(str::to_owned)).map(|action| unquoted(&action).to_owned()).filter(|action| !action.is_empty())
+    in_type
+        .or_else(|| soap_action.map(str::to_owned))
+        .map(|action| unquoted(&action).to_owned())
+        .filter(|action| !action.is_empty())
 }
 
 /// SOAPAction comes with and without quotes, and clients carry the quotes over into parameters.
@@ -112,7 +115,9 @@ mod tests {
             assert_eq!(Operation::from_action(operation.action()), Some(operation));
             assert_eq!(Operation::from_action(&format!("\"{}\"", operation.action())), Some(operation));
         }
-        for unknown in ["", "\"\"", "http://www.xta.de/XTA/sendMessage", "http://www.xta.de/XTA/CreateMessageId"] {
+        for unknown in
+            ["", "\"\"", "http://www.xta.de/XTA/sendMessage", "http://www.xta.de/XTA/CreateMessageId"]
+        {
             assert_eq!(Operation::from_action(unknown), None, "{unknown}");
         }
     }
@@ -127,8 +132,16 @@ mod tests {
         check("application/soap+xml", Some("\"urn:b\""), Some("urn:b"));
         check("application/soap+xml", Some("\"\""), None);
         check("application/soap+xml", None, None);
-        check("multipart/related; boundary=x; action=urn:a; start-info=\"text/xml; action=\\\"urn:b\\\"\"", None, Some("urn:a"));
-        check("multipart/related; boundary=x; start-info=\"application/soap+xml;action=\\\"urn:b\\\"\"", Some("urn:c"), Some("urn:b"));
+        check(
+            "multipart/related; boundary=x; action=urn:a; start-info=\"text/xml; action=\\\"urn:b\\\"\"",
+            None,
+            Some("urn:a"),
+        );
+        check(
+            "multipart/related; boundary=x; start-info=\"application/soap+xml;action=\\\"urn:b\\\"\"",
+            Some("urn:c"),
+            Some("urn:b"),
+        );
         assert_eq!(from_http(None, Some("urn:c")).as_deref(), Some("urn:c"));
     }
 }

@@ -227,8 +227,8 @@ impl From<Refusal> for Fault {
             Refusal::AsynchronousOnly => N::AsynchronousOnly,
             Refusal::SynchronousOnly => N::SynchronousOnly,
             Refusal::ProfileUnknown { .. } | Refusal::ProfileViolated { .. } => N::ProfileViolated,
-            Refusal::NoAnswerInTime => N::Delivery,
-            Refusal::ParameterInvalid { .. } => N::ParametersInvalid,
+            Refusal::NoAnswerInTime { .. } => N::Delivery,
+            Refusal::ParameterInvalid { .. } | Refusal::StateForbids { .. } => N::ParametersInvalid,
             Refusal::StoreFull { .. } | Refusal::Unavailable { .. } | Refusal::Internal { .. } => N::Internal,
         };
         Self { number, failure: refusal.into() }

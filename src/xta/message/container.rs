@@ -94,7 +94,9 @@ pub fn check_items(roles: &[PartRole]) -> Result<(), Error> {
             }
             Some(_) => Err(unexpected("EncryptedData")),
         },
-        [PartRole::Attachment, ..] => Err(Error::missing("ContentContainer", "Message before the Attachment")),
+        [PartRole::Attachment, ..] => {
+            Err(Error::missing("ContentContainer", "Message before the Attachment"))
+        }
         [PartRole::EncryptedData, ..] => Err(unexpected("ContentContainer")),
     }
 }

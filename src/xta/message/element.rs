@@ -88,7 +88,11 @@ impl Element {
     }
 
     /// Children of one name that are not `xsi:nil`.
-    pub fn all<'a>(&'a self, namespace: &'a str, local: &'a str) -> impl Iterator<Item = &'a Self> {
+    pub fn all<'e, 'n>(
+        &'e self,
+        namespace: &'n str,
+        local: &'n str,
+    ) -> impl Iterator<Item = &'e Self> + use<'e, 'n> {
         self.children().filter(move |child| child.is(namespace, local) && !child.is_nil())
     }
 

@@ -67,8 +67,7 @@ pub struct Envelope {
 impl Envelope {
     /// The header of that name; none if absent or nil, an error if there are two.
     pub fn header(&self, namespace: &str, local: &str) -> Result<Option<&Element>, super::Error> {
-        let mut found =
-            self.headers.iter().filter(|header| header.is(namespace, local) && !header.is_nil());
+        let mut found = self.headers.iter().filter(|header| header.is(namespace, local) && !header.is_nil());
         let first = found.next();
         match found.next() {
             None => Ok(first),
@@ -214,7 +213,11 @@ impl Gathered {
                 let element = Element::start(&tag);
                 if element.scope.is_some() {
                     self.fragments += 1;
-                    self.check_count("security tokens and other fragments", self.limits.fragments_max, self.fragments)?;
+                    self.check_count(
+                        "security tokens and other fragments",
+                        self.limits.fragments_max,
+                        self.fragments,
+                    )?;
                 }
                 self.open.push(element);
             }
@@ -299,8 +302,7 @@ impl Gathered {
             return Ok(());
         }
         self.items.push(Item::from_attributes(role, |name| tag.attribute("", name).map(str::to_owned))?);
-        self.mode =
-            Mode::Content { decoder: Base64Decoder::new(), include: false, begun: false, depth: 0 };
+        self.mode = Mode::Content { decoder: Base64Decoder::new(), include: false, begun: false, depth: 0 };
         Ok(())
     }
 

@@ -40,7 +40,8 @@ pub fn last_day(what: &str, text: &str) -> Result<Instant, Error> {
         Some((at, _)) => {
             let (day, rest) = text.split_at_checked(at).ok_or_else(refuse)?;
             // A date with time is what some clients write here; its day counts.
-            let zone = if rest.starts_with('T') { split_offset(text).ok_or_else(refuse)?.1 } else { zone(rest) };
+            let zone =
+                if rest.starts_with('T') { split_offset(text).ok_or_else(refuse)?.1 } else { zone(rest) };
             if zone.is_none() && !rest.starts_with('T') {
                 return Err(refuse());
             }

@@ -39,7 +39,10 @@ pub fn parse(body: &Element) -> Result<Vec<Question>, Error> {
             check_uri("ServiceType", &service)?;
             questions.push(Question { reader: party(lookup.required(OSCIMETA, "Reader")?)?, service });
             if questions.len() > QUESTIONS_MAX {
-                return Err(Error::invalid("LookupServiceRequest", format!("it has more than {QUESTIONS_MAX} questions")));
+                return Err(Error::invalid(
+                    "LookupServiceRequest",
+                    format!("it has more than {QUESTIONS_MAX} questions"),
+                ));
             }
         }
     }

@@ -39,10 +39,7 @@ pub fn parse(metadata: &Element, token_container: Option<&Element>) -> Result<En
         reader: party(destinations.required(OSCIMETA, "Reader")?)?,
         other_readers: others("OtherReaders")?,
         cc_readers: others("CcReaders")?,
-        in_reply_to: identification
-            .all(OSCIMETA, "In-Reply-To")
-            .map(message_id)
-            .collect::<Result<_, _>>()?,
+        in_reply_to: identification.all(OSCIMETA, "In-Reply-To").map(message_id).collect::<Result<_, _>>()?,
         process_ref: identification.optional(OSCIMETA, "ProcessRef")?.map(process_ref).transpose()?,
         qualifier: metadata.optional(OSCIMETA, "Qualifier")?.map(qualifier).transpose()?.unwrap_or_default(),
         properties: properties(metadata)?,
@@ -126,11 +123,8 @@ pub fn write_party(out: &mut Markup, name: &str, party: &Party) {
 }
 
 fn write_identifier(out: &mut Markup, name: &str, identifier: &PartyIdentifier) {
-    let attributes = [
-        ("type", identifier.kind()),
-        ("name", identifier.name()),
-        ("category", identifier.category()),
-    ];
+    let attributes =
+        [("type", identifier.kind()), ("name", identifier.name()), ("category", identifier.category())];
     out.element_with(name, &attributes, |out| {
         out.text(identifier.value());
     });
@@ -287,7 +281,10 @@ fn properties(metadata: &Element) -> Result<Vec<Property>, Error> {
 fn size(element: &Element) -> Result<u64, Error> {
     let text = element.trimmed();
     text.parse().map_err(|_| {
-        Error::invalid("MsgSize", format!("{:?} is not a number of bytes", text.chars().take(40).collect::<String>()))
+        Error::invalid(
+            "MsgSize",
+            format!("{:?} is not a number of bytes", text.chars().take(40).collect::<String>()),
+        )
     })
 }
 

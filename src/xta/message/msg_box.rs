@@ -28,7 +28,9 @@ impl Reason {
             Self::SearchArgsInvalid => {
                 "http://www.osci.eu/ws/2008/05/transport/MsgBox/reasons/SearchArgsInvalid"
             }
-            Self::RequestIdInvalid => "http://www.osci.eu/ws/2008/05/transport/MsgBox/reasons/RequestIdInvalid",
+            Self::RequestIdInvalid => {
+                "http://www.osci.eu/ws/2008/05/transport/MsgBox/reasons/RequestIdInvalid"
+            }
         }
     }
 }
@@ -100,7 +102,9 @@ impl StatusListRequest {
         let form = match body.attribute("ListForm").map(str::trim) {
             None | Some("" | "MessageMetaData") => ListForm::MessageMetaData,
             Some("MsgAtrributes" | "MsgAttributes") => ListForm::MsgAttributes,
-            Some(_) => return Err(Error::invalid("ListForm", "it is neither MsgAtrributes nor MessageMetaData")),
+            Some(_) => {
+                return Err(Error::invalid("ListForm", "it is neither MsgAtrributes nor MessageMetaData"));
+            }
         };
         Ok(Self { items_max, form, selector: selector(body)? })
     }
@@ -200,7 +204,8 @@ fn write_attributes(out: &mut Markup, entry: &Entry) {
         // The schema holds it in 32 bits.
         out.leaf("osci:MsgSize", &card.payload_bytes.min(i32::MAX as u64).to_string());
         // The author's spelling may carry a time, the schema's date may not.
-        let day = envelope.obsolete_after.as_ref().map(|instant| instant.text.split('T').next().unwrap_or(""));
+        let day =
+            envelope.obsolete_after.as_ref().map(|instant| instant.text.split('T').next().unwrap_or(""));
         out.leaf_if("osci:ObsoleteAfterDate", day);
         out.leaf("osci:DeliveryTime", &spell(card.delivered_at.unwrap_or(card.accepted_at)));
         out.leaf_if("osci:InitialFetchedTime", card.first_handed_out_at.map(spell).as_deref());

@@ -74,7 +74,9 @@ pub fn write(out: &mut Markup, entry: &Entry, server_identity: &str) {
                 let of_severity: Vec<_> =
                     records.iter().filter(|record| record.severity == severity).collect();
                 if !of_severity.is_empty() {
-                    out.element(list, |out| of_severity.iter().for_each(|record| write_record(out, name, record)));
+                    out.element(list, |out| {
+                        of_severity.iter().for_each(|record| write_record(out, name, record))
+                    });
                 }
             }
         });

@@ -6,3 +6,4 @@
 pub mod action;
 pub mod fault;
 pub mod message;
+pub mod server;

@@ -74,20 +74,11 @@ impl Envelope {
             Some(_) => Err(super::Error::Twice { parent: "Header".to_owned(), element: local.to_owned() }),
         }
     }
+}
 
-    pub fn action(&self) -> Option<String> {
-        self.addressing("Action")
-    }
-
-    /// The transport's message id, not XTA's.
-    pub fn message_id(&self) -> Option<String> {
-        self.addressing("MessageID")
-    }
-
-    fn addressing(&self, local: &str) -> Option<String> {
-        let header = self.headers.iter().find(|header| header.is(WSA, local))?;
-        Some(header.trimmed()).filter(|text| !text.is_empty())
-    }
+fn addressing(headers: &[Element], local: &str) -> Option<String> {
+    let header = headers.iter().find(|header| header.is(WSA, local))?;
+    Some(header.trimmed()).filter(|text| !text.is_empty())
 }
 
 #[derive(Debug)]
@@ -127,6 +118,7 @@ struct Gathered {
     content_bytes: u64,
     fragments: usize,
     pending: VecDeque<Piece>,
+    header_over: bool,
     done: bool,
 }
 
@@ -144,6 +136,7 @@ impl EnvelopeReader {
                 content_bytes: 0,
                 fragments: 0,
                 pending: VecDeque::new(),
+                header_over: false,
                 done: false,
             },
         }
@@ -166,9 +159,14 @@ impl EnvelopeReader {
         }
     }
 
-    /// The items found so far; an answer's source of attributes.
-    pub fn items(&self) -> &[Item] {
-        &self.gathered.items
+    /// A header of WS-Addressing, as soon as it was read.
+    pub fn addressing(&self, local: &str) -> Option<String> {
+        addressing(&self.gathered.headers, local)
+    }
+
+    /// True once the headers are complete (or will never come).
+    pub fn header_is_over(&self) -> bool {
+        self.gathered.header_over
     }
 
     /// To be called at the end of the document.
@@ -210,6 +208,9 @@ impl Gathered {
                 if let Some(role) = self.content_role(&tag) {
                     return self.begin_content(&tag, role);
                 }
+                if self.open.len() == 1 && tag.is(SOAP, "Body") {
+                    self.header_over = true;
+                }
                 let element = Element::start(&tag);
                 if element.scope.is_some() {
                     self.fragments += 1;
@@ -247,7 +248,7 @@ impl Gathered {
                 }
                 self.done = true;
             }
-            1 if element.is(SOAP, "Header") => {}
+            1 if element.is(SOAP, "Header") && !self.header_over => self.header_over = true,
             1 => {
                 let parent = "Envelope".to_owned();
                 return Err(super::Error::Unexpected { parent, element: element.local }.into());

@@ -101,7 +101,7 @@ public final class Driver {
 
         ContentContainerType content = MAKE.createContentContainerType();
         content.setMessage(part(new File(folder, "message.xml"), "application/xml"));
-        for (String name : List.of("one.bin", "two.txt", "three.bin")) {
+        for (String name : List.of("one.bin", "two.txt", "empty.bin", "large.bin")) {
             content.getAttachment().add(part(new File(folder, name), "application/octet-stream"));
         }
         GenericContentContainer container = MAKE.createGenericContentContainer();

@@ -14,7 +14,7 @@ import zeep
 import zeep.exceptions
 import zeep.transports
 
-ATTACHMENTS = ("one.bin", "two.txt", "three.bin")
+ATTACHMENTS = ("one.bin", "two.txt", "empty.bin", "large.bin")
 
 
 def connect():

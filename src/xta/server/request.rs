@@ -97,7 +97,7 @@ pub(super) async fn read_heading(
         let more = match &mut parts {
             None => skim(&mut envelope, input),
             Some(parts) => loop {
-                match parts.next(&mut input) {
+                match parts.next_event(&mut input) {
                     Ok(Some(Event::Data(bytes))) if !skim(&mut envelope, bytes) => break false,
                     Ok(Some(Event::PartEnd | Event::End)) | Err(_) => break false,
                     Ok(Some(_)) => {}
@@ -220,7 +220,7 @@ impl<'a> Intake<'a> {
         let mut open = Open::Nothing;
         while let Some(data) = next_data(body).await? {
             let mut input: &[u8] = &data;
-            while let Some(event) = reader.next(&mut input).map_err(refused)? {
+            while let Some(event) = reader.next_event(&mut input).map_err(refused)? {
                 match event {
                     Event::EntityHeaders(_) | Event::End => {}
                     Event::PartStart(headers) => open = self.begin_part(&headers, start.as_ref()).await?,

@@ -4,6 +4,7 @@
 //! decided by the relay: this room translates. Left out: core 3.1.1, receipts and signatures of OSCI-Transport 2.
 
 pub mod action;
+pub mod client;
 pub mod fault;
 pub mod message;
 pub mod server;

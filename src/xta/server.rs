@@ -73,9 +73,10 @@ impl Door {
         let (head, mut body) = request.into_parts();
         let caller = identity::inspect(&self.relay, &self.trust, peer);
         let content_type = content_type(&head.headers);
-        let http_action = content_type.as_ref().ok().and_then(|kind| {
-            action::from_http(Some(kind), text(&head.headers, "soapaction"))
-        });
+        let http_action = content_type
+            .as_ref()
+            .ok()
+            .and_then(|kind| action::from_http(Some(kind), text(&head.headers, "soapaction")));
         let mut heading = Heading { action: http_action, message_id: None };
 
         let done = self.perform(caller, content_type, &head.headers, &mut body, &mut heading).await;

@@ -24,6 +24,8 @@ pub struct EnvelopeLimits {
     pub items_max: usize,
     /// Fragments that are passed on as they are (security tokens).
     pub fragments_max: usize,
+    /// Elements that are held.
+    pub elements_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +119,7 @@ struct Gathered {
     items: Vec<Item>,
     content_bytes: u64,
     fragments: usize,
+    elements: usize,
     pending: VecDeque<Piece>,
     header_over: bool,
     done: bool,
@@ -135,6 +138,7 @@ impl EnvelopeReader {
                 items: Vec::new(),
                 content_bytes: 0,
                 fragments: 0,
+                elements: 0,
                 pending: VecDeque::new(),
                 header_over: false,
                 done: false,
@@ -162,6 +166,11 @@ impl EnvelopeReader {
     /// A header of WS-Addressing, as soon as it was read.
     pub fn addressing(&self, local: &str) -> Option<String> {
         addressing(&self.gathered.headers, local)
+    }
+
+    /// Content that has begun, by its index.
+    pub fn item(&self, index: usize) -> Option<&Item> {
+        self.gathered.items.get(index)
     }
 
     /// True once the headers are complete (or will never come).
@@ -211,6 +220,8 @@ impl Gathered {
                 if self.open.len() == 1 && tag.is(SOAP, "Body") {
                     self.header_over = true;
                 }
+                self.elements += 1;
+                self.check_count("elements of the envelope", self.limits.elements_max, self.elements)?;
                 let element = Element::start(&tag);
                 if element.scope.is_some() {
                     self.fragments += 1;

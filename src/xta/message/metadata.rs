@@ -56,6 +56,31 @@ pub fn parse(metadata: &Element, token_container: Option<&Element>) -> Result<En
     })
 }
 
+/// MessageMetaData as a client reads it: the author's envelope and the post office's own instants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub envelope: Envelope,
+    pub initial_send: Option<String>,
+    pub delivery: Option<String>,
+    pub initial_fetch: Option<String>,
+    pub reception: Option<String>,
+}
+
+pub fn parse_shown(metadata: &Element) -> Result<Shown, Error> {
+    let attributes = metadata.optional(OSCIMETA, "DeliveryAttributes")?;
+    let text = |local| -> Result<Option<String>, Error> {
+        let found = attributes.map_or(Ok(None), |attributes| attributes.optional(OSCIMETA, local))?;
+        Ok(found.map(Element::trimmed))
+    };
+    Ok(Shown {
+        envelope: parse(metadata, None)?,
+        initial_send: text("InitialSend")?,
+        delivery: text("Delivery")?,
+        initial_fetch: text("InitialFetch")?,
+        reception: text("Reception")?,
+    })
+}
+
 /// A party, as in the headers Author and Reader too.
 pub fn party(element: &Element) -> Result<Party, Error> {
     Ok(Party {

@@ -8,8 +8,8 @@ use super::Error;
 use super::element::Element;
 use super::instant::{date_time, spell};
 use super::markup::Markup;
-use super::metadata::{self, boolean, message_id};
-use super::names::{OSCI, WSA};
+use super::metadata::{self, Shown, boolean, message_id};
+use super::names::{OSCI, OSCIMETA, WSA};
 use crate::domain::message_id::MessageId;
 use crate::store::Entry;
 
@@ -71,6 +71,24 @@ fn selector(parent: &Element) -> Result<MsgSelector, Error> {
         from: instant("MsgBoxEntryTimeFrom")?,
         to: instant("MsgBoxEntryTimeTo")?,
     })
+}
+
+/// Writes MsgSelector; nothing where it selects everything.
+pub fn write_selector(out: &mut Markup, selector: &MsgSelector) {
+    if *selector == MsgSelector::default() {
+        return;
+    }
+    let new_entry = selector.new_entry.then_some("true");
+    out.element_with("osci:MsgSelector", &[("newEntry", new_entry)], |out| {
+        for id in &selector.ids {
+            out.leaf("wsa:MessageID", id.as_str());
+        }
+        for id in &selector.relates_to {
+            out.leaf("wsa:RelatesTo", id.as_str());
+        }
+        out.leaf_if("osci:MsgBoxEntryTimeFrom", selector.from.map(spell).as_deref());
+        out.leaf_if("osci:MsgBoxEntryTimeTo", selector.to.map(spell).as_deref());
+    });
 }
 
 fn bounded(ids: impl Iterator<Item = Result<MessageId, Error>>) -> Result<Vec<MessageId>, Error> {
@@ -179,6 +197,28 @@ impl MsgBoxResponse {
             };
         });
     }
+}
+
+impl MsgBoxResponse {
+    pub fn parse(header: &Element) -> Result<Self, Error> {
+        let request_id = header.attribute("MsgBoxRequestID").unwrap_or_default().trim().to_owned();
+        if let Some(nothing) = header.optional(OSCI, "NoMessageAvailable")? {
+            let reason = nothing.attribute("reason").unwrap_or_default();
+            let known = [Reason::NoMatch, Reason::SearchArgsInvalid, Reason::RequestIdInvalid];
+            // The list of reasons is open; whatever it says, there is no message.
+            let reason = known.into_iter().find(|known| known.uri() == reason).unwrap_or(Reason::NoMatch);
+            return Ok(Self { request_id, state: Err(reason) });
+        }
+        let pending = header.required(OSCI, "ItemsPending")?.trimmed();
+        let pending = pending.parse().map_err(|_| Error::invalid("ItemsPending", "it is not a number"))?;
+        Ok(Self { request_id, state: Ok(pending) })
+    }
+}
+
+/// The messages in a body MsgStatusList.
+pub fn parse_status_list(body: &Element) -> Result<Vec<Shown>, Error> {
+    expect(body, "MsgStatusList")?;
+    body.all(OSCIMETA, "MessageMetaData").map(metadata::parse_shown).collect()
 }
 
 /// The body MsgStatusList.

@@ -1,13 +1,16 @@
 //! TransportReport: the process card as XTA shows it to author and reader.
 //!
 //! Status is 0 while the message is on its way, then the worst that was found: 1 green, 2 yellow, 3 red. A message that
-//! nobody received is red. Left out: AdditionalReports and the optional signature; signed proof is the evidence's.
+//! nobody received is red. Read again for clients. Left out: AdditionalReports and the optional signature; signed proof is the evidence's.
 
 use jiff::Timestamp;
 
+use super::Error;
+use super::element::Element;
 use super::instant::spell;
 use super::markup::Markup;
-use super::metadata;
+use super::metadata::{self, Shown};
+use super::names::{NONE, XTA};
 use crate::domain::card::{Finding, ProcessCard, Severity, Step};
 use crate::domain::state::{DeliveryState, Event};
 use crate::store::Entry;
@@ -49,6 +52,69 @@ fn records(card: &ProcessCard) -> Vec<Record> {
     steps.chain(card.findings.iter().map(of_finding)).collect()
 }
 
+/// A report as a client reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub message: Shown,
+    pub time: String,
+    pub server_identity: String,
+    pub status: Status,
+    pub records: Vec<ReportRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRecord {
+    pub severity: Severity,
+    pub time: String,
+    pub code: String,
+    pub reason: String,
+}
+
+pub fn parse(body: &Element) -> Result<Report, Error> {
+    if !body.is(XTA, "TransportReport") {
+        return Err(Error::missing("Body", "TransportReport"));
+    }
+    let message = body.required(super::names::OSCIMETA, "MessageMetaData")?;
+    let status = body.required(XTA, "MessageStatus")?;
+    let mut records = Vec::new();
+    for (list, name, severity) in LISTS {
+        let list = status.optional(XTA, local(list))?;
+        for record in list.into_iter().flat_map(|list| list.all(XTA, local(name))) {
+            let code = record.required(XTA, "Code")?;
+            records.push(ReportRecord {
+                severity,
+                time: record.required(XTA, "Timestamp")?.trimmed(),
+                code: code.optional(NONE, "code")?.map(Element::trimmed).unwrap_or_default(),
+                reason: record.required(XTA, "Reason")?.text(),
+            });
+        }
+    }
+    Ok(Report {
+        message: metadata::parse_shown(message)?,
+        time: body.required(XTA, "ReportTime")?.trimmed(),
+        server_identity: body.required(XTA, "XTAServerIdentity")?.trimmed(),
+        status: match status.required(XTA, "Status")?.trimmed().as_str() {
+            "0" => Status::Open,
+            "1" => Status::Green,
+            "2" => Status::Yellow,
+            "3" => Status::Red,
+            other => return Err(Error::invalid("Status", format!("{:?} is none of 0 to 3", other))),
+        },
+        records,
+    })
+}
+
+/// The lists of a report with their elements.
+const LISTS: [(&str, &str, Severity); 3] = [
+    ("xta:ErrorList", "xta:Error", Severity::Error),
+    ("xta:WarnList", "xta:Warning", Severity::Warning),
+    ("xta:InfoList", "xta:Info", Severity::Info),
+];
+
+fn local(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(_, local)| local)
+}
+
 struct Record {
     at: Timestamp,
     severity: Severity,
@@ -66,11 +132,7 @@ pub fn write(out: &mut Markup, entry: &Entry, server_identity: &str) {
         out.leaf("xta:XTAServerIdentity", server_identity);
         out.element("xta:MessageStatus", |out| {
             out.leaf("xta:Status", &(status(card) as u8).to_string());
-            for (list, name, severity) in [
-                ("xta:ErrorList", "xta:Error", Severity::Error),
-                ("xta:WarnList", "xta:Warning", Severity::Warning),
-                ("xta:InfoList", "xta:Info", Severity::Info),
-            ] {
+            for (list, name, severity) in LISTS {
                 let of_severity: Vec<_> =
                     records.iter().filter(|record| record.severity == severity).collect();
                 if !of_severity.is_empty() {

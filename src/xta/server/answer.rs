@@ -176,7 +176,9 @@ fn multipart(heading: &Heading, headers: &str, content: Content) -> Result<Respo
         .sum();
 
     let mut random = [0; 24];
-    random.copy_from_slice(&[uuid::Uuid::new_v4().as_bytes().as_slice(), &uuid::Uuid::new_v4().as_bytes()[..8]].concat());
+    random.copy_from_slice(
+        &[uuid::Uuid::new_v4().as_bytes().as_slice(), &uuid::Uuid::new_v4().as_bytes()[..8]].concat(),
+    );
     let boundary = Boundary::from_random(random);
     let action = heading.action.as_deref().unwrap_or_default();
     let start_info = format!("application/soap+xml; action=\"{action}\"");
@@ -189,8 +191,7 @@ fn multipart(heading: &Heading, headers: &str, content: Content) -> Result<Respo
             ("start-info", &start_info),
         ],
     );
-    let root_kind =
-        content_type("application/xop+xml", &[("charset", "UTF-8"), ("type", &start_info)]);
+    let root_kind = content_type("application/xop+xml", &[("charset", "UTF-8"), ("type", &start_info)]);
     let mut framing = Framing::new(boundary);
     framing.part(&part_headers(&root_kind, ROOT_ID)?, root_bytes);
     let sent = parts.iter().zip(&cids).zip(&attached).filter(|(_, attached)| **attached);

@@ -83,15 +83,15 @@ pub(super) fn inspect(relay: &Relay, trust: &TrustSource, peer: &Peer) -> Result
     }
     match account {
         None => Err(unknown(format!("key {} of {}", inspection.key, inspection.subject))),
-        Some(account) if account.blocked => Err(Fault::of_client(
-            ErrorNumber::AccountBlocked,
-            "account-blocked",
-            "this account is blocked",
-        )
-        .with_operator(Loudness::Info, format!("account {}", account.name), "unblock it: amtsbote participant")),
-        Some(account) => {
-            Ok(Caller { account: account.clone(), finding: inspection.finding("author-tls") })
+        Some(account) if account.blocked => {
+            Err(Fault::of_client(ErrorNumber::AccountBlocked, "account-blocked", "this account is blocked")
+                .with_operator(
+                    Loudness::Info,
+                    format!("account {}", account.name),
+                    "unblock it: amtsbote participant",
+                ))
         }
+        Some(account) => Ok(Caller { account: account.clone(), finding: inspection.finding("author-tls") }),
     }
 }
 

@@ -111,11 +111,9 @@ async fn submission(caller: &Caller, read: Read) -> Result<Submission, Fault> {
         .ok_or_else(|| message::Error::missing("Header", "MessageMetaData"))?;
     let tokens = read.envelope.header(OSCI, "X509TokenContainer")?;
     let envelope = metadata::parse(header, tokens)?;
-    let content = read
-        .content
-        .ok_or_else(|| message::Error::missing("GenericContentContainer", "Message"))?;
-    let payload =
-        content.writer.seal().await.map_err(|error| Fault::from(Refusal::from(error)))?;
+    let content =
+        read.content.ok_or_else(|| message::Error::missing("GenericContentContainer", "Message"))?;
+    let payload = content.writer.seal().await.map_err(|error| Fault::from(Refusal::from(error)))?;
     let request_digest = request_digest(&envelope, &content.manifest)?;
     Ok(Submission {
         envelope,
@@ -251,8 +249,7 @@ impl Asked<'_> {
     /// The next message of a selection.
     async fn fetch_on(&self, mut iterator: Iterator) -> Result<Answer, Fault> {
         let (who, reader) = (&self.caller.account, self.claimed.as_ref());
-        let listing =
-            self.relay.list(who, reader, iterator.selection.clone(), iterator.position, 1).await?;
+        let listing = self.relay.list(who, reader, iterator.selection.clone(), iterator.position, 1).await?;
         let Some(next) = listing.entries.first() else {
             return Ok(nothing(&iterator.id, Reason::NoMatch, false));
         };

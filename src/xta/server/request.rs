@@ -31,6 +31,8 @@ use super::answer::Heading;
 const HEADING_BYTES_MAX: usize = 256 * 1024;
 /// Security tokens and the like in one envelope.
 const FRAGMENTS_MAX: usize = 64;
+/// Elements of one envelope that are held; each costs far more memory than its few bytes on the wire.
+const ELEMENTS_MAX: usize = 20_000;
 /// Namespace declarations in scope at one place.
 const NAMESPACES_MAX: usize = 128;
 
@@ -64,6 +66,7 @@ fn envelope_limits(limits: &Limits) -> EnvelopeLimits {
         envelope_bytes_max: limits.envelope_bytes_max,
         items_max: limits.parts_max,
         fragments_max: FRAGMENTS_MAX,
+        elements_max: ELEMENTS_MAX,
     }
 }
 
@@ -168,10 +171,18 @@ struct StagedPart {
 /// What the open MIME part is.
 enum Open {
     Nothing,
-    Root { decoder: Option<Base64Decoder> },
-    Content { decoder: Option<Base64Decoder> },
+    Root {
+        decoder: Option<Base64Decoder>,
+    },
+    Content {
+        decoder: Option<Base64Decoder>,
+    },
     /// A part of EncryptedData, which becomes base64 inside the element again.
-    Encrypted { decoder: Option<Base64Decoder>, carry: Vec<u8>, behind: Vec<u8> },
+    Encrypted {
+        decoder: Option<Base64Decoder>,
+        carry: Vec<u8>,
+        behind: Vec<u8>,
+    },
 }
 
 struct Intake<'a> {
@@ -215,7 +226,8 @@ impl<'a> Intake<'a> {
         content_type: &MediaType,
         heading: &mut Heading,
     ) -> Result<(), Fault> {
-        let start = content_type.parameter("start").map(ContentId::from_header).transpose().map_err(refused)?;
+        let start =
+            content_type.parameter("start").map(ContentId::from_header).transpose().map_err(refused)?;
         let mut reader = MultipartReader::new(content_type, mime_limits(self.limits)).map_err(refused)?;
         let mut open = Open::Nothing;
         while let Some(data) = next_data(body).await? {
@@ -272,7 +284,10 @@ impl<'a> Intake<'a> {
                 _ => false,
             })
         {
-            return Err(invalid("part-unreferenced", format!("nothing refers to the part {}", shown(id.as_str()))));
+            return Err(invalid(
+                "part-unreferenced",
+                format!("nothing refers to the part {}", shown(id.as_str())),
+            ));
         }
         let staged = self.stage().await?;
         self.parts.push(StagedPart { id: id.clone(), staged, used: false });

@@ -3,3 +3,5 @@
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;
+mod xta_cycle;
+mod xta_office;

@@ -9,3 +9,5 @@ mod store_embedded;
 mod store_fixture;
 mod store_kill;
 mod store_tamper;
+mod xta_cycle;
+mod xta_office;

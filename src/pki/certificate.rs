@@ -26,6 +26,8 @@ use crate::domain::account::KeyFingerprint;
 pub const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
 /// Certificates in one PEM file or one presented chain or bag; leaf included.
 pub const CERTIFICATES_MAX: usize = 32;
+/// Authorities in one file of the operator's.
+pub const BUNDLE_CERTIFICATES_MAX: usize = 1024;
 /// All bytes of one PEM file; a bundle of every public CA stays below it.
 pub const PEM_BYTES_MAX: usize = 1024 * 1024;
 /// Characters of a rendered name; the rest is cut and shown as an ellipsis.
@@ -244,14 +246,23 @@ impl Certificate {
 
     /// Every certificate of a PEM text, in order; other sections are skipped. Never empty.
     pub fn chain_from_pem(pem: &[u8]) -> Result<Vec<Self>, Error> {
+        Self::many_from_pem(pem, CERTIFICATES_MAX)
+    }
+
+    /// As [`Certificate::chain_from_pem`], for a file of the operator's that lists many authorities.
+    pub fn bundle_from_pem(pem: &[u8]) -> Result<Vec<Self>, Error> {
+        Self::many_from_pem(pem, BUNDLE_CERTIFICATES_MAX)
+    }
+
+    fn many_from_pem(pem: &[u8], max: usize) -> Result<Vec<Self>, Error> {
         if pem.len() > PEM_BYTES_MAX {
             return Err(Error::TooLarge { seen: pem.len(), max: PEM_BYTES_MAX });
         }
         let mut chain = Vec::new();
         for der in CertificateDer::pem_slice_iter(pem) {
             let der = der.map_err(|error| Error::Pem(one_line(&error.to_string())))?;
-            if chain.len() == CERTIFICATES_MAX {
-                return Err(Error::TooMany { max: CERTIFICATES_MAX });
+            if chain.len() == max {
+                return Err(Error::TooMany { max });
             }
             chain.push(Self::from_der(&der)?);
         }
@@ -536,7 +547,7 @@ fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
 }
 
 /// RFC 4514: most specific first, attributes of one RDN joined by `+`.
-fn render_name(name: &X509Name<'_>) -> String {
+pub(super) fn render_name(name: &X509Name<'_>) -> String {
     let mut rdns: Vec<String> = name
         .iter_rdn()
         .take(ALTERNATIVE_NAMES_MAX)

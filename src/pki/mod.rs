@@ -8,4 +8,7 @@
 //! Left out: OCSP and time stamps, certificate policies, brainpool curves, keys in hardware.
 
 pub mod certificate;
+pub mod inspection;
 pub mod key;
+mod path;
+pub mod trust;

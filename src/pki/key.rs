@@ -123,6 +123,12 @@ impl Identity {
         &self.chain
     }
 
+    /// For tests that need what no careful client would send.
+    #[cfg(test)]
+    pub(super) fn with_certified(&self, certified: Arc<CertifiedKey>) -> Self {
+        Self { chain: self.chain.clone(), certified }
+    }
+
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {
         self.certified.clone()
     }

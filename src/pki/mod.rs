@@ -8,7 +8,9 @@
 //! Left out: OCSP and time stamps, certificate policies, brainpool curves, keys in hardware.
 
 pub mod certificate;
+pub mod development;
 pub mod inspection;
 pub mod key;
 mod path;
+pub mod tls;
 pub mod trust;

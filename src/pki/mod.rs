@@ -1,1 +1,16 @@
-//! (being built)
+//! Keys, certificates, trust and revocation.
+//!
+//! Identity here is a key: an account is known by the digest of its SubjectPublicKeyInfo. [`certificate`] reads
+//! certificates, [`key`] private keys, [`trust`] judges a certificate at an instant, [`tls`] proves possession of a
+//! key and leaves the judgement to the doors, [`expiry`] warns ahead of time, [`development`] makes a throw-away PKI
+//! and [`request`] a request for a real certificate.
+//!
+//! Left out: OCSP and time stamps, certificate policies, brainpool curves, keys in hardware.
+
+pub mod certificate;
+pub mod development;
+pub mod inspection;
+pub mod key;
+mod path;
+pub mod tls;
+pub mod trust;

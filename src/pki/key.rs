@@ -1,0 +1,210 @@
+//! Private keys and the identities built of them: PEM in PKCS#8, SEC 1 or PKCS#1, bounded, and never shown.
+//!
+//! Left out: encrypted keys (the operator decrypts them or keeps them in a place that needs no passphrase at start)
+//! and keys in hardware.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::certificate::{self, Certificate, PEM_BYTES_MAX};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("{path} holds more than {max} bytes", path = path.display())]
+    TooLarge { path: PathBuf, max: usize },
+    #[error(
+        "the text holds no private key (expected PEM: `PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY`)"
+    )]
+    NoKey,
+    #[error("the private key is encrypted; decrypt it first: openssl pkey -in key.pem -out plain.pem")]
+    Encrypted,
+    #[error("the private key cannot be used: {0}")]
+    Unusable(String),
+    #[error("the private key does not belong to the certificate {subject}")]
+    Mismatch { subject: String },
+    #[error(transparent)]
+    Certificate(#[from] certificate::Error),
+}
+
+/// A private key. It has no `Display`, its `Debug` shows nothing, and it is not `Serialize`.
+pub struct PrivateKey(PrivateKeyDer<'static>);
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("PrivateKey(..)")
+    }
+}
+
+impl Clone for PrivateKey {
+    fn clone(&self) -> Self {
+        Self(self.0.clone_key())
+    }
+}
+
+impl PrivateKey {
+    /// The first key of the text. The error never quotes the text.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
+        if pem.len() > PEM_BYTES_MAX {
+            return Err(Error::Unusable(format!("more than {PEM_BYTES_MAX} bytes of text")));
+        }
+        let found = |mark: &str| pem.windows(mark.len()).any(|window| window == mark.as_bytes());
+        match PrivateKeyDer::from_pem_slice(pem) {
+            // OpenSSL's old form keeps the plain label and says so in a header line.
+            Ok(_) if found("Proc-Type: 4,ENCRYPTED") => Err(Error::Encrypted),
+            Ok(key) => {
+                any_supported_type(&key).map_err(|_| Error::Unusable("kind or size not supported".into()))?;
+                Ok(Self(key))
+            }
+            Err(_) if found("BEGIN ENCRYPTED PRIVATE KEY") || found("Proc-Type: 4,ENCRYPTED") => {
+                Err(Error::Encrypted)
+            }
+            Err(_) => Err(Error::NoKey),
+        }
+    }
+
+    pub(super) fn der(&self) -> &PrivateKeyDer<'static> {
+        &self.0
+    }
+}
+
+/// A certificate chain with the key that belongs to its first certificate. Making one proves that they match.
+#[derive(Clone)]
+pub struct Identity {
+    chain: Vec<Certificate>,
+    certified: Arc<CertifiedKey>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Identity").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    pub fn new(chain: Vec<Certificate>, key: &PrivateKey) -> Result<Self, Error> {
+        let Some(leaf) = chain.first() else { return Err(certificate::Error::NoCertificate.into()) };
+        let signer = any_supported_type(key.der()).map_err(|error| Error::Unusable(error.to_string()))?;
+        let ders = chain.iter().map(|certificate| certificate.der().clone()).collect();
+        let certified = CertifiedKey::new(ders, signer);
+        match certified.keys_match() {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                return Err(Error::Mismatch { subject: leaf.subject().to_owned() });
+            }
+            Err(error) => return Err(Error::Unusable(error.to_string())),
+        }
+        Ok(Self { chain, certified: Arc::new(certified) })
+    }
+
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, Error> {
+        Self::new(Certificate::chain_from_pem(chain)?, &PrivateKey::from_pem(key)?)
+    }
+
+    pub fn load(chain: &Path, key: &Path) -> Result<Self, Error> {
+        Self::from_pem(&read_bounded(chain)?, &read_bounded(key)?)
+    }
+
+    /// Leaf first; never empty.
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
+    /// For tests that need what no careful client would send.
+    #[cfg(test)]
+    pub(super) fn with_certified(&self, certified: Arc<CertifiedKey>) -> Self {
+        Self { chain: self.chain.clone(), certified }
+    }
+
+    pub(super) fn certified(&self) -> Arc<CertifiedKey> {
+        self.certified.clone()
+    }
+}
+
+/// Reads a file of certificates, keys or revocation lists without trusting its size.
+pub fn read_bounded(path: &Path) -> Result<Vec<u8>, Error> {
+    read_at_most(path, PEM_BYTES_MAX)
+}
+
+pub(super) fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > max {
+        return Err(Error::TooLarge { path: path.to_owned(), max });
+    }
+    Ok(bytes)
+}
+
+/// Says in a sentence why a key file is too open, or nothing. `amtsbote check` and the start-up show it.
+pub fn exposure(path: &Path) -> Result<Option<String>, Error> {
+    let meta = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let mode = meta.mode() & 0o777;
+    Ok((mode & 0o037 != 0).then(|| {
+        format!(
+            "the private key {path} has mode {mode:04o}: others than its owner can reach it; chmod 600 {path}",
+            path = path.display()
+        )
+    }))
+}
+
+/// Who may read what [`write_new`] writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    Everybody,
+    Owner,
+}
+
+/// Writes a file that must not exist yet: complete or not at all, on disk before this returns.
+pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Error> {
+    let failed = |source| Error::Write { path: path.to_owned(), source };
+    let mode = match readers {
+        Readers::Everybody => 0o644,
+        Readers::Owner => 0o600,
+    };
+    let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
+    let mut partial_name = std::ffi::OsString::from(".");
+    partial_name.push(name);
+    partial_name.push(format!(".{}.part", uuid::Uuid::new_v4().simple()));
+    let partial = path.with_file_name(partial_name);
+    let written = (|| {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // A link refuses to replace, which a rename would do silently.
+        std::fs::hard_link(&partial, path)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    })();
+    let removed = std::fs::remove_file(&partial);
+    written.and(removed).map_err(failed)
+}
+
+/// RFC 7468, lines of 64 characters.
+pub(super) fn pem_text(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, next) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = next;
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}

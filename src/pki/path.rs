@@ -1,0 +1,291 @@
+//! From a leaf to an anchor: which of the certificates at hand may be issuers, and what webpki says of the path.
+//!
+//! Ours: bounds on bag and work, issuers' key usage and key strength, the anchors' own validity (RFC 5280, 6.1 leaves
+//! it to the user), `anyExtendedKeyUsage`. webpki's: signatures, validity, basic constraints, path length, name
+//! constraints (directory and URI names fail closed), extended key usage along the path, revocation lists.
+//!
+//! webpki searches depth first and verifies signatures only once an anchor's name is reached, so a bag of issuers that
+//! all bear the same name costs it a search without an end. Hence [`issuers`]: it follows signatures upward from the
+//! leaf, at a bounded number of verifications, and only what it reached is shown to webpki.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use webpki::aws_lc_rs as algorithms;
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
+    RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+
+use super::certificate::{Certificate, ExtendedKeyUsage, KeyKind, KeyUsage};
+
+/// RSA keys below this are never accepted.
+pub(super) const RSA_BITS_MIN: usize = 2048;
+/// RSA keys below this are accepted with a warning.
+pub(super) const RSA_BITS_GOOD: usize = 3072;
+/// RSA keys above this cost more than they give.
+pub(super) const RSA_BITS_MAX: usize = 8192;
+/// Signatures verified while looking for issuers of one leaf. A real path needs one to three.
+const SIGNATURES_MAX: usize = 32;
+
+/// Signatures on certificates and lists: no SHA-1, no MD5, no RSA below 2048 bits.
+pub(super) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    algorithms::RSA_PKCS1_2048_8192_SHA256,
+    algorithms::RSA_PKCS1_2048_8192_SHA384,
+    algorithms::RSA_PKCS1_2048_8192_SHA512,
+    algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+    algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+    algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+    algorithms::ECDSA_P256_SHA256,
+    algorithms::ECDSA_P256_SHA384,
+    algorithms::ECDSA_P256_SHA512,
+    algorithms::ECDSA_P384_SHA256,
+    algorithms::ECDSA_P384_SHA384,
+    algorithms::ECDSA_P384_SHA512,
+    algorithms::ECDSA_P521_SHA256,
+    algorithms::ECDSA_P521_SHA384,
+    algorithms::ECDSA_P521_SHA512,
+    algorithms::ED25519,
+];
+
+/// `Err` says in words why a key is too weak or unknown.
+pub(super) fn strength(certificate: &Certificate) -> Result<(), String> {
+    match certificate.key_kind() {
+        KeyKind::Rsa { bits } | KeyKind::RsaPss { bits } if *bits < RSA_BITS_MIN => {
+            Err(format!("the RSA key has {bits} bits; {RSA_BITS_MIN} is the least"))
+        }
+        KeyKind::Rsa { bits } | KeyKind::RsaPss { bits } if *bits > RSA_BITS_MAX => {
+            Err(format!("the RSA key has {bits} bits; {RSA_BITS_MAX} is the most"))
+        }
+        KeyKind::Other(oid) => Err(format!("a key of kind {oid} is not accepted")),
+        _ => Ok(()),
+    }
+}
+
+/// Why a certificate cannot be an issuer, in words.
+pub(super) fn unfit_as_issuer(certificate: &Certificate) -> Option<Unfit> {
+    if !certificate.is_ca() {
+        return Some(Unfit::Right(format!("{} is not a CA", certificate.subject())));
+    }
+    if certificate.key_usages().is_some_and(|usages| !usages.has(KeyUsage::KeyCertSign)) {
+        return Some(Unfit::Right(format!("{} may not sign certificates", certificate.subject())));
+    }
+    strength(certificate).err().map(|why| Unfit::Weak(format!("{}: {why}", certificate.subject())))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unfit {
+    Right(String),
+    Weak(String),
+}
+
+/// The result of following signatures upward.
+#[derive(Debug, Default)]
+pub(super) struct Issuers {
+    pub reached: Vec<Certificate>,
+    /// Somebody bears the issuer's name, but did not make the signature.
+    pub signature_failed: bool,
+    /// Somebody bears the issuer's name, but has not the right or the strength.
+    pub unfit: Option<Unfit>,
+    /// The bound on verifications was met; what was reached so far is all there is.
+    pub exhausted: bool,
+}
+
+/// Issuers among `known` that signed the leaf or one that did, and so on. `anchors` end a path and are not followed.
+pub(super) fn issuers(leaf: &Certificate, known: &[&Certificate], anchors: &[Certificate]) -> Issuers {
+    let mut found = Issuers::default();
+    let mut next = 0;
+    let mut child = leaf.clone();
+    let mut signatures_left = SIGNATURES_MAX;
+    loop {
+        for issuer in known.iter().filter(|issuer| child.names_as_issuer(issuer)) {
+            let same_key = |other: &Certificate| {
+                other.spki() == issuer.spki() && other.subject_der() == issuer.subject_der()
+            };
+            if found.reached.contains(issuer) || same_key(leaf) || anchors.iter().any(same_key) {
+                continue;
+            }
+            if let Some(unfit) = unfit_as_issuer(issuer) {
+                found.unfit.get_or_insert(unfit);
+                continue;
+            }
+            let Some(left) = signatures_left.checked_sub(1) else {
+                found.exhausted = true;
+                return found;
+            };
+            signatures_left = left;
+            if signed_by(&child, issuer) {
+                found.reached.push((*issuer).clone());
+            } else {
+                found.signature_failed = true;
+            }
+        }
+        match found.reached.get(next) {
+            Some(reached) => child = reached.clone(),
+            None => return found,
+        }
+        next += 1;
+    }
+}
+
+/// Whether the issuer's key made the signature on the child. Says nothing about rights or validity.
+fn signed_by(child: &Certificate, issuer: &Certificate) -> bool {
+    let Ok(issuer) = EndEntityCert::try_from(issuer.der()) else { return false };
+    SIGNATURE_ALGORITHMS
+        .iter()
+        .filter(|algorithm| algorithm.signature_alg_id().as_ref() == child.signature_algorithm())
+        .any(|algorithm| issuer.verify_signature(*algorithm, child.signed_part(), child.signature()).is_ok())
+}
+
+pub(super) fn is_accepted_signature(certificate: &Certificate) -> bool {
+    SIGNATURE_ALGORITHMS
+        .iter()
+        .any(|algorithm| algorithm.signature_alg_id().as_ref() == certificate.signature_algorithm())
+}
+
+/// Which extended purposes a path must permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequiredUsage {
+    ClientAuth,
+    ServerAuth,
+    /// The purpose knows no extended usage, or the leaf has been refused for its own already.
+    None,
+}
+
+const ANY_USAGE: &[usize] = &[2, 5, 29, 37, 0];
+
+impl RequiredUsage {
+    fn oid(self) -> Option<&'static [usize]> {
+        match self {
+            Self::ClientAuth => Some(webpki::KeyUsage::CLIENT_AUTH_REPR),
+            Self::ServerAuth => Some(webpki::KeyUsage::SERVER_AUTH_REPR),
+            Self::None => None,
+        }
+    }
+
+    /// The leaf's own extension; an absent one permits everything.
+    pub(super) fn permitted_by(self, leaf: &Certificate) -> bool {
+        let wanted = match self {
+            Self::ClientAuth => ExtendedKeyUsage::ClientAuth,
+            Self::ServerAuth => ExtendedKeyUsage::ServerAuth,
+            Self::None => return true,
+        };
+        leaf.extended_key_usages()
+            .is_none_or(|usages| usages.contains(&wanted) || usages.contains(&ExtendedKeyUsage::Any))
+    }
+}
+
+impl ExtendedKeyUsageValidator for RequiredUsage {
+    fn validate(&self, present: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        let Some(wanted) = self.oid() else { return Ok(()) };
+        let mut seen = Vec::new();
+        for id in present {
+            let oid = id?.to_decoded_oid();
+            if oid == wanted || oid == ANY_USAGE {
+                return Ok(());
+            }
+            seen.push(oid);
+        }
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let required = match self {
+            Self::ServerAuth => webpki::KeyUsage::server_auth(),
+            _ => webpki::KeyUsage::client_auth(),
+        };
+        let context = webpki::RequiredEkuNotFoundContext { required, present: seen };
+        Err(webpki::Error::RequiredEkuNotFoundContext(context))
+    }
+}
+
+/// How revocation takes part in a search for a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Revocation {
+    /// Every certificate of the path must be on a current list's clear side.
+    Proven,
+    /// Any list that names a certificate of the path counts, however old; silence is no obstacle.
+    NotNamed,
+}
+
+pub(super) struct Search<'a> {
+    pub leaf: &'a Certificate,
+    pub issuers: &'a [CertificateDer<'a>],
+    /// Same order as `anchor_certificates`.
+    pub anchors: &'a [TrustAnchor<'static>],
+    pub anchor_certificates: &'a [Certificate],
+    pub instant: Timestamp,
+    pub usage: RequiredUsage,
+}
+
+/// A path that was found: subjects and keys from the leaf's issuer up to the anchor.
+#[derive(Debug, Clone)]
+pub(super) struct Path {
+    pub issuers: Vec<Certificate>,
+}
+
+impl Search<'_> {
+    /// Without revocation if `lists` is empty.
+    pub(super) fn run(
+        &self,
+        lists: &[&CertRevocationList<'_>],
+        revocation: Revocation,
+    ) -> Result<Path, webpki::Error> {
+        let leaf = EndEntityCert::try_from(self.leaf.der())?;
+        let at = unix_time(self.instant);
+        let anchor_index = Cell::new(None);
+        let judge_anchor = |path: &VerifiedPath<'_>| {
+            let index = self.anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+            let anchor = index.and_then(|index| self.anchor_certificates.get(index));
+            let Some(anchor) = anchor else { return Err(webpki::Error::UnknownIssuer) };
+            if at > unix_time(anchor.not_after()) {
+                let not_after = unix_time(anchor.not_after());
+                return Err(webpki::Error::CertExpired { time: at, not_after });
+            }
+            if at < unix_time(anchor.not_before()) {
+                let not_before = unix_time(anchor.not_before());
+                return Err(webpki::Error::CertNotValidYet { time: at, not_before });
+            }
+            anchor_index.set(index);
+            Ok(())
+        };
+        let path = leaf.verify_for_usage(
+            SIGNATURE_ALGORITHMS,
+            self.anchors,
+            self.issuers,
+            at,
+            self.usage,
+            revocation_options(lists, revocation),
+            Some(&judge_anchor),
+        )?;
+        let mut issuers = Vec::new();
+        for intermediate in path.intermediate_certificates() {
+            let read = Certificate::from_der(&intermediate.der());
+            issuers.push(read.map_err(|_| webpki::Error::BadDer)?);
+        }
+        issuers.extend(anchor_index.get().and_then(|index| self.anchor_certificates.get(index)).cloned());
+        Ok(Path { issuers })
+    }
+}
+
+fn revocation_options<'a>(
+    lists: &'a [&'a CertRevocationList<'a>],
+    revocation: Revocation,
+) -> Option<RevocationOptions<'a>> {
+    let builder = RevocationOptionsBuilder::new(lists).ok()?.with_depth(RevocationCheckDepth::Chain);
+    let builder = match revocation {
+        Revocation::Proven => builder
+            .with_status_policy(UnknownStatusPolicy::Deny)
+            .with_expiration_policy(ExpirationPolicy::Enforce),
+        Revocation::NotNamed => builder
+            .with_status_policy(UnknownStatusPolicy::Allow)
+            .with_expiration_policy(ExpirationPolicy::Ignore),
+    };
+    Some(builder.build())
+}
+
+/// Whole seconds, as certificates count them; before 1970 there is nothing to judge.
+pub(super) fn unix_time(instant: Timestamp) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(instant.as_second()).unwrap_or(0)))
+}

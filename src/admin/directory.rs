@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::protocol::DirectoryView;
 use crate::domain::account::{Account, AccountError, Directory};
 use crate::domain::profile::ServiceProfile;
-use crate::pki::Certificate;
+use crate::pki::certificate::Certificate;
 
 #[derive(Debug, Error)]
 pub enum DirectoryError {

@@ -27,7 +27,7 @@ const WORDS: &[(&str, &str)] = &[
     ("tls.crls", "Revocation lists (PEM or DER) of these authorities."),
     (
         "tls.unknown_revocation",
-        "Where revocation cannot be told: \"accept\" (the process card says indeterminate) or \"refuse\".",
+        "Where revocation cannot be told: \"warn\" (go on, the process card says indeterminate) or \"refuse\".",
     ),
     ("store", "Where messages are kept."),
     ("store.folder", "Folder of the database and of large payloads; one server only, on a local disk."),

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::domain::limits::Limits;
 use crate::domain::profile::ServiceProfile;
 use crate::net::Bounds;
+use crate::pki::inspection::UnknownRevocation;
 
 /// The environment variable that names the file where the command line does not.
 pub const PATH_VARIABLE: &str = "AMTSBOTE_CONFIG";
@@ -77,15 +78,6 @@ pub struct Tls {
     pub unknown_revocation: UnknownRevocation,
 }
 
-/// What becomes of a certificate whose revocation cannot be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UnknownRevocation {
-    /// Accepted, and the process card says `indeterminate`.
-    Accept,
-    Refuse,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
@@ -135,12 +127,12 @@ impl Default for Server {
 impl Default for Tls {
     fn default() -> Self {
         Self {
-            certificate: "tls/server.pem".into(),
+            certificate: "tls/server.crt".into(),
             key: "tls/server.key".into(),
-            anchors: vec!["tls/anchors.pem".into()],
+            anchors: vec!["tls/ca.crt".into()],
             intermediates: Vec::new(),
             crls: Vec::new(),
-            unknown_revocation: UnknownRevocation::Accept,
+            unknown_revocation: UnknownRevocation::Warn,
         }
     }
 }

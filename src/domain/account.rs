@@ -236,15 +236,14 @@ impl Directory {
             }
         }
         for own in &account.identifiers {
+            // Whatever the types say: the mailbox bears the value's name, so two owners would share one mailbox.
             let claimed = self.by_identifier.get(own.value()).into_iter().flatten();
-            for one in claimed.filter(|one| **one != account.name) {
-                if self.accounts.get(one).is_some_and(|other| other.speaks_for(own)) {
-                    return Err(AccountError::SharedIdentifier {
-                        identifier: own.value().to_owned(),
-                        one: one.clone(),
-                        other: account.name,
-                    });
-                }
+            if let Some(one) = claimed.into_iter().find(|one| **one != account.name) {
+                return Err(AccountError::SharedIdentifier {
+                    identifier: own.value().to_owned(),
+                    one: one.clone(),
+                    other: account.name,
+                });
             }
             self.by_identifier.entry(own.value().to_owned()).or_default().push(account.name.clone());
         }
@@ -280,5 +279,36 @@ impl Directory {
 
     pub fn profile(&self, name: &str) -> Option<&ServiceProfile> {
         ProfileName::parse(name).ok().and_then(|name| self.profiles.get(&name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(one: (&str, Option<&str>), other: (&str, Option<&str>), expected: bool) {
+        let account = |name: &str, (value, kind): (&str, Option<&str>)| Account {
+            name: AccountName::parse(name).expect("a well-formed name"),
+            title: String::new(),
+            blocked: false,
+            keys: Vec::new(),
+            identifiers: vec![
+                PartyIdentifier::with_labels(value, kind, None, None).expect("a well-formed identifier"),
+            ],
+            accepts: None,
+            rights: Rights::default(),
+            profile: None,
+        };
+        let taken = Directory::new(1, vec![account("one", one), account("two", other)], Vec::new());
+        assert_eq!(taken.is_ok(), expected, "{one:?} {other:?}: {taken:?}");
+    }
+
+    #[test]
+    fn no_two_accounts_share_a_mailbox() {
+        check(("ags:1", None), ("ags:2", None), true);
+        check(("ags:1", None), ("ags:1", None), false);
+        check(("ags:1", Some("xoev")), ("ags:1", None), false);
+        check(("ags:1", Some("xoev")), ("ags:1", Some("XTA_ID")), false);
     }
 }

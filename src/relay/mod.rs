@@ -1,1 +1,88 @@
-//! (being built)
+//! The post office proper: whether a message is taken, for whom, until when, and what follows from each deadline.
+//!
+//! Two halves. The decisions ([`accept`], [`route`], [`deliver`], [`cancel`], [`expire`], [`retry`]) are pure: data
+//! and `now` in, data or a [`Refusal`] out. The [`worker`] performs them over a [`crate::store::Store`]: the facade
+//! that doors call, timers, pushes, the synchronous rendezvous and the signed checkpoints of the evidence log.
+//! Nothing here knows XML, OSCI, XTA or HTTP, and nothing opens content: the relay holds no content key.
+
+pub mod accept;
+pub mod cancel;
+pub mod deliver;
+pub mod expire;
+#[cfg(test)]
+mod fixture;
+pub mod refusal;
+pub mod retry;
+pub mod route;
+pub mod worker;
+
+use std::time::Duration;
+
+use crate::domain::card::CertificateFinding;
+use crate::domain::content::{Digest, Manifest};
+use crate::domain::envelope::Envelope;
+use crate::domain::limits::Limits;
+use crate::domain::profile::ServiceProfile;
+use crate::store::StagedPayload;
+
+pub use refusal::Refusal;
+pub use worker::Relay;
+pub use worker::outlet::{Outlet, PushVerdict};
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The system's name inside message ids that are issued here.
+    pub system: String,
+    /// The URL under which this post office is known.
+    pub server_identity: String,
+    pub limits: Limits,
+    /// What holds where neither message nor reader names a profile.
+    pub profile_default: ServiceProfile,
+    /// Longest time between two checkpoints while the evidence log grows.
+    pub checkpoint_interval: Duration,
+    /// How often a waiting author's answer is looked for where no notice from this process brings it.
+    pub answer_poll_interval: Duration,
+    /// How often a destination is looked at where no notice from this process asks for it.
+    pub push_poll_interval: Duration,
+    /// Time for one push; its lease lasts a little longer.
+    pub push_time_max: Duration,
+    pub breaker: retry::BreakerSettings,
+}
+
+impl Settings {
+    pub fn new(system: &str, server_identity: &str) -> Self {
+        Self {
+            system: system.to_owned(),
+            server_identity: server_identity.to_owned(),
+            limits: Limits::default(),
+            profile_default: ServiceProfile::standard(),
+            checkpoint_interval: Duration::from_secs(60),
+            answer_poll_interval: Duration::from_secs(1),
+            push_poll_interval: Duration::from_secs(5),
+            push_time_max: Duration::from_secs(120),
+            breaker: retry::BreakerSettings::default(),
+        }
+    }
+}
+
+/// A message at the counter: read by a door, its payload staged, nothing promised.
+#[derive(Debug)]
+pub struct Submission {
+    pub envelope: Envelope,
+    pub manifest: Manifest,
+    pub payload: StagedPayload,
+    /// SHA-256 over what the author sent, to tell a retry from a reuse.
+    pub request_digest: Digest,
+    /// Which door it came through, for the card: `xta-2.1.1`, ….
+    pub door: &'static str,
+    pub certificates: Vec<CertificateFinding>,
+}
+
+/// Whether a reader can be reached with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Yes,
+    No,
+    /// The reader is not one of ours.
+    Unknown,
+}

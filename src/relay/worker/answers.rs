@@ -1,0 +1,153 @@
+//! The synchronous exchange (XTA: sendMessageSync): the author waits on his connection for the reader's answer.
+//!
+//! The answer is an ordinary message, In-Reply-To ours and addressed to our author. It is handed out and received as
+//! part of the exchange. Which one it was is remembered in the store for a day, so that an author whose connection
+//! broke gets the same answer when he sends the same message again. The notice inside this process is only the fast
+//! way; the store is asked at intervals too, for the answer may have come in through another node or a restart.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::domain::account::Account;
+use crate::domain::message_id::{MessageId, MessageKey};
+use crate::domain::party::MailboxName;
+use crate::domain::profile::ServiceProfile;
+use crate::domain::state::Event;
+use crate::relay::accept::Manner;
+use crate::relay::{Refusal, Relay, Submission};
+use crate::store::{Entry, Iterator, Selection};
+
+use super::counted;
+
+/// Authors who wait, by the key of the message that they sent.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Mutex<HashMap<MessageKey, Arc<Notify>>>);
+
+impl Waiting {
+    fn held(&self) -> MutexGuard<'_, HashMap<MessageKey, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn enter(&self, id: &MessageId) -> Waiter<'_> {
+        let notify = self.held().entry(id.key()).or_default().clone();
+        Waiter { waiting: self, key: id.key(), notify }
+    }
+
+    /// A message came in that answers these.
+    pub(super) fn answered(&self, ids: &[MessageId]) {
+        if ids.is_empty() {
+            return;
+        }
+        let held = self.held();
+        ids.iter().filter_map(|id| held.get(&id.key())).for_each(|notify| notify.notify_waiters());
+    }
+}
+
+/// Leaves the table when the author has gone, however he went.
+struct Waiter<'a> {
+    waiting: &'a Waiting,
+    key: MessageKey,
+    notify: Arc<Notify>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut held = self.waiting.held();
+        // The table's own reference and ours: nobody else waits.
+        if Arc::strong_count(&self.notify) <= 2 {
+            held.remove(&self.key);
+        }
+    }
+}
+
+impl Relay {
+    /// Accepts like [`Relay::accept`] and returns the reader's answer. On [`Refusal::NoAnswerInTime`] the message
+    /// stays accepted, and a later answer waits in the author's mailbox.
+    pub async fn accept_and_wait(&self, who: &Account, submission: Submission) -> Result<Entry, Refusal> {
+        let id = submission.envelope.id.clone();
+        let author = submission.envelope.author.identifier.value().to_owned();
+        let waiter = self.waiting.enter(&id);
+        let (_, profile) = self.accept_in(who, submission, Manner::Synchronous).await?;
+        let mailbox =
+            MailboxName::parse(&author).map_err(|_| Refusal::NotYourIdentifier { claimed: author })?;
+        let seconds = profile.synchronous_wait_seconds;
+        let until = Instant::now() + Duration::from_secs(u64::from(seconds));
+        loop {
+            // Registered before the store is asked, so that no answer falls between the two.
+            let notice = waiter.notify.notified();
+            tokio::pin!(notice);
+            notice.as_mut().enable();
+            if let Some(entry) = self.take_answer(who, &id, &mailbox).await? {
+                return Ok(entry);
+            }
+            let now = Instant::now();
+            if now >= until {
+                return Err(counted("answer", Refusal::NoAnswerInTime { id, seconds }));
+            }
+            let poll = (now + self.settings.answer_poll_interval).min(until);
+            let _ = tokio::time::timeout_at(poll, notice).await;
+        }
+    }
+
+    async fn take_answer(
+        &self,
+        who: &Account,
+        id: &MessageId,
+        mailbox: &MailboxName,
+    ) -> Result<Option<Entry>, Refusal> {
+        let memo = format!("answer-to:{}", id.key().as_str());
+        if let Some(taken) = self.store.load_iterator(&memo, &who.name, self.now()).await?
+            && let Some(answer) = taken.handed_out.first()
+        {
+            let answer = answer.clone();
+            return self.finish_exchange(who, id, mailbox, &answer).await.map(Some);
+        }
+        let selection = Selection {
+            mailboxes: vec![mailbox.clone()],
+            relates_to: vec![id.clone()],
+            ..Selection::default()
+        };
+        let listing = self.store.list(&selection, 0, 1).await?;
+        let Some(answer) = listing.entries.into_iter().next() else {
+            return Ok(None);
+        };
+        let answer = answer.envelope.id;
+        // First the memory, then the change: a crash between the two repeats the hand-out, never loses the answer.
+        let taken = Iterator {
+            id: memo,
+            account: who.name.clone(),
+            selection,
+            position: 0,
+            handed_out: vec![answer.clone()],
+            page_size: 0,
+            expires_at: ServiceProfile::after_days(self.now(), 1),
+        };
+        self.store.save_iterator(&taken).await?;
+        self.finish_exchange(who, id, mailbox, &answer).await.map(Some)
+    }
+
+    async fn finish_exchange(
+        &self,
+        who: &Account,
+        id: &MessageId,
+        mailbox: &MailboxName,
+        answer: &MessageId,
+    ) -> Result<Entry, Refusal> {
+        let mut entry = self.store.find(answer).await?;
+        if entry.card.mailbox != *mailbox {
+            return Err(Refusal::UnknownMessage);
+        }
+        if entry.card.state.is_offered() {
+            for event in [Event::HandedOut, Event::Received] {
+                entry.card = self.by_reader(who, vec![mailbox.clone()], answer, event).await?;
+            }
+            metrics::counter!("amtsbote_received_total", "by" => "exchange").increment(1);
+            tracing::info!(message = %answer, answers = %id, account = %who.name, "received as an answer");
+        }
+        Ok(entry)
+    }
+}

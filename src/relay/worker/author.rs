@@ -1,0 +1,230 @@
+//! What authors ask for: ids, acceptance, cancellation, the card, whether a reader can be reached.
+
+use crate::domain::account::Account;
+use crate::domain::card::ProcessCard;
+use crate::domain::envelope::Envelope;
+use crate::domain::message_id::MessageId;
+use crate::domain::party::PartyIdentifier;
+use crate::domain::profile::ServiceProfile;
+use crate::domain::state::Event;
+use crate::relay::accept::{self, Content, Manner, Situation};
+use crate::relay::cancel::{self, Cancellation};
+use crate::relay::{Refusal, Relay, Service, Submission, deliver, route};
+use crate::store::{Acceptance, Accepted, Change, Entry, StoreError};
+
+use super::{counted, timers};
+
+/// Random ids collide never in practice; a store that says otherwise three times is broken.
+const ANNOUNCE_TRIES: u32 = 3;
+
+impl Relay {
+    /// Issues a message id that only `who` may use, once.
+    pub async fn announce(&self, who: &Account) -> Result<MessageId, Refusal> {
+        let now = self.now();
+        let expires_at = ServiceProfile::after_days(now, self.settings.limits.announced_days);
+        for _ in 0..ANNOUNCE_TRIES {
+            let id =
+                MessageId::xta(&self.settings.system, uuid::Uuid::new_v4().as_u128()).map_err(|error| {
+                    Refusal::Internal { detail: format!("the configured system name: {error}") }
+                })?;
+            match self.store.announce(&id, &who.name, now, expires_at).await {
+                Ok(()) => return Ok(id),
+                Err(StoreError::IdUsed) => {}
+                Err(error) => return Err(counted("announce", error.into())),
+            }
+        }
+        let detail = format!("{ANNOUNCE_TRIES} random ids in a row were already used");
+        Err(counted("announce", Refusal::Internal { detail }))
+    }
+
+    /// "Accepted" is a promise: when this returns `Ok`, the message is on stable storage with everything it needs.
+    pub async fn accept(&self, who: &Account, submission: Submission) -> Result<Accepted, Refusal> {
+        self.accept_in(who, submission, Manner::Asynchronous).await.map(|(accepted, _)| accepted)
+    }
+
+    /// Accepts, and says how long the profile lets an author wait for the answer.
+    pub(super) async fn accept_in(
+        &self,
+        who: &Account,
+        submission: Submission,
+        manner: Manner,
+    ) -> Result<(Accepted, ServiceProfile), Refusal> {
+        let id = submission.envelope.id.clone();
+        match self.accept_uncounted(who, submission, manner).await {
+            Ok((accepted, card, profile)) => {
+                let again = accepted == Accepted::Before;
+                metrics::counter!("amtsbote_accepted_total", "door" => card.door.clone(), "again" => again.to_string())
+                    .increment(1);
+                tracing::info!(message = %id, account = %who.name, state = %card.state, bytes = card.payload_bytes, again, "accepted");
+                Ok((accepted, profile))
+            }
+            Err(refusal) => {
+                tracing::info!(message = %id, account = %who.name, code = refusal.code(), "not accepted");
+                Err(counted("accept", refusal))
+            }
+        }
+    }
+
+    async fn accept_uncounted(
+        &self,
+        who: &Account,
+        submission: Submission,
+        manner: Manner,
+    ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
+        let directory = self.directory();
+        let Submission { envelope, manifest, payload, request_digest, door, certificates } = submission;
+        let content = Content { manifest: &manifest, length: payload.length, digest: payload.digest };
+        let mut situation = Situation {
+            directory: &directory,
+            profile_default: &self.settings.profile_default,
+            limits: &self.settings.limits,
+            now: self.now(),
+            door,
+            manner,
+        };
+        let mut decision = accept::decide(who, &envelope, content, certificates.clone(), situation);
+        if decision == Err(Refusal::SynchronousOnly) && self.answers_somebody(who, &envelope).await? {
+            situation.manner = Manner::Answer;
+            decision = accept::decide(who, &envelope, content, certificates, situation);
+        }
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                let card = self.accepted_before(who, &envelope, content).await.ok_or(refusal)?;
+                return Ok((Accepted::Before, card, self.profile_of(&envelope)));
+            }
+        };
+        let (card, profile, deadlines) = (decision.card, decision.profile, decision.deadlines);
+        let soonest = deadlines.release_at.map_or(deadlines.expire_at, |at| at.min(deadlines.expire_at));
+        let (mailbox, answered) = (card.mailbox.clone(), envelope.in_reply_to.clone());
+        let acceptance = Acceptance {
+            envelope,
+            manifest,
+            payload,
+            request_digest,
+            announced_only: decision.announced_only,
+            card: card.clone(),
+            deadlines,
+        };
+        let accepted = self.store.accept(acceptance).await?;
+        // The timers look by themselves that often; only an earlier deadline is worth waking them.
+        if soonest < situation.now.checked_add(timers::SLEEP_MAX).unwrap_or(soonest) {
+            self.deadline_added.notify_one();
+        }
+        self.waiting.answered(&answered);
+        self.wake_destination(&mailbox);
+        Ok((accepted, card, profile))
+    }
+
+    /// A retry must be answered as before even where the rules have changed meanwhile (its ObsoleteAfter is over, its
+    /// reader has left). Only a message that is the same in every respect counts.
+    async fn accepted_before(
+        &self,
+        who: &Account,
+        envelope: &Envelope,
+        content: Content<'_>,
+    ) -> Option<ProcessCard> {
+        let entry = self.store.find(&envelope.id).await.ok()?;
+        let same = entry.card.posted_by == who.name
+            && entry.envelope == *envelope
+            && entry.manifest == *content.manifest
+            && entry.card.payload_digest == content.digest;
+        same.then_some(entry.card)
+    }
+
+    /// Whether this message answers one that was addressed to its author by its reader.
+    async fn answers_somebody(&self, who: &Account, envelope: &Envelope) -> Result<bool, Refusal> {
+        for id in envelope.in_reply_to.iter().take(8) {
+            match self.store.find(id).await {
+                Ok(entry)
+                    if who.speaks_for(&entry.envelope.reader.identifier)
+                        && entry.envelope.author.identifier.matches(&envelope.reader.identifier) =>
+                {
+                    return Ok(true);
+                }
+                Ok(_) | Err(StoreError::Unknown) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The profile under which a stored message lives.
+    pub(super) fn profile_of(&self, envelope: &Envelope) -> ServiceProfile {
+        let directory = self.directory();
+        let situation = Situation {
+            directory: &directory,
+            profile_default: &self.settings.profile_default,
+            limits: &self.settings.limits,
+            now: self.now(),
+            door: "",
+            manner: Manner::Asynchronous,
+        };
+        route::destination(&directory, &envelope.reader.identifier)
+            .and_then(|(addressee, _)| accept::profile(envelope, addressee, situation))
+            .map_or_else(|_| self.settings.profile_default.clone(), |(profile, _)| profile.clone())
+    }
+
+    /// Withdraws a message of one's own before its NotBefore.
+    pub async fn cancel(&self, who: &Account, id: &MessageId) -> Result<(), Refusal> {
+        self.cancel_uncounted(who, id).await.map_err(|refusal| counted("cancel", refusal))
+    }
+
+    async fn cancel_uncounted(&self, who: &Account, id: &MessageId) -> Result<(), Refusal> {
+        let card = self.store.find(id).await?.card;
+        let now = self.now();
+        if cancel::decide(&who.name, &card, now)? == Cancellation::Already {
+            return Ok(());
+        }
+        let change = Change {
+            id: id.clone(),
+            event: Event::CancelledByAuthor,
+            at: now,
+            by: Some(who.name.to_string()),
+            reason: None,
+            finding: None,
+            only_in: None,
+            only_posted_by: Some(who.name.clone()),
+            deadlines: None,
+        };
+        match self.store.change(change).await {
+            Ok(_) => {
+                metrics::counter!("amtsbote_cancelled_total", "by" => "author").increment(1);
+                tracing::info!(message = %id, account = %who.name, "cancelled by its author");
+                Ok(())
+            }
+            // Its release overtook us between the question and the change.
+            Err(StoreError::Denied(_)) => Err(Refusal::NotBeforePassed),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The process card, for the author of a message and for its reader.
+    pub async fn card(
+        &self,
+        who: &Account,
+        as_party: Option<&PartyIdentifier>,
+        id: &MessageId,
+    ) -> Result<Entry, Refusal> {
+        // The identifier is judged first, so that the answer to a foreign one does not depend on the message.
+        route::mailboxes(who, as_party).map_err(|refusal| counted("card", refusal))?;
+        let entry = self.store.find(id).await.map_err(|error| counted("card", error.into()))?;
+        deliver::may_see_card(who, as_party, &entry.card).map_err(|refusal| counted("card", refusal))?;
+        Ok(entry)
+    }
+
+    /// Whether `who` could send to `reader` with this service.
+    pub async fn look_up(
+        &self,
+        who: &Account,
+        reader: &PartyIdentifier,
+        service: &str,
+    ) -> Result<Service, Refusal> {
+        let directory = self.directory();
+        let Ok((addressee, _)) = route::destination(&directory, reader) else {
+            return Ok(Service::Unknown);
+        };
+        let open = addressee.takes(service) && who.may_use(service) && who.may_write_to(reader);
+        Ok(if open { Service::Yes } else { Service::No })
+    }
+}

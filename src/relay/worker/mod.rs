@@ -1,0 +1,112 @@
+//! The relay with hands: what doors, the command line and the composition root call.
+//!
+//! Each call takes one decision of the pure half and has the store make it durable before it returns `Ok`. Nothing
+//! that correctness needs lives in this process: notices between tasks only save time, polling is the net under them.
+
+mod answers;
+mod author;
+mod operator;
+pub mod outlet;
+mod push;
+mod reader;
+mod timers;
+
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::domain::account::Directory;
+use crate::store::{PayloadWriter, Store};
+
+use super::{Refusal, Settings};
+
+pub struct Relay {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    directory: RwLock<Arc<Directory>>,
+    /// Authors who wait for an answer, by the key of their message.
+    waiting: answers::Waiting,
+    /// Something may be due earlier than the timers believe.
+    deadline_added: Notify,
+    destinations: Mutex<Vec<Arc<push::Destination>>>,
+    destination_added: Notify,
+}
+
+impl Relay {
+    /// The directory is empty until [`Relay::reload_directory`] has read it.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            clock,
+            settings,
+            directory: RwLock::default(),
+            waiting: answers::Waiting::default(),
+            deadline_added: Notify::new(),
+            destinations: Mutex::default(),
+            destination_added: Notify::new(),
+        })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Accounts and profiles as last read: one consistent picture for the whole of a request.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    pub async fn reload_directory(&self) -> Result<(), Refusal> {
+        let read = Arc::new(self.store.directory().await?);
+        let revision = read.revision();
+        let mut held = self.directory.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Two reloads may finish in the other order than they began.
+        if revision >= held.revision() {
+            let changed = revision != held.revision();
+            *held = read;
+            drop(held);
+            if changed {
+                tracing::info!(revision, "directory read");
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, Refusal> {
+        self.store.payload_writer().await.map_err(|error| counted("payload", error.into()))
+    }
+
+    /// Works until `stop` says true: timers, pushes to every destination, housekeeping.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let timers = tokio::spawn(timers::run(self.clone(), stop.clone()));
+        let pushes = tokio::spawn(push::run(self.clone(), stop.clone()));
+        for task in [timers, pushes] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the relay broke down");
+            }
+        }
+    }
+
+    fn destinations(&self) -> MutexGuard<'_, Vec<Arc<push::Destination>>> {
+        self.destinations.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Counts a refusal on its way out.
+fn counted(operation: &'static str, refusal: Refusal) -> Refusal {
+    metrics::counter!("amtsbote_refused_total", "operation" => operation, "code" => refusal.code())
+        .increment(1);
+    refusal
+}
+
+/// Resolves when `stop` says true, or when nobody can say so any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

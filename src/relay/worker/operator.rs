@@ -1,0 +1,82 @@
+//! What operators do to single messages. Each act is recorded with who and why, and stands on the process card.
+
+use crate::domain::card::ProcessCard;
+use crate::domain::message_id::MessageId;
+use crate::domain::state::Event;
+use crate::relay::{Refusal, Relay, accept};
+use crate::store::{AdminAct, Change, Deadlines};
+
+use super::counted;
+
+impl Relay {
+    /// Takes a message out of its mailbox for the time being.
+    pub async fn hold(&self, id: &MessageId, by: &str, reason: &str) -> Result<ProcessCard, Refusal> {
+        self.operate(id, Event::HeldByOperator, "message hold", by, reason, None).await
+    }
+
+    /// Lets a held message go, also one that waits for its NotBefore.
+    pub async fn release(&self, id: &MessageId, by: &str, reason: &str) -> Result<ProcessCard, Refusal> {
+        self.operate(id, Event::Released, "message release", by, reason, None).await
+    }
+
+    pub async fn cancel_as_operator(
+        &self,
+        id: &MessageId,
+        by: &str,
+        reason: &str,
+    ) -> Result<ProcessCard, Refusal> {
+        self.operate(id, Event::CancelledByOperator, "message cancel", by, reason, None).await
+    }
+
+    /// Puts a dead, expired or cancelled message back into its mailbox, with all its time anew.
+    pub async fn requeue(&self, id: &MessageId, by: &str, reason: &str) -> Result<ProcessCard, Refusal> {
+        let entry = self.store.find(id).await?;
+        if !entry.has_payload {
+            let what = "its payload has been deleted, there is nothing left to deliver".to_owned();
+            return Err(Refusal::ParameterInvalid { what });
+        }
+        let deadlines =
+            accept::deadlines_again(&entry.envelope, &self.profile_of(&entry.envelope), self.now());
+        self.operate(id, Event::Requeued, "message requeue", by, reason, Some(deadlines)).await
+    }
+
+    async fn operate(
+        &self,
+        id: &MessageId,
+        event: Event,
+        act: &'static str,
+        by: &str,
+        reason: &str,
+        deadlines: Option<Deadlines>,
+    ) -> Result<ProcessCard, Refusal> {
+        let at = self.now();
+        let change = Change {
+            id: id.clone(),
+            event,
+            at,
+            by: Some(by.to_owned()),
+            reason: Some(reason.to_owned()),
+            finding: None,
+            only_in: None,
+            only_posted_by: None,
+            deadlines,
+        };
+        let card =
+            self.store.change(change).await.map_err(|error| counted("operator", Refusal::from(error)))?;
+        // The card names who and why in the same transaction; the list of acts repeats it for the overview. A crash
+        // between the two leaves the card as the record.
+        let record = AdminAct {
+            at,
+            by: by.to_owned(),
+            act: act.to_owned(),
+            object: id.to_string(),
+            reason: reason.to_owned(),
+        };
+        self.store.record_act(record).await?;
+        metrics::counter!("amtsbote_operator_acts_total", "act" => act).increment(1);
+        tracing::info!(message = %id, act, state = %card.state, "changed by an operator");
+        self.deadline_added.notify_one();
+        self.wake_destination(&card.mailbox);
+        Ok(card)
+    }
+}

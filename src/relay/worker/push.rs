@@ -1,0 +1,251 @@
+//! Pushes: one task per destination, so that a slow or dead one never delays another.
+//!
+//! A destination leases one message at a time from the store, tries once, and records the outcome under that lease; a
+//! crash in between lets the lease end by itself. Failures in a row open the destination's circuit: nothing is leased
+//! while it is open, so a server that is down for a day uses up no message's attempts.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::domain::party::{MailboxName, PartyIdentifier};
+use crate::domain::state::DeliveryState;
+use crate::relay::retry::{Breaker, Permission, pause_after};
+use crate::relay::{Outlet, PushVerdict, Refusal, Relay, accept};
+use crate::store::{PushLease, PushOutcome};
+
+use super::stopped;
+
+/// How much longer than the push itself its lease lasts, so that the outcome can be recorded under it.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+const ERROR_PAUSE_FIRST: Duration = Duration::from_secs(1);
+const ERROR_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Mailboxes that are emptied by pushing, and how.
+pub(super) struct Destination {
+    mailboxes: Vec<MailboxName>,
+    outlet: Arc<dyn Outlet>,
+    breaker: Mutex<Breaker>,
+    wake: Notify,
+}
+
+/// What one look at a destination brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// One message was tried; there may be more.
+    One,
+    /// Nothing is due.
+    Nothing,
+    /// The circuit is open for this long.
+    CircuitOpen(Duration),
+}
+
+impl Relay {
+    /// From here on these mailboxes are emptied through `outlet`.
+    pub fn add_outlet(&self, mailboxes: Vec<MailboxName>, outlet: Arc<dyn Outlet>) {
+        let breaker = Mutex::new(Breaker::new(self.settings.breaker));
+        self.destinations().push(Arc::new(Destination { mailboxes, outlet, breaker, wake: Notify::new() }));
+        self.destination_added.notify_one();
+    }
+
+    pub(super) fn wake_destination(&self, mailbox: &MailboxName) {
+        let destinations = self.destinations();
+        destinations
+            .iter()
+            .filter(|destination| destination.mailboxes.contains(mailbox))
+            .for_each(|destination| destination.wake.notify_one());
+    }
+
+    /// Tries everything that is due for every destination, one after the other. [`Relay::run`] does the same with a
+    /// task per destination; this is for tools and simulations that own the time.
+    pub async fn push_once(&self) -> Result<u32, Refusal> {
+        let destinations = self.destinations().clone();
+        let mut tried = 0;
+        for destination in destinations {
+            while self.push_one(&destination).await? == Pushed::One {
+                tried += 1;
+            }
+        }
+        Ok(tried)
+    }
+
+    async fn push_one(&self, destination: &Destination) -> Result<Pushed, Refusal> {
+        let now = self.now();
+        if let Permission::NotBefore(until) = destination.breaker().permission(now) {
+            let pause = Duration::try_from(until.duration_since(now)).unwrap_or(ERROR_PAUSE_FIRST);
+            return Ok(Pushed::CircuitOpen(pause));
+        }
+        let until = now.checked_add(self.settings.push_time_max + LEASE_MARGIN).unwrap_or(now);
+        let (ordered, free): (Vec<_>, Vec<_>) =
+            destination.mailboxes.iter().cloned().partition(|mailbox| self.is_ordered(mailbox));
+        let mut leased = None;
+        for (mailboxes, in_order) in [(ordered, true), (free, false)] {
+            if leased.is_none() && !mailboxes.is_empty() {
+                leased = self.store.lease_push(&mailboxes, in_order, now, until, 1).await?.into_iter().next();
+            }
+        }
+        let Some(lease) = leased else {
+            return Ok(Pushed::Nothing);
+        };
+        let verdict = self.attempt(destination, &lease).await;
+        self.record(destination, lease, verdict).await?;
+        Ok(Pushed::One)
+    }
+
+    /// Whether this mailbox's owner wants the order of entry kept.
+    fn is_ordered(&self, mailbox: &MailboxName) -> bool {
+        let directory = self.directory();
+        PartyIdentifier::new(mailbox.as_str())
+            .ok()
+            .and_then(|identifier| directory.account_by_identifier(&identifier))
+            .is_some_and(|owner| {
+                accept::default_profile(owner, &directory, &self.settings.profile_default).ordered
+            })
+    }
+
+    async fn attempt(&self, destination: &Destination, lease: &PushLease) -> PushVerdict {
+        let entry = &lease.entry;
+        let payload = match self.store.open_payload(&entry.envelope.id, 0, entry.manifest.length()).await {
+            Ok(payload) => payload,
+            Err(error) => return PushVerdict::TryLater { reason: format!("payload: {error}") },
+        };
+        let limit = self.settings.push_time_max;
+        match tokio::time::timeout(limit, destination.outlet.push(entry, payload)).await {
+            Ok(verdict) => verdict,
+            Err(_) => PushVerdict::TryLater { reason: format!("no answer within {} s", limit.as_secs()) },
+        }
+    }
+
+    async fn record(
+        &self,
+        destination: &Destination,
+        lease: PushLease,
+        verdict: PushVerdict,
+    ) -> Result<(), Refusal> {
+        let now = self.now();
+        let id = lease.entry.envelope.id.clone();
+        let name = destination.outlet.destination();
+        let (outcome, word) = match verdict {
+            PushVerdict::Received => {
+                destination.breaker().succeeded();
+                (PushOutcome::Received, "received")
+            }
+            PushVerdict::Refused { reason } => {
+                // It is alive: it looked at the message and said no.
+                destination.breaker().succeeded();
+                (PushOutcome::Dead { reason }, "dead")
+            }
+            PushVerdict::TryLater { reason } => {
+                if let Some(until) = destination.breaker().failed(now, random()) {
+                    tracing::warn!(destination = name, %until, "destination left alone after failures in a row");
+                }
+                let profile = self.profile_of(&lease.entry.envelope);
+                match pause_after(lease.attempt, &profile, random()) {
+                    Some(pause) => {
+                        let next_at = now.checked_add(pause).unwrap_or(now);
+                        (PushOutcome::Failed { reason, next_at }, "failed")
+                    }
+                    None => {
+                        let reason = format!("given up after {} attempts: {reason}", lease.attempt);
+                        (PushOutcome::Dead { reason }, "dead")
+                    }
+                }
+            }
+        };
+        let reason = match &outcome {
+            PushOutcome::Received => "",
+            PushOutcome::Failed { reason, .. } | PushOutcome::Dead { reason } => reason.as_str(),
+        }
+        .to_owned();
+        let card = self.store.record_attempt(&lease, outcome, now).await?;
+        metrics::counter!("amtsbote_pushes_total", "outcome" => word).increment(1);
+        match card.state {
+            DeliveryState::Dead => {
+                metrics::counter!("amtsbote_dead_total").increment(1);
+                tracing::warn!(message = %id, destination = name, attempt = lease.attempt, reason, "undeliverable: waits for an operator");
+            }
+            DeliveryState::Received => {
+                metrics::counter!("amtsbote_received_total", "by" => "push").increment(1);
+                tracing::info!(message = %id, destination = name, attempt = lease.attempt, "pushed and received");
+            }
+            _ => {
+                tracing::info!(message = %id, destination = name, attempt = lease.attempt, reason, "push failed");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Destination {
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Starts a task for each destination, also for those that come later.
+pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
+    let mut tasks = JoinSet::new();
+    let mut started = 0;
+    loop {
+        let fresh: Vec<_> = relay.destinations().iter().skip(started).cloned().collect();
+        started += fresh.len();
+        for destination in fresh {
+            tasks.spawn(serve(relay.clone(), destination, stop.clone()));
+        }
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            () = relay.destination_added.notified() => {}
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a destination's task broke down");
+        }
+    }
+}
+
+async fn serve(relay: Arc<Relay>, destination: Arc<Destination>, mut stop: watch::Receiver<bool>) {
+    let mut error_pause = ERROR_PAUSE_FIRST;
+    while !*stop.borrow() {
+        let pause = match relay.push_one(&destination).await {
+            Ok(Pushed::One) => {
+                error_pause = ERROR_PAUSE_FIRST;
+                continue;
+            }
+            Ok(Pushed::Nothing) => {
+                error_pause = ERROR_PAUSE_FIRST;
+                tokio::select! {
+                    () = stopped(&mut stop) => return,
+                    () = destination.wake.notified() => {}
+                    () = tokio::time::sleep(relay.settings.push_poll_interval) => {}
+                }
+                continue;
+            }
+            Ok(Pushed::CircuitOpen(pause)) => {
+                pause.min(relay.settings.push_poll_interval.max(ERROR_PAUSE_FIRST))
+            }
+            Err(refusal) => {
+                if error_pause == ERROR_PAUSE_FIRST {
+                    let failure = crate::report::Failure::from(refusal);
+                    failure.log(crate::report::CorrelationId::random());
+                }
+                let pause = error_pause;
+                error_pause = (error_pause * 2).min(ERROR_PAUSE_MAX);
+                pause
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// A random number for jitter; nothing secret depends on it.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,151 @@
+//! Timers: performs what is due, and sleeps until the next instant or a notice.
+//!
+//! Errors of the store are logged once per series and answered with growing pauses. A due entry that cannot be
+//! performed never keeps the loop busy: a round without progress counts as an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::domain::state::Event;
+use crate::relay::expire::{self, Effect};
+use crate::relay::{Refusal, Relay};
+use crate::report::{CorrelationId, Failure};
+use crate::store::{Change, Due, DueKind, StoreError};
+
+use super::stopped;
+
+const BATCH: u32 = 256;
+/// Longest sleep, so that a machine whose clock was set forward does not oversleep.
+pub(super) const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Shortest sleep, for an instant that came between two questions.
+const SLEEP_MIN: Duration = Duration::from_millis(20);
+const ERROR_PAUSE_FIRST: Duration = Duration::from_secs(1);
+const ERROR_PAUSE_MAX: Duration = Duration::from_secs(60);
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(600);
+
+impl Relay {
+    /// Performs everything that is due at this moment; returns how much that was.
+    pub async fn tick(&self) -> Result<u32, Refusal> {
+        let mut done = 0;
+        let mut stuck = Vec::new();
+        loop {
+            let now = self.now();
+            let batch = self.store.due(now, BATCH).await?;
+            if batch.is_empty() {
+                return Ok(done);
+            }
+            let mut progress = 0;
+            for due in &batch {
+                if self.perform(due).await? {
+                    progress += 1;
+                }
+            }
+            // Once is a race with a reader or an operator; twice the same is a store that contradicts itself.
+            if progress == 0 && batch == stuck {
+                let first = batch.first().map(|due| due.id.to_string()).unwrap_or_default();
+                let detail =
+                    format!("{} due entries cannot be performed, the first for {first}", batch.len());
+                return Err(Refusal::Internal { detail });
+            }
+            done += progress;
+            stuck = batch;
+        }
+    }
+
+    /// False where the message had changed meanwhile, so that the deadline no longer applies.
+    async fn perform(&self, due: &Due) -> Result<bool, Refusal> {
+        let now = self.now();
+        let performed = match expire::effect(due, now) {
+            Effect::PurgePayload => self.store.purge_payload(&due.id, now).await,
+            Effect::PurgeCard => self.store.purge_card(&due.id, now).await,
+            Effect::Change { event, reason, finding } => {
+                let change = Change {
+                    id: due.id.clone(),
+                    event,
+                    at: now,
+                    by: None,
+                    reason: Some(reason.to_owned()),
+                    finding,
+                    only_in: None,
+                    only_posted_by: None,
+                    deadlines: None,
+                };
+                self.store.change(change).await.map(|card| {
+                    if event == Event::Released {
+                        self.wake_destination(&card.mailbox);
+                    }
+                })
+            }
+        };
+        match performed {
+            Ok(()) => {
+                report(due);
+                Ok(true)
+            }
+            Err(StoreError::Denied(_) | StoreError::Unknown) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn report(due: &Due) {
+    let id = &due.id;
+    match due.kind {
+        DueKind::Release => tracing::info!(message = %id, "released: NotBefore was reached"),
+        DueKind::Expire => {
+            metrics::counter!("amtsbote_expired_total").increment(1);
+            tracing::warn!(message = %id, "expired: nobody fetched it in time");
+        }
+        DueKind::Remind => {
+            metrics::counter!("amtsbote_reminded_total").increment(1);
+            tracing::warn!(message = %id, "nobody has fetched it yet");
+        }
+        DueKind::PurgePayload => tracing::debug!(message = %id, "payload deleted"),
+        DueKind::PurgeCard => tracing::debug!(message = %id, "process card deleted"),
+    }
+}
+
+pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
+    let mut error_pause = ERROR_PAUSE_FIRST;
+    let mut housekeeping = tokio::time::Instant::now();
+    while !*stop.borrow() {
+        let round = round(&relay, &mut housekeeping).await;
+        let (pause, woken_by_notice) = match round {
+            Ok(pause) => {
+                error_pause = ERROR_PAUSE_FIRST;
+                (pause, true)
+            }
+            Err(refusal) => {
+                if error_pause == ERROR_PAUSE_FIRST {
+                    Failure::from(refusal).log(CorrelationId::random());
+                }
+                let pause = error_pause;
+                error_pause = (error_pause * 2).min(ERROR_PAUSE_MAX);
+                // Traffic must not turn a store in trouble into a busy loop.
+                (pause, false)
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = relay.deadline_added.notified(), if woken_by_notice => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One round of due work; returns how long to sleep.
+async fn round(relay: &Relay, housekeeping: &mut tokio::time::Instant) -> Result<Duration, Refusal> {
+    relay.tick().await?;
+    if *housekeeping <= tokio::time::Instant::now() {
+        relay.reload_directory().await?;
+        relay.store.sweep(relay.now()).await?;
+        *housekeeping = tokio::time::Instant::now() + HOUSEKEEPING_INTERVAL;
+    }
+    let now = relay.now();
+    let next = relay.store.next_due_at().await?;
+    Ok(next.map_or(SLEEP_MAX, |next| {
+        Duration::try_from(next.duration_since(now)).unwrap_or(SLEEP_MIN).clamp(SLEEP_MIN, SLEEP_MAX)
+    }))
+}

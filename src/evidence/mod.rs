@@ -1,1 +1,7 @@
-//! (being built)
+//! Evidence: what the post office can prove afterwards, as pure computation.
+//!
+//! An append-only log of [`record::Record`]s is the leaves of a Merkle tree ([`tree`], RFC 6962 hashing). Nothing here
+//! touches files, sockets, clocks or keys at rest; the store keeps the bytes, the relay signs.
+
+pub mod record;
+pub mod tree;

@@ -5,17 +5,16 @@
 //! while the server runs (`amtsbote participant apply`).
 
 mod example;
+mod rooms;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::domain::limits::Limits;
 use crate::domain::profile::ServiceProfile;
-use crate::net::Bounds;
 use crate::pki::inspection::UnknownRevocation;
 
 /// The environment variable that names the file where the command line does not.
@@ -247,21 +246,6 @@ impl Config {
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => wrong(key, "must not be 0".to_owned()),
             None => Ok(()),
-        }
-    }
-
-    /// What listeners may be made to hold.
-    pub fn bounds(&self) -> Bounds {
-        let limits = &self.limits;
-        Bounds {
-            handshake: Duration::from_secs(limits.handshake_seconds),
-            header: Duration::from_secs(limits.header_seconds),
-            idle: limits.idle(),
-            keep_alive: Duration::from_secs(limits.keep_alive_seconds),
-            bytes_per_second_min: limits.body_bytes_per_second_min,
-            header_bytes_max: limits.http_header_bytes_max,
-            drain: Duration::from_secs(limits.drain_seconds),
-            ..Bounds::default()
         }
     }
 }

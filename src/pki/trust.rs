@@ -544,14 +544,10 @@ impl<'a> Judgement<'a> {
         let unknown = match proven {
             Ok(path) => {
                 self.path_good(&path);
-                let current = search.instant == self.now;
-                return match (lists.is_empty(), current) {
-                    (false, true) => self.good(CheckKind::Revocation),
-                    (true, _) => self.revocation_unknown("no revocation list is configured"),
-                    (false, false) => self.not_checked(
-                        CheckKind::Revocation,
-                        "it is not valid at this instant, whatever a list says",
-                    ),
+                return match lists.is_empty() {
+                    false if search.instant == self.now => self.good(CheckKind::Revocation),
+                    false => self.revocation_unknown("lists say nothing of the time when it was valid"),
+                    true => self.revocation_unknown("no revocation list is configured"),
                 };
             }
             Err(error) => match unknown_revocation(&error) {
@@ -592,7 +588,11 @@ impl<'a> Judgement<'a> {
 
     fn revocation_unknown(&mut self, why: &str) {
         self.not_checked(CheckKind::Revocation, why);
-        self.bad.push((Reason::RevocationUnknown, format!("its revocation could not be checked: {why}")));
+        // Of a certificate that is not valid at this instant it does not matter.
+        if self.path_instant() == self.now {
+            let why = format!("its revocation could not be checked: {why}");
+            self.bad.push((Reason::RevocationUnknown, why));
+        }
     }
 
     fn path_bad(&mut self, error: &webpki::Error, issuers: &Issuers) {
@@ -722,3 +722,6 @@ impl Cache {
         kept.insert(key, Kept { inspection: inspection.clone(), until });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! Which certificates end soon, whose they are, and what to do about it: once at 60, 30, 14, 7 and 1 days ahead, and
+//! when it is too late. A pure function; metrics, log and command line show what it says.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::certificate::{Certificate, CertificateFingerprint};
+use super::trust::ListState;
+use crate::report::Loudness;
+
+/// Days ahead at which a warning is given, latest first.
+const STAGES: [(i64, Stage); 5] =
+    [(1, Stage::Days1), (7, Stage::Days7), (14, Stage::Days14), (30, Stage::Days30), (60, Stage::Days60)];
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// Whose certificate, which decides what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holder {
+    /// The post office's own.
+    Own,
+    /// An authority that we believe.
+    Authority,
+    Participant,
+}
+
+/// A certificate to watch. `owner` names an account, a listener or an authority.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched<'a> {
+    pub holder: Holder,
+    pub owner: &'a str,
+    pub certificate: &'a Certificate,
+}
+
+/// How near the end is. Ordered: the later, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    Days60,
+    Days30,
+    Days14,
+    Days7,
+    Days1,
+    Expired,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    pub holder: Holder,
+    pub owner: String,
+    pub subject: String,
+    pub fingerprint: CertificateFingerprint,
+    pub not_after: Timestamp,
+    /// Whole days that are left; negative once it has expired.
+    pub days_left: i64,
+    /// What has been announced at this stage need not be announced again before the next.
+    pub stage: Stage,
+    #[serde(skip)]
+    pub loudness: Loudness,
+    /// Whose, and when.
+    pub sentence: String,
+    /// What to do.
+    pub next_step: String,
+}
+
+/// Worst first; nothing for certificates with more than 60 days left.
+pub fn warnings<'a>(watched: impl IntoIterator<Item = Watched<'a>>, now: Timestamp) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = watched.into_iter().filter_map(|one| warning(&one, now)).collect();
+    warnings.sort_by(|a, b| (a.not_after, a.holder, &a.owner).cmp(&(b.not_after, b.holder, &b.owner)));
+    warnings
+}
+
+fn warning(watched: &Watched<'_>, now: Timestamp) -> Option<Warning> {
+    let not_after = watched.certificate.not_after();
+    let days_left = days_between(now, not_after);
+    let stage = stage(days_left)?;
+    let whose = match watched.holder {
+        Holder::Own => format!("our own certificate for {}", watched.owner),
+        Holder::Authority => format!("the authority's certificate {}", watched.owner),
+        Holder::Participant => format!("the certificate of {}", watched.owner),
+    };
+    let sentence = match (stage, days_left) {
+        (Stage::Expired, _) => format!("{whose} expired at {not_after}"),
+        (_, 0) => format!("{whose} expires in less than a day, at {not_after}"),
+        (_, 1) => format!("{whose} expires in 1 day, at {not_after}"),
+        (_, days) => format!("{whose} expires in {days} days, at {not_after}"),
+    };
+    Some(Warning {
+        holder: watched.holder,
+        owner: watched.owner.to_owned(),
+        subject: watched.certificate.subject().to_owned(),
+        fingerprint: watched.certificate.fingerprint(),
+        not_after,
+        days_left,
+        stage,
+        loudness: loudness(stage, watched.holder),
+        sentence,
+        next_step: next_step(watched.holder, stage),
+    })
+}
+
+/// Rounded down, so that half a day before the end counts as none and half a day after as minus one.
+fn days_between(now: Timestamp, then: Timestamp) -> i64 {
+    then.as_second().saturating_sub(now.as_second()).div_euclid(SECONDS_PER_DAY)
+}
+
+fn stage(days_left: i64) -> Option<Stage> {
+    if days_left < 0 {
+        return Some(Stage::Expired);
+    }
+    STAGES.into_iter().find(|(days, _)| days_left <= *days).map(|(_, stage)| stage)
+}
+
+/// A participant's expired certificate stops that participant alone, so it never is an error of ours.
+fn loudness(stage: Stage, holder: Holder) -> Loudness {
+    let near = stage >= Stage::Days7;
+    match (near, holder) {
+        (true, Holder::Own | Holder::Authority) => Loudness::Error,
+        (true, Holder::Participant) | (false, Holder::Own | Holder::Authority) => Loudness::Warn,
+        (false, Holder::Participant) => Loudness::Info,
+    }
+}
+
+fn next_step(holder: Holder, stage: Stage) -> String {
+    let expired = stage == Stage::Expired;
+    match holder {
+        Holder::Own if expired => {
+            "nobody can connect until it is replaced: put the new certificate in place, then reload"
+        }
+        Holder::Own => {
+            "request a new one (amtsbote cert request), put it in place before that day, then reload; no restart needed"
+        }
+        Holder::Authority if expired => {
+            "every certificate below it is refused: add the authority's successor to the anchors, then reload"
+        }
+        Holder::Authority => {
+            "add the authority's successor to the anchors beside it before that day, then reload"
+        }
+        Holder::Participant if expired => {
+            "it is refused: ask the participant for the new certificate and register it"
+        }
+        Holder::Participant => {
+            "ask the participant for the new certificate and register it beside the old one, so that both work"
+        }
+    }
+    .to_owned()
+}
+
+/// Revocation lists that are due or overdue, as sentences; a stale one makes every verdict below it indeterminate.
+pub fn list_warnings(lists: impl IntoIterator<Item = ListState>, now: Timestamp) -> Vec<String> {
+    lists
+        .into_iter()
+        .filter_map(|list| {
+            let due = list.next_update?;
+            (due <= now).then(|| {
+                format!(
+                    "the revocation list of {} ({}) was due for renewal at {due}; fetch the new one, then reload",
+                    list.issuer,
+                    list.purpose.name()
+                )
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::development::{Authority, KeyChoice, Leaf, Role, Validity};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("an instant")
+    }
+
+    #[test]
+    fn a_warning_comes_at_each_stage() {
+        let until = at("2026-06-30T12:00:00Z");
+        let validity = Validity { from: at("2026-01-01T00:00:00Z"), until };
+        let authority = Authority::root("Root", KeyChoice::P256, validity).expect("a root");
+        let leaf =
+            Leaf { common_name: "leaf", role: Role::Participant, key: KeyChoice::P256, validity, names: &[] };
+        let certificate = authority.issue(&leaf).expect("a leaf").certificate().clone();
+        let check = |holder: Holder, now: &str, expected: Option<(i64, Stage, Loudness)>| {
+            let watched = Watched { holder, owner: "registry-office", certificate: &certificate };
+            let seen = warnings([watched], at(now));
+            assert_eq!(seen.first().map(|one| (one.days_left, one.stage, one.loudness)), expected, "{now}");
+            if let Some(one) = seen.first() {
+                assert!(one.sentence.contains("registry-office"), "{}", one.sentence);
+                assert!(one.sentence.contains("2026-06-30T12:00:00Z"), "{}", one.sentence);
+            }
+        };
+        use Holder::{Authority as Ca, Own, Participant};
+        use Loudness::{Error, Info, Warn};
+        check(Own, "2026-04-30T11:59:59Z", None);
+        check(Own, "2026-04-30T12:00:00Z", None);
+        check(Own, "2026-04-30T12:00:01Z", Some((60, Stage::Days60, Warn)));
+        check(Participant, "2026-05-01T12:00:00Z", Some((60, Stage::Days60, Info)));
+        check(Participant, "2026-05-31T12:00:00Z", Some((30, Stage::Days30, Info)));
+        check(Participant, "2026-06-16T12:00:00Z", Some((14, Stage::Days14, Info)));
+        check(Participant, "2026-06-23T12:00:00Z", Some((7, Stage::Days7, Warn)));
+        check(Ca, "2026-06-23T12:00:00Z", Some((7, Stage::Days7, Error)));
+        check(Own, "2026-06-29T12:00:00Z", Some((1, Stage::Days1, Error)));
+        check(Own, "2026-06-30T12:00:00Z", Some((0, Stage::Days1, Error)));
+        check(Own, "2026-06-30T12:00:01Z", Some((-1, Stage::Expired, Error)));
+        check(Participant, "2027-06-30T12:00:00Z", Some((-365, Stage::Expired, Warn)));
+    }
+
+    #[test]
+    fn the_nearest_end_comes_first() {
+        let from = at("2026-01-01T00:00:00Z");
+        let root = |name: &str, until: &str| {
+            let validity = Validity { from, until: at(until) };
+            Authority::root(name, KeyChoice::P256, validity).expect("a root").certificate().clone()
+        };
+        let (late, soon) = (root("late", "2026-03-01T00:00:00Z"), root("soon", "2026-02-01T00:00:00Z"));
+        let watched = [&late, &soon].map(|certificate| Watched {
+            holder: Holder::Authority,
+            owner: certificate.common_name().expect("a name"),
+            certificate,
+        });
+        let owners: Vec<String> =
+            warnings(watched, at("2026-02-10T00:00:00Z")).into_iter().map(|one| one.owner).collect();
+        assert_eq!(owners, ["soon", "late"]);
+    }
+}

@@ -1,0 +1,3 @@
+//! One binary for everything that looks at the crate from outside: a file per topic.
+
+mod certs_dev;

@@ -3,5 +3,7 @@
 //! An append-only log of [`record::Record`]s is the leaves of a Merkle tree ([`tree`], RFC 6962 hashing). Nothing here
 //! touches files, sockets, clocks or keys at rest; the store keeps the bytes, the relay signs.
 
+pub mod checkpoint;
+pub mod export;
 pub mod record;
 pub mod tree;

@@ -1,1 +1,3 @@
-//! (being built)
+//! The manual, as documentation that is compiled: its links break when the code moves away from under them.
+
+pub mod decisions;

@@ -5,22 +5,28 @@
 
 mod answers;
 mod author;
+mod checkpoints;
 mod operator;
 pub mod outlet;
 mod push;
 mod reader;
 mod timers;
 
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::domain::account::Directory;
+use crate::evidence::checkpoint::SigningKey;
 use crate::store::{PayloadWriter, Store};
 
 use super::{Refusal, Settings};
+
+/// Between the breakdown of a task and its new beginning.
+const BREAKDOWN_PAUSE: Duration = Duration::from_secs(5);
 
 pub struct Relay {
     store: Arc<dyn Store>,
@@ -33,6 +39,7 @@ pub struct Relay {
     deadline_added: Notify,
     destinations: Mutex<Vec<Arc<push::Destination>>>,
     destination_added: Notify,
+    signer: OnceLock<Arc<SigningKey>>,
 }
 
 impl Relay {
@@ -47,6 +54,7 @@ impl Relay {
             deadline_added: Notify::new(),
             destinations: Mutex::default(),
             destination_added: Notify::new(),
+            signer: OnceLock::new(),
         })
     }
 
@@ -83,19 +91,44 @@ impl Relay {
         self.store.payload_writer().await.map_err(|error| counted("payload", error.into()))
     }
 
-    /// Works until `stop` says true: timers, pushes to every destination, housekeeping.
+    /// Works until `stop` says true: timers, pushes to every destination, checkpoints, housekeeping. The last
+    /// checkpoint is signed when timers and pushes have ended.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        let timers = tokio::spawn(timers::run(self.clone(), stop.clone()));
-        let pushes = tokio::spawn(push::run(self.clone(), stop.clone()));
-        for task in [timers, pushes] {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a task of the relay broke down");
-            }
-        }
+        let (last, last_seen) = watch::channel(false);
+        let relay = self.clone();
+        let checkpoints = tokio::spawn(supervise("checkpoints", last_seen.clone(), move || {
+            checkpoints::run(relay.clone(), last_seen.clone())
+        }));
+        let (relay, seen) = (self.clone(), stop.clone());
+        let timers = supervise("timers", stop.clone(), move || timers::run(relay.clone(), seen.clone()));
+        let (relay, seen) = (self.clone(), stop.clone());
+        let pushes = supervise("pushes", stop, move || push::run(relay.clone(), seen.clone()));
+        tokio::join!(timers, pushes);
+        let _ = last.send(true);
+        let _ = checkpoints.await;
     }
 
     fn destinations(&self) -> MutexGuard<'_, Vec<Arc<push::Destination>>> {
         self.destinations.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Keeps a task alive: one that broke down is reported at once and begun anew after a pause, for a post office whose
+/// timers stand still looks healthy and is not.
+async fn supervise<Work, Ended>(what: &'static str, mut stop: watch::Receiver<bool>, work: Work)
+where
+    Work: Fn() -> Ended,
+    Ended: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        match tokio::spawn(work()).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, what, "a task of the relay broke down and is begun anew"),
+        }
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = tokio::time::sleep(BREAKDOWN_PAUSE) => {}
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::relay::retry::{Breaker, Permission, pause_after};
 use crate::relay::{Outlet, PushVerdict, Refusal, Relay, accept};
 use crate::store::{PushLease, PushOutcome};
 
-use super::stopped;
+use super::{stopped, supervise};
 
 /// How much longer than the push itself its lease lasts, so that the outcome can be recorded under it.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -194,18 +194,16 @@ pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
         let fresh: Vec<_> = relay.destinations().iter().skip(started).cloned().collect();
         started += fresh.len();
         for destination in fresh {
-            tasks.spawn(serve(relay.clone(), destination, stop.clone()));
+            let (relay, seen) = (relay.clone(), stop.clone());
+            let work = move || serve(relay.clone(), destination.clone(), seen.clone());
+            tasks.spawn(supervise("pushes to one destination", stop.clone(), work));
         }
         tokio::select! {
             () = stopped(&mut stop) => break,
             () = relay.destination_added.notified() => {}
         }
     }
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a destination's task broke down");
-        }
-    }
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn serve(relay: Arc<Relay>, destination: Arc<Destination>, mut stop: watch::Receiver<bool>) {

@@ -1,0 +1,95 @@
+//! Decisions that are not obvious from the code, each with its reason and what would change it.
+//!
+//! # The embedded store is SQLite, not sled
+//!
+//! A post office has one property that nothing may be traded for: what was answered "accepted" is still there after a
+//! power cut. In simulated power cuts on a real file system sled 0.34 failed in twelve of twelve runs, losing up to
+//! every acknowledged message, because its flush does not reach the disk's sync; after some full disks it could not be
+//! opened again. SQLite, redb and LMDB lost nothing. SQLite and LMDB also go on in the same process after the disk
+//! was full.
+//!
+//! Among those three the choice is about everything else. Measured on the real mix of transactions (10 kB messages,
+//! every acknowledgement durable, two cores, messages and confirmations per second with 1 and with 64 clients):
+//!
+//! | engine | 1 client | 64 clients |
+//! | --- | --- | --- |
+//! | SQLite (WAL, `synchronous=FULL`) | 3,500 | 14,500 |
+//! | redb | 1,300 to 2,300 | 14,400 to 16,400 |
+//! | LMDB | 2,100 | 28,200 |
+//! | PostgreSQL | 970 | 6,260 |
+//!
+//! The real load is a few thousand messages a *day*, so each of them is fast enough by three orders of magnitude.
+//! SQL then decides: the administrator's questions, the register's indexes and the twin in PostgreSQL come for free,
+//! and an expert in court knows the format. If a profile of ours ever shows the engine to be the bottleneck, the
+//! trait ([`crate::store::Store`]) lets another take its place, provided that it passes the same conformance tests.
+//!
+//! # One thread writes
+//!
+//! All of these engines have a single writer inside. Letting many threads queue for it costs a sync per message;
+//! one thread that takes whatever has queued up during the last commit and commits it together was four times as
+//! fast with SQLite at 64 clients (about 9,800 against 2,400 transactions a second), and twelve times with redb. There
+//! is no timer: a lone message is committed at once, and batches grow only because a commit takes time. A batch ends
+//! at 256 commands or 8 MB. The same thread owns sequence numbers and the evidence log, so that neither needs a lock.
+//! Checkpoints of the write-ahead log run on another thread, for they took up to 1.7 seconds inside an accept.
+//!
+//! # Cryptography comes from aws-lc-rs, not ring
+//!
+//! An OSCI intermediary must decrypt RSA: content keys, and the encrypted challenge that opens a dialog. ring does not
+//! decrypt RSA at all and lacks P-521 and AES-CBC. aws-lc-rs has ring's interface, these algorithms, and private-key
+//! operations at twice the speed. The `rsa` crate never decrypts here, since its
+//! timing leaks the key (RUSTSEC-2023-0071).
+//!
+//! # The TLS layer proves possession, the door judges
+//!
+//! In the TLS handshake a client proves that it holds the private key of the certificate that it shows, and nothing
+//! else is decided there. A handshake can only break off; the client's operator would see an alert without a reason.
+//! XTA has codes for the reasons (expired 9010, account blocked 9011, unknown 9012), and the operator's log wants them
+//! with an account's name. So the door, which knows the directory, judges the certificate of each *request*. A second
+//! consequence: blocking an account works on connections that are open already.
+//!
+//! # A mailbox has one owner
+//!
+//! An identifier's type separates two identifiers where both sides state one, but a mailbox bears only the value.
+//! Two accounts with the same value and different types would read each other's messages. The directory therefore
+//! refuses the same value in two accounts, whatever the types ([`crate::domain::account::Directory::new`]).
+//!
+//! # Listings without `newEntry` show everything that is not closed
+//!
+//! The text of the later XTA version reads as if a listing without `newEntry` showed only messages that were never
+//! fetched. Clients list without any selector and, after a crash between fetching and closing, expect to see
+//! again what they did not close. Showing less loses messages in practice; showing more costs a repeated fetch. So
+//! only `newEntry="true"` narrows the list ([`crate::store::Selection::new_only`]).
+//!
+//! # Which service profile wins
+//!
+//! The message's own, if it names one (ServiceQuality); else the default of the reader's account; else the post
+//! office's. The author may know better than the reader how urgent one message is; the reader knows better than we do.
+//!
+//! A name that is not configured is refused when it is a bare word, since that can only be a mistake. A URI is taken
+//! under the reader's deadlines, with a warning `profile-unknown` on the card: software writes the URI of its standard's
+//! profile into every message, and an administrator who has not copied that version's profile would otherwise shut
+//! out a whole standard on the day of its new release ([`crate::relay::accept::profile`]).
+//!
+//! # A service that is synchronous only still takes answers
+//!
+//! The reader of such a service answers with an ordinary message. It names the same profile and would be refused for
+//! not waiting. A message that answers one which was addressed to its author by its reader is therefore taken in any
+//! manner ([`crate::relay::accept::Manner::Answer`]).
+//!
+//! # A retry is answered as before, even when the rules have changed
+//!
+//! "Accepted" may get lost on the way back. If the author repeats the message after its ObsoleteAfter is over or its
+//! reader has left, today's rules refuse it, and he would believe that it was never sent. A refused message that is
+//! equal in every respect to a stored one of the same account is therefore answered as accepted before.
+//!
+//! # An order is kept where we push, not where a reader fetches
+//!
+//! With an `ordered` profile a push waits until the message before it is done. A reader who fetches names the message
+//! that he wants; refusing it because an older one lies there would stop a mailbox at its first damaged message.
+//!
+//! # An exported proof is text in exactly one spelling
+//!
+//! A format with optional white space or field order has bytes that mean nothing, and a changed one among them goes
+//! unnoticed. The proof file is written in one way only, and the verifier writes it again and compares. It proves what
+//! was logged up to its checkpoint ([`crate::evidence::export`]). An RFC 3161 time stamp and a card signed as XML are
+//! left for later.

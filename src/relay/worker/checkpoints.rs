@@ -1,0 +1,168 @@
+//! Signs the evidence log at intervals while it grows, and writes proofs out of it.
+//!
+//! Before a new checkpoint is signed, the one before it is opened and its root computed again: a log that was
+//! shortened or rewritten is never signed over, and the operator is told.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::domain::card::ProcessCard;
+use crate::domain::content::Digest;
+use crate::domain::message_id::MessageId;
+use crate::evidence::checkpoint::{Checkpoint, NoteError, SigningKey, VerifierKey};
+use crate::evidence::export::{self, Proof, ProvenRecord};
+use crate::evidence::record::Record;
+use crate::relay::{Refusal, Relay};
+use crate::report::{CorrelationId, Failure};
+use crate::store::StoreError;
+
+use super::stopped;
+
+/// How often a proof is begun anew because its message changed meanwhile.
+const EXPORT_TRIES: u32 = 5;
+
+impl Relay {
+    /// From here on checkpoints are signed with this key. The first key given stays.
+    pub fn sign_checkpoints_with(&self, key: Arc<SigningKey>) {
+        if self.signer.set(key).is_err() {
+            tracing::warn!("the evidence log has a signing key already; the second one is not used");
+        }
+    }
+
+    /// The key by which others check this log, where it is signed.
+    pub fn evidence_key(&self) -> Option<&VerifierKey> {
+        self.signer.get().map(|key| key.verifier())
+    }
+
+    /// Signs the log as it is. `None` where nothing was added since the last checkpoint, or where there is no key.
+    pub async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, Refusal> {
+        let Some(signer) = self.signer.get() else { return Ok(None) };
+        let size = self.store.evidence_size().await?;
+        if let Some(last) = self.last_checkpoint(signer.verifier()).await? {
+            if last.size > size || self.store.tree_root(last.size).await? != last.root {
+                let detail = format!(
+                    "the evidence log ({size} records) contradicts its checkpoint of {} records; nothing is signed \
+                     until somebody has looked",
+                    last.size
+                );
+                return Err(Refusal::Internal { detail });
+            }
+            if last.size == size {
+                return Ok(None);
+            }
+        }
+        if size == 0 {
+            return Ok(None);
+        }
+        let root = self.store.tree_root(size).await?;
+        self.store.save_checkpoint(size, &signer.sign(size, &root)).await?;
+        metrics::counter!("amtsbote_checkpoints_total").increment(1);
+        tracing::debug!(size, "evidence log signed");
+        Ok(Some(Checkpoint { origin: signer.verifier().name().to_owned(), size, root }))
+    }
+
+    /// The last checkpoint, if this key signed it. One of an earlier key cannot be checked here and counts as none.
+    async fn last_checkpoint(&self, key: &VerifierKey) -> Result<Option<Checkpoint>, Refusal> {
+        let Some(note) = self.store.checkpoint(None).await? else { return Ok(None) };
+        match Checkpoint::open(&note, key) {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(NoteError::OtherSigner { .. }) => Ok(None),
+            Err(error) => {
+                Err(Refusal::Internal { detail: format!("the last checkpoint is damaged: {error}") })
+            }
+        }
+    }
+
+    /// The proof file of one message: card, records, inclusion proofs, checkpoint. It is checked before it is given.
+    pub async fn export_evidence(&self, id: &MessageId) -> Result<Vec<u8>, Refusal> {
+        let Some(signer) = self.signer.get() else {
+            let what = "this post office has no key for its evidence log".to_owned();
+            return Err(Refusal::ParameterInvalid { what });
+        };
+        let key = signer.verifier();
+        for _ in 0..EXPORT_TRIES {
+            let card = match self.store.find(id).await {
+                Ok(entry) => Some(entry.card),
+                Err(StoreError::Unknown) => None,
+                Err(error) => return Err(error.into()),
+            };
+            let logged = self.store.evidence_of(id).await?;
+            let Some(last) = logged.last() else { return Err(Refusal::UnknownMessage) };
+            if !is_of(card.as_ref(), &last.bytes) {
+                continue;
+            }
+            let message_id = Record::from_bytes(&last.bytes).map_err(unreadable)?.message_id;
+            let (note, size) = self.covering(key, last.index.saturating_add(1)).await?;
+            let mut records = Vec::with_capacity(logged.len());
+            for record in logged {
+                let path = self.store.inclusion_proof(record.index, size).await?;
+                records.push(ProvenRecord { index: record.index, bytes: record.bytes, path });
+            }
+            let card = card.map(|card| card.to_bytes());
+            let bytes = Proof { message_id, log: key.clone(), card, records, checkpoint: note }.to_bytes();
+            return match export::verify(&bytes, Some(key)) {
+                Ok(_) => Ok(bytes),
+                Err(fault) => {
+                    Err(Refusal::Internal { detail: format!("the evidence of {id} is damaged: {fault}") })
+                }
+            };
+        }
+        let detail = format!(
+            "{id} changed {EXPORT_TRIES} times while its evidence was read, or card and log disagree"
+        );
+        Err(Refusal::Unavailable { detail })
+    }
+
+    /// A checkpoint of our key over at least `size` records; signed on the spot where there is none yet.
+    async fn covering(&self, key: &VerifierKey, size: u64) -> Result<(String, u64), Refusal> {
+        for fresh in [false, true] {
+            if fresh {
+                self.sign_checkpoint().await?;
+            }
+            // The smallest one that covers it may be of an earlier key; the latest is of ours.
+            for wanted in [Some(size), None] {
+                if let Some(note) = self.store.checkpoint(wanted).await?
+                    && let Ok(checkpoint) = Checkpoint::open(&note, key)
+                    && checkpoint.size >= size
+                {
+                    return Ok((note, checkpoint.size));
+                }
+            }
+        }
+        Err(Refusal::Internal { detail: format!("no checkpoint covers {size} records after signing one") })
+    }
+}
+
+/// Whether this is the card after that record: otherwise the message changed between the two questions.
+fn is_of(card: Option<&ProcessCard>, record: &[u8]) -> bool {
+    card.is_none_or(|card| {
+        Record::from_bytes(record).is_ok_and(|record| record.card_digest == Digest::of(&card.to_bytes()))
+    })
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Internal { detail: format!("the evidence log: {error}") }
+}
+
+/// Signs at each interval, and once more on the way out, so that a stopped post office leaves nothing unsigned.
+pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
+    let mut in_trouble = false;
+    loop {
+        let stopping = tokio::select! {
+            () = stopped(&mut stop) => true,
+            () = tokio::time::sleep(relay.settings.checkpoint_interval) => false,
+        };
+        match relay.sign_checkpoint().await {
+            Ok(_) => in_trouble = false,
+            Err(refusal) if !in_trouble => {
+                in_trouble = true;
+                Failure::from(refusal).log(CorrelationId::random());
+            }
+            Err(_) => {}
+        }
+        if stopping {
+            return;
+        }
+    }
+}

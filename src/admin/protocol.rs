@@ -107,7 +107,7 @@ pub enum Answer {
     Message { entry: Box<Entry> },
     Trace(Box<TraceView>),
     Card { card: Box<ProcessCard> },
-    Evidence { file: String },
+    Evidence { file: Vec<u8> },
     Health(HealthView),
     Done,
     Certificates { certificates: Vec<CertificateEnd> },

@@ -202,8 +202,11 @@ impl Server {
     }
 
     async fn evidence(&self, id: &MessageId) -> Result<Answer, Refused> {
-        let _ = id;
-        Err(refused("pending", "pending".to_owned(), ""))
+        let file = self.relay.export_evidence(id).await.map_err(|refusal| match refusal {
+            Refusal::UnknownMessage => missing(StoreError::Unknown, id),
+            other => refused_by_relay(other),
+        })?;
+        Ok(Answer::Evidence { file })
     }
 
     /// Copies hold every message, so that making one is written down as well.

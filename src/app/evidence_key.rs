@@ -24,7 +24,7 @@ pub(super) fn load_or_make(settings: &Evidence) -> Result<SigningKey, StartError
 }
 
 /// The key in `path`, which signs in the name of `origin`.
-fn read(path: &Path, origin: &str) -> Result<SigningKey, String> {
+pub fn read(path: &Path, origin: &str) -> Result<SigningKey, String> {
     let bytes = key::read_bounded(path).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "not a PEM file".to_owned())?;
     let body = text

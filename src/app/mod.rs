@@ -4,7 +4,7 @@
 //! under way, and stops in an order that loses nothing: first nobody new comes in, then what has begun is finished,
 //! then the evidence is signed, then the store closes.
 
-mod evidence_key;
+pub mod evidence_key;
 pub mod log;
 mod metrics_text;
 mod operator;
@@ -112,7 +112,7 @@ impl App {
 
         let (stop, stopping) = channel(false);
         let state = operator::State::new(store.clone(), metrics, permits);
-        let door = trust.xta_door(relay.clone(), &config);
+        let door = Arc::new(operator::Door::new(state.clone()));
         let office = admin::server::Server::new(
             store.clone(),
             relay.clone(),

@@ -18,6 +18,7 @@ mod man;
 mod message;
 mod participant;
 mod screen;
+mod serve;
 mod service;
 mod store;
 
@@ -80,6 +81,8 @@ pub struct Changing {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the post office
+    Serve(serve::Args),
     /// Write a configuration and development certificates into a folder
     Init(init::Args),
     /// Look at configuration, certificates and store; change nothing
@@ -140,6 +143,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(cli: &Cli) -> Result<Exit, Stop> {
     let place = &cli.place;
     match &cli.command {
+        Command::Serve(args) => args.run(place),
         Command::Init(args) => args.run(),
         Command::Check(args) => args.run(place),
         Command::Participant(command) => command.run(place),

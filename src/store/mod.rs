@@ -4,6 +4,8 @@
 //! evidence record together, or nothing. State changes apply [`crate::domain::state::transition`] inside the
 //! transaction. The trait knows nothing of SQL, protocols or policy: deadlines and rights come in as data.
 
+pub mod embedded;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;

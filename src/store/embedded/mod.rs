@@ -1,0 +1,577 @@
+//! The embedded engine: SQLite in one folder, for one node.
+//!
+//! One thread writes and answers after the commit ([`writer`]); readers have connections of their own; checkpoints of
+//! the write-ahead log run from a third thread, so that they never stall an accept. Large payloads are files beside
+//! the database ([`payload`]). A lock file keeps a second process out. Encryption at rest is the file system's.
+
+mod care;
+mod evidence;
+mod message;
+mod payload;
+mod read;
+mod schema;
+mod verify;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, params};
+use thiserror::Error;
+
+use self::care::Checkpointer;
+use self::message::Writing;
+use self::payload::{Intake, PayloadFolder};
+pub use self::schema::Synchronous;
+use self::schema::{int, micros, uint};
+pub use self::verify::{Report, restore, upgrade, verify};
+use self::writer::Writer;
+use super::{
+    Acceptance, Accepted, AdminAct, Change, Due, Entry, Iterator, Listing, LoggedRecord, MailboxSummary,
+    MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection, StagedPlace, Store,
+    StoreError, StoreHealth,
+};
+use crate::domain::account::{Account, AccountName, Directory};
+use crate::domain::card::{CertificateFinding, ProcessCard};
+use crate::domain::message_id::MessageId;
+use crate::domain::party::MailboxName;
+use crate::domain::profile::ServiceProfile;
+use crate::evidence::tree;
+
+/// Readers' connections that are kept open.
+const READERS_MAX: usize = 8;
+const LOCK_FILE: &str = "lock";
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub folder: PathBuf,
+    /// Free space of the disk, in bytes, below which nothing is accepted.
+    pub disk_reserve_bytes: u64,
+    /// Payloads up to this size lie in the database.
+    pub inline_bytes_max: usize,
+    /// Anything but `Full` is for tests.
+    pub synchronous: Synchronous,
+}
+
+impl Settings {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            disk_reserve_bytes: 256 * 1024 * 1024,
+            inline_bytes_max: 64 * 1024,
+            synchronous: Synchronous::Full,
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("the store's folder cannot be used: {0}")]
+    Folder(#[from] std::io::Error),
+    #[error("another process has this store open ({0}); stop it first")]
+    Locked(PathBuf),
+    #[error("this store has version {found}, this program knows version {known}; use a newer amtsbote")]
+    Newer { found: u32, known: u32 },
+    #[error(
+        "this store has version {found}, this program needs version {known}; run `amtsbote store upgrade`"
+    )]
+    Older { found: u32, known: u32 },
+    #[error("the database in the store's folder belongs to another program")]
+    Foreign,
+    #[error("the database cannot be opened: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("the store holds something that it cannot read: {0}")]
+    Corrupt(String),
+    #[error("{0} is not empty")]
+    NotEmpty(PathBuf),
+    #[error("there is no store in {0}")]
+    Absent(PathBuf),
+    #[error("the store does not verify: {0}")]
+    Unverified(String),
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Sqlite(error) => Self::Database(error),
+            Fault::Refusal(error) => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+/// Why a command or a question came to nothing.
+#[derive(Debug, Error)]
+enum Fault {
+    #[error(transparent)]
+    Refusal(#[from] StoreError),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl Fault {
+    fn corrupt(what: String) -> Self {
+        Self::Refusal(StoreError::Corrupt(what))
+    }
+
+    /// The database's own code, where it is to blame.
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refusal(_) => None,
+            Self::Sqlite(error) => Some(error.sqlite_error_code().unwrap_or(ErrorCode::Unknown)),
+        }
+    }
+
+    fn into_store_error(self) -> StoreError {
+        match self {
+            Self::Refusal(error) => error,
+            Self::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    StoreError::Corrupt(error.to_string())
+                }
+                _ => StoreError::Unavailable(error.to_string()),
+            },
+        }
+    }
+}
+
+/// Held while the store is open, so that no second process opens it.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(folder.to_owned())),
+        Err(error) => Err(OpenError::Folder(error.into())),
+    }
+}
+
+/// Connections of readers, opened as needed.
+struct Readers {
+    folder: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    fn read<T>(&self, question: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => schema::open_reader(&self.folder)
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?,
+        };
+        let answer = (|| {
+            let transaction = connection.unchecked_transaction()?;
+            let answer = question(&transaction);
+            transaction.finish()?;
+            answer
+        })();
+        // A connection that met an error may be at fault; the next reader opens another.
+        if !matches!(answer, Err(Fault::Sqlite(_))) {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < READERS_MAX {
+                idle.push(connection);
+            }
+        }
+        answer.map_err(Fault::into_store_error)
+    }
+}
+
+pub struct EmbeddedStore {
+    settings: Settings,
+    payloads: PayloadFolder,
+    readers: Arc<Readers>,
+    writer: Writer,
+    checkpointer: Mutex<Option<Checkpointer>>,
+    lock: Mutex<Option<File>>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `settings.folder`, creating folder and store where there is none.
+    pub fn open(settings: Settings) -> Result<Self, OpenError> {
+        Self::open_with(settings, writer::commit)
+    }
+
+    fn open_with(settings: Settings, commit: writer::Commit) -> Result<Self, OpenError> {
+        let folder = settings.folder.clone();
+        std::fs::create_dir_all(&folder)?;
+        let lock = lock(&folder)?;
+        schema::prepare(&mut schema::open_writer(&folder, settings.synchronous)?)?;
+        let payloads = PayloadFolder::open(&folder)?;
+        // Names of the files made above are durable from here on.
+        File::open(&folder)?.sync_all()?;
+        let (checkpointer, written) = Checkpointer::start(&folder)?;
+        let writer = Writer::start(folder.clone(), payloads.clone(), settings.synchronous, commit, written)?;
+        let readers = Arc::new(Readers { folder, idle: Mutex::default() });
+        care::sweep_orphans(Arc::clone(&readers), payloads.clone())?;
+        Ok(Self {
+            settings,
+            payloads,
+            readers,
+            writer,
+            checkpointer: Mutex::new(Some(checkpointer)),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        blocking(move || readers.read(question)).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&mut Writing<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.run(1024, command, |_| {}, || {}).await
+    }
+
+    fn refuse_when_full(&self, bytes: u64) -> Result<(), StoreError> {
+        let reserve = self.settings.disk_reserve_bytes;
+        let free = payload::free_bytes(&self.settings.folder)?;
+        if free.saturating_sub(bytes) < reserve { Err(StoreError::Full { free, reserve }) } else { Ok(()) }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(StoreError::Unavailable(format!("the question failed: {error}"))))
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn announce(
+        &self,
+        id: &MessageId,
+        account: &AccountName,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.refuse_when_full(0)?;
+        let (id, account) = (id.clone(), account.clone());
+        self.write(move |work| message::announce(work, &id, &account, now, expires_at)).await
+    }
+
+    async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError> {
+        self.refuse_when_full(0)?;
+        Ok(Box::new(Intake::new(self.payloads.clone(), self.settings.inline_bytes_max)))
+    }
+
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+        let inline = match &acceptance.payload.place {
+            StagedPlace::Inline(bytes) => bytes.len(),
+            StagedPlace::Staged(_) => 0,
+        };
+        self.refuse_when_full(inline as u64)?;
+        // The staged file's fate hangs on the outcome, so its token waits outside the command for it.
+        let acceptance = Arc::new(Mutex::new(acceptance));
+        let (stored, unknown) = (Arc::clone(&acceptance), Arc::clone(&acceptance));
+        let command = move |work: &mut Writing<'_>| {
+            let acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
+            message::accept(work, &acceptance)
+        };
+        let settle = move |answer: &Accepted| {
+            if *answer == Accepted::New {
+                keep_payload(&stored);
+            }
+        };
+        // Whether a row names the file is not known; the next start's sweep finds out.
+        let unknown = move || keep_payload(&unknown);
+        self.writer.run(inline + 4096, command, settle, unknown).await
+    }
+
+    async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError> {
+        let selection = selection.clone();
+        self.read(move |connection| read::list(connection, &selection, after, limit)).await
+    }
+
+    async fn find(&self, id: &MessageId) -> Result<Entry, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| read::find(connection, &id)).await
+    }
+
+    async fn open_payload(
+        &self,
+        id: &MessageId,
+        offset: u64,
+        length: u64,
+    ) -> Result<Box<dyn PayloadReader>, StoreError> {
+        let (id, payloads) = (id.clone(), self.payloads.clone());
+        let outgoing = self
+            .read(move |connection| read::open_payload(connection, &payloads, &id, offset, length))
+            .await?;
+        Ok(Box::new(outgoing))
+    }
+
+    async fn messages(&self, query: &MessageQuery) -> Result<Vec<Entry>, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| read::messages(connection, &query)).await
+    }
+
+    async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError> {
+        self.read(read::mailboxes).await
+    }
+
+    async fn change(&self, change: Change) -> Result<ProcessCard, StoreError> {
+        self.write(move |work| message::change(work, &change)).await
+    }
+
+    async fn inspect(
+        &self,
+        id: &MessageId,
+        findings: Vec<CertificateFinding>,
+    ) -> Result<ProcessCard, StoreError> {
+        let id = id.clone();
+        self.write(move |work| message::inspect(work, &id, &findings)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
+        self.read(move |connection| read::due(connection, now, limit)).await
+    }
+
+    async fn next_due_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(read::next_due_at).await
+    }
+
+    async fn purge_payload(&self, id: &MessageId, now: Timestamp) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |work| message::purge_payload(work, &id, now)).await
+    }
+
+    async fn purge_card(&self, id: &MessageId, now: Timestamp) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |work| message::purge_card(work, &id, now)).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |work| {
+            let mut swept = 0;
+            for delete in [
+                "DELETE FROM used WHERE sequence IS NULL AND expires_at <= ?1",
+                "DELETE FROM iterator WHERE expires_at <= ?1",
+            ] {
+                swept += work.connection.prepare_cached(delete)?.execute(params![micros(now)])?;
+            }
+            Ok(swept as u64)
+        })
+        .await
+    }
+
+    async fn save_iterator(&self, iterator: &Iterator) -> Result<(), StoreError> {
+        let content = serde_json::to_vec(iterator).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let iterator = iterator.clone();
+        self.write(move |work| {
+            let mut save = work.connection.prepare_cached(
+                "INSERT OR REPLACE INTO iterator (id, account, expires_at, content) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            save.execute(params![
+                iterator.id,
+                iterator.account.as_str(),
+                micros(iterator.expires_at),
+                content
+            ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn load_iterator(
+        &self,
+        id: &str,
+        account: &AccountName,
+        now: Timestamp,
+    ) -> Result<Option<Iterator>, StoreError> {
+        let (id, account) = (id.to_owned(), account.clone());
+        self.read(move |connection| read::load_iterator(connection, &id, &account, now)).await
+    }
+
+    async fn drop_iterator(&self, id: &str, account: &AccountName) -> Result<(), StoreError> {
+        let (id, account) = (id.to_owned(), account.clone());
+        self.write(move |work| {
+            work.connection
+                .prepare_cached("DELETE FROM iterator WHERE id = ?1 AND account = ?2")?
+                .execute(params![id, account.as_str()])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn lease_push(
+        &self,
+        mailboxes: &[MailboxName],
+        ordered: bool,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PushLease>, StoreError> {
+        let mailboxes = mailboxes.to_vec();
+        self.write(move |work| message::lease_push(work, &mailboxes, ordered, now, until, limit)).await
+    }
+
+    async fn record_attempt(
+        &self,
+        lease: &PushLease,
+        outcome: PushOutcome,
+        now: Timestamp,
+    ) -> Result<ProcessCard, StoreError> {
+        let lease = lease.clone();
+        self.write(move |work| message::record_attempt(work, &lease, &outcome, now)).await
+    }
+
+    async fn directory(&self) -> Result<Directory, StoreError> {
+        self.read(read::directory).await
+    }
+
+    async fn apply_directory(
+        &self,
+        based_on: u64,
+        accounts: Vec<Account>,
+        profiles: Vec<ServiceProfile>,
+        act: AdminAct,
+    ) -> Result<Directory, StoreError> {
+        let refuse =
+            |error: String| StoreError::Unavailable(format!("the directory was not stored: {error}"));
+        let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|error| refuse(error.to_string()));
+        let content = [json(serde_json::to_vec(&accounts))?, json(serde_json::to_vec(&profiles))?];
+        let directory =
+            Directory::new(based_on + 1, accounts, profiles).map_err(|error| refuse(error.to_string()))?;
+        self.write(move |work| {
+            let found: i64 =
+                work.connection.query_row("SELECT revision FROM directory", [], |row| row.get(0))?;
+            if uint(found) != based_on {
+                return Err(StoreError::Outdated { found: uint(found) }.into());
+            }
+            let [accounts, profiles] = &content;
+            work.connection
+                .prepare_cached("UPDATE directory SET revision = ?1, accounts = ?2, profiles = ?3")?
+                .execute(params![int(based_on + 1), accounts, profiles])?;
+            insert_act(work, &act)?;
+            Ok(directory)
+        })
+        .await
+    }
+
+    async fn record_act(&self, act: AdminAct) -> Result<(), StoreError> {
+        self.write(move |work| insert_act(work, &act)).await
+    }
+
+    async fn acts(&self, limit: u32) -> Result<Vec<AdminAct>, StoreError> {
+        self.read(move |connection| read::acts(connection, limit)).await
+    }
+
+    async fn evidence_size(&self) -> Result<u64, StoreError> {
+        self.read(evidence::size).await
+    }
+
+    async fn evidence_records(&self, from: u64, limit: u32) -> Result<Vec<LoggedRecord>, StoreError> {
+        self.read(move |connection| evidence::records(connection, from, limit)).await
+    }
+
+    async fn evidence_of(&self, id: &MessageId) -> Result<Vec<LoggedRecord>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| match message::sequence_by_id(connection, &id)? {
+            Some(sequence) => evidence::records_of(connection, sequence),
+            None => Ok(Vec::new()),
+        })
+        .await
+    }
+
+    async fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<[u8; 32]>, StoreError> {
+        self.read(move |connection| {
+            let tree = evidence::within(connection, size)?;
+            if index >= size {
+                return Err(StoreError::Unknown.into());
+            }
+            tree::inclusion_proof(&tree, index, size)
+        })
+        .await
+    }
+
+    async fn consistency_proof(&self, old_size: u64, size: u64) -> Result<Vec<[u8; 32]>, StoreError> {
+        self.read(move |connection| {
+            let tree = evidence::within(connection, size)?;
+            if old_size > size {
+                return Err(StoreError::Unknown.into());
+            }
+            tree::consistency_proof(&tree, old_size, size)
+        })
+        .await
+    }
+
+    async fn tree_root(&self, size: u64) -> Result<[u8; 32], StoreError> {
+        self.read(move |connection| tree::root(&evidence::within(connection, size)?, size)).await
+    }
+
+    async fn save_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError> {
+        let note = note.to_owned();
+        self.write(move |work| evidence::save_checkpoint(work.connection, size, &note)).await
+    }
+
+    async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError> {
+        self.read(move |connection| evidence::checkpoint(connection, size)).await
+    }
+
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        let free_bytes = payload::free_bytes(&self.settings.folder)?;
+        let reserve = self.settings.disk_reserve_bytes;
+        let reason = self.writer.trouble().or_else(|| {
+            (free_bytes < reserve).then(|| StoreError::Full { free: free_bytes, reserve }.to_string())
+        });
+        let (messages, evidence_records) = self
+            .read(|connection| Ok((read::message_count(connection)?, evidence::size(connection)?)))
+            .await?;
+        Ok(StoreHealth {
+            accepting: reason.is_none(),
+            reason: reason.unwrap_or_default(),
+            free_bytes,
+            messages,
+            evidence_records,
+            schema_version: schema::current_version(),
+        })
+    }
+
+    async fn backup(&self, into: &Path) -> Result<(), StoreError> {
+        let (readers, payloads, into) = (Arc::clone(&self.readers), self.payloads.clone(), into.to_owned());
+        blocking(move || care::backup(&readers, &payloads, &into)).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let thread = self.writer.stop();
+        let checkpointer = self.checkpointer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let readers = Arc::clone(&self.readers);
+        blocking(move || {
+            if let Some(thread) = thread {
+                let _ = thread.join();
+            }
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            // The last connection to close moves the write-ahead log into the database.
+            drop(checkpointer);
+            drop(lock);
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn keep_payload(acceptance: &Mutex<Acceptance>) {
+    let mut acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
+    if let StagedPlace::Staged(token) = &mut acceptance.payload.place {
+        token.keep();
+    }
+}
+
+fn insert_act(work: &mut Writing<'_>, act: &AdminAct) -> Result<(), Fault> {
+    let content = serde_json::to_vec(act).map_err(|error| {
+        Fault::Refusal(StoreError::Unavailable(format!("the act was not stored: {error}")))
+    })?;
+    work.connection.prepare_cached("INSERT INTO act (content) VALUES (?1)")?.execute(params![content])?;
+    Ok(())
+}

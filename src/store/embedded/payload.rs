@@ -1,0 +1,246 @@
+//! Payloads on their way in and out: small ones travel in the transaction, large ones are files.
+//!
+//! A file is complete and synced with its folder before a transaction names it, so a row never names bytes that are
+//! not there. A file that no row names is an orphan: of a writer that was dropped, of a process that died, of a
+//! purge that was cut off. Orphans are swept after the start.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+
+use crate::domain::content::Digest;
+use crate::store::{PayloadReader, PayloadWriter, StagedPayload, StagedPlace, StagedToken, StoreError};
+
+const FOLDER: &str = "payloads";
+/// Bytes gathered before they are handed to the disk, and given out at once when read.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// The folder of payload files, and which of them are not yet named by a row.
+#[derive(Debug, Clone)]
+pub struct PayloadFolder {
+    root: PathBuf,
+    staged: Arc<Mutex<HashSet<String>>>,
+}
+
+impl PayloadFolder {
+    /// Creates the 256 shelves, so that no write has to sync a parent folder later.
+    pub fn open(store: &Path) -> std::io::Result<Self> {
+        let root = store.join(FOLDER);
+        let fresh = !root.join("ff").is_dir();
+        if fresh {
+            for shelf in 0..=255_u8 {
+                std::fs::create_dir_all(root.join(format!("{shelf:02x}")))?;
+            }
+            File::open(&root)?.sync_all()?;
+            File::open(store)?.sync_all()?;
+        }
+        Ok(Self { root, staged: Arc::default() })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        let shelf = name.get(..2).unwrap_or("00");
+        self.root.join(shelf).join(name)
+    }
+
+    fn staged(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stage(&self) -> FileToken {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        self.staged().insert(name.clone());
+        FileToken { name, folder: self.clone(), kept: false }
+    }
+
+    /// Removes the file of a payload that no row names any more.
+    pub fn remove(&self, name: &str) {
+        if let Err(error) = std::fs::remove_file(self.path(name))
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, name, "a payload file could not be removed; the next start tries again");
+        }
+    }
+
+    /// Removes every file that `is_named` denies. Files of writers at work are left alone. Returns how many went.
+    pub fn sweep<E>(&self, mut is_named: impl FnMut(&str) -> Result<bool, E>) -> Result<u64, E> {
+        let mut removed = 0;
+        for shelf in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            for file in std::fs::read_dir(shelf.path()).into_iter().flatten().flatten() {
+                let Ok(name) = file.file_name().into_string() else { continue };
+                // A writer leaves this set only after its transaction; then the row is there to be seen.
+                let at_work = self.staged().contains(&name);
+                if !at_work && !is_named(&name)? {
+                    self.remove(&name);
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// A payload file that no message names yet; dropped, it takes the file with it.
+#[derive(Debug)]
+struct FileToken {
+    name: String,
+    folder: PayloadFolder,
+    kept: bool,
+}
+
+impl StagedToken for FileToken {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for FileToken {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.folder.remove(&self.name);
+        }
+        self.folder.staged().remove(&self.name);
+    }
+}
+
+/// Takes a payload in: in memory up to the threshold, in a file beyond it.
+pub struct Intake {
+    folder: PayloadFolder,
+    inline_bytes_max: usize,
+    buffer: Vec<u8>,
+    file: Option<(Arc<File>, FileToken)>,
+    digest: Context,
+    length: u64,
+}
+
+impl Intake {
+    pub fn new(folder: PayloadFolder, inline_bytes_max: usize) -> Self {
+        let digest = Context::new(&SHA256);
+        Self { folder, inline_bytes_max, buffer: Vec::new(), file: None, digest, length: 0 }
+    }
+
+    /// Hands what was gathered to the file, which is made on the first call.
+    async fn spill(&mut self, sync: bool) -> Result<(), StoreError> {
+        let bytes = std::mem::take(&mut self.buffer);
+        let file = match &self.file {
+            Some((file, _)) => Arc::clone(file),
+            None => {
+                let token = self.folder.stage();
+                let path = self.folder.path(&token.name);
+                let file = on_disk(move || File::create_new(path)).await?;
+                self.file.insert((Arc::new(file), token)).0.clone()
+            }
+        };
+        on_disk(move || {
+            (&*file).write_all(&bytes)?;
+            if sync { file.sync_all() } else { Ok(()) }
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl PayloadWriter for Intake {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.digest.update(bytes);
+        self.length += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let bound = if self.file.is_some() { PIECE_BYTES } else { self.inline_bytes_max };
+            let (piece, later) = rest.split_at(rest.len().min(bound.saturating_sub(self.buffer.len())));
+            self.buffer.extend_from_slice(piece);
+            rest = later;
+            if !rest.is_empty() {
+                self.spill(false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    async fn seal(mut self: Box<Self>) -> Result<StagedPayload, StoreError> {
+        if self.file.is_some() {
+            self.spill(true).await?;
+        }
+        let mut digest = Digest([0; 32]);
+        digest.0.copy_from_slice(self.digest.clone().finish().as_ref());
+        let place = match self.file.take() {
+            None => StagedPlace::Inline(Bytes::from(self.buffer)),
+            Some((_, token)) => {
+                let path = self.folder.path(&token.name);
+                on_disk(move || match path.parent() {
+                    Some(shelf) => File::open(shelf)?.sync_all(),
+                    None => Ok(()),
+                })
+                .await?;
+                StagedPlace::Staged(Box::new(token))
+            }
+        };
+        Ok(StagedPayload { length: self.length, digest, place })
+    }
+}
+
+/// Gives a stretch of a payload out.
+pub enum Outgoing {
+    Inline(Bytes),
+    File { file: Arc<File>, at: u64, end: u64 },
+}
+
+#[async_trait]
+impl PayloadReader for Outgoing {
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        match self {
+            Self::Inline(bytes) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+                Ok((!piece.is_empty()).then_some(piece))
+            }
+            Self::File { file, at, end } => {
+                let length = (*end - *at).min(PIECE_BYTES as u64) as usize;
+                if length == 0 {
+                    return Ok(None);
+                }
+                let (file, from) = (Arc::clone(file), *at);
+                let piece = on_disk(move || {
+                    let mut piece = vec![0; length];
+                    file.read_exact_at(&mut piece, from).map(|()| piece)
+                })
+                .await?;
+                *at += length as u64;
+                Ok(Some(Bytes::from(piece)))
+            }
+        }
+    }
+}
+
+/// Runs what may wait for the disk where it blocks nobody.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(StoreError::Unavailable("the process is stopping".to_owned())),
+    }
+}
+
+/// Free bytes for us on the file system of `path`.
+pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

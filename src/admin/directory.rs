@@ -62,7 +62,10 @@ pub fn parse(text: &str) -> Result<(Vec<Account>, Vec<ServiceProfile>), Director
 pub fn export(view: &DirectoryView) -> Result<String, toml::ser::Error> {
     let file = File { profiles: view.profiles.clone(), accounts: view.accounts.clone() };
     let body = toml::to_string_pretty(&file)?;
-    Ok(format!("# Participants of revision {}. Apply with `amtsbote participant apply FILE`.\n\n{body}", view.revision))
+    Ok(format!(
+        "# Participants of revision {}. Apply with `amtsbote participant apply FILE`.\n\n{body}",
+        view.revision
+    ))
 }
 
 fn unique(what: &'static str, names: impl Iterator<Item = String>) -> Result<(), DirectoryError> {
@@ -111,11 +114,7 @@ pub struct LineChange {
 }
 
 impl Difference {
-    pub fn between(
-        old: &DirectoryView,
-        accounts: &[Account],
-        profiles: &[ServiceProfile],
-    ) -> Self {
+    pub fn between(old: &DirectoryView, accounts: &[Account], profiles: &[ServiceProfile]) -> Self {
         let mut changes = Vec::new();
         let by_profile = |list: &[ServiceProfile]| -> BTreeMap<String, serde_json::Value> {
             list.iter().map(|one| (one.name.to_string(), as_value(one))).collect()
@@ -247,7 +246,10 @@ mod tests {
             "[[account]]\nname = \"Amt\"\n",
             "line 2, column 8: an account name has 1 to 64 characters of a-z, 0-9, '-', '_' and '.', not \"Amt\"",
         );
-        check("[[account]]\nname = \"a\"\n[[account]]\nname = \"a\"\n", "the account a stands twice in the file");
+        check(
+            "[[account]]\nname = \"a\"\n[[account]]\nname = \"a\"\n",
+            "the account a stands twice in the file",
+        );
         check(
             "[[account]]\nname = \"a\"\nprofile = \"fast\"\n",
             "account a names the service profile fast, which does not exist",

@@ -128,11 +128,8 @@ impl Server {
     ) -> Result<Answer, Refused> {
         let object = format!("{} accounts, {} profiles", accounts.len(), profiles.len());
         let act = self.write_down("participant apply", object, by, reason)?;
-        let directory = self
-            .store
-            .apply_directory(based_on, accounts, profiles, act)
-            .await
-            .map_err(refused_by_store)?;
+        let directory =
+            self.store.apply_directory(based_on, accounts, profiles, act).await.map_err(refused_by_store)?;
         self.relay.reload_directory().await.map_err(refused_by_relay)?;
         Ok(Answer::Directory(DirectoryView {
             revision: directory.revision(),
@@ -154,7 +151,11 @@ impl Server {
     async fn mailbox(&self, name: MailboxName) -> Result<Answer, Refused> {
         let all = self.with_empty_ones(self.store.mailboxes().await.map_err(refused_by_store)?);
         let summary = all.into_iter().find(|summary| summary.name == name).ok_or_else(|| {
-            refused("unknown-mailbox", format!("there is no mailbox {name}"), "`amtsbote mailbox list` names them")
+            refused(
+                "unknown-mailbox",
+                format!("there is no mailbox {name}"),
+                "`amtsbote mailbox list` names them",
+            )
         })?;
         let account = PartyIdentifier::new(name.as_str()).ok().and_then(|identifier| {
             self.relay.directory().account_by_identifier(&identifier).map(|account| account.name.clone())
@@ -254,7 +255,11 @@ impl Server {
     fn write_down(&self, act: &str, object: String, by: &str, reason: String) -> Result<AdminAct, Refused> {
         let reason = reason.trim().to_owned();
         if reason.is_empty() {
-            return Err(refused("no-reason", "every change is recorded with a reason".to_owned(), "give --reason"));
+            return Err(refused(
+                "no-reason",
+                "every change is recorded with a reason".to_owned(),
+                "give --reason",
+            ));
         }
         Ok(AdminAct { at: self.clock.now(), by: by.to_owned(), act: act.to_owned(), object, reason })
     }
@@ -328,9 +333,11 @@ fn refused(code: &str, sentence: String, next_step: &str) -> Refused {
 
 fn missing(error: StoreError, id: &MessageId) -> Refused {
     match error {
-        StoreError::Unknown => {
-            refused("unknown-message", format!("there is no message {id}"), "`amtsbote message list` names them")
-        }
+        StoreError::Unknown => refused(
+            "unknown-message",
+            format!("there is no message {id}"),
+            "`amtsbote message list` names them",
+        ),
         other => refused_by_store(other),
     }
 }

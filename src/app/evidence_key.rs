@@ -18,7 +18,8 @@ pub(super) fn load_or_make(settings: &Evidence) -> Result<SigningKey, StartError
     }
     let made = SigningKey::generate(&settings.origin).map_err(|error| wrong(error.to_string()))?;
     let der = made.to_pkcs8().map_err(|error| wrong(error.to_string()))?;
-    key::write_new(path, to_pem(&der).as_bytes(), Readers::Owner).map_err(|error| wrong(error.to_string()))?;
+    key::write_new(path, to_pem(&der).as_bytes(), Readers::Owner)
+        .map_err(|error| wrong(error.to_string()))?;
     tracing::info!(path = %path.display(), verifier = %made.verifier(), "a key for the evidence log was made");
     Ok(made)
 }

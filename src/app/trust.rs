@@ -25,11 +25,7 @@ struct Current {
 impl Trust {
     pub(super) fn load(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let (tls, current) = read(config, &clock)?;
-        Ok(Self {
-            listener: TlsSource::new(tls),
-            current: Arc::new(RwLock::new(Arc::new(current))),
-            clock,
-        })
+        Ok(Self { listener: TlsSource::new(tls), current: Arc::new(RwLock::new(Arc::new(current))), clock })
     }
 
     /// Everything is read before anything is replaced.

@@ -68,8 +68,13 @@ pub fn render(card: &ProcessCard) -> String {
         out.push_str(&format!("  {}\n", screen::plain(&text)));
     }
     for finding in &card.findings {
-        let text =
-            format!("{}  {}: {} ({})", screen::instant(finding.at), word(&finding.severity), finding.reason, finding.code);
+        let text = format!(
+            "{}  {}: {} ({})",
+            screen::instant(finding.at),
+            word(&finding.severity),
+            finding.reason,
+            finding.code
+        );
         out.push_str(&format!("  {}\n", screen::plain(&text)));
     }
     for certificate in &card.certificates {

@@ -132,7 +132,10 @@ fn show(summary: &Summary) -> String {
         ("key fingerprint", summary.key_fingerprint.to_string()),
         ("signed with", summary.signature_algorithm.clone()),
         ("key usage", summary.key_usages.as_ref().map_or_else(none, |usages| usages.join(", "))),
-        ("extended usage", summary.extended_key_usages.as_ref().map_or_else(none, |usages| usages.join(", "))),
+        (
+            "extended usage",
+            summary.extended_key_usages.as_ref().map_or_else(none, |usages| usages.join(", ")),
+        ),
     ];
     if !summary.alternative_names.is_empty() {
         pairs.push(("names", summary.alternative_names.join(", ")));

@@ -118,9 +118,8 @@ fn warn_of_ends<'a>(
     now: Timestamp,
     findings: &mut Findings,
 ) {
-    let watched = certificates
-        .into_iter()
-        .map(|(holder, owner, certificate)| Watched { holder, owner, certificate });
+    let watched =
+        certificates.into_iter().map(|(holder, owner, certificate)| Watched { holder, owner, certificate });
     for warning in expiry::warnings(watched, now) {
         let verdict = match warning.stage {
             expiry::Stage::Expired => Verdict::Problem,
@@ -201,7 +200,9 @@ fn look_at_server(config: &Config, findings: &mut Findings) -> Result<(), Stop> 
         Ok(Answer::Health(health)) if health.store.accepting => {
             findings.good(WHAT, format!("running, accepting, {} messages", health.store.messages));
         }
-        Ok(Answer::Health(health)) => findings.problem(WHAT, format!("not accepting: {}", health.store.reason)),
+        Ok(Answer::Health(health)) => {
+            findings.problem(WHAT, format!("not accepting: {}", health.store.reason))
+        }
         Ok(_) => findings.problem(WHAT, "answers in another version's words"),
         Err(error @ ClientError::NotRunning { .. }) => findings.good(WHAT, error.to_string()),
         Err(error) => findings.problem(WHAT, error.to_string()),

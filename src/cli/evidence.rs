@@ -70,7 +70,8 @@ impl Command {
     pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
         match self {
             Self::Export { id, output, link } => {
-                let Answer::Evidence { file } = link.ask(place, Verb::EvidenceExport { id: id.clone() })? else {
+                let Answer::Evidence { file } = link.ask(place, Verb::EvidenceExport { id: id.clone() })?
+                else {
                     return Err(unexpected());
                 };
                 match output {
@@ -102,21 +103,24 @@ impl Command {
     }
 }
 
-fn verify_file(
-    path: &std::path::Path,
-    key: Option<&VerifierKey>,
-    reading: Reading,
-) -> Result<Exit, Stop> {
+fn verify_file(path: &std::path::Path, key: Option<&VerifierKey>, reading: Reading) -> Result<Exit, Stop> {
     let unreadable =
         |error: std::io::Error| Stop::usage(format!("{} cannot be read: {error}", path.display()));
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > PROOF_BYTES_MAX as u64 {
-        return Err(Stop::usage(format!("{} has {length} bytes, a proof has at most {PROOF_BYTES_MAX}", path.display())));
+        return Err(Stop::usage(format!(
+            "{} has {length} bytes, a proof has at most {PROOF_BYTES_MAX}",
+            path.display()
+        )));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     match export::verify(&bytes, key) {
         Ok(verified) => {
-            if reading.json { screen::json(&good(&verified))? } else { tell(&verified)? }
+            if reading.json {
+                screen::json(&good(&verified))?
+            } else {
+                tell(&verified)?
+            }
             Ok(Exit::Done)
         }
         Err(fault) => {

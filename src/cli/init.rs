@@ -112,9 +112,8 @@ pub(super) fn prepare(
     let plan = Plan { validity, server_names: names, participants: &[REGISTRY, REGISTRATION] };
     let made = |error: crate::pki::development::Error| Stop::failed(error.to_string());
     let pki = DevelopmentPki::make(&plan).map_err(made)?;
-    let unwritable = |error: std::io::Error| {
-        Stop::failed(format!("{} cannot be written: {error}", folder.display()))
-    };
+    let unwritable =
+        |error: std::io::Error| Stop::failed(format!("{} cannot be written: {error}", folder.display()));
     fs::create_dir_all(&prepared.tls).map_err(unwritable)?;
     pki.write(&prepared.tls).map_err(made)?;
     let offices = [

@@ -14,7 +14,8 @@ pub struct Args {
 
 impl Args {
     pub fn run(&self) -> Result<Exit, Stop> {
-        let unwritable = |error: std::io::Error| Stop::failed(format!("the pages cannot be written: {error}"));
+        let unwritable =
+            |error: std::io::Error| Stop::failed(format!("the pages cannot be written: {error}"));
         match &self.into {
             Some(folder) => {
                 std::fs::create_dir_all(folder).map_err(unwritable)?;

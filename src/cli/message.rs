@@ -85,9 +85,8 @@ pub struct Act {
 }
 
 fn state(text: &str) -> Result<DeliveryState, String> {
-    DeliveryState::parse(text).ok_or_else(|| {
-        format!("one of {}", DeliveryState::ALL.map(DeliveryState::as_str).join(", "))
-    })
+    DeliveryState::parse(text)
+        .ok_or_else(|| format!("one of {}", DeliveryState::ALL.map(DeliveryState::as_str).join(", ")))
 }
 
 impl Command {
@@ -242,7 +241,11 @@ fn traced(trace: &TraceView) -> String {
     let mut out = card::render(&trace.entry.card);
     out.push_str("\nEVIDENCE\n");
     for record in &trace.records {
-        out.push_str(&format!("  record {}: {}\n", record.index, screen::plain(String::from_utf8_lossy(&record.bytes).trim_end())));
+        out.push_str(&format!(
+            "  record {}: {}\n",
+            record.index,
+            screen::plain(String::from_utf8_lossy(&record.bytes).trim_end())
+        ));
     }
     let covered = trace.checkpoint.as_deref().and_then(|note| note.lines().nth(1)).unwrap_or("0");
     out.push_str(&format!(

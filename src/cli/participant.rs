@@ -58,7 +58,11 @@ impl Command {
         match self {
             Self::List { link, reading } => {
                 let accounts = directory(link, place)?.accounts;
-                if reading.json { screen::json(&accounts)? } else { screen::data(&table(&accounts))? }
+                if reading.json {
+                    screen::json(&accounts)?
+                } else {
+                    screen::data(&table(&accounts))?
+                }
                 Ok(Exit::Done)
             }
             Self::Show { name, link, reading } => {
@@ -67,7 +71,11 @@ impl Command {
                     Stop::new(Exit::Unknown, format!("there is no participant {name}"))
                         .then("`amtsbote participant list` names them")
                 })?;
-                if reading.json { screen::json(account)? } else { screen::data(&show(account))? }
+                if reading.json {
+                    screen::json(account)?
+                } else {
+                    screen::data(&show(account))?
+                }
                 Ok(Exit::Done)
             }
             Self::Export { link, reading } => {
@@ -113,12 +121,8 @@ fn apply(
         return Ok(Exit::Problems);
     }
     screen::confirm(&format!("Apply {} changes?", difference.changes.len()), changing.yes)?;
-    let verb = Verb::DirectoryApply {
-        based_on: old.revision,
-        accounts,
-        profiles,
-        reason: changing.reason.clone(),
-    };
+    let verb =
+        Verb::DirectoryApply { based_on: old.revision, accounts, profiles, reason: changing.reason.clone() };
     match link.ask(place, verb)? {
         Answer::Directory(view) => {
             screen::sentence(&format!("Applied; the participants are at revision {}.", view.revision));
@@ -163,7 +167,10 @@ fn show(account: &Account) -> String {
         ("takes services", list(account.accepts.as_ref())),
         ("may use services", list(account.rights.services.as_ref())),
         ("may write to", list(account.rights.readers.as_ref())),
-        ("own message ids", if account.rights.foreign_message_ids { "taken" } else { "not taken" }.to_owned()),
+        (
+            "own message ids",
+            if account.rights.foreign_message_ids { "taken" } else { "not taken" }.to_owned(),
+        ),
     ];
     for own in &account.identifiers {
         let kind = own.kind().map(|kind| format!(" (type {kind})")).unwrap_or_default();
@@ -171,8 +178,7 @@ fn show(account: &Account) -> String {
         pairs.push(("identifier", format!("{}{kind}{category}", own.value())));
     }
     for key in &account.keys {
-        let certificate =
-            key.certificate.as_ref().and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
+        let certificate = key.certificate.as_ref().and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
         let ends = certificate
             .map(|certificate| format!(", certificate until {}", screen::instant(certificate.not_after())));
         let remark = key.remark.as_ref().map(|remark| format!(", {remark}")).unwrap_or_default();

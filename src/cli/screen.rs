@@ -51,7 +51,8 @@ pub fn confirm(question: &str, yes: bool) -> Result<(), Stop> {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
-        return Err(Stop::new(Exit::Declined, "nobody is at the terminal to confirm").then("Give --yes if you are sure"));
+        return Err(Stop::new(Exit::Declined, "nobody is at the terminal to confirm")
+            .then("Give --yes if you are sure"));
     }
     let _ = write!(io::stderr(), "{} [y/N] ", plain(question));
     let mut answer = String::new();
@@ -119,7 +120,8 @@ impl Table {
             .iter()
             .enumerate()
             .map(|(column, (head, _))| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+                let cells =
+                    self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
                 cells.max().unwrap_or(0).max(head.len())
             })
             .collect();
@@ -205,7 +207,8 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut table = Table::new(&[("NAME", Align::Left), ("BYTES", Align::Right), ("REMARK", Align::Left)]);
+        let mut table =
+            Table::new(&[("NAME", Align::Left), ("BYTES", Align::Right), ("REMARK", Align::Left)]);
         table.row(["ä".to_owned(), "7".to_owned(), "x".to_owned()]);
         table.row(["longer".to_owned(), "1234567".to_owned(), String::new()]);
         assert_eq!(table.render(), "NAME      BYTES  REMARK\nä             7  x\nlonger  1234567\n");

@@ -18,9 +18,9 @@ impl Args {
             .map_err(|error| Stop::failed(format!("no runtime: {error}")))?;
         let path = config.xta.path.clone();
         runtime.block_on(async {
-            let running = App::start(config)
-                .await
-                .map_err(|error| Stop::failed(error.to_string()).then("`amtsbote check` looks at everything"))?;
+            let running = App::start(config).await.map_err(|error| {
+                Stop::failed(error.to_string()).then("`amtsbote check` looks at everything")
+            })?;
             screen::sentence(&format!(
                 "XTA 2 at https://{}{path}, operator at http://{}/metrics, administration at {}.",
                 running.xta_address,

@@ -95,9 +95,12 @@ fn folder_or_configured(folder: Option<&Path>, place: &Place) -> Result<PathBuf,
 }
 
 fn backup(place: &Place, link: &Link, folder: &Path, changing: &Changing) -> Result<Exit, Stop> {
-    let absolute = std::path::absolute(folder)
-        .map_err(|error| Stop::usage(format!("{}: {error}", folder.display())))?;
-    screen::confirm(&format!("Copy the store with every message into {}?", absolute.display()), changing.yes)?;
+    let absolute =
+        std::path::absolute(folder).map_err(|error| Stop::usage(format!("{}: {error}", folder.display())))?;
+    screen::confirm(
+        &format!("Copy the store with every message into {}?", absolute.display()),
+        changing.yes,
+    )?;
     let verb = Verb::Backup { folder: absolute.clone(), reason: changing.reason.clone() };
     match link.ask(place, verb)? {
         Answer::Done => {

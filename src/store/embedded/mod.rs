@@ -511,7 +511,15 @@ impl Store for EmbeddedStore {
 
     async fn save_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError> {
         let note = note.to_owned();
-        self.write(move |work| evidence::save_checkpoint(work.connection, size, &note)).await
+        self.write(move |work| {
+            let root = tree::root(&evidence::within(work.connection, size)?, size)?;
+            if verify::statement(&note) != Some((size, root)) {
+                let what = format!("the checkpoint does not state size {size} and the root of the log");
+                return Err(StoreError::Corrupt(what).into());
+            }
+            evidence::save_checkpoint(work.connection, size, &note)
+        })
+        .await
     }
 
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError> {
@@ -539,7 +547,11 @@ impl Store for EmbeddedStore {
 
     async fn backup(&self, into: &Path) -> Result<(), StoreError> {
         let (readers, payloads, into) = (Arc::clone(&self.readers), self.payloads.clone(), into.to_owned());
-        blocking(move || care::backup(&readers, &payloads, &into)).await
+        blocking(move || {
+            care::copy(&readers.folder, &payloads, &into, care::Files::LinkOrCopy)
+                .map_err(|error| Fault::from(error).into_store_error())
+        })
+        .await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

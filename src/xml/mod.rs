@@ -5,6 +5,7 @@
 //! followed. Who needs only a few values of a large document reads events; who verifies a signature must consume
 //! the very bytes that were verified.
 
+pub mod c14n;
 pub mod chars;
 pub mod escape;
 pub mod namespaces;

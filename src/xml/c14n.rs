@@ -1,0 +1,223 @@
+//! Canonical XML 1.0 (inclusive) and Exclusive XML Canonicalization 1.0, with and without comments, of a whole
+//! document or of the subtree below one element, streamed over reader events into a sink such as a digest.
+//!
+//! The reader's events carry the context of the subtree (declarations and `xml:` attributes of its ancestors), so
+//! nothing but the namespaces already written is held. Left out: other node sets than whole subtrees (no XPath),
+//! Canonical XML 1.1. A caller that leaves out an element (enveloped signature) does not push its events.
+
+use super::escape;
+use super::read::{Attribute, EndElement, Event, Name, StartElement};
+
+/// The algorithms by their identifiers in signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    Inclusive,
+    InclusiveWithComments,
+    Exclusive,
+    ExclusiveWithComments,
+}
+
+impl Algorithm {
+    const ALL: [Self; 4] =
+        [Self::Inclusive, Self::InclusiveWithComments, Self::Exclusive, Self::ExclusiveWithComments];
+
+    pub fn uri(self) -> &'static str {
+        match self {
+            Self::Inclusive => "http://www.w3.org/TR/2001/REC-xml-c14n-20010315",
+            Self::InclusiveWithComments => "http://www.w3.org/TR/2001/REC-xml-c14n-20010315#WithComments",
+            Self::Exclusive => "http://www.w3.org/2001/10/xml-exc-c14n#",
+            Self::ExclusiveWithComments => "http://www.w3.org/2001/10/xml-exc-c14n#WithComments",
+        }
+    }
+
+    pub fn from_uri(uri: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.uri() == uri)
+    }
+
+    pub fn is_exclusive(self) -> bool {
+        matches!(self, Self::Exclusive | Self::ExclusiveWithComments)
+    }
+
+    pub fn keeps_comments(self) -> bool {
+        matches!(self, Self::InclusiveWithComments | Self::ExclusiveWithComments)
+    }
+
+    /// The same without comments: a same-document reference never sees them (XML Signature, section 4.4.3.3).
+    pub fn without_comments(self) -> Self {
+        if self.is_exclusive() { Self::Exclusive } else { Self::Inclusive }
+    }
+}
+
+/// Canonicalises the events pushed into it, from the apex' start tag (or, for a document, the first event) on.
+#[derive(Debug)]
+pub struct Canonicalizer {
+    algorithm: Algorithm,
+    /// Prefixes that exclusive canonicalization treats inclusively; empty for the default namespace.
+    inclusive_prefixes: Vec<String>,
+    /// Namespaces written on the open elements, as (prefix, URI).
+    rendered: Vec<(String, String)>,
+    /// For each open element, how many of them its ancestors wrote.
+    marks: Vec<usize>,
+    root_ended: bool,
+}
+
+impl Canonicalizer {
+    /// `prefix_list` is the value of InclusiveNamespaces/@PrefixList, and is ignored by the inclusive algorithms.
+    pub fn new(algorithm: Algorithm, prefix_list: &str) -> Self {
+        let prefixes = prefix_list.split_ascii_whitespace();
+        Self {
+            algorithm,
+            inclusive_prefixes: prefixes.map(|p| if p == "#default" { "" } else { p }.to_owned()).collect(),
+            rendered: Vec::new(),
+            marks: Vec::new(),
+            root_ended: false,
+        }
+    }
+
+    /// Takes the next event and hands the canonical form to `sink`; true once the apex has ended.
+    pub fn push(&mut self, event: &Event<'_>, sink: &mut impl FnMut(&[u8])) -> bool {
+        let mut out = |text: &str| sink(text.as_bytes());
+        match event {
+            Event::Start(start) => self.start(start, &mut out),
+            Event::End(end) => self.end(end, &mut out),
+            Event::Text(piece) if !self.marks.is_empty() => escape::text(piece, &mut out),
+            Event::Text(_) => {}
+            Event::Comment(text) if self.algorithm.keeps_comments() => {
+                self.outside_element(&mut out, |out| {
+                    out("<!--");
+                    out(text);
+                    out("-->");
+                });
+            }
+            Event::Comment(_) => {}
+            Event::ProcessingInstruction { target, data } => {
+                self.outside_element(&mut out, |out| {
+                    out("<?");
+                    out(target);
+                    if !data.is_empty() {
+                        out(" ");
+                        out(data);
+                    }
+                    out("?>");
+                });
+            }
+        }
+        self.root_ended
+    }
+
+    /// Beside the root, nodes are parted from it by a line feed.
+    fn outside_element<O: FnMut(&str)>(&self, out: &mut O, write: impl FnOnce(&mut O)) {
+        let outside = self.marks.is_empty();
+        if outside && self.root_ended {
+            out("\n");
+        }
+        write(out);
+        if outside && !self.root_ended {
+            out("\n");
+        }
+    }
+
+    fn start(&mut self, start: &StartElement<'_>, out: &mut impl FnMut(&str)) {
+        let is_apex = self.marks.is_empty();
+        self.marks.push(self.rendered.len());
+        let mut namespaces = if self.algorithm.is_exclusive() {
+            self.exclusive_namespaces(start, is_apex)
+        } else {
+            Self::inclusive_namespaces(start, is_apex)
+        };
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        namespaces.retain(|(prefix, uri)| self.rendered_uri(prefix) != *uri);
+
+        out("<");
+        write_name(&start.name(), out);
+        for (prefix, uri) in &namespaces {
+            out(if prefix.is_empty() { " xmlns" } else { " xmlns:" });
+            out(prefix);
+            write_value(uri, out);
+        }
+        let mut attributes: Vec<Attribute<'_>> = start.attributes().collect();
+        if is_apex && !self.algorithm.is_exclusive() {
+            inherit_xml_attributes(start, &mut attributes);
+        }
+        attributes.sort_by(|a, b| (a.name.ns, a.name.local).cmp(&(b.name.ns, b.name.local)));
+        for attribute in &attributes {
+            out(" ");
+            write_name(&attribute.name, out);
+            write_value(attribute.value, out);
+        }
+        out(">");
+        self.rendered.extend(namespaces.into_iter().map(|(prefix, uri)| (prefix.to_owned(), uri.to_owned())));
+    }
+
+    fn end(&mut self, end: &EndElement<'_>, out: &mut impl FnMut(&str)) {
+        let Some(mark) = self.marks.pop() else { return };
+        self.rendered.truncate(mark);
+        self.root_ended = self.marks.is_empty();
+        out("</");
+        write_name(&end.name(), out);
+        out(">");
+    }
+
+    /// What an output ancestor has written for a prefix; nothing written is the same as "no namespace".
+    fn rendered_uri(&self, prefix: &str) -> &str {
+        self.rendered.iter().rev().find(|(known, _)| known == prefix).map_or("", |(_, uri)| uri.as_str())
+    }
+
+    /// Canonical XML 1.0, section 2.3: on the apex all in scope, below it what changes.
+    fn inclusive_namespaces<'a>(start: &StartElement<'a>, is_apex: bool) -> Vec<(&'a str, &'a str)> {
+        let pair = |declaration: super::namespaces::Declaration<'a>| (declaration.prefix, declaration.uri);
+        let mut namespaces: Vec<_> = if is_apex {
+            start.context().in_scope().map(pair).collect()
+        } else {
+            start.declarations().map(pair).collect()
+        };
+        namespaces.retain(|(prefix, _)| *prefix != "xml");
+        namespaces
+    }
+
+    /// Exclusive XML Canonicalization, section 3: what the element visibly uses, and the listed prefixes.
+    fn exclusive_namespaces<'a>(&self, start: &StartElement<'a>, is_apex: bool) -> Vec<(&'a str, &'a str)> {
+        let mut namespaces = Self::inclusive_namespaces(start, is_apex);
+        namespaces.retain(|(prefix, _)| self.inclusive_prefixes.iter().any(|listed| listed == prefix));
+        let name = start.name();
+        if name.prefix != "xml" {
+            namespaces.push((name.prefix, name.ns));
+        }
+        for Attribute { name, .. } in start.attributes() {
+            if !name.prefix.is_empty() && name.prefix != "xml" {
+                namespaces.push((name.prefix, name.ns));
+            }
+        }
+        namespaces
+    }
+}
+
+/// Canonical XML 1.0, section 2.4: the apex takes `xml:` attributes of its ancestors, the nearest ones, unless it has
+/// them itself.
+fn inherit_xml_attributes<'a>(start: &StartElement<'a>, attributes: &mut Vec<Attribute<'a>>) {
+    for (local, value) in start.context().inherited_xml_attributes() {
+        let name = Name { ns: super::NS_XML, local, prefix: "xml" };
+        if !attributes.iter().any(|known| known.name.is(name.ns, local)) {
+            attributes.push(Attribute { name, value });
+        }
+    }
+}
+
+fn write_name(name: &Name<'_>, out: &mut impl FnMut(&str)) {
+    if !name.prefix.is_empty() {
+        out(name.prefix);
+        out(":");
+    }
+    out(name.local);
+}
+
+fn write_value(value: &str, out: &mut impl FnMut(&str)) {
+    out("=\"");
+    escape::attribute(value, out);
+    out("\"");
+}
+
+#[cfg(test)]
+#[path = "c14n_tests.rs"]
+mod tests;

@@ -1,0 +1,226 @@
+//! Tables for canonicalization: the situations of the recommendations' examples and of known wrong implementations,
+//! and a comparison with `xmllint` over random documents.
+
+use super::Algorithm::{Exclusive, ExclusiveWithComments, Inclusive, InclusiveWithComments};
+use super::*;
+use crate::xml::Limits;
+use crate::xml::read::SliceReader;
+
+/// The canonical form of the first element named `apex`, or of the document if that is empty.
+fn canonical(document: &str, apex: &str, algorithm: Algorithm, prefix_list: &str) -> String {
+    let mut reader = SliceReader::new(document.as_bytes(), Limits::default());
+    let mut canonicalizer = Canonicalizer::new(algorithm, prefix_list);
+    let mut out = Vec::new();
+    let mut inside = apex.is_empty();
+    while let Some(event) = reader.next_event().unwrap() {
+        inside |= matches!(&event, Event::Start(start) if start.name().local == apex);
+        if inside && canonicalizer.push(&event, &mut |bytes| out.extend_from_slice(bytes)) && !apex.is_empty()
+        {
+            break;
+        }
+    }
+    String::from_utf8(out).unwrap()
+}
+
+fn check(document: &str, apex: &str, algorithm: Algorithm, expected: &str) {
+    assert_eq!(canonical(document, apex, algorithm, ""), expected, "{algorithm:?} of {apex:?} in {document}");
+}
+
+#[test]
+fn nodes_beside_the_root() {
+    let document = "<?xml version=\"1.0\"?>\n\n<?sheet   href=\"d.xsl\"\n type='t'   ?>\n\n<d>Hi<!-- 1\r\n --></d>\n\n<?bare     ?>\n<!-- 2 -->\n\n<!-- 3 -->\n";
+    let without = "<?sheet href=\"d.xsl\"\n type='t'   ?>\n<d>Hi</d>\n<?bare?>";
+    let with =
+        "<?sheet href=\"d.xsl\"\n type='t'   ?>\n<d>Hi<!-- 1\n --></d>\n<?bare?>\n<!-- 2 -->\n<!-- 3 -->";
+    for (algorithm, expected) in [
+        (Inclusive, without),
+        (Exclusive, without),
+        (InclusiveWithComments, with),
+        (ExclusiveWithComments, with),
+    ] {
+        check(document, "", algorithm, expected);
+    }
+    check("<!--a--><b/>", "", InclusiveWithComments, "<!--a-->\n<b></b>");
+}
+
+#[test]
+fn attributes_and_text() {
+    let document = "<d  a='&#9; \t&#xD;&#xA;x>\"&lt;' c='1'\n b = \"2\">1\r\n&#13;<![CDATA[<&>\"]]>&gt;ä&#x10FFFF;\t<e/></d >";
+    let expected = "<d a=\"&#x9;  &#xD;&#xA;x>&quot;&lt;\" b=\"2\" c=\"1\">1\n&#xD;&lt;&amp;&gt;\"&gt;ä\u{10FFFF}\t<e></e></d>";
+    check(document, "", Inclusive, expected);
+    check(document, "", Exclusive, expected);
+    // Attributes sort by namespace URI, not by prefix; those of no namespace come first.
+    let document = "<d a:x='1' b:y='2' z='3' xml:lang='de' xmlns:b='urn:1' xmlns:a='urn:2' xmlns='urn:0'/>";
+    let expected = "<d xmlns=\"urn:0\" xmlns:a=\"urn:2\" xmlns:b=\"urn:1\" z=\"3\" xml:lang=\"de\" b:y=\"2\" a:x=\"1\"></d>";
+    check(document, "", Inclusive, expected);
+    check(document, "", Exclusive, expected);
+}
+
+#[test]
+fn superfluous_declarations_vanish() {
+    let document = "<d xmlns='' xmlns:a='1'><e xmlns:a='1' xmlns='2'><f xmlns='2' xmlns:a='3'/><g xmlns=''><h xmlns=''/></g></e></d>";
+    check(
+        document,
+        "",
+        Inclusive,
+        "<d xmlns:a=\"1\"><e xmlns=\"2\"><f xmlns:a=\"3\"></f><g xmlns=\"\"><h></h></g></e></d>",
+    );
+    check(document, "", Exclusive, "<d><e xmlns=\"2\"><f></f><g xmlns=\"\"><h></h></g></e></d>");
+}
+
+#[test]
+fn subtrees_in_their_context() {
+    let document = "<a:r xmlns:a='1' xmlns:b='2' xmlns='3' xml:lang='de' xml:space='preserve'>\
+                    <m xml:lang='en'><b:x a:k='v' xmlns:c='4'><y c:k=''/></b:x></m></a:r>";
+    check(
+        document,
+        "x",
+        Inclusive,
+        "<b:x xmlns=\"3\" xmlns:a=\"1\" xmlns:b=\"2\" xmlns:c=\"4\" a:k=\"v\" xml:lang=\"en\" xml:space=\"preserve\"><y c:k=\"\"></y></b:x>",
+    );
+    check(
+        document,
+        "x",
+        Exclusive,
+        "<b:x xmlns:a=\"1\" xmlns:b=\"2\" a:k=\"v\"><y xmlns=\"3\" xmlns:c=\"4\" c:k=\"\"></y></b:x>",
+    );
+    // A default namespace that was undone before the apex is not in scope there.
+    let document = "<r xmlns='1'><m xmlns=''><x/></m></r>";
+    check(document, "x", Inclusive, "<x></x>");
+    check(document, "x", Exclusive, "<x></x>");
+    // The signed subtree uses only a prefix; its child undoes a default namespace that was never written.
+    let document = "<p:x xmlns:p='1' xmlns='2'><kind xmlns=''/></p:x>";
+    check(document, "", Exclusive, "<p:x xmlns:p=\"1\"><kind></kind></p:x>");
+    check(document, "", Inclusive, "<p:x xmlns=\"2\" xmlns:p=\"1\"><kind xmlns=\"\"></kind></p:x>");
+}
+
+#[test]
+fn exclusive_renders_where_used_each_time() {
+    check(
+        "<a:r xmlns:a='1' xmlns:b='2'><b:x/><y><b:z><b:w xmlns:b='9'><b:v xmlns:b='2'/></b:w></b:z></y></a:r>",
+        "",
+        Exclusive,
+        "<a:r xmlns:a=\"1\"><b:x xmlns:b=\"2\"></b:x><y><b:z xmlns:b=\"2\"><b:w xmlns:b=\"9\"><b:v xmlns:b=\"2\"></b:v></b:w></b:z></y></a:r>",
+    );
+    // xml is never declared, not even when the document declares it.
+    check(
+        "<r xmlns:xml='http://www.w3.org/XML/1998/namespace' xml:id='i'/>",
+        "",
+        Inclusive,
+        "<r xml:id=\"i\"></r>",
+    );
+}
+
+#[test]
+fn prefix_list_is_treated_inclusively() {
+    let document = "<r xmlns='0' xmlns:a='1' xmlns:b='2' xmlns:c='3'><a:x><b:y xmlns:b='4' xmlns:c='5'/><z xmlns=''/></a:x></r>";
+    for (list, expected) in [
+        ("", "<a:x xmlns:a=\"1\"><b:y xmlns:b=\"4\"></b:y><z></z></a:x>"),
+        ("b", "<a:x xmlns:a=\"1\" xmlns:b=\"2\"><b:y xmlns:b=\"4\"></b:y><z></z></a:x>"),
+        (
+            "c  #default",
+            "<a:x xmlns=\"0\" xmlns:a=\"1\" xmlns:c=\"3\"><b:y xmlns:b=\"4\" xmlns:c=\"5\"></b:y><z xmlns=\"\"></z></a:x>",
+        ),
+        ("a q", "<a:x xmlns:a=\"1\"><b:y xmlns:b=\"4\"></b:y><z></z></a:x>"),
+    ] {
+        assert_eq!(canonical(document, "x", Exclusive, list), expected, "{list}");
+        let plain = canonical(document, "x", Inclusive, "");
+        assert_eq!(
+            canonical(document, "x", Inclusive, list),
+            plain,
+            "the list is none of the inclusive form's business"
+        );
+    }
+}
+
+#[test]
+fn canonical_form_is_a_fixed_point() {
+    let document = "<a:r xmlns:a='1' xmlns='3'>\r\n<x b='&#9;\n'>&#13;]]&gt;</x><?p q?></a:r>";
+    for algorithm in Algorithm::ALL {
+        let once = canonical(document, "", algorithm, "");
+        assert_eq!(canonical(&once, "", algorithm, ""), once);
+    }
+}
+
+/// A random document that uses the constructs on which implementations differ.
+fn random_document(seed: u64) -> String {
+    struct Random(u64);
+    impl Random {
+        fn below(&mut self, n: u64) -> u64 {
+            // SplitMix64: reproducible from the seed the failure prints.
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            (z ^ (z >> 31)) % n
+        }
+        fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+            from[self.below(from.len() as u64) as usize]
+        }
+    }
+    fn element(random: &mut Random, depth: usize, out: &mut String) {
+        const PREFIXES: [&str; 4] = ["", "a", "b", "c"];
+        let prefix = random.pick(&PREFIXES);
+        let name = if prefix.is_empty() { "n".to_owned() } else { format!("{prefix}:n") };
+        out.push_str(&format!("<{name}"));
+        for declared in PREFIXES {
+            if random.below(3) == 0 || depth == 0 {
+                match declared {
+                    "" => out.push_str(&format!(" xmlns='{}'", random.pick(&["", "urn:1", "urn:2"]))),
+                    _ => out.push_str(&format!(
+                        " xmlns:{declared}=\"{}\"",
+                        random.pick(&["urn:1", "urn:2", "urn:3"])
+                    )),
+                }
+            }
+        }
+        // One prefixed attribute at most: two prefixes may have the same namespace.
+        let attributes = ["k='1'", "a:k='<>&\"\t\r\n&#13;&#10;&#9; '", "c:z=\"'\"", "xml:lang='de'", "l='ä'"];
+        let skip = random.below(5) as usize;
+        for (at, attribute) in attributes.iter().enumerate() {
+            if (at != 1 || skip != 2) && (at != 2 || skip == 2) && random.below(2) == 0 {
+                out.push_str(&format!(" {}", attribute.replace('<', "&lt;").replace("&\"", "&amp;&quot;")));
+            }
+        }
+        out.push('>');
+        for _ in 0..random.below(4) {
+            match random.below(7) {
+                0..=2 if depth < 5 => element(random, depth + 1, out),
+                3 => out.push_str("<!-- c\r\n -->"),
+                4 => out.push_str("<?pi  x ?>"),
+                5 => out.push_str("<![CDATA[<&]]&gt;\r\n]]>"),
+                _ => out.push_str("x\r\ny&#13;&lt;&gt;&amp;\"ä\t"),
+            }
+        }
+        out.push_str(&format!("</{name}>"));
+    }
+    let mut out = "<?xml version='1.0'?>\n<!-- before --><?p?>\n".to_owned();
+    element(&mut Random(seed), 0, &mut out);
+    out.push_str("\n<?after x?><!-- after -->\n");
+    out
+}
+
+#[test]
+#[ignore = "needs xmllint (Debian libxml2-utils)"]
+fn random_documents_equal_xmllint() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    for seed in 0..400 {
+        let document = random_document(seed);
+        for (flag, algorithm) in [("--c14n", InclusiveWithComments), ("--exc-c14n", ExclusiveWithComments)] {
+            let mut child = Command::new("xmllint")
+                .args([flag, "-"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("xmllint is installed");
+            child.stdin.take().expect("piped").write_all(document.as_bytes()).unwrap();
+            let peer = child.wait_with_output().unwrap();
+            assert!(peer.status.success(), "seed {seed}: {document}");
+            let peer = String::from_utf8(peer.stdout).unwrap();
+            // xmllint ends its output with a line feed of its own.
+            let ours = canonical(&document, "", algorithm, "");
+            assert_eq!(ours, peer.strip_suffix('\n').unwrap_or(&peer), "{flag} seed {seed}: {document}");
+        }
+    }
+}

@@ -112,7 +112,7 @@ impl App {
 
         let (stop, stopping) = channel(false);
         let state = operator::State::new(store.clone(), metrics, permits);
-        let door = Arc::new(operator::Door::new(state.clone()));
+        let door = trust.xta_door(relay.clone(), &config);
         let office = admin::server::Server::new(
             store.clone(),
             relay.clone(),

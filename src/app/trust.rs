@@ -4,11 +4,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::net::TlsSource;
+use crate::net::{Handler, TlsSource};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::{self, Identity};
 use crate::pki::tls::{ClientCertificate, server_config};
 use crate::pki::trust::TrustAnchors;
+use crate::relay::Relay;
+use crate::xta;
 
 #[derive(Clone)]
 pub(super) struct Trust {
@@ -52,6 +54,11 @@ impl Trust {
     pub(super) fn own_certificates(&self) -> crate::admin::server::OwnCertificates {
         let trust = self.clone();
         Arc::new(move || trust.own().into_iter().take(1).collect())
+    }
+
+    pub(super) fn xta_door(&self, relay: Arc<Relay>, config: &Config) -> Arc<dyn Handler> {
+        let trust = self.clone();
+        Arc::new(xta::server::Door::new(relay, Arc::new(move || trust.anchors()), config.xta_settings()))
     }
 
     fn now(&self) -> Arc<Current> {

@@ -144,7 +144,7 @@ impl Default for Store {
 
 impl Default for Xta {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([0, 0, 0, 0], 8443)), path: "/xta".to_owned() }
+        Self { address: SocketAddr::from(([0, 0, 0, 0], 8443)), path: "/".to_owned() }
     }
 }
 

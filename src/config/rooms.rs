@@ -6,7 +6,7 @@ use super::Config;
 use crate::net::Bounds;
 use crate::pki::inspection::Purpose;
 use crate::pki::trust::{self, PurposeSettings};
-use crate::{relay, store};
+use crate::{relay, store, xta};
 
 impl Config {
     /// What listeners may be made to hold.
@@ -37,6 +37,10 @@ impl Config {
             disk_reserve_bytes: self.limits.disk_reserve_bytes,
             ..store::embedded::Settings::new(&self.store.folder)
         }
+    }
+
+    pub fn xta_settings(&self) -> xta::server::Settings {
+        xta::server::Settings { path: self.xta.path.clone(), limits: self.limits }
     }
 
     /// Whom the listeners believe.

@@ -1,6 +1,7 @@
 //! The one integration binary: a file per topic.
 
 mod certs_dev;
+mod floors;
 mod relay_life;
 mod relay_spool;
 mod relay_trouble;

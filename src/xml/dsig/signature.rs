@@ -61,12 +61,10 @@ pub struct Signature {
     pub(super) signed_info_span: Range<u64>,
     pub(super) limits: Limits,
     key_info: Option<Element>,
-    path: Vec<(String, String)>,
 }
 
 impl Signature {
-    /// Reads a Signature element. `path` names its ancestors, the root first.
-    fn from_element(element: Element, path: Vec<(String, String)>, limits: &Limits) -> Result<Self, Error> {
+    fn from_element(element: &Element, limits: &Limits) -> Result<Self, Error> {
         let mut children = element.children();
         let signed_info = expect(children.next(), "SignedInfo")?;
         let value = expect(children.next(), "SignatureValue")?;
@@ -82,7 +80,6 @@ impl Signature {
             signed_info_span: signed_info.span(),
             limits: limits.clone(),
             key_info,
-            path,
         })
     }
 
@@ -104,22 +101,38 @@ impl Signature {
         self.span.clone()
     }
 
-    /// The expanded names (namespace, local) of the elements around the signature, the root first.
-    pub fn path(&self) -> &[(String, String)] {
-        &self.path
-    }
-
-    /// The name of the element the signature stands in.
-    pub fn is_in(&self, ns: &str, local: &str) -> bool {
-        self.path.last().is_some_and(|(parent_ns, parent)| parent_ns == ns && parent == local)
-    }
-
     /// The attachments to be digested, with the algorithm.
     pub fn attachments(&self) -> impl Iterator<Item = (&str, DigestMethod)> {
         self.references().iter().filter_map(|reference| match &reference.target {
             Target::Attachment(id) => Some((id.as_str(), reference.digest_method)),
             Target::Document | Target::Element(_) => None,
         })
+    }
+}
+
+/// A Signature element that was found, readable or not: whether one by somebody else, deep in the content, matters is
+/// for the caller to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    path: Vec<(String, String)>,
+    span: Range<u64>,
+    pub signature: Result<Signature, Error>,
+}
+
+impl Candidate {
+    /// The expanded names (namespace, local) of the elements around the signature, the root first.
+    pub fn path(&self) -> &[(String, String)] {
+        &self.path
+    }
+
+    /// True if the signature is a child of an element of this name.
+    pub fn is_in(&self, ns: &str, local: &str) -> bool {
+        self.path.last().is_some_and(|(parent_ns, parent)| parent_ns == ns && parent == local)
+    }
+
+    /// The bytes of the Signature element.
+    pub fn span(&self) -> Range<u64> {
+        self.span.clone()
     }
 }
 
@@ -249,7 +262,7 @@ pub struct Collector {
     limits: Limits,
     builder: Builder,
     path: Vec<(String, String)>,
-    found: Vec<Signature>,
+    found: Vec<Candidate>,
 }
 
 impl Collector {
@@ -274,7 +287,8 @@ impl Collector {
             _ => {}
         }
         if let Some(element) = self.builder.push(event)? {
-            self.found.push(Signature::from_element(element, self.path.clone(), &self.limits)?);
+            let signature = Signature::from_element(&element, &self.limits);
+            self.found.push(Candidate { path: self.path.clone(), span: element.span(), signature });
             if self.found.len() > self.limits.signatures_max {
                 return Err(Error::LimitExceeded { limit: "signatures", value: self.limits.signatures_max });
             }
@@ -283,7 +297,7 @@ impl Collector {
     }
 
     /// The signatures in document order.
-    pub fn finish(self) -> Vec<Signature> {
+    pub fn finish(self) -> Vec<Candidate> {
         self.found
     }
 }

@@ -75,7 +75,7 @@ fn verify_with(document: &str, spki: &[u8], attachment: &[u8]) -> Result<Signatu
     while let Some(event) = reader.next_event()? {
         collector.push(&event)?;
     }
-    let signature = collector.finish().into_iter().next().ok_or(Error::SignatureMissing)?;
+    let signature = collector.finish().into_iter().next().ok_or(Error::SignatureMissing)?.signature?;
     let attachments: Vec<_> = signature.attachments().map(|(id, method)| (id.to_owned(), method)).collect();
     let mut verification = Verification::new(signature);
     for (id, method) in attachments {
@@ -337,13 +337,13 @@ fn attachments_are_part_of_it() {
     let document = signed(&plan(SignatureMethod::RsaSha256), rsa());
     let outcome = verify_with(&document, &rsa().spki, b"other octets");
     assert_eq!(outcome, Err(Error::DigestDiffers("cid:f@x".to_owned())));
-    let signature = collect(&document).remove(0);
+    let signature = collect(&document).remove(0).signature.unwrap();
     let mut verification = Verification::new(signature);
     pass(&document, &mut verification);
     assert_eq!(verification.finish(&rsa().spki), Err(Error::AttachmentMissing("cid:f@x".to_owned())));
 }
 
-fn collect(document: &str) -> Vec<signature::Signature> {
+fn collect(document: &str) -> Vec<signature::Candidate> {
     let mut collector = Collector::new(Limits::default(), Default::default());
     let mut reader = SliceReader::new(document.as_bytes(), Default::default());
     while let Some(event) = reader.next_event().unwrap() {
@@ -362,8 +362,11 @@ fn pass(document: &str, verification: &mut Verification) {
 #[test]
 fn both_passes_must_see_the_same_document() {
     let document = signed(&plan(SignatureMethod::RsaSha256), rsa());
-    let signature = collect(&document).remove(0);
-    assert!(signature.is_in("urn:t", "Sig") && !signature.is_in("urn:e", "Head"));
+    let found = collect(&document).remove(0);
+    assert!(found.is_in("urn:t", "Sig") && !found.is_in("urn:e", "Head"));
+    let span = found.span();
+    assert!(document[span.start as usize..span.end as usize].ends_with("</ds:Signature>"));
+    let signature = found.signature.unwrap();
     let mut verification = Verification::new(signature.clone());
     pass(DOCUMENT, &mut verification);
     assert_eq!(verification.finish(&rsa().spki), Err(Error::SignatureMissing));
@@ -405,7 +408,7 @@ fn work_is_bounded() {
         while let Some(event) = reader.next_event()? {
             collector.push(&event)?;
         }
-        let mut verification = Verification::new(collector.finish().remove(0));
+        let mut verification = Verification::new(collector.finish().remove(0).signature?);
         let mut reader = SliceReader::new(document.as_bytes(), Default::default());
         while let Some(event) = reader.next_event()? {
             verification.push(&event)?;
@@ -413,7 +416,8 @@ fn work_is_bounded() {
         Ok(())
     };
     let exceeded = |limit, value| Err(Error::LimitExceeded { limit, value });
-    assert_eq!(collect_with(limits.clone()), exceeded("references of a signature", 3));
+    let many = Limits { signatures_max: 1, ..limits.clone() };
+    assert_eq!(collect_with(many), exceeded("references of a signature", 3));
     assert_eq!(collect_with(Limits { references_max: 9, ..limits.clone() }), exceeded("signatures", 0));
     assert_eq!(
         collect_with(Limits { references_max: 9, signatures_max: 1, ..limits }),
@@ -505,4 +509,19 @@ fn xmlsec1_agrees() {
             }
         }
     }
+}
+
+/// An author's signature that we cannot read must not keep the sender's from being verified.
+#[test]
+fn a_foreign_signature_does_not_hide_ours() {
+    let foreign = format!("<s:Signature xmlns:s=\"{NS_DSIG}\"><s:SignedInfo/></s:Signature>");
+    let document = DOCUMENT.replace("<p xmlns=''>", &format!("<p xmlns=''>{foreign}"));
+    let at = document.find("</t:Sig>").unwrap();
+    let key = SigningKey::from_pkcs8(&rsa().pkcs8).unwrap();
+    let document = plan(SignatureMethod::RsaSha256).sign(&document, at, &key).unwrap();
+    let found = collect(&document);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[1].signature, Err(Error::Malformed("SignatureValue expected")));
+    assert!(found[1].is_in("", "p") && found[0].is_in("urn:t", "Sig"));
+    verify(&document, rsa()).unwrap();
 }

@@ -8,6 +8,7 @@ mod relay_trouble;
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;
+mod store_full;
 mod store_kill;
 mod store_tamper;
 mod xta_cycle;

@@ -503,9 +503,9 @@ fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> KeyKind {
 
 /// Bits without the leading zeroes, so that a padded 1024-bit modulus does not pass for a longer one.
 fn rsa_bits(modulus: &[u8]) -> usize {
-    let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |at| &modulus[at..]);
-    match significant.split_first() {
-        Some((first, rest)) => rest.len() * 8 + (8 - first.leading_zeros() as usize),
+    let mut significant = modulus.iter().skip_while(|byte| **byte == 0);
+    match significant.next() {
+        Some(first) => significant.count() * 8 + (8 - first.leading_zeros() as usize),
         None => 0,
     }
 }

@@ -1,9 +1,14 @@
 //! The one integration binary: a file per topic.
 
 mod certs_dev;
+mod floors;
 mod relay_life;
 mod relay_spool;
 mod relay_trouble;
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;
+mod store_kill;
+mod store_tamper;
+mod xta_cycle;
+mod xta_office;

@@ -189,10 +189,7 @@ fn read_form(target: &Target, transforms: Option<&Element>) -> Result<Form, Erro
         ([], _) => Ok(Form::Canonical { canonicalization: Canonicalization::default(), enveloped }),
         ([only], Some(&BASE64)) if !enveloped && only.children().next().is_none() => Ok(Form::Base64),
         ([only], Some(uri)) if c14n::Algorithm::from_uri(uri).is_some() => {
-            let mut canonicalization = read_canonicalization(only)?;
-            // A same-document reference has lost its comments before any transform.
-            canonicalization.algorithm = canonicalization.algorithm.without_comments();
-            Ok(Form::Canonical { canonicalization, enveloped })
+            Ok(Form::Canonical { canonicalization: read_canonicalization(only)?, enveloped })
         }
         _ => Err(refused()),
     }

@@ -164,6 +164,27 @@ fn equal_meaning_stays_valid() {
 }
 
 #[test]
+fn comments_are_never_covered_by_same_document_references() {
+    for algorithm in [Algorithm::InclusiveWithComments, Algorithm::ExclusiveWithComments] {
+        for target in [Target::Element("a".to_owned()), Target::Document] {
+            let covered = vec![Planned::canonical(target, form(algorithm, ""), DigestMethod::Sha256)];
+            let canonicalization = form(algorithm, "");
+            let plan = Plan {
+                method: SignatureMethod::RsaSha256,
+                canonicalization,
+                covered,
+                key_info: String::new(),
+            };
+            let document = signed(&plan, rsa());
+            verify(&document.replace("<!-- c -->", ""), rsa()).unwrap();
+            // SignedInfo is not referenced but canonicalised as its own method says.
+            let commented = document.replace("<ds:SignedInfo>", "<ds:SignedInfo><!-- x -->");
+            assert_eq!(verify(&commented, rsa()), Err(Error::SignatureInvalid));
+        }
+    }
+}
+
+#[test]
 fn attacks_fail() {
     let document = signed(&plan(SignatureMethod::RsaSha256), rsa());
     let check = |change: &dyn Fn(&str) -> String, expected: Error| {
@@ -429,9 +450,12 @@ fn xmlsec1_agrees() {
         let (private, public) = (path(&format!("{name}.key")), path(&format!("{name}.pub")));
         std::fs::write(&private, pem("PRIVATE KEY", &pair.pkcs8)).unwrap();
         std::fs::write(&public, pem("PUBLIC KEY", &pair.spki)).unwrap();
-        for (algorithm, prefix_list) in
-            [(Algorithm::Inclusive, ""), (Algorithm::Exclusive, ""), (Algorithm::Exclusive, "t #default")]
-        {
+        for (algorithm, prefix_list) in [
+            (Algorithm::Inclusive, ""),
+            (Algorithm::InclusiveWithComments, ""),
+            (Algorithm::ExclusiveWithComments, ""),
+            (Algorithm::Exclusive, "t #default"),
+        ] {
             let covered = ["a", "body"].map(|id| {
                 Planned::canonical(
                     Target::Element(id.to_owned()),

@@ -178,7 +178,9 @@ impl Digests {
         let Some((_, form, method)) = self.references.get(reference) else { return };
         let (form, enveloped) = match form {
             Form::Canonical { canonicalization: Canonicalization { algorithm, prefix_list }, enveloped } => {
-                (RunningForm::Canonical(Canonicalizer::new(*algorithm, prefix_list)), *enveloped)
+                // A same-document reference has lost its comments before any transform.
+                let algorithm = algorithm.without_comments();
+                (RunningForm::Canonical(Canonicalizer::new(algorithm, prefix_list)), *enveloped)
             }
             Form::Base64 => (RunningForm::Base64(Base64Decoder::new()), false),
             Form::Octets => return,

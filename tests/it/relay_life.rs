@@ -772,6 +772,51 @@ async fn proofs_are_whole_and_a_rewritten_log_is_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_are_still_one() {
+    let world = Arc::new(World::new().await);
+    let at_once = async |work: &dyn Fn(Arc<World>) -> tokio::task::JoinHandle<bool>| {
+        let all: Vec<_> = (0..16).map(|_| work(world.clone())).collect();
+        let mut good = 0;
+        for one in all {
+            good += usize::from(one.await.expect("nobody panicked"));
+        }
+        good
+    };
+    let new = at_once(&|world| {
+        tokio::spawn(
+            async move { world.send("ags:2", "m-1").await.expect("the same bytes") == Accepted::New },
+        )
+    });
+    assert_eq!(new.await, 1, "one is new, the others are told that it was there before");
+    let received = at_once(&|world| {
+        tokio::spawn(async move { world.relay.receive(&world.who("reader"), None, &id("m-1")).await.is_ok() })
+    });
+    assert_eq!(received.await, 16);
+    assert_eq!(world.store.evidence_of(&id("m-1")).await.expect("the log answers").len(), 2);
+
+    let waiting = world.clone();
+    let answering = tokio::spawn(async move {
+        while waiting.store.find(&id("q-1")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        waiting.answer("ags:2", "a-1", "q-1").await
+    });
+    let answered = at_once(&|world| {
+        tokio::spawn(async move {
+            let question = world.question("q-1").await;
+            let answer = world.relay.accept_and_wait(&world.who("author"), question).await;
+            answer.expect("everyone gets it").envelope.id == id("a-1")
+        })
+    });
+    assert_eq!(answered.await, 16, "an author on many connections gets the same answer on each");
+    assert_eq!(answering.await.expect("nobody panicked"), Ok(Accepted::New));
+    let logged = world.store.evidence_of(&id("a-1")).await.expect("the log answers");
+    let received =
+        logged.iter().filter(|record| String::from_utf8_lossy(&record.bytes).contains(" received "));
+    assert_eq!(received.count(), 1);
+}
+
 /// What the model believes about a message.
 #[derive(Debug, Clone)]
 struct Believed {

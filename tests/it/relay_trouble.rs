@@ -12,6 +12,7 @@ use amtsbote::domain::card::{CertificateFinding, ProcessCard};
 use amtsbote::domain::message_id::MessageId;
 use amtsbote::domain::party::MailboxName;
 use amtsbote::domain::profile::ServiceProfile;
+use amtsbote::evidence::checkpoint::SigningKey;
 use amtsbote::relay::{Refusal, Relay, Settings};
 use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
@@ -22,11 +23,17 @@ use amtsbote::store::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-/// Passes everything on, except that what is due can fail or name a message that does not exist.
+use super::store_fixture::draft;
+
+/// Passes everything on, except that what is due can fail or name a message that does not exist, and that the evidence
+/// log can lie.
 struct Troubled {
     inner: EmbeddedStore,
     failing: AtomicBool,
     phantom: AtomicBool,
+    /// The evidence log lost its last record, or has other records than it had.
+    shortened: AtomicBool,
+    rewritten: AtomicBool,
     asked: AtomicU32,
 }
 
@@ -44,6 +51,13 @@ macro_rules! pass_on {
                     return Ok(vec![Due { id, kind: DueKind::Expire, at: now }]);
                 }
                 self.inner.due(now, limit).await
+            }
+            async fn evidence_size(&self) -> Result<u64, StoreError> {
+                let size = self.inner.evidence_size().await?;
+                Ok(size - u64::from(self.shortened.load(Ordering::SeqCst)))
+            }
+            async fn tree_root(&self, size: u64) -> Result<[u8; 32], StoreError> {
+                if self.rewritten.load(Ordering::SeqCst) { Ok([1; 32]) } else { self.inner.tree_root(size).await }
             }
             $(async fn $name(&self, $($arg: $kind),*) -> Result<$answer, StoreError> {
                 self.inner.$name($($arg),*).await
@@ -76,12 +90,10 @@ pass_on! {
     fn apply_directory(based_on: u64, accounts: Vec<Account>, profiles: Vec<ServiceProfile>, act: AdminAct) -> Directory;
     fn record_act(act: AdminAct) -> ();
     fn acts(limit: u32) -> Vec<AdminAct>;
-    fn evidence_size() -> u64;
     fn evidence_records(from: u64, limit: u32) -> Vec<LoggedRecord>;
     fn evidence_of(id: &MessageId) -> Vec<LoggedRecord>;
     fn inclusion_proof(index: u64, size: u64) -> Vec<[u8; 32]>;
     fn consistency_proof(old_size: u64, size: u64) -> Vec<[u8; 32]>;
-    fn tree_root(size: u64) -> [u8; 32];
     fn save_checkpoint(size: u64, note: &str) -> ();
     fn checkpoint(size: Option<u64>) -> Option<String>;
     fn health() -> StoreHealth;
@@ -114,8 +126,9 @@ fn troubled(folder: &Path) -> Arc<Troubled> {
     let mut settings = embedded::Settings::new(folder);
     settings.disk_reserve_bytes = 0;
     let inner = EmbeddedStore::open(settings).expect("the folder is ours");
-    let (failing, phantom) = (AtomicBool::new(false), AtomicBool::new(false));
-    Arc::new(Troubled { inner, failing, phantom, asked: AtomicU32::new(0) })
+    let no = || AtomicBool::new(false);
+    let (failing, phantom, shortened, rewritten) = (no(), no(), no(), no());
+    Arc::new(Troubled { inner, failing, phantom, shortened, rewritten, asked: AtomicU32::new(0) })
 }
 
 #[tokio::test]
@@ -160,4 +173,42 @@ async fn a_deadline_that_cannot_be_performed_does_not_keep_the_timers_busy() {
         "{refused:?}"
     );
     assert_eq!(store.asked.load(Ordering::SeqCst), 2, "once is a race, twice is a fault");
+}
+
+#[tokio::test]
+async fn a_log_that_contradicts_its_checkpoint_is_not_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = troubled(folder.path());
+    let clock = HandClock::at("2026-11-23T08:00:00Z".parse().expect("an instant"));
+    let relay = Relay::new(store.clone(), Arc::new(clock), Settings::new("amt", "https://post.example.org"));
+    let key = SigningKey::from_seed("post.example.org/evidence", &[5; 32]).expect("any 32 bytes are a seed");
+    relay.sign_checkpoints_with(Arc::new(key));
+    for name in ["one", "two"] {
+        draft(name).send(&store.inner).await.expect("there is room");
+    }
+    let signed = relay.sign_checkpoint().await.expect("the log is whole");
+    assert_eq!(signed.map(|checkpoint| checkpoint.size), Some(2));
+    let before = store.checkpoint(None).await.expect("the store answers");
+    store.shortened.store(true, Ordering::SeqCst);
+    let refused = relay.sign_checkpoint().await;
+    assert!(
+        matches!(&refused, Err(Refusal::Internal { detail }) if detail.contains("contradicts")),
+        "{refused:?}"
+    );
+    store.shortened.store(false, Ordering::SeqCst);
+    draft("three").send(&store.inner).await.expect("there is room");
+    store.rewritten.store(true, Ordering::SeqCst);
+    let refused = relay.sign_checkpoint().await;
+    assert!(
+        matches!(&refused, Err(Refusal::Internal { detail }) if detail.contains("contradicts")),
+        "{refused:?}"
+    );
+    assert_eq!(
+        store.checkpoint(None).await.expect("the store answers"),
+        before,
+        "nothing was signed over it"
+    );
+    store.rewritten.store(false, Ordering::SeqCst);
+    let signed = relay.sign_checkpoint().await.expect("the log is whole");
+    assert_eq!(signed.map(|checkpoint| checkpoint.size), Some(3));
 }

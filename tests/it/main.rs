@@ -13,3 +13,7 @@ mod store_kill;
 mod store_tamper;
 mod xta_cycle;
 mod xta_office;
+mod xta_raw;
+mod xta_refusals;
+mod xta_requests;
+mod xta_stream;

@@ -45,7 +45,7 @@ pub struct Office {
     serving: Serving,
     people: std::collections::BTreeMap<&'static str, Issued>,
     anchors: Arc<TrustAnchors>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Certificates of the cast: two who post and read, one for each way to be refused.
@@ -180,7 +180,7 @@ impl Office {
         .expect("a listener");
         let port = listener.address().expect("an address").port();
         let serving = listener.serve(Arc::new(door));
-        Self { clock, relay, store, port, serving, people, anchors, _folder: folder }
+        Self { clock, relay, store, port, serving, people, anchors, folder: folder }
     }
 
     pub fn tls(&self, who: Option<&str>) -> Arc<ClientConfig> {
@@ -198,6 +198,25 @@ impl Office {
             value => identifier(value),
         });
         Client::new(settings).expect("a client")
+    }
+
+    /// Changes one account while the office is open.
+    pub async fn change_account(&self, name: &str, change: impl FnOnce(&mut Account)) {
+        let directory = self.store.directory().await.expect("a directory");
+        let mut accounts: Vec<Account> = directory.accounts().cloned().collect();
+        let account = accounts.iter_mut().find(|account| account.name.as_str() == name).expect("an account");
+        change(account);
+        let profiles = directory.profiles().cloned().collect();
+        let (by, act) = ("test".to_owned(), "participant apply".to_owned());
+        let act = AdminAct { at: start(), by, act, object: name.to_owned(), reason: "test".to_owned() };
+        self.store.apply_directory(directory.revision(), accounts, profiles, act).await.expect("applied");
+        self.relay.reload_directory().await.expect("a directory");
+    }
+
+    /// Payload files, named by a message or not.
+    pub fn payload_files(&self) -> usize {
+        let shelves = std::fs::read_dir(self.folder.path().join("store/payloads")).expect("shelves");
+        shelves.flatten().map(|shelf| std::fs::read_dir(shelf.path()).map_or(0, Iterator::count)).sum()
     }
 
     /// Everything that the store holds, whatever its state.

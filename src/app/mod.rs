@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::evidence::checkpoint::VerifierKey;
 use crate::net::{Listener, LocalListener, Permits, Serving};
 use crate::relay::{Refusal, Relay};
 use crate::store::Store;
@@ -171,6 +172,11 @@ impl Running {
 
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The public key that the evidence log's checkpoints are signed with.
+    pub fn evidence_key(&self) -> Option<&VerifierKey> {
+        self.relay.evidence_key()
     }
 
     pub fn config_file(&self) -> &Path {

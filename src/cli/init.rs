@@ -98,7 +98,10 @@ pub(super) fn prepare(
     let mut config = Config::default();
     config.xta.address = xta;
     config.server.operator_address = operator;
-    config.server.identity = format!("https://localhost:{}{}", xta.port(), config.xta.path);
+    config.server.identity = match xta.port() {
+        0 => "https://localhost/".to_owned(),
+        port => format!("https://localhost:{port}/"),
+    };
     config.tls.crls = vec!["tls/ca.crl".into()];
     let text = config.to_documented_toml();
     Config::parse(&text, &prepared.config)?;

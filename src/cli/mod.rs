@@ -8,16 +8,20 @@ mod card;
 mod cert;
 mod check;
 mod completions;
+mod demo;
 mod evidence;
 pub mod exit;
 mod explain;
+mod fetch;
 mod init;
 mod link;
 mod mailbox;
 mod man;
 mod message;
+mod office;
 mod participant;
 mod screen;
+mod send;
 mod serve;
 mod service;
 mod store;
@@ -83,6 +87,8 @@ pub struct Changing {
 enum Command {
     /// Run the post office
     Serve(serve::Args),
+    /// See the post office at work: two offices, three messages, one proof
+    Demo(demo::Args),
     /// Write a configuration and development certificates into a folder
     Init(init::Args),
     /// Look at configuration, certificates and store; change nothing
@@ -111,6 +117,10 @@ enum Command {
     /// The store: health, backup, verify, restore, upgrade
     #[command(subcommand)]
     Store(store::Command),
+    /// Post a message as a participant would (XTA 2, mutual TLS)
+    Send(send::Args),
+    /// Fetch what waits as a participant would (XTA 2, mutual TLS)
+    Fetch(fetch::Args),
     /// What operators have changed: who, when, why
     Acts(acts::Args),
     /// What a code of XTA 2 or of this program means, and what to do
@@ -144,6 +154,7 @@ fn perform(cli: &Cli) -> Result<Exit, Stop> {
     let place = &cli.place;
     match &cli.command {
         Command::Serve(args) => args.run(place),
+        Command::Demo(args) => args.run(),
         Command::Init(args) => args.run(),
         Command::Check(args) => args.run(place),
         Command::Participant(command) => command.run(place),
@@ -154,6 +165,8 @@ fn perform(cli: &Cli) -> Result<Exit, Stop> {
         Command::Evidence(command) => command.run(place),
         Command::Cert(command) => command.run(place),
         Command::Store(command) => command.run(place),
+        Command::Send(args) => args.run(),
+        Command::Fetch(args) => args.run(),
         Command::Acts(args) => args.run(place),
         Command::Explain(args) => args.run(),
         Command::Completions(args) => args.run(),
@@ -169,6 +182,14 @@ fn definition() -> clap::Command {
 /// A small runtime for one conversation.
 fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
     tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Stop::failed(format!("no runtime: {error}")))
+}
+
+/// The runtime of a server: a thread for each processor.
+fn runtime_for_server() -> Result<tokio::runtime::Runtime, Stop> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Stop::failed(format!("no runtime: {error}")))

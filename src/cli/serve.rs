@@ -1,7 +1,7 @@
 //! `amtsbote serve`: the post office itself.
 
 use super::exit::{Exit, Stop};
-use super::{Place, screen};
+use super::{Place, runtime_for_server, screen};
 use crate::app::{App, log};
 use crate::config::Config;
 
@@ -12,12 +12,8 @@ impl Args {
     pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
         let config = Config::load(&place.path())?;
         log::start(&config.log).map_err(Stop::usage)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Stop::failed(format!("no runtime: {error}")))?;
         let path = config.xta.path.clone();
-        runtime.block_on(async {
+        runtime_for_server()?.block_on(async {
             let running = App::start(config).await.map_err(|error| {
                 Stop::failed(error.to_string()).then("`amtsbote check` looks at everything")
             })?;

@@ -33,7 +33,10 @@ const WORDS: &[(&str, &str)] = &[
     ("store.folder", "Folder of the database and of large payloads; one server only, on a local disk."),
     ("xta", "The XTA 2 web service."),
     ("xta.address", "Where it listens (TLS with client certificates)."),
-    ("xta.path", "Requests at this path and below are taken, \"/\" takes every path; ?wsdl and ?xsd=… describe the service."),
+    (
+        "xta.path",
+        "Requests at this path and below are taken, \"/\" takes every path; ?wsdl and ?xsd=… describe the service.",
+    ),
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
     ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),

@@ -13,7 +13,7 @@ use amtsbote::domain::message_id::MessageId;
 use amtsbote::domain::state::{DeliveryState, Event};
 use amtsbote::evidence::record::{Record, RecordEvent};
 use amtsbote::evidence::tree;
-use amtsbote::store::embedded::EmbeddedStore;
+use amtsbote::store::embedded::{EmbeddedStore, verify};
 use amtsbote::store::{Accepted, Entry, MessageQuery, Selection, Store, StoreError};
 
 use crate::child::{die_with_parent, say};
@@ -39,6 +39,12 @@ pub fn run(folder: &Path) -> Result<(), String> {
         let (messages, bytes, records) = (check.messages, check.payload_bytes, check.records);
         store.close().await.map_err(|error| format!("close: {error}"))?;
         drop(store);
+        // The store's own judgement, over files that nobody has open.
+        let report = verify(folder).map_err(|error| format!("verify: {error}"))?;
+        report.problems.iter().for_each(|problem| defect(&format!("verify: {problem}")));
+        if !report.is_sound() && report.problems.is_empty() {
+            defect("verify: not sound, without a reason");
+        }
         say(&format!(
             "checked {messages} messages, {bytes} payload bytes, {records} evidence records, {} acknowledgements",
             ledger.acknowledged

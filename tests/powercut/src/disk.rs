@@ -5,7 +5,8 @@
 //! writes. Left out: torn 512-byte sectors, bit rot, and lies about the flush itself. The file-system face is
 //! `fuse.rs`.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::random::Random;
 
@@ -59,9 +60,16 @@ struct State {
     flushes: u64,
     writes: u64,
     broken: bool,
+    /// Stand still as soon as so many writes are unflushed.
+    stop_at: Option<usize>,
+    stands_still: bool,
 }
 
-pub struct Disk(Mutex<State>);
+pub struct Disk {
+    state: Mutex<State>,
+    /// The disk has come to a stand, or goes on.
+    turned: Condvar,
+}
 
 /// What the cut left.
 pub struct Remains {
@@ -74,18 +82,21 @@ pub struct Remains {
 
 impl Disk {
     pub fn of(image: Vec<u8>) -> Self {
-        Self(Mutex::new(State {
+        let state = State {
             current: image.clone(),
             durable: image,
             unflushed: Vec::new(),
             flushes: 0,
             writes: 0,
             broken: false,
-        }))
+            stop_at: None,
+            stands_still: false,
+        };
+        Self { state: Mutex::new(state), turned: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn length(&self) -> u64 {
@@ -101,7 +112,7 @@ impl Disk {
     }
 
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        let mut state = self.state();
+        let mut state = self.moving();
         if state.broken {
             return Err(Refusal::Broken);
         }
@@ -110,11 +121,16 @@ impl Disk {
         state.current.get_mut(offset..end).ok_or(Refusal::OutOfRange)?.copy_from_slice(bytes);
         state.unflushed.push(Write { offset, bytes: bytes.to_vec() });
         state.writes += 1;
+        if state.stop_at.is_some_and(|stop_at| state.unflushed.len() >= stop_at) {
+            state.stop_at = None;
+            state.stands_still = true;
+            self.turned.notify_all();
+        }
         Ok(())
     }
 
     pub fn flush(&self) -> Result<(), Refusal> {
-        let mut state = self.state();
+        let mut state = self.moving();
         if state.broken {
             return Err(Refusal::Broken);
         }
@@ -123,6 +139,28 @@ impl Disk {
         }
         state.flushes += 1;
         Ok(())
+    }
+
+    /// The state once the disk does not stand still.
+    fn moving(&self) -> MutexGuard<'_, State> {
+        let state = self.state();
+        self.turned.wait_while(state, |state| state.stands_still).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Brings the disk to a stand as soon as `unflushed_writes` wait for a flush, or after `patience` as it is. From
+    /// then on no write and no flush comes to its end until [`Disk::go_on`].
+    pub fn stand_still(&self, unflushed_writes: usize, patience: Duration) {
+        let mut state = self.state();
+        state.stop_at = Some(unflushed_writes);
+        let waited = self.turned.wait_timeout_while(state, patience, |state| !state.stands_still);
+        let (mut state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.stop_at = None;
+        state.stands_still = true;
+    }
+
+    pub fn go_on(&self) {
+        self.state().stands_still = false;
+        self.turned.notify_all();
     }
 
     /// From here on every write and flush fails.
@@ -197,6 +235,25 @@ mod tests {
         assert_eq!(disk.flush(), Err(Refusal::Broken));
         assert_eq!(disk.cut(Survival::Nothing, &mut Random::seeded(1)).image[..2], [0, 0]);
         assert_eq!(disk.cut(Survival::Everything, &mut Random::seeded(1)).image[..2], [1, 0]);
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_finishes_nothing() {
+        let disk = Disk::of(vec![0; PAGE_BYTES]);
+        std::thread::scope(|scope| {
+            let victim = scope.spawn(|| {
+                for place in 0..3 {
+                    assert_eq!(disk.write(place, &[1]), Ok(()));
+                }
+                disk.flush()
+            });
+            disk.stand_still(2, Duration::from_secs(60));
+            assert_eq!(disk.cut(Survival::Everything, &mut Random::seeded(1)).image[..3], [1, 1, 0]);
+            assert!(!victim.is_finished());
+            disk.go_on();
+            assert_eq!(victim.join().expect("the writer does not panic"), Ok(()));
+        });
+        assert_eq!(disk.cut(Survival::Nothing, &mut Random::seeded(1)).image[..3], [1, 1, 1]);
     }
 
     #[test]

@@ -56,9 +56,8 @@ pub fn play(bench: &Bench, seed: u64) -> Result<Outcome, Failure> {
     stage("working on", at, "did accept", &mut outcome)?;
 
     let ended_early = writer.has_ended()?;
-    let heard = writer.lines_so_far();
-    let remains = machine.disk.cut(Survival::Nothing, &mut Random::seeded(seed));
-    writer.kill();
+    let mut random = Random::seeded(seed);
+    let (heard, remains) = round::pull_the_plug(&machine, &mut writer, Survival::Nothing, 3, &mut random)?;
     let (status, lines, complaints) = writer.end()?;
     for (place, line) in lines.iter().enumerate() {
         ledger.hear(line, place < heard);

@@ -132,6 +132,8 @@ impl Machine {
     }
 
     fn switch_off(&mut self) -> Result<(), Failure> {
+        // Unmounting writes.
+        self.disk.go_on();
         if std::mem::take(&mut self.mounted) {
             unmount(&self.folder)?;
         }

@@ -16,6 +16,12 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(300);
 /// How long the writer goes on with a disk that has broken down, so that it could be caught in a false promise.
 const BROKEN_FOR: Duration = Duration::from_millis(400);
 
+/// The cut waits so long for a moment with unflushed writes.
+const STAND_STILL_PATIENCE: Duration = Duration::from_millis(200);
+const UNFLUSHED_WRITES_MAX: u64 = 6;
+/// Acknowledgements on their way when the disk stands still arrive within this time.
+const LAST_WORDS: Duration = Duration::from_millis(10);
+
 /// What is put to the test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Victim {
@@ -153,10 +159,8 @@ fn live(
         machine.disk.break_down();
         writer.wait_until(BROKEN_FOR, |_| false)?;
     }
-    // In this order: what is acknowledged here was answered before the disk stands still.
-    let heard = writer.lines_so_far();
-    let remains = machine.disk.cut(plan.survival, random);
-    writer.kill();
+    let unflushed_writes = random.between(1, UNFLUSHED_WRITES_MAX + 1);
+    let (heard, remains) = pull_the_plug(machine, &mut writer, plan.survival, unflushed_writes, random)?;
     let (status, lines, complaints) = writer.end()?;
     for (place, line) in lines.iter().enumerate() {
         ledger.hear(line, place < heard);
@@ -171,6 +175,26 @@ fn live(
         outcome.defects.extend(ledger.refusals.drain(..).filter(|line| line.contains("for-good")).take(3));
     }
     Ok(remains)
+}
+
+/// Stops the disk in the middle of its work, hears what has been acknowledged, and takes what a power cut would leave.
+///
+/// No flush ends while the disk stands still, so an acknowledgement heard then is a promise about what was durable
+/// before; whoever gives it without a flush is caught.
+pub fn pull_the_plug(
+    machine: &Machine,
+    writer: &mut Child,
+    survival: Survival,
+    unflushed_writes: u64,
+    random: &mut Random,
+) -> Result<(usize, Remains), Failure> {
+    machine.disk.stand_still(usize::try_from(unflushed_writes).unwrap_or(1), STAND_STILL_PATIENCE);
+    writer.wait_until(LAST_WORDS, |_| false)?;
+    let heard = writer.lines_so_far();
+    let remains = machine.disk.cut(survival, random);
+    writer.kill();
+    machine.disk.go_on();
+    Ok((heard, remains))
 }
 
 fn finish_unready(writer: Child) -> Result<Remains, Failure> {

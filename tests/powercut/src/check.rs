@@ -32,7 +32,7 @@ pub fn run(folder: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let store =
-            EmbeddedStore::open(writer::settings(folder, false)).map_err(|error| format!("open: {error}"))?;
+            EmbeddedStore::open(writer::settings(folder)).map_err(|error| format!("open: {error}"))?;
         let mut check = Check { store: &store, ledger: &ledger, payload_bytes: 0, records: 0, messages: 0 };
         check.all().await.map_err(|error| format!("reading the store: {error}"))?;
         check.retries().await.map_err(|error| format!("after the recovery: {error}"))?;

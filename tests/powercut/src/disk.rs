@@ -147,13 +147,19 @@ impl Disk {
         self.turned.wait_while(state, |state| state.stands_still).unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Brings the disk to a stand as soon as `unflushed_writes` wait for a flush, or after `patience` as it is. From
-    /// then on no write and no flush comes to its end until [`Disk::go_on`].
+    /// Brings the disk to a stand as soon as `unflushed_writes` wait for a flush; if that takes longer than `patience`,
+    /// with the next write; if there is none either, as it is. From then on no write and no flush comes to its end
+    /// until [`Disk::go_on`].
     pub fn stand_still(&self, unflushed_writes: usize, patience: Duration) {
         let mut state = self.state();
-        state.stop_at = Some(unflushed_writes);
-        let waited = self.turned.wait_timeout_while(state, patience, |state| !state.stands_still);
-        let (mut state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        for stop_at in [unflushed_writes, 1] {
+            state.stop_at = Some(stop_at);
+            let waited = self.turned.wait_timeout_while(state, patience, |state| !state.stands_still);
+            (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+            if state.stands_still {
+                return;
+            }
+        }
         state.stop_at = None;
         state.stands_still = true;
     }

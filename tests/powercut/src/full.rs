@@ -1,8 +1,9 @@
 //! The disk fills up: a clear refusal, nothing acknowledged lost, and work goes on in the same process when there is
 //! room again.
 //!
-//! Twice: first slowly, so that the store's own reserve must speak; then suddenly, when somebody else takes the last
-//! byte while messages are under way, so that writes and commits themselves meet the full disk.
+//! First slowly, then suddenly, because somebody else takes the last byte while messages are under way. Played once
+//! with the store's reserve, which must speak in time, and once without, so that payload files, the write-ahead log
+//! and commits themselves meet the full disk.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,14 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FULL_FOR: Duration = Duration::from_millis(1500);
 const TASKS: u64 = 4;
 
-pub fn play(bench: &Bench, seed: u64) -> Result<Outcome, Failure> {
+pub fn play(bench: &Bench, seed: u64, reserve_bytes: u64) -> Result<Outcome, Failure> {
     let victim = Victim::Store { synchronous_normal: false, tasks: TASKS };
     let mut outcome = Outcome::default();
     let mut ledger = Ledger::default();
     let machine = Machine::boot(&bench.scratch, bench.image.clone())?;
     let ballast = machine.folder.join(BALLAST);
     take_space(&ballast, BALLAST_BYTES)?;
-    let order = Order { seed, life: 0, tasks: TASKS, synchronous_normal: false, fill: true };
+    let order = Order { seed, life: 0, tasks: TASKS, synchronous_normal: false, fill: true, reserve_bytes };
     let mut writer = Child::start("writer", &machine.folder.join("store"), &order.to_arguments())?;
 
     let mut stage = |name: &str, from: usize, said: &str, outcome: &mut Outcome| -> Result<usize, Failure> {
@@ -43,7 +44,7 @@ pub fn play(bench: &Bench, seed: u64) -> Result<Outcome, Failure> {
         }
         Ok(writer.lines_so_far())
     };
-    let at = stage("filling", 0, "refused full", &mut outcome)?;
+    let at = stage("filling", 0, "refused ", &mut outcome)?;
     std::thread::sleep(FULL_FOR);
     free_space(&machine, &ballast)?;
     let at = stage("room again", at, "did accept", &mut outcome)?;

@@ -225,16 +225,20 @@ fn full(_: &Options, bench: &Bench, seed: u64) -> Result<(), Failure> {
         scratch: bench.scratch.clone(),
         keep: bench.keep.clone(),
     };
-    let outcome = full::play(&small, seed)?;
-    println!(
-        "full disk: {} acknowledged, {} lost, {} defects; checked {}",
-        outcome.acknowledged,
-        outcome.lost.len(),
-        outcome.defects.len(),
-        outcome.checked
-    );
-    print_findings(&outcome);
-    if outcome.is_clean() { Ok(()) } else { Err(Failure::Defects("the store failed on a full disk".to_owned())) }
+    let mut clean = true;
+    for (how, reserve_bytes) in [("with a reserve", writer::DISK_RESERVE_BYTES), ("without a reserve", 0)] {
+        let outcome = full::play(&small, seed, reserve_bytes)?;
+        println!(
+            "full disk {how}: {} acknowledged, {} lost, {} defects; checked {}",
+            outcome.acknowledged,
+            outcome.lost.len(),
+            outcome.defects.len(),
+            outcome.checked
+        );
+        print_findings(&outcome);
+        clean &= outcome.is_clean();
+    }
+    if clean { Ok(()) } else { Err(Failure::Defects("the store failed on a full disk".to_owned())) }
 }
 
 fn self_test(_: &Options, bench: &Bench, seed: u64) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::random::Random;
-use crate::writer::Order;
+use crate::writer::{DISK_RESERVE_BYTES, Order};
 
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 const CHECK_PATIENCE: Duration = Duration::from_secs(300);
@@ -126,7 +126,14 @@ fn live(
     let folder = store_folder(machine);
     let mut writer = match plan.victim {
         Victim::Store { synchronous_normal, tasks } => {
-            let order = Order { seed: plan.seed, life, tasks, synchronous_normal, fill: false };
+            let order = Order {
+                seed: plan.seed,
+                life,
+                tasks,
+                synchronous_normal,
+                fill: false,
+                reserve_bytes: DISK_RESERVE_BYTES,
+            };
             Child::start("writer", &folder, &order.to_arguments())?
         }
         Victim::Lines { synced } => {

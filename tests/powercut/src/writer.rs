@@ -36,24 +36,24 @@ pub struct Order {
     /// Accept only, nothing is received or purged.
     #[arg(long)]
     pub fill: bool,
+    #[arg(long, default_value_t = DISK_RESERVE_BYTES)]
+    pub reserve_bytes: u64,
 }
 
 impl Order {
     pub fn to_arguments(&self) -> Vec<String> {
         let mut arguments =
             vec![format!("--seed={}", self.seed), format!("--life={}", self.life), format!("--tasks={}", self.tasks)];
+        arguments.push(format!("--reserve-bytes={}", self.reserve_bytes));
         arguments.extend(self.synchronous_normal.then(|| "--synchronous-normal".to_owned()));
         arguments.extend(self.fill.then(|| "--fill".to_owned()));
         arguments
     }
 }
 
-pub fn settings(folder: &Path, synchronous_normal: bool) -> Settings {
+pub fn settings(folder: &Path) -> Settings {
     let mut settings = Settings::new(folder);
     settings.disk_reserve_bytes = DISK_RESERVE_BYTES;
-    if synchronous_normal {
-        settings.synchronous = Synchronous::Normal;
-    }
     settings
 }
 
@@ -66,7 +66,11 @@ pub fn run(folder: &Path, order: &Order) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let settings = settings(folder, order.synchronous_normal);
+        let mut settings = settings(folder);
+        settings.disk_reserve_bytes = order.reserve_bytes;
+        if order.synchronous_normal {
+            settings.synchronous = Synchronous::Normal;
+        }
         let store = EmbeddedStore::open(settings).map_err(|error| format!("open: {error}"))?;
         let store: Arc<dyn Store> = Arc::new(store);
         let found = store

@@ -112,7 +112,9 @@ impl Check<'_> {
         let forgotten = logged(RecordEvent::CardPurged) == 1;
         let Some(entry) = entry else {
             match (records.is_empty(), forgotten) {
-                (true, _) if claim(Act::Accept) == Claim::Acknowledged => lost(&format!("accept {id}: no trace")),
+                (true, _) if claim(Act::Accept) == Claim::Acknowledged => {
+                    lost(&format!("accept {id}: no trace"))
+                }
                 (true, _) => {}
                 (false, true) if claim(Act::PurgeCard) == Claim::Never => {
                     defect(&format!("{id}: card purged, and nobody asked for it"));
@@ -137,7 +139,9 @@ impl Check<'_> {
         ] {
             match (claim(act), happened(event)) {
                 (Claim::Acknowledged, 0) => lost(&format!("{} {id}: not on the card", act.as_str())),
-                (Claim::Never, 1..) => defect(&format!("{} {id}: on the card, never asked for", act.as_str())),
+                (Claim::Never, 1..) => {
+                    defect(&format!("{} {id}: on the card, never asked for", act.as_str()))
+                }
                 (_, 2..) => defect(&format!("{} {id}: on the card more than once", act.as_str())),
                 _ => {}
             }
@@ -169,7 +173,8 @@ impl Check<'_> {
         if entry.envelope != message.envelope || entry.manifest != message.manifest {
             defect(&format!("{id}: envelope or manifest differ from what was sent"));
         }
-        if entry.card.payload_digest != Digest::of(&message.payload) || entry.card.mailbox != message.mailbox {
+        if entry.card.payload_digest != Digest::of(&message.payload) || entry.card.mailbox != message.mailbox
+        {
             defect(&format!("{id}: the card is about something else"));
         }
         let purged = entry.card.steps.iter().any(|step| step.event == Event::PayloadPurged);
@@ -180,10 +185,9 @@ impl Check<'_> {
         match message::read_payload(self.store, &message.envelope.id, length).await {
             Ok(bytes) if purged => defect(&format!("{id}: purged, and {} bytes are given out", bytes.len())),
             Ok(bytes) if bytes == message.payload => self.payload_bytes += length,
-            Ok(bytes) => defect(&format!(
-                "{id}: payload of {length} bytes comes back as {} others",
-                bytes.len()
-            )),
+            Ok(bytes) => {
+                defect(&format!("{id}: payload of {length} bytes comes back as {} others", bytes.len()))
+            }
             Err(StoreError::Unknown) if purged => {}
             Err(error) => lost(&format!("payload {id}: {error}")),
         }
@@ -212,7 +216,9 @@ impl Check<'_> {
         for number in 0..message::MAILBOXES {
             let name = message::mailbox(number);
             let of = |state| {
-                entries.values().filter(move |entry| entry.card.mailbox == message::mailbox(number) && entry.card.state == state)
+                entries.values().filter(move |entry| {
+                    entry.card.mailbox == message::mailbox(number) && entry.card.state == state
+                })
             };
             let waiting: Vec<_> = of(DeliveryState::Waiting).collect();
             let handed_out = of(DeliveryState::HandedOut).count() as u64;
@@ -222,13 +228,13 @@ impl Check<'_> {
                 .find(|summary| summary.name == name)
                 .map_or((0, 0, 0), |summary| (summary.waiting, summary.handed_out, summary.bytes_waiting));
             if seen != (waiting.len() as u64, handed_out, bytes) {
-                defect(&format!("mailbox {name} counts {seen:?}, there are {} {handed_out} {bytes}", waiting.len()));
+                defect(&format!(
+                    "mailbox {name} counts {seen:?}, there are {} {handed_out} {bytes}",
+                    waiting.len()
+                ));
             }
-            let expected: BTreeSet<u64> = waiting
-                .into_iter()
-                .chain(of(DeliveryState::HandedOut))
-                .map(|entry| entry.sequence)
-                .collect();
+            let expected: BTreeSet<u64> =
+                waiting.into_iter().chain(of(DeliveryState::HandedOut)).map(|entry| entry.sequence).collect();
             let selection = Selection { mailboxes: vec![name.clone()], ..Selection::default() };
             let (mut listed, mut after) = (BTreeSet::new(), 0);
             loop {
@@ -242,7 +248,11 @@ impl Check<'_> {
                 }
             }
             if listed != expected {
-                defect(&format!("mailbox {name} lists {} messages, {} are there", listed.len(), expected.len()));
+                defect(&format!(
+                    "mailbox {name} lists {} messages, {} are there",
+                    listed.len(),
+                    expected.len()
+                ));
             }
         }
         Ok(())
@@ -262,8 +272,9 @@ impl Check<'_> {
                     defect(&format!("evidence record {} stands in place {}", record.index, leaves.len()));
                 }
                 leaves.push(tree::leaf_hash(&record.bytes));
-                let known = Record::from_bytes(&record.bytes)
-                    .is_ok_and(|record| self.ledger.claim(record.message_id.as_str(), Act::Accept) != Claim::Never);
+                let known = Record::from_bytes(&record.bytes).is_ok_and(|record| {
+                    self.ledger.claim(record.message_id.as_str(), Act::Accept) != Claim::Never
+                });
                 if !known {
                     defect(&format!("evidence record {} is about nothing that was sent", record.index));
                 }
@@ -298,7 +309,8 @@ impl Check<'_> {
             }
             if answer == Accepted::New {
                 let bytes =
-                    message::read_payload(self.store, &message.envelope.id, message.payload.len() as u64).await?;
+                    message::read_payload(self.store, &message.envelope.id, message.payload.len() as u64)
+                        .await?;
                 if bytes != message.payload {
                     defect(&format!("{id} sent again comes back as other bytes"));
                 }

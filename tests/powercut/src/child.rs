@@ -57,7 +57,11 @@ impl Child {
     }
 
     /// Waits until `done` says so, the process ends or the time is over; says whether `done` did.
-    pub fn wait_until(&mut self, patience: Duration, mut done: impl FnMut(&Self) -> bool) -> Result<bool, Failure> {
+    pub fn wait_until(
+        &mut self,
+        patience: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Result<bool, Failure> {
         let begun = Instant::now();
         loop {
             check_interrupted()?;

@@ -144,7 +144,9 @@ impl Disk {
     /// The state once the disk does not stand still.
     fn moving(&self) -> MutexGuard<'_, State> {
         let state = self.state();
-        self.turned.wait_while(state, |state| state.stands_still).unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.turned
+            .wait_while(state, |state| state.stands_still)
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Brings the disk to a stand as soon as `unflushed_writes` wait for a flush; if that takes longer than `patience`,
@@ -217,7 +219,10 @@ mod tests {
         assert_eq!(disk.write(0, &vec![2; 64 * PAGE_BYTES]), Ok(()));
         let remains = disk.cut(survival, &mut Random::seeded(7));
         let pieces = remains.image.chunks(piece_bytes);
-        assert!(pieces.clone().all(|piece| piece.iter().all(|byte| *byte == piece[0] && *byte > 0)), "torn piece");
+        assert!(
+            pieces.clone().all(|piece| piece.iter().all(|byte| *byte == piece[0] && *byte > 0)),
+            "torn piece"
+        );
         let new = pieces.clone().filter(|piece| piece[0] == 2).count();
         assert!(expected(new, pieces.len()), "{survival}: {new} of {} pieces survived", pieces.len());
         assert_eq!(remains.surviving_bytes, new * piece_bytes);

@@ -38,7 +38,8 @@ pub fn play(bench: &Bench, seed: u64, reserve_bytes: u64) -> Result<Outcome, Fai
     let mut writer = Child::start("writer", &machine.folder.join("store"), &order.to_arguments())?;
 
     let mut stage = |name: &str, from: usize, said: &str, outcome: &mut Outcome| -> Result<usize, Failure> {
-        let reached = writer.wait_until(PATIENCE, |writer| writer.has_said(from, |line| line.starts_with(said)))?;
+        let reached =
+            writer.wait_until(PATIENCE, |writer| writer.has_said(from, |line| line.starts_with(said)))?;
         if !reached {
             outcome.defects.push(format!("{name}: the writer never said {said:?}"));
         }

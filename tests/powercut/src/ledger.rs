@@ -25,7 +25,8 @@ pub enum Act {
 }
 
 impl Act {
-    pub const ALL: [Self; 5] = [Self::Accept, Self::HandOut, Self::Receive, Self::PurgePayload, Self::PurgeCard];
+    pub const ALL: [Self; 5] =
+        [Self::Accept, Self::HandOut, Self::Receive, Self::PurgePayload, Self::PurgeCard];
 
     pub fn as_str(self) -> &'static str {
         match self {

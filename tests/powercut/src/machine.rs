@@ -24,7 +24,9 @@ const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 pub fn prepare() -> Result<(), Failure> {
     let missing = |sentence: &str| Err(Failure::Missing(sentence.to_owned()));
     if !Path::new("/dev/fuse").exists() {
-        return missing("there is no /dev/fuse (load the fuse module, or give the container --device /dev/fuse)");
+        return missing(
+            "there is no /dev/fuse (load the fuse module, or give the container --device /dev/fuse)",
+        );
     }
     if !Path::new("/dev/loop-control").exists() {
         return missing("there is no /dev/loop-control (load the loop module)");
@@ -100,7 +102,8 @@ impl Machine {
         let disk = Arc::new(Disk::of(image));
         let shown = fuse::show(disk.clone(), &fuse_folder)
             .map_err(|error| Failure::Missing(format!("FUSE does not mount ({error})")))?;
-        let mut machine = Self { disk, shown: Some(shown), fuse_folder, folder, mounted: false, _scratch: scratch };
+        let mut machine =
+            Self { disk, shown: Some(shown), fuse_folder, folder, mounted: false, _scratch: scratch };
         // `-o loop` makes a device that detaches itself on unmounting.
         let file = machine.fuse_folder.join(fuse::FILE_NAME);
         run(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(&file).arg(&machine.folder))?;

@@ -17,6 +17,7 @@ mod machine;
 mod message;
 mod random;
 mod round;
+mod sabotage;
 mod writer;
 
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ enum Command {
     Control(Options),
     /// A disk that fills up under the store.
     Full(Options),
-    /// The disk itself: a syncing writer loses nothing, another loses something.
+    /// The rig itself: a syncing writer loses nothing, another loses something, and the checker is not blind.
     SelfTest(Options),
     /// Everything, one after the other.
     All(Options),
@@ -131,8 +132,10 @@ fn with_bench(
 ) -> Result<(), Failure> {
     machine::prepare()?;
     failure::watch_signals()?;
-    let scratch =
-        tempfile::Builder::new().prefix("powercut-").tempdir().map_err(Failure::io("making a scratch folder"))?;
+    let scratch = tempfile::Builder::new()
+        .prefix("powercut-")
+        .tempdir()
+        .map_err(Failure::io("making a scratch folder"))?;
     if let Some(keep) = &options.keep {
         std::fs::create_dir_all(keep).map_err(Failure::io("making the folder to keep images in"))?;
     }
@@ -194,7 +197,10 @@ fn run(options: &Options, bench: &Bench, seed: u64) -> Result<(), Failure> {
             bad.push(number);
         }
     }
-    println!("power cuts: {rounds} rounds, {acknowledged} acknowledgements, {} rounds with findings", bad.len());
+    println!(
+        "power cuts: {rounds} rounds, {acknowledged} acknowledgements, {} rounds with findings",
+        bad.len()
+    );
     if bad.is_empty() {
         return Ok(());
     }
@@ -256,5 +262,5 @@ fn self_test(_: &Options, bench: &Bench, seed: u64) -> Result<(), Failure> {
         return Err(Failure::ProvesNothing("the disk kept all lines that were not synced".to_owned()));
     }
     println!("self-test: synced lines survive, {lost_unsynced} unsynced lines were lost, as there must be");
-    Ok(())
+    sabotage::play(bench, seed)
 }

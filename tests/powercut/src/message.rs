@@ -59,10 +59,8 @@ pub fn of_id(id: &str) -> Option<Message> {
         lang: None,
         size: None,
     };
-    let parts = vec![
-        part(PartRole::Message, 0, first_bytes),
-        part(PartRole::Attachment, first_bytes, payload_bytes),
-    ];
+    let parts =
+        vec![part(PartRole::Message, 0, first_bytes), part(PartRole::Attachment, first_bytes, payload_bytes)];
     let envelope = Envelope {
         id: MessageId::parse(id).ok()?,
         test: true,
@@ -118,7 +116,13 @@ impl Message {
             certificates: Vec::new(),
         };
         let state = DeliveryState::Waiting;
-        card.record(Step { at: now, event: Event::Accepted, state, by: Some(ACCOUNT.to_owned()), reason: None });
+        card.record(Step {
+            at: now,
+            event: Event::Accepted,
+            state,
+            by: Some(ACCOUNT.to_owned()),
+            reason: None,
+        });
         card
     }
 

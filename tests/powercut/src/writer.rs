@@ -42,8 +42,11 @@ pub struct Order {
 
 impl Order {
     pub fn to_arguments(&self) -> Vec<String> {
-        let mut arguments =
-            vec![format!("--seed={}", self.seed), format!("--life={}", self.life), format!("--tasks={}", self.tasks)];
+        let mut arguments = vec![
+            format!("--seed={}", self.seed),
+            format!("--life={}", self.life),
+            format!("--tasks={}", self.tasks),
+        ];
         arguments.push(format!("--reserve-bytes={}", self.reserve_bytes));
         arguments.extend(self.synchronous_normal.then(|| "--synchronous-normal".to_owned()));
         arguments.extend(self.fill.then(|| "--fill".to_owned()));

@@ -10,6 +10,7 @@ mod store_embedded;
 mod store_fixture;
 mod store_full;
 mod store_kill;
+mod store_model;
 mod store_tamper;
 mod xta_cycle;
 mod xta_office;

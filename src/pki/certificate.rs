@@ -503,9 +503,9 @@ fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> KeyKind {
 
 /// Bits without the leading zeroes, so that a padded 1024-bit modulus does not pass for a longer one.
 fn rsa_bits(modulus: &[u8]) -> usize {
-    let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |at| &modulus[at..]);
-    match significant.split_first() {
-        Some((first, rest)) => rest.len() * 8 + (8 - first.leading_zeros() as usize),
+    let mut significant = modulus.iter().skip_while(|byte| **byte == 0);
+    match significant.next() {
+        Some(first) => significant.count() * 8 + (8 - first.leading_zeros() as usize),
         None => 0,
     }
 }
@@ -625,4 +625,165 @@ fn shorten(text: &str) -> String {
 
 fn one_line(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, CustomExtension, DnType, KeyPair};
+
+    use super::*;
+
+    fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params =
+            CertificateParams::new(vec!["office.example".into(), "192.0.2.1".into(), "::1".into()])
+                .expect("parameters");
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().expect("a key")).expect("signed").der().to_vec()
+    }
+
+    /// What `openssl x509` says of the committed certificate (`-subject -nameopt RFC2253`, `-fingerprint -sha256`,
+    /// and `-pubkey | openssl pkey -pubin -outform DER | sha256sum`).
+    #[test]
+    fn facts_agree_with_another_reader() {
+        let pem = include_bytes!("../../tests/data/pki/pss-chain.pem");
+        let chain = Certificate::chain_from_pem(pem).expect("a chain");
+        let leaf = chain.first().expect("two");
+        assert_eq!(chain.len(), 2);
+        assert_eq!(leaf.subject(), "CN=PSS leaf,C=DE");
+        assert_eq!(leaf.issuer(), "CN=PSS root,C=DE");
+        assert_eq!(leaf.common_name(), Some("PSS leaf"));
+        assert_eq!(leaf.serial(), "7057b6bf028987d1a10f50f9960fec18ee43524d");
+        assert_eq!(
+            leaf.fingerprint().to_string(),
+            "0615dc0f760c26f72ae70d1ec7c4e56f2a67490d5e3aede34bbc790467b1ea6e"
+        );
+        assert_eq!(
+            leaf.key_fingerprint().to_string(),
+            "00a2ba65e7244b6ebfd7b6b96af51bea40410eec46e89fb12c6a05dc1b3a2fb9"
+        );
+        assert_eq!(leaf.key_kind(), &KeyKind::Rsa { bits: 3072 });
+        assert_eq!(leaf.not_before().to_string(), "2026-11-23T11:43:06Z");
+        assert_eq!(leaf.not_after().to_string(), "2119-12-26T11:43:06Z");
+        assert_eq!(leaf.key_usages().map(KeyUsages::names), Some(vec!["digitalSignature"]));
+        assert_eq!(leaf.extended_key_usages(), Some(&[ExtendedKeyUsage::ClientAuth][..]));
+        assert!(!leaf.is_ca());
+        let back = Certificate::from_pem(leaf.pem().as_bytes()).expect("what we write we read");
+        assert_eq!(&back, leaf);
+    }
+
+    #[test]
+    fn names_cannot_forge_a_line() {
+        for (value, shown) in [
+            ("Amt", "CN=Amt"),
+            ("a\nlevel=error", "CN=a\\u{a}level\\=error"),
+            ("a\u{1b}[2J", "CN=a\\u{1b}[2J"),
+            ("a,O=Root", "CN=a\\,O\\=Root"),
+            ("a\u{202e}b", "CN=a\\u{202e}b"),
+            ("Stra\u{df}e", "CN=Stra\u{df}e"),
+        ] {
+            let der = self_signed(|params| {
+                params.distinguished_name = rcgen::DistinguishedName::new();
+                params.distinguished_name.push(DnType::CommonName, value);
+            });
+            assert_eq!(Certificate::from_der(&der).expect("readable").subject(), shown);
+        }
+        let der = self_signed(|params| params.distinguished_name.push(DnType::CommonName, "x".repeat(5000)));
+        assert_eq!(
+            Certificate::from_der(&der).expect("readable").subject().chars().count(),
+            NAME_CHARS_MAX + 1
+        );
+    }
+
+    #[test]
+    fn alternative_names_are_shown() {
+        let certificate = Certificate::from_der(&self_signed(|_| {})).expect("readable");
+        assert_eq!(certificate.alternative_names(), ["office.example", "192.0.2.1", "::1"]);
+    }
+
+    #[test]
+    fn what_is_not_one_certificate_is_refused() {
+        let good = self_signed(|_| {});
+        let longer = [good.as_slice(), b"\0"].concat();
+        let twice = self_signed(|params| {
+            // A second key usage, after the first.
+            params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+            let usage = CustomExtension::from_oid_content(&[2, 5, 29, 15], vec![3, 2, 1, 6]);
+            params.custom_extensions = vec![usage];
+        });
+        let unknown_twice = self_signed(|params| {
+            let unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            params.custom_extensions = vec![unknown.clone(), unknown];
+        });
+        for (what, der) in [
+            ("nothing", &[][..]),
+            ("a null", &[5, 0]),
+            ("cut", good.get(..good.len() - 1).expect("long")),
+            ("followed by something", &longer),
+            ("an extension twice", &twice),
+            ("an unknown extension twice", &unknown_twice),
+        ] {
+            let read = Certificate::from_der(der);
+            assert!(matches!(read, Err(Error::Malformed(_))), "{what}: {read:?}");
+        }
+        let large = vec![0x30; CERTIFICATE_BYTES_MAX + 1];
+        let expected = Error::TooLarge { seen: CERTIFICATE_BYTES_MAX + 1, max: CERTIFICATE_BYTES_MAX };
+        assert_eq!(Certificate::from_der(&large).err(), Some(expected));
+    }
+
+    #[test]
+    fn pem_is_bounded_and_other_sections_are_skipped() {
+        let one = Certificate::from_der(&self_signed(|_| {})).expect("readable");
+        let with_key =
+            format!("# note\n-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n{}", one.pem());
+        assert_eq!(Certificate::from_pem(with_key.as_bytes()).as_ref(), Ok(&one));
+        assert_eq!(Certificate::from_pem(b"no certificate").err(), Some(Error::NoCertificate));
+        let many = one.pem().repeat(CERTIFICATES_MAX + 1);
+        assert_eq!(
+            Certificate::chain_from_pem(many.as_bytes()).err(),
+            Some(Error::TooMany { max: CERTIFICATES_MAX })
+        );
+        assert_eq!(
+            Certificate::bundle_from_pem(many.as_bytes()).map(|all| all.len()),
+            Ok(CERTIFICATES_MAX + 1)
+        );
+        let vast = vec![b'\n'; PEM_BYTES_MAX + 1];
+        assert!(matches!(Certificate::from_pem(&vast), Err(Error::TooLarge { .. })));
+        let cut = one.pem().replace("-----END CERTIFICATE-----", "");
+        assert!(matches!(Certificate::from_pem(cut.as_bytes()), Err(Error::Pem(_))));
+    }
+
+    #[test]
+    fn a_padded_modulus_is_no_longer_key() {
+        for (modulus, bits) in
+            [(&[][..], 0), (&[0, 0], 0), (&[0, 0x80], 8), (&[0, 0, 0, 1, 0], 9), (&[0xff, 0], 16)]
+        {
+            assert_eq!(rsa_bits(modulus), bits, "{modulus:?}");
+        }
+    }
+
+    proptest! {
+        /// Nothing that a stranger sends makes the reader panic, nor the search that follows.
+        #[test]
+        fn damage_does_not_panic(at in 0usize..2000, to: u8, cut in 0usize..2000) {
+            let pem = include_bytes!("../../tests/data/pki/pss-chain.pem");
+            let chain = Certificate::chain_from_pem(pem).expect("a chain");
+            let mut der = chain.first().expect("two").der().to_vec();
+            let at = at % der.len();
+            der[at] = to;
+            der.truncate(der.len() - cut % 8);
+            if let Ok(changed) = Certificate::from_der(&der) {
+                let trust = super::super::trust::TrustAnchors::builder().build();
+                let purpose = super::super::inspection::Purpose::ParticipantTls;
+                let inspection = trust.inspect(purpose, &changed, &chain, jiff::Timestamp::UNIX_EPOCH);
+                prop_assert!(!inspection.is_acceptable());
+            }
+        }
+
+        #[test]
+        fn noise_does_not_panic(noise: Vec<u8>) {
+            let _ = Certificate::from_der(&noise);
+            let _ = Certificate::chain_from_pem(&noise);
+        }
+    }
 }

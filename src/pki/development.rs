@@ -361,3 +361,93 @@ fn check_stem(name: &str) -> Result<(), Error> {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if fits { Ok(()) } else { Err(Error::Name(name.to_owned())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::pki::inspection::{Purpose, UnknownRevocation};
+    use crate::pki::trust::{PurposeSettings, TrustAnchors};
+
+    fn plan<'a>(participants: &'a [&'a str]) -> Plan<'a> {
+        let at = |text: &str| text.parse().expect("an instant");
+        let validity = Validity { from: at("2026-01-01T00:00:00Z"), until: at("2028-01-01T00:00:00Z") };
+        Plan { validity, server_names: &["post.example", "localhost"], participants }
+    }
+
+    #[test]
+    fn what_is_written_works_together() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pki = DevelopmentPki::make(&plan(&["author", "reader"])).expect("made");
+        let written = pki.write(directory.path()).expect("written");
+        assert_eq!(written.len(), 9);
+        for path in &written {
+            let is_key = path.extension().is_some_and(|extension| extension == "key");
+            let mode = std::fs::metadata(path).expect("there").mode() & 0o077;
+            assert!(!is_key || mode == 0, "{} has mode {mode:o}", path.display());
+        }
+        let at = |name: &str| directory.path().join(name);
+        let settings = PurposeSettings {
+            anchors: vec![at("ca.crt")],
+            intermediates: vec![],
+            revocation_lists: vec![at("ca.crl")],
+            unknown_revocation: UnknownRevocation::Refuse,
+        };
+        let purposes = [Purpose::ParticipantTls, Purpose::ServerTls];
+        let trust = TrustAnchors::load(&purposes.map(|one| (one, settings.clone())).into()).expect("loaded");
+        for (stem, purpose) in [
+            ("author", Purpose::ParticipantTls),
+            ("reader", Purpose::ParticipantTls),
+            ("server", Purpose::ServerTls),
+        ] {
+            let crt = at(&format!("{stem}.crt"));
+            let identity = Identity::load(&crt, &at(&format!("{stem}.key"))).expect("an identity");
+            let now = "2027-01-01T00:00:00Z".parse().expect("an instant");
+            let inspection = trust.inspect_chain(purpose, identity.chain(), now).expect("a chain");
+            assert_eq!(inspection.reasons, [], "{stem}: {:?}", inspection.sentences);
+        }
+        let names = pki.server.certificate().alternative_names();
+        assert_eq!(names, ["localhost", "127.0.0.1", "::1", "post.example"]);
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let taken = directory.path().join("author.key");
+        std::fs::write(&taken, "precious").expect("written");
+        let pki = DevelopmentPki::make(&plan(&["author"])).expect("made");
+        let error = pki.write(directory.path()).expect_err("refused");
+        assert!(matches!(&error, Error::Exists(path) if *path == taken), "{error}");
+        assert_eq!(std::fs::read_to_string(&taken).expect("there"), "precious");
+        assert_eq!(
+            std::fs::read_dir(directory.path()).expect("readable").count(),
+            1,
+            "nothing else was written"
+        );
+    }
+
+    #[test]
+    fn names_stay_inside_the_directory() {
+        for name in ["", "../ca", "a/b", ".hidden", "a\0b", "ä", "-rf"] {
+            let made = DevelopmentPki::make(&plan(&[name]));
+            assert!(matches!(made, Err(Error::Name(_))), "{name:?}: {made:?}");
+        }
+        for names in [&["author", "author"][..], &["server"], &["ca"]] {
+            assert!(matches!(DevelopmentPki::make(&plan(names)), Err(Error::Twice(_))), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn an_issuing_authority_presents_itself() {
+        let validity = plan(&[]).validity;
+        let root = Authority::root("Root", KeyChoice::P256, validity).expect("a root");
+        let issuing = root.subordinate("Issuing", KeyChoice::P256, validity).expect("a CA");
+        let leaf =
+            Leaf { common_name: "a", role: Role::Participant, key: KeyChoice::P256, validity, names: &[] };
+        let issued = issuing.issue(&leaf).expect("a leaf");
+        assert_eq!(issued.chain(), [issued.certificate().clone(), issuing.certificate().clone()]);
+        assert!(issued.certificate().subject().contains("do not trust"), "{:?}", issued.certificate());
+        assert!(!format!("{issued:?}{issuing:?}").contains("PRIVATE"), "keys stay out of sight");
+    }
+}

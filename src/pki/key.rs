@@ -63,12 +63,11 @@ impl PrivateKey {
         }
         let found = |mark: &str| pem.windows(mark.len()).any(|window| window == mark.as_bytes());
         match PrivateKeyDer::from_pem_slice(pem) {
-            // OpenSSL's old form keeps the plain label and says so in a header line.
-            Ok(_) if found("Proc-Type: 4,ENCRYPTED") => Err(Error::Encrypted),
             Ok(key) => {
                 any_supported_type(&key).map_err(|_| Error::Unusable("kind or size not supported".into()))?;
                 Ok(Self(key))
             }
+            // OpenSSL's old form keeps the plain label, and its header lines are no PEM of today.
             Err(_) if found("BEGIN ENCRYPTED PRIVATE KEY") || found("Proc-Type: 4,ENCRYPTED") => {
                 Err(Error::Encrypted)
             }
@@ -207,4 +206,102 @@ pub(super) fn pem_text(label: &str, der: &[u8]) -> String {
     }
     text.push_str(&format!("-----END {label}-----\n"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AUTHOR: &[u8] = include_bytes!("../../tests/data/pki/ec.crt");
+    const AUTHOR_KEY: &[u8] = include_bytes!("../../tests/data/pki/ec.key");
+    const RSA: &[u8] = include_bytes!("../../tests/data/pki/rsa.crt");
+
+    #[test]
+    fn keys_come_in_several_forms() {
+        for (what, chain, key) in [
+            ("PKCS#8", AUTHOR, AUTHOR_KEY),
+            ("SEC 1", AUTHOR, include_bytes!("../../tests/data/pki/ec-sec1.key")),
+            ("PKCS#8, RSA", RSA, include_bytes!("../../tests/data/pki/rsa.key")),
+            ("PKCS#1", RSA, include_bytes!("../../tests/data/pki/rsa-pkcs1.key")),
+        ] {
+            let identity = Identity::from_pem(chain, key).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(identity.chain().len(), 1, "{what}");
+        }
+        let swapped = Identity::from_pem(RSA, AUTHOR_KEY);
+        assert!(matches!(swapped, Err(Error::Mismatch { .. })), "{swapped:?}");
+        let reader = Identity::from_pem(include_bytes!("../../certs-dev/reader.crt"), AUTHOR_KEY);
+        assert!(matches!(reader, Err(Error::Mismatch { .. })), "{reader:?}");
+    }
+
+    #[test]
+    fn what_is_no_plain_key_is_refused_with_advice() {
+        let check = |text: &[u8], expected: fn(&Error) -> bool| {
+            let error = PrivateKey::from_pem(text).expect_err("refused");
+            assert!(expected(&error), "{error:?}");
+        };
+        check(include_bytes!("../../tests/data/pki/ec-encrypted.key"), |error| {
+            matches!(error, Error::Encrypted)
+        });
+        check(include_bytes!("../../tests/data/pki/ec-encrypted-sec1.key"), |error| {
+            matches!(error, Error::Encrypted)
+        });
+        check(AUTHOR, |error| matches!(error, Error::NoKey));
+        check(b"", |error| matches!(error, Error::NoKey));
+        check(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", |error| {
+            matches!(error, Error::Unusable(_))
+        });
+        check(&vec![b'\n'; PEM_BYTES_MAX + 1], |error| matches!(error, Error::Unusable(_)));
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let key = PrivateKey::from_pem(AUTHOR_KEY).expect("a key");
+        assert_eq!(format!("{key:?}"), "PrivateKey(..)");
+        let identity = Identity::from_pem(AUTHOR, AUTHOR_KEY).expect("an identity");
+        let shown = format!("{identity:?}");
+        assert!(shown.contains("Registry Office") && !shown.to_lowercase().contains("key"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_is_written_whole_and_never_over_another() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (name, readers, mode) in [("open", Readers::Everybody, 0o644), ("secret", Readers::Owner, 0o600)]
+        {
+            let path = directory.path().join(name);
+            write_new(&path, b"one", readers).expect("written");
+            let again = write_new(&path, b"other", readers).expect_err("it exists");
+            let Error::Write { source, .. } = again else { panic!("{again}") };
+            assert_eq!(source.kind(), std::io::ErrorKind::AlreadyExists);
+            assert_eq!(read_bounded(&path).expect("readable"), b"one");
+            let seen = std::fs::metadata(&path).expect("there").mode() & 0o777;
+            // The process's mask may take bits away, never from the owner.
+            assert_eq!((seen & !mode, seen & 0o700), (0, mode & 0o700), "{name}: {seen:o}");
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 2, "no remains");
+        let nowhere = directory.path().join("missing").join("file");
+        assert!(matches!(write_new(&nowhere, b"", Readers::Owner), Err(Error::Write { .. })));
+    }
+
+    #[test]
+    fn a_key_file_that_others_reach_is_reported() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key");
+        write_new(&path, b"", Readers::Owner).expect("written");
+        for (mode, exposed) in
+            [(0o600, false), (0o400, false), (0o640, false), (0o660, true), (0o644, true), (0o604, true)]
+        {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+            assert_eq!(exposure(&path).expect("there").is_some(), exposed, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_bound() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("large");
+        std::fs::write(&path, [0; 11]).expect("written");
+        assert_eq!(read_at_most(&path, 11).expect("fits").len(), 11);
+        assert!(matches!(read_at_most(&path, 10), Err(Error::TooLarge { max: 10, .. })));
+    }
 }

@@ -1,9 +1,9 @@
-//! Keys, certificates, trust and revocation.
+//! Keys, certificates, trust and revocation (RFC 5280, RFC 8446).
 //!
 //! Identity here is a key: an account is known by the digest of its SubjectPublicKeyInfo. [`certificate`] reads
-//! certificates, [`key`] private keys, [`trust`] judges a certificate at an instant, [`tls`] proves possession of a
-//! key and leaves the judgement to the doors, [`expiry`] warns ahead of time, [`development`] makes a throw-away PKI
-//! and [`request`] a request for a real certificate.
+//! certificates, [`key`] private keys, [`trust`] judges a certificate at an instant and leaves an [`inspection`],
+//! [`tls`] proves possession of a key and leaves the judgement to the doors, [`expiry`] warns ahead of time,
+//! [`development`] makes a throw-away PKI and [`request`] a request for a real certificate.
 //!
 //! Left out: OCSP and time stamps, certificate policies, brainpool curves, keys in hardware.
 
@@ -13,5 +13,7 @@ pub mod expiry;
 pub mod inspection;
 pub mod key;
 mod path;
+pub mod request;
+pub mod summary;
 pub mod tls;
 pub mod trust;

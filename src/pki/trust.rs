@@ -523,7 +523,8 @@ impl<'a> Judgement<'a> {
             return self.not_checked(CheckKind::Revocation, "its path is not good");
         }
         let anchors = self.anchors;
-        let known: Vec<&Certificate> = self.bag.iter().chain(&anchors.intermediates).collect();
+        // What we were given by our operator comes before what a stranger may stuff the bag with.
+        let known: Vec<&Certificate> = anchors.intermediates.iter().chain(self.bag).collect();
         let issuers = path::issuers(self.leaf, &known, &anchors.certificates);
         let ders: Vec<CertificateDer<'_>> = issuers.reached.iter().map(|one| one.der().clone()).collect();
         let required = self.required_usage();
@@ -544,14 +545,10 @@ impl<'a> Judgement<'a> {
         let unknown = match proven {
             Ok(path) => {
                 self.path_good(&path);
-                let current = search.instant == self.now;
-                return match (lists.is_empty(), current) {
-                    (false, true) => self.good(CheckKind::Revocation),
-                    (true, _) => self.revocation_unknown("no revocation list is configured"),
-                    (false, false) => self.not_checked(
-                        CheckKind::Revocation,
-                        "it is not valid at this instant, whatever a list says",
-                    ),
+                return match lists.is_empty() {
+                    false if search.instant == self.now => self.good(CheckKind::Revocation),
+                    false => self.revocation_unknown("lists say nothing of the time when it was valid"),
+                    true => self.revocation_unknown("no revocation list is configured"),
                 };
             }
             Err(error) => match unknown_revocation(&error) {
@@ -592,7 +589,11 @@ impl<'a> Judgement<'a> {
 
     fn revocation_unknown(&mut self, why: &str) {
         self.not_checked(CheckKind::Revocation, why);
-        self.bad.push((Reason::RevocationUnknown, format!("its revocation could not be checked: {why}")));
+        // Of a certificate that is not valid at this instant it does not matter.
+        if self.path_instant() == self.now {
+            let why = format!("its revocation could not be checked: {why}");
+            self.bad.push((Reason::RevocationUnknown, why));
+        }
     }
 
     fn path_bad(&mut self, error: &webpki::Error, issuers: &Issuers) {
@@ -722,3 +723,6 @@ impl Cache {
         kept.insert(key, Kept { inspection: inspection.clone(), until });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,16 @@
-//! The integration tests: one binary, a file per topic.
+//! The one integration binary: a file per topic.
 
+mod certs_dev;
+mod floors;
+mod relay_life;
+mod relay_spool;
+mod relay_trouble;
 mod store_conformance;
 mod store_embedded;
 mod store_fixture;
+mod store_full;
+mod store_kill;
+mod store_tamper;
 mod xta_cycle;
 mod xta_office;
 mod xta_raw;

@@ -10,8 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::payload::PayloadFolder;
 use super::schema::{self, DATABASE_FILE};
-use super::{Fault, OpenError, Readers};
-use crate::store::StoreError;
+use super::{OpenError, Readers};
 
 /// At most one checkpoint in this time.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -104,41 +103,46 @@ pub fn sweep_orphans(readers: Arc<Readers>, payloads: PayloadFolder) -> Result<(
     Ok(())
 }
 
-/// Copies the database as of one moment, and the payload files that it names then.
-pub fn backup(readers: &Readers, payloads: &PayloadFolder, into: &Path) -> Result<(), StoreError> {
+/// How payload files come into a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Payload files are never written again, so a second name is a second holder.
+    LinkOrCopy,
+    /// Blocks of their own.
+    Copy,
+}
+
+/// Copies the database as of one moment, and the payload files that it names then, into an empty or new folder.
+pub fn copy(store: &Path, payloads: &PayloadFolder, into: &Path, files: Files) -> Result<(), OpenError> {
     std::fs::create_dir_all(into)?;
     if std::fs::read_dir(into)?.next().is_some() {
-        return Err(StoreError::Unavailable(format!("the backup's folder {} is not empty", into.display())));
+        return Err(OpenError::NotEmpty(into.to_owned()));
     }
+    // Nothing that the copied rows name may vanish before it is copied.
+    let _held = payloads.hold_removals();
     let copies = PayloadFolder::open(into)?;
-    let copy = into.join(DATABASE_FILE);
-    // VACUUM is no question, so it has a connection of its own outside the readers' transactions.
-    let source =
-        schema::open_reader(&readers.folder).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    let vacuum = || -> Result<(), Fault> {
-        source.execute_batch("PRAGMA query_only = OFF")?;
-        source.execute("VACUUM INTO ?1", params![copy.to_string_lossy()])?;
-        Ok(())
-    };
-    vacuum().map_err(Fault::into_store_error)?;
-    copy_payloads(&copy, payloads, &copies)?;
-    File::open(&copy)?.sync_all()?;
+    let database = into.join(DATABASE_FILE);
+    let source = schema::open_reader(store)?;
+    source.execute_batch("PRAGMA query_only = OFF")?;
+    source.execute("VACUUM INTO ?1", params![database.to_string_lossy()])?;
+    copy_payloads(&database, payloads, &copies, files)?;
+    File::open(&database)?.sync_all()?;
     File::open(into)?.sync_all()?;
     Ok(())
 }
 
-/// Links or copies every file that the copied database names. One that was purged meanwhile is missing from the
-/// copy's rows as well: its message is marked as purged there by the next purge, and verification names it.
-fn copy_payloads(copy: &Path, from: &PayloadFolder, to: &PayloadFolder) -> Result<(), StoreError> {
-    let names = || -> Result<Vec<String>, Fault> {
-        let connection = Connection::open(copy)?;
-        let mut names = connection.prepare("SELECT name FROM payload_file ORDER BY name")?;
-        let names = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok(names)
-    };
-    for name in names().map_err(Fault::into_store_error)? {
+fn copy_payloads(
+    database: &Path,
+    from: &PayloadFolder,
+    to: &PayloadFolder,
+    files: Files,
+) -> Result<(), OpenError> {
+    let connection = Connection::open(database)?;
+    let mut names = connection.prepare("SELECT name FROM payload_file ORDER BY name")?;
+    for name in names.query_map([], |row| row.get::<_, String>(0))? {
+        let name = name?;
         let (source, target) = (from.path(&name), to.path(&name));
-        if std::fs::hard_link(&source, &target).is_err() {
+        if files == Files::Copy || std::fs::hard_link(&source, &target).is_err() {
             std::fs::copy(&source, &target)?;
             File::open(&target)?.sync_all()?;
         }

@@ -27,6 +27,28 @@ const PIECE_BYTES: usize = 256 * 1024;
 pub struct PayloadFolder {
     root: PathBuf,
     staged: Arc<Mutex<HashSet<String>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// Removals that wait for copies being made.
+#[derive(Debug, Default)]
+struct Held {
+    copies: u32,
+    names: Vec<String>,
+}
+
+/// While it lives, no payload file is removed.
+pub struct RemovalsHeld<'a>(&'a PayloadFolder);
+
+impl Drop for RemovalsHeld<'_> {
+    fn drop(&mut self) {
+        let names = {
+            let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.copies -= 1;
+            if held.copies == 0 { std::mem::take(&mut held.names) } else { Vec::new() }
+        };
+        names.iter().for_each(|name| self.0.remove(name));
+    }
 }
 
 impl PayloadFolder {
@@ -41,7 +63,18 @@ impl PayloadFolder {
             File::open(&root)?.sync_all()?;
             File::open(store)?.sync_all()?;
         }
-        Ok(Self { root, staged: Arc::default() })
+        Ok(Self::at(store))
+    }
+
+    /// The folder of a store that exists already.
+    pub fn at(store: &Path) -> Self {
+        Self { root: store.join(FOLDER), staged: Arc::default(), held: Arc::default() }
+    }
+
+    /// Puts removals off until the answer is dropped.
+    pub fn hold_removals(&self) -> RemovalsHeld<'_> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).copies += 1;
+        RemovalsHeld(self)
     }
 
     pub fn root(&self) -> &Path {
@@ -65,6 +98,13 @@ impl PayloadFolder {
 
     /// Removes the file of a payload that no row names any more.
     pub fn remove(&self, name: &str) {
+        {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            if held.copies > 0 {
+                held.names.push(name.to_owned());
+                return;
+            }
+        }
         if let Err(error) = std::fs::remove_file(self.path(name))
             && error.kind() != std::io::ErrorKind::NotFound
         {

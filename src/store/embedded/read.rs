@@ -159,8 +159,10 @@ pub fn open_payload(
         Place::Inline => {
             let mut bytes =
                 connection.prepare_cached("SELECT substr(bytes, ?2, ?3) FROM payload WHERE sequence = ?1")?;
-            let bytes: Vec<u8> =
+            // Of no bytes at all, `substr` makes NULL.
+            let bytes: Option<Vec<u8>> =
                 bytes.query_row(params![sequence, int(at + 1), int(end - at)], |row| row.get(0))?;
+            let bytes = bytes.unwrap_or_default();
             if bytes.len() as u64 != end - at {
                 return Err(Fault::corrupt(format!("the payload of message {id} is too short")));
             }

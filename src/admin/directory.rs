@@ -1,0 +1,293 @@
+//! The participants' file: accounts and service profiles as TOML, and the difference between two directories.
+//!
+//! The same format is applied and exported. A participants' file is the whole directory: what it does not name is
+//! removed, and the difference says so before anything happens.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::protocol::DirectoryView;
+use crate::domain::account::{Account, AccountError, Directory};
+use crate::domain::profile::ServiceProfile;
+use crate::pki::certificate::Certificate;
+
+#[derive(Debug, Error)]
+pub enum DirectoryError {
+    #[error("line {line}, column {column}: {what}")]
+    Malformed { line: usize, column: usize, what: String },
+    #[error(transparent)]
+    Inconsistent(#[from] AccountError),
+    #[error("{what} {name} stands twice in the file")]
+    Twice { what: &'static str, name: String },
+    #[error("account {account}: {what}")]
+    Certificate { account: String, what: String },
+}
+
+/// `[[account]]` and `[[profile]]` tables.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    #[serde(rename = "profile", skip_serializing_if = "Vec::is_empty")]
+    profiles: Vec<ServiceProfile>,
+    #[serde(rename = "account", skip_serializing_if = "Vec::is_empty")]
+    accounts: Vec<Account>,
+}
+
+/// Reads a participants' file and checks it as the store will.
+pub fn parse(text: &str) -> Result<(Vec<Account>, Vec<ServiceProfile>), DirectoryError> {
+    let mut file: File = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start).min(text.len());
+        let before = text.get(..at).unwrap_or_default();
+        DirectoryError::Malformed {
+            line: before.matches('\n').count() + 1,
+            column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+            what: error.message().to_owned(),
+        }
+    })?;
+    unique("the account", file.accounts.iter().map(|account| account.name.to_string()))?;
+    unique("the profile", file.profiles.iter().map(|profile| profile.name.to_string()))?;
+    for account in &mut file.accounts {
+        check_certificates(account)?;
+    }
+    file.accounts.sort_by(|one, other| one.name.cmp(&other.name));
+    file.profiles.sort_by(|one, other| one.name.cmp(&other.name));
+    Directory::new(0, file.accounts.clone(), file.profiles.clone())?;
+    Ok((file.accounts, file.profiles))
+}
+
+/// The file that [`parse`] reads back.
+pub fn export(view: &DirectoryView) -> Result<String, toml::ser::Error> {
+    let file = File { profiles: view.profiles.clone(), accounts: view.accounts.clone() };
+    let body = toml::to_string_pretty(&file)?;
+    Ok(format!(
+        "# Participants of revision {}. Apply with `amtsbote participant apply FILE`.\n\n{body}",
+        view.revision
+    ))
+}
+
+fn unique(what: &'static str, names: impl Iterator<Item = String>) -> Result<(), DirectoryError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if !seen.insert(name.clone()) {
+            return Err(DirectoryError::Twice { what, name });
+        }
+    }
+    Ok(())
+}
+
+/// A certificate that stands in the file must carry the key beside it: a mix-up would let a stranger in.
+fn check_certificates(account: &Account) -> Result<(), DirectoryError> {
+    for key in &account.keys {
+        let Some(pem) = &key.certificate else { continue };
+        let wrong = |what| DirectoryError::Certificate { account: account.name.to_string(), what };
+        let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let found = certificate.key_fingerprint();
+        if found != key.key {
+            return Err(wrong(format!("the certificate's key is {found}, the file says {}", key.key)));
+        }
+    }
+    Ok(())
+}
+
+/// What applying would do, in the order of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub changes: Vec<Change>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    Added { what: &'static str, name: String },
+    Removed { what: &'static str, name: String },
+    Changed { what: &'static str, name: String, lines: Vec<LineChange> },
+}
+
+/// A setting that goes or comes; `key: value`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LineChange {
+    pub added: bool,
+    pub text: String,
+}
+
+impl Difference {
+    pub fn between(old: &DirectoryView, accounts: &[Account], profiles: &[ServiceProfile]) -> Self {
+        let mut changes = Vec::new();
+        let by_profile = |list: &[ServiceProfile]| -> BTreeMap<String, serde_json::Value> {
+            list.iter().map(|one| (one.name.to_string(), as_value(one))).collect()
+        };
+        let by_account = |list: &[Account]| -> BTreeMap<String, serde_json::Value> {
+            list.iter().map(|one| (one.name.to_string(), as_value(one))).collect()
+        };
+        compare("profile", &by_profile(&old.profiles), &by_profile(profiles), &mut changes);
+        compare("account", &by_account(&old.accounts), &by_account(accounts), &mut changes);
+        Self { changes }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+fn as_value(record: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(record).unwrap_or(serde_json::Value::Null)
+}
+
+fn compare(
+    what: &'static str,
+    old: &BTreeMap<String, serde_json::Value>,
+    new: &BTreeMap<String, serde_json::Value>,
+    changes: &mut Vec<Change>,
+) {
+    for (name, value) in new {
+        match old.get(name) {
+            None => changes.push(Change::Added { what, name: name.clone() }),
+            Some(before) if before != value => {
+                let (before, after) = (lines(before), lines(value));
+                let gone = before.iter().filter(|line| !after.contains(line));
+                let come = after.iter().filter(|line| !before.contains(line));
+                let lines = gone
+                    .map(|text| LineChange { added: false, text: text.clone() })
+                    .chain(come.map(|text| LineChange { added: true, text: text.clone() }))
+                    .collect();
+                changes.push(Change::Changed { what, name: name.clone(), lines });
+            }
+            Some(_) => {}
+        }
+    }
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        changes.push(Change::Removed { what, name: name.clone() });
+    }
+}
+
+/// A record as lines that can be compared one by one: entries of lists apart, so that one more key is one more line.
+fn lines(value: &serde_json::Value) -> Vec<String> {
+    let mut out = Vec::new();
+    flatten("", value, &mut out);
+    out
+}
+
+fn flatten(path: &str, value: &serde_json::Value, out: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) if path.is_empty() || path == "rights" => {
+            for (key, value) in fields {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(&path, value, out);
+            }
+        }
+        serde_json::Value::Array(entries) => {
+            out.extend(entries.iter().map(|entry| format!("{path}: {}", one_line(entry))));
+            if entries.is_empty() {
+                out.push(format!("{path}: none"));
+            }
+        }
+        other => out.push(format!("{path}: {}", one_line(other))),
+    }
+}
+
+fn one_line(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| match (key.as_str(), value) {
+                ("certificate", _) => "with its certificate".to_owned(),
+                (_, value) => format!("{key} {}", one_line(value)),
+            })
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for change in &self.changes {
+            match change {
+                Change::Added { what, name } => writeln!(out, "+ {what} {name}")?,
+                Change::Removed { what, name } => writeln!(out, "- {what} {name}")?,
+                Change::Changed { what, name, lines } => {
+                    writeln!(out, "~ {what} {name}")?;
+                    for line in lines {
+                        writeln!(out, "    {} {}", if line.added { '+' } else { '-' }, line.text)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+    const OTHER: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+    fn view(text: &str) -> DirectoryView {
+        let (accounts, profiles) = parse(text).expect("well-formed");
+        DirectoryView { revision: 7, accounts, profiles }
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let answer = parse(text).map(|_| "taken".to_owned()).unwrap_or_else(|error| error.to_string());
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn mistakes_in_a_file_are_named() {
+        check("", "taken");
+        check(
+            "[[account]]\nname = \"Amt\"\n",
+            "line 2, column 8: an account name has 1 to 64 characters of a-z, 0-9, '-', '_' and '.', not \"Amt\"",
+        );
+        check(
+            "[[account]]\nname = \"a\"\n[[account]]\nname = \"a\"\n",
+            "the account a stands twice in the file",
+        );
+        check(
+            "[[account]]\nname = \"a\"\nprofile = \"fast\"\n",
+            "account a names the service profile fast, which does not exist",
+        );
+        check(
+            &format!(
+                "[[account]]\nname = \"a\"\nkeys = [{{ key = \"{KEY}\" }}]\n[[account]]\nname = \"b\"\nkeys = [{{ key = \"{KEY}\" }}]\n"
+            ),
+            &format!("the key {KEY} is claimed by both a and b; a key names exactly one account"),
+        );
+    }
+
+    #[test]
+    fn an_export_reads_back() {
+        let text = format!(
+            "[[profile]]\nname = \"fast\"\nexpiry_days = 2\n[[account]]\nname = \"a\"\ntitle = \"Amt \\\"A\\\"\"\nprofile = \"fast\"\n\
+             keys = [{{ key = \"{KEY}\", remark = \"new\" }}]\nidentifiers = [{{ value = \"ags:1\", type = \"xoev\" }}]\n"
+        );
+        let before = view(&text);
+        let exported = export(&before).expect("exports");
+        assert_eq!(view(&exported), before, "{exported}");
+    }
+
+    #[test]
+    fn a_difference_names_each_change() {
+        let old = view(&format!(
+            "[[account]]\nname = \"a\"\nkeys = [{{ key = \"{KEY}\" }}]\n[[account]]\nname = \"b\"\n"
+        ));
+        let new = view(&format!(
+            "[[account]]\nname = \"a\"\nblocked = true\nkeys = [{{ key = \"{KEY}\" }}, {{ key = \"{OTHER}\" }}]\n[[account]]\nname = \"c\"\n"
+        ));
+        let difference = Difference::between(&old, &new.accounts, &new.profiles);
+        assert_eq!(
+            difference.to_string(),
+            format!(
+                "~ account a\n    - blocked: false\n    + blocked: true\n    + keys: key {OTHER}\n+ account c\n- account b\n"
+            )
+        );
+        assert!(Difference::between(&old, &old.accounts, &old.profiles).is_empty());
+    }
+}

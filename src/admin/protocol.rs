@@ -1,0 +1,171 @@
+//! Questions and answers of the local socket.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::account::{Account, AccountName, KeyFingerprint};
+use crate::domain::card::ProcessCard;
+use crate::domain::message_id::MessageId;
+use crate::domain::party::MailboxName;
+use crate::domain::profile::ServiceProfile;
+use crate::store::{AdminAct, Entry, LoggedRecord, MailboxSummary, MessageQuery, StoreHealth};
+
+/// Raised whenever a question or an answer changes its meaning.
+pub const VERSION: u32 = 1;
+/// The one path that is served.
+pub const PATH: &str = "/admin";
+/// A directory of some thousand participants with their certificates fits well.
+pub const QUESTION_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Question {
+    pub version: u32,
+    #[serde(flatten)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Verb {
+    /// Accounts and service profiles with their revision.
+    Directory,
+    /// Replaces the directory if its revision is still `based_on`.
+    DirectoryApply {
+        based_on: u64,
+        accounts: Vec<Account>,
+        profiles: Vec<ServiceProfile>,
+        reason: String,
+    },
+    Mailboxes,
+    /// What one mailbox holds.
+    Mailbox {
+        name: MailboxName,
+    },
+    Messages {
+        query: MessageQuery,
+    },
+    Message {
+        id: MessageId,
+    },
+    /// A message with its evidence records.
+    Trace {
+        id: MessageId,
+    },
+    MessageAct {
+        id: MessageId,
+        act: MessageAct,
+        reason: String,
+    },
+    /// The proof file of one message.
+    EvidenceExport {
+        id: MessageId,
+    },
+    Health,
+    /// A consistent copy into `folder` (absolute, on the server's machine).
+    Backup {
+        folder: PathBuf,
+        reason: String,
+    },
+    /// Certificates that end within `days`, and those that have ended.
+    CertificatesExpiring {
+        days: u32,
+    },
+    Acts {
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MessageAct {
+    Hold,
+    Release,
+    Cancel,
+    Requeue,
+}
+
+impl MessageAct {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Cancel => "cancel",
+            Self::Requeue => "requeue",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    Directory(DirectoryView),
+    Mailboxes { mailboxes: Vec<MailboxSummary> },
+    Mailbox(MailboxView),
+    Messages { entries: Vec<Entry> },
+    Message { entry: Box<Entry> },
+    Trace(Box<TraceView>),
+    Card { card: Box<ProcessCard> },
+    Evidence { file: Vec<u8> },
+    Health(HealthView),
+    Done,
+    Certificates { certificates: Vec<CertificateEnd> },
+    Acts { acts: Vec<AdminAct> },
+    Refused(Refused),
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// A stable word.
+    pub code: String,
+    pub sentence: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub next_step: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryView {
+    pub revision: u64,
+    pub accounts: Vec<Account>,
+    pub profiles: Vec<ServiceProfile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxView {
+    pub summary: MailboxSummary,
+    /// The account that reads it; absent where no identifier leads to it any more.
+    pub account: Option<AccountName>,
+    /// The oldest entries that are not final.
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceView {
+    pub entry: Entry,
+    pub records: Vec<LoggedRecord>,
+    /// Records in the whole log.
+    pub log_size: u64,
+    /// Records that the latest signed checkpoint covers.
+    pub checkpoint: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthView {
+    pub server_version: String,
+    pub started_at: Timestamp,
+    pub store: StoreHealth,
+}
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateEnd {
+    /// `server`, or the account.
+    pub owner: String,
+    pub subject: String,
+    pub key: KeyFingerprint,
+    pub not_after: Timestamp,
+    /// Whether the owner has another certificate that lasts longer.
+    pub replaced: bool,
+}

@@ -1,0 +1,54 @@
+//! The process's metrics as Prometheus text. One recorder serves every server in the process.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
+
+static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+
+/// Seconds, from a fast answer to a slow upload.
+const DURATION_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+pub(super) fn recorder() -> Result<PrometheusHandle, String> {
+    let mut held = RECORDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = held.as_ref() {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&DURATION_BUCKETS)
+        .map_err(|error| error.to_string())?
+        .install_recorder()
+        .map_err(|error| error.to_string())?;
+    describe();
+    *held = Some(handle.clone());
+    Ok(handle)
+}
+
+fn describe() {
+    metrics::describe_gauge!("amtsbote_connections", "Connections of participants and operators.");
+    metrics::describe_counter!(
+        "amtsbote_connections_cut_total",
+        "Connections that ended by a limit or an error."
+    );
+    metrics::describe_gauge!("amtsbote_mailbox_messages", "Messages in mailboxes by state.");
+    metrics::describe_gauge!(
+        "amtsbote_mailbox_oldest_seconds",
+        "Age of the oldest waiting message of all mailboxes."
+    );
+    metrics::describe_gauge!("amtsbote_store_free_bytes", "Free space of the store's disk.");
+    metrics::describe_gauge!("amtsbote_store_accepting", "1 while the store accepts.");
+    metrics::describe_gauge!("amtsbote_certificate_days_left", "Days until a certificate ends, by owner.");
+}
+
+/// Keeps histograms small.
+pub(super) async fn upkeep(handle: PrometheusHandle, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => handle.run_upkeep(),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}

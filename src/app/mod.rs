@@ -1,0 +1,213 @@
+//! The composition root: only here does everything meet. Used by `serve`, the demo and tests alike.
+//!
+//! Starts store, relay, doors and listeners from one configuration, keeps time for what recurs, reloads what may change
+//! under way, and stops in an order that loses nothing: first nobody new comes in, then what has begun is finished,
+//! then the evidence is signed, then the store closes.
+
+pub mod evidence_key;
+pub mod log;
+mod metrics_text;
+mod operator;
+mod signals;
+mod trust;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::watch::{Sender, channel};
+use tokio::task::JoinHandle;
+
+use crate::admin;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::evidence::checkpoint::VerifierKey;
+use crate::net::{Listener, LocalListener, Permits, Serving};
+use crate::relay::{Refusal, Relay};
+use crate::store::Store;
+use crate::store::embedded::{EmbeddedStore, OpenError};
+use trust::Trust;
+
+/// The operator's own connections, apart from participants' so that nobody can keep him out.
+const OPERATOR_CONNECTIONS_MAX: usize = 64;
+/// Owner only; whom else the administration admits is decided by user id, so the socket is open to all of them.
+const SOCKET_MODE_OWNER: u32 = 0o600;
+const SOCKET_MODE_ALL: u32 = 0o666;
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{what} {address}: {source}")]
+    Listen { what: &'static str, address: String, source: std::io::Error },
+    #[error("certificates: {0}")]
+    Trust(String),
+    #[error("the evidence log's key {}: {what}", path.display())]
+    EvidenceKey { path: PathBuf, what: String },
+    #[error("store {}: {source}", folder.display())]
+    Store { folder: PathBuf, source: OpenError },
+    #[error("the participants cannot be read: {0}")]
+    Directory(Refusal),
+    #[error("metrics: {0}")]
+    Metrics(String),
+}
+
+/// What a reload brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    pub directory_revision: u64,
+}
+
+pub struct App;
+
+/// A server at work.
+pub struct Running {
+    pub xta_address: SocketAddr,
+    pub operator_address: SocketAddr,
+    pub admin_socket: PathBuf,
+    relay: Arc<Relay>,
+    store: Arc<dyn Store>,
+    trust: Trust,
+    config: Config,
+    xta: Serving,
+    admin: Serving,
+    operator: Serving,
+    state: operator::State,
+    stop: Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl App {
+    /// Starts everything; whatever cannot start stops the start, with a sentence.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        Self::start_at(config, Arc::new(SystemClock)).await
+    }
+
+    pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+        let metrics = metrics_text::recorder().map_err(StartError::Metrics)?;
+        let trust = Trust::load(&config, clock.clone()).map_err(StartError::Trust)?;
+        let key = evidence_key::load_or_make(&config.evidence)?;
+        let store = open_store(&config).await?;
+        let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
+        relay.sign_checkpoints_with(Arc::new(key));
+        relay.reload_directory().await.map_err(StartError::Directory)?;
+
+        let bounds = config.bounds();
+        let permits = Permits::new(config.limits.connections_max);
+        let own_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
+        let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
+            .await
+            .map_err(|source| listen("XTA listener", config.xta.address, source))?;
+        let operator = Listener::plain(config.server.operator_address, bounds, own_permits.clone())
+            .await
+            .map_err(|source| listen("operator's listener", config.server.operator_address, source))?;
+        let socket = &config.server.admin_socket;
+        let mode = if config.server.admin_uids.is_empty() { SOCKET_MODE_OWNER } else { SOCKET_MODE_ALL };
+        let admin = LocalListener::bind(socket, mode, bounds, own_permits)
+            .await
+            .map_err(|source| listen("administration's socket", socket.display(), source))?;
+        let (xta_address, operator_address) = match (xta.address(), operator.address()) {
+            (Ok(xta), Ok(operator)) => (xta, operator),
+            (Err(source), _) | (_, Err(source)) => return Err(listen("listener", "", source)),
+        };
+
+        let (stop, stopping) = channel(false);
+        let state = operator::State::new(store.clone(), metrics, permits);
+        let door = trust.xta_door(relay.clone(), &config);
+        let office = admin::server::Server::new(
+            store.clone(),
+            relay.clone(),
+            clock.clone(),
+            trust.own_certificates(),
+            admin::server::Settings {
+                own_uid: rustix::process::geteuid().as_raw(),
+                uids: config.server.admin_uids.clone(),
+                server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+        );
+        let tasks = vec![
+            tokio::spawn(relay.clone().run(stopping.clone())),
+            tokio::spawn(watch::certificates(trust.clone(), relay.clone(), clock.clone(), stopping.clone())),
+            tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
+        ];
+        tracing::info!(xta = %xta_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
+        Ok(Running {
+            xta_address,
+            operator_address,
+            admin_socket: socket.clone(),
+            xta: xta.serve(door),
+            admin: admin.serve(Arc::new(office)),
+            operator: operator.serve(Arc::new(operator::Door::new(state.clone()))),
+            relay,
+            store,
+            trust,
+            config,
+            state,
+            stop,
+            tasks,
+        })
+    }
+}
+
+fn listen(what: &'static str, address: impl ToString, source: std::io::Error) -> StartError {
+    StartError::Listen { what, address: address.to_string(), source }
+}
+
+/// Opening reads and may repair: off the threads that serve.
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let folder = config.store.folder.clone();
+    let settings = config.store_settings();
+    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings)).await;
+    let broken = |error: tokio::task::JoinError| OpenError::Corrupt(error.to_string());
+    match opened.map_err(broken).and_then(|opened| opened) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(StartError::Store { folder, source }),
+    }
+}
+
+impl Running {
+    pub fn relay(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The public key that the evidence log's checkpoints are signed with.
+    pub fn evidence_key(&self) -> Option<&VerifierKey> {
+        self.relay.evidence_key()
+    }
+
+    pub fn config_file(&self) -> &Path {
+        &self.config.file
+    }
+
+    /// Reads participants, the server's certificate, anchors and revocation lists again. What cannot be used is left
+    /// as it was, all of it; no connection is cut.
+    pub async fn reload(&self) -> Result<Reloaded, String> {
+        self.trust.reload(&self.config)?;
+        self.relay.reload_directory().await.map_err(|refusal| refusal.to_string())?;
+        Ok(Reloaded { directory_revision: self.relay.directory().revision() })
+    }
+
+    /// Stops in order. What was accepted is safe without this; it saves clients a broken connection.
+    pub async fn stop(self) {
+        tracing::info!("draining");
+        self.state.drain();
+        self.xta.drain().await;
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        if let Err(refusal) = self.relay.sign_checkpoint().await {
+            tracing::error!(code = refusal.code(), "the last checkpoint was not signed");
+        }
+        self.admin.drain().await;
+        self.operator.drain().await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store did not close in peace; it recovers at the next start");
+        }
+        tracing::info!("stopped");
+    }
+}

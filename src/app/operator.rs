@@ -1,0 +1,118 @@
+//! The operator's listener: `/livez`, `/readyz`, `/metrics`.
+//!
+//! Live means the process answers; ready means that it would accept a message. No names of participants appear here:
+//! the listener has no authentication, so the figures are sums.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::clock::{Clock, SystemClock};
+use crate::net::{Body, Handler, Peer, Permits, full};
+use crate::store::{MailboxSummary, Store};
+
+#[derive(Clone)]
+pub(super) struct State(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    metrics: PrometheusHandle,
+    permits: Permits,
+    draining: AtomicBool,
+}
+
+impl State {
+    pub(super) fn new(store: Arc<dyn Store>, metrics: PrometheusHandle, permits: Permits) -> Self {
+        Self(Arc::new(Inner { store, metrics, permits, draining: AtomicBool::new(false) }))
+    }
+
+    /// From here on not ready, so that a balancer looks elsewhere.
+    pub(super) fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn metrics(&self) -> PrometheusHandle {
+        self.0.metrics.clone()
+    }
+
+    /// Why no message would be accepted, or nothing.
+    async fn obstacle(&self) -> Option<String> {
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Some("the server is stopping".to_owned());
+        }
+        if self.0.permits.free() == 0 {
+            return Some("every connection is taken".to_owned());
+        }
+        match self.0.store.health().await {
+            Ok(health) if health.accepting => None,
+            Ok(health) => Some(health.reason),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    async fn measure(&self) {
+        if let Ok(health) = self.0.store.health().await {
+            metrics::gauge!("amtsbote_store_free_bytes").set(health.free_bytes as f64);
+            metrics::gauge!("amtsbote_store_accepting").set(if health.accepting { 1.0 } else { 0.0 });
+            metrics::gauge!("amtsbote_store_messages").set(health.messages as f64);
+            metrics::gauge!("amtsbote_evidence_records").set(health.evidence_records as f64);
+        }
+        let Ok(mailboxes) = self.0.store.mailboxes().await else { return };
+        let states: [(&str, fn(&MailboxSummary) -> u64); 4] = [
+            ("held", |mailbox| mailbox.held),
+            ("waiting", |mailbox| mailbox.waiting),
+            ("handed-out", |mailbox| mailbox.handed_out),
+            ("dead", |mailbox| mailbox.dead),
+        ];
+        for (state, count) in states {
+            let sum: u64 = mailboxes.iter().map(count).sum();
+            metrics::gauge!("amtsbote_mailbox_messages", "state" => state).set(sum as f64);
+        }
+        let oldest = mailboxes.iter().filter_map(|mailbox| mailbox.oldest_waiting_at).min();
+        let age = oldest.map_or(0, |at| SystemClock.now().as_second().saturating_sub(at.as_second()));
+        metrics::gauge!("amtsbote_mailbox_oldest_seconds").set(age as f64);
+    }
+}
+
+pub(super) struct Door {
+    state: State,
+}
+
+impl Door {
+    pub(super) fn new(state: State) -> Self {
+        Self { state }
+    }
+}
+
+#[async_trait]
+impl Handler for Door {
+    async fn handle(&self, request: Request<Body>, _: &Peer) -> Response<Body> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
+            "/readyz" => match self.state.obstacle().await {
+                None => text(StatusCode::OK, "ready\n".to_owned()),
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+            },
+            "/metrics" => {
+                self.state.measure().await;
+                text(StatusCode::OK, self.state.0.metrics.render())
+            }
+            _ => text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n".to_owned()),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,77 @@
+//! Certificates and revocation lists that near their end are announced once a day, in the log and as metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::trust::Trust;
+use crate::clock::Clock;
+use crate::pki::certificate::Certificate;
+use crate::pki::expiry::{self, Holder, Watched};
+use crate::relay::Relay;
+use crate::report::Loudness;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(super) async fn certificates(
+    trust: Trust,
+    relay: Arc<Relay>,
+    clock: Arc<dyn Clock>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut tick = tokio::time::interval(DAY);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => look(&trust, &relay, clock.as_ref()),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
+    let (own, anchors, directory) = (trust.own(), trust.anchors(), relay.directory());
+    let participants: Vec<(String, Certificate)> = directory
+        .accounts()
+        .flat_map(|account| {
+            let pems = account.keys.iter().filter_map(|key| key.certificate.as_deref());
+            pems.filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
+                .map(|certificate| (account.name.to_string(), certificate))
+        })
+        .collect();
+    let authorities: Vec<(String, &Certificate)> = anchors
+        .authorities()
+        .map(|(_, certificate)| (certificate.common_name().unwrap_or("authority").to_owned(), certificate))
+        .collect();
+    let watched: Vec<Watched<'_>> = own
+        .iter()
+        .take(1)
+        .map(|certificate| Watched { holder: Holder::Own, owner: "the listener", certificate })
+        .chain(authorities.iter().map(|(owner, certificate)| Watched {
+            holder: Holder::Authority,
+            owner,
+            certificate,
+        }))
+        .chain(participants.iter().map(|(owner, certificate)| Watched {
+            holder: Holder::Participant,
+            owner,
+            certificate,
+        }))
+        .collect();
+    let now = clock.now();
+    for one in &watched {
+        let days = (one.certificate.not_after().as_second() - now.as_second()) as f64 / DAY.as_secs_f64();
+        metrics::gauge!("amtsbote_certificate_days_left", "owner" => one.owner.to_owned()).set(days);
+    }
+    for warning in expiry::warnings(watched, now) {
+        let (sentence, next_step) = (warning.sentence.as_str(), warning.next_step.as_str());
+        match warning.loudness {
+            Loudness::Error => tracing::error!(code = "certificate-ends", next_step, "{sentence}"),
+            Loudness::Warn => tracing::warn!(code = "certificate-ends", next_step, "{sentence}"),
+            Loudness::Info => tracing::info!(code = "certificate-ends", next_step, "{sentence}"),
+        }
+    }
+    for sentence in expiry::list_warnings(anchors.revocation_lists(), now) {
+        tracing::warn!(code = "revocation-list-stale", "{sentence}");
+    }
+}

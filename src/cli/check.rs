@@ -1,0 +1,211 @@
+//! `amtsbote check`: looks at everything that a start would need, and changes nothing.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::exit::{Exit, Stop};
+use super::screen::{self, Align, Table};
+use super::{Place, Reading, runtime};
+use crate::admin::client::{self, ClientError};
+use crate::admin::protocol::{Answer, Verb};
+use crate::app::evidence_key;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::pki::certificate::Certificate;
+use crate::pki::expiry::{self, Holder, Watched};
+use crate::pki::inspection::Purpose;
+use crate::pki::key::{self, Identity};
+use crate::pki::trust::TrustAnchors;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verdict {
+    Good,
+    Warning,
+    Problem,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    words: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, what: &'static str, verdict: Verdict, words: impl Into<String>) {
+        self.0.push(Finding { what, verdict, words: words.into() });
+    }
+
+    fn good(&mut self, what: &'static str, words: impl Into<String>) {
+        self.add(what, Verdict::Good, words);
+    }
+
+    fn problem(&mut self, what: &'static str, words: impl Into<String>) {
+        self.add(what, Verdict::Problem, words);
+    }
+}
+
+impl Args {
+    pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
+        let now = SystemClock.now();
+        let mut findings = Findings::default();
+        match Config::load(&place.path()) {
+            Err(error) => findings.problem("configuration", error.to_string()),
+            Ok(config) => {
+                findings.good("configuration", format!("{} is well-formed", config.file.display()));
+                look_at_own_certificate(&config, now, &mut findings);
+                look_at_anchors(&config, now, &mut findings);
+                look_at_evidence_key(&config, &mut findings);
+                look_at_store(&config, &mut findings);
+                look_at_server(&config, &mut findings)?;
+            }
+        }
+        let findings = findings.0;
+        if self.reading.json {
+            screen::json(&findings)?;
+        } else {
+            let mut table =
+                Table::new(&[("WHAT", Align::Left), ("VERDICT", Align::Left), ("WORDS", Align::Left)]);
+            for finding in &findings {
+                let verdict = match finding.verdict {
+                    Verdict::Good => "good",
+                    Verdict::Warning => "warning",
+                    Verdict::Problem => "PROBLEM",
+                };
+                table.row([finding.what.to_owned(), verdict.to_owned(), finding.words.clone()]);
+            }
+            screen::data(&table.render())?;
+        }
+        let sound = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
+        Ok(if sound { Exit::Done } else { Exit::Problems })
+    }
+}
+
+fn look_at_own_certificate(config: &Config, now: Timestamp, findings: &mut Findings) {
+    const WHAT: &str = "server certificate";
+    match key::exposure(&config.tls.key) {
+        Ok(Some(sentence)) => findings.problem("server key", sentence),
+        Ok(None) => findings.good("server key", "only its owner can read it"),
+        Err(error) => findings.problem("server key", error.to_string()),
+    }
+    let identity = match Identity::load(&config.tls.certificate, &config.tls.key) {
+        Ok(identity) => identity,
+        Err(error) => return findings.problem(WHAT, error.to_string()),
+    };
+    let Some(own) = identity.chain().first() else { return };
+    if own.not_before() > now {
+        findings.problem(WHAT, format!("not valid before {}", screen::instant(own.not_before())));
+    }
+    warn_of_ends([(Holder::Own, "the listener", own)], WHAT, now, findings);
+    if own.not_before() <= now && now <= own.not_after() {
+        findings.good(WHAT, format!("fits its key, valid until {}", screen::instant(own.not_after())));
+    }
+}
+
+fn warn_of_ends<'a>(
+    certificates: impl IntoIterator<Item = (Holder, &'a str, &'a Certificate)>,
+    what: &'static str,
+    now: Timestamp,
+    findings: &mut Findings,
+) {
+    let watched =
+        certificates.into_iter().map(|(holder, owner, certificate)| Watched { holder, owner, certificate });
+    for warning in expiry::warnings(watched, now) {
+        let verdict = match warning.stage {
+            expiry::Stage::Expired => Verdict::Problem,
+            _ => Verdict::Warning,
+        };
+        findings.add(what, verdict, format!("{}; {}", warning.sentence, warning.next_step));
+    }
+}
+
+fn look_at_anchors(config: &Config, now: Timestamp, findings: &mut Findings) {
+    const WHAT: &str = "trust anchors";
+    let anchors = match TrustAnchors::load(&config.trust_settings()) {
+        Ok(anchors) => anchors,
+        Err(error) => return findings.problem(WHAT, error.to_string()),
+    };
+    let count = anchors.anchors(Purpose::ParticipantTls).len();
+    findings.good(WHAT, format!("{count} for participants' certificates"));
+    let authorities = anchors.authorities().map(|(_, certificate)| {
+        (Holder::Authority, certificate.common_name().unwrap_or("authority"), certificate)
+    });
+    warn_of_ends(authorities, WHAT, now, findings);
+    match anchors.revocation_lists().count() {
+        0 => findings.add(
+            "revocation lists",
+            Verdict::Warning,
+            "none is configured; certificates are never known to be revoked",
+        ),
+        count => findings.good("revocation lists", format!("{count} in force")),
+    }
+    for sentence in expiry::list_warnings(anchors.revocation_lists(), now) {
+        findings.add("revocation lists", Verdict::Warning, sentence);
+    }
+}
+
+fn look_at_evidence_key(config: &Config, findings: &mut Findings) {
+    const WHAT: &str = "evidence key";
+    let path = &config.evidence.key;
+    if !path.exists() {
+        return findings.good(WHAT, format!("{} will be made at the first start", path.display()));
+    }
+    if let Ok(Some(sentence)) = key::exposure(path) {
+        findings.problem(WHAT, sentence);
+    }
+    match evidence_key::read(path, &config.evidence.origin) {
+        Ok(key) => findings.good(WHAT, format!("public key {}", key.verifier())),
+        Err(error) => findings.problem(WHAT, format!("{}: {error}", path.display())),
+    }
+}
+
+fn look_at_store(config: &Config, findings: &mut Findings) {
+    const WHAT: &str = "store";
+    let folder = &config.store.folder;
+    // The nearest folder that exists tells the disk on which the store will lie.
+    let Some(existing) = folder.ancestors().find(|path| path.is_dir()) else {
+        return findings.problem(WHAT, format!("{} has no folder above it", folder.display()));
+    };
+    let words = match existing == folder {
+        true => format!("in {}; `amtsbote store verify` checks every byte", folder.display()),
+        false => format!("{} will be made at the first start", folder.display()),
+    };
+    findings.good(WHAT, words);
+    match rustix::fs::statvfs(existing) {
+        Err(error) => findings.problem("disk", error.to_string()),
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let reserve = config.limits.disk_reserve_bytes;
+            let words = format!("{} free, {} kept in reserve", screen::bytes(free), screen::bytes(reserve));
+            let verdict = if free > reserve { Verdict::Good } else { Verdict::Problem };
+            findings.add("disk", verdict, words);
+        }
+    }
+}
+
+fn look_at_server(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
+    const WHAT: &str = "server";
+    let socket = &config.server.admin_socket;
+    match runtime()?.block_on(client::ask(socket, Verb::Health)) {
+        Ok(Answer::Health(health)) if health.store.accepting => {
+            findings.good(WHAT, format!("running, accepting, {} messages", health.store.messages));
+        }
+        Ok(Answer::Health(health)) => {
+            findings.problem(WHAT, format!("not accepting: {}", health.store.reason))
+        }
+        Ok(_) => findings.problem(WHAT, "answers in another version's words"),
+        Err(error @ ClientError::NotRunning { .. }) => findings.good(WHAT, error.to_string()),
+        Err(error) => findings.problem(WHAT, error.to_string()),
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! `amtsbote fetch`: what waits for us, into files, and confirmed once they are on disk.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::exit::{Exit, Stop};
+use super::office::{self, Office, identifier};
+use super::screen::{self, Align, Table};
+use super::{Reading, runtime};
+use crate::domain::message_id::MessageId;
+use crate::domain::party::PartyIdentifier;
+use crate::xta::client::Client;
+use crate::xta::client::content::FolderSink;
+use crate::xta::message::msg_box::MsgSelector;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Ids to fetch; without one, everything that waits
+    #[arg(value_parser = MessageId::parse)]
+    ids: Vec<MessageId>,
+    /// Our identifier; * stands for all of the certificate's
+    #[arg(long = "as", default_value = "*", value_name = "IDENTIFIER", value_parser = reader)]
+    reader: PartyIdentifier,
+    /// Folder for the content: one folder inside for each message
+    #[arg(long, default_value = ".", value_name = "FOLDER")]
+    into: PathBuf,
+    /// Only list what waits
+    #[arg(long)]
+    list: bool,
+    /// Do not confirm: the messages are offered again
+    #[arg(long)]
+    keep: bool,
+    /// At most this many
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    limit: u32,
+    #[command(flatten)]
+    office: Office,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Serialize)]
+struct Message {
+    id: MessageId,
+    author: String,
+    reader: String,
+    service: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    files: Vec<PathBuf>,
+    confirmed: bool,
+}
+
+fn reader(value: &str) -> Result<PartyIdentifier, String> {
+    if value == "*" {
+        PartyIdentifier::new(value).map_err(|error| error.to_string())
+    } else {
+        identifier(value)
+    }
+}
+
+impl Args {
+    pub fn run(&self) -> Result<Exit, Stop> {
+        let client = self.office.client(Some(self.reader.clone()))?;
+        runtime()?.block_on(async {
+            let selector = MsgSelector { ids: self.ids.clone(), ..MsgSelector::default() };
+            let page = client.list(&selector, Some(self.limit)).await.map_err(office::stop)?;
+            let mut messages: Vec<Message> = page.messages.into_iter().map(listed).collect();
+            if !self.list {
+                for message in &mut messages {
+                    fetch(&client, message, &self.into, self.keep).await?;
+                }
+            }
+            self.tell(&messages, page.pending)
+        })?;
+        Ok(Exit::Done)
+    }
+
+    fn tell(&self, messages: &[Message], pending: u64) -> Result<(), Stop> {
+        if self.reading.json {
+            return screen::json(&messages);
+        }
+        if self.list {
+            let heads = ["DELIVERED", "FROM", "TO", "TYPE", "ID"].map(|head| (head, Align::Left));
+            let mut table = Table::new(&heads);
+            for message in messages {
+                table.row([
+                    message.delivery.clone().unwrap_or_default(),
+                    message.author.clone(),
+                    message.reader.clone(),
+                    message.message_type.clone().unwrap_or_default(),
+                    message.id.to_string(),
+                ]);
+            }
+            screen::data(&table.render())?;
+        } else {
+            for file in messages.iter().flat_map(|message| &message.files) {
+                screen::data(&format!("{}\n", file.display()))?;
+            }
+            let done = if self.keep { "fetched and not confirmed" } else { "fetched and confirmed" };
+            screen::sentence(&format!("{} messages {done}.", messages.len()));
+        }
+        if pending > 0 {
+            screen::sentence(&format!("{pending} more wait."));
+        }
+        Ok(())
+    }
+}
+
+fn listed(shown: crate::xta::message::metadata::Shown) -> Message {
+    let envelope = shown.envelope;
+    Message {
+        author: envelope.author.identifier.to_string(),
+        reader: envelope.reader.identifier.to_string(),
+        service: envelope.qualifier.service,
+        message_type: envelope.qualifier.message_type.map(|kind| kind.code),
+        delivery: shown.delivery,
+        bytes: envelope.stated_size,
+        id: envelope.id,
+        files: Vec::new(),
+        confirmed: false,
+    }
+}
+
+/// Into files first, and only then confirmed: a crash in between repeats the message, and loses none.
+async fn fetch(client: &Client, message: &mut Message, into: &Path, keep: bool) -> Result<(), Stop> {
+    let folder = into.join(folder_name(&message.id));
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| Stop::failed(format!("{} cannot be made: {error}", folder.display())))?;
+    let mut sink = FolderSink::new(&folder);
+    let fetched = client.fetch(&message.id, &mut sink).await.map_err(|error| match error {
+        crate::xta::client::Error::File(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Stop::failed(format!("{} holds files of an earlier attempt", folder.display()))
+                .then("Remove them, or fetch into another folder; the message is still offered")
+        }
+        error => office::stop(error),
+    })?;
+    message.files = sink.files.into_values().collect();
+    if !keep {
+        let request = fetched.request_id.as_deref().unwrap_or("1");
+        client.close(request, std::slice::from_ref(&message.id)).await.map_err(office::stop)?;
+        message.confirmed = true;
+    }
+    Ok(())
+}
+
+/// An id as the name of a folder: what could mean a path, or a file of this system's own, becomes `_`.
+fn folder_name(id: &MessageId) -> String {
+    let name: String = id
+        .as_str()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .collect();
+    if name.starts_with('.') { format!("_{name}") } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_lead_nowhere_as_folders() {
+        for (id, expected) in [
+            ("urn:de:xta:messageid:amt:1a-b", "urn_de_xta_messageid_amt_1a-b"),
+            ("../../etc", "_.._.._etc"),
+            ("..", "_.."),
+            ("a/b\\c", "a_b_c"),
+        ] {
+            assert_eq!(folder_name(&MessageId::parse(id).expect("an id")), expected);
+        }
+    }
+}

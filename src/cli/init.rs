@@ -1,0 +1,167 @@
+//! `amtsbote init`: a configuration and development certificates in a folder, ready for `serve`.
+//!
+//! The same preparation serves the demo. Certificates from here are for trying out: the authority's key lies beside
+//! them. For production, `amtsbote cert request` makes a request for a real one.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::exit::{Exit, Stop};
+use super::screen;
+use crate::admin::directory as file;
+use crate::admin::protocol::DirectoryView;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::domain::account::{Account, AccountKey, AccountName, Rights};
+use crate::domain::party::PartyIdentifier;
+use crate::pki::certificate::Certificate;
+use crate::pki::development::{DevelopmentPki, Plan, Validity};
+
+/// A registry office, Standesamt.
+pub(super) const REGISTRY: &str = "standesamt";
+pub(super) const REGISTRY_IDENTIFIER: &str = "psw:100411000000";
+/// A registration office, Meldebehörde; the key is the one of Saarbrücken.
+pub(super) const REGISTRATION: &str = "meldebehoerde";
+pub(super) const REGISTRATION_IDENTIFIER: &str = "ags:10041100";
+
+const VALID_DAYS: u64 = 365;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder to write into; made if it does not exist
+    #[arg(default_value = "amtsbote", value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Further host names or addresses for the server's development certificate
+    #[arg(long = "name", value_name = "HOST")]
+    names: Vec<String>,
+    /// Address of the XTA listener
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
+    xta: SocketAddr,
+    /// Address of the operator's listener
+    #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
+    operator: SocketAddr,
+}
+
+/// What was written, with paths that can be used at once.
+pub(super) struct Prepared {
+    pub config: PathBuf,
+    pub participants: PathBuf,
+    /// Certificates, keys, lists.
+    pub tls: PathBuf,
+}
+
+impl Args {
+    pub fn run(&self) -> Result<Exit, Stop> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let prepared = prepare(&self.folder, &names, self.xta, self.operator, SystemClock.now())?;
+        let config = prepared.config.display();
+        screen::sentences(&format!(
+            "The configuration is in {config}, every key explained.\n\
+             Development certificates for the server and two participants are in {} (valid for {VALID_DAYS} days, \
+             not for production).\n\
+             The participants are described in {}.\n\
+             Next, start the server:\n  amtsbote serve --config {config}\n\
+             and, beside it, let the participants in:\n  \
+             amtsbote participant apply {} --reason \"first set-up\" --config {config}",
+            prepared.tls.display(),
+            prepared.participants.display(),
+            prepared.participants.display(),
+        ));
+        screen::data(&format!("{config}\n"))?;
+        Ok(Exit::Done)
+    }
+}
+
+pub(super) fn prepare(
+    folder: &Path,
+    names: &[&str],
+    xta: SocketAddr,
+    operator: SocketAddr,
+    now: Timestamp,
+) -> Result<Prepared, Stop> {
+    let prepared = Prepared {
+        config: folder.join("amtsbote.toml"),
+        participants: folder.join("participants.toml"),
+        tls: folder.join("tls"),
+    };
+    for path in [&prepared.config, &prepared.participants, &prepared.tls] {
+        if path.symlink_metadata().is_ok() {
+            return Err(Stop::failed(format!("{} exists already", path.display()))
+                .then("Choose another folder, or remove it first"));
+        }
+    }
+    let mut config = Config::default();
+    config.xta.address = xta;
+    config.server.operator_address = operator;
+    config.server.identity = match xta.port() {
+        0 => "https://localhost/".to_owned(),
+        port => format!("https://localhost:{port}/"),
+    };
+    config.tls.crls = vec!["tls/ca.crl".into()];
+    let text = config.to_documented_toml();
+    Config::parse(&text, &prepared.config)?;
+
+    // A little before now, for the clocks of machines beside this one.
+    let day = Duration::from_secs(86_400);
+    let validity = Validity {
+        from: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
+        until: now.checked_add(day * VALID_DAYS as u32).unwrap_or(now),
+    };
+    let plan = Plan { validity, server_names: names, participants: &[REGISTRY, REGISTRATION] };
+    let made = |error: crate::pki::development::Error| Stop::failed(error.to_string());
+    let pki = DevelopmentPki::make(&plan).map_err(made)?;
+    let unwritable =
+        |error: std::io::Error| Stop::failed(format!("{} cannot be written: {error}", folder.display()));
+    fs::create_dir_all(&prepared.tls).map_err(unwritable)?;
+    pki.write(&prepared.tls).map_err(made)?;
+    let offices = [
+        (REGISTRY, REGISTRY_IDENTIFIER, "Standesamt Saarbrücken (development)", "Standesamt"),
+        (REGISTRATION, REGISTRATION_IDENTIFIER, "Meldebehörde Saarbrücken (development)", "Meldebehörde"),
+    ];
+    let mut accounts = Vec::new();
+    for (name, identifier, title, category) in offices {
+        let issued = pki.participants.get(name).ok_or_else(|| Stop::failed("a certificate is missing"))?;
+        accounts.push(account(name, identifier, title, category, issued.certificate())?);
+    }
+    let view = DirectoryView { revision: 0, accounts, profiles: Vec::new() };
+    let listed = file::export(&view).map_err(|error| Stop::failed(error.to_string()))?;
+    write_new(&prepared.participants, &listed).map_err(unwritable)?;
+    write_new(&prepared.config, &text).map_err(unwritable)?;
+    Ok(prepared)
+}
+
+fn account(
+    name: &str,
+    identifier: &str,
+    title: &str,
+    category: &str,
+    certificate: &Certificate,
+) -> Result<Account, Stop> {
+    let wrong = |error: String| Stop::failed(error);
+    Ok(Account {
+        name: AccountName::parse(name).map_err(|error| wrong(error.to_string()))?,
+        title: title.to_owned(),
+        blocked: false,
+        keys: vec![AccountKey {
+            key: certificate.key_fingerprint(),
+            certificate: Some(certificate.pem()),
+            remark: Some("development".to_owned()),
+        }],
+        identifiers: vec![
+            PartyIdentifier::with_labels(identifier, Some("xoev"), None, Some(category))
+                .map_err(|error| wrong(error.to_string()))?,
+        ],
+        accepts: None,
+        rights: Rights::default(),
+        profile: None,
+    })
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}

@@ -1,0 +1,188 @@
+//! `amtsbote participant`: who takes part, as one file that is applied and exported.
+
+use std::path::PathBuf;
+
+use super::exit::{Exit, Stop};
+use super::link::{Link, unexpected};
+use super::screen::{self, Align, Table};
+use super::{Changing, Place, Reading, read_text};
+use crate::admin::directory::{self as file, Difference};
+use crate::admin::protocol::{Answer, DirectoryView, Verb};
+use crate::domain::account::Account;
+use crate::pki::certificate::Certificate;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// All participants
+    List {
+        #[command(flatten)]
+        link: Link,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// One participant with keys, identifiers and rights
+    Show {
+        /// The account's name
+        name: String,
+        #[command(flatten)]
+        link: Link,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Make the participants what FILE says: show the difference, ask, apply
+    ///
+    /// The file is the whole directory: participants and profiles that it does not name are removed.
+    /// A removed participant's messages stay in the store.
+    Apply {
+        /// TOML file with [[account]] and [[profile]] tables, as `export` writes it
+        file: PathBuf,
+        /// Show the difference and stop: exit code 0 without one, 4 with one
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
+    /// The participants' file as it would be applied, on stdout
+    Export {
+        #[command(flatten)]
+        link: Link,
+        #[command(flatten)]
+        reading: Reading,
+    },
+}
+
+impl Command {
+    pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
+        match self {
+            Self::List { link, reading } => {
+                let accounts = directory(link, place)?.accounts;
+                if reading.json {
+                    screen::json(&accounts)?
+                } else {
+                    screen::data(&table(&accounts))?
+                }
+                Ok(Exit::Done)
+            }
+            Self::Show { name, link, reading } => {
+                let accounts = directory(link, place)?.accounts;
+                let account = accounts.iter().find(|one| one.name.as_str() == name).ok_or_else(|| {
+                    Stop::new(Exit::Unknown, format!("there is no participant {name}"))
+                        .then("`amtsbote participant list` names them")
+                })?;
+                if reading.json {
+                    screen::json(account)?
+                } else {
+                    screen::data(&show(account))?
+                }
+                Ok(Exit::Done)
+            }
+            Self::Export { link, reading } => {
+                let view = directory(link, place)?;
+                if reading.json {
+                    screen::json(&view)?;
+                } else {
+                    let text = file::export(&view)
+                        .map_err(|error| Stop::failed(format!("the export cannot be written: {error}")))?;
+                    screen::data(&text)?;
+                }
+                Ok(Exit::Done)
+            }
+            Self::Apply { file, dry_run, changing, link } => apply(place, link, file, *dry_run, changing),
+        }
+    }
+}
+
+pub(super) fn directory(link: &Link, place: &Place) -> Result<DirectoryView, Stop> {
+    match link.ask(place, Verb::Directory)? {
+        Answer::Directory(view) => Ok(view),
+        _ => Err(unexpected()),
+    }
+}
+
+fn apply(
+    place: &Place,
+    link: &Link,
+    path: &std::path::Path,
+    dry_run: bool,
+    changing: &Changing,
+) -> Result<Exit, Stop> {
+    let (accounts, profiles) = file::parse(&read_text(path)?)
+        .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+    let old = directory(link, place)?;
+    let difference = Difference::between(&old, &accounts, &profiles);
+    if difference.is_empty() {
+        screen::sentence("The participants are as the file says; nothing to do.");
+        return Ok(Exit::Done);
+    }
+    screen::sentences(&difference.to_string());
+    if dry_run {
+        return Ok(Exit::Problems);
+    }
+    screen::confirm(&format!("Apply {} changes?", difference.changes.len()), changing.yes)?;
+    let verb =
+        Verb::DirectoryApply { based_on: old.revision, accounts, profiles, reason: changing.reason.clone() };
+    match link.ask(place, verb)? {
+        Answer::Directory(view) => {
+            screen::sentence(&format!("Applied; the participants are at revision {}.", view.revision));
+            Ok(Exit::Done)
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn table(accounts: &[Account]) -> String {
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("STATE", Align::Left),
+        ("KEYS", Align::Right),
+        ("IDENTIFIERS", Align::Left),
+        ("TITLE", Align::Left),
+    ]);
+    for account in accounts {
+        let identifiers: Vec<_> = account.identifiers.iter().map(|own| own.value()).collect();
+        table.row([
+            account.name.to_string(),
+            if account.blocked { "blocked" } else { "active" }.to_owned(),
+            account.keys.len().to_string(),
+            identifiers.join(" "),
+            account.title.clone(),
+        ]);
+    }
+    table.render()
+}
+
+fn show(account: &Account) -> String {
+    let list = |entries: Option<&Vec<String>>| match entries {
+        None => "all".to_owned(),
+        Some(entries) if entries.is_empty() => "none".to_owned(),
+        Some(entries) => entries.join(" "),
+    };
+    let mut pairs = vec![
+        ("name", account.name.to_string()),
+        ("title", account.title.clone()),
+        ("state", if account.blocked { "blocked" } else { "active" }.to_owned()),
+        ("profile", account.profile.as_ref().map_or("the server's default".to_owned(), ToString::to_string)),
+        ("takes services", list(account.accepts.as_ref())),
+        ("may use services", list(account.rights.services.as_ref())),
+        ("may write to", list(account.rights.readers.as_ref())),
+        (
+            "own message ids",
+            if account.rights.foreign_message_ids { "taken" } else { "not taken" }.to_owned(),
+        ),
+    ];
+    for own in &account.identifiers {
+        let kind = own.kind().map(|kind| format!(" (type {kind})")).unwrap_or_default();
+        let category = own.category().map(|category| format!(", {category}")).unwrap_or_default();
+        pairs.push(("identifier", format!("{}{kind}{category}", own.value())));
+    }
+    for key in &account.keys {
+        let certificate = key.certificate.as_ref().and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
+        let ends = certificate
+            .map(|certificate| format!(", certificate until {}", screen::instant(certificate.not_after())));
+        let remark = key.remark.as_ref().map(|remark| format!(", {remark}")).unwrap_or_default();
+        pairs.push(("key", format!("{}{}{remark}", key.key, ends.unwrap_or_default())));
+    }
+    screen::fields(&pairs)
+}

@@ -1,0 +1,192 @@
+//! `amtsbote store`: health and copies while the server runs; verify, restore and upgrade while it does not.
+
+use std::path::{Path, PathBuf};
+
+use super::exit::{Exit, Stop};
+use super::link::{Link, unexpected};
+use super::screen;
+use super::{Changing, Place, Reading};
+use crate::admin::protocol::{Answer, HealthView, Verb};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::store::embedded::{self, OpenError, Report};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Whether the running server's store accepts, and how full it is (exit code 4 if it does not)
+    Health {
+        #[command(flatten)]
+        link: Link,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// A consistent copy into a new folder while the server works
+    Backup {
+        /// Folder that is empty or does not exist, on the server's machine
+        folder: PathBuf,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
+    /// Check a store or a copy from first to last byte; no server may have it open (exit code 4 if it is damaged)
+    Verify {
+        /// The store's folder [default: the configuration's]
+        folder: Option<PathBuf>,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Make a store from a copy, after checking the copy
+    Restore {
+        /// The copy
+        from: PathBuf,
+        /// The new store's folder: empty or not there yet
+        into: PathBuf,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Bring a store of an earlier version to this one; make a copy first
+    Upgrade {
+        /// The store's folder [default: the configuration's]
+        folder: Option<PathBuf>,
+        /// Do not ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+}
+
+impl Command {
+    pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
+        match self {
+            Self::Health { link, reading } => match link.ask(place, Verb::Health)? {
+                Answer::Health(health) => tell_health(&health, *reading),
+                _ => Err(unexpected()),
+            },
+            Self::Backup { folder, changing, link } => backup(place, link, folder, changing),
+            Self::Verify { folder, reading } => {
+                let folder = folder_or_configured(folder.as_deref(), place)?;
+                let checked = embedded::verify(&folder).map_err(stop)?;
+                report(&checked, *reading)
+            }
+            Self::Restore { from, into, reading } => {
+                let checked = embedded::restore(from, into).map_err(stop)?;
+                screen::sentence(&format!("The store is restored into {}.", into.display()));
+                report(&checked, *reading)
+            }
+            Self::Upgrade { folder, yes } => {
+                let folder = folder_or_configured(folder.as_deref(), place)?;
+                screen::confirm(&format!("Upgrade {}? A copy of it exists?", folder.display()), *yes)?;
+                let (from, to) = embedded::upgrade(&folder).map_err(stop)?;
+                screen::sentence(&match from == to {
+                    true => format!("The store has version {to} already; nothing to do."),
+                    false => format!("The store was of version {from} and is of version {to}."),
+                });
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+fn folder_or_configured(folder: Option<&Path>, place: &Place) -> Result<PathBuf, Stop> {
+    match folder {
+        Some(folder) => Ok(folder.to_owned()),
+        None => Ok(Config::load(&place.path())?.store.folder),
+    }
+}
+
+fn backup(place: &Place, link: &Link, folder: &Path, changing: &Changing) -> Result<Exit, Stop> {
+    let absolute =
+        std::path::absolute(folder).map_err(|error| Stop::usage(format!("{}: {error}", folder.display())))?;
+    screen::confirm(
+        &format!("Copy the store with every message into {}?", absolute.display()),
+        changing.yes,
+    )?;
+    let verb = Verb::Backup { folder: absolute.clone(), reason: changing.reason.clone() };
+    match link.ask(place, verb)? {
+        Answer::Done => {
+            screen::sentence(&format!(
+                "The copy is in {}. Check it with: amtsbote store verify {}",
+                absolute.display(),
+                absolute.display()
+            ));
+            Ok(Exit::Done)
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn tell_health(health: &HealthView, reading: Reading) -> Result<Exit, Stop> {
+    if reading.json {
+        screen::json(health)?;
+    } else {
+        let store = &health.store;
+        let accepting = match store.accepting {
+            true => "yes".to_owned(),
+            false => format!("no: {}", store.reason),
+        };
+        screen::data(&screen::fields(&[
+            ("accepting", accepting),
+            ("free", screen::bytes(store.free_bytes)),
+            ("messages", store.messages.to_string()),
+            ("evidence records", store.evidence_records.to_string()),
+            ("store version", store.schema_version.to_string()),
+            ("server", health.server_version.clone()),
+            ("running for", screen::age(health.started_at, SystemClock.now())),
+        ]))?;
+    }
+    Ok(if health.store.accepting { Exit::Done } else { Exit::Problems })
+}
+
+pub(super) fn stop(error: OpenError) -> Stop {
+    let sentence = error.to_string();
+    match error {
+        OpenError::Corrupt(_) | OpenError::Unverified(_) => Stop::new(Exit::Problems, sentence),
+        OpenError::Absent(_) | OpenError::NotEmpty(_) | OpenError::Foreign => Stop::usage(sentence),
+        _ => Stop::failed(sentence),
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Checked<'a> {
+    sound: bool,
+    messages: u64,
+    payload_bytes: u64,
+    evidence_records: u64,
+    checkpoints: u64,
+    evidence_root: String,
+    first_wrong_record: Option<u64>,
+    problem_count: u64,
+    problems: &'a [String],
+}
+
+pub(super) fn report(report: &Report, reading: Reading) -> Result<Exit, Stop> {
+    let checked = Checked {
+        sound: report.is_sound(),
+        messages: report.messages,
+        payload_bytes: report.payload_bytes,
+        evidence_records: report.evidence_records,
+        checkpoints: report.checkpoints,
+        evidence_root: report.root.iter().map(|byte| format!("{byte:02x}")).collect(),
+        first_wrong_record: report.first_wrong_record,
+        problem_count: report.problem_count,
+        problems: &report.problems,
+    };
+    if reading.json {
+        screen::json(&checked)?;
+    } else {
+        screen::data(&screen::fields(&[
+            ("messages", checked.messages.to_string()),
+            ("payloads", screen::bytes(checked.payload_bytes)),
+            ("evidence records", checked.evidence_records.to_string()),
+            ("checkpoints", checked.checkpoints.to_string()),
+            ("root of the log", checked.evidence_root.clone()),
+            ("verdict", if checked.sound { "sound" } else { "damaged" }.to_owned()),
+        ]))?;
+        report.problems.iter().for_each(|problem| screen::sentence(problem));
+        let unlisted = report.problem_count.saturating_sub(report.problems.len() as u64);
+        if unlisted > 0 {
+            screen::sentence(&format!("And {unlisted} more."));
+        }
+    }
+    Ok(if checked.sound { Exit::Done } else { Exit::Problems })
+}

@@ -1,0 +1,186 @@
+//! The configuration file with every key explained: the values from a configuration, the words from one table.
+
+use super::Config;
+
+/// Section or `section.key`, and what it means. A test holds this table against the real keys.
+const WORDS: &[(&str, &str)] = &[
+    ("server", "The post office as a whole."),
+    (
+        "server.system",
+        "Name of this post office inside the message ids it issues (urn:de:xta:messageid:NAME:…), for good.",
+    ),
+    ("server.identity", "URL that transport reports name as the server's identity."),
+    (
+        "server.operator_address",
+        "Plain HTTP for the operator: /livez, /readyz, /metrics. Keep it on a loopback address or a network of your own.",
+    ),
+    (
+        "server.admin_socket",
+        "Unix socket that `amtsbote message`, `mailbox`, `participant` and others talk to.",
+    ),
+    ("server.admin_uids", "User ids that may administrate, besides root and the server's own."),
+    ("tls", "Transport security of the listener that participants reach."),
+    ("tls.certificate", "The server's certificate chain (PEM), its own certificate first."),
+    ("tls.key", "The server's private key (PEM, PKCS #8); readable by the server's user only."),
+    ("tls.anchors", "Certificate authorities (PEM) whose certificates participants may show."),
+    ("tls.intermediates", "Intermediate certificates (PEM) for participants that do not send theirs."),
+    ("tls.crls", "Revocation lists (PEM or DER) of these authorities."),
+    (
+        "tls.unknown_revocation",
+        "Where revocation cannot be told: \"warn\" (go on, the process card says indeterminate) or \"refuse\".",
+    ),
+    ("store", "Where messages are kept."),
+    ("store.folder", "Folder of the database and of large payloads; one server only, on a local disk."),
+    ("xta", "The XTA 2 web service."),
+    ("xta.address", "Where it listens (TLS with client certificates)."),
+    (
+        "xta.path",
+        "Requests at this path and below are taken, \"/\" takes every path; ?wsdl and ?xsd=… describe the service.",
+    ),
+    ("evidence", "The log that proves what happened."),
+    ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
+    ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),
+    ("log", "What the server says on its standard error."),
+    ("log.format", "\"text\" for people, \"json\" for collectors."),
+    (
+        "log.filter",
+        "What is worth a line: error, warn, info, debug; per part as in \"info,amtsbote::xta=debug\".",
+    ),
+    (
+        "limits",
+        "What a stranger may make the server hold. A refusal names the limit, its value and what was seen.",
+    ),
+    ("limits.content_bytes_max", "All parts of one message together, in bytes."),
+    ("limits.envelope_bytes_max", "The SOAP envelope without its attachments, in bytes."),
+    ("limits.parts_max", "Parts of one message, the envelope included."),
+    ("limits.part_header_bytes_max", "Header lines of one MIME part, in bytes."),
+    ("limits.http_header_bytes_max", "HTTP request line and header, in bytes."),
+    ("limits.xml_depth_max", "Elements inside one another."),
+    ("limits.xml_attributes_max", "Attributes of one element."),
+    ("limits.xml_attribute_bytes_max", "One attribute's value, in bytes."),
+    ("limits.xml_name_bytes_max", "One name, in bytes."),
+    ("limits.connections_max", "Participants' connections at a time; further ones wait."),
+    ("limits.handshake_seconds", "Time for the TLS handshake."),
+    ("limits.header_seconds", "Time for the complete HTTP header."),
+    ("limits.idle_seconds", "Time without a byte while a body is read or an answer written."),
+    ("limits.keep_alive_seconds", "Time that a finished connection is kept for the next request."),
+    (
+        "limits.body_bytes_per_second_min",
+        "Slowest body, averaged, judged after the first 30 seconds of waiting.",
+    ),
+    ("limits.list_items_max", "Entries in one status list."),
+    ("limits.drain_seconds", "Time for requests to finish after SIGTERM before they are cut."),
+    ("limits.announced_days", "Days after which issued ids that nobody used are forgotten."),
+    ("limits.disk_reserve_bytes", "Free disk space below which nothing is accepted, in bytes."),
+    ("profile", "The service profile of messages where neither they nor their reader name one."),
+    ("profile.name", "Its name (URI, URN or a short name)."),
+    (
+        "profile.expiry_days",
+        "Days after which a message that nobody fetched expires, unless it says an earlier day.",
+    ),
+    ("profile.reminder_days", "Days after which an unfetched message is reported to the operator."),
+    ("profile.retain_payload_days", "Days that content is kept after reception or another final state."),
+    ("profile.retain_card_days", "Days that the process card is kept after the final state."),
+    ("profile.ordered", "Whether a mailbox's messages are handed out strictly in order of entry."),
+    ("profile.asynchronous", "Whether sendMessage is allowed."),
+    ("profile.synchronous", "Whether sendMessageSync is allowed."),
+    ("profile.synchronous_wait_seconds", "Seconds that sendMessageSync waits for the reader's answer."),
+    ("profile.content_bytes_max", "Largest content in bytes, where it is below limits.content_bytes_max."),
+    ("profile.push_attempts_max", "Attempts of a push before the message is a dead letter."),
+    (
+        "profile.push_backoff_first_seconds",
+        "Pause after the first failed push; it doubles with each further one.",
+    ),
+    ("profile.push_backoff_max_seconds", "Longest pause between pushes."),
+];
+
+/// Keys that may be absent, with a value that shows their shape.
+const ABSENT: &[(&str, &str)] = &[("profile.content_bytes_max", "10485760")];
+
+const WIDTH: usize = 110;
+
+pub(super) fn render(config: &Config) -> String {
+    let mut out = String::from(
+        "# Configuration of amtsbote. Every key is shown; those left out have the value of a fresh `amtsbote init`.\n\
+         # Unknown keys are errors. Paths are relative to this file's folder. `amtsbote check` tells what is wrong.\n",
+    );
+    let table = toml::Table::try_from(config).expect("a configuration is a table");
+    for (name, words) in WORDS {
+        match name.split_once('.') {
+            None => {
+                out.push('\n');
+                comment(&mut out, words);
+                out.push_str(&format!("[{name}]\n"));
+            }
+            Some((section, key)) => {
+                comment(&mut out, words);
+                match table.get(section).and_then(|section| section.get(key)) {
+                    Some(value) => out.push_str(&format!("{key} = {value}\n")),
+                    None => {
+                        let shown = ABSENT.iter().find(|(absent, _)| absent == name).map_or("", |(_, v)| v);
+                        out.push_str(&format!("# {key} = {shown}\n"));
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+fn comment(out: &mut String, words: &str) {
+    let mut line = String::from("#");
+    for word in words.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    out.push_str(&line);
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// `section.key` of everything that a configuration with nothing absent holds.
+    fn real_keys() -> BTreeSet<String> {
+        let mut config = Config::default();
+        config.profile.content_bytes_max = Some(1);
+        let table = toml::Table::try_from(config).expect("a table");
+        table
+            .iter()
+            .flat_map(|(section, keys)| {
+                let keys = keys.as_table().expect("sections hold keys");
+                keys.keys().map(move |key| format!("{section}.{key}"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_key_is_explained_once() {
+        let explained: Vec<_> =
+            WORDS.iter().map(|(name, _)| *name).filter(|name| name.contains('.')).collect();
+        let set: BTreeSet<_> = explained.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(explained.len(), set.len(), "a key is explained twice");
+        assert_eq!(set, real_keys());
+    }
+
+    #[test]
+    fn absent_keys_are_shown_as_comments_that_would_parse() {
+        let text = render(&Config::default());
+        let uncommented: String = ABSENT.iter().fold(text, |text, (name, value)| {
+            let key = name.split_once('.').map_or(*name, |(_, key)| key);
+            let commented = format!("# {key} = {value}\n");
+            assert!(text.contains(&commented), "{name}");
+            text.replace(&commented, &commented[2..])
+        });
+        let parsed: Config = toml::from_str(&uncommented).expect("parses");
+        assert_eq!(parsed.profile.content_bytes_max, Some(10_485_760));
+    }
+}

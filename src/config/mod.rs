@@ -1,0 +1,322 @@
+//! The one configuration file (TOML): every room's settings, with defaults, checked before anything starts.
+//!
+//! Unknown keys are errors that name the key and the line. Paths are relative to the file's folder. Rooms never read
+//! this one; each is handed its own settings. Participants are not configuration: they live in the store and change
+//! while the server runs (`amtsbote participant apply`).
+
+mod example;
+mod rooms;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::domain::limits::Limits;
+use crate::domain::profile::ServiceProfile;
+use crate::pki::inspection::UnknownRevocation;
+
+/// The environment variable that names the file where the command line does not.
+pub const PATH_VARIABLE: &str = "AMTSBOTE_CONFIG";
+/// The file that is tried where neither names one.
+pub const PATH_DEFAULT: &str = "amtsbote.toml";
+/// A larger file is no configuration.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error(
+        "there is no configuration at {}; `amtsbote init FOLDER` writes one, --config or {PATH_VARIABLE} names another",
+        path.display()
+    )]
+    Absent { path: PathBuf },
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    /// Line and column count from one.
+    #[error("{}, line {line}, column {column}: {what}", path.display())]
+    Malformed { path: PathBuf, line: usize, column: usize, what: String },
+    #[error("{}: {key} {what}", path.display())]
+    Value { path: PathBuf, key: &'static str, what: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub server: Server,
+    pub tls: Tls,
+    pub store: Store,
+    pub xta: Xta,
+    pub evidence: Evidence,
+    pub log: Log,
+    pub limits: Limits,
+    pub profile: ServiceProfile,
+    /// Where it was read from; paths are relative to this file's folder.
+    #[serde(skip)]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    pub system: String,
+    pub identity: String,
+    pub operator_address: SocketAddr,
+    pub admin_socket: PathBuf,
+    pub admin_uids: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub anchors: Vec<PathBuf>,
+    pub intermediates: Vec<PathBuf>,
+    pub crls: Vec<PathBuf>,
+    pub unknown_revocation: UnknownRevocation,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Xta {
+    pub address: SocketAddr,
+    pub path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evidence {
+    pub origin: String,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            system: "amtsbote".to_owned(),
+            identity: "https://localhost:8443/".to_owned(),
+            operator_address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            admin_socket: "admin.sock".into(),
+            admin_uids: Vec::new(),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: "tls/server.crt".into(),
+            key: "tls/server.key".into(),
+            anchors: vec!["tls/ca.crt".into()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            unknown_revocation: UnknownRevocation::Warn,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { folder: "store".into() }
+    }
+}
+
+impl Default for Xta {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([0, 0, 0, 0], 8443)), path: "/".to_owned() }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// Reads the file, resolves its paths, checks what no single key can say.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => ConfigError::Absent { path: path.to_owned() },
+            _ => ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() },
+        };
+        let found = std::fs::metadata(path).map_err(unreadable)?;
+        if found.len() > FILE_BYTES_MAX {
+            let reason = format!("it has {} bytes, {FILE_BYTES_MAX} are allowed", found.len());
+            return Err(ConfigError::Unreadable { path: path.to_owned(), reason });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text, path)
+    }
+
+    /// `path` gives relative paths their folder and errors their place.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start).min(text.len());
+            let before = text.get(..at).unwrap_or_default();
+            ConfigError::Malformed {
+                path: path.to_owned(),
+                line: before.matches('\n').count() + 1,
+                column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+                what: error.message().to_owned(),
+            }
+        })?;
+        config.file = path.to_owned();
+        config.resolve_paths();
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The file with every key and what it means; `parse` gives `self` back (paths apart).
+    pub fn to_documented_toml(&self) -> String {
+        example::render(self)
+    }
+
+    fn resolve_paths(&mut self) {
+        let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
+        let Self { server, tls, store, evidence, .. } = self;
+        let single = [
+            &mut server.admin_socket,
+            &mut tls.certificate,
+            &mut tls.key,
+            &mut store.folder,
+            &mut evidence.key,
+        ];
+        let lists = [&mut tls.anchors, &mut tls.intermediates, &mut tls.crls];
+        for path in single.into_iter().chain(lists.into_iter().flatten()) {
+            *path = folder.join(&*path);
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key, what: String| Err(ConfigError::Value { path: self.file.clone(), key, what });
+        if let Err(error) = crate::domain::message_id::MessageId::xta(&self.server.system, 0) {
+            return wrong("server.system", format!("does not fit into message ids: {error}"));
+        }
+        if !self.xta.path.starts_with('/') {
+            return wrong("xta.path", format!("starts with '/', not as in {:?}", self.xta.path));
+        }
+        if self.server.operator_address == self.xta.address && self.xta.address.port() != 0 {
+            return wrong("server.operator_address", "is the address of the XTA listener as well".to_owned());
+        }
+        if self.tls.anchors.is_empty() {
+            return wrong("tls.anchors", "names no file, so that no participant could be trusted".to_owned());
+        }
+        let limits = &self.limits;
+        let positive: [(&'static str, u64); 11] = [
+            ("limits.content_bytes_max", limits.content_bytes_max),
+            ("limits.envelope_bytes_max", limits.envelope_bytes_max),
+            ("limits.parts_max", limits.parts_max as u64),
+            ("limits.http_header_bytes_max", limits.http_header_bytes_max as u64),
+            ("limits.xml_depth_max", limits.xml_depth_max as u64),
+            ("limits.connections_max", limits.connections_max as u64),
+            ("limits.handshake_seconds", limits.handshake_seconds),
+            ("limits.header_seconds", limits.header_seconds),
+            ("limits.idle_seconds", limits.idle_seconds),
+            ("limits.keep_alive_seconds", limits.keep_alive_seconds),
+            ("limits.list_items_max", u64::from(limits.list_items_max)),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => wrong(key, "must not be 0".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let answer = match Config::parse(text, Path::new("/etc/amtsbote.toml")) {
+            Ok(_) => "taken".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        check("", "taken");
+        check("[store]\nfolder = \"/data\"\n", "taken");
+        check(
+            "[store]\n\nfoldre = \"/data\"\n",
+            "/etc/amtsbote.toml, line 3, column 1: unknown field `foldre`, expected `folder`",
+        );
+        check(
+            "[stor]\n",
+            "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, `store`, \
+             `xta`, `evidence`, `log`, `limits`, `profile`",
+        );
+        check(
+            "[limits]\n  idle_seconds = \"soon\"\n",
+            "/etc/amtsbote.toml, line 2, column 18: invalid type: string \"soon\", expected u64",
+        );
+        check("[limits]\nidle_seconds = 0\n", "/etc/amtsbote.toml: limits.idle_seconds must not be 0");
+        check("[xta]\npath = \"xta\"\n", "/etc/amtsbote.toml: xta.path starts with '/', not as in \"xta\"");
+        check(
+            "[server]\nsystem = \"a b\"\n",
+            "/etc/amtsbote.toml: server.system does not fit into message ids: a system name in an XTA message id has \
+             1 to 41 letters, digits, '-', '_' or '.'",
+        );
+        check(
+            "[server]\noperator_address = \"0.0.0.0:8443\"\n",
+            "/etc/amtsbote.toml: server.operator_address is the address of the XTA listener as well",
+        );
+        check(
+            "[tls]\nanchors = []\n",
+            "/etc/amtsbote.toml: tls.anchors names no file, so that no participant could be trusted",
+        );
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let text = "[store]\nfolder = \"data\"\n[tls]\nkey = \"/secret/key\"\ncrls = [\"a.crl\"]\n";
+        let config = Config::parse(text, Path::new("/etc/amtsbote/x.toml")).expect("well-formed");
+        assert_eq!(config.store.folder, Path::new("/etc/amtsbote/data"));
+        assert_eq!(config.tls.key, Path::new("/secret/key"));
+        assert_eq!(config.tls.crls, [PathBuf::from("/etc/amtsbote/a.crl")]);
+        assert_eq!(config.server.admin_socket, Path::new("/etc/amtsbote/admin.sock"));
+    }
+
+    #[test]
+    fn the_documented_example_means_the_defaults() {
+        let text = Config::default().to_documented_toml();
+        let parsed: Config = toml::from_str(&text).expect("the example parses");
+        assert_eq!(parsed, Config::default());
+    }
+
+    #[test]
+    fn an_absent_file_says_what_to_do() {
+        let error = Config::load(Path::new("/nonexistent/amtsbote.toml")).expect_err("absent");
+        assert!(error.to_string().contains("amtsbote init"), "{error}");
+    }
+}

@@ -1,0 +1,56 @@
+//! What each room is handed of the configuration.
+
+use std::time::Duration;
+
+use super::Config;
+use crate::net::Bounds;
+use crate::pki::inspection::Purpose;
+use crate::pki::trust::{self, PurposeSettings};
+use crate::{relay, store, xta};
+
+impl Config {
+    /// What listeners may be made to hold.
+    pub fn bounds(&self) -> Bounds {
+        let limits = &self.limits;
+        Bounds {
+            handshake: Duration::from_secs(limits.handshake_seconds),
+            header: Duration::from_secs(limits.header_seconds),
+            idle: limits.idle(),
+            keep_alive: Duration::from_secs(limits.keep_alive_seconds),
+            bytes_per_second_min: limits.body_bytes_per_second_min,
+            header_bytes_max: limits.http_header_bytes_max,
+            drain: Duration::from_secs(limits.drain_seconds),
+            ..Bounds::default()
+        }
+    }
+
+    pub fn relay_settings(&self) -> relay::Settings {
+        relay::Settings {
+            limits: self.limits,
+            profile_default: self.profile.clone(),
+            ..relay::Settings::new(&self.server.system, &self.server.identity)
+        }
+    }
+
+    pub fn store_settings(&self) -> store::embedded::Settings {
+        store::embedded::Settings {
+            disk_reserve_bytes: self.limits.disk_reserve_bytes,
+            ..store::embedded::Settings::new(&self.store.folder)
+        }
+    }
+
+    pub fn xta_settings(&self) -> xta::server::Settings {
+        xta::server::Settings { path: self.xta.path.clone(), limits: self.limits }
+    }
+
+    /// Whom the listeners believe.
+    pub fn trust_settings(&self) -> trust::Settings {
+        let participants = PurposeSettings {
+            anchors: self.tls.anchors.clone(),
+            intermediates: self.tls.intermediates.clone(),
+            revocation_lists: self.tls.crls.clone(),
+            unknown_revocation: self.tls.unknown_revocation,
+        };
+        [(Purpose::ParticipantTls, participants)].into()
+    }
+}

@@ -253,7 +253,9 @@ impl From<EnvelopeError> for Fault {
         let sentence = error.to_string();
         match error {
             EnvelopeError::Message(error) => error.into(),
-            EnvelopeError::TooLarge { .. } | EnvelopeError::TooMany { .. } => {
+            EnvelopeError::TooLarge { .. }
+            | EnvelopeError::ContentTooLarge { .. }
+            | EnvelopeError::TooMany { .. } => {
                 Self::of_client(ErrorNumber::TooLarge, "envelope-too-large", sentence)
             }
             EnvelopeError::Xml(_) => Self::of_client(
@@ -268,5 +270,59 @@ impl From<EnvelopeError> for Fault {
                 Self::of_client(ErrorNumber::ParametersInvalid, "content-not-base64", sentence)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Operation as O;
+
+    #[test]
+    fn every_number_reaches_the_operations_that_declare_it() {
+        use ErrorNumber as N;
+        use Exception as E;
+        for (number, operation, expected) in [
+            (N::CertificateExpired, O::Close, (E::PermissionDenied, 9010)),
+            (N::MessageIdUsed, O::SendMessage, (E::ParameterIsNotValid, 9024)),
+            (N::ParametersInvalid, O::Close, (E::TechnicalProblem, 9000)),
+            (N::UriInvalid, O::LookupService, (E::ParameterIsNotValid, 9021)),
+            (N::MessageIdUnknown, O::GetMessage, (E::InvalidMessageId, 9070)),
+            (N::MessageIdUnknown, O::CancelMessage, (E::ParameterIsNotValid, 9070)),
+            (N::MessageIdUnknown, O::CheckAccountActive, (E::TechnicalProblem, 9000)),
+            (N::NotBeforePassed, O::CancelMessage, (E::CancelDenied, 9100)),
+            (N::AsynchronousOnly, O::SendMessageSync, (E::SyncAsync, 9080)),
+            (N::ProfileViolated, O::SendMessage, (E::MessageSchemaViolation, 9052)),
+            (N::MaliciousCode, O::SendMessage, (E::MessageVirusDetection, 9060)),
+            (N::Internal, O::GetStatusList, (E::TechnicalProblem, 9030)),
+        ] {
+            let fault = Fault::of_client(number, "test", "test");
+            let (exception, on_the_wire) = fault.on_the_wire(Some(operation));
+            assert_eq!((exception, on_the_wire.number()), expected, "{number:?} {operation:?}");
+        }
+        for number in N::ALL {
+            for operation in O::ALL {
+                let (exception, on_the_wire) =
+                    Fault::of_client(number, "t", "t").on_the_wire(Some(operation));
+                assert!(exception.is_declared_by(operation), "{number:?} {operation:?}");
+                assert!(on_the_wire == number || on_the_wire == N::Unspecified);
+            }
+        }
+    }
+
+    #[test]
+    fn faults_have_the_shape_that_typed_clients_read() {
+        let mut out = Markup::new();
+        let fault = Fault::of_client(ErrorNumber::MessageIdUnknown, "test", "no <such>\nmessage");
+        fault.write(&mut out, Some(O::GetMessage), CorrelationId(0xabc << 64));
+        assert_eq!(
+            out.finish(),
+            "<soap:Fault><soap:Code><soap:Value>soap:Sender</soap:Value></soap:Code><soap:Reason>\
+             <soap:Text xml:lang=\"en\">no &lt;such&gt;\nmessage [0000000000000abc]</soap:Text></soap:Reason>\
+             <soap:Detail><xta:InvalidMessageIDException>\
+             <xta:errorCode listURI=\"urn:de:xta:webservice:codeliste:fehlernummer\" listVersionID=\"1.0\">\
+             <code>9070</code><name>no &lt;such&gt; message [0000000000000abc]</name></xta:errorCode>\
+             </xta:InvalidMessageIDException></soap:Detail></soap:Fault>"
+        );
     }
 }

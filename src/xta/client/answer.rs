@@ -28,6 +28,7 @@ impl Default for AnswerLimits {
             xml: xml::Limits { document_bytes_max: u64::MAX, ..xml::Limits::default() },
             // A status list of a thousand messages is an envelope, too.
             envelope_bytes_max: 64 * 1024 * 1024,
+            content_text_bytes_max: u64::MAX,
             items_max: 1024,
             fragments_max: 16 * 1024,
             elements_max: 1_000_000,

@@ -20,6 +20,8 @@ pub struct EnvelopeLimits {
     pub xml: xml::Limits,
     /// Bytes of the envelope without its content.
     pub envelope_bytes_max: u64,
+    /// Characters of inline content, as written.
+    pub content_text_bytes_max: u64,
     /// Items of content.
     pub items_max: usize,
     /// Fragments that are passed on as they are (security tokens).
@@ -36,6 +38,8 @@ pub enum EnvelopeError {
     NotSoap(String),
     #[error("the envelope without its content has at most {max} bytes")]
     TooLarge { max: u64 },
+    #[error("inline content has at most {max} bytes of text")]
+    ContentTooLarge { max: u64 },
     #[error("{what}: at most {max} are allowed")]
     TooMany { what: &'static str, max: usize },
     #[error("header {0} must be understood, and is not")]
@@ -194,6 +198,10 @@ impl Gathered {
         let max = self.limits.envelope_bytes_max;
         if offset.saturating_sub(self.content_bytes) > max {
             return Err(EnvelopeError::TooLarge { max });
+        }
+        let max = self.limits.content_text_bytes_max;
+        if self.content_bytes > max {
+            return Err(EnvelopeError::ContentTooLarge { max });
         }
         Ok(())
     }
@@ -476,3 +484,7 @@ fn must_understand(header: &Element) -> bool {
 fn is_known_header(header: &Element) -> bool {
     [WSA, OSCIMETA, OSCI, XTA].contains(&header.namespace.as_str())
 }
+
+#[cfg(test)]
+#[path = "envelope_tests.rs"]
+mod tests;

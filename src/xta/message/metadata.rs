@@ -325,3 +325,7 @@ pub fn boolean(what: &str, text: &str) -> Result<bool, Error> {
 fn has_text(element: &&Element) -> bool {
     !element.trimmed().is_empty()
 }
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod tests;

@@ -179,3 +179,80 @@ fn of_step(step: &Step) -> Record {
     };
     Record { at: step.at, severity, code: code.to_owned(), reason: sentence.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::AccountName;
+    use crate::domain::content::Digest;
+    use crate::domain::message_id::MessageId;
+    use crate::domain::party::{MailboxName, PartyIdentifier};
+
+    fn card(events: &[(Event, DeliveryState)], findings: &[Severity]) -> ProcessCard {
+        let at = Timestamp::UNIX_EPOCH;
+        let mut card = ProcessCard {
+            version: 1,
+            id: MessageId::parse("urn:x").expect("an id"),
+            state: DeliveryState::Waiting,
+            mailbox: MailboxName::parse("ags:2").expect("a name"),
+            author: PartyIdentifier::new("ags:1").expect("an identifier"),
+            reader: PartyIdentifier::new("ags:2").expect("an identifier"),
+            posted_by: AccountName::parse("a").expect("a name"),
+            door: "xta-2.1.1".to_owned(),
+            service: String::new(),
+            test: false,
+            payload_digest: Digest([0; 32]),
+            payload_bytes: 1,
+            accepted_at: at,
+            not_before: None,
+            delivered_at: None,
+            first_handed_out_at: None,
+            received_at: None,
+            expires_at: at,
+            steps: Vec::new(),
+            findings: Vec::new(),
+            certificates: Vec::new(),
+        };
+        for (event, state) in events {
+            card.record(Step { at, event: *event, state: *state, by: None, reason: None });
+        }
+        let finding = |severity: &Severity| Finding {
+            at,
+            severity: *severity,
+            code: "test".to_owned(),
+            reason: "test".to_owned(),
+        };
+        card.findings = findings.iter().map(finding).collect();
+        card
+    }
+
+    #[test]
+    fn colours() {
+        use DeliveryState as S;
+        use Event as E;
+        let accepted = (E::Accepted, S::Waiting);
+        let received = (E::Received, S::Received);
+        for (events, findings, expected) in [
+            (vec![accepted], vec![], Status::Open),
+            (vec![accepted], vec![Severity::Error], Status::Open),
+            (vec![(E::Accepted, S::Held)], vec![], Status::Open),
+            (vec![accepted, (E::HandedOut, S::HandedOut)], vec![], Status::Open),
+            (vec![accepted, received], vec![Severity::Info], Status::Green),
+            (vec![accepted, received], vec![Severity::Warning], Status::Yellow),
+            (vec![accepted, (E::PushFailed, S::Waiting), received], vec![], Status::Yellow),
+            (vec![accepted, received], vec![Severity::Warning, Severity::Error], Status::Red),
+            (vec![accepted, (E::Expired, S::Expired)], vec![], Status::Red),
+            (vec![accepted, (E::CancelledByAuthor, S::Cancelled)], vec![], Status::Red),
+            (vec![accepted, (E::Undeliverable, S::Dead)], vec![], Status::Red),
+            // What an operator has cured is a warning.
+            (vec![accepted, (E::Undeliverable, S::Dead), (E::Requeued, S::Waiting)], vec![], Status::Open),
+            (
+                vec![accepted, (E::Undeliverable, S::Dead), (E::Requeued, S::Waiting), received],
+                vec![],
+                Status::Yellow,
+            ),
+        ] {
+            assert_eq!(status(&card(&events, &findings)), expected, "{events:?} {findings:?}");
+        }
+    }
+}

@@ -63,7 +63,7 @@ impl Heading {
 /// What an operation answers.
 pub(super) enum Answer {
     Plain { headers: Markup, body: Markup },
-    Content { headers: Markup, content: Content },
+    Content { headers: Markup, content: Box<Content> },
 }
 
 /// A message's content on its way out.
@@ -99,7 +99,7 @@ impl Answer {
                 let (open, close) = frame(heading, &headers.finish());
                 soap(StatusCode::OK, format!("{open}{}{close}", body.finish()))
             }
-            Self::Content { headers, content } => multipart(heading, &headers.finish(), content)
+            Self::Content { headers, content } => multipart(heading, &headers.finish(), *content)
                 .unwrap_or_else(|error| {
                     // Only our own header lines go in; if they cannot be written, the answer must not look like one.
                     tracing::error!(%error, "an MTOM answer could not be framed");

@@ -316,7 +316,7 @@ impl Asked<'_> {
                 }
             }
         }
-        let content = Content::open(self.relay, entry).await?;
+        let content = Box::new(Content::open(self.relay, entry).await?);
         Ok(Answer::Content { headers, content })
     }
 

@@ -57,13 +57,13 @@ fn envelope_limits(limits: &Limits) -> EnvelopeLimits {
             attribute_value_bytes_max: limits.xml_attribute_bytes_max,
             markup_bytes_max: limits.xml_attribute_bytes_max.saturating_mul(2),
             namespaces_max: NAMESPACES_MAX,
-            // Base64 with a line break every 76 characters takes less than 1.5 times its octets.
-            document_bytes_max: limits
-                .envelope_bytes_max
-                .saturating_add(limits.content_bytes_max.saturating_add(limits.content_bytes_max / 2)),
+            // Envelope and content are counted apart.
+            document_bytes_max: u64::MAX,
             ..xml::Limits::default()
         },
         envelope_bytes_max: limits.envelope_bytes_max,
+        // Base64 takes four thirds of its octets and some line breaks; more white space than that is a flood.
+        content_text_bytes_max: limits.content_bytes_max.saturating_mul(2),
         items_max: limits.parts_max,
         fragments_max: FRAGMENTS_MAX,
         elements_max: ELEMENTS_MAX,

@@ -59,6 +59,7 @@ pub mod net;
 pub mod pki;
 pub mod relay;
 pub mod report;
+pub mod spool;
 pub mod store;
 pub mod xml;
 pub mod xta;

@@ -117,6 +117,7 @@ fn two_parts_of_one_content_id_are_refused() {
     };
     check(&two("<a>", "a"), Err(Error::ContentIdTwice("a".to_owned())));
     check(&two("<a%40b>", "<a@b>"), Err(Error::ContentIdTwice("a@b".to_owned())));
+    check(&two("<a@b>", "<a%40b>"), Err(Error::ContentIdTwice("a%40b".to_owned())));
     check(&two("<a>", "<A>"), Ok(&[(Some("a"), "x"), (Some("A"), "y")]));
 }
 
@@ -206,5 +207,32 @@ fn entity_headers_inside_the_body() {
     ] {
         let mut reader = MultipartReader::with_entity_headers(Limits::default());
         assert_eq!(drive(&mut reader, body.as_bytes(), 5), Err(expected), "{body}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// Chunks make no difference, and bodies come back as they were written.
+    #[test]
+    fn any_sequence_of_tokens(tokens in proptest::collection::vec(proptest::sample::select(vec![
+        "--b", "--", "\r\n", "\r", "\n", "-", "b", "x", "\r\n--b", "\r\n--b\r\n", "\r\n\r\n", "A: b", "Content-ID: <a>", " ", ":", "--b--",
+    ]), 0..24)) {
+        let text = tokens.concat();
+        let kind = MediaType::parse(HEAD).unwrap();
+        let read = |body: &str, chunk: usize| {
+            let mut reader = MultipartReader::new(&kind, Limits::default()).unwrap();
+            drive(&mut reader, body.as_bytes(), chunk)
+        };
+        let framed = format!("--b\r\n\r\n{text}\r\n--b--");
+        for body in [text.as_str(), &framed] {
+            let whole = read(body, 1 << 20);
+            for chunk in [1, 2, 3, 5] {
+                proptest::prop_assert_eq!(read(body, chunk), whole.clone(), "chunks of {}", chunk);
+            }
+        }
+        if !text.contains("\r\n--b") && !text.starts_with("--b") {
+            proptest::prop_assert_eq!(read(&framed, 3), Ok((vec![(None, text.into_bytes())], 1)));
+        }
     }
 }

@@ -503,9 +503,9 @@ fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> KeyKind {
 
 /// Bits without the leading zeroes, so that a padded 1024-bit modulus does not pass for a longer one.
 fn rsa_bits(modulus: &[u8]) -> usize {
-    let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |at| &modulus[at..]);
-    match significant.split_first() {
-        Some((first, rest)) => rest.len() * 8 + (8 - first.leading_zeros() as usize),
+    let mut significant = modulus.iter().skip_while(|byte| **byte == 0);
+    match significant.next() {
+        Some(first) => significant.count() * 8 + (8 - first.leading_zeros() as usize),
         None => 0,
     }
 }
@@ -711,12 +711,17 @@ mod tests {
             let usage = CustomExtension::from_oid_content(&[2, 5, 29, 15], vec![3, 2, 1, 6]);
             params.custom_extensions = vec![usage];
         });
+        let unknown_twice = self_signed(|params| {
+            let unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            params.custom_extensions = vec![unknown.clone(), unknown];
+        });
         for (what, der) in [
             ("nothing", &[][..]),
             ("a null", &[5, 0]),
             ("cut", good.get(..good.len() - 1).expect("long")),
             ("followed by something", &longer),
             ("an extension twice", &twice),
+            ("an unknown extension twice", &unknown_twice),
         ] {
             let read = Certificate::from_der(der);
             assert!(matches!(read, Err(Error::Malformed(_))), "{what}: {read:?}");

@@ -206,6 +206,26 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_reported_from_the_instant_it_is_due() {
+        let list = |next_update: Option<&str>| ListState {
+            purpose: crate::pki::inspection::Purpose::ParticipantTls,
+            issuer: "CN=Root".into(),
+            this_update: at("2026-01-01T00:00:00Z"),
+            next_update: next_update.map(at),
+        };
+        let due = "2026-06-30T12:00:00Z";
+        for (next_update, now, count) in [
+            (Some(due), "2026-06-30T11:59:59Z", 0),
+            (Some(due), "2026-06-30T12:00:00Z", 1),
+            (None, "2026-06-30T12:00:00Z", 0),
+        ] {
+            let said = list_warnings([list(next_update)], at(now));
+            assert_eq!(said.len(), count, "{now}: {said:?}");
+            assert!(said.iter().all(|one| one.contains("CN=Root") && one.contains(due)), "{said:?}");
+        }
+    }
+
+    #[test]
     fn the_nearest_end_comes_first() {
         let from = at("2026-01-01T00:00:00Z");
         let root = |name: &str, until: &str| {

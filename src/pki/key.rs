@@ -63,12 +63,11 @@ impl PrivateKey {
         }
         let found = |mark: &str| pem.windows(mark.len()).any(|window| window == mark.as_bytes());
         match PrivateKeyDer::from_pem_slice(pem) {
-            // OpenSSL's old form keeps the plain label and says so in a header line.
-            Ok(_) if found("Proc-Type: 4,ENCRYPTED") => Err(Error::Encrypted),
             Ok(key) => {
                 any_supported_type(&key).map_err(|_| Error::Unusable("kind or size not supported".into()))?;
                 Ok(Self(key))
             }
+            // OpenSSL's old form keeps the plain label, and its header lines are no PEM of today.
             Err(_) if found("BEGIN ENCRYPTED PRIVATE KEY") || found("Proc-Type: 4,ENCRYPTED") => {
                 Err(Error::Encrypted)
             }

@@ -29,6 +29,8 @@ pub(super) const RSA_BITS_GOOD: usize = 3072;
 pub(super) const RSA_BITS_MAX: usize = 8192;
 /// Signatures verified while looking for issuers of one leaf. A real path needs one to three.
 const SIGNATURES_MAX: usize = 32;
+/// Certificates of one CA key that are followed, as cross-signing makes them. webpki tries every combination.
+const CROSS_SIGNS_MAX: usize = 3;
 
 /// Signatures on certificates and lists: no SHA-1, no MD5, no RSA below 2048 bits.
 pub(super) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
@@ -101,10 +103,16 @@ pub(super) fn issuers(leaf: &Certificate, known: &[&Certificate], anchors: &[Cer
     let mut signatures_left = SIGNATURES_MAX;
     loop {
         for issuer in known.iter().filter(|issuer| child.names_as_issuer(issuer)) {
-            let same_key = |other: &Certificate| {
+            let same_key = |other: &&Certificate| {
                 other.spki() == issuer.spki() && other.subject_der() == issuer.subject_der()
             };
-            if found.reached.contains(issuer) || same_key(leaf) || anchors.iter().any(same_key) {
+            let is_anchor = anchors.iter().any(|anchor| same_key(&anchor));
+            let cross_signs = found.reached.iter().filter(same_key).count();
+            if is_anchor
+                || same_key(&leaf)
+                || cross_signs == CROSS_SIGNS_MAX
+                || found.reached.contains(issuer)
+            {
                 continue;
             }
             if let Some(unfit) = unfit_as_issuer(issuer) {

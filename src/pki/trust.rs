@@ -523,7 +523,8 @@ impl<'a> Judgement<'a> {
             return self.not_checked(CheckKind::Revocation, "its path is not good");
         }
         let anchors = self.anchors;
-        let known: Vec<&Certificate> = self.bag.iter().chain(&anchors.intermediates).collect();
+        // What we were given by our operator comes before what a stranger may stuff the bag with.
+        let known: Vec<&Certificate> = anchors.intermediates.iter().chain(self.bag).collect();
         let issuers = path::issuers(self.leaf, &known, &anchors.certificates);
         let ders: Vec<CertificateDer<'_>> = issuers.reached.iter().map(|one| one.der().clone()).collect();
         let required = self.required_usage();

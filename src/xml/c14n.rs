@@ -52,7 +52,7 @@ impl Algorithm {
 #[derive(Debug)]
 pub struct Canonicalizer {
     algorithm: Algorithm,
-    /// Prefixes that exclusive canonicalization treats inclusively; empty for the default namespace.
+    /// Prefixes that exclusive canonicalization treats inclusively, sorted; empty for the default namespace.
     inclusive_prefixes: Vec<String>,
     /// Namespaces written on the open elements, as (prefix, URI).
     rendered: Vec<(String, String)>,
@@ -65,13 +65,10 @@ impl Canonicalizer {
     /// `prefix_list` is the value of InclusiveNamespaces/@PrefixList, and is ignored by the inclusive algorithms.
     pub fn new(algorithm: Algorithm, prefix_list: &str) -> Self {
         let prefixes = prefix_list.split_ascii_whitespace();
-        Self {
-            algorithm,
-            inclusive_prefixes: prefixes.map(|p| if p == "#default" { "" } else { p }.to_owned()).collect(),
-            rendered: Vec::new(),
-            marks: Vec::new(),
-            root_ended: false,
-        }
+        let mut inclusive_prefixes: Vec<String> =
+            prefixes.map(|p| if p == "#default" { "" } else { p }.to_owned()).collect();
+        inclusive_prefixes.sort_unstable();
+        Self { algorithm, inclusive_prefixes, rendered: Vec::new(), marks: Vec::new(), root_ended: false }
     }
 
     /// Takes the next event and hands the canonical form to `sink`; true once the apex has ended.
@@ -179,7 +176,9 @@ impl Canonicalizer {
     /// Exclusive XML Canonicalization, section 3: what the element visibly uses, and the listed prefixes.
     fn exclusive_namespaces<'a>(&self, start: &StartElement<'a>, is_apex: bool) -> Vec<(&'a str, &'a str)> {
         let mut namespaces = Self::inclusive_namespaces(start, is_apex);
-        namespaces.retain(|(prefix, _)| self.inclusive_prefixes.iter().any(|listed| listed == prefix));
+        namespaces.retain(|(prefix, _)| {
+            self.inclusive_prefixes.binary_search_by(|listed| listed.as_str().cmp(prefix)).is_ok()
+        });
         let name = start.name();
         if name.prefix != "xml" {
             namespaces.push((name.prefix, name.ns));

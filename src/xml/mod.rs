@@ -7,6 +7,7 @@
 
 pub mod c14n;
 pub mod chars;
+pub mod dsig;
 pub mod escape;
 pub mod namespaces;
 pub mod read;
@@ -44,11 +45,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             depth_max: 128,
-            attributes_max: 256,
+            attributes_max: 128,
             name_bytes_max: 512,
             attribute_value_bytes_max: 16 * 1024,
             markup_bytes_max: 64 * 1024,
-            namespaces_max: 1024,
+            namespaces_max: 256,
             context_bytes_max: 256 * 1024,
             document_bytes_max: 1 << 30,
         }

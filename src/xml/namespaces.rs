@@ -1,6 +1,7 @@
 //! The open elements with the namespace declarations and `xml:` attributes they bring (Namespaces in XML 1.0).
 //! Everything lies in one text that shrinks again when an element closes, so an element costs no allocation.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::{ErrorKind, Limits, NS_XML, NS_XMLNS, check_limit};
@@ -116,16 +117,13 @@ impl Context {
     }
 
     /// The declarations in force, one for each prefix, innermost first. An undeclared default namespace is left out.
-    pub fn in_scope(&self) -> impl Iterator<Item = Declaration<'_>> + Clone {
-        let all = &self.declarations;
-        all.iter()
-            .enumerate()
+    pub fn in_scope(&self) -> impl Iterator<Item = Declaration<'_>> {
+        let mut seen = HashSet::new();
+        self.declarations
+            .iter()
             .rev()
-            .filter(move |(at, pair)| {
-                let inner = all.get(at + 1..).unwrap_or_default();
-                !inner.iter().any(|other| self.slice(&other.key) == self.slice(&pair.key))
-            })
-            .map(|(_, pair)| self.declaration(pair))
+            .map(|pair| self.declaration(pair))
+            .filter(move |declaration| seen.insert(declaration.prefix))
             .filter(|declaration| !(declaration.prefix.is_empty() && declaration.uri.is_empty()))
     }
 

@@ -676,7 +676,7 @@ impl Reader {
         }
         self.context.open(name, &self.limits)?;
         self.read_attributes(inner, name_end)?;
-        if prefix == "xmlns" || self.context.resolve(prefix).is_none() {
+        if self.context.resolve(prefix).is_none() {
             return Err(ErrorKind::PrefixUnbound(prefix.to_owned()));
         }
         self.check_attribute_names()?;

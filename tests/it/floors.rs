@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Places on the map that nobody lives in yet. A module that appears must leave this list.
-const VACANT: &[&str] = &["osci", "portal", "register", "spool"];
+const VACANT: &[&str] = &["osci", "portal", "register"];
 
 /// Documentation only: on no floor, and it imports nothing.
 const DOCUMENTATION: &[&str] = &["manual"];

@@ -388,9 +388,50 @@ fn loops_and_meshes_end_early() {
         }
     }
     let below = sign(&params, &key(), &one, keys.first().expect("six"));
+    let companions: Vec<&Certificate> = mesh.iter().collect();
+    assert!(path::issuers(&below, &companions, &[]).exhausted, "verifications are bounded");
     let start = Instant::now();
     check("a mesh of one name", &trust, TLS, &below, &mesh, &[Reason::TooManyCertificates]);
     assert!(start.elapsed().as_secs() < 5, "the search takes {:?}", start.elapsed());
+}
+
+/// Only what made a signature is shown to webpki, however alike the names.
+#[test]
+fn issuers_are_those_who_signed() {
+    let namesakes: Vec<Authority> = (0..8).map(|_| root("Ours")).collect();
+    let ours = namesakes.get(5).expect("eight");
+    let below = issue(ours, Role::Participant);
+    let known: Vec<&Certificate> = namesakes.iter().map(Authority::certificate).collect();
+    let found = path::issuers(below.certificate(), &known, &[]);
+    assert_eq!(found.reached, [ours.certificate().clone()]);
+    assert!(found.signature_failed && !found.exhausted);
+}
+
+/// Six certificates for each of five keys, each layer signed by the next: 6^5 paths, if one let it.
+#[test]
+fn cross_signs_are_few() {
+    let unbounded = |name: String| authority_params(&name, good(), BasicConstraints::Unconstrained);
+    let layers: Vec<(CertificateParams, KeyPair)> =
+        (0..6).map(|level| (unbounded(format!("Level {level}")), key())).collect();
+    let mut bag = Vec::new();
+    for pair in layers.windows(2) {
+        let [(params, key), (by, by_key)] = pair else { panic!("two") };
+        for serial in 0..6u64 {
+            let mut params = params.clone();
+            params.serial_number = Some(serial.into());
+            let signed = params.signed_by(key, &Issuer::from_params(by, by_key)).expect("signed");
+            bag.push(Certificate::from_der(signed.der()).expect("readable"));
+        }
+    }
+    let (params, lowest) = layers.first().expect("six");
+    let leaf_of = leaf_params(&leaf(Role::Participant, good(), KeyChoice::P256)).expect("parameters");
+    let signed = leaf_of.signed_by(&key(), &Issuer::from_params(params, lowest)).expect("signed");
+    let below = Certificate::from_der(signed.der()).expect("readable");
+    let known: Vec<&Certificate> = bag.iter().collect();
+    assert_eq!(path::issuers(&below, &known, &[]).reached.len(), 5 * 3);
+    let start = Instant::now();
+    check("layers", &trusting(&root("Ours")), TLS, &below, &bag, &[Reason::UnknownIssuer]);
+    assert!(start.elapsed().as_millis() < 500, "the search takes {:?}", start.elapsed());
 }
 
 #[test]
@@ -491,6 +532,8 @@ fn weak_keys_and_digests() {
         Certificate::from_pem(include_bytes!("../../../tests/data/pki/sha1.pem")).expect("a certificate");
     let inspection = trust_pss.inspect(TLS, &sha1, &[], at("2030-01-01T00:00:00Z"));
     assert_eq!(inspection.reasons, [Reason::WeakAlgorithm], "{:?}", inspection.sentences);
+    let beside = [pss_root.clone()];
+    check("SHA-1, its issuer not trusted", &trust_it, TLS, &sha1, &beside, &[Reason::WeakAlgorithm]);
 }
 
 #[test]
@@ -498,6 +541,10 @@ fn anchors_are_authorities() {
     let ours = root("Ours");
     let refused = |bytes: &[u8]| TrustAnchors::builder().anchors(TLS, bytes).map(drop).expect_err("refused");
     assert!(matches!(refused(issue(&ours, Role::Participant).chain_pem().as_bytes()), Error::Anchor { .. }));
+    let mut params = authority_params("No CA", good(), BasicConstraints::Unconstrained);
+    (params.is_ca, params.key_usages) = (IsCa::NoCa, vec![]);
+    let no_ca = params.self_signed(&key()).expect("signed").pem();
+    assert!(matches!(refused(no_ca.as_bytes()), Error::Anchor { .. }));
     assert!(matches!(refused(b"nothing"), Error::Certificate(certificate::Error::NoCertificate)));
     assert!(matches!(refused(b"\x30\x03"), Error::Certificate(certificate::Error::Malformed(_))));
     let lists = |bytes: &[u8]| TrustAnchors::builder().revocation_lists(TLS, bytes).map(drop);

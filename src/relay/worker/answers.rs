@@ -16,7 +16,7 @@ use crate::domain::account::Account;
 use crate::domain::message_id::{MessageId, MessageKey};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
-use crate::domain::state::Event;
+use crate::domain::state::{DeliveryState, Event};
 use crate::relay::accept::Manner;
 use crate::relay::{Refusal, Relay, Submission};
 use crate::store::{Entry, Iterator, Selection};
@@ -141,13 +141,23 @@ impl Relay {
         if entry.card.mailbox != *mailbox {
             return Err(Refusal::UnknownMessage);
         }
-        if entry.card.state.is_offered() {
-            for event in [Event::HandedOut, Event::Received] {
-                entry.card = self.by_reader(who, vec![mailbox.clone()], answer, event).await?;
-            }
-            metrics::counter!("amtsbote_received_total", "by" => "exchange").increment(1);
-            tracing::info!(message = %answer, answers = %id, account = %who.name, "received as an answer");
+        if !entry.card.state.is_offered() {
+            return Ok(entry);
         }
+        for event in [Event::HandedOut, Event::Received] {
+            match self.by_reader(who, vec![mailbox.clone()], answer, event).await {
+                Ok(card) => entry.card = card,
+                // The same author, waiting on a second connection, was faster; it is the same exchange.
+                Err(Refusal::UnknownMessage) => {
+                    let entry = self.store.find(answer).await?;
+                    let done = entry.card.state == DeliveryState::Received;
+                    return if done { Ok(entry) } else { Err(Refusal::UnknownMessage) };
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        metrics::counter!("amtsbote_received_total", "by" => "exchange").increment(1);
+        tracing::info!(message = %answer, answers = %id, account = %who.name, "received as an answer");
         Ok(entry)
     }
 }

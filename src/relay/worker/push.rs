@@ -22,6 +22,8 @@ use super::{stopped, supervise};
 
 /// How much longer than the push itself its lease lasts, so that the outcome can be recorded under it.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// How long an attempt under way may go on after the post office was told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(3);
 const ERROR_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const ERROR_PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -209,7 +211,17 @@ pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
 async fn serve(relay: Arc<Relay>, destination: Arc<Destination>, mut stop: watch::Receiver<bool>) {
     let mut error_pause = ERROR_PAUSE_FIRST;
     while !*stop.borrow() {
-        let pause = match relay.push_one(&destination).await {
+        // An attempt under way may finish; one that hangs is dropped, and its message comes again when the lease ends.
+        let mut seen = stop.clone();
+        let cut_off = async {
+            stopped(&mut seen).await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        let pushed = tokio::select! {
+            pushed = relay.push_one(&destination) => pushed,
+            () = cut_off => return,
+        };
+        let pause = match pushed {
             Ok(Pushed::One) => {
                 error_pause = ERROR_PAUSE_FIRST;
                 continue;

@@ -111,7 +111,11 @@ pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
     let mut error_pause = ERROR_PAUSE_FIRST;
     let mut housekeeping = tokio::time::Instant::now();
     while !*stop.borrow() {
-        let round = round(&relay, &mut housekeeping).await;
+        // A long round may be left at any point: each thing that is due is a transaction of its own.
+        let round = tokio::select! {
+            round = round(&relay, &mut housekeeping) => round,
+            () = stopped(&mut stop) => return,
+        };
         let (pause, woken_by_notice) = match round {
             Ok(pause) => {
                 error_pause = ERROR_PAUSE_FIRST;

@@ -40,12 +40,14 @@ enum Verdict {
 
 type Answer = Box<dyn FnOnce(&Verdict) + Send>;
 
+type Run = Box<dyn FnOnce(Option<&mut Writing<'_>>) -> (Result<(), Option<ErrorCode>>, Answer) + Send>;
+
 /// A command with the way to its asker.
 struct Job {
     bytes: usize,
     /// Runs the command (`None`: there is nothing to run it on any more). Returns whether to keep what was done, and
     /// how to answer.
-    run: Box<dyn FnOnce(Option<&mut Writing<'_>>) -> (Result<(), Option<ErrorCode>>, Answer) + Send>,
+    run: Run,
 }
 
 /// The rest of the engine's hold on the writer.
@@ -250,6 +252,11 @@ impl Thread {
             match self.open() {
                 Ok(open) => {
                     let stored = open.batch >= number;
+                    if stored && let Err(error) = make_durable(&open.connection) {
+                        tracing::error!(%error, "what was found cannot be made durable yet");
+                        std::thread::sleep(REOPEN_PAUSE);
+                        continue;
+                    }
                     tracing::warn!(stored, "the database is open again");
                     self.open = Some(open);
                     self.set_trouble(None);
@@ -263,6 +270,23 @@ impl Thread {
             "{reason}; whether the message was stored is not known, ask again with the same id"
         ))
     }
+}
+
+/// Moves the whole log into the database and syncs that.
+///
+/// After a failed fsync the kernel may call pages clean that never reached the disk, so that reading them back proves
+/// nothing, nor does a second fsync of the same file. Copied to another file they are dirty again, and its fsync tells
+/// the truth.
+fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
+    let (busy, log, moved): (i64, i64, i64) =
+        connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    if busy == 0 && log == moved {
+        return Ok(());
+    }
+    let busy = rusqlite::ffi::Error { code: ErrorCode::DatabaseBusy, extended_code: 0 };
+    Err(rusqlite::Error::SqliteFailure(busy, Some(format!("{moved} of {log} pages were moved"))))
 }
 
 /// Answers commands that cannot be run.

@@ -1,0 +1,384 @@
+//! Second pass of a verification: digests everything a signature refers to, then checks digests and value.
+//!
+//! Against wrapping: all ID attributes of the document must differ, and the proof names what was covered by its
+//! bytes and its place, to be compared with what will be processed ([`SignatureVerified::covers_exactly`]).
+//! Against reading one SignedInfo and verifying another: what was read in the first pass must equal what the
+//! canonical, verified bytes of SignedInfo say.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use aws_lc_rs::digest::Context as Digest;
+
+use super::signature::{Canonicalization, Form, Reference, Signature, SignedInfo};
+use super::{DigestMethod, Error, Limits, SignatureMethod, Target, key};
+use crate::mime::transfer::Base64Decoder;
+use crate::xml::c14n::Canonicalizer;
+use crate::xml::read::{Event, StartElement};
+use crate::xml::tree::{self, Element};
+use crate::xml::{self, NS_XML};
+
+const NS_WSU: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
+
+/// A reference whose target is being read.
+struct Running {
+    reference: usize,
+    /// Depth of the target; 0 for the document.
+    depth: usize,
+    enveloped: bool,
+    met_signature: bool,
+    form: RunningForm,
+    digest: Digest,
+}
+
+enum RunningForm {
+    Canonical(Canonicalizer),
+    Base64(Base64Decoder),
+}
+
+/// What was digested of one reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Digested {
+    pub octets: Vec<u8>,
+    pub span: Range<u64>,
+    pub path: Vec<(String, String)>,
+}
+
+/// Digests targets while the document passes.
+pub(super) struct Digests {
+    references: Vec<(Target, Form, DigestMethod)>,
+    by_id: HashMap<String, usize>,
+    limits: Limits,
+    signature_start: Option<u64>,
+    skip_depth: Option<usize>,
+    path: Vec<(String, String)>,
+    ids: HashSet<String>,
+    running: Vec<Running>,
+    done: Vec<Option<Digested>>,
+    end: u64,
+}
+
+impl Digests {
+    pub(super) fn new(
+        references: Vec<(Target, Form, DigestMethod)>,
+        signature_start: Option<u64>,
+        limits: Limits,
+    ) -> Self {
+        let by_id = references.iter().enumerate().filter_map(|(at, (target, ..))| match target {
+            Target::Element(id) => Some((id.clone(), at)),
+            Target::Document | Target::Attachment(_) => None,
+        });
+        let by_id = by_id.collect();
+        let mut digests = Self {
+            done: vec![None; references.len()],
+            by_id,
+            references,
+            limits,
+            signature_start,
+            skip_depth: None,
+            path: Vec::new(),
+            ids: HashSet::new(),
+            running: Vec::new(),
+            end: 0,
+        };
+        if let Some(at) = digests.references.iter().position(|(target, ..)| *target == Target::Document) {
+            digests.begin(at, 0, 0);
+        }
+        digests
+    }
+
+    pub(super) fn push(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        if let Event::Start(start) = event {
+            self.start(start)?;
+        }
+        let skipping = self.skip_depth.is_some();
+        for running in &mut self.running {
+            if skipping && running.enveloped {
+                running.met_signature = true;
+                continue;
+            }
+            let digest = &mut running.digest;
+            match &mut running.form {
+                RunningForm::Canonical(canonicalizer) => {
+                    canonicalizer.push(event, &mut |bytes| digest.update(bytes));
+                }
+                RunningForm::Base64(decoder) => {
+                    if let Event::Text(piece) = event {
+                        let mut octets = Vec::new();
+                        let decoded = decoder.decode(piece.as_bytes(), &mut octets);
+                        decoded.map_err(|_| Error::Base64(name_of(&self.references, running.reference)))?;
+                        digest.update(&octets);
+                    }
+                }
+            }
+        }
+        if let Event::End(end) = event {
+            self.end = end.span().end;
+            if self.skip_depth == Some(end.depth()) {
+                self.skip_depth = None;
+            }
+            while let Some(at) = self.running.iter().position(|running| running.depth == end.depth()) {
+                let running = self.running.swap_remove(at);
+                self.complete(running)?;
+            }
+            self.path.pop();
+        }
+        Ok(())
+    }
+
+    /// What was digested, in the order of the references; attachments are left open.
+    pub(super) fn finish(mut self) -> Result<Vec<Option<Digested>>, Error> {
+        while let Some(running) = self.running.pop() {
+            self.complete(running)?;
+        }
+        for (at, (target, ..)) in self.references.iter().enumerate() {
+            let open = self.done.get(at).is_none_or(Option::is_none);
+            if open && !matches!(target, Target::Attachment(_)) {
+                return Err(Error::TargetMissing(target.to_string()));
+            }
+        }
+        Ok(self.done)
+    }
+
+    fn start(&mut self, start: &StartElement<'_>) -> Result<(), Error> {
+        let depth = start.context().depth();
+        let name = start.name();
+        self.path.push((name.ns.to_owned(), name.local.to_owned()));
+        if self.signature_start == Some(start.span().start) {
+            self.skip_depth = Some(depth);
+        }
+        for attribute in start.attributes() {
+            let is_id = match attribute.name.ns {
+                "" => attribute.name.local.eq_ignore_ascii_case("id"),
+                NS_WSU => attribute.name.local == "Id",
+                NS_XML => attribute.name.local == "id",
+                _ => false,
+            };
+            if !is_id {
+                continue;
+            }
+            if !self.ids.insert(attribute.value.to_owned()) {
+                return Err(Error::IdTwice(super::shortened(attribute.value)));
+            }
+            if self.ids.len() > self.limits.ids_max {
+                return Err(Error::LimitExceeded { limit: "ID attributes", value: self.limits.ids_max });
+            }
+            if let Some(&at) = self.by_id.get(attribute.value) {
+                self.begin(at, depth, start.span().start);
+                if self.running.len() > self.limits.references_nested_max {
+                    let value = self.limits.references_nested_max;
+                    return Err(Error::LimitExceeded { limit: "references inside each other", value });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, reference: usize, depth: usize, start: u64) {
+        let Some((_, form, method)) = self.references.get(reference) else { return };
+        let (form, enveloped) = match form {
+            Form::Canonical { canonicalization: Canonicalization { algorithm, prefix_list }, enveloped } => {
+                // A same-document reference has lost its comments before any transform.
+                let algorithm = algorithm.without_comments();
+                (RunningForm::Canonical(Canonicalizer::new(algorithm, prefix_list)), *enveloped)
+            }
+            Form::Base64 => (RunningForm::Base64(Base64Decoder::new()), false),
+            Form::Octets => return,
+        };
+        let digested = Digested { octets: Vec::new(), span: start..start, path: self.path.clone() };
+        if let Some(slot) = self.done.get_mut(reference) {
+            *slot = Some(digested);
+        }
+        let digest = method.begin();
+        self.running.push(Running { reference, depth, enveloped, met_signature: false, form, digest });
+    }
+
+    fn complete(&mut self, running: Running) -> Result<(), Error> {
+        let name = || name_of(&self.references, running.reference);
+        if running.enveloped && !running.met_signature && self.signature_start.is_some() {
+            return Err(Error::NotEnveloped(name()));
+        }
+        if let RunningForm::Base64(decoder) = running.form {
+            decoder.finish().map_err(|_| Error::Base64(name()))?;
+        }
+        if let Some(Some(digested)) = self.done.get_mut(running.reference) {
+            digested.octets = running.digest.finish().as_ref().to_vec();
+            digested.span.end = self.end;
+        }
+        Ok(())
+    }
+}
+
+fn name_of(references: &[(Target, Form, DigestMethod)], at: usize) -> String {
+    references.get(at).map(|(target, ..)| target.to_string()).unwrap_or_default()
+}
+
+/// Verifies one signature while the document passes for the second time.
+pub struct Verification {
+    signature: Signature,
+    digests: Digests,
+    attachments: HashMap<String, Vec<u8>>,
+    signed_info: Vec<u8>,
+    canonicalizer: Option<Canonicalizer>,
+    signature_seen: bool,
+}
+
+impl Verification {
+    pub fn new(signature: Signature) -> Self {
+        let references = signature.references().iter();
+        let references = references.map(|r| (r.target.clone(), r.form.clone(), r.digest_method)).collect();
+        let digests = Digests::new(references, Some(signature.span.start), signature.limits.clone());
+        Self {
+            digests,
+            signature,
+            attachments: HashMap::new(),
+            signed_info: Vec::new(),
+            canonicalizer: None,
+            signature_seen: false,
+        }
+    }
+
+    /// Takes the next event of the very document the signature was found in.
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        self.digests.push(event)?;
+        if let Event::Start(start) = event {
+            self.signature_seen |= start.span().start == self.signature.span.start;
+            if start.span().start == self.signature.signed_info_span.start {
+                let Canonicalization { algorithm, prefix_list } =
+                    &self.signature.signed_info.canonicalization;
+                self.canonicalizer = Some(Canonicalizer::new(*algorithm, prefix_list));
+            }
+        }
+        let Some(canonicalizer) = &mut self.canonicalizer else { return Ok(()) };
+        let (out, max) = (&mut self.signed_info, self.signature.limits.signed_info_bytes_max);
+        let mut overflow = false;
+        let ended = canonicalizer.push(event, &mut |bytes| {
+            overflow |= out.len() + bytes.len() > max;
+            if !overflow {
+                out.extend_from_slice(bytes);
+            }
+        });
+        if overflow {
+            return Err(Error::LimitExceeded { limit: "bytes of SignedInfo", value: max });
+        }
+        if ended {
+            self.canonicalizer = None;
+        }
+        Ok(())
+    }
+
+    /// Hands in the digest of an attachment, by the id in its reference ([`Signature::attachments`]).
+    pub fn attachment(&mut self, id: &str, digest: &[u8]) {
+        self.attachments.insert(id.to_owned(), digest.to_vec());
+    }
+
+    /// Checks everything against the key the caller trusts for this signer (SubjectPublicKeyInfo, DER).
+    pub fn finish(self, spki_der: &[u8]) -> Result<SignatureVerified, Error> {
+        let Self { signature, digests, attachments, signed_info, .. } = self;
+        if !self.signature_seen || self.canonicalizer.is_some() || signed_info.is_empty() {
+            return Err(Error::SignatureMissing);
+        }
+        let limits = &signature.limits;
+        let read = Element::parse(&signed_info, &xml::Limits::default(), &tree::Limits::default())?;
+        if SignedInfo::from_element(&read, limits)? != signature.signed_info {
+            return Err(Error::SignedInfoDiffers);
+        }
+        key::verify(signature.method(), spki_der, &signed_info, &signature.value)?;
+        let digested = digests.finish()?;
+        let mut covered = Vec::new();
+        for (reference, digested) in signature.references().iter().zip(digested) {
+            covered.push(check_reference(reference, digested, &attachments)?);
+        }
+        Ok(SignatureVerified { method: signature.method(), covered, signature_span: signature.span })
+    }
+}
+
+fn check_reference(
+    reference: &Reference,
+    digested: Option<Digested>,
+    attachments: &HashMap<String, Vec<u8>>,
+) -> Result<Covered, Error> {
+    let Reference { target, digest_method, digest, .. } = reference;
+    let (octets, place) = match (target, digested) {
+        (Target::Attachment(id), _) => {
+            let octets = attachments.get(id).ok_or_else(|| Error::AttachmentMissing(target.to_string()))?;
+            (octets.clone(), None)
+        }
+        (_, Some(Digested { octets, span, path })) => (octets, Some((span, path))),
+        (_, None) => return Err(Error::TargetMissing(target.to_string())),
+    };
+    if octets != *digest {
+        return Err(Error::DigestDiffers(target.to_string()));
+    }
+    let (span, path) = place.map_or((None, Vec::new()), |(span, path)| (Some(span), path));
+    Ok(Covered { target: target.clone(), digest_method: *digest_method, span, path })
+}
+
+/// One thing a verified signature covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covered {
+    pub target: Target,
+    pub digest_method: DigestMethod,
+    /// The bytes of the element in the document; none for an attachment.
+    pub span: Option<Range<u64>>,
+    /// The expanded names from the root down to the element, itself included; empty for document and attachment.
+    pub path: Vec<(String, String)>,
+}
+
+/// What a signature has to cover, no more and no less.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Expected {
+    /// An element, by its bytes in the document.
+    Element(Range<u64>),
+    /// An attachment, by the id in its `cid:` URI.
+    Attachment(String),
+    Document,
+}
+
+/// Proof that a signature is valid under a key. Only the verifier makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureVerified {
+    method: SignatureMethod,
+    covered: Vec<Covered>,
+    signature_span: Range<u64>,
+}
+
+impl SignatureVerified {
+    pub fn method(&self) -> SignatureMethod {
+        self.method
+    }
+
+    pub fn covered(&self) -> &[Covered] {
+        &self.covered
+    }
+
+    pub fn signature_span(&self) -> Range<u64> {
+        self.signature_span.clone()
+    }
+
+    /// Compares what is covered with what is expected, as sets.
+    pub fn covers_exactly(&self, expected: &[Expected]) -> Result<(), Error> {
+        let found: HashSet<Expected> = self.covered.iter().map(Covered::as_expected).collect();
+        let expected: HashSet<Expected> = expected.iter().cloned().collect();
+        let list = |from: &HashSet<Expected>, without: &HashSet<Expected>| {
+            let mut names: Vec<String> = from.difference(without).map(|e| format!("{e:?}")).collect();
+            names.sort();
+            names
+        };
+        let (missing, unexpected) = (list(&expected, &found), list(&found, &expected));
+        if missing.is_empty() && unexpected.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Coverage { missing, unexpected })
+    }
+}
+
+impl Covered {
+    fn as_expected(&self) -> Expected {
+        match (&self.target, &self.span) {
+            (Target::Attachment(id), _) => Expected::Attachment(id.clone()),
+            (Target::Element(_), Some(span)) => Expected::Element(span.clone()),
+            _ => Expected::Document,
+        }
+    }
+}

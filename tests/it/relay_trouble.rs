@@ -1,0 +1,214 @@
+//! A store that fails for a while: the relay says so once, waits longer each time, and goes on by itself.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amtsbote::clock::HandClock;
+use amtsbote::domain::account::{Account, AccountName, Directory};
+use amtsbote::domain::card::{CertificateFinding, ProcessCard};
+use amtsbote::domain::message_id::MessageId;
+use amtsbote::domain::party::MailboxName;
+use amtsbote::domain::profile::ServiceProfile;
+use amtsbote::evidence::checkpoint::SigningKey;
+use amtsbote::relay::{Refusal, Relay, Settings};
+use amtsbote::store::embedded::{self, EmbeddedStore};
+use amtsbote::store::{
+    Acceptance, Accepted, AdminAct, Change, Due, DueKind, Entry, Iterator, Listing, LoggedRecord,
+    MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection, Store,
+    StoreError, StoreHealth,
+};
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::store_fixture::draft;
+
+/// Passes everything on, except that what is due can fail or name a message that does not exist, and that the evidence
+/// log can lie.
+struct Troubled {
+    inner: EmbeddedStore,
+    failing: AtomicBool,
+    phantom: AtomicBool,
+    /// The evidence log lost its last record, or has other records than it had.
+    shortened: AtomicBool,
+    rewritten: AtomicBool,
+    asked: AtomicU32,
+}
+
+macro_rules! pass_on {
+    ($($(#[$_meta:meta])* fn $name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Troubled {
+            async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
+                self.asked.fetch_add(1, Ordering::SeqCst);
+                if self.failing.load(Ordering::SeqCst) {
+                    return Err(StoreError::Unavailable("the disk is gone".to_owned()));
+                }
+                if self.phantom.load(Ordering::SeqCst) {
+                    let id = MessageId::parse("phantom").expect("a well-formed id");
+                    return Ok(vec![Due { id, kind: DueKind::Expire, at: now }]);
+                }
+                self.inner.due(now, limit).await
+            }
+            async fn evidence_size(&self) -> Result<u64, StoreError> {
+                let size = self.inner.evidence_size().await?;
+                Ok(size - u64::from(self.shortened.load(Ordering::SeqCst)))
+            }
+            async fn tree_root(&self, size: u64) -> Result<[u8; 32], StoreError> {
+                if self.rewritten.load(Ordering::SeqCst) { Ok([1; 32]) } else { self.inner.tree_root(size).await }
+            }
+            $(async fn $name(&self, $($arg: $kind),*) -> Result<$answer, StoreError> {
+                self.inner.$name($($arg),*).await
+            })*
+        }
+    };
+}
+
+pass_on! {
+    fn announce(id: &MessageId, account: &AccountName, now: Timestamp, expires_at: Timestamp) -> ();
+    fn payload_writer() -> Box<dyn PayloadWriter>;
+    fn accept(acceptance: Acceptance) -> Accepted;
+    fn list(selection: &Selection, after: u64, limit: u32) -> Listing;
+    fn find(id: &MessageId) -> Entry;
+    fn open_payload(id: &MessageId, offset: u64, length: u64) -> Box<dyn PayloadReader>;
+    fn messages(query: &MessageQuery) -> Vec<Entry>;
+    fn mailboxes() -> Vec<MailboxSummary>;
+    fn change(change: Change) -> ProcessCard;
+    fn inspect(id: &MessageId, findings: Vec<CertificateFinding>) -> ProcessCard;
+    fn next_due_at() -> Option<Timestamp>;
+    fn purge_payload(id: &MessageId, now: Timestamp) -> ();
+    fn purge_card(id: &MessageId, now: Timestamp) -> ();
+    fn sweep(now: Timestamp) -> u64;
+    fn save_iterator(iterator: &Iterator) -> ();
+    fn load_iterator(id: &str, account: &AccountName, now: Timestamp) -> Option<Iterator>;
+    fn drop_iterator(id: &str, account: &AccountName) -> ();
+    fn lease_push(mailboxes: &[MailboxName], ordered: bool, now: Timestamp, until: Timestamp, limit: u32) -> Vec<PushLease>;
+    fn record_attempt(lease: &PushLease, outcome: PushOutcome, now: Timestamp) -> ProcessCard;
+    fn directory() -> Directory;
+    fn apply_directory(based_on: u64, accounts: Vec<Account>, profiles: Vec<ServiceProfile>, act: AdminAct) -> Directory;
+    fn record_act(act: AdminAct) -> ();
+    fn acts(limit: u32) -> Vec<AdminAct>;
+    fn evidence_records(from: u64, limit: u32) -> Vec<LoggedRecord>;
+    fn evidence_of(id: &MessageId) -> Vec<LoggedRecord>;
+    fn inclusion_proof(index: u64, size: u64) -> Vec<[u8; 32]>;
+    fn consistency_proof(old_size: u64, size: u64) -> Vec<[u8; 32]>;
+    fn save_checkpoint(size: u64, note: &str) -> ();
+    fn checkpoint(size: Option<u64>) -> Option<String>;
+    fn health() -> StoreHealth;
+    fn backup(into: &Path) -> ();
+    fn close() -> ();
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn errors(&self) -> usize {
+        let bytes = self.0.lock().expect("nobody panicked").clone();
+        String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains("ERROR")).count()
+    }
+}
+
+fn troubled(folder: &Path) -> Arc<Troubled> {
+    let mut settings = embedded::Settings::new(folder);
+    settings.disk_reserve_bytes = 0;
+    let inner = EmbeddedStore::open(settings).expect("the folder is ours");
+    let no = || AtomicBool::new(false);
+    let (failing, phantom, shortened, rewritten) = (no(), no(), no(), no());
+    Arc::new(Troubled { inner, failing, phantom, shortened, rewritten, asked: AtomicU32::new(0) })
+}
+
+#[tokio::test]
+async fn a_failing_store_is_reported_once_and_asked_ever_less() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = troubled(folder.path());
+    let clock = HandClock::at("2026-11-23T08:00:00Z".parse().expect("an instant"));
+    let relay = Relay::new(store.clone(), Arc::new(clock), Settings::new("amt", "https://post.example.org"));
+    store.failing.store(true, Ordering::SeqCst);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let work = tokio::spawn(relay.run(stopped));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let asked = store.asked.load(Ordering::SeqCst);
+    assert!(
+        (1..=3).contains(&asked),
+        "asked {asked} times in two and a half seconds, with pauses of 1 and 2 s"
+    );
+    assert_eq!(log.errors(), 1, "one series of failures is one line");
+    store.failing.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(store.asked.load(Ordering::SeqCst) > asked, "it goes on by itself");
+    store.phantom.store(true, Ordering::SeqCst);
+    stop.send(true).expect("it listens");
+    work.await.expect("nobody panicked");
+    assert_eq!(log.errors(), 1);
+}
+
+#[tokio::test]
+async fn a_deadline_that_cannot_be_performed_does_not_keep_the_timers_busy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = troubled(folder.path());
+    let clock = HandClock::at("2026-11-23T08:00:00Z".parse().expect("an instant"));
+    let relay = Relay::new(store.clone(), Arc::new(clock), Settings::new("amt", "https://post.example.org"));
+    store.phantom.store(true, Ordering::SeqCst);
+    let refused = relay.tick().await;
+    assert!(
+        matches!(&refused, Err(Refusal::Internal { detail }) if detail.contains("phantom")),
+        "{refused:?}"
+    );
+    assert_eq!(store.asked.load(Ordering::SeqCst), 2, "once is a race, twice is a fault");
+}
+
+#[tokio::test]
+async fn a_log_that_contradicts_its_checkpoint_is_not_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = troubled(folder.path());
+    let clock = HandClock::at("2026-11-23T08:00:00Z".parse().expect("an instant"));
+    let relay = Relay::new(store.clone(), Arc::new(clock), Settings::new("amt", "https://post.example.org"));
+    let key = SigningKey::from_seed("post.example.org/evidence", &[5; 32]).expect("any 32 bytes are a seed");
+    relay.sign_checkpoints_with(Arc::new(key));
+    for name in ["one", "two"] {
+        draft(name).send(&store.inner).await.expect("there is room");
+    }
+    let signed = relay.sign_checkpoint().await.expect("the log is whole");
+    assert_eq!(signed.map(|checkpoint| checkpoint.size), Some(2));
+    let before = store.checkpoint(None).await.expect("the store answers");
+    store.shortened.store(true, Ordering::SeqCst);
+    let refused = relay.sign_checkpoint().await;
+    assert!(
+        matches!(&refused, Err(Refusal::Internal { detail }) if detail.contains("contradicts")),
+        "{refused:?}"
+    );
+    store.shortened.store(false, Ordering::SeqCst);
+    draft("three").send(&store.inner).await.expect("there is room");
+    store.rewritten.store(true, Ordering::SeqCst);
+    let refused = relay.sign_checkpoint().await;
+    assert!(
+        matches!(&refused, Err(Refusal::Internal { detail }) if detail.contains("contradicts")),
+        "{refused:?}"
+    );
+    assert_eq!(
+        store.checkpoint(None).await.expect("the store answers"),
+        before,
+        "nothing was signed over it"
+    );
+    store.rewritten.store(false, Ordering::SeqCst);
+    let signed = relay.sign_checkpoint().await.expect("the log is whole");
+    assert_eq!(signed.map(|checkpoint| checkpoint.size), Some(3));
+}

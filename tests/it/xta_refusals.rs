@@ -497,3 +497,28 @@ async fn a_store_that_cannot_write() {
     assert!(answer.sentence().starts_with("the post office cannot work for the time being ["));
     assert!(answer.text().contains("soap:Receiver"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_is_refused_before_all_of_it_was_sent() {
+    let office = Office::open_with(limits()).await;
+    let id = new_id(&office).await;
+    let whole = envelope(
+        &metadata(&id, AUTHOR, READER, SERVICE, ""),
+        &container("<x:Message contentType=\"a/b\">@</x:Message>"),
+    );
+    let (open, _) = whole.split_once('@').expect("a place for the content");
+    let head = format!(
+        "POST /xta HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/soap+xml; action=\"{SEND}\"\r\n\
+         Content-Length: 300000000\r\n\r\n{open}"
+    );
+    let mut stream = xta_raw::connect(&office, Some("author")).await;
+    stream.write_all(head.as_bytes()).await.expect("written");
+    // Of 300 MB, one: the limit and what is read on for politeness lie far below.
+    let _ = stream.write_all("AAAA".repeat(250_000).as_bytes()).await;
+    let _ = stream.flush().await;
+    let answer = xta_raw::answer(&mut stream).await.expect("an answer");
+    assert_eq!((answer.status, answer.code().as_str()), (500, "9023"), "{}", answer.text());
+    assert!(answer.head.to_ascii_lowercase().contains("connection: close"), "{}", answer.head);
+    assert_eq!((office.stored().await, office.payload_files()), (0, 0));
+    office.close().await;
+}

@@ -23,7 +23,7 @@ def connect():
     session.cert = (os.environ["PEER_CERT"], os.environ["PEER_KEY"])
     session.trust_env = False
     transport = zeep.transports.Transport(session=session, timeout=30, operation_timeout=60)
-    return zeep.Client(os.environ["PEER_URL"] + "/services/XTAService/SendXtaPort?wsdl", transport=transport)
+    return zeep.Client(os.environ["PEER_URL"] + "/services/XTAService?wsdl", transport=transport)
 
 
 def party(value):

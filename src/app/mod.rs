@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::net::{Listener, LocalListener, Permits, Serving};
 use crate::relay::{Refusal, Relay};
+use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError};
 use trust::Trust;
@@ -48,6 +49,8 @@ pub enum StartError {
     Store { folder: PathBuf, source: OpenError },
     #[error("the participants cannot be read: {0}")]
     Directory(Refusal),
+    #[error("{0}")]
+    Spool(String),
     #[error("metrics: {0}")]
     Metrics(String),
 }
@@ -91,6 +94,10 @@ impl App {
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
         relay.reload_directory().await.map_err(StartError::Directory)?;
+        for spool in &config.spool {
+            let outlet = Spool::open(&spool.folder).map_err(|error| StartError::Spool(error.to_string()))?;
+            relay.add_outlet(spool.mailboxes.clone(), Arc::new(outlet));
+        }
 
         let bounds = config.bounds();
         let permits = Permits::new(config.limits.connections_max);

@@ -62,14 +62,13 @@ impl State {
             metrics::gauge!("amtsbote_evidence_records").set(health.evidence_records as f64);
         }
         let Ok(mailboxes) = self.0.store.mailboxes().await else { return };
-        let states: [(&str, fn(&MailboxSummary) -> u64); 4] = [
-            ("held", |mailbox| mailbox.held),
-            ("waiting", |mailbox| mailbox.waiting),
-            ("handed-out", |mailbox| mailbox.handed_out),
-            ("dead", |mailbox| mailbox.dead),
-        ];
-        for (state, count) in states {
-            let sum: u64 = mailboxes.iter().map(count).sum();
+        let sum = |count: fn(&MailboxSummary) -> u64| mailboxes.iter().map(count).sum::<u64>();
+        for (state, sum) in [
+            ("held", sum(|mailbox| mailbox.held)),
+            ("waiting", sum(|mailbox| mailbox.waiting)),
+            ("handed-out", sum(|mailbox| mailbox.handed_out)),
+            ("dead", sum(|mailbox| mailbox.dead)),
+        ] {
             metrics::gauge!("amtsbote_mailbox_messages", "state" => state).set(sum as f64);
         }
         let oldest = mailboxes.iter().filter_map(|mailbox| mailbox.oldest_waiting_at).min();

@@ -125,7 +125,7 @@ enum Command {
     #[command(subcommand)]
     Store(store::Command),
     /// Post a message as a participant would (XTA 2, mutual TLS)
-    Send(send::Args),
+    Send(Box<send::Args>),
     /// Fetch what waits as a participant would (XTA 2, mutual TLS)
     Fetch(fetch::Args),
     /// What operators have changed: who, when, why

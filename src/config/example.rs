@@ -97,6 +97,15 @@ const WORDS: &[(&str, &str)] = &[
 /// Keys that may be absent, with a value that shows their shape.
 const ABSENT: &[(&str, &str)] = &[("profile.content_bytes_max", "10485760")];
 
+/// Tables that may come any number of times, none at first.
+const REPEATED: &str = "
+# A folder for a procedure that reads files: messages of these mailboxes are pushed into it, each as a folder of
+# its own below new/. May be repeated.
+# [[spool]]
+# mailboxes = [\"ags:10041100\"]
+# folder = \"spool\"
+";
+
 const WIDTH: usize = 110;
 
 pub(super) fn render(config: &Config) -> String {
@@ -104,7 +113,8 @@ pub(super) fn render(config: &Config) -> String {
         "# Configuration of amtsbote. Every key is shown; those left out have the value of a fresh `amtsbote init`.\n\
          # Unknown keys are errors. Paths are relative to this file's folder. `amtsbote check` tells what is wrong.\n",
     );
-    let table = toml::Table::try_from(config).expect("a configuration is a table");
+    let mut table = toml::Table::try_from(config).expect("a configuration is a table");
+    let repeated = table.remove("spool");
     for (name, words) in WORDS {
         match name.split_once('.') {
             None => {
@@ -122,6 +132,13 @@ pub(super) fn render(config: &Config) -> String {
                     }
                 }
             }
+        }
+    }
+    match repeated {
+        None => out.push_str(REPEATED),
+        Some(spools) => {
+            let tables = toml::Table::from_iter([("spool".to_owned(), spools)]);
+            out.push_str(&format!("\n{tables}"));
         }
     }
     out
@@ -180,7 +197,12 @@ mod tests {
             assert!(text.contains(&commented), "{name}");
             text.replace(&commented, &commented[2..])
         });
+        let (before, spool) = uncommented.split_once("# [[spool]]").expect("the repeated table is shown");
+        let uncommented = format!("{before}[[spool]]{}", spool.replace("\n# ", "\n"));
         let parsed: Config = toml::from_str(&uncommented).expect("parses");
         assert_eq!(parsed.profile.content_bytes_max, Some(10_485_760));
+        assert_eq!(parsed.spool.len(), 1);
+        let rendered: Config = toml::from_str(&render(&parsed)).expect("what is rendered parses");
+        assert_eq!(rendered, parsed);
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::domain::limits::Limits;
+use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::pki::inspection::UnknownRevocation;
 
@@ -51,6 +52,9 @@ pub struct Config {
     pub log: Log,
     pub limits: Limits,
     pub profile: ServiceProfile,
+    /// Mailboxes that are pushed into folders.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spool: Vec<Spool>,
     /// Where it was read from; paths are relative to this file's folder.
     #[serde(skip)]
     pub file: PathBuf,
@@ -88,6 +92,14 @@ pub struct Store {
 pub struct Xta {
     pub address: SocketAddr,
     pub path: String,
+}
+
+/// A folder for a procedure that reads files and speaks no protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    pub mailboxes: Vec<MailboxName>,
+    pub folder: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +213,10 @@ impl Config {
 
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { server, tls, store, evidence, .. } = self;
+        let Self { server, tls, store, evidence, spool, .. } = self;
+        for spool in spool {
+            spool.folder = folder.join(&spool.folder);
+        }
         let single = [
             &mut server.admin_socket,
             &mut tls.certificate,
@@ -274,7 +289,7 @@ mod tests {
         check(
             "[stor]\n",
             "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, `store`, \
-             `xta`, `evidence`, `log`, `limits`, `profile`",
+             `xta`, `evidence`, `log`, `limits`, `profile`, `spool`",
         );
         check(
             "[limits]\n  idle_seconds = \"soon\"\n",
@@ -299,9 +314,10 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_file() {
-        let text = "[store]\nfolder = \"data\"\n[tls]\nkey = \"/secret/key\"\ncrls = [\"a.crl\"]\n";
+        let text = "[[spool]]\nmailboxes = [\"ags:1\"]\nfolder = \"out\"\n[store]\nfolder = \"data\"\n[tls]\nkey = \"/secret/key\"\ncrls = [\"a.crl\"]\n";
         let config = Config::parse(text, Path::new("/etc/amtsbote/x.toml")).expect("well-formed");
         assert_eq!(config.store.folder, Path::new("/etc/amtsbote/data"));
+        assert_eq!(config.spool[0].folder, Path::new("/etc/amtsbote/out"));
         assert_eq!(config.tls.key, Path::new("/secret/key"));
         assert_eq!(config.tls.crls, [PathBuf::from("/etc/amtsbote/a.crl")]);
         assert_eq!(config.server.admin_socket, Path::new("/etc/amtsbote/admin.sock"));

@@ -52,17 +52,25 @@ pub fn amtsbote(folder: &Path, arguments: &[&str]) -> Ran {
 /// An initialised folder with a server at work in it; killed when dropped.
 pub struct Office {
     pub folder: tempfile::TempDir,
-    process: Child,
+    process: Process,
     pub xta: String,
     pub operator: String,
 }
 
 impl Office {
     pub fn open() -> Self {
+        Self::open_with("")
+    }
+
+    /// `more` stands at the end of the configuration.
+    pub fn open_with(more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let made = ["init", ".", "--xta", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
         // The folder itself may exist; its files may not.
         amtsbote(folder.path(), &made).ends(0);
+        let config = folder.path().join("amtsbote.toml");
+        let text = std::fs::read_to_string(&config).expect("the configuration");
+        std::fs::write(&config, format!("{text}{more}")).expect("writes");
         let (process, xta, operator) = serve(folder.path());
         let office = Self { folder, process, xta, operator };
         office
@@ -108,7 +116,7 @@ impl Office {
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let id = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let id = i32::try_from(self.process.0.id()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(id.expect("an id"), signal).expect("still there");
     }
 
@@ -116,7 +124,7 @@ impl Office {
     pub fn ended(&mut self) -> i32 {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(20) {
-            if let Some(status) = self.process.try_wait().expect("our child") {
+            if let Some(status) = self.process.0.try_wait().expect("our child") {
                 return status.code().unwrap_or(-1);
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -125,25 +133,28 @@ impl Office {
     }
 }
 
-impl Drop for Office {
+/// A child that is not left behind.
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// Starts the server and reads its addresses from the one sentence that it says.
-fn serve(folder: &Path) -> (Child, String, String) {
+fn serve(folder: &Path) -> (Process, String, String) {
     let said = folder.join("server.log");
-    let process = Command::new(BINARY)
+    let server = Command::new(BINARY)
         .arg("serve")
         .current_dir(folder)
         .env_remove("AMTSBOTE_CONFIG")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&said).expect("a log"))
-        .spawn()
-        .expect("the binary runs");
+        .spawn();
+    let process = Process(server.expect("the binary runs"));
     let begun = Instant::now();
     loop {
         let log = std::fs::read_to_string(&said).expect("the log");

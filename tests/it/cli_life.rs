@@ -154,6 +154,21 @@ fn wait_for(office: &Office, words: &str) {
 }
 
 #[test]
+fn a_mailbox_can_be_pushed_into_a_folder() {
+    let office = Office::open_with("[[spool]]\nmailboxes = [\"ags:10041100\"]\nfolder = \"out\"\n");
+    let id = office.post(NOTICE);
+    let begun = std::time::Instant::now();
+    while office.run(&["card", "show", &id, "--json"]).ends(0).json()["state"] != "received" {
+        assert!(begun.elapsed().as_secs() < 10, "the message was not pushed");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let new: Vec<_> = std::fs::read_dir(office.path("out/new")).expect("a folder").collect();
+    assert_eq!(new.len(), 1);
+    let folder = new.into_iter().next().expect("one").expect("an entry").path();
+    assert_eq!(std::fs::read_to_string(folder.join("part-1")).expect("the content"), NOTICE);
+}
+
+#[test]
 fn a_check_names_each_problem() {
     let folder = tempfile::tempdir().expect("a folder");
     amtsbote(folder.path(), &["init", "."]).ends(0);

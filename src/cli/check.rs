@@ -1,5 +1,7 @@
 //! `amtsbote check`: looks at everything that a start would need, and changes nothing.
 
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -173,15 +175,17 @@ fn look_at_store(config: &Config, findings: &mut Findings) {
     const WHAT: &str = "store";
     let folder = &config.store.folder;
     // The nearest folder that exists tells the disk on which the store will lie.
-    let Some(existing) = folder.ancestors().find(|path| path.is_dir()) else {
+    let here =
+        |path: &'_ Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    let Some(existing) = folder.ancestors().map(here).find(|path| path.is_dir()) else {
         return findings.problem(WHAT, format!("{} has no folder above it", folder.display()));
     };
-    let words = match existing == folder {
+    let words = match existing == *folder {
         true => format!("in {}; `amtsbote store verify` checks every byte", folder.display()),
         false => format!("{} will be made at the first start", folder.display()),
     };
     findings.good(WHAT, words);
-    match rustix::fs::statvfs(existing) {
+    match rustix::fs::statvfs(&existing) {
         Err(error) => findings.problem("disk", error.to_string()),
         Ok(disk) => {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);

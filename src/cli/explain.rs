@@ -1,7 +1,7 @@
 //! `amtsbote explain CODE`: what a code means and what to do, in English and German.
 //!
 //! The XTA codes are those of the fault list of XTA 2 web service 2.1.1. OSCI feedback codes join the same table
-//! together with their door. Exit codes of this program are explained as well.
+//! together with their door.
 
 use serde::Serialize;
 
@@ -110,10 +110,10 @@ const CODES: &[Explanation] = &[
     xta(
         "9022",
         "ParameterIsNotValidException",
-        "The parameters do not go together, or one is malformed.",
-        "Die Parameter passen nicht zusammen, oder einer ist fehlerhaft.",
-        "Read the name beside the code.",
-        "Find the correlation id in the log.",
+        "The parameters do not go together: one is malformed, or nobody here takes messages for the reader.",
+        "Die Parameter passen nicht zusammen: einer ist fehlerhaft, oder niemand hier nimmt Nachrichten für den Leser an.",
+        "Read the name beside the code; look the reader up first.",
+        "Find the correlation id in the log; if the reader should be known, add its identifier to an account.",
     ),
     xta(
         "9023",

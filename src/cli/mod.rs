@@ -46,8 +46,15 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 refused or failed; 2 arguments, configuration or a file cannot be used; 3 no server is
-running; 4 a check found problems; 5 not confirmed; 6 no such message, mailbox, participant or code.
+Exit codes:
+  0  done; everything is as it should be
+  1  refused or failed
+  2  arguments, configuration or a file cannot be used
+  3  no server is running
+  4  a check found problems
+  5  not confirmed
+  6  no such message, mailbox, participant or code
+
 Data goes to stdout, sentences to stderr. Start with: amtsbote demo";
 
 /// Which configuration.
@@ -123,7 +130,7 @@ enum Command {
     Fetch(fetch::Args),
     /// What operators have changed: who, when, why
     Acts(acts::Args),
-    /// What a code of XTA 2 or of this program means, and what to do
+    /// What a code of XTA 2 means, and what to do
     Explain(explain::Args),
     /// Completions for a shell
     Completions(completions::Args),
@@ -199,4 +206,22 @@ fn runtime_for_server() -> Result<tokio::runtime::Runtime, Stop> {
 fn read_text(path: &std::path::Path) -> Result<String, Stop> {
     std::fs::read_to_string(path)
         .map_err(|error| Stop::usage(format!("{} cannot be read: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn help_names_every_exit_code() {
+        for exit in Exit::ALL {
+            let line = format!("  {}  {}\n", exit as u8, exit.meaning());
+            assert!(AFTER_HELP.contains(&line), "{line}");
+        }
+    }
 }

@@ -78,11 +78,17 @@ fn pure_files_do_no_io() {
     for (path, text) in sources() {
         let name = path.to_string_lossy().replace('\\', "/");
         let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        if starts(PURE) && !starts(PURE_EXCEPT) {
+        if starts(PURE) && !starts(PURE_EXCEPT) && !is_test_file(&path) {
             faults.extend(io_in(&without_tests(&text)).iter().map(|word| format!("src/{name}: `{word}`")));
         }
     }
     assert!(faults.is_empty(), "IO in files that are pure:\n{}", faults.join("\n"));
+}
+
+/// A room's tests may read samples and ask foreign tools; the room may not.
+fn is_test_file(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem == "tests" || stem.ends_with("_tests")
 }
 
 fn judge(path: &Path, own: &str, target: &str) -> Option<String> {

@@ -1,6 +1,10 @@
 //! The one integration binary: a file per topic.
 
+mod admin_socket;
 mod certs_dev;
+mod cli_fixture;
+mod cli_life;
+mod cli_words;
 mod floors;
 mod relay_life;
 mod relay_spool;
@@ -10,6 +14,7 @@ mod store_embedded;
 mod store_fixture;
 mod store_full;
 mod store_kill;
+mod store_model;
 mod store_tamper;
 mod xta_cycle;
 mod xta_office;

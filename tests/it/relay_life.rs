@@ -717,12 +717,19 @@ async fn the_author_waits_for_the_readers_answer() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(world.answer("ags:3", "a-0", "q-1").await, Err(Refusal::SynchronousOnly), "it was not asked");
+    let relates = |envelope: &mut Envelope| envelope.in_reply_to = vec![id("q-1")];
+    let forged = world.submission("ags:3", "ags:1", "f-1", b"f", relates).await;
+    assert_eq!(
+        world.relay.accept(&world.who("stranger"), forged).await,
+        Ok(Accepted::New),
+        "an ordinary message"
+    );
     assert_eq!(world.answer("ags:2", "a-1", "q-1").await, Ok(Accepted::New));
     let answer = waits.await.expect("nobody panicked").expect("the answer came");
     assert_eq!(answer.envelope.id, id("a-1"));
     assert_eq!(answer.card.state, S::Received, "it is received as part of the exchange");
     assert_eq!(world.body(&answer).await, b"a-1");
-    assert!(world.listed("author").await.is_empty());
+    assert_eq!(world.listed("author").await, ["f-1"], "what a stranger says is no answer");
 
     world = world.restart().await;
     let again = world.question("q-1").await;

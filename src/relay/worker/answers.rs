@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::domain::account::Account;
 use crate::domain::message_id::{MessageId, MessageKey};
-use crate::domain::party::MailboxName;
+use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::{DeliveryState, Event};
 use crate::relay::accept::Manner;
@@ -22,6 +22,9 @@ use crate::relay::{Refusal, Relay, Submission};
 use crate::store::{Entry, Iterator, Selection};
 
 use super::counted;
+
+/// Messages that relate to one question and are looked at for its answer; others stay in the mailbox.
+const ANSWERS_MAX: u32 = 64;
 
 /// Authors who wait, by the key of the message that they sent.
 #[derive(Debug, Default)]
@@ -70,6 +73,7 @@ impl Relay {
     pub async fn accept_and_wait(&self, who: &Account, submission: Submission) -> Result<Entry, Refusal> {
         let id = submission.envelope.id.clone();
         let author = submission.envelope.author.identifier.value().to_owned();
+        let reader = submission.envelope.reader.identifier.clone();
         let waiter = self.waiting.enter(&id);
         let (_, profile) = self.accept_in(who, submission, Manner::Synchronous).await?;
         let mailbox =
@@ -81,7 +85,7 @@ impl Relay {
             let notice = waiter.notify.notified();
             tokio::pin!(notice);
             notice.as_mut().enable();
-            if let Some(entry) = self.take_answer(who, &id, &mailbox).await? {
+            if let Some(entry) = self.take_answer(who, &id, &reader, &mailbox).await? {
                 return Ok(entry);
             }
             let now = Instant::now();
@@ -97,6 +101,7 @@ impl Relay {
         &self,
         who: &Account,
         id: &MessageId,
+        reader: &PartyIdentifier,
         mailbox: &MailboxName,
     ) -> Result<Option<Entry>, Refusal> {
         let memo = format!("answer-to:{}", id.key().as_str());
@@ -111,8 +116,10 @@ impl Relay {
             relates_to: vec![id.clone()],
             ..Selection::default()
         };
-        let listing = self.store.list(&selection, 0, 1).await?;
-        let Some(answer) = listing.entries.into_iter().next() else {
+        let listing = self.store.list(&selection, 0, ANSWERS_MAX).await?;
+        // Whoever learns the id may relate to it; only the reader that was asked can answer.
+        let mut answers = listing.entries.into_iter();
+        let Some(answer) = answers.find(|entry| entry.envelope.author.identifier.matches(reader)) else {
             return Ok(None);
         };
         let answer = answer.envelope.id;

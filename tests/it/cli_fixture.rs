@@ -1,0 +1,159 @@
+//! The real binary, as a shell would call it, and a server of its own in a temporary folder.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_amtsbote");
+
+/// What a command line came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// Runs the binary in `folder` with nobody at the keyboard.
+pub fn amtsbote(folder: &Path, arguments: &[&str]) -> Ran {
+    Command::new(BINARY)
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("AMTSBOTE_CONFIG")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs")
+        .into()
+}
+
+/// An initialised folder with a server at work in it; killed when dropped.
+pub struct Office {
+    pub folder: tempfile::TempDir,
+    process: Child,
+    pub xta: String,
+    pub operator: String,
+}
+
+impl Office {
+    pub fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = ["init", ".", "--xta", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
+        // The folder itself may exist; its files may not.
+        amtsbote(folder.path(), &made).ends(0);
+        let (process, xta, operator) = serve(folder.path());
+        let office = Self { folder, process, xta, operator };
+        office
+            .run(&["participant", "apply", "participants.toml", "--yes", "--reason", "first set-up"])
+            .ends(0);
+        office
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        amtsbote(self.folder.path(), arguments)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Arguments of `send` and `fetch` for one of the two offices.
+    pub fn client(&self, name: &str) -> Vec<String> {
+        let tls = |file: String| self.path("tls").join(file).display().to_string();
+        vec![
+            "--url".to_owned(),
+            self.xta.clone(),
+            "--cert".to_owned(),
+            tls(format!("{name}.crt")),
+            "--key".to_owned(),
+            tls(format!("{name}.key")),
+            "--ca".to_owned(),
+            tls("ca.crt".to_owned()),
+        ]
+    }
+
+    pub fn run_as(&self, name: &str, arguments: &[&str]) -> Ran {
+        let client = self.client(name);
+        let all: Vec<&str> = arguments.iter().copied().chain(client.iter().map(String::as_str)).collect();
+        self.run(&all)
+    }
+
+    /// Posts a file as the registry office; the message's id.
+    pub fn post(&self, content: &str) -> String {
+        std::fs::write(self.path("notice.xml"), content).expect("writes");
+        let arguments = ["send", "notice.xml", "--from", "psw:100411000000", "--to", "ags:10041100"];
+        self.run_as("standesamt", &arguments).ends(0).stdout.trim().to_owned()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(id.expect("an id"), signal).expect("still there");
+    }
+
+    /// Waits for the process to end by itself; its exit code.
+    pub fn ended(&mut self) -> i32 {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = self.process.try_wait().expect("our child") {
+                return status.code().unwrap_or(-1);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server still runs");
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Starts the server and reads its addresses from the one sentence that it says.
+fn serve(folder: &Path) -> (Child, String, String) {
+    let said = folder.join("server.log");
+    let process = Command::new(BINARY)
+        .arg("serve")
+        .current_dir(folder)
+        .env_remove("AMTSBOTE_CONFIG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&said).expect("a log"))
+        .spawn()
+        .expect("the binary runs");
+    let begun = Instant::now();
+    loop {
+        let log = std::fs::read_to_string(&said).expect("the log");
+        if let Some(line) = log.lines().find(|line| line.starts_with("XTA 2 at ")) {
+            let mut urls = line.split([' ', ',']).filter(|word| word.starts_with("http"));
+            let xta = urls.next().expect("two addresses").replace("127.0.0.1", "localhost");
+            let operator = urls.next().expect("two addresses").trim_end_matches("/metrics").to_owned();
+            return (process, xta, operator);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "no server: {log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

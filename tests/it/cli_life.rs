@@ -1,0 +1,185 @@
+//! An administrator's day with the real binary: set up, admit, post, look, intervene, fetch, prove, copy, stop.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+
+use crate::cli_fixture::{Office, amtsbote};
+
+const NOTICE: &str = "<notice>Grüße</notice>";
+
+fn ask_operator(office: &Office, path: &str) -> String {
+    let mut stream = TcpStream::connect(office.operator.trim_start_matches("http://")).expect("listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("writes");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("answers");
+    said
+}
+
+#[test]
+fn a_message_is_seen_moved_fetched_and_proven() {
+    let mut office = Office::open();
+    let id = office.post(NOTICE);
+    let shown = office.run(&["message", "show", &id, "--json"]).ends(0).json();
+    assert_eq!(shown["card"]["state"], "waiting");
+    let listed = office.run(&["mailbox", "list", "--json"]).ends(0).json();
+    assert_eq!(listed[0]["name"], "ags:10041100");
+    assert_eq!(listed[0]["waiting"], 1);
+
+    // Every change asks, and without anybody to ask it does nothing.
+    office.run(&["message", "hold", &id, "--reason", "enquiry"]).ends(5);
+    office.run(&["message", "hold", &id, "--reason", " ", "--yes"]).ends(1);
+    office.run(&["message", "hold", &id, "--reason", "enquiry", "--yes"]).ends(0);
+    let none = office.run_as("meldebehoerde", &["fetch", "--list", "--json"]).ends(0).json();
+    assert_eq!(none, serde_json::json!([]), "a held message was offered");
+    office.run(&["message", "release", &id, "--reason", "cleared", "--yes"]).ends(0);
+    office.run(&["message", "release", &id, "--reason", "again", "--yes"]).ends(1);
+    let acts = office.run(&["acts", "--json"]).ends(0).json();
+    let said: Vec<_> = acts
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|act| format!("{}: {}", act["act"].as_str().unwrap_or(""), act["reason"].as_str().unwrap_or("")))
+        .collect();
+    assert_eq!(
+        said,
+        ["message release: cleared", "message hold: enquiry", "participant apply: first set-up"]
+    );
+
+    let fetched = office.run_as("meldebehoerde", &["fetch", "--into", "in", "--json"]).ends(0).json();
+    let file = fetched[0]["files"][0].as_str().expect("a file");
+    assert_eq!(std::fs::read_to_string(office.path(file)).expect("is there"), NOTICE);
+    assert_eq!(office.run(&["card", "show", &id, "--json"]).ends(0).json()["state"], "received");
+    let trace = office.run(&["message", "trace", &id]).ends(0).stdout;
+    assert!(
+        trace.contains("held") && trace.contains("by meldebehoerde") && trace.contains("record 4"),
+        "{trace}"
+    );
+
+    office.run(&["evidence", "export", &id, "--output", "proof"]).ends(0);
+    let key = office.run(&["evidence", "key"]).ends(0).stdout;
+    let verify = ["evidence", "verify", "proof", "--key", key.trim()];
+    assert!(office.run(&verify).ends(0).stderr.contains("as the post office signed it"));
+    let proof = std::fs::read(office.path("proof")).expect("the proof");
+    for at in (0..proof.len()).step_by(proof.len() / 12) {
+        let mut changed = proof.clone();
+        changed[at] ^= 1;
+        std::fs::write(office.path("changed"), &changed).expect("writes");
+        office.run(&["evidence", "verify", "changed", "--key", key.trim()]).ends(4);
+    }
+
+    office.run(&["store", "backup", "copy", "--reason", "weekly", "--yes"]).ends(0);
+    assert_eq!(office.run(&["store", "verify", "copy", "--json"]).ends(0).json()["messages"], 1);
+    office.run(&["store", "restore", "copy", "restored"]).ends(0);
+    office.run(&["evidence", "verify", "--store", "restored"]).ends(0);
+    office.run(&["store", "restore", "copy", "restored"]).ends(2);
+
+    assert!(ask_operator(&office, "/livez").starts_with("HTTP/1.1 200"));
+    assert!(ask_operator(&office, "/readyz").starts_with("HTTP/1.1 200"));
+    let metrics = ask_operator(&office, "/metrics");
+    assert!(metrics.contains("amtsbote_mailbox_messages{state=\"waiting\"} 0"), "{metrics}");
+    assert!(metrics.contains("amtsbote_certificate_days_left"), "{metrics}");
+
+    office.signal(Signal::TERM);
+    assert_eq!(office.ended(), 0);
+    let gone = office.run(&["mailbox", "list"]).ends(3);
+    assert!(
+        gone.stderr.contains("no server is running") && gone.stderr.contains("amtsbote serve"),
+        "{gone:?}"
+    );
+    let log = std::fs::read_to_string(office.path("server.log")).expect("a log");
+    assert!(!log.contains("ERROR"), "{log}");
+    office.run(&["store", "verify"]).ends(0);
+}
+
+#[test]
+fn what_does_not_exist_is_said_so() {
+    let office = Office::open();
+    for arguments in [
+        &["message", "show", "urn:de:xta:messageid:x:1"][..],
+        &["message", "trace", "urn:de:xta:messageid:x:1"],
+        &["message", "requeue", "urn:de:xta:messageid:x:1", "--reason", "x", "--yes"],
+        &["evidence", "export", "urn:de:xta:messageid:x:1"],
+        &["mailbox", "show", "ags:1"],
+        &["participant", "show", "nobody"],
+        &["service", "show", "nothing"],
+    ] {
+        let ran = office.run(arguments).ends(6);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn participants_change_by_difference_and_a_hang_up_reloads() {
+    let office = Office::open();
+    let exported = office.run(&["participant", "export"]).ends(0).stdout;
+    std::fs::write(office.path("new.toml"), exported.replacen("blocked = false", "blocked = true", 1))
+        .expect("writes");
+    let apply = |more: &[&str]| {
+        let all: Vec<&str> =
+            ["participant", "apply", "new.toml", "--reason", "test"].iter().chain(more).copied().collect();
+        office.run(&all)
+    };
+    let difference = apply(&["--dry-run"]).ends(4).stderr;
+    assert_eq!(difference, "~ account meldebehoerde\n    - blocked: false\n    + blocked: true\n");
+    apply(&[]).ends(5);
+    apply(&["--yes"]).ends(0);
+    assert!(apply(&["--yes"]).ends(0).stderr.contains("nothing to do"));
+    let refused = office.run_as("meldebehoerde", &["fetch", "--list"]).ends(1);
+    assert!(
+        refused.stderr.contains("9011") && refused.stderr.contains("amtsbote explain 9011"),
+        "{refused:?}"
+    );
+
+    // A reload that cannot be used changes nothing; one that can replaces the listener's certificate.
+    let certificate = office.path("tls/server.crt");
+    let good = std::fs::read(&certificate).expect("is there");
+    std::fs::write(&certificate, "broken").expect("writes");
+    office.signal(Signal::HUP);
+    wait_for(&office, "nothing was reloaded");
+    office.run_as("standesamt", &["fetch", "--list"]).ends(0);
+    std::fs::write(&certificate, good).expect("writes");
+    office.signal(Signal::HUP);
+    wait_for(&office, "reloaded directory_revision=2");
+    office.run_as("standesamt", &["fetch", "--list"]).ends(0);
+}
+
+fn wait_for(office: &Office, words: &str) {
+    let begun = std::time::Instant::now();
+    while !std::fs::read_to_string(office.path("server.log")).expect("a log").contains(words) {
+        assert!(begun.elapsed().as_secs() < 10, "the log never said {words:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_check_names_each_problem() {
+    let folder = tempfile::tempdir().expect("a folder");
+    amtsbote(folder.path(), &["init", "."]).ends(0);
+    amtsbote(folder.path(), &["init", "."]).ends(1);
+    let sound = amtsbote(folder.path(), &["check", "--json"]).ends(0).json();
+    assert!(sound.as_array().expect("a list").iter().all(|finding| finding["verdict"] == "good"), "{sound}");
+    assert!(!folder.path().join("store").exists(), "a check made something");
+
+    let tls = folder.path().join("tls");
+    std::fs::copy(tls.join("standesamt.key"), tls.join("server.key")).expect("copies");
+    let ran = amtsbote(folder.path(), &["check"]).ends(4);
+    assert!(ran.stdout.contains("PROBLEM"), "{}", ran.stdout);
+    let judged = amtsbote(folder.path(), &["cert", "check", "tls/standesamt.crt", "--json"]).ends(0).json();
+    assert_eq!(judged["acceptable"], true);
+    amtsbote(folder.path(), &["cert", "check", "tls/server.crt"]).ends(4);
+}
+
+#[test]
+fn the_demo_plays_to_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ran = amtsbote(folder.path(), &["demo", "--folder", "demo"]).ends(0);
+    assert!(ran.stdout.contains("The proof of the first notice holds"), "{}", ran.stdout);
+    assert_eq!(ran.stderr, "");
+    amtsbote(folder.path(), &["evidence", "verify", "demo/proof.txt"]).ends(0);
+    assert_eq!(
+        amtsbote(folder.path(), &["store", "verify", "demo/store", "--json"]).ends(0).json()["messages"],
+        2
+    );
+}

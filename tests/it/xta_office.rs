@@ -180,7 +180,7 @@ impl Office {
         .expect("a listener");
         let port = listener.address().expect("an address").port();
         let serving = listener.serve(Arc::new(door));
-        Self { clock, relay, store, port, serving, people, anchors, folder: folder }
+        Self { clock, relay, store, port, serving, people, anchors, folder }
     }
 
     pub fn tls(&self, who: Option<&str>) -> Arc<ClientConfig> {

@@ -502,15 +502,13 @@ async fn a_store_that_cannot_write() {
 async fn too_much_is_refused_before_all_of_it_was_sent() {
     let office = Office::open_with(limits()).await;
     let id = new_id(&office).await;
-    let whole = envelope(
-        &metadata(&id, AUTHOR, READER, SERVICE, ""),
-        &container("<x:Message contentType=\"a/b\">@</x:Message>"),
-    );
-    let (open, _) = whole.split_once('@').expect("a place for the content");
-    let head = format!(
-        "POST /xta HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/soap+xml; action=\"{SEND}\"\r\n\
-         Content-Length: 300000000\r\n\r\n{open}"
-    );
+    let request =
+        multipart("b", &metadata(&id, AUTHOR, READER, SERVICE, ""), &include(&["1"]), &[("1", "@")]);
+    let request = String::from_utf8(request).expect("text");
+    let (open, _) = request.split_once("\r\n\r\n@").expect("a place for the content");
+    let (head, body) = open.split_once("Content-Length: ").expect("a length");
+    let (_, body) = body.split_once("\r\n").expect("a line");
+    let head = format!("{head}Content-Length: 300000000\r\n{body}\r\n\r\n");
     let mut stream = xta_raw::connect(&office, Some("author")).await;
     stream.write_all(head.as_bytes()).await.expect("written");
     // Of 300 MB, one: the limit and what is read on for politeness lie far below.

@@ -46,7 +46,19 @@ pub enum StoreError {
     #[error("the directory was changed in between (revision {found})")]
     Outdated { found: u64 },
     #[error("payload: {0}")]
-    Payload(#[from] std::io::Error),
+    Payload(std::io::Error),
+}
+
+impl From<std::io::Error> for StoreError {
+    /// A full disk is the operator's to mend and passes by itself; it must not look like a broken file.
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::Full { free: 0, reserve: 0 }
+            }
+            _ => Self::Payload(error),
+        }
+    }
 }
 
 /// Receives the bytes of one message's parts, one behind the other, without holding them.

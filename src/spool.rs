@@ -78,7 +78,9 @@ impl Spool {
         let (unfinished, finished) =
             (self.folder.join("tmp").join(&name), self.folder.join("new").join(&name));
         if fs::try_exists(&finished).await? {
-            // Taken over before a crash, and not yet fetched by the procedure.
+            // Taken over before a crash or a cut-off attempt, and not yet fetched by the procedure. The rename may
+            // not be on the disk yet, and "received" must wait for that.
+            sync_folder(&self.folder.join("new")).await?;
             return Ok(());
         }
         if fs::try_exists(&unfinished).await? {

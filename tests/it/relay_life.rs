@@ -754,6 +754,40 @@ async fn an_answer_that_does_not_come_in_time_waits_in_the_mailbox() {
 }
 
 #[tokio::test]
+async fn an_exchange_ends_where_the_identifier_has_gone() {
+    let world = World::new().await;
+    let question = world.question("q-1").await;
+    let waited = world.relay.accept_and_wait(&world.who("author"), question).await;
+    assert_eq!(waited.err(), Some(Refusal::NoAnswerInTime { id: id("q-1"), seconds: 1 }));
+    assert_eq!(world.answer("ags:2", "a-1", "q-1").await, Ok(Accepted::New));
+
+    // The identifier and its mailbox move to another account; the former owner repeats his question.
+    let directory = world.store.directory().await.expect("the store answers");
+    let mut accounts: Vec<Account> = directory.accounts().cloned().collect();
+    for account in &mut accounts {
+        match account.name.as_str() {
+            "author" => account.identifiers.clear(),
+            "stranger" => account.identifiers.push(party("ags:1")),
+            _ => {}
+        }
+    }
+    let profiles = directory.profiles().cloned().collect();
+    let act = AdminAct {
+        at: world.clock.now(),
+        by: "test".to_owned(),
+        act: "participant apply".to_owned(),
+        object: "ags:1".to_owned(),
+        reason: "it moves".to_owned(),
+    };
+    world.store.apply_directory(directory.revision(), accounts, profiles, act).await.expect("consistent");
+    world.relay.reload_directory().await.expect("the store answers");
+    let again = world.question("q-1").await;
+    let refused = world.relay.accept_and_wait(&world.who("author"), again).await;
+    assert_eq!(refused.err(), Some(Refusal::NotYourIdentifier { claimed: "ags:1".to_owned() }));
+    assert_eq!(world.state("a-1").await, S::Waiting, "the answer is the new owner's");
+}
+
+#[tokio::test]
 async fn proofs_are_whole_and_a_rewritten_log_is_refused() {
     let world = World::new().await;
     assert_eq!(world.relay.sign_checkpoint().await, Ok(None), "there is nothing to sign");

@@ -18,7 +18,7 @@ use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::{DeliveryState, Event};
 use crate::relay::accept::Manner;
-use crate::relay::{Refusal, Relay, Submission};
+use crate::relay::{Refusal, Relay, Submission, route};
 use crate::store::{Entry, Iterator, Selection};
 
 use super::counted;
@@ -72,12 +72,15 @@ impl Relay {
     /// stays accepted, and a later answer waits in the author's mailbox.
     pub async fn accept_and_wait(&self, who: &Account, submission: Submission) -> Result<Entry, Refusal> {
         let id = submission.envelope.id.clone();
-        let author = submission.envelope.author.identifier.value().to_owned();
+        let author = submission.envelope.author.identifier.clone();
         let reader = submission.envelope.reader.identifier.clone();
         let waiter = self.waiting.enter(&id);
         let (_, profile) = self.accept_in(who, submission, Manner::Synchronous).await?;
-        let mailbox =
-            MailboxName::parse(&author).map_err(|_| Refusal::NotYourIdentifier { claimed: author })?;
+        // A repeated message is answered as before even where its author has since lost the identifier, and the
+        // mailbox with it.
+        route::own(who, &author).map_err(|refusal| counted("answer", refusal))?;
+        let mailbox = MailboxName::parse(author.value())
+            .map_err(|_| Refusal::NotYourIdentifier { claimed: author.value().to_owned() })?;
         let seconds = profile.synchronous_wait_seconds;
         let until = Instant::now() + Duration::from_secs(u64::from(seconds));
         loop {

@@ -206,7 +206,11 @@ impl Thread {
 
     fn ready(&mut self) -> Result<(), String> {
         if self.open.is_none() {
-            let open = self.open().map_err(|error| error.to_string());
+            // An outcome that could not be found out may lie in the log and not on the disk; a retry that meets it would
+            // be told "accepted before".
+            let open =
+                self.open().and_then(|open| bury(&open.connection).map(|()| open).map_err(OpenError::from));
+            let open = open.map_err(|error| error.to_string());
             self.set_trouble(open.as_ref().err().cloned());
             self.open = Some(open?);
         }
@@ -252,7 +256,7 @@ impl Thread {
             match self.open() {
                 Ok(open) => {
                     let stored = open.batch >= number;
-                    if stored && let Err(error) = make_durable(&open.connection) {
+                    if let Err(error) = bury(&open.connection) {
                         tracing::error!(%error, "what was found cannot be made durable yet");
                         std::thread::sleep(REOPEN_PAUSE);
                         continue;
@@ -270,6 +274,16 @@ impl Thread {
             "{reason}; whether the message was stored is not known, ask again with the same id"
         ))
     }
+}
+
+/// Makes what a connection sees after a failed commit the only thing that can be seen, also after a power cut.
+///
+/// Frames of a transaction that failed may lie complete behind the log's end, where recovery would take them for
+/// committed: a message that was refused, and whose payload is gone, would rise again. A write of no consequence goes
+/// over them; then all is made durable.
+fn bury(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("UPDATE batch SET number = number")?;
+    make_durable(connection)
 }
 
 /// Moves the whole log into the database and syncs that.

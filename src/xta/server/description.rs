@@ -21,6 +21,11 @@ const SCHEMAS: [(&str, &str); 8] = [
 /// The document that `?wsdl` or `?xsd=name` asks for.
 pub(super) fn find(uri: &Uri, host: Option<&str>) -> Option<String> {
     let query = uri.query()?;
+    // HTTP lets quotes and ampersands stand in a path; in XML they would be markup of the asker's making.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%:@".contains(&byte);
+    if !uri.path().bytes().all(plain) {
+        return None;
+    }
     let base = format!("https://{}{}", host_of(host), uri.path().trim_end_matches('/'));
     if query.eq_ignore_ascii_case("wsdl") {
         return Some(with_references(&WSDL.replace(PLACE, &base), &base));
@@ -79,6 +84,8 @@ mod tests {
         }
         check("/xta?xsd=../../Cargo.toml", None, None);
         check("/xta?xsd", None, None);
+        check("/xta\"/x=\"?wsdl", None, None);
+        check("/xta&lt;?wsdl", None, None);
         check("/xta", None, None);
     }
 }

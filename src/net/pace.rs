@@ -145,6 +145,11 @@ impl<S> PacedStream<S> {
 
     fn read_overdue(&mut self, context: &mut Context<'_>) -> bool {
         let phase = self.phase.current();
+        // An answer's body may be through while its bytes are not: until then the write's own pace decides.
+        if phase == Phase::ExpectRequest && self.write.waiting_since.is_some() {
+            self.armed = None;
+            return false;
+        }
         let allowed = match phase {
             Phase::Busy => {
                 self.armed = None;
@@ -195,7 +200,13 @@ impl<S: AsyncWrite + Unpin> PacedStream<S> {
         moved: impl Fn(&T) -> usize,
     ) -> Poll<io::Result<T>> {
         match outcome {
-            Poll::Ready(Ok(value)) => Poll::Ready(self.write.moved(moved(&value)).map(|()| value)),
+            Poll::Ready(Ok(value)) => {
+                if self.phase.current() == Phase::ExpectRequest {
+                    // The pause between requests begins behind the last byte of the answer.
+                    self.armed = None;
+                }
+                Poll::Ready(self.write.moved(moved(&value)).map(|()| value))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => match self.write.stalled(context) {
                 Ok(()) => Poll::Pending,
@@ -234,6 +245,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
         let outcome = self.judge(context, outcome, |()| 0);
         if flushed {
             self.write.restart();
+            // Armed here, for nobody may ask to read again before the peer moves.
+            let _ = self.read_overdue(context);
         }
         outcome
     }

@@ -63,7 +63,11 @@ fn strict() -> Bounds {
 }
 
 async fn plain(thinks: Duration, permits: usize) -> (SocketAddr, Serving) {
-    let listener = Listener::plain((Ipv4Addr::LOCALHOST, 0).into(), strict(), Permits::new(permits))
+    plain_within(strict(), thinks, permits).await
+}
+
+async fn plain_within(bounds: Bounds, thinks: Duration, permits: usize) -> (SocketAddr, Serving) {
+    let listener = Listener::plain((Ipv4Addr::LOCALHOST, 0).into(), bounds, Permits::new(permits))
         .await
         .expect("a free loopback port");
     let address = listener.address().expect("bound");
@@ -187,11 +191,34 @@ async fn conflicting_lengths_are_not_smuggled() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_cut() {
-    let (address, serving) = plain(Duration::ZERO, 1).await;
+    let patient = Bounds { keep_alive: Duration::from_secs(30), ..strict() };
+    let (address, serving) = plain_within(patient, Duration::ZERO, 1).await;
     let mut deaf = TcpStream::connect(address).await.expect("connects");
     deaf.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("writes");
     // The only permit is taken until the server gives up on the deaf peer.
     timeout(Duration::from_secs(4), polite(address)).await.expect("served after the cut");
+    serving.drain().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_steadily_may_take_longer_than_a_pause() {
+    let (address, serving) = plain(Duration::ZERO, 1).await;
+    let mut steady = TcpStream::connect(address).await.expect("connects");
+    steady.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("writes");
+    let (mut piece, mut seen) = (vec![0; 2 * 1024 * 1024], 0);
+    let begun = Instant::now();
+    while seen < 64 * 1024 * 1024 {
+        let count = steady.read(&mut piece).await.expect("reads");
+        assert!(count > 0, "cut after {seen} bytes and {:?}", begun.elapsed());
+        seen += count;
+        let due = Duration::from_millis(1500).mul_f64(seen as f64 / (64.0 * 1024.0 * 1024.0));
+        tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
+    }
+    assert!(begun.elapsed() > strict().keep_alive, "too fast to tell");
+    // Behind the answer the pause has its own end.
+    let quiet = Instant::now();
+    until_closed(&mut steady).await;
+    assert!(quiet.elapsed() < Duration::from_secs(2));
     serving.drain().await;
 }
 

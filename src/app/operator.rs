@@ -1,7 +1,8 @@
 //! The operator's listener: `/livez`, `/readyz`, `/metrics`.
 //!
-//! Live means the process answers; ready means that it would accept a message. No names of participants appear here:
-//! the listener has no authentication, so the figures are sums.
+//! Live means the process answers; ready means that it would accept a message. The listener has no authentication, so
+//! the figures are sums: no identifier of a party or a message appears, only accounts' names beside the days that
+//! their certificates have left.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -27,6 +27,8 @@ pub enum AccountError {
     SharedKey { key: KeyFingerprint, one: AccountName, other: AccountName },
     #[error("the identifier {identifier} is claimed by both {one} and {other}")]
     SharedIdentifier { identifier: String, one: AccountName, other: AccountName },
+    #[error("two accounts bear the name {0}")]
+    SharedName(AccountName),
     #[error("account {account} names the service profile {profile}, which does not exist")]
     UnknownProfile { account: AccountName, profile: ProfileName },
 }
@@ -223,6 +225,9 @@ impl Directory {
     }
 
     fn add(&mut self, account: Account) -> Result<(), AccountError> {
+        if self.accounts.contains_key(&account.name) {
+            return Err(AccountError::SharedName(account.name));
+        }
         if let Some(profile) = &account.profile
             && !self.profiles.contains_key(profile)
         {
@@ -302,6 +307,22 @@ mod tests {
         };
         let taken = Directory::new(1, vec![account("one", one), account("two", other)], Vec::new());
         assert_eq!(taken.is_ok(), expected, "{one:?} {other:?}: {taken:?}");
+    }
+
+    #[test]
+    fn no_two_accounts_share_a_name() {
+        let bare = |value: &str| Account {
+            name: AccountName::parse("one").expect("a well-formed name"),
+            title: String::new(),
+            blocked: false,
+            keys: Vec::new(),
+            identifiers: vec![PartyIdentifier::new(value).expect("a well-formed identifier")],
+            accepts: None,
+            rights: Rights::default(),
+            profile: None,
+        };
+        let taken = Directory::new(1, vec![bare("ags:1"), bare("ags:2")], Vec::new());
+        assert_eq!(taken.err(), Some(AccountError::SharedName(bare("ags:1").name)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod store_model;
 mod store_tamper;
 mod xml_attacks;
 mod xta_cycle;
+mod xta_damage;
 mod xta_office;
 mod xta_raw;
 mod xta_refusals;

@@ -213,6 +213,10 @@ impl Office {
         self.relay.reload_directory().await.expect("a directory");
     }
 
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Payload files, named by a message or not.
     pub fn payload_files(&self) -> usize {
         let shelves = std::fs::read_dir(self.folder.path().join("store/payloads")).expect("shelves");

@@ -272,7 +272,12 @@ fn admit(connection: &Connection, acceptance: &Acceptance) -> Result<Option<Acce
         Some((Some(_), Some(digest), account, _)) => {
             let same =
                 digest == acceptance.request_digest.0 && account.as_deref() == Some(card.posted_by.as_str());
-            if same { Ok(Some(Accepted::Before)) } else { Err(StoreError::IdUsed.into()) }
+            match (same, account.as_deref() == Some(card.posted_by.as_str())) {
+                (true, _) => Ok(Some(Accepted::Before)),
+                // Who may only use ids that were issued to him does not learn which others exist.
+                (false, false) if acceptance.announced_only => Err(StoreError::NotAnnounced.into()),
+                (false, _) => Err(StoreError::IdUsed.into()),
+            }
         }
         Some((Some(_), None, ..)) => Err(StoreError::IdUsed.into()),
         Some((None, _, account, expires_at))
@@ -681,7 +686,9 @@ pub fn record_attempt(
 ) -> Result<ProcessCard, Fault> {
     let mut row = row_by_id(work.connection, &lease.entry.card.id)?;
     let current = row.push_leased && uint(row.push_token) == lease.token;
-    if !current || !row.state.is_offered() {
+    // A recipient's yes counts however late it is told; a late no has been overtaken by another attempt.
+    let counts = current || matches!(outcome, PushOutcome::Received);
+    if !counts || !row.state.is_offered() {
         return card(work.connection, row.sequence);
     }
     row.push_leased = false;

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
@@ -230,7 +231,15 @@ fn part_headers(kind: &str, id: &str) -> Result<HeaderLines, mime::Error> {
 struct Outflow {
     content: Content,
     segments: VecDeque<Segment>,
-    reading: Option<Box<dyn PayloadReader>>,
+    reading: Option<Reading>,
+}
+
+/// A part on its way out. Its last piece is held back until the digest over all of them is known to be right.
+struct Reading {
+    reader: Box<dyn PayloadReader>,
+    part: Part,
+    digest: Hasher,
+    held: Option<Bytes>,
 }
 
 fn streamed(content: Content, segments: VecDeque<Segment>) -> Body {
@@ -245,26 +254,54 @@ impl Outflow {
     /// An error here cuts the connection: the length has been promised, and a short answer must not look whole.
     async fn next(&mut self) -> Result<Option<Bytes>, std::io::Error> {
         loop {
-            if let Some(reader) = &mut self.reading {
-                match reader.next().await.map_err(std::io::Error::other)? {
-                    Some(bytes) => return Ok(Some(bytes)),
-                    None => self.reading = None,
+            if let Some(mut reading) = self.reading.take() {
+                match reading.reader.next().await.map_err(std::io::Error::other)? {
+                    Some(bytes) => {
+                        reading.digest.update(&bytes);
+                        let ready = reading.held.replace(bytes);
+                        self.reading = Some(reading);
+                        if ready.is_some() {
+                            return Ok(ready);
+                        }
+                        continue;
+                    }
+                    None => {
+                        self.check(&reading)?;
+                        if reading.held.is_some() {
+                            return Ok(reading.held);
+                        }
+                    }
                 }
             }
             match self.segments.pop_front() {
                 None => return Ok(None),
                 Some(Segment::Bytes(bytes)) => return Ok(Some(bytes)),
                 Some(Segment::Part(part)) => {
-                    let opened = match self.content.first.take() {
+                    let reader = match self.content.first.take() {
                         Some(first) => first,
                         None => {
                             let opened = self.content.relay.open_part(&self.content.entry, &part).await;
                             opened.map_err(|refusal| std::io::Error::other(refusal.to_string()))?
                         }
                     };
-                    self.reading = Some(opened);
+                    self.reading = Some(Reading { reader, part, digest: Hasher::new(&SHA256), held: None });
                 }
             }
         }
+    }
+
+    /// What was stored must be what goes out; a flipped bit on the disk is found before the reader can close.
+    fn check(&self, reading: &Reading) -> Result<(), std::io::Error> {
+        if reading.digest.clone().finish().as_ref() == reading.part.digest.0 {
+            return Ok(());
+        }
+        let message = &self.content.entry.envelope.id;
+        tracing::error!(
+            %message,
+            offset = reading.part.offset,
+            "a stored part is not what was accepted; it was not handed out: run `amtsbote store verify`, \
+             restore from a backup"
+        );
+        Err(std::io::Error::other("a stored part is damaged"))
     }
 }

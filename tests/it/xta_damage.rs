@@ -1,0 +1,51 @@
+//! A disk that flips a bit must not make the post office hand out what nobody posted.
+
+use std::path::{Path, PathBuf};
+
+use amtsbote::domain::content::PartRole;
+use amtsbote::xta::client::content::{FolderSink, Outgoing};
+
+use crate::xta_office::{AUTHOR, Office, READER, envelope};
+
+const CONTENT_BYTES: usize = 700 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_part_is_not_handed_out() {
+    let office = Office::open().await;
+    let (author, reader) = (office.client("author", Some(AUTHOR)), office.client("reader", Some(READER)));
+    let id = author.create_message_id().await.expect("an id");
+    let content =
+        [Outgoing::from_bytes(PartRole::Message, "application/octet-stream", vec![7; CONTENT_BYTES])];
+    author.send(&envelope(id.clone(), READER), &content).await.expect("sent");
+
+    let file = the_payload_file(office.folder());
+    let mut bytes = std::fs::read(&file).expect("readable");
+    for (at, whole) in [(CONTENT_BYTES / 2, false), (CONTENT_BYTES - 1, false), (CONTENT_BYTES - 1, true)] {
+        bytes.fill(7);
+        if !whole {
+            bytes[at] ^= 1;
+        }
+        std::fs::write(&file, &bytes).expect("writable");
+        let into = tempfile::tempdir().expect("a folder");
+        let mut sink = FolderSink::new(into.path());
+        let fetched = reader.fetch(&id, &mut sink).await;
+        assert_eq!(fetched.is_ok(), whole, "bit flipped at {at}: {fetched:?}");
+    }
+    office.close().await;
+}
+
+fn the_payload_file(folder: &Path) -> PathBuf {
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let entry = entry.expect("readable");
+            let size = entry.metadata().expect("readable").len();
+            match entry.path() {
+                path if path.is_dir() => open.push(path),
+                path if size == CONTENT_BYTES as u64 => return path,
+                _ => {}
+            }
+        }
+    }
+    panic!("no payload file of {CONTENT_BYTES} bytes");
+}

@@ -1,6 +1,7 @@
 //! A process of the rig's own binary, its standard output taken down line by line with the order kept.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -146,4 +147,40 @@ pub fn say(line: &str) {
 /// A child must not outlive the rig, whatever happens to it.
 pub fn die_with_parent() {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
+/// Holds the mount namespace until the rig is gone, and a moment longer.
+///
+/// Were the rig the last in its namespace, the kernel would unmount as part of the rig's own death, and wait for a
+/// disk that is served by nobody while its connection is still open. Behind the guard, the connection has ended and
+/// unmounting is quick.
+pub struct Guard(std::process::Child);
+
+impl Guard {
+    pub fn start() -> Result<Self, Failure> {
+        let own = std::env::current_exe().map_err(Failure::io("finding the rig's own binary"))?;
+        let guard = Command::new(own)
+            .arg("guard")
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        guard.map(Self).map_err(Failure::io("starting the guard"))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// The guard's whole life: standard input ends with the rig.
+pub fn stand_guard() -> Result<(), String> {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).map_err(|error| error.to_string())?;
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(())
 }

@@ -9,14 +9,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::Advice;
-use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::mount::MountPropagationFlags;
 use rustix::thread::UnshareFlags;
 
 use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::fuse;
-use crate::random::Random;
 
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -111,29 +109,6 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Lets the kernel write back one file's dirty pages without a flush, as memory pressure does at any time.
-    pub fn write_back_something(&self, random: &mut Random) {
-        let mut files = Vec::new();
-        let mut folders = vec![self.folder.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                    Ok(kind) if kind.is_file() => files.push(entry.path()),
-                    _ => {}
-                }
-            }
-        }
-        if files.is_empty() {
-            return;
-        }
-        let chosen = &files[usize::try_from(random.between(0, files.len() as u64)).unwrap_or(0)];
-        if let Ok(file) = std::fs::File::open(chosen) {
-            // "Not needed" starts the write-back of what is dirty; a refusal only means less disorder.
-            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-        }
-    }
-
     fn switch_off(&mut self) -> Result<(), Failure> {
         // Unmounting writes.
         self.disk.go_on();
@@ -157,18 +132,19 @@ impl Drop for Machine {
 }
 
 /// A killed process and a loop device take a moment to let go.
+///
+/// Another process does it: the one that serves the disk must never wait for the disk, or a SIGKILL at that moment
+/// leaves a thread that waits for its own dead process, and the file systems with it.
 fn unmount(folder: &Path) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        match rustix::mount::unmount(folder, UnmountFlags::empty()) {
+        match run(Command::new("umount").arg(folder)) {
             Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::BUSY) if begun.elapsed() < UNMOUNT_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => {
+            Err(_) if begun.elapsed() < UNMOUNT_PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            Err(failure) => {
                 // Out of sight at least; the kernel finishes when the last user is gone.
-                let _ = rustix::mount::unmount(folder, UnmountFlags::DETACH);
-                return Err(Failure::io(format!("unmounting {}", folder.display()))(error.into()));
+                let _ = run(Command::new("umount").arg("--lazy").arg(folder));
+                return Err(failure);
             }
         }
     }

@@ -8,6 +8,7 @@
 mod check;
 mod child;
 mod disk;
+mod disorder;
 mod failure;
 mod full;
 mod fuse;
@@ -63,6 +64,14 @@ enum Command {
         synced: bool,
     },
     #[command(hide = true)]
+    Guard,
+    #[command(hide = true)]
+    Disorder {
+        folder: PathBuf,
+        #[arg(long)]
+        seed: u64,
+    },
+    #[command(hide = true)]
     LinesCheck { folder: PathBuf },
 }
 
@@ -95,6 +104,8 @@ fn main() -> ExitCode {
         Command::Writer { folder, order } => return exit(writer::run(&folder, &order)),
         Command::Check { folder } => return exit(check::run(&folder)),
         Command::Lines { folder, synced } => return exit(lines::write(&folder, synced)),
+        Command::Guard => return exit(child::stand_guard()),
+        Command::Disorder { folder, seed } => return exit(disorder::run(&folder, seed)),
         Command::LinesCheck { folder } => return exit(lines::check(&folder)),
         Command::Run(options) => with_bench(&options, run),
         Command::Control(options) => with_bench(&options, control),
@@ -131,6 +142,7 @@ fn with_bench(
     experiment: impl FnOnce(&Options, &Bench, u64) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     machine::prepare()?;
+    let _guard = child::Guard::start()?;
     failure::watch_signals()?;
     let scratch = tempfile::Builder::new()
         .prefix("powercut-")

@@ -9,11 +9,6 @@ impl Random {
         Self(seed)
     }
 
-    /// A stream of its own for one part of a round, so that one part's draws do not shift another's.
-    pub fn branch(&mut self) -> Self {
-        Self(self.draw())
-    }
-
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -150,16 +150,9 @@ fn live(
     } else {
         Duration::from_millis(random.between(5, 500))
     };
-    let mut disorder = random.branch();
-    let mut write_back_at = Duration::ZERO;
-    let begun = std::time::Instant::now();
-    writer.wait_until(lifetime, |_| {
-        if begun.elapsed() >= write_back_at {
-            machine.write_back_something(&mut disorder);
-            write_back_at = begun.elapsed() + Duration::from_millis(disorder.between(2, 40));
-        }
-        false
-    })?;
+    let seed = format!("--seed={}", random.draw());
+    let mut disorder = Child::start("disorder", &machine.folder, &[seed])?;
+    writer.wait_until(lifetime, |_| false)?;
     let broken = plan.breaks_down && life == 0;
     let ended_early = writer.has_ended()?;
     if broken {
@@ -168,6 +161,8 @@ fn live(
     }
     let unflushed_writes = random.between(1, UNFLUSHED_WRITES_MAX + 1);
     let (heard, remains) = pull_the_plug(machine, &mut writer, plan.survival, unflushed_writes, random)?;
+    disorder.kill();
+    disorder.end()?;
     let (status, lines, complaints) = writer.end()?;
     for (place, line) in lines.iter().enumerate() {
         ledger.hear(line, place < heard);

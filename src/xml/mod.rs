@@ -8,6 +8,7 @@
 pub mod c14n;
 pub mod chars;
 pub mod dsig;
+pub mod enc;
 pub mod escape;
 pub mod namespaces;
 pub mod read;

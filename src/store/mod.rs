@@ -249,7 +249,7 @@ pub struct PushLease {
     pub entry: Entry,
     pub attempt: u32,
     pub until: Timestamp,
-    /// Names this lease; an attempt reported under an older one is ignored.
+    /// Names this lease. Under an older one, only a recipient's yes counts; a no has been overtaken.
     pub token: u64,
 }
 

@@ -742,11 +742,14 @@ async fn pushes_are_leased(bench: &dyn Bench) {
     assert_eq!(of(&lease(9, 19, 10).await), [("c".to_owned(), 1)]);
     let second = lease(10, 20, 10).await;
     assert_eq!(of(&second), [("a".to_owned(), 2), ("b".to_owned(), 2)]);
-    // The first lease of a is over and given anew: its report counts no more.
-    let ignored = store.record_attempt(&first[0], PushOutcome::Received, at(11)).await.expect("ignored");
+    // The first leases are over and given anew: a late no counts no more, a late yes does.
+    let late = PushOutcome::Dead { reason: "late".to_owned() };
+    let ignored = store.record_attempt(&first[0], late, at(11)).await.expect("ignored");
     assert_eq!(ignored.state, DeliveryState::Waiting);
-    let card = store.record_attempt(&second[0], PushOutcome::Received, at(12)).await.expect("received");
+    let card = store.record_attempt(&first[0], PushOutcome::Received, at(12)).await.expect("received");
     assert_eq!((card.state, card.received_at), (DeliveryState::Received, Some(at(12))));
+    let again = store.record_attempt(&second[0], PushOutcome::Received, at(13)).await.expect("ignored");
+    assert_eq!(again.received_at, Some(at(12)));
     let failed = PushOutcome::Failed { reason: "refused".to_owned(), next_at: at(50) };
     let card = store.record_attempt(&second[1], failed.clone(), at(13)).await.expect("failed");
     let step = card.steps.last().expect("a step");

@@ -221,6 +221,8 @@ pub struct Change {
     pub only_in: Option<Vec<MailboxName>>,
     /// Only if this account posted it (an author's view); otherwise `Unknown`.
     pub only_posted_by: Option<AccountName>,
+    /// Only if this is still due at `at` (a timer's view): an operator may have moved the deadline meanwhile.
+    pub only_if_due: Option<DueKind>,
     /// New deadlines, where the event sets some (requeue).
     pub deadlines: Option<Deadlines>,
 }

@@ -586,7 +586,12 @@ async fn timers_follow_the_state(bench: &dyn Bench) {
     let three = [of("b", DueKind::Expire, 5), of("a", DueKind::Release, 10), of("a", DueKind::Expire, 30)];
     assert_eq!(due(&*store, 30).await, three);
     assert_eq!(store.due(at(30), 2).await.expect("due").len(), 2);
-    store.change(change("b", Event::Expired, 5)).await.expect("expired");
+    // A timer that read its list before an operator moved the deadline comes too early.
+    let timed =
+        |seconds| Change { only_if_due: Some(DueKind::Expire), ..change("b", Event::Expired, seconds) };
+    let early = store.change(timed(4)).await;
+    assert!(matches!(early, Err(StoreError::Denied(_))), "{early:?}");
+    store.change(timed(5)).await.expect("expired");
     store.change(change("a", Event::Released, 10)).await.expect("released");
     store.close().await.expect("closed");
     let store = bench.open();

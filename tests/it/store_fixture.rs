@@ -207,6 +207,7 @@ pub fn change(id_text: &str, event: Event, seconds: u64) -> Change {
         finding: None,
         only_in: None,
         only_posted_by: None,
+        only_if_due: None,
         deadlines: None,
     }
 }

@@ -185,6 +185,7 @@ impl Relay {
             finding: None,
             only_in: None,
             only_posted_by: Some(who.name.clone()),
+            only_if_due: None,
             deadlines: None,
         };
         match self.store.change(change).await {

@@ -59,6 +59,7 @@ impl Relay {
             finding: None,
             only_in: None,
             only_posted_by: None,
+            only_if_due: None,
             deadlines,
         };
         let card =

@@ -97,6 +97,7 @@ impl Relay {
             finding: None,
             only_in: Some(mailboxes),
             only_posted_by: None,
+            only_if_due: None,
             deadlines: None,
         };
         match self.store.change(change).await {

@@ -70,6 +70,7 @@ impl Relay {
                     finding,
                     only_in: None,
                     only_posted_by: None,
+                    only_if_due: Some(due.kind),
                     deadlines: None,
                 };
                 self.store.change(change).await.map(|card| {

@@ -518,6 +518,10 @@ pub fn change(work: &mut Writing<'_>, change: &Change) -> Result<ProcessCard, Fa
     if !in_view || !by_author {
         return Err(StoreError::Unknown.into());
     }
+    let due = |kind| row.timers().iter().any(|(timer, at)| *timer == kind && *at <= micros(change.at));
+    if !change.only_if_due.is_none_or(due) {
+        return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
+    }
     apply(work, row, change)
 }
 
@@ -579,6 +583,7 @@ fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) -> C
         finding: None,
         only_in: None,
         only_posted_by: None,
+        only_if_due: None,
         deadlines: None,
     }
 }

@@ -194,6 +194,7 @@ async fn perform(store: &dyn Store, act: Act, id: &MessageId) -> Result<(), Stor
         finding: None,
         only_in: None,
         only_posted_by: None,
+        only_if_due: None,
         deadlines: None,
     };
     match act {

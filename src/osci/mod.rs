@@ -1,0 +1,4 @@
+//! OSCI-Transport 1.2, for both sides of a dialog, because an intermediary answers clients and itself calls recipients:
+//! the messages as types ([`message`]).
+
+pub mod message;

@@ -24,7 +24,7 @@ pub const CHALLENGE_BYTES_MAX: usize = 1024;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Control<'a> {
     pub conversation: Option<&'a str>,
-    pub sequence: Option<&'a str>,
+    pub sequence: Option<u64>,
     pub response: Option<&'a str>,
     pub challenge: Option<&'a str>,
 }
@@ -121,7 +121,7 @@ pub fn open(manner: Manner, control: Control<'_>) -> Result<Opening, Refusal> {
         }
         return Ok(Opening::Begins { challenge });
     }
-    let sequence = number(control.sequence)?;
+    let sequence = control.sequence.ok_or(Refusal::Missing("SequenceNumber"))?;
     let Some(conversation) = control.conversation else {
         return match (manner, sequence) {
             (Manner::Explicit, sequence) => Ok(Opening::NeedsDialog { challenge, sequence }),
@@ -136,12 +136,6 @@ pub fn open(manner: Manner, control: Control<'_>) -> Result<Opening, Refusal> {
     let response = control.response.ok_or(Refusal::Missing("Response"))?.to_owned();
     let ends = manner == Manner::Ends;
     Ok(Opening::Continues(Continuation { conversation, sequence, response, challenge, ends }))
-}
-
-fn number(text: Option<&str>) -> Result<u64, Refusal> {
-    let text = text.ok_or(Refusal::Missing("SequenceNumber"))?;
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().ok_or(Refusal::Malformed("SequenceNumber"))
 }
 
 /// A dialog that waits for its client.

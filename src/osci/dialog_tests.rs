@@ -10,6 +10,7 @@ fn at(second: i64) -> Timestamp {
 
 fn control<'a>(parts: [Option<&'a str>; 4]) -> Control<'a> {
     let [conversation, sequence, response, challenge] = parts;
+    let sequence = sequence.map(|digits| digits.parse().expect("a number"));
     Control { conversation, sequence, response, challenge }
 }
 
@@ -45,14 +46,6 @@ fn the_request_type_says_what_its_control_block_holds() {
     check(M::Explicit, [None, seq, None, chal], Ok("needs a dialog"));
     check(M::Explicit, [id, seq, resp, chal], Ok("continues"));
     check(M::Either, [Some("x"), seq, resp, chal], Err(Refusal::Malformed("ConversationId")));
-    check(M::Either, [id, Some("-1"), resp, chal], Err(Refusal::Malformed("SequenceNumber")));
-    check(M::Either, [id, Some("+1"), resp, chal], Err(Refusal::Malformed("SequenceNumber")));
-    check(M::Either, [id, Some(""), resp, chal], Err(Refusal::Malformed("SequenceNumber")));
-    check(
-        M::Either,
-        [id, Some("99999999999999999999"), resp, chal],
-        Err(Refusal::Malformed("SequenceNumber")),
-    );
     check(M::Either, [id, seq, resp, Some("")], Err(Refusal::Malformed("Challenge")));
     let long = "c".repeat(CHALLENGE_BYTES_MAX + 1);
     check(M::Either, [id, seq, resp, Some(&long)], Err(Refusal::Malformed("Challenge")));

@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "mime.rs",
     "osci/code.rs",
     "osci/dialog.rs",
+    "osci/envelope/",
     "osci/message/",
     "relay/",
     "xml/",

@@ -10,6 +10,7 @@ mod relay_life;
 mod relay_spool;
 mod relay_trouble;
 mod store_conformance;
+mod store_dialogs;
 mod store_embedded;
 mod store_fixture;
 mod store_full;

@@ -19,6 +19,7 @@ mod mailbox;
 mod man;
 mod message;
 mod office;
+mod osci;
 mod participant;
 mod screen;
 mod send;
@@ -124,9 +125,9 @@ enum Command {
     /// The store: health, backup, verify, restore, upgrade
     #[command(subcommand)]
     Store(store::Command),
-    /// Post a message as a participant would (XTA 2, mutual TLS)
+    /// Post a message as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Send(Box<send::Args>),
-    /// Fetch what waits as a participant would (XTA 2, mutual TLS)
+    /// Fetch what waits as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Fetch(fetch::Args),
     /// What operators have changed: who, when, why
     Acts(acts::Args),

@@ -10,6 +10,7 @@
 
 mod brainpool;
 mod brainpool512;
+pub(super) mod certificates;
 mod pss;
 
 use aws_lc_rs::digest;
@@ -17,7 +18,7 @@ use aws_lc_rs::signature::{self as lc, UnparsedPublicKey, VerificationAlgorithm}
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use brainpool::Brainpool;
+pub(super) use brainpool::Brainpool;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "domain/",
     "evidence/",
     "mime.rs",
+    "osci/client/dialog.rs",
     "osci/code.rs",
     "osci/dialog.rs",
     "osci/envelope/",

@@ -13,7 +13,7 @@
 //! | 7 | [`cli`] | how anything is stored or sent |
 //! | 6 | [`app`] | nothing: only here does everything meet |
 //! | 5 | [`config`] | what the settings do |
-//! | 4 | [`xta`], [`admin`] | each other; how delivery is decided |
+//! | 4 | [`xta`], [`osci`], [`admin`] | each other; how delivery is decided |
 //! | 3 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
 //! | 2 | [`store`], [`xml`] | protocols; the store also: policy |
 //! | 1 | [`evidence`], [`mime`], [`pki`] | messages' meaning |
@@ -57,6 +57,7 @@ pub mod evidence;
 pub mod manual;
 pub mod mime;
 pub mod net;
+pub mod osci;
 pub mod pki;
 pub mod register;
 pub mod relay;

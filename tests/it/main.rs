@@ -17,6 +17,7 @@ mod store_fixture;
 mod store_full;
 mod store_kill;
 mod store_model;
+mod store_oracle;
 mod store_tamper;
 mod timestamp;
 mod tsa;

@@ -19,6 +19,7 @@ mod mailbox;
 mod man;
 mod message;
 mod office;
+mod osci;
 mod participant;
 mod register;
 mod screen;
@@ -128,9 +129,9 @@ enum Command {
     /// The population register's shadow copy: load, search by law, compare, report
     #[command(subcommand)]
     Register(register::Command),
-    /// Post a message as a participant would (XTA 2, mutual TLS)
+    /// Post a message as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Send(Box<send::Args>),
-    /// Fetch what waits as a participant would (XTA 2, mutual TLS)
+    /// Fetch what waits as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Fetch(fetch::Args),
     /// What operators have changed: who, when, why
     Acts(acts::Args),

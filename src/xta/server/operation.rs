@@ -294,10 +294,10 @@ impl Asked<'_> {
             let iterator = self.iterator(selection, 1);
             return Ok(Some(Iterator { id: id.to_owned(), handed_out: vec![message], ..iterator }));
         }
-        if let Some(begun) = request_id::begun_list(id) {
+        if let Some(begun) = request_id::begun_list(id, &self.caller.account.name) {
             // Continued before, it is further on than its id says.
             let stored = self.relay.load_iterator(&self.caller.account, id).await?;
-            let Begun { selection, position, page_size } = begun;
+            let Begun { selection, position, page_size, .. } = begun;
             let iterator = self.iterator(selection, page_size);
             return Ok(Some(stored.unwrap_or(Iterator { id: id.to_owned(), position, ..iterator })));
         }

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::account::AccountName;
 use crate::domain::message_id::MessageId;
 use crate::store::{Iterator, Selection};
 
@@ -19,6 +20,8 @@ const STATE_BYTES_MAX: usize = 1024;
 /// A list whose first page has been shown.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Begun {
+    /// Who began it; for others it is no list.
+    account: AccountName,
     pub selection: Selection,
     pub position: u64,
     pub page_size: u32,
@@ -37,6 +40,7 @@ pub(super) fn fetched(request_id: &str) -> Option<MessageId> {
 /// The id of a list that stands at `iterator`, unless it would be too long.
 pub(super) fn of_list(iterator: &Iterator) -> Option<String> {
     let begun = Begun {
+        account: iterator.account.clone(),
         selection: Selection { mailboxes: Vec::new(), ..iterator.selection.clone() },
         position: iterator.position,
         page_size: iterator.page_size,
@@ -47,27 +51,30 @@ pub(super) fn of_list(iterator: &Iterator) -> Option<String> {
     Some(format!("{LIST}{own}:{}", URL_SAFE_NO_PAD.encode(state)))
 }
 
-pub(super) fn begun_list(request_id: &str) -> Option<Begun> {
+pub(super) fn begun_list(request_id: &str, account: &AccountName) -> Option<Begun> {
     if request_id.len() > 2 * STATE_BYTES_MAX {
         return None;
     }
     let (own, state) = request_id.strip_prefix(LIST)?.split_once(':')?;
     uuid::Uuid::try_parse(own).ok()?;
     let begun: Begun = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(state).ok()?).ok()?;
-    Some(Begun { page_size: begun.page_size.max(1), ..begun })
+    (begun.account == *account).then_some(Begun { page_size: begun.page_size.max(1), ..begun })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::account::AccountName;
     use crate::domain::party::MailboxName;
+
+    fn account(name: &str) -> AccountName {
+        AccountName::parse(name).expect("a name")
+    }
 
     fn iterator(ids: usize) -> Iterator {
         let id = |n| MessageId::parse(&format!("urn:de:xta:messageid:amt:{n}")).expect("an id");
         Iterator {
             id: String::new(),
-            account: AccountName::parse("reader").expect("a name"),
+            account: account("reader"),
             selection: Selection {
                 mailboxes: vec![MailboxName::parse("ags:1").expect("a name")],
                 ids: (0..ids).map(id).collect(),
@@ -95,14 +102,15 @@ mod tests {
     #[test]
     fn lists_come_back_without_anybodys_mailboxes() {
         let one = of_list(&iterator(2)).expect("it fits");
-        let begun = begun_list(&one).expect("it is one of ours");
+        let begun = begun_list(&one, &account("reader")).expect("it is one of ours");
         assert_eq!((begun.position, begun.page_size, begun.selection.ids.len()), (17, 5, 2));
         assert!(begun.selection.new_only && begun.selection.mailboxes.is_empty());
+        assert_eq!(begun_list(&one, &account("other")), None);
         assert_ne!(of_list(&iterator(2)).expect("it fits"), one, "two lists are two");
         assert_eq!(of_list(&iterator(100)), None, "too long for an id");
         let no_state = format!("{LIST}{}:", uuid::Uuid::nil().simple());
         for foreign in ["1", LIST, "urn:amtsbote:list:x:e30", no_state.as_str()] {
-            assert_eq!(begun_list(foreign), None, "{foreign}");
+            assert_eq!(begun_list(foreign, &account("reader")), None, "{foreign}");
         }
     }
 }

@@ -23,6 +23,10 @@ use amtsbote::store::{
 };
 use base64::Engine;
 
+use crate::store_dialogs::{
+    dialogs_confirm_by_a_further_request_only, dialogs_hand_out_where_they_stand,
+    dialogs_move_on_exactly_once, dialogs_outlive_the_process,
+};
 use crate::store_fixture::*;
 
 /// Where an engine keeps one test's store.
@@ -62,6 +66,10 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         payloads_and_cards_are_purged,
         iterators_outlive_the_process,
         sweeping_forgets_what_is_over,
+        dialogs_move_on_exactly_once,
+        dialogs_confirm_by_a_further_request_only,
+        dialogs_outlive_the_process,
+        dialogs_hand_out_where_they_stand,
         pushes_are_leased,
         pushes_keep_the_order,
         the_directory_has_revisions,
@@ -821,6 +829,7 @@ async fn the_directory_has_revisions(bench: &dyn Bench) {
         accepts: None,
         rights: Rights::default(),
         profile: None,
+        osci: Default::default(),
     };
     let profiles = vec![ServiceProfile::standard()];
     let first = store.apply_directory(0, vec![amt("one", "ags:1")], profiles.clone(), act("first")).await;

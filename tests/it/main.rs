@@ -6,6 +6,7 @@ mod cli_fixture;
 mod cli_life;
 mod cli_words;
 mod floors;
+mod pki_openssl;
 mod register_cli;
 mod relay_life;
 mod relay_spool;

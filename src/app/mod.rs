@@ -8,6 +8,7 @@ pub mod evidence_key;
 pub mod log;
 mod metrics_text;
 mod operator;
+mod revocation;
 mod signals;
 mod trust;
 mod watch;
@@ -137,6 +138,12 @@ impl App {
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
             tokio::spawn(watch::certificates(trust.clone(), relay.clone(), clock.clone(), stopping.clone())),
+            tokio::spawn(revocation::keep_current(
+                trust.clone(),
+                config.clone(),
+                clock.clone(),
+                stopping.clone(),
+            )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
         tracing::info!(xta = %xta_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");

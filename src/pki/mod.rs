@@ -3,9 +3,10 @@
 //! Identity here is a key: an account is known by the digest of its SubjectPublicKeyInfo. [`certificate`] reads
 //! certificates, [`key`] private keys, [`trust`] judges a certificate at an instant and leaves an [`inspection`],
 //! [`tls`] proves possession of a key and leaves the judgement to the doors, [`expiry`] warns ahead of time,
-//! [`development`] makes a throw-away PKI and [`request`] a request for a real certificate.
+//! [`development`] makes a throw-away PKI and [`request`] a request for a real certificate. [`signature`] is the one
+//! place where a signature value meets a public key.
 //!
-//! Left out: OCSP and time stamps, certificate policies, brainpool curves, keys in hardware.
+//! Left out: OCSP and time stamps, certificate policies, keys in hardware.
 
 pub mod certificate;
 pub mod development;
@@ -14,6 +15,7 @@ pub mod inspection;
 pub mod key;
 mod path;
 pub mod request;
+pub mod signature;
 pub mod summary;
 pub mod tls;
 pub mod trust;

@@ -16,6 +16,7 @@ mod store_full;
 mod store_kill;
 mod store_model;
 mod store_tamper;
+mod wycheproof;
 mod xml_attacks;
 mod xta_cycle;
 mod xta_damage;

@@ -18,6 +18,7 @@ mod store_model;
 mod store_tamper;
 mod wycheproof;
 mod xml_attacks;
+mod xml_peers;
 mod xta_cycle;
 mod xta_damage;
 mod xta_office;

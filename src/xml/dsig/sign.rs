@@ -117,11 +117,31 @@ pub struct Plan {
 impl Plan {
     /// Puts a signature into `document` at byte `at`, which must be inside an element, and hands out the whole.
     pub fn sign(&self, document: &str, at: usize, signer: &dyn Signer) -> Result<String, Error> {
-        let references = self.digest(document.as_bytes())?;
+        self.sign_with_object(document, at, "", signer)
+    }
+
+    /// The same with `object`, Object elements as XML, inside the Signature, where references may find it (an
+    /// enveloping signature).
+    pub fn sign_with_object(
+        &self,
+        document: &str,
+        at: usize,
+        object: &str,
+        signer: &dyn Signer,
+    ) -> Result<String, Error> {
         let (before, after) =
             document.split_at_checked(at).ok_or(Error::Signing("place is outside the document"))?;
-        let signature = self.unsigned(&references);
-        let mut whole = [before, &signature, after].concat();
+        let planned = self.covered.iter().map(|planned| Reference {
+            target: planned.target.clone(),
+            form: planned.form.clone(),
+            digest_method: planned.digest_method,
+            digest: planned.attachment_digest.clone().unwrap_or_default(),
+        });
+        let mut references: Vec<Reference> = planned.collect();
+        // What is covered is digested in its place: beside or around the signature, or in its Object.
+        let draft = [before, &self.unsigned(&references, object), after].concat();
+        self.digest(draft.as_bytes(), at as u64, &mut references)?;
+        let mut whole = [before, &self.unsigned(&references, object), after].concat();
         let (signed_info, value_at) = self.signed_info(whole.as_bytes(), at as u64)?;
         let value =
             signer.sign(self.method, &signed_info).ok_or(Error::Signing("key does not fit the method"))?;
@@ -129,26 +149,27 @@ impl Plan {
         Ok(whole)
     }
 
-    fn digest(&self, document: &[u8]) -> Result<Vec<Reference>, Error> {
-        let wanted = self.covered.iter();
-        let wanted = wanted.map(|p| (p.target.clone(), p.form.clone(), p.digest_method)).collect();
-        let mut digests = Digests::new(wanted, None, Limits::default());
+    fn digest(&self, document: &[u8], at: u64, references: &mut [Reference]) -> Result<(), Error> {
+        let wanted = references.iter();
+        let wanted = wanted.map(|r| (r.target.clone(), r.form.clone(), r.digest_method)).collect();
+        let mut digests = Digests::new(wanted, Some(at), Limits::default());
         let mut reader = SliceReader::new(document, xml::Limits::default());
         while let Some(event) = reader.next_event()? {
             digests.push(&event)?;
         }
-        let mut references = Vec::new();
-        for (planned, digested) in self.covered.iter().zip(digests.finish()?) {
-            let Planned { target, form, digest_method, attachment_digest } = planned.clone();
-            let digest = attachment_digest.or(digested.map(|digested| digested.octets));
-            let digest = digest.ok_or_else(|| Error::AttachmentMissing(target.to_string()))?;
-            references.push(Reference { target, form, digest_method, digest });
+        for (reference, digested) in references.iter_mut().zip(digests.finish()?) {
+            if let Some(digested) = digested {
+                reference.digest = digested.octets;
+            }
+            if reference.digest.is_empty() {
+                return Err(Error::AttachmentMissing(reference.target.to_string()));
+            }
         }
-        Ok(references)
+        Ok(())
     }
 
     /// The Signature element with an empty SignatureValue.
-    fn unsigned(&self, references: &[Reference]) -> String {
+    fn unsigned(&self, references: &[Reference], object: &str) -> String {
         let mut writer = Writer::new();
         writer.start("ds:Signature").namespace("ds", NS_DSIG).start("ds:SignedInfo");
         write_canonicalization(&mut writer, "ds:CanonicalizationMethod", &self.canonicalization);
@@ -163,6 +184,7 @@ impl Plan {
         if !self.key_info.is_empty() {
             writer.start("ds:KeyInfo").raw(&self.key_info).end();
         }
+        writer.raw(object);
         writer.finish()
     }
 

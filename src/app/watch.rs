@@ -1,4 +1,4 @@
-//! Certificates and revocation lists that near their end are announced once a day, in the log and as metrics.
+//! Certificates that near their end are announced once a day, in the log and as metrics. Lists: `revocation.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,9 @@ fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
     let participants: Vec<(String, Certificate)> = directory
         .accounts()
         .flat_map(|account| {
-            let pems = account.keys.iter().filter_map(|key| key.certificate.as_deref());
-            pems.filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
+            account
+                .certificates()
+                .filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
                 .map(|certificate| (account.name.to_string(), certificate))
         })
         .collect();
@@ -70,8 +71,5 @@ fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
             Loudness::Warn => tracing::warn!(code = "certificate-ends", next_step, "{sentence}"),
             Loudness::Info => tracing::info!(code = "certificate-ends", next_step, "{sentence}"),
         }
-    }
-    for sentence in expiry::list_warnings(anchors.revocation_lists(), now) {
-        tracing::warn!(code = "revocation-list-stale", "{sentence}");
     }
 }

@@ -117,11 +117,43 @@ pub struct Plan {
 impl Plan {
     /// Puts a signature into `document` at byte `at`, which must be inside an element, and hands out the whole.
     pub fn sign(&self, document: &str, at: usize, signer: &dyn Signer) -> Result<String, Error> {
-        self.sign_with_object(document, at, "", signer)
+        let mut digesting = self.digesting();
+        let mut reader = SliceReader::new(document.as_bytes(), xml::Limits::default());
+        while let Some(event) = reader.next_event()? {
+            digesting.push(&event)?;
+        }
+        self.sign_digested(&digesting.finish()?, document, at, signer)
     }
 
-    /// The same with `object`, Object elements as XML, inside the Signature, where references may find it (an
-    /// enveloping signature).
+    /// Digests what is covered while a document passes that is too large to be held.
+    pub fn digesting(&self) -> Digesting {
+        self.digesting_around(None)
+    }
+
+    /// The same for a document in which the signature stands already, at this byte.
+    fn digesting_around(&self, signature: Option<u64>) -> Digesting {
+        let wanted = self.covered.iter();
+        let wanted = wanted.map(|p| (p.target.clone(), p.form.clone(), p.digest_method)).collect();
+        Digesting {
+            covered: self.covered.clone(),
+            digests: Digests::new(wanted, signature, Limits::default()),
+        }
+    }
+
+    /// Puts a signature over what was digested into `document` at byte `at`. Of the document only the elements
+    /// around that place, with their declarations, must be as in the one that was digested.
+    pub fn sign_digested(
+        &self,
+        references: &[Reference],
+        document: &str,
+        at: usize,
+        signer: &dyn Signer,
+    ) -> Result<String, Error> {
+        self.sign_references(references, document, at, "", signer)
+    }
+
+    /// Puts an enveloping signature there: `object`, Object elements as XML, stands inside the Signature, where
+    /// references find it. What is covered is digested in its place.
     pub fn sign_with_object(
         &self,
         document: &str,
@@ -131,41 +163,32 @@ impl Plan {
     ) -> Result<String, Error> {
         let (before, after) =
             document.split_at_checked(at).ok_or(Error::Signing("place is outside the document"))?;
-        let planned = self.covered.iter().map(|planned| Reference {
-            target: planned.target.clone(),
-            form: planned.form.clone(),
-            digest_method: planned.digest_method,
-            digest: planned.attachment_digest.clone().unwrap_or_default(),
-        });
-        let mut references: Vec<Reference> = planned.collect();
-        // What is covered is digested in its place: beside or around the signature, or in its Object.
-        let draft = [before, &self.unsigned(&references, object), after].concat();
-        self.digest(draft.as_bytes(), at as u64, &mut references)?;
-        let mut whole = [before, &self.unsigned(&references, object), after].concat();
+        let draft = [before, &self.unsigned(&[], object), after].concat();
+        let mut digesting = self.digesting_around(Some(at as u64));
+        let mut reader = SliceReader::new(draft.as_bytes(), xml::Limits::default());
+        while let Some(event) = reader.next_event()? {
+            digesting.push(&event)?;
+        }
+        self.sign_references(&digesting.finish()?, document, at, object, signer)
+    }
+
+    fn sign_references(
+        &self,
+        references: &[Reference],
+        document: &str,
+        at: usize,
+        object: &str,
+        signer: &dyn Signer,
+    ) -> Result<String, Error> {
+        let (before, after) =
+            document.split_at_checked(at).ok_or(Error::Signing("place is outside the document"))?;
+        let signature = self.unsigned(references, object);
+        let mut whole = [before, &signature, after].concat();
         let (signed_info, value_at) = self.signed_info(whole.as_bytes(), at as u64)?;
         let value =
             signer.sign(self.method, &signed_info).ok_or(Error::Signing("key does not fit the method"))?;
         whole.insert_str(value_at, &STANDARD.encode(value));
         Ok(whole)
-    }
-
-    fn digest(&self, document: &[u8], at: u64, references: &mut [Reference]) -> Result<(), Error> {
-        let wanted = references.iter();
-        let wanted = wanted.map(|r| (r.target.clone(), r.form.clone(), r.digest_method)).collect();
-        let mut digests = Digests::new(wanted, Some(at), Limits::default());
-        let mut reader = SliceReader::new(document, xml::Limits::default());
-        while let Some(event) = reader.next_event()? {
-            digests.push(&event)?;
-        }
-        for (reference, digested) in references.iter_mut().zip(digests.finish()?) {
-            if let Some(digested) = digested {
-                reference.digest = digested.octets;
-            }
-            if reference.digest.is_empty() {
-                return Err(Error::AttachmentMissing(reference.target.to_string()));
-            }
-        }
-        Ok(())
     }
 
     /// The Signature element with an empty SignatureValue.
@@ -211,6 +234,30 @@ impl Plan {
             }
         }
         Ok((bytes, value_at.ok_or(Error::Signing("place is outside the root element"))?))
+    }
+}
+
+/// A document that passes to be signed.
+pub struct Digesting {
+    covered: Vec<Planned>,
+    digests: Digests,
+}
+
+impl Digesting {
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        self.digests.push(event)
+    }
+
+    /// The references, in the order of the plan.
+    pub fn finish(self) -> Result<Vec<Reference>, Error> {
+        let mut references = Vec::new();
+        for (planned, digested) in self.covered.into_iter().zip(self.digests.finish()?) {
+            let Planned { target, form, digest_method, attachment_digest } = planned;
+            let digest = attachment_digest.or(digested.map(|digested| digested.octets));
+            let digest = digest.ok_or_else(|| Error::AttachmentMissing(target.to_string()))?;
+            references.push(Reference { target, form, digest_method, digest });
+        }
+        Ok(references)
     }
 }
 

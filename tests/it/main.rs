@@ -24,6 +24,7 @@ mod timestamp;
 mod tsa;
 mod wycheproof;
 mod xml_attacks;
+mod xml_peers;
 mod xta_cycle;
 mod xta_damage;
 mod xta_office;

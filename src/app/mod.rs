@@ -31,8 +31,10 @@ use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError};
 use trust::Trust;
 
-/// The operator's own connections, apart from participants' so that nobody can keep him out.
+/// The operator's own connections, apart from participants' and from the administration's, so that nobody can keep
+/// him out.
 const OPERATOR_CONNECTIONS_MAX: usize = 64;
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Owner only; whom else the administration admits is decided by user id, so the socket is open to all of them.
 const SOCKET_MODE_OWNER: u32 = 0o600;
 const SOCKET_MODE_ALL: u32 = 0o666;
@@ -101,16 +103,16 @@ impl App {
 
         let bounds = config.bounds();
         let permits = Permits::new(config.limits.connections_max);
-        let own_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
             .await
             .map_err(|source| listen("XTA listener", config.xta.address, source))?;
-        let operator = Listener::plain(config.server.operator_address, bounds, own_permits.clone())
+        let operator_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
+        let operator = Listener::plain(config.server.operator_address, bounds, operator_permits)
             .await
             .map_err(|source| listen("operator's listener", config.server.operator_address, source))?;
         let socket = &config.server.admin_socket;
         let mode = if config.server.admin_uids.is_empty() { SOCKET_MODE_OWNER } else { SOCKET_MODE_ALL };
-        let admin = LocalListener::bind(socket, mode, bounds, own_permits)
+        let admin = LocalListener::bind(socket, mode, bounds, Permits::new(ADMIN_CONNECTIONS_MAX))
             .await
             .map_err(|source| listen("administration's socket", socket.display(), source))?;
         let (xta_address, operator_address) = match (xta.address(), operator.address()) {

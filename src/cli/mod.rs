@@ -21,6 +21,7 @@ mod message;
 mod office;
 mod osci;
 mod participant;
+mod register;
 mod screen;
 mod send;
 mod serve;
@@ -125,6 +126,9 @@ enum Command {
     /// The store: health, backup, verify, restore, upgrade
     #[command(subcommand)]
     Store(store::Command),
+    /// The population register's shadow copy: load, search by law, compare, report
+    #[command(subcommand)]
+    Register(register::Command),
     /// Post a message as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Send(Box<send::Args>),
     /// Fetch what waits as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
@@ -173,6 +177,7 @@ fn perform(cli: &Cli) -> Result<Exit, Stop> {
         Command::Evidence(command) => command.run(place),
         Command::Cert(command) => command.run(place),
         Command::Store(command) => command.run(place),
+        Command::Register(command) => command.run(),
         Command::Send(args) => args.run(),
         Command::Fetch(args) => args.run(),
         Command::Acts(args) => args.run(place),

@@ -40,6 +40,11 @@ const WORDS: &[(&str, &str)] = &[
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
     ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),
+    (
+        "evidence.former_keys",
+        "Public keys (as `amtsbote evidence key` printed them) that signed the checkpoints before the present one. After \
+         a change of the key nothing is signed until the former one stands here.",
+    ),
     ("log", "What the server says on its standard error."),
     ("log.format", "\"text\" for people, \"json\" for collectors."),
     (

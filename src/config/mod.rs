@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
+use crate::evidence::checkpoint::VerifierKey;
 use crate::pki::inspection::UnknownRevocation;
 
 /// The environment variable that names the file where the command line does not.
@@ -107,6 +108,7 @@ pub struct Spool {
 pub struct Evidence {
     pub origin: String,
     pub key: PathBuf,
+    pub former_keys: Vec<VerifierKey>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +164,7 @@ impl Default for Xta {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into() }
+        Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into(), former_keys: Vec::new() }
     }
 }
 

@@ -28,6 +28,7 @@ impl Config {
         relay::Settings {
             limits: self.limits,
             profile_default: self.profile.clone(),
+            former_evidence_keys: self.evidence.former_keys.clone(),
             ..relay::Settings::new(&self.server.system, &self.server.identity)
         }
     }

@@ -5,7 +5,9 @@
 //! [`tls`] proves possession of a key and leaves the judgement to the doors, [`expiry`] warns ahead of time,
 //! [`development`] makes a throw-away PKI and [`request`] a request for a real certificate.
 //!
-//! Left out: OCSP and time stamps, certificate policies, brainpool curves, keys in hardware.
+//! Time stamps have a room of their own ([`timestamp`]).
+//!
+//! Left out: OCSP, certificate policies, brainpool curves, keys in hardware.
 
 pub mod certificate;
 pub mod development;
@@ -15,5 +17,6 @@ pub mod key;
 mod path;
 pub mod request;
 pub mod summary;
+pub mod timestamp;
 pub mod tls;
 pub mod trust;

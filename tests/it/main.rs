@@ -17,6 +17,8 @@ mod store_full;
 mod store_kill;
 mod store_model;
 mod store_tamper;
+mod timestamp;
+mod tsa;
 mod xml_attacks;
 mod xta_cycle;
 mod xta_damage;

@@ -11,6 +11,7 @@ use super::Error;
 use super::markup::{self, Fields};
 use super::names::{NS_DSIG, NS_OSCI};
 use crate::mime::transfer::Base64Decoder;
+use crate::xml::chars::is_ncname;
 use crate::xml::tree::Element;
 use crate::xml::write::Writer;
 
@@ -119,6 +120,10 @@ impl Certificate {
 
     fn read(role: Role, element: &Element) -> Result<Self, Error> {
         let id = markup::bounded("Id", ID_BYTES_MAX, markup::attribute(element, "Id")?.to_owned())?;
+        // Ids end in attributes that we sign, and in references.
+        if !is_ncname(&id) {
+            return Err(Error::Invalid { what: "Id of a certificate", why: "it is not a name" });
+        }
         let mut fields = Fields::of(element)?;
         let mut data = Fields::of(fields.required(NS_DSIG, "X509Data")?)?;
         fields.finish()?;

@@ -6,3 +6,4 @@ pub mod code;
 pub mod dialog;
 pub mod envelope;
 pub mod message;
+pub mod server;

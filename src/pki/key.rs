@@ -75,6 +75,14 @@ impl PrivateKey {
         }
     }
 
+    /// The key as PKCS#8, where the text held it in that form; for what does its own cryptography with it.
+    pub fn pkcs8_der(&self) -> Option<&[u8]> {
+        match &self.0 {
+            PrivateKeyDer::Pkcs8(key) => Some(key.secret_pkcs8_der()),
+            _ => None,
+        }
+    }
+
     pub(super) fn der(&self) -> &PrivateKeyDer<'static> {
         &self.0
     }

@@ -65,7 +65,8 @@ impl Office {
     /// `more` stands at the end of the configuration.
     pub fn open_with(more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let made = ["init", ".", "--xta", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
+        let made =
+            ["init", ".", "--xta", "127.0.0.1:0", "--osci", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
         // The folder itself may exist; its files may not.
         amtsbote(folder.path(), &made).ends(0);
         let config = folder.path().join("amtsbote.toml");

@@ -14,7 +14,7 @@
 //! | 6 | [`app`] | nothing: only here does everything meet |
 //! | 5 | [`config`] | what the settings do |
 //! | 4 | [`xta`], [`osci`], [`admin`] | each other; how delivery is decided |
-//! | 3 | [`relay`] | XML, SOAP, HTTP, SQL |
+//! | 3 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
 //! | 2 | [`store`], [`xml`] | protocols; the store also: policy |
 //! | 1 | [`evidence`], [`mime`], [`pki`] | messages' meaning |
 //! | 0 | [`clock`], [`domain`], [`net`], [`report`] | everything above |
@@ -43,6 +43,7 @@
 //! | message box, mailbox | Postfach | messages of one party identifier |
 //! | transport report | Transportbericht | XTA's view of the process card |
 //! | registration office | Meldebehörde | keeps the population register |
+//! | shadow copy | Schattenregister | copies of the population registers, searched by law |
 //! | registry office | Standesamt | keeps births, marriages, deaths |
 //! | specialist procedure | Fachverfahren | the software of an authority that posts and fetches |
 
@@ -58,6 +59,7 @@ pub mod mime;
 pub mod net;
 pub mod osci;
 pub mod pki;
+pub mod register;
 pub mod relay;
 pub mod report;
 pub mod spool;

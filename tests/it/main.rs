@@ -22,6 +22,7 @@ mod store_model;
 mod store_tamper;
 mod timestamp;
 mod tsa;
+mod wycheproof;
 mod xml_attacks;
 mod xta_cycle;
 mod xta_damage;

@@ -875,6 +875,7 @@ async fn findings_are_added(bench: &dyn Bench) {
         at: at(seconds),
         verdict: "valid".to_owned(),
         checks: vec!["path: good".to_owned()],
+        results: None,
     };
     let two = vec![finding(5, "author-tls"), finding(4, "reader-encryption")];
     let card = store.inspect(&id("a"), two.clone()).await.expect("inspected");

@@ -6,6 +6,7 @@
 
 pub mod evidence_key;
 pub mod log;
+pub mod metadata;
 mod metrics_text;
 mod operator;
 mod revocation;
@@ -69,6 +70,8 @@ pub struct App;
 /// A server at work.
 pub struct Running {
     pub xta_address: SocketAddr,
+    /// Absent where there is no OSCI.
+    pub osci_address: Option<SocketAddr>,
     pub operator_address: SocketAddr,
     pub admin_socket: PathBuf,
     relay: Arc<Relay>,
@@ -76,6 +79,7 @@ pub struct Running {
     trust: Trust,
     config: Config,
     xta: Serving,
+    osci: Option<Serving>,
     admin: Serving,
     operator: Serving,
     state: operator::State,
@@ -107,6 +111,21 @@ impl App {
         let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
             .await
             .map_err(|source| listen("XTA listener", config.xta.address, source))?;
+        let osci = match config.osci.address {
+            None => None,
+            Some(address) => {
+                let bound = match config.osci.tls {
+                    true => Listener::tls(address, trust.listener(), bounds, permits.clone()).await,
+                    false => Listener::plain(address, bounds, permits.clone()).await,
+                };
+                Some(bound.map_err(|source| listen("OSCI listener", address, source))?)
+            }
+        };
+        let osci_address = osci
+            .as_ref()
+            .map(Listener::address)
+            .transpose()
+            .map_err(|source| listen("OSCI listener", "", source))?;
         let operator_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let operator = Listener::plain(config.server.operator_address, bounds, operator_permits)
             .await
@@ -124,6 +143,7 @@ impl App {
         let (stop, stopping) = channel(false);
         let state = operator::State::new(store.clone(), metrics, permits);
         let door = trust.xta_door(relay.clone(), &config);
+        let osci = osci.zip(trust.osci_door(relay.clone(), &config)).map(|(osci, door)| osci.serve(door));
         let office = admin::server::Server::new(
             store.clone(),
             relay.clone(),
@@ -146,12 +166,14 @@ impl App {
             )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
-        tracing::info!(xta = %xta_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
+        tracing::info!(xta = %xta_address, osci = ?osci_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
         Ok(Running {
             xta_address,
+            osci_address,
             operator_address,
             admin_socket: socket.clone(),
             xta: xta.serve(door),
+            osci,
             admin: admin.serve(Arc::new(office)),
             operator: operator.serve(Arc::new(operator::Door::new(state.clone()))),
             relay,
@@ -211,7 +233,12 @@ impl Running {
     pub async fn stop(self) {
         tracing::info!("draining");
         self.state.drain();
-        self.xta.drain().await;
+        match self.osci {
+            None => self.xta.drain().await,
+            Some(osci) => {
+                tokio::join!(self.xta.drain(), osci.drain());
+            }
+        }
         self.stop.send_replace(true);
         for task in self.tasks {
             let _ = task.await;

@@ -5,14 +5,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::{Handler, TlsSource};
+use crate::osci::server::{CipherIdentity, InForce, SignatureIdentity};
 use crate::pki::certificate::Certificate;
+use crate::pki::key::PrivateKey;
 use crate::pki::key::{self, Identity};
 use crate::pki::revocation::answers::Answers;
 use crate::pki::revocation::fetch::{Client, Rest};
 use crate::pki::tls::{ClientCertificate, server_config};
 use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
-use crate::xta;
+use crate::xml::dsig::sign::SigningKey;
+use crate::xml::enc::RecipientKey;
+use crate::{osci, xta};
+
+use super::metadata::XtaMetadata;
 
 #[derive(Clone)]
 pub(super) struct Trust {
@@ -26,6 +32,8 @@ pub(super) struct Trust {
 struct Current {
     own: Vec<Certificate>,
     anchors: Arc<TrustAnchors>,
+    /// Absent where there is no OSCI.
+    osci: Option<Arc<InForce>>,
 }
 
 impl Trust {
@@ -51,7 +59,9 @@ impl Trust {
     pub(super) fn renew_anchors(&self, config: &Config) -> Result<(), String> {
         let anchors = read_anchors(config, &self.answers)?;
         let own = self.now().own.clone();
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current { own, anchors });
+        let osci = read_osci(config, anchors.clone())?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Current { own, anchors, osci });
         Ok(())
     }
 
@@ -70,6 +80,28 @@ impl Trust {
     /// The server's chain, its own certificate first.
     pub(super) fn own(&self) -> Vec<Certificate> {
         self.now().own.clone()
+    }
+
+    /// Our own certificates for OSCI.
+    pub(super) fn own_osci(&self) -> Vec<Certificate> {
+        let current = self.now();
+        let in_force = current.osci.iter();
+        in_force
+            .flat_map(|osci| {
+                osci.cipher.iter().map(|own| &own.certificate).chain([&osci.signature.certificate])
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// The door, where the configuration has one.
+    pub(super) fn osci_door(&self, relay: Arc<Relay>, config: &Config) -> Option<Arc<dyn Handler>> {
+        // A reload never takes it away: the listener is configuration.
+        let first = self.now().osci.clone()?;
+        let trust = self.clone();
+        let in_force = Arc::new(move || trust.now().osci.clone().unwrap_or_else(|| first.clone()));
+        let door = osci::server::Door::new(relay, in_force, Arc::new(XtaMetadata), config.osci_settings());
+        Some(Arc::new(door))
     }
 
     pub(super) fn own_certificates(&self) -> crate::admin::server::OwnCertificates {
@@ -107,6 +139,44 @@ fn read(
     // Without a certificate the door refuses in the protocol's terms, which helps more than a broken handshake.
     let listener = server_config(&identity, ClientCertificate::Optional, clock.clone())
         .map_err(|error| error.to_string())?;
-    let current = Current { own: identity.chain().to_vec(), anchors };
+    let osci = read_osci(config, anchors.clone())?;
+    let current = Current { own: identity.chain().to_vec(), anchors, osci };
     Ok((Arc::new(listener), current))
+}
+
+/// What the OSCI door needs, where the configuration has one.
+fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<Option<Arc<InForce>>, String> {
+    let osci = &config.osci;
+    if osci.address.is_none() {
+        return Ok(None);
+    }
+    let mut cipher = Vec::new();
+    for (certificate, key) in osci.cipher_certificates.iter().zip(&osci.cipher_keys) {
+        let (certificate, pkcs8) = read_identity(certificate, key)?;
+        let key = RecipientKey::from_pkcs8(&pkcs8)
+            .ok_or_else(|| format!("{}: OSCI encryption needs an RSA key", key.display()))?;
+        cipher.push(CipherIdentity { certificate, key });
+    }
+    let (certificate, pkcs8) = read_identity(&osci.signature_certificate, &osci.signature_key)?;
+    let key = SigningKey::from_pkcs8(&pkcs8)
+        .map_err(|error| format!("{}: {error}", osci.signature_key.display()))?;
+    Ok(Some(Arc::new(InForce { anchors, cipher, signature: SignatureIdentity { certificate, key } })))
+}
+
+/// A certificate and the key that is proven to belong to it.
+pub(crate) fn read_identity(
+    certificate: &std::path::Path,
+    key: &std::path::Path,
+) -> Result<(Certificate, Vec<u8>), String> {
+    if let Ok(Some(exposed)) = key::exposure(key) {
+        tracing::warn!(code = "key-exposed", "{exposed}");
+    }
+    let identity = Identity::load(certificate, key).map_err(|error| error.to_string())?;
+    let own = identity.chain().first().cloned().ok_or("no certificate")?;
+    let bytes = key::read_bounded(key).map_err(|error| error.to_string())?;
+    let private = PrivateKey::from_pem(&bytes).map_err(|error| error.to_string())?;
+    let pkcs8 = private.pkcs8_der().ok_or_else(|| {
+        format!("{}: PKCS #8 is needed; convert it: openssl pkcs8 -topk8 -nocrypt", key.display())
+    })?;
+    Ok((own, pkcs8.to_vec()))
 }

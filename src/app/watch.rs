@@ -31,6 +31,7 @@ pub(super) async fn certificates(
 
 fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
     let (own, anchors, directory) = (trust.own(), trust.anchors(), relay.directory());
+    let own_osci = trust.own_osci();
     let participants: Vec<(String, Certificate)> = directory
         .accounts()
         .flat_map(|account| {
@@ -48,6 +49,11 @@ fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
         .iter()
         .take(1)
         .map(|certificate| Watched { holder: Holder::Own, owner: "the listener", certificate })
+        .chain(own_osci.iter().map(|certificate| Watched {
+            holder: Holder::Own,
+            owner: "the OSCI intermediary",
+            certificate,
+        }))
         .chain(authorities.iter().map(|(owner, certificate)| Watched {
             holder: Holder::Authority,
             owner,

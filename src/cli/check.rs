@@ -67,6 +67,7 @@ impl Args {
             Ok(config) => {
                 findings.good("configuration", format!("{} is well-formed", config.file.display()));
                 look_at_own_certificate(&config, now, &mut findings);
+                look_at_osci_certificates(&config, now, &mut findings);
                 look_at_anchors(&config, now, &mut findings);
                 look_at_evidence_key(&config, &mut findings);
                 look_at_store(&config, &mut findings);
@@ -112,6 +113,32 @@ fn look_at_own_certificate(config: &Config, now: Timestamp, findings: &mut Findi
     warn_of_ends([(Holder::Own, "the listener", own)], WHAT, now, findings);
     if own.not_before() <= now && now <= own.not_after() {
         findings.good(WHAT, format!("fits its key, valid until {}", screen::instant(own.not_after())));
+    }
+}
+
+fn look_at_osci_certificates(config: &Config, now: Timestamp, findings: &mut Findings) {
+    const WHAT: &str = "OSCI certificates";
+    let osci = &config.osci;
+    if osci.address.is_none() {
+        return;
+    }
+    let cipher = osci.cipher_certificates.iter().zip(&osci.cipher_keys);
+    for (certificate, key) in cipher.chain([(&osci.signature_certificate, &osci.signature_key)]) {
+        if let Ok(Some(sentence)) = key::exposure(key) {
+            findings.problem("OSCI key", sentence);
+        }
+        match Identity::load(certificate, key) {
+            Err(error) => findings.problem(WHAT, error.to_string()),
+            Ok(identity) => {
+                let Some(own) = identity.chain().first() else { continue };
+                warn_of_ends([(Holder::Own, "the OSCI intermediary", own)], WHAT, now, findings);
+                if own.not_before() <= now && now <= own.not_after() {
+                    let until = screen::instant(own.not_after());
+                    findings
+                        .good(WHAT, format!("{} fits its key, valid until {until}", certificate.display()));
+                }
+            }
+        }
     }
 }
 

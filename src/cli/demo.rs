@@ -59,7 +59,7 @@ impl Args {
         let folder = std::path::absolute(&folder)
             .map_err(|error| Stop::usage(format!("{}: {error}", folder.display())))?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let prepared = init::prepare(&folder, &[], any, any, SystemClock.now())?;
+        let prepared = init::prepare(&folder, &[], any, any, any, SystemClock.now())?;
         say("A development authority, a server and two offices have certificates, made a moment ago.")?;
         let mut config = Config::load(&prepared.config)?;
         config.log.filter = "warn".to_owned();

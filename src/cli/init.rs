@@ -17,10 +17,14 @@ use crate::admin::directory as file;
 use crate::admin::protocol::DirectoryView;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::account::{Account, AccountKey, AccountName, Rights};
+use crate::domain::account::{
+    Account, AccountKey, AccountName, CipherCertificate, OsciParticipant, Rights, SignatureCertificate,
+};
+use crate::domain::content::Digest;
 use crate::domain::party::PartyIdentifier;
 use crate::pki::certificate::Certificate;
-use crate::pki::development::{DevelopmentPki, Plan, Validity};
+use crate::pki::development::{DevelopmentPki, KeyChoice, Leaf, Plan, Role, Validity};
+use crate::pki::key::{self, Readers};
 
 /// A registry office, Standesamt.
 pub(super) const REGISTRY: &str = "standesamt";
@@ -42,6 +46,9 @@ pub struct Args {
     /// Address of the XTA listener
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     xta: SocketAddr,
+    /// Address of the OSCI listener
+    #[arg(long, default_value = "127.0.0.1:8444", value_name = "ADDRESS")]
+    osci: SocketAddr,
     /// Address of the operator's listener
     #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
     operator: SocketAddr,
@@ -58,7 +65,7 @@ pub(super) struct Prepared {
 impl Args {
     pub fn run(&self) -> Result<Exit, Stop> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let prepared = prepare(&self.folder, &names, self.xta, self.operator, SystemClock.now())?;
+        let prepared = prepare(&self.folder, &names, self.xta, self.osci, self.operator, SystemClock.now())?;
         let config = prepared.config.display();
         screen::sentences(&format!(
             "The configuration is in {config}, every key explained.\n\
@@ -81,6 +88,7 @@ pub(super) fn prepare(
     folder: &Path,
     names: &[&str],
     xta: SocketAddr,
+    osci: SocketAddr,
     operator: SocketAddr,
     now: Timestamp,
 ) -> Result<Prepared, Stop> {
@@ -97,6 +105,8 @@ pub(super) fn prepare(
     }
     let mut config = Config::default();
     config.xta.address = xta;
+    config.osci.address = Some(osci);
+    config.osci.crls = vec!["tls/ca.crl".into()];
     config.server.operator_address = operator;
     config.server.identity = match xta.port() {
         0 => "https://localhost/".to_owned(),
@@ -123,10 +133,13 @@ pub(super) fn prepare(
         (REGISTRY, REGISTRY_IDENTIFIER, "Standesamt Saarbrücken (development)", "Standesamt"),
         (REGISTRATION, REGISTRATION_IDENTIFIER, "Meldebehörde Saarbrücken (development)", "Meldebehörde"),
     ];
+    issue(&pki, validity, &prepared.tls, "osci", "OSCI intermediary")?;
     let mut accounts = Vec::new();
     for (name, identifier, title, category) in offices {
         let issued = pki.participants.get(name).ok_or_else(|| Stop::failed("a certificate is missing"))?;
-        accounts.push(account(name, identifier, title, category, issued.certificate())?);
+        let mut account = account(name, identifier, title, category, issued.certificate())?;
+        account.osci = issue(&pki, validity, &prepared.tls, name, name)?;
+        accounts.push(account);
     }
     let view = DirectoryView { revision: 0, accounts, profiles: Vec::new() };
     let listed = file::export(&view).map_err(|error| Stop::failed(error.to_string()))?;
@@ -160,6 +173,46 @@ fn account(
         rights: Rights::default(),
         profile: None,
         osci: Default::default(),
+    })
+}
+
+/// Writes `STEM-cipher` and `STEM-signature`, each with its key; returns them as a participant's.
+fn issue(
+    pki: &DevelopmentPki,
+    validity: Validity,
+    folder: &Path,
+    stem: &str,
+    common_name: &str,
+) -> Result<OsciParticipant, Stop> {
+    let stop = |error: String| Stop::failed(error);
+    let mut issued = Vec::new();
+    for (purpose, role) in [("cipher", Role::Encryption), ("signature", Role::Signature)] {
+        let common_name = format!("{common_name} {purpose}");
+        let leaf = Leaf { common_name: &common_name, role, key: KeyChoice::Rsa3072, validity, names: &[] };
+        let made = pki.authority.issue(&leaf).map_err(|error| stop(error.to_string()))?;
+        let file = |ending: &str| folder.join(format!("{stem}-{purpose}.{ending}"));
+        key::write_new(&file("crt"), made.chain_pem().as_bytes(), Readers::Everybody)
+            .and_then(|()| key::write_new(&file("key"), made.key_pem().as_bytes(), Readers::Owner))
+            .map_err(|error| stop(error.to_string()))?;
+        issued.push(made.certificate().clone());
+    }
+    let fingerprint = |certificate: &Certificate| Digest(certificate.fingerprint().0);
+    let remark = || Some("development".to_owned());
+    let cipher = issued.first().map(|certificate| CipherCertificate {
+        fingerprint: fingerprint(certificate),
+        identifier: None,
+        certificate: Some(certificate.pem()),
+        remark: remark(),
+    });
+    let signature = issued.get(1).map(|certificate| SignatureCertificate {
+        fingerprint: fingerprint(certificate),
+        certificate: Some(certificate.pem()),
+        remark: remark(),
+    });
+    Ok(OsciParticipant {
+        cipher: cipher.into_iter().collect(),
+        signature: signature.into_iter().collect(),
+        ..OsciParticipant::default()
     })
 }
 

@@ -60,6 +60,38 @@ const WORDS: &[(&str, &str)] = &[
         "xta.path",
         "Requests at this path and below are taken, \"/\" takes every path; ?wsdl and ?xsd=… describe the service.",
     ),
+    ("osci", "OSCI-Transport 1.2."),
+    ("osci.address", "Where the intermediary listens; left out, there is no OSCI."),
+    ("osci.path", "Requests at this path and below are taken, \"/\" takes every path."),
+    (
+        "osci.tls",
+        "Whether the listener speaks TLS with the certificate of [tls]. Without, a proxy may do so; messages protect themselves.",
+    ),
+    (
+        "osci.cipher_certificates",
+        "Certificates (PEM, RSA) that clients encrypt for; the first is the current one, former ones are still accepted.",
+    ),
+    ("osci.cipher_keys", "Their private keys (PEM, PKCS #8), in the same order."),
+    ("osci.signature_certificate", "The certificate (PEM, RSA or ECDSA) of our own signatures."),
+    ("osci.signature_key", "Its private key (PEM, PKCS #8)."),
+    ("osci.signature_anchors", "Certificate authorities (PEM) whose certificates may sign."),
+    ("osci.cipher_anchors", "Certificate authorities (PEM) whose certificates may be encrypted for."),
+    ("osci.intermediates", "Intermediate certificates (PEM); OSCI messages carry none."),
+    ("osci.crls", "Revocation lists (PEM or DER) of these authorities."),
+    (
+        "osci.unknown_revocation",
+        "Where revocation cannot be told: \"warn\" (go on, with feedback 3501 or 3707) or \"refuse\".",
+    ),
+    (
+        "osci.dialog_idle_seconds",
+        "Seconds of silence after which a dialog is over; what it had fetched is offered again.",
+    ),
+    (
+        "osci.unproven_senders",
+        "Whether messages are taken of clients that neither sign nor encrypt. Nothing proves who they are.",
+    ),
+    ("osci.aes_cbc", "Whether messages encrypted with AES-CBC are taken; such messages can be forged."),
+    ("osci.rsa_1_5", "Whether keys wrapped by RSA 1.5 are taken."),
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
     ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),
@@ -123,7 +155,8 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Keys that may be absent, with a value that shows their shape.
-const ABSENT: &[(&str, &str)] = &[("profile.content_bytes_max", "10485760")];
+const ABSENT: &[(&str, &str)] =
+    &[("osci.address", "\"0.0.0.0:8444\""), ("profile.content_bytes_max", "10485760")];
 
 /// Tables that may come any number of times, none at first.
 const REPEATED: &str = "
@@ -197,6 +230,7 @@ mod tests {
     fn real_keys() -> BTreeSet<String> {
         let mut config = Config::default();
         config.profile.content_bytes_max = Some(1);
+        config.osci.address = Some(config.xta.address);
         let table = toml::Table::try_from(config).expect("a table");
         table
             .iter()

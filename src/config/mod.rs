@@ -51,6 +51,7 @@ pub struct Config {
     pub revocation: Revocation,
     pub store: Store,
     pub xta: Xta,
+    pub osci: Osci,
     pub evidence: Evidence,
     pub log: Log,
     pub limits: Limits,
@@ -108,6 +109,29 @@ pub struct Store {
 pub struct Xta {
     pub address: SocketAddr,
     pub path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Osci {
+    /// Absent: no OSCI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    pub path: String,
+    pub tls: bool,
+    pub cipher_certificates: Vec<PathBuf>,
+    pub cipher_keys: Vec<PathBuf>,
+    pub signature_certificate: PathBuf,
+    pub signature_key: PathBuf,
+    pub signature_anchors: Vec<PathBuf>,
+    pub cipher_anchors: Vec<PathBuf>,
+    pub intermediates: Vec<PathBuf>,
+    pub crls: Vec<PathBuf>,
+    pub unknown_revocation: UnknownRevocation,
+    pub dialog_idle_seconds: u64,
+    pub unproven_senders: bool,
+    pub aes_cbc: bool,
+    pub rsa_1_5: bool,
 }
 
 /// A folder for a procedure that reads files and speaks no protocol.
@@ -191,6 +215,29 @@ impl Default for Xta {
     }
 }
 
+impl Default for Osci {
+    fn default() -> Self {
+        Self {
+            address: None,
+            path: "/".to_owned(),
+            tls: false,
+            cipher_certificates: vec!["tls/osci-cipher.crt".into()],
+            cipher_keys: vec!["tls/osci-cipher.key".into()],
+            signature_certificate: "tls/osci-signature.crt".into(),
+            signature_key: "tls/osci-signature.key".into(),
+            signature_anchors: vec!["tls/ca.crt".into()],
+            cipher_anchors: vec!["tls/ca.crt".into()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            unknown_revocation: UnknownRevocation::Warn,
+            dialog_idle_seconds: 900,
+            unproven_senders: false,
+            aes_cbc: false,
+            rsa_1_5: false,
+        }
+    }
+}
+
 impl Default for Evidence {
     fn default() -> Self {
         Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into(), former_keys: Vec::new() }
@@ -244,7 +291,7 @@ impl Config {
 
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { server, tls, revocation, store, evidence, spool, .. } = self;
+        let Self { server, tls, revocation, store, osci, evidence, spool, .. } = self;
         for spool in spool {
             spool.folder = folder.join(&spool.folder);
         }
@@ -255,8 +302,20 @@ impl Config {
             &mut revocation.folder,
             &mut store.folder,
             &mut evidence.key,
+            &mut osci.signature_certificate,
+            &mut osci.signature_key,
         ];
-        let lists = [&mut tls.anchors, &mut tls.intermediates, &mut tls.crls];
+        let lists = [
+            &mut tls.anchors,
+            &mut tls.intermediates,
+            &mut tls.crls,
+            &mut osci.cipher_certificates,
+            &mut osci.cipher_keys,
+            &mut osci.signature_anchors,
+            &mut osci.cipher_anchors,
+            &mut osci.intermediates,
+            &mut osci.crls,
+        ];
         for path in single.into_iter().chain(lists.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
@@ -276,6 +335,28 @@ impl Config {
         if self.tls.anchors.is_empty() {
             return wrong("tls.anchors", "names no file, so that no participant could be trusted".to_owned());
         }
+        if let Some(address) = self.osci.address {
+            let taken = [self.xta.address, self.server.operator_address];
+            if address.port() != 0 && taken.contains(&address) {
+                return wrong("osci.address", "is the address of another listener as well".to_owned());
+            }
+            if !self.osci.path.starts_with('/') {
+                return wrong("osci.path", format!("starts with '/', not as in {:?}", self.osci.path));
+            }
+            let (certificates, keys) = (self.osci.cipher_certificates.len(), self.osci.cipher_keys.len());
+            if certificates == 0 || certificates != keys {
+                let what = format!("names {certificates} files, osci.cipher_keys {keys}; each needs its key");
+                return wrong("osci.cipher_certificates", what);
+            }
+            for (key, anchors) in [
+                ("osci.signature_anchors", &self.osci.signature_anchors),
+                ("osci.cipher_anchors", &self.osci.cipher_anchors),
+            ] {
+                if anchors.is_empty() {
+                    return wrong(key, "names no file, so that no participant could be trusted".to_owned());
+                }
+            }
+        }
         for url in &self.revocation.lists {
             match fetch::host_of(url) {
                 Err(error) => {
@@ -291,7 +372,7 @@ impl Config {
             return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
         }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 13] = [
+        let positive: [(&'static str, u64); 14] = [
             ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
             ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
             ("limits.content_bytes_max", limits.content_bytes_max),
@@ -305,6 +386,7 @@ impl Config {
             ("limits.idle_seconds", limits.idle_seconds),
             ("limits.keep_alive_seconds", limits.keep_alive_seconds),
             ("limits.list_items_max", u64::from(limits.list_items_max)),
+            ("osci.dialog_idle_seconds", self.osci.dialog_idle_seconds),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => wrong(key, "must not be 0".to_owned()),
@@ -337,7 +419,7 @@ mod tests {
         check(
             "[stor]\n",
             "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, \
-             `revocation`, `store`, `xta`, `evidence`, `log`, `limits`, `profile`, `spool`",
+             `revocation`, `store`, `xta`, `osci`, `evidence`, `log`, `limits`, `profile`, `spool`",
         );
         check(
             "[limits]\n  idle_seconds = \"soon\"\n",
@@ -363,6 +445,18 @@ mod tests {
             "[revocation]\nlists = [\"ldap://ca.example/a\"]\n",
             "/etc/amtsbote.toml: revocation.lists holds what cannot be fetched: \"ldap://ca.example/a\" is not a URL of \
              the form http://host/path",
+        );
+        check(
+            "[osci]\naddress = \"0.0.0.0:8443\"\n",
+            "/etc/amtsbote.toml: osci.address is the address of another listener as well",
+        );
+        check(
+            "[osci]\naddress = \"0.0.0.0:8444\"\ncipher_keys = []\n",
+            "/etc/amtsbote.toml: osci.cipher_certificates names 1 files, osci.cipher_keys 0; each needs its key",
+        );
+        check(
+            "[osci]\naddress = \"0.0.0.0:8444\"\ncipher_anchors = []\n",
+            "/etc/amtsbote.toml: osci.cipher_anchors names no file, so that no participant could be trusted",
         );
         check(
             "[tls]\nanchors = []\n",

@@ -7,7 +7,7 @@ use crate::net::Bounds;
 use crate::pki::inspection::Purpose;
 use crate::pki::revocation::fetch;
 use crate::pki::trust::{self, PurposeSettings};
-use crate::{relay, store, xta};
+use crate::{osci, relay, store, xta};
 
 impl Config {
     /// What listeners may be made to hold.
@@ -56,20 +56,50 @@ impl Config {
         }
     }
 
+    pub fn osci_settings(&self) -> osci::server::Settings {
+        let policy = crate::xml::enc::Policy {
+            cbc: self.osci.aes_cbc,
+            rsa_1_5: self.osci.rsa_1_5,
+            ..osci::envelope::encrypted::policy()
+        };
+        osci::server::Settings {
+            path: self.osci.path.clone(),
+            spool_folder: self.store.folder.join("incoming"),
+            limits: self.limits,
+            dialog_idle: Duration::from_secs(self.osci.dialog_idle_seconds),
+            unproven_senders: self.osci.unproven_senders,
+            policy,
+        }
+    }
+
     /// Whom the listeners believe.
     pub fn trust_settings(&self) -> trust::Settings {
+        let lists = self.revocation.lists.iter();
+        let fetched_lists: Vec<_> = lists.map(|url| fetch::list_path(&self.revocation.folder, url)).collect();
         let participants = PurposeSettings {
             anchors: self.tls.anchors.clone(),
             intermediates: self.tls.intermediates.clone(),
             revocation_lists: self.tls.crls.clone(),
-            fetched_lists: self
-                .revocation
-                .lists
-                .iter()
-                .map(|url| fetch::list_path(&self.revocation.folder, url))
-                .collect(),
+            fetched_lists: fetched_lists.clone(),
             unknown_revocation: self.tls.unknown_revocation,
         };
-        [(Purpose::ParticipantTls, participants)].into()
+        let mut settings: trust::Settings = [(Purpose::ParticipantTls, participants)].into();
+        let osci = &self.osci;
+        if osci.address.is_some() {
+            for (purpose, anchors) in [
+                (Purpose::OsciSignature, &osci.signature_anchors),
+                (Purpose::OsciEncryption, &osci.cipher_anchors),
+            ] {
+                let believed = PurposeSettings {
+                    anchors: anchors.clone(),
+                    intermediates: osci.intermediates.clone(),
+                    revocation_lists: osci.crls.clone(),
+                    fetched_lists: fetched_lists.clone(),
+                    unknown_revocation: osci.unknown_revocation,
+                };
+                settings.insert(purpose, believed);
+            }
+        }
+        settings
     }
 }

@@ -264,6 +264,13 @@ impl ProcessCard {
         self.steps.push(step);
     }
 
+    /// The last change that the card records.
+    pub fn modified_at(&self) -> Timestamp {
+        let steps = self.steps.iter().map(|step| step.at);
+        let findings = self.findings.iter().map(|finding| finding.at);
+        steps.chain(findings).max().unwrap_or(self.accepted_at)
+    }
+
     /// The worst that was found, if anything was.
     pub fn severity(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()

@@ -53,6 +53,21 @@ pub enum PartRole {
     Attachment,
     /// Content that only the reader can open (XTA: xenc:EncryptedData), as the XML element it came as.
     EncryptedData,
+    /// The element `osci:ContentPackage` as it came, for readers who fetch by OSCI: signatures of authors hold only over
+    /// these bytes. What of it is in the clear stands before it, as message and attachments.
+    OsciPackage,
+    /// An attachment of an OSCI delivery that no content in the clear refers to: it belongs to what is encrypted.
+    OsciAttachment,
+    /// What of an OSCI delivery is neither package nor attachment and goes on with it: certificates, custom headers,
+    /// namespaces in scope, header fields of attachments. A JSON document of [`crate::osci::server`].
+    OsciFrame,
+}
+
+impl PartRole {
+    /// Whether the part is content of its own, in whatever protocol; the others are forms of the whole.
+    pub fn is_content(self) -> bool {
+        matches!(self, Self::Message | Self::Attachment | Self::EncryptedData)
+    }
 }
 
 /// One part. The attributes are the author's and go back unchanged (XTA: ContentType).

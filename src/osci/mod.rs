@@ -9,3 +9,4 @@ pub mod code;
 pub mod dialog;
 pub mod envelope;
 pub mod message;
+pub mod server;

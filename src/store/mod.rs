@@ -189,6 +189,39 @@ pub struct Iterator {
     pub expires_at: Timestamp,
 }
 
+/// Which process cards of one party are wanted; the newest message first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardQuery {
+    /// Cards of messages that this account posted in the name of `author` …
+    pub account: AccountName,
+    pub author: String,
+    /// … and of messages that entered this mailbox.
+    pub mailbox: MailboxName,
+    pub as_author: bool,
+    pub as_reader: bool,
+    /// Empty: all. Compared by key.
+    pub ids: Vec<MessageId>,
+    pub accepted_from: Option<Timestamp>,
+    /// Last change of the card.
+    pub modified_from: Option<Timestamp>,
+    /// Only what was not received.
+    pub unreceived_only: bool,
+    pub limit: u32,
+}
+
+impl CardQuery {
+    /// Whether the query wants this card.
+    pub fn wants(&self, card: &ProcessCard) -> bool {
+        let as_author =
+            self.as_author && card.posted_by == self.account && card.author.value() == self.author;
+        let as_reader = self.as_reader && card.mailbox == self.mailbox && card.delivered_at.is_some();
+        (as_author || as_reader)
+            && self.accepted_from.is_none_or(|from| card.accepted_at >= from)
+            && self.modified_from.is_none_or(|from| card.modified_at() >= from)
+            && !(self.unreceived_only && card.received_at.is_some())
+    }
+}
+
 /// For the administrator: messages in any state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -327,6 +360,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Box<dyn PayloadReader>, StoreError>;
     async fn messages(&self, query: &MessageQuery) -> Result<Vec<Entry>, StoreError>;
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError>;
+    /// Messages whose cards the query wants, and whether there may be more than were looked at.
+    async fn cards(&self, query: &CardQuery) -> Result<(Vec<Entry>, bool), StoreError>;
 
     // Changes. The card after the change is returned.
     /// Applies one change. An event that leaves the state as it is because it already happened (`Received` on a

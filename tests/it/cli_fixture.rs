@@ -70,7 +70,8 @@ impl Office {
     /// `change` makes another configuration of the one that `init` wrote.
     pub fn open_with_changes(change: impl FnOnce(&str) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let made = ["init", ".", "--xta", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
+        let made =
+            ["init", ".", "--xta", "127.0.0.1:0", "--osci", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
         // The folder itself may exist; its files may not.
         amtsbote(folder.path(), &made).ends(0);
         let config = folder.path().join("amtsbote.toml");

@@ -17,7 +17,7 @@ use amtsbote::evidence::checkpoint::SigningKey;
 use amtsbote::relay::{Refusal, Relay, Settings};
 use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
-    Acceptance, Accepted, AdminAct, Change, Due, DueKind, Entry, Iterator, Listing, LoggedRecord,
+    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, Iterator, Listing, LoggedRecord,
     MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection, Store,
     StoreError, StoreHealth,
 };
@@ -76,6 +76,7 @@ pass_on! {
     fn open_payload(id: &MessageId, offset: u64, length: u64) -> Box<dyn PayloadReader>;
     fn messages(query: &MessageQuery) -> Vec<Entry>;
     fn mailboxes() -> Vec<MailboxSummary>;
+    fn cards(query: &CardQuery) -> (Vec<Entry>, bool);
     fn change(change: Change) -> ProcessCard;
     fn inspect(id: &MessageId, findings: Vec<CertificateFinding>) -> ProcessCard;
     fn next_due_at() -> Option<Timestamp>;

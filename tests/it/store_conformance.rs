@@ -24,8 +24,8 @@ use amtsbote::store::{
 use base64::Engine;
 
 use crate::store_dialogs::{
-    dialogs_confirm_by_a_further_request_only, dialogs_hand_out_where_they_stand,
-    dialogs_move_on_exactly_once, dialogs_outlive_the_process,
+    cards_are_found_for_author_and_reader, dialogs_confirm_by_a_further_request_only,
+    dialogs_hand_out_where_they_stand, dialogs_move_on_exactly_once, dialogs_outlive_the_process,
 };
 use crate::store_fixture::*;
 use crate::store_oracle::assert_evidence;
@@ -71,6 +71,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         dialogs_confirm_by_a_further_request_only,
         dialogs_outlive_the_process,
         dialogs_hand_out_where_they_stand,
+        cards_are_found_for_author_and_reader,
         pushes_are_leased,
         pushes_keep_the_order,
         the_directory_has_revisions,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use amtsbote::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
 use amtsbote::domain::state::{DeliveryState, Event};
-use amtsbote::store::{Change, Store, StoreError};
+use amtsbote::store::{CardQuery, Change, Store, StoreError};
 
 use crate::store_conformance::Bench;
 use crate::store_fixture::{account, at, change, draft, id};
@@ -171,5 +171,53 @@ pub async fn dialogs_hand_out_where_they_stand(bench: &dyn Bench) {
     assert_eq!(state(&*store, "a").await, DeliveryState::Waiting);
     let found = store.dialog(&open.id, at(16)).await.expect("an answer").expect("open");
     assert_eq!(found.handed_out, []);
+    store.close().await.expect("closed");
+}
+
+pub async fn cards_are_found_for_author_and_reader(bench: &dyn Bench) {
+    let store = bench.open();
+    for name in ["a", "b", "c"] {
+        waiting(&*store, name).await;
+    }
+    store.change(change("b", Event::HandedOut, 30)).await.expect("handed out");
+    store.change(change("b", Event::Received, 40)).await.expect("received");
+    let card = store.find(&id("a")).await.expect("known").card;
+    let all = CardQuery {
+        account: card.posted_by.clone(),
+        author: card.author.value().to_owned(),
+        mailbox: card.mailbox.clone(),
+        as_author: true,
+        as_reader: true,
+        ids: Vec::new(),
+        accepted_from: None,
+        modified_from: None,
+        unreceived_only: false,
+        limit: 10,
+    };
+    let stranger = CardQuery {
+        account: account("stranger"),
+        mailbox: crate::store_fixture::mailbox("ags:9"),
+        ..all.clone()
+    };
+    let later = card.accepted_at + std::time::Duration::from_secs(1);
+    for (query, expected, more) in [
+        (all.clone(), &["c", "b", "a"][..], false),
+        (CardQuery { limit: 2, ..all.clone() }, &["c", "b"], true),
+        (CardQuery { as_reader: false, ..all.clone() }, &["c", "b", "a"], false),
+        (CardQuery { as_author: false, ..all.clone() }, &["c", "b", "a"], false),
+        (CardQuery { as_author: false, as_reader: false, ..all.clone() }, &[], false),
+        (CardQuery { author: "ags:9".to_owned(), as_reader: false, ..all.clone() }, &[], false),
+        (CardQuery { unreceived_only: true, ..all.clone() }, &["c", "a"], false),
+        (CardQuery { modified_from: Some(at(40)), ..all.clone() }, &["b"], false),
+        (CardQuery { accepted_from: Some(later), ..all.clone() }, &[], false),
+        (CardQuery { ids: vec![id("a"), id("x")], ..all.clone() }, &["a"], false),
+        (stranger.clone(), &[], false),
+        (CardQuery { ids: vec![id("a")], ..stranger }, &[], false),
+    ] {
+        let (found, cut) = store.cards(&query).await.expect("cards");
+        let expected: Vec<_> = expected.iter().map(|name| id(name)).collect();
+        let found: Vec<_> = found.into_iter().map(|entry| entry.envelope.id).collect();
+        assert_eq!((found, cut), (expected, more), "{query:?}");
+    }
     store.close().await.expect("closed");
 }

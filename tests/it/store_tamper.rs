@@ -218,6 +218,6 @@ fn a_backup_under_load_is_a_store_of_one_moment() {
         store.close().await.expect("closed");
     });
     assert!(embedded::verify(&restored).expect("verified").is_sound());
-    assert_eq!(embedded::upgrade(&restored).expect("nothing to do"), (2, 2));
+    assert_eq!(embedded::upgrade(&restored).expect("nothing to do"), (3, 3));
     assert!(matches!(embedded::verify(folder.path()), Err(OpenError::Absent(_))));
 }

@@ -6,6 +6,7 @@
 pub(super) mod answers;
 mod author;
 mod checkpoints;
+mod dialogs;
 mod operator;
 pub mod outlet;
 mod push;

@@ -31,9 +31,9 @@ use self::schema::{int, micros, uint};
 pub use self::verify::{Report, restore, upgrade, verify, verify_signed};
 use self::writer::Writer;
 use super::{
-    Acceptance, Accepted, AdminAct, Change, Due, Entry, Iterator, Listing, LoggedRecord, MailboxSummary,
-    MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection, StagedPlace, Store,
-    StoreError, StoreHealth,
+    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, Iterator, Listing, LoggedRecord,
+    MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection,
+    StagedPlace, Store, StoreError, StoreHealth,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -319,6 +319,11 @@ impl Store for EmbeddedStore {
 
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError> {
         self.read(read::mailboxes).await
+    }
+
+    async fn cards(&self, query: &CardQuery) -> Result<(Vec<Entry>, bool), StoreError> {
+        let query = query.clone();
+        self.read(move |connection| read::cards(connection, &query)).await
     }
 
     async fn change(&self, change: Change) -> Result<ProcessCard, StoreError> {

@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::Fault;
-use super::message::{DUE_KINDS, Place, entry, row_by_id, row_by_sequence, sequence_by_id};
+use super::message::{DUE_KINDS, Place, card, entry, row_by_id, row_by_sequence, sequence_by_id};
 use super::payload::{Outgoing, PayloadFolder};
 use super::schema::{instant, int, micros, state_number, uint};
 use crate::domain::account::{AccountName, Directory};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::store::{
-    AdminAct, Due, Entry, Iterator, Listing, MailboxSummary, MessageQuery, Selection, StoreError,
+    AdminAct, CardQuery, Due, Entry, Iterator, Listing, MailboxSummary, MessageQuery, Selection, StoreError,
 };
 
 /// Matches are counted exactly up to here.
@@ -260,6 +260,60 @@ fn scan(
     ))?;
     let rows = rows.query_map(values.as_slice(), |row| row.get(0))?;
     rows.map(|sequence| Ok(uint(sequence?))).collect()
+}
+
+/// Cards that one question looks at; beyond, the asker narrows it.
+const CARDS_LOOKED_AT_MAX: usize = 20_000;
+
+pub fn cards(connection: &Connection, query: &CardQuery) -> Result<(Vec<Entry>, bool), Fault> {
+    let mut candidates = BTreeSet::new();
+    let bound = CARDS_LOOKED_AT_MAX as i64;
+    let mut cut = false;
+    if query.ids.is_empty() {
+        let mut gather = |question: &str, key: &str| -> Result<(), Fault> {
+            let mut rows = connection.prepare_cached(question)?;
+            let rows = rows.query_map(params![key, bound], |row| row.get::<_, i64>(0))?;
+            let before = candidates.len();
+            for sequence in rows {
+                candidates.insert(uint(sequence?));
+            }
+            cut |= candidates.len() - before >= CARDS_LOOKED_AT_MAX;
+            Ok(())
+        };
+        if query.as_author {
+            gather(
+                "SELECT sequence FROM message INDEXED BY message_posted WHERE posted_by = ?1 \
+                 ORDER BY sequence DESC LIMIT ?2",
+                query.account.as_str(),
+            )?;
+        }
+        if query.as_reader {
+            for offered in ["0", "1"] {
+                gather(
+                    &format!(
+                        "SELECT sequence FROM message INDEXED BY message_mailbox WHERE mailbox = ?1 \
+                         AND offered = {offered} ORDER BY sequence DESC LIMIT ?2"
+                    ),
+                    query.mailbox.as_str(),
+                )?;
+            }
+        }
+    } else {
+        for id in &query.ids {
+            candidates.extend(sequence_by_id(connection, id)?);
+        }
+    }
+    let mut found = Vec::new();
+    for sequence in candidates.into_iter().rev() {
+        if row_by_sequence(connection, sequence)?.is_none() || !query.wants(&card(connection, sequence)?) {
+            continue;
+        }
+        if found.len() >= query.limit as usize {
+            return Ok((found, true));
+        }
+        found.push(entry(connection, sequence)?);
+    }
+    Ok((found, cut))
 }
 
 pub fn mailboxes(connection: &Connection) -> Result<Vec<MailboxSummary>, Fault> {

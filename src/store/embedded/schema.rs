@@ -107,8 +107,13 @@ CREATE TABLE dialog_delivery (
 ) WITHOUT ROWID;
 ";
 
+/// Cards of what an account posted.
+const VERSION_3: &str = "
+CREATE INDEX message_posted ON message (posted_by, sequence);
+";
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

@@ -226,6 +226,9 @@ fn file_name(index: usize, item: &Item) -> String {
         PartRole::Message => "message",
         PartRole::Attachment => "attachment",
         PartRole::EncryptedData => "encrypted.xml",
+        PartRole::OsciPackage => "package.xml",
+        PartRole::OsciAttachment => "sealed",
+        PartRole::OsciFrame => "frame.json",
     };
     format!("{:02}-{}", index + 1, if kept.is_empty() { fallback } else { kept })
 }

@@ -76,6 +76,8 @@ fn element_name(role: PartRole) -> &'static str {
         PartRole::Message => "Message",
         PartRole::Attachment => "Attachment",
         PartRole::EncryptedData => "EncryptedData",
+        // Never in a container; see `PartRole::is_content`.
+        PartRole::OsciPackage | PartRole::OsciAttachment | PartRole::OsciFrame => "",
     }
 }
 
@@ -98,6 +100,9 @@ pub fn check_items(roles: &[PartRole]) -> Result<(), Error> {
             Err(Error::missing("ContentContainer", "Message before the Attachment"))
         }
         [PartRole::EncryptedData, ..] => Err(unexpected("ContentContainer")),
+        [PartRole::OsciPackage | PartRole::OsciAttachment | PartRole::OsciFrame, ..] => {
+            Err(unexpected("OSCI content"))
+        }
     }
 }
 

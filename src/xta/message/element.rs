@@ -7,7 +7,7 @@
 use super::Error;
 use super::markup::{escape_attribute, escape_text};
 use super::names::{OSCI, OSCIMETA, XSI};
-use crate::xml::read::StartElement;
+use crate::xml::read::{Event, SliceReader, StartElement};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
@@ -41,6 +41,31 @@ const FRAGMENTS: [(&str, &str); 3] =
     [(OSCIMETA, "SecurityToken"), (OSCIMETA, "ReceiptRequests"), (OSCI, "X509TokenContainer")];
 
 impl Element {
+    /// Reads a fragment that stands alone, such as message metadata that came by another protocol.
+    pub fn parse(document: &[u8]) -> Result<Self, String> {
+        let mut reader = SliceReader::new(document, crate::xml::Limits::default());
+        let (mut open, mut root) = (Vec::<Self>::new(), None);
+        while let Some(event) = reader.next_event().map_err(|error| error.to_string())? {
+            match event {
+                Event::Start(tag) => open.push(Self::start(&tag)),
+                Event::Text(piece) => {
+                    if let Some(element) = open.last_mut() {
+                        element.push_text(piece);
+                    }
+                }
+                Event::End(_) => {
+                    let Some(element) = open.pop() else { continue };
+                    match open.last_mut() {
+                        Some(parent) => parent.nodes.push(Node::Element(element)),
+                        None => root = Some(element),
+                    }
+                }
+                Event::Comment(_) | Event::ProcessingInstruction { .. } => {}
+            }
+        }
+        root.ok_or_else(|| "there is no element".to_owned())
+    }
+
     pub fn start(tag: &StartElement<'_>) -> Self {
         let name = tag.name();
         let owned = |(prefix, uri): (&str, &str)| (prefix.to_owned(), uri.to_owned());

@@ -1,0 +1,305 @@
+//! fetchDelivery and fetchProcessCard (sections 5, 8.2 and 10 of our notes).
+//!
+//! A delivery that came by OSCI goes on byte for byte in its sender's scope of namespaces. One that came through another
+//! door gets a package of its own, with its parts as attachments and its envelope as the custom header MessageMetaData;
+//! content that is encrypted in XTA's form stays in the mailbox for XTA, because OSCI names keys in a way that it does
+//! not. Which delivery: the one that is named, also if it was received and is still kept; otherwise the oldest that was
+//! not received, from an instant on where one is given.
+
+use std::sync::Arc;
+
+use super::frame::{FRAME_BYTES_MAX, Frame};
+use super::request::{Client, Context, Delivered, Executed, failed};
+use super::spool::{Frozen, Spool, Stretch};
+use super::{Door, Refused, card};
+use crate::domain::content::{Part, PartRole};
+use crate::domain::message_id::MessageId;
+use crate::domain::party::MailboxName;
+use crate::mime::content_id::ContentId;
+use crate::osci::code::Code;
+use crate::osci::envelope::encrypted::answers_in_base64;
+use crate::osci::envelope::scope::Scope;
+use crate::osci::envelope::source::Shared;
+use crate::osci::envelope::write::{Coding, OutgoingAttachment};
+use crate::osci::message::certificates::NonIntermediaryCertificates;
+use crate::osci::message::custom_header::CustomHeader;
+use crate::osci::message::fetch_delivery::{FetchDelivery, ResponseToFetchDelivery};
+use crate::osci::message::fetch_process_card::{FetchProcessCard, ResponseToFetchProcessCard};
+use crate::osci::message::payload::Payload;
+use crate::osci::message::selection::{CardRole, CardSelection, DeliverySelection};
+use crate::store::{CardQuery, Entry, Selection};
+use crate::xml::write::Writer;
+
+/// Waiting messages that are looked at for one that OSCI can carry.
+const LOOKED_AT_MAX: u32 = 100;
+const METADATA_ID: &str = "MetaData";
+
+/// A delivery as its answer carries it.
+pub(super) struct Content {
+    pub certificates: Option<NonIntermediaryCertificates>,
+    pub custom: Vec<CustomHeader>,
+    pub scope: Scope,
+    pub package: Shared,
+    pub attachments: Vec<OutgoingAttachment>,
+}
+
+impl Door {
+    pub(super) async fn fetch_delivery(
+        &self,
+        client: Client,
+        context: &mut Context<'_>,
+    ) -> Result<Executed, Refused> {
+        let received = &context.request.received;
+        let Payload::FetchDelivery(asked) = &received.message.payload else {
+            return Err(Refused::new(Code::Malformed, "not a fetchDelivery"));
+        };
+        let asked = asked.clone();
+        let (entry, more) = self.choose(&client, &asked).await?;
+        let in_base64 = answers_in_base64(received.message.features.as_ref(), received.has_base64());
+        let content = self.content(&entry, in_base64).await?;
+        let mut entry = entry;
+        // What was received before is looked at again; nothing changes.
+        if entry.card.state.is_offered() {
+            let (conversation, sequence) =
+                client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
+            let id = entry.envelope.id.clone();
+            let place = (conversation, *sequence);
+            entry.card = self
+                .relay
+                .hand_out_in_dialog(&client.account, &client.owner, place, &id)
+                .await
+                .map_err(failed)?;
+        }
+        if more {
+            context.findings.push((Code::MoreDeliveries, None));
+        }
+        let bundle = card::bundle(&entry.card, &entry.envelope)
+            .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
+        Ok(Executed::Delivery(Box::new(Delivered {
+            payload: Box::new(move |feedback| {
+                let card = Some(bundle);
+                Payload::ResponseToFetchDelivery(Box::new(ResponseToFetchDelivery {
+                    feedback,
+                    request: asked,
+                    card,
+                }))
+            }),
+            answer: content,
+        })))
+    }
+
+    async fn choose(&self, client: &Client, asked: &FetchDelivery) -> Result<(Entry, bool), Refused> {
+        let none = || Refused::new(Code::NoDelivery, "no delivery matches");
+        let mut selection = Selection::default();
+        match &asked.selection {
+            None => {}
+            Some(DeliverySelection::ReceptionOfDelivery(since)) => selection.delivered_from = Some(since.at),
+            Some(DeliverySelection::MessageId(id)) => {
+                selection.ids = vec![MessageId::parse(id.as_str()).map_err(|_| none())?];
+            }
+        }
+        let named = selection.ids.first().cloned();
+        let listing = self
+            .relay
+            .list_mailbox(&client.account, &client.owner, selection, LOOKED_AT_MAX)
+            .await
+            .map_err(failed)?;
+        if let Some(id) = named {
+            let offered = listing.entries.into_iter().next();
+            let found = match offered {
+                Some(entry) => Some(entry),
+                None => {
+                    self.relay.received_before(&client.account, &client.owner, &id).await.map_err(failed)?
+                }
+            };
+            let entry = found.ok_or_else(none)?;
+            return match can_carry(&entry) {
+                true => Ok((entry, false)),
+                false => Err(Refused::told(
+                    Code::Failed,
+                    "the delivery is encrypted in the form of XTA and can be fetched by XTA only",
+                )),
+            };
+        }
+        let count = listing.entries.iter().filter(|entry| can_carry(entry)).count() as u64;
+        let entry = listing.entries.into_iter().find(can_carry).ok_or_else(none)?;
+        Ok((entry, count + listing.pending > 1))
+    }
+
+    async fn content(&self, entry: &Entry, in_base64: bool) -> Result<Content, Refused> {
+        let spool = self.spooled(entry).await?;
+        let stretch = |part: &Part| spool.stretch(part.offset..part.offset.saturating_add(part.length));
+        let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };
+        let of_role = |role| entry.manifest.parts.iter().find(|part| part.role == role);
+        match (of_role(PartRole::OsciPackage), of_role(PartRole::OsciFrame)) {
+            (Some(package), Some(frame)) => relayed(entry, stretch(package), &stretch(frame), coding, &spool),
+            _ => self.bridged(entry, coding, &spool),
+        }
+    }
+
+    /// A message that came through another door.
+    fn bridged(&self, entry: &Entry, coding: Coding, spool: &Frozen) -> Result<Content, Refused> {
+        let failed = |error: String| Refused::new(Code::Failed, error);
+        let mut writer = Writer::new();
+        writer.start("osci:ContentPackage").start("osci:ContentContainer").attribute("Id", "container1");
+        let mut attachments = Vec::new();
+        let content = entry.manifest.parts.iter().filter(|part| part.role.is_content());
+        for (number, part) in content.enumerate() {
+            let content_id = format!("part{}", number + 1);
+            writer.start("osci:Content").attribute("Id", &format!("content{}", number + 1));
+            writer.attribute("href", &format!("cid:{content_id}")).end();
+            let source = spool.stretch(part.offset..part.offset.saturating_add(part.length));
+            let id = ContentId::from_header(&content_id).map_err(|error| failed(error.to_string()))?;
+            let mut attachment = OutgoingAttachment::new(id, &part.content_type, Arc::new(source));
+            attachment.coding = coding;
+            attachments.push(attachment);
+        }
+        let package: Shared = Arc::new(writer.finish().into_bytes());
+        let metadata = self.metadata.write(&entry.envelope, &entry.card, METADATA_ID);
+        let custom = vec![CustomHeader {
+            namespace: super::NS_METADATA.to_owned(),
+            local: super::METADATA.to_owned(),
+            id: METADATA_ID.to_owned(),
+            xml: metadata,
+        }];
+        // The author has no certificate that he showed; the intermediary vouches for him by the card.
+        Ok(Content { certificates: None, custom, scope: Scope::standard(), package, attachments })
+    }
+
+    /// The whole payload, where sources can read it.
+    async fn spooled(&self, entry: &Entry) -> Result<Frozen, Refused> {
+        use std::io::Write as _;
+        let mut spool = Spool::new(&self.settings.spool_folder, u64::MAX);
+        let whole = Part { offset: 0, length: entry.card.payload_bytes, ..any_part(entry)? };
+        let mut payload = self.relay.open_part(entry, &whole).await.map_err(failed)?;
+        loop {
+            let piece = payload.next().await.map_err(|error| failed(error.into()))?;
+            let Some(piece) = piece else { return Ok(spool.freeze()) };
+            let written = tokio::task::spawn_blocking(move || spool.write_all(&piece).map(|()| spool)).await;
+            spool = written
+                .map_err(|_| std::io::Error::other("the process is stopping"))
+                .and_then(|written| written)
+                .map_err(|error| Refused::new(Code::Failed, format!("the spool: {error}")))?;
+        }
+    }
+
+    pub(super) async fn fetch_process_card(
+        &self,
+        client: Client,
+        context: &mut Context<'_>,
+    ) -> Result<Executed, Refused> {
+        let Payload::FetchProcessCard(asked) = &context.request.received.message.payload else {
+            return Err(Refused::new(Code::Malformed, "not a fetchProcessCard"));
+        };
+        let asked = asked.clone();
+        let query = card_query(&client, &asked, self.settings.limits.list_items_max)?;
+        let (entries, more) =
+            self.relay.cards(&client.account, &client.owner, query).await.map_err(failed)?;
+        if entries.is_empty() {
+            return Err(Refused::new(Code::NoCard, "no process card matches"));
+        }
+        if more {
+            context.findings.push((Code::MoreCards, None));
+        }
+        let cards = entries.iter().map(|entry| card::bundle(&entry.card, &entry.envelope));
+        let cards = cards
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
+        Ok(Executed::Payload(Box::new(move |feedback| {
+            Payload::ResponseToFetchProcessCard(Box::new(ResponseToFetchProcessCard {
+                feedback,
+                request: asked,
+                cards,
+            }))
+        })))
+    }
+}
+
+/// Whether OSCI can carry the message.
+fn can_carry(entry: &Entry) -> bool {
+    entry.has_payload && entry.manifest.parts.iter().all(|part| part.role != PartRole::EncryptedData)
+}
+
+fn any_part(entry: &Entry) -> Result<Part, Refused> {
+    let first = entry.manifest.parts.first().cloned();
+    first.ok_or_else(|| Refused::told(Code::Failed, "the delivery has no content"))
+}
+
+/// A delivery that came by OSCI, as it came.
+fn relayed(
+    entry: &Entry,
+    package: Stretch,
+    frame: &Stretch,
+    coding: Coding,
+    spool: &Frozen,
+) -> Result<Content, Refused> {
+    use crate::osci::envelope::source::Source;
+    let damaged = |why: String| Refused {
+        loudness: crate::report::Loudness::Error,
+        ..Refused::new(Code::Failed, format!("what is stored of {} cannot be read: {why}", entry.envelope.id))
+    };
+    if frame.bytes() > FRAME_BYTES_MAX {
+        return Err(damaged(format!("its frame has {} bytes", frame.bytes())));
+    }
+    let mut bytes = vec![0; frame.bytes() as usize];
+    frame.read_at(0, &mut bytes).map_err(|error| damaged(error.to_string()))?;
+    let frame = Frame::from_bytes(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut attachments = Vec::new();
+    for framed in &frame.attachments {
+        let part =
+            entry.manifest.parts.get(framed.part).ok_or_else(|| damaged("a part is missing".to_owned()))?;
+        let id = ContentId::from_header(&framed.content_id).map_err(|error| damaged(error.to_string()))?;
+        let source = spool.stretch(part.offset..part.offset.saturating_add(part.length));
+        let mut attachment = OutgoingAttachment::new(id, &framed.content_type, Arc::new(source));
+        attachment.extra.clone_from(&framed.extra);
+        attachment.coding = coding;
+        attachments.push(attachment);
+    }
+    let certificates = frame.certificates().ok_or_else(|| damaged("its certificates".to_owned()))?;
+    Ok(Content {
+        certificates: Some(certificates),
+        custom: frame.custom(),
+        scope: frame.scope(),
+        package: Arc::new(package),
+        attachments,
+    })
+}
+
+fn card_query(client: &Client, asked: &FetchProcessCard, cards_max: u32) -> Result<CardQuery, Refused> {
+    let mailbox = MailboxName::parse(client.owner.value())
+        .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
+    let asked_max = asked.quantity_max.map_or(cards_max, |max| u32::try_from(max).unwrap_or(u32::MAX));
+    let mut query = CardQuery {
+        account: client.account.name.clone(),
+        author: client.owner.value().to_owned(),
+        mailbox,
+        as_author: true,
+        as_reader: true,
+        ids: Vec::new(),
+        accepted_from: None,
+        modified_from: None,
+        unreceived_only: false,
+        limit: asked_max.min(cards_max),
+    };
+    let since = match &asked.selection {
+        None => return Ok(query),
+        Some(CardSelection::MessageIds(ids)) => {
+            let none = |_| Refused::new(Code::NoCard, "no such id");
+            query.ids =
+                ids.iter().map(|id| MessageId::parse(id.as_str())).collect::<Result<_, _>>().map_err(none)?;
+            return Ok(query);
+        }
+        Some(CardSelection::ReceptionOfDelivery(since)) => {
+            query.accepted_from = Some(since.since.at);
+            since
+        }
+        Some(CardSelection::RecentModification(since)) => {
+            query.modified_from = Some(since.since.at);
+            since
+        }
+    };
+    query.unreceived_only = since.no_reception == Some(true);
+    query.as_author = since.role != Some(CardRole::Addressee);
+    query.as_reader = since.role != Some(CardRole::Originator);
+    Ok(query)
+}

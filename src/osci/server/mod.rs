@@ -1,0 +1,206 @@
+//! The door: HTTP in, the relay's few commands, OSCI out (sections 1, 9 and 10 of our notes).
+//!
+//! Every request is spooled, opened if it is encrypted, judged in a fixed order and answered with HTTP 200: by a fault
+//! where it cannot be answered as a request, otherwise by an answer with feedback, signed, and encrypted if the request
+//! was. Nothing is stored unless the feedback says so. Who speaks is told by the cipher certificate of the originator,
+//! which names a mailbox of an account; mailboxes are open only to who has proven to hold its key (by a challenge that
+//! left encrypted) or has signed. Left out: pushes (forwardDelivery, mediateDelivery) and deliveries in chunks, which are
+//! answered with 9811 and not listed among our features; OCSP; cryptographic time stamps.
+
+mod answer;
+pub mod card;
+mod fetch;
+mod frame;
+mod incoming;
+pub mod inspect;
+mod request;
+mod spool;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::domain::card::ProcessCard;
+use crate::domain::envelope::Envelope;
+use crate::domain::limits::Limits;
+use crate::net::{self, Body, Handler, Peer};
+use crate::osci::code::{Code, Kind};
+use crate::pki::certificate::Certificate;
+use crate::pki::trust::TrustAnchors;
+use crate::relay::Relay;
+use crate::report::{CorrelationId, Failure, Loudness};
+use crate::xml::dsig::sign::SigningKey;
+use crate::xml::enc::{Policy, RecipientKey};
+
+/// Which door a message came through, as its card says.
+pub const DOOR: &str = "osci-1.2";
+
+/// The custom header by which XTA's message metadata travel.
+const METADATA: &str = "MessageMetaData";
+const NS_METADATA: &str = "http://www.osci.eu/ws/2014/10/transport";
+
+/// What is in force; a reload replaces it.
+pub struct InForce {
+    pub anchors: Arc<TrustAnchors>,
+    /// The first is the one that clients should use; further ones are still accepted.
+    pub cipher: Vec<CipherIdentity>,
+    pub signature: SignatureIdentity,
+}
+
+pub struct CipherIdentity {
+    pub certificate: Certificate,
+    pub key: RecipientKey,
+}
+
+pub struct SignatureIdentity {
+    pub certificate: Certificate,
+    pub key: SigningKey,
+}
+
+pub type InForceSource = Arc<dyn Fn() -> Arc<InForce> + Send + Sync>;
+
+/// Message metadata of XTA, which OSCI carries as a custom header; the composition root knows who reads them.
+pub trait Metadata: Send + Sync {
+    /// The envelope that a `MessageMetaData` element says, from the element with all its declarations.
+    fn read(&self, element: &str) -> Result<Envelope, String>;
+    /// The element, with all its declarations and this Id.
+    fn write(&self, envelope: &Envelope, card: &ProcessCard, id: &str) -> String;
+}
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Requests at this path and below it are taken; `/` takes every path.
+    pub path: String,
+    /// Where messages wait that are too large for memory.
+    pub spool_folder: PathBuf,
+    pub limits: Limits,
+    /// A dialog that is silent for so long is over.
+    pub dialog_idle: Duration,
+    /// Whether messages are taken of clients that neither sign nor encrypt, so that nothing proves who they are.
+    pub unproven_senders: bool,
+    /// What is accepted of old clients.
+    pub policy: Policy,
+}
+
+impl Settings {
+    /// Bytes of one request, base64 and envelope included.
+    fn request_bytes_max(&self) -> u64 {
+        let content = self.limits.content_bytes_max;
+        (content / 2).saturating_add(content).saturating_add(16 * 1024 * 1024)
+    }
+}
+
+pub struct Door {
+    relay: Arc<Relay>,
+    in_force: InForceSource,
+    metadata: Arc<dyn Metadata>,
+    settings: Settings,
+}
+
+/// Why a request is not executed: the client hears the code and the sentence, the operator the rest.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub code: Code,
+    /// Added to the code's own words; nothing that the client should not learn.
+    pub sentence: Option<String>,
+    pub detail: String,
+    pub loudness: Loudness,
+}
+
+impl Refused {
+    fn new(code: Code, detail: impl Into<String>) -> Self {
+        let loudness = match code.kind() {
+            Kind::FaultServer => Loudness::Error,
+            _ => Loudness::Info,
+        };
+        Self { code, sentence: None, detail: detail.into(), loudness }
+    }
+
+    /// With words for the client, too.
+    fn told(code: Code, sentence: impl Into<String>) -> Self {
+        let sentence = sentence.into();
+        Self { sentence: Some(sentence.clone()), ..Self::new(code, sentence) }
+    }
+
+    fn log(&self, correlation: CorrelationId) {
+        metrics::counter!("amtsbote_osci_refused_total", "code" => self.code.as_str()).increment(1);
+        Failure {
+            code: self.code.as_str(),
+            sentence: self.code.text(crate::osci::code::Language::English).to_owned(),
+            detail: self.detail.clone(),
+            next_step: self.code.operator_advice().to_owned(),
+            loudness: self.loudness,
+        }
+        .log(correlation);
+    }
+}
+
+impl Door {
+    pub fn new(
+        relay: Arc<Relay>,
+        in_force: InForceSource,
+        metadata: Arc<dyn Metadata>,
+        settings: Settings,
+    ) -> Self {
+        Self { relay, in_force, metadata, settings }
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        let base = self.settings.path.trim_end_matches('/');
+        path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    async fn post(&self, body: Body) -> Response<Body> {
+        let correlation = CorrelationId::random();
+        let in_force = (self.in_force)();
+        let request = match incoming::take(body, in_force.clone(), &self.settings).await {
+            Ok(request) => request,
+            Err(refused) => return self.fault(&refused, correlation).await,
+        };
+        let seal = request.seal.clone();
+        let answered = match self.perform(request, &in_force, correlation).await {
+            Ok(answer) => answer.into_response(in_force, seal).await,
+            Err(refused) => Err(refused),
+        };
+        match answered {
+            Ok(response) => response,
+            Err(refused) => self.fault(&refused, correlation).await,
+        }
+    }
+
+    async fn fault(&self, refused: &Refused, correlation: CorrelationId) -> Response<Body> {
+        refused.log(correlation);
+        answer::fault(refused, correlation).unwrap_or_else(|error| {
+            tracing::error!(%correlation, %error, "a fault could not be written");
+            Response::new(net::empty())
+        })
+    }
+}
+
+#[async_trait]
+impl Handler for Door {
+    async fn handle(&self, request: Request<Body>, _: &Peer) -> Response<Body> {
+        if !self.takes(request.uri().path()) {
+            return plain(StatusCode::NOT_FOUND, "There is no OSCI intermediary at this path.\n");
+        }
+        if request.method() == Method::POST {
+            return self.post(request.into_body()).await;
+        }
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST is served here.\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        response
+    }
+}
+
+fn plain(status: StatusCode, sentence: &'static str) -> Response<Body> {
+    let mut response = Response::new(net::full(sentence));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

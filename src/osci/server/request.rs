@@ -1,0 +1,526 @@
+//! One request from its control block to its answer, in the order of section 10: originator, dialog, signature,
+//! certificates, message id, execution. What comes before the dialog is answered by a fault, the rest by feedback.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+
+use super::answer::{self, Answer};
+use super::incoming::Request;
+use super::inspect::{self, Inspected};
+use super::{Door, InForce, Refused};
+use crate::domain::account::Account;
+use crate::domain::content::Digest;
+use crate::domain::dialog::{ConversationId, Originator};
+use crate::domain::party::PartyIdentifier;
+use crate::osci::code::{Code, Language};
+use crate::osci::dialog::{
+    self, AnswerControl, Continuation, Control, ExpectRequest, Fresh, Manner, Opening, Shown,
+};
+use crate::osci::envelope::read::Received;
+use crate::osci::message::certificates::{Certificate, Role};
+use crate::osci::message::chunk_information::ChunkInformation;
+use crate::osci::message::exit_dialog::ResponseToExitDialog;
+use crate::osci::message::feature_description::FeatureDescription;
+use crate::osci::message::feedback::Feedback;
+use crate::osci::message::fetch_delivery::{FetchDelivery, ResponseToFetchDelivery};
+use crate::osci::message::fetch_process_card::ResponseToFetchProcessCard;
+use crate::osci::message::forward_delivery::ResponseToForwardDelivery;
+use crate::osci::message::init_dialog::ResponseToInitDialog;
+use crate::osci::message::kind::{Kind, Operation};
+use crate::osci::message::mediate_delivery::ResponseToMediateDelivery;
+use crate::osci::message::message_id::{MessageId, ResponseToGetMessageId};
+use crate::osci::message::partial_fetch_delivery::ResponseToPartialFetchDelivery;
+use crate::osci::message::partial_store_delivery::ResponseToPartialStoreDelivery;
+use crate::osci::message::payload::Payload;
+use crate::osci::message::store_delivery::ResponseToStoreDelivery;
+use crate::pki::certificate::Certificate as Parsed;
+use crate::relay::Refusal;
+use crate::report::{CorrelationId, Loudness};
+
+/// Codes beside the one that says that the request was done, each with what is added to its words.
+pub(super) type Findings = Vec<(Code, Option<String>)>;
+
+/// A known client in a dialog of either kind.
+pub(super) struct Client {
+    pub account: Account,
+    /// The identifier whose mailbox its cipher certificate names.
+    pub owner: PartyIdentifier,
+    /// The explicit dialog, and where it stands.
+    pub dialog: Option<(ConversationId, u64)>,
+}
+
+/// Everything about the request that its execution needs.
+pub(super) struct Context<'a> {
+    pub request: &'a Request,
+    pub in_force: &'a Arc<InForce>,
+    pub findings: Findings,
+}
+
+/// Where the request stands and what its answer bears, whatever becomes of it.
+struct Standing {
+    control: AnswerControl,
+    cipher: Vec<u8>,
+    dialog: Option<(ConversationId, u64)>,
+    proven: bool,
+    done: Code,
+    warnings: Findings,
+}
+
+impl Door {
+    pub(super) async fn perform(
+        &self,
+        request: Request,
+        in_force: &Arc<InForce>,
+        correlation: CorrelationId,
+    ) -> Result<Answer, Refused> {
+        let message = &request.received.message;
+        let operation = match message.kind() {
+            Kind::Request(operation) if !operation.is_to_recipient() => operation,
+            kind => return Err(Refused::new(Code::Malformed, format!("{kind} is not for an intermediary"))),
+        };
+        let languages = message.languages.as_ref().map(|languages| languages.list()).unwrap_or_default();
+        let language = Language::first_of(&languages);
+        let features = message.features.clone();
+        // Verified when it was read; whose it is, is judged below.
+        let signer = match &request.received.signature {
+            Ok(Some(signature)) => Ok(Some(signature.certificate().clone())),
+            Ok(None) => Ok(None),
+            Err(refused) => Err(match refused.feedback() {
+                9602 => Refused::new(Code::SignatureIncomplete, refused.to_string()),
+                _ => Refused::new(Code::SignatureInvalid, refused.to_string()),
+            }),
+        };
+        let opening = dialog::open(manner(operation), control(&request.received));
+        let opening = match opening {
+            Ok(opening) => opening,
+            Err(refusal) => {
+                // Requests of an explicit dialog need not name their originator again.
+                if message.control.conversation_id.is_none() {
+                    self.originator(&request.received, in_force)?;
+                }
+                return Err(Refused::new(Code::DialogMismatch, refusal.to_string()));
+            }
+        };
+        let begins = matches!(opening, Opening::Begins { .. });
+        let needs_dialog = matches!(opening, Opening::NeedsDialog { .. });
+        let signed_by =
+            signer.as_ref().ok().and_then(|signer| signer.as_ref()).map(|signer| signer.der.clone());
+        let standing = match &opening {
+            Opening::Continues(continuation) => {
+                let signed_by = self.belongs(continuation, signed_by.as_deref()).await?;
+                self.go_on(continuation.clone(), &request, signed_by.as_deref()).await?
+            }
+            Opening::Begins { challenge } | Opening::Implicit { challenge } => {
+                let (cipher, warnings) = self.originator(&request.received, in_force)?;
+                // An answer to an encrypted request of one exchange is readable by its originator only, and so is the
+                // message id that he must show with the next.
+                let proven = signed_by.is_some() || (request.seal.is_some() && !begins);
+                let control = dialog::answer_alone(challenge.clone(), 0, fresh()?);
+                Standing { control, cipher, dialog: None, proven, done: Code::DoneClosed, warnings }
+            }
+            Opening::NeedsDialog { challenge, sequence } => {
+                let (cipher, warnings) = self.originator(&request.received, in_force)?;
+                let control = dialog::answer_alone(challenge.clone(), *sequence, fresh()?);
+                Standing { control, cipher, dialog: None, proven: false, done: Code::DoneClosed, warnings }
+            }
+        };
+        let Standing { mut control, cipher, dialog, proven, done, warnings } = standing;
+        let mut context = Context { request: &request, in_force, findings: warnings };
+        let client = self.client(&cipher, signer, dialog, proven, operation, &mut context);
+        let executed = match client {
+            _ if needs_dialog => Err(Refused::new(Code::DialogRequired, "no ConversationId")),
+            Err(refused) => Err(refused),
+            Ok(client) if begins => {
+                self.begin(&client, &opening, &cipher, signed_by, &mut context).await.map(|opened| {
+                    control = opened;
+                    Executed::Payload(Box::new(|feedback| {
+                        Payload::ResponseToInitDialog(ResponseToInitDialog { feedback })
+                    }))
+                })
+            }
+            Ok(client) => self.execute(operation, client, &mut context).await,
+        };
+        let done = if begins { Code::DoneOpen } else { done };
+        // The answer to initDialog bears no sequence number, whatever it says.
+        if begins {
+            control.sequence = None;
+        }
+        match executed {
+            Err(refused) => {
+                refused.log(correlation);
+                let mut findings = vec![(refused.code, refused.sentence)];
+                findings.extend(context.findings.into_iter().filter(|(code, _)| *code != refused.code));
+                let feedback = answer::feedback(language, &findings);
+                let payload = refusal(operation, &message.payload, feedback);
+                Ok(Answer::plain(control, payload, features, cipher))
+            }
+            Ok(executed) => {
+                let mut findings = context.findings;
+                findings.push((done, None));
+                let feedback = answer::feedback(language, &findings);
+                Ok(executed.answer(control, feedback, features, cipher))
+            }
+        }
+    }
+
+    /// The cipher certificate of the originator and what is to be said of it; trouble with it is a fault, because
+    /// nothing could be answered to nobody.
+    fn originator(&self, received: &Received, in_force: &InForce) -> Result<(Vec<u8>, Findings), Refused> {
+        let certificates = received.message.certificates.as_ref();
+        let cipher = certificates
+            .and_then(|certificates| certificates.first(Role::CipherOriginator))
+            .ok_or_else(|| Refused::new(Code::OriginatorMissing, "no CipherCertificateOriginator"))?;
+        let mut inspected = Inspected::default();
+        inspect::one(&in_force.anchors, cipher, self.relay.now(), &mut inspected);
+        if let Some(code) = inspected.first_error() {
+            let why = inspected.findings.iter().flat_map(|finding| finding.checks.clone());
+            let why: Vec<String> = why.filter(|line| !line.ends_with(": good")).collect();
+            return Err(Refused::new(code, why.join("; ")));
+        }
+        Ok((cipher.der.clone(), inspected.codes.into_iter().map(|code| (code, None)).collect()))
+    }
+
+    /// The signer's certificate, if the dialog's account owns it; another's signature proves nothing here.
+    async fn belongs(
+        &self,
+        continuation: &Continuation,
+        signed_by: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, Refused> {
+        let Some(signed_by) = signed_by else { return Ok(None) };
+        let dialog = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
+        let directory = self.relay.directory();
+        let owner = directory.account_by_signature(&Digest::of(signed_by));
+        let is_own = dialog.is_some_and(|dialog| owner.is_some_and(|owner| owner.name == dialog.account));
+        Ok(is_own.then(|| signed_by.to_vec()))
+    }
+
+    /// A further request of an explicit dialog: the dialog moves on, and what it confirms is received, before anything
+    /// else happens.
+    async fn go_on(
+        &self,
+        continuation: Continuation,
+        request: &Request,
+        signed_by: Option<&[u8]>,
+    ) -> Result<Standing, Refused> {
+        let mismatch = |refusal: dialog::Refusal| Refused::new(Code::DialogMismatch, refusal.to_string());
+        let found = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
+        let now = self.relay.now();
+        let state = ExpectRequest::resume(found, now).map_err(mismatch)?;
+        let certificates = request.received.message.certificates.as_ref();
+        let cipher = certificates.and_then(|certificates| certificates.first(Role::CipherOriginator));
+        let shown = Shown {
+            cipher: cipher.map(|cipher| cipher.der.as_slice()),
+            signature: signed_by,
+            encrypted: request.seal.is_some(),
+        };
+        let ends = continuation.ends;
+        let challenge = fresh()?.challenge;
+        let (step, expect_answer) =
+            state.take(continuation, shown, challenge, now, self.settings.dialog_idle).map_err(mismatch)?;
+        match self.relay.step_dialog(&step).await {
+            Ok(()) => {}
+            Err(Refusal::UnknownMessage) => return Err(mismatch(dialog::Refusal::UnknownDialog)),
+            Err(refusal) => return Err(unavailable(refusal)),
+        }
+        let dialog = expect_answer.dialog();
+        let (cipher, place) = (dialog.originator.cipher.clone(), (dialog.id.clone(), dialog.sequence));
+        let proven = expect_answer.is_proven();
+        let (control, _) = expect_answer.answer();
+        Ok(Standing {
+            control,
+            cipher,
+            dialog: Some(place),
+            proven,
+            done: if ends { Code::DoneClosed } else { Code::DoneOpen },
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Who asks, if the rules that are meant for him are kept.
+    fn client(
+        &self,
+        cipher: &[u8],
+        signer: Result<Option<Certificate>, Refused>,
+        dialog: Option<(ConversationId, u64)>,
+        proven: bool,
+        operation: Operation,
+        context: &mut Context<'_>,
+    ) -> Result<Client, Refused> {
+        let signer = signer?;
+        let directory = self.relay.directory();
+        let (account, owner) = directory.account_by_cipher(&Digest::of(cipher)).ok_or_else(|| {
+            Refused::told(Code::Failed, "no participant of this post office owns the cipher certificate")
+        })?;
+        if account.blocked {
+            return Err(Refused::told(Code::Failed, "the participant is blocked"));
+        }
+        if let Some(signer) = &signer {
+            let owns = directory
+                .account_by_signature(&Digest::of(&signer.der))
+                .is_some_and(|owner| owner.name == account.name);
+            if !owns {
+                let sentence = "the signature certificate is not one of the participant's";
+                return Err(Refused::told(Code::SignatureInvalid, sentence));
+            }
+            let mut inspected = Inspected::default();
+            inspect::one(&context.in_force.anchors, signer, self.relay.now(), &mut inspected);
+            if let Some(code) = inspected.first_error() {
+                return Err(Refused::new(code, "the client's signature certificate"));
+            }
+            context.findings.extend(inspected.codes.into_iter().map(|code| (code, None)));
+        }
+        let demands = &account.osci;
+        if demands.signature_required && signer.is_none() {
+            return Err(Refused::new(Code::SignatureMissing, "the account demands signatures"));
+        }
+        if demands.encryption_required && context.request.seal.is_none() {
+            return Err(Refused::told(Code::Failed, "requests of this participant must be encrypted"));
+        }
+        if let Some(bits_min) = demands.rsa_bits_min {
+            let signer = signer.as_ref().map(|signer| signer.der.as_slice());
+            for der in std::iter::once(cipher).chain(signer) {
+                if Parsed::from_der(der).is_ok_and(|parsed| inspect::is_short(&parsed, bits_min)) {
+                    let sentence = format!("RSA keys of this participant have at least {bits_min} bits");
+                    return Err(Refused::told(Code::Failed, sentence));
+                }
+            }
+        }
+        let opens_mailbox = matches!(
+            operation,
+            Operation::FetchDelivery | Operation::FetchProcessCard | Operation::PartialFetchDelivery
+        );
+        let needs_no_proof = matches!(operation, Operation::InitDialog | Operation::ExitDialog)
+            || self.settings.unproven_senders;
+        if !proven && (opens_mailbox || !needs_no_proof) {
+            return Err(Refused::told(
+                Code::SignatureMissing,
+                "a request that is neither encrypted in an encrypted dialog nor signed proves nobody's identity",
+            ));
+        }
+        Ok(Client { account: account.clone(), owner: owner.clone(), dialog })
+    }
+
+    /// initDialog: the dialog is in the store before the answer names it.
+    async fn begin(
+        &self,
+        client: &Client,
+        opening: &Opening,
+        cipher: &[u8],
+        signature: Option<Vec<u8>>,
+        context: &mut Context<'_>,
+    ) -> Result<AnswerControl, Refused> {
+        let Opening::Begins { challenge } = opening else {
+            return Err(Refused::new(Code::Failed, "not the beginning of a dialog"));
+        };
+        let originator = Originator { cipher: cipher.to_vec(), signature };
+        let begun = dialog::begin(
+            challenge.clone(),
+            client.account.name.clone(),
+            originator,
+            context.request.seal.is_some(),
+            fresh()?,
+            self.relay.now(),
+            self.settings.dialog_idle,
+        );
+        self.relay.open_dialog(begun.dialog()).await.map_err(failed)?;
+        tracing::info!(account = %client.account.name, encrypted = context.request.seal.is_some(), "a dialog begins");
+        Ok(begun.answer().0)
+    }
+
+    async fn execute(
+        &self,
+        operation: Operation,
+        client: Client,
+        context: &mut Context<'_>,
+    ) -> Result<Executed, Refused> {
+        let plainly = |make: fn(Feedback) -> Payload| Ok(Executed::Payload(Box::new(make)));
+        match operation {
+            Operation::ExitDialog => {
+                plainly(|feedback| Payload::ResponseToExitDialog(ResponseToExitDialog { feedback }))
+            }
+            Operation::GetMessageId => {
+                let id = self.relay.announce(&client.account).await.map_err(failed)?;
+                let id = MessageId::new(id.as_str())
+                    .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
+                Ok(Executed::Payload(Box::new(move |feedback| {
+                    let message_id = Some(id);
+                    Payload::ResponseToGetMessageId(ResponseToGetMessageId { feedback, message_id })
+                })))
+            }
+            Operation::StoreDelivery => self.store_delivery(client, context).await,
+            Operation::FetchDelivery => self.fetch_delivery(client, context).await,
+            Operation::FetchProcessCard => self.fetch_process_card(client, context).await,
+            Operation::ForwardDelivery
+            | Operation::MediateDelivery
+            | Operation::PartialStoreDelivery
+            | Operation::PartialFetchDelivery
+            | Operation::InitDialog
+            | Operation::AcceptDelivery
+            | Operation::ProcessDelivery => {
+                Err(Refused::told(Code::Failed, format!("{} is not offered here", operation.name())))
+            }
+        }
+    }
+}
+
+/// What an execution brought, to be completed by the feedback.
+pub(super) enum Executed {
+    Payload(Box<dyn FnOnce(Feedback) -> Payload + Send>),
+    Delivery(Box<Delivered>),
+}
+
+/// A delivery on its way to its reader.
+pub(super) struct Delivered {
+    pub payload: Box<dyn FnOnce(Feedback) -> Payload + Send>,
+    /// Everything but payload, control block and recipient.
+    pub answer: super::fetch::Content,
+}
+
+impl Executed {
+    fn answer(
+        self,
+        control: AnswerControl,
+        feedback: Feedback,
+        features: Option<FeatureDescription>,
+        recipient: Vec<u8>,
+    ) -> Answer {
+        match self {
+            Self::Payload(make) => Answer::plain(control, make(feedback), features, recipient),
+            Self::Delivery(delivered) => {
+                let Delivered { payload, answer } = *delivered;
+                let mut plain = Answer::plain(control, payload(feedback), features, recipient);
+                plain.certificates = answer.certificates;
+                plain.custom = answer.custom;
+                plain.scope = answer.scope;
+                plain.content = Some(answer.package);
+                plain.attachments = answer.attachments;
+                plain
+            }
+        }
+    }
+}
+
+fn manner(operation: Operation) -> Manner {
+    match operation {
+        Operation::InitDialog => Manner::Begins,
+        Operation::ExitDialog => Manner::Ends,
+        Operation::GetMessageId
+        | Operation::StoreDelivery
+        | Operation::ForwardDelivery
+        | Operation::PartialStoreDelivery
+        | Operation::AcceptDelivery
+        | Operation::ProcessDelivery => Manner::Either,
+        Operation::FetchDelivery
+        | Operation::FetchProcessCard
+        | Operation::MediateDelivery
+        | Operation::PartialFetchDelivery => Manner::Explicit,
+    }
+}
+
+fn control(received: &Received) -> Control<'_> {
+    let control = &received.message.control;
+    Control {
+        conversation: control.conversation_id.as_ref().map(|id| id.as_str()),
+        sequence: control.sequence_number,
+        response: control.response.as_ref().map(|response| response.as_str()),
+        challenge: control.challenge.as_ref().map(|challenge| challenge.as_str()),
+    }
+}
+
+fn fresh() -> Result<Fresh, Refused> {
+    use base64::Engine as _;
+    let (mut conversation, mut challenge) = ([0; 16], [0; 15]);
+    rand::fill(&mut conversation)
+        .and_then(|()| rand::fill(&mut challenge))
+        .map_err(|_| Refused::new(Code::Internal, "no random numbers"))?;
+    Ok(Fresh {
+        conversation: u128::from_be_bytes(conversation),
+        challenge: base64::engine::general_purpose::STANDARD.encode(challenge),
+    })
+}
+
+/// The relay cannot work: before the dialog is known to stand, that is a fault.
+fn unavailable(refusal: Refusal) -> Refused {
+    Refused::new(Code::Internal, refusal.to_string())
+}
+
+/// The relay's refusal in OSCI's terms.
+pub(super) fn failed(refusal: Refusal) -> Refused {
+    let code = match &refusal {
+        Refusal::IdUsed | Refusal::IdNotIssued => Code::MessageIdUnknown,
+        Refusal::TooLarge { .. } => Code::MessageTooBig,
+        Refusal::UnknownMessage => Code::NoDelivery,
+        _ => Code::Failed,
+    };
+    let detail = match &refusal {
+        Refusal::Unavailable { detail } | Refusal::Internal { detail } => detail.clone(),
+        other => other.to_string(),
+    };
+    let loudness = if refusal.is_ours() { Loudness::Error } else { Loudness::Info };
+    Refused { code, sentence: Some(refusal.to_string()), detail, loudness }
+}
+
+/// The answer that says no.
+fn refusal(operation: Operation, request: &Payload, feedback: Feedback) -> Payload {
+    let selection = match request {
+        Payload::FetchDelivery(fetch) => fetch.clone(),
+        Payload::PartialFetchDelivery(partial) => FetchDelivery { selection: partial.selection.clone() },
+        _ => FetchDelivery::default(),
+    };
+    match operation {
+        Operation::InitDialog | Operation::AcceptDelivery | Operation::ProcessDelivery => {
+            Payload::ResponseToInitDialog(ResponseToInitDialog { feedback })
+        }
+        Operation::ExitDialog => Payload::ResponseToExitDialog(ResponseToExitDialog { feedback }),
+        Operation::GetMessageId => {
+            Payload::ResponseToGetMessageId(ResponseToGetMessageId { feedback, message_id: None })
+        }
+        Operation::StoreDelivery => {
+            Payload::ResponseToStoreDelivery(Box::new(ResponseToStoreDelivery { feedback, card: None }))
+        }
+        Operation::FetchDelivery => Payload::ResponseToFetchDelivery(Box::new(ResponseToFetchDelivery {
+            feedback,
+            request: selection,
+            card: None,
+        })),
+        Operation::FetchProcessCard => {
+            let request = match request {
+                Payload::FetchProcessCard(fetch) => fetch.clone(),
+                _ => Default::default(),
+            };
+            let cards = Vec::new();
+            Payload::ResponseToFetchProcessCard(Box::new(ResponseToFetchProcessCard {
+                feedback,
+                request,
+                cards,
+            }))
+        }
+        Operation::ForwardDelivery => {
+            Payload::ResponseToForwardDelivery(Box::new(ResponseToForwardDelivery { feedback, card: None }))
+        }
+        Operation::MediateDelivery => {
+            Payload::ResponseToMediateDelivery(Box::new(ResponseToMediateDelivery {
+                feedback,
+                request_card: None,
+                reply_card: None,
+            }))
+        }
+        Operation::PartialStoreDelivery => {
+            Payload::ResponseToPartialStoreDelivery(Box::new(ResponseToPartialStoreDelivery {
+                inside: None,
+                feedback,
+                card: None,
+                chunk: ChunkInformation::default(),
+            }))
+        }
+        Operation::PartialFetchDelivery => {
+            Payload::ResponseToPartialFetchDelivery(Box::new(ResponseToPartialFetchDelivery {
+                feedback,
+                request: selection,
+                chunk: None,
+                message_id: None,
+            }))
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The life of a delivery by OSCI-Transport 1.2 over real sockets: dialogs of every kind, byte-exact relaying, reception.
+
+use std::time::Duration;
+
+use amtsbote::domain::content::PartRole;
+use amtsbote::domain::message_id::MessageId;
+use amtsbote::domain::state::DeliveryState;
+use amtsbote::osci::message::custom_header::CustomHeader;
+use amtsbote::osci::message::fetch_delivery::FetchDelivery;
+use amtsbote::osci::message::fetch_process_card::FetchProcessCard;
+use amtsbote::osci::message::payload::Payload;
+use amtsbote::osci::message::selection::{CardSelection, DeliverySelection};
+
+use crate::osci_office::{ATTACHED, Client, IDLE, Office, PACKAGE, Reply, delivery, keys};
+
+fn fetch() -> Payload {
+    Payload::FetchDelivery(FetchDelivery::default())
+}
+
+fn note() -> CustomHeader {
+    CustomHeader {
+        namespace: "urn:x".to_owned(),
+        local: "Note".to_owned(),
+        id: "Note".to_owned(),
+        xml: "<x:Note xmlns:x=\"urn:x\" Id='Note'> <!-- kept --> &lt;ä</x:Note>".to_owned(),
+    }
+}
+
+async fn state(office: &Office) -> Vec<DeliveryState> {
+    office.entries().await.iter().map(|entry| entry.card.state).collect()
+}
+
+async fn store(office: &Office, author: &mut Client) -> amtsbote::osci::message::message_id::MessageId {
+    let id = author.message_id(office).await;
+    let got = author.send_changed(office, delivery(&id), |draft| draft.message.custom.push(note())).await;
+    let done = if author.dialog.is_some() { "0801" } else { "0800" };
+    // Nobody keeps a revocation list for nothing here, so every certificate is simply good.
+    assert_eq!(got.codes(), [done]);
+    match got.answer().received.message.payload {
+        Payload::ResponseToStoreDelivery(answer) => {
+            let card = answer.card.expect("the proof of submission");
+            assert_eq!(card.message_id, id);
+            assert_eq!(card.subject.as_deref(), Some("Rückmeldung <&>"));
+            assert!(card.forwarding.is_none() && card.reception.is_none());
+            assert!(card.inspections.len() >= 2);
+        }
+        other => panic!("{:?}", other.kind()),
+    }
+    id
+}
+
+fn check_delivery(reply: &Reply) {
+    assert_eq!(reply.package(), PACKAGE.as_bytes(), "byte for byte");
+    assert_eq!(reply.attachment(0), ATTACHED);
+    let headers = &reply.received.attachments[0].headers;
+    assert!(headers.iter().any(|(name, value)| name == "X-Note" && value == "kept"), "{headers:?}");
+    assert_eq!(reply.received.message.custom, [note()]);
+    let certificates = reply.received.message.certificates.as_ref().expect("the sender's certificates");
+    assert!(certificates.all().iter().any(|one| one.der == keys("author-cipher").der()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_arrive_as_they_were_sent() {
+    for (encrypted, signed, explicit) in [
+        (true, true, true),
+        (true, false, true),
+        (false, true, true),
+        (true, true, false),
+        (false, true, false),
+    ] {
+        let office = Office::open().await;
+        let mut author = Client::new("author", encrypted, signed);
+        let mut reader = Client::new("reader", encrypted, signed);
+        if explicit {
+            author.begin(&office).await;
+        }
+        let id = store(&office, &mut author).await;
+        assert_eq!(state(&office).await, [DeliveryState::Waiting]);
+
+        reader.begin(&office).await;
+        let reply = reader.send(&office, fetch()).await.answer();
+        assert_eq!(reply.codes(), ["0801"]);
+        check_delivery(&reply);
+        assert_eq!(state(&office).await, [DeliveryState::HandedOut], "handed out is not received");
+        office.clock.advance(Duration::from_secs(5));
+        assert_eq!(reader.send(&office, fetch()).await.codes(), ["9803"]);
+        assert_eq!(state(&office).await, [DeliveryState::Received], "a further request confirms");
+        // By its id it can be looked at again.
+        let again = FetchDelivery { selection: Some(DeliverySelection::MessageId(id.clone())) };
+        check_delivery(&reader.send(&office, Payload::FetchDelivery(again)).await.answer());
+        reader.exit(&office).await;
+
+        if !explicit {
+            author.begin(&office).await;
+        }
+        let ids = FetchProcessCard {
+            selection: Some(CardSelection::MessageIds(vec![id.clone()])),
+            quantity_max: None,
+        };
+        let reply = author.send(&office, Payload::FetchProcessCard(ids)).await.answer();
+        match reply.received.message.payload {
+            Payload::ResponseToFetchProcessCard(answer) => {
+                let [card] = answer.cards.as_slice() else { panic!("one card") };
+                assert_eq!(card.message_id, id);
+                assert!(card.forwarding.is_some() && card.reception.is_some());
+            }
+            other => panic!("{:?}", other.kind()),
+        }
+        author.exit(&office).await;
+        office.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_request_confirms_and_an_abandoned_dialog_does_not() {
+    let office = Office::open().await;
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    store(&office, &mut author).await;
+    store(&office, &mut author).await;
+    let mut reader = Client::new("reader", true, false);
+    reader.begin(&office).await;
+    assert_eq!(reader.send(&office, fetch()).await.codes(), ["3800", "0801"]);
+    office.clock.advance(IDLE);
+    assert_eq!(reader.send(&office, Payload::ExitDialog).await.codes(), ["fault 9400"]);
+    assert_eq!(state(&office).await, [DeliveryState::HandedOut, DeliveryState::Waiting]);
+    // It is offered again, and two dialogs of one client do not disturb each other.
+    let (mut one, mut two) = (Client::new("reader", true, false), Client::new("reader", true, false));
+    one.begin(&office).await;
+    two.begin(&office).await;
+    assert_eq!(one.send(&office, fetch()).await.codes(), ["3800", "0801"]);
+    two.exit(&office).await;
+    assert_eq!(state(&office).await, [DeliveryState::HandedOut, DeliveryState::Waiting]);
+    one.exit(&office).await;
+    assert_eq!(state(&office).await, [DeliveryState::Received, DeliveryState::Waiting]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_of_a_dialog() {
+    let office = Office::open().await;
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let id = author.message_id(&office).await;
+    let office = office.restart().await;
+    let mut reader = Client::new("reader", true, true);
+    assert_eq!(author.send(&office, delivery(&id)).await.codes(), ["0801"]);
+    reader.begin(&office).await;
+    reader.send(&office, fetch()).await.answer();
+    let office = office.restart().await;
+    assert_eq!(state(&office).await, [DeliveryState::HandedOut], "a restart confirms nothing");
+    reader.exit(&office).await;
+    assert_eq!(state(&office).await, [DeliveryState::Received]);
+    author.exit(&office).await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_is_refused() {
+    let office = Office::open().await;
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let id = author.message_id(&office).await;
+    let request = author.write(author.draft(delivery(&id)));
+    let first = office.post(&request).await;
+    assert_eq!(author.read(first).codes(), ["0801"]);
+    for _ in 0..2 {
+        let again = office.post(&request).await;
+        assert_eq!(Client::new("author", true, true).read(again).codes(), ["fault 9400"]);
+    }
+    assert_eq!(office.entries().await.len(), 1);
+    // The dialog goes on.
+    author.exit(&office).await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_doors_see_what_is_in_the_clear() {
+    let office = Office::open().await;
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let id = store(&office, &mut author).await;
+    let id = MessageId::parse(id.as_str()).expect("an id");
+    let entry = office.relay.card(&crate::osci_office::account("author", "ags:10041100"), None, &id).await;
+    let entry = entry.expect("a card");
+    assert_eq!((entry.card.door.as_str(), entry.card.mailbox.as_str()), ("osci-1.2", "ags:10041200"));
+    assert_eq!(entry.envelope.author.identifier.value(), "ags:10041100");
+    let mut shown = Vec::new();
+    for part in entry.manifest.parts.iter().filter(|part| part.role.is_content()) {
+        let mut reader = office.relay.open_part(&entry, part).await.expect("a part");
+        let mut bytes = Vec::new();
+        while let Some(piece) = reader.next().await.expect("read") {
+            bytes.extend_from_slice(&piece);
+        }
+        shown.push((part.role, bytes));
+    }
+    assert_eq!(
+        shown,
+        [(PartRole::Message, "Grüße".as_bytes().to_vec()), (PartRole::Attachment, ATTACHED.to_vec())]
+    );
+    office.close().await;
+}

@@ -1,0 +1,308 @@
+//! What the OSCI door refuses or remarks, by which code, and that nothing is stored then: a request for each row of the
+//! result codes that an intermediary without pushes can give.
+
+use amtsbote::osci::envelope::fault::{Fault, Side};
+use amtsbote::osci::message::certificates::{Certificate as Shown, NonIntermediaryCertificates, Role};
+use amtsbote::osci::message::control_block::{Challenge, ConversationId};
+use amtsbote::osci::message::feedback::CodeNumber;
+use amtsbote::osci::message::fetch_delivery::FetchDelivery;
+use amtsbote::osci::message::fetch_process_card::FetchProcessCard;
+use amtsbote::osci::message::message_id::MessageId;
+use amtsbote::osci::message::payload::Payload;
+use amtsbote::osci::message::store_delivery::StoreDelivery;
+
+use crate::osci_office::{Client, Draft, Office, account, boundary, delivery, keys, seal};
+
+fn fetch() -> Payload {
+    Payload::FetchDelivery(FetchDelivery::default())
+}
+
+fn cards() -> Payload {
+    Payload::FetchProcessCard(FetchProcessCard::default())
+}
+
+/// Puts another certificate into the message, or one more.
+fn show(draft: &mut Draft, role: Role, name: &str) {
+    let mut all =
+        draft.message.certificates.take().map(|block| block.without(role)).unwrap_or_default().all().to_vec();
+    all.push(Shown::new(role, keys(name).der()));
+    draft.message.certificates = Some(NonIntermediaryCertificates::new(all).expect("certificates"));
+}
+
+fn replaced(bytes: Vec<u8>, old: &str, new: &str) -> Vec<u8> {
+    let at = bytes.windows(old.len()).position(|window| window == old.as_bytes()).expect("it is there");
+    [&bytes[..at], new.as_bytes(), &bytes[at + old.len()..]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_message_is_a_fault() {
+    let office = Office::open().await;
+    let plain = Client::new("author", false, true);
+    let sealed = Client::new("author", true, true);
+    let request = |client: &Client| client.draft(Payload::InitDialog);
+    let whole = plain.write(request(&plain));
+    let doctype = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
+    let mut flipped = sealed.write(request(&sealed));
+    let at = flipped.len() - 100;
+    flipped[at] ^= 1;
+    let fault = Fault { side: Side::Client, code: CodeNumber::new(9100), text: "inside".to_owned() };
+    let inside = fault.prepare(&boundary()).expect("a fault");
+    for (body, expected) in [
+        (Vec::new(), "9100"),
+        (b"garbage".to_vec(), "9100"),
+        (whole[..whole.len() - 10].to_vec(), "9100"),
+        (replaced(whole.clone(), doctype, &format!("{doctype}<!DOCTYPE a>")), "9100"),
+        (replaced(whole.clone(), "soapInitDialog.xsd", "soapResponseToInitDialog.xsd"), "9100"),
+        (replaced(whole.clone(), "soapInitDialog.xsd", "soapAnything.xsd"), "9100"),
+        (replaced(whole.clone(), "Id=\"body\"", "Id=\"controlblock\""), "9100"),
+        (sealed.write_for(request(&sealed), keys("reader-cipher")), "9200"),
+        (flipped, "9202"),
+        (seal(inside, &keys("intermediary-cipher").certificate), "9300"),
+    ] {
+        let answer = office.post(&body).await;
+        let got = Client::new("author", false, false).read(answer);
+        assert_eq!(got.codes(), [format!("fault {expected}")], "{}", String::from_utf8_lossy(&body));
+    }
+    assert_eq!(office.spooled(), 0);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dialog_is_kept_to() {
+    let office = Office::open().await;
+    let mut client = Client::new("author", true, true);
+    client.begin(&office).await;
+    type Bend = fn(&mut Draft);
+    let bends: [(&str, Bend); 7] = [
+        ("unknown dialog", |draft| {
+            draft.message.control.conversation_id = Some(ConversationId::new("4711").expect("an id"));
+        }),
+        ("no digits", |draft| {
+            draft.message.control.conversation_id = Some(ConversationId::new("abc").expect("an id"));
+        }),
+        ("sequence ahead", |draft| draft.message.control.sequence_number = Some(1)),
+        ("no sequence", |draft| draft.message.control.sequence_number = None),
+        ("no response", |draft| draft.message.control.response = None),
+        ("stale response", |draft| {
+            draft.message.control.response = Some(Challenge::from_random([7; 10]));
+        }),
+        ("another client's certificate", |draft| show(draft, Role::CipherOriginator, "reader-cipher")),
+    ];
+    for (what, bend) in bends {
+        let got = client.send_changed(&office, Payload::GetMessageId, bend).await;
+        assert_eq!(got.codes(), ["fault 9400"], "{what}");
+    }
+    client.encrypted = false;
+    assert_eq!(
+        client.send(&office, Payload::GetMessageId).await.codes(),
+        ["fault 9400"],
+        "encryption dropped"
+    );
+    client.encrypted = true;
+    // None of it moved the dialog.
+    let id = client.message_id(&office).await;
+    // What is refused by feedback does.
+    let foreign = client.send_changed(&office, delivery(&id), |draft| {
+        show(draft, Role::CipherAddressee, "stranger-cipher");
+    });
+    assert_eq!(foreign.await.codes(), ["9811"]);
+    assert_eq!(client.send(&office, delivery(&id)).await.codes(), ["0801"]);
+    client.exit(&office).await;
+    assert_eq!(office.entries().await.len(), 1);
+    // A dialog that is over cannot be used again.
+    client.dialog = Some(("4711".to_owned(), "x".to_owned(), 0));
+    assert_eq!(client.send(&office, Payload::GetMessageId).await.codes(), ["fault 9400"]);
+    // Nothing but Challenge may stand in the first request.
+    let got = client.send_changed(&office, Payload::InitDialog, |draft| {
+        draft.message.control.sequence_number = Some(0);
+    });
+    assert_eq!(got.await.codes(), ["fault 9400"]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_need_a_dialog_say_so() {
+    let office = Office::open().await;
+    for payload in [fetch(), cards()] {
+        let mut client = Client::new("author", true, true);
+        assert_eq!(client.send(&office, payload).await.codes(), ["9802"]);
+    }
+    let mut client = Client::new("author", true, false);
+    client.begin(&office).await;
+    assert_eq!(client.send(&office, fetch()).await.codes(), ["9803"]);
+    assert_eq!(client.send(&office, cards()).await.codes(), ["9804"]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn originators_are_judged_first() {
+    let office = Office::open().await;
+    for (name, signed, expected) in [
+        ("author", true, &["0801"][..]),
+        ("untrusted", false, &["fault 9501"]),
+        ("revoked", false, &["fault 9502"]),
+        ("expired", false, &["3500", "0801"]),
+        ("expired", true, &["3500", "3700", "0801"]),
+        ("stranger", true, &["9811"]),
+    ] {
+        let mut client = Client::new(name, true, signed);
+        assert_eq!(client.send(&office, Payload::InitDialog).await.codes(), expected, "{name}");
+    }
+    let mut client = Client::new("author", true, false);
+    let got = client.send_changed(&office, Payload::InitDialog, |draft| draft.message.certificates = None);
+    assert_eq!(got.await.codes(), ["fault 9500"]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_are_judged() {
+    let office = Office::open().await;
+    let mut strict = account("author", "ags:1");
+    strict.osci.signature_required = true;
+    let mut sealed = account("reader", "ags:2");
+    sealed.osci.encryption_required = true;
+    let mut long = account("expired", "ags:3");
+    long.osci.rsa_bits_min = Some(3072);
+    // Signatures of others that this account may use, good or not.
+    let mut signers = account("stranger", "ags:4");
+    signers.osci.signature = Vec::new();
+    for name in ["untrusted", "revoked"] {
+        signers.osci.signature.extend(account(name, "x").osci.signature);
+    }
+    let mut blocked = account("untrusted", "ags:5");
+    blocked.osci.signature = Vec::new();
+    blocked.blocked = true;
+    office.apply(vec![strict, sealed, long, signers, blocked]).await;
+    for (name, signs_as, encrypted, signed, expected) in [
+        ("author", "author", true, true, &["0801"][..]),
+        ("author", "author", true, false, &["9600"]),
+        ("author", "reader", true, true, &["9601"]),
+        ("reader", "reader", true, false, &["0801"]),
+        ("reader", "reader", false, true, &["9811"]),
+        ("expired", "expired", true, false, &["9811", "3500"]),
+        ("stranger", "untrusted", true, true, &["9700"]),
+        ("stranger", "revoked", true, true, &["9701"]),
+        ("stranger", "stranger", true, true, &["9601"]),
+    ] {
+        let mut client = Client { signs_as, ..Client::new(name, encrypted, signed) };
+        let got = client.send(&office, Payload::InitDialog).await;
+        assert_eq!(got.codes(), expected, "{name} {signs_as} {encrypted} {signed}");
+    }
+    let client = Client::new("author", false, true);
+    let whole = client.write(client.draft(Payload::InitDialog));
+    let header = "<x:Note xmlns:x=\"urn:x\" Id=\"Note\"></x:Note></soap:Header>";
+    for (body, expected) in [
+        (replaced(whole.clone(), "LanguagesList=\"de\"", "LanguagesList=\"en\""), "9601"),
+        (replaced(whole, "</soap:Header>", header), "9602"),
+    ] {
+        let answer = office.post(&body).await;
+        assert_eq!(Client::new("author", false, true).read(answer).codes(), [expected]);
+    }
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_proves_nothing_gets_nothing() {
+    let office = Office::open().await;
+    let mut client = Client::new("author", false, false);
+    client.begin(&office).await;
+    for payload in [fetch(), cards(), Payload::GetMessageId] {
+        assert_eq!(client.send(&office, payload).await.codes(), ["9600"]);
+    }
+    // Encrypting for us is what anybody can do: the challenge before it left readably.
+    client.encrypted = true;
+    assert_eq!(client.send(&office, fetch()).await.codes(), ["9600"]);
+    assert_eq!(client.send(&office, fetch()).await.codes(), ["9803"], "this one left encrypted");
+    office.close().await;
+
+    let office = Office::open_with(|settings| settings.unproven_senders = true).await;
+    let mut client = Client::new("author", false, false);
+    let id = client.message_id(&office).await;
+    assert_eq!(client.send(&office, delivery(&id)).await.codes(), ["0800"]);
+    client.begin(&office).await;
+    assert_eq!(client.send(&office, fetch()).await.codes(), ["9600"], "mailboxes stay closed");
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_ids_are_used_once_by_whom_they_were_issued_to() {
+    let office = Office::open().await;
+    let (mut author, mut reader) = (Client::new("author", true, true), Client::new("reader", true, true));
+    author.begin(&office).await;
+    reader.begin(&office).await;
+    let id = author.message_id(&office).await;
+    let missing = Payload::StoreDelivery(StoreDelivery { message_id: None, subject: None });
+    assert_eq!(author.send(&office, missing).await.codes(), ["9800"]);
+    let invented = MessageId::new("urn:de:xta:messageid:post:invented").expect("an id");
+    assert_eq!(author.send(&office, delivery(&invented)).await.codes(), ["9801"]);
+    assert_eq!(author.send(&office, delivery(&MessageId::new("ä").expect("an id"))).await.codes(), ["9801"]);
+    assert_eq!(reader.send(&office, delivery(&id)).await.codes(), ["9801"]);
+    assert_eq!(office.entries().await.len(), 0);
+    assert_eq!(author.send(&office, delivery(&id)).await.codes(), ["0801"]);
+    assert_eq!(author.send(&office, delivery(&id)).await.codes(), ["9801"]);
+    assert_eq!(office.entries().await.len(), 1);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_a_delivery_are_judged() {
+    let office = Office::open().await;
+    let mut client = Client::new("author", true, true);
+    client.begin(&office).await;
+    for (role, name, expected) in [
+        (Role::CipherAddressee, "untrusted-cipher", "9706"),
+        (Role::CipherAddressee, "revoked-cipher", "9707"),
+        (Role::CipherOtherReader, "untrusted-cipher", "9708"),
+        (Role::CipherOtherReader, "revoked-cipher", "9709"),
+        (Role::CipherOtherAuthor, "untrusted-cipher", "9704"),
+        (Role::CipherOtherAuthor, "revoked-cipher", "9705"),
+        (Role::CipherAddressee, "stranger-cipher", "9811"),
+        (Role::CipherAddressee, "expired-cipher", "3705"),
+        (Role::CipherOtherReader, "expired-cipher", "3706"),
+        (Role::CipherOtherAuthor, "expired-cipher", "3704"),
+        (Role::SignatureOtherAuthor, "expired-signature", "3701"),
+        (Role::SignatureOtherAuthor, "untrusted-signature", "3702"),
+        (Role::SignatureOtherAuthor, "revoked-signature", "3703"),
+    ] {
+        let before = office.entries().await.len();
+        let id = client.message_id(&office).await;
+        let got = client.send_changed(&office, delivery(&id), |draft| show(draft, role, name)).await;
+        let refused = expected.starts_with('9');
+        let codes = if refused { vec![expected] } else { vec![expected, "0801"] };
+        assert_eq!(got.codes(), codes, "{role:?} {name}");
+        assert_eq!(office.entries().await.len(), before + usize::from(!refused), "{role:?} {name}");
+    }
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_is_refused_and_leaves_nothing() {
+    let small = |settings: &mut amtsbote::osci::server::Settings| settings.limits.content_bytes_max = 600_000;
+    let office = Office::open_with(small).await;
+    let mut client = Client::new("author", true, true);
+    client.begin(&office).await;
+    let id = client.message_id(&office).await;
+    let large = vec![7; 700_000];
+    let got = client.send_changed(&office, delivery(&id), |draft| {
+        draft.attachments[0].source = std::sync::Arc::new(large);
+    });
+    assert_eq!(got.await.codes(), ["9904"]);
+    assert_eq!((office.entries().await.len(), office.spooled()), (0, 0));
+    // The id was not used by what was refused; 500,000 bytes go through files, both ways.
+    let fits: Vec<u8> = (0..500_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sent = fits.clone();
+    let got = client.send_changed(&office, delivery(&id), |draft| {
+        draft.attachments[0].source = std::sync::Arc::new(sent);
+    });
+    assert_eq!(got.await.codes(), ["0801"]);
+    let mut reader = Client::new("reader", true, true);
+    reader.begin(&office).await;
+    let reply = reader.send(&office, fetch()).await.answer();
+    assert!(reply.attachment(0) == fits, "byte for byte");
+    // More than any delivery may have is not even read to its end.
+    let body = vec![b'a'; 20 * 1024 * 1024];
+    let answer = office.post(&body).await;
+    assert_eq!(client.read(answer).codes(), ["fault 9100"]);
+    assert_eq!(office.spooled(), 0);
+    office.close().await;
+}

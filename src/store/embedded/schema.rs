@@ -94,8 +94,17 @@ CREATE TABLE evidence_node (
 CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL, digest BLOB NOT NULL);
 ";
 
+/// Stamps (RFC 3161) of checkpoints: number 0 is over the note, each further one over the stamp before it.
+const TIME_STAMPS: &str = "
+CREATE TABLE time_stamp (
+  size INTEGER NOT NULL, number INTEGER NOT NULL, token BLOB NOT NULL, digest BLOB NOT NULL,
+  time INTEGER NOT NULL, good_until INTEGER NOT NULL, PRIMARY KEY (size, number)
+) WITHOUT ROWID;
+CREATE INDEX time_stamp_ending ON time_stamp (good_until);
+";
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1];
+const STEPS: &[&str] = &[VERSION_1, TIME_STAMPS];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

@@ -4,11 +4,13 @@
 //! under way, and stops in an order that loses nothing: first nobody new comes in, then what has begun is finished,
 //! then the evidence is signed, then the store closes.
 
+pub mod card_key;
 pub mod evidence_key;
 pub mod log;
 mod metrics_text;
 mod operator;
 mod signals;
+pub mod time_stamp;
 mod trust;
 mod watch;
 
@@ -23,7 +25,7 @@ use tokio::task::JoinHandle;
 use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::evidence::checkpoint::VerifierKey;
+use crate::evidence::checkpoint::{NoteError, VerifierKey};
 use crate::net::{Listener, LocalListener, Permits, Serving};
 use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
@@ -45,6 +47,12 @@ pub enum StartError {
     Trust(String),
     #[error("the evidence log's key {}: {what}", path.display())]
     EvidenceKey { path: PathBuf, what: String },
+    #[error("the process cards' key {}: {what}", path.display())]
+    CardKey { path: PathBuf, what: String },
+    #[error("time stamps: {0}")]
+    TimeStamps(String),
+    #[error("the evidence log's former keys: {0}")]
+    FormerKeys(#[from] NoteError),
     #[error("store {}: {source}", folder.display())]
     Store { folder: PathBuf, source: OpenError },
     #[error("the participants cannot be read: {0}")]
@@ -90,9 +98,17 @@ impl App {
         let metrics = metrics_text::recorder().map_err(StartError::Metrics)?;
         let trust = Trust::load(&config, clock.clone()).map_err(StartError::Trust)?;
         let key = evidence_key::load_or_make(&config.evidence)?;
+        let former_keys = config.evidence.known_former_keys()?;
+        let card_signer = Arc::new(card_key::load_or_make(&config.evidence, clock.now())?);
+        let stamper = time_stamp::load(&config.evidence, clock.clone())?;
         let store = open_store(&config).await?;
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
+        relay.know_former_keys(former_keys);
+        relay.sign_cards_with(card_signer.clone());
+        if let Some(stamper) = stamper {
+            relay.stamp_checkpoints_with(Arc::new(stamper));
+        }
         relay.reload_directory().await.map_err(StartError::Directory)?;
         for spool in &config.spool {
             let outlet = Spool::open(&spool.folder).map_err(|error| StartError::Spool(error.to_string()))?;
@@ -119,7 +135,7 @@ impl App {
         };
 
         let (stop, stopping) = channel(false);
-        let state = operator::State::new(store.clone(), metrics, permits);
+        let state = operator::State::new(store.clone(), relay.clone(), metrics, permits);
         let door = trust.xta_door(relay.clone(), &config);
         let office = admin::server::Server::new(
             store.clone(),
@@ -134,7 +150,13 @@ impl App {
         );
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
-            tokio::spawn(watch::certificates(trust.clone(), relay.clone(), clock.clone(), stopping.clone())),
+            tokio::spawn(watch::certificates(
+                trust.clone(),
+                card_signer,
+                relay.clone(),
+                clock.clone(),
+                stopping.clone(),
+            )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
         tracing::info!(xta = %xta_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");

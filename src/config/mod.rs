@@ -9,6 +9,7 @@ mod rooms;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -16,7 +17,9 @@ use thiserror::Error;
 use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
+use crate::evidence::checkpoint::{NoteError, VerifierKey};
 use crate::pki::inspection::UnknownRevocation;
+use crate::pki::timestamp;
 
 /// The environment variable that names the file where the command line does not.
 pub const PATH_VARIABLE: &str = "AMTSBOTE_CONFIG";
@@ -107,6 +110,18 @@ pub struct Spool {
 pub struct Evidence {
     pub origin: String,
     pub key: PathBuf,
+    /// `name+id+key`, as `amtsbote evidence key` printed them.
+    pub former_keys: Vec<String>,
+    pub card_key: PathBuf,
+    pub card_certificate: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_stamp_url: Option<String>,
+    pub time_stamp_anchors: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_stamp_policy: Option<String>,
+    pub time_stamp_interval_seconds: u64,
+    pub time_stamp_renew_days: u32,
+    pub time_stamp_wait_seconds: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,13 +177,52 @@ impl Default for Xta {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into() }
+        Self {
+            origin: "amtsbote/evidence".to_owned(),
+            key: "evidence.key".into(),
+            former_keys: Vec::new(),
+            card_key: "evidence-card.key".into(),
+            card_certificate: "evidence-card.crt".into(),
+            time_stamp_url: None,
+            time_stamp_anchors: Vec::new(),
+            time_stamp_policy: None,
+            time_stamp_interval_seconds: 3600,
+            time_stamp_renew_days: 90,
+            time_stamp_wait_seconds: 30,
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Evidence {
+    /// The keys that signed before, in the order they are listed.
+    pub fn known_former_keys(&self) -> Result<Vec<VerifierKey>, NoteError> {
+        self.former_keys.iter().map(|key| VerifierKey::parse(key)).collect()
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if let Err(error) = self.known_former_keys() {
+            return Err(("evidence.former_keys", format!("holds one that cannot be read: {error}")));
+        }
+        if let Some(url) = &self.time_stamp_url {
+            let wait = Duration::from_secs(self.time_stamp_wait_seconds);
+            if let Err(error) = timestamp::client::Client::new(url, wait) {
+                return Err(("evidence.time_stamp_url", format!("cannot be asked: {error}")));
+            }
+            if self.time_stamp_anchors.is_empty() {
+                let what = "names no file, so that no time stamp could be trusted".to_owned();
+                return Err(("evidence.time_stamp_anchors", what));
+            }
+        }
+        match self.time_stamp_policy.as_ref().map(|policy| policy.parse::<timestamp::Oid>()) {
+            Some(Err(error)) => Err(("evidence.time_stamp_policy", format!("cannot be asked for: {error}"))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -223,8 +277,11 @@ impl Config {
             &mut tls.key,
             &mut store.folder,
             &mut evidence.key,
+            &mut evidence.card_key,
+            &mut evidence.card_certificate,
         ];
-        let lists = [&mut tls.anchors, &mut tls.intermediates, &mut tls.crls];
+        let lists =
+            [&mut tls.anchors, &mut tls.intermediates, &mut tls.crls, &mut evidence.time_stamp_anchors];
         for path in single.into_iter().chain(lists.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
@@ -244,8 +301,13 @@ impl Config {
         if self.tls.anchors.is_empty() {
             return wrong("tls.anchors", "names no file, so that no participant could be trusted".to_owned());
         }
+        if let Err((key, what)) = self.evidence.check() {
+            return wrong(key, what);
+        }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 11] = [
+        let positive: [(&'static str, u64); 13] = [
+            ("evidence.time_stamp_interval_seconds", self.evidence.time_stamp_interval_seconds),
+            ("evidence.time_stamp_wait_seconds", self.evidence.time_stamp_wait_seconds),
             ("limits.content_bytes_max", limits.content_bytes_max),
             ("limits.envelope_bytes_max", limits.envelope_bytes_max),
             ("limits.parts_max", limits.parts_max as u64),
@@ -305,6 +367,24 @@ mod tests {
         check(
             "[server]\noperator_address = \"0.0.0.0:8443\"\n",
             "/etc/amtsbote.toml: server.operator_address is the address of the XTA listener as well",
+        );
+        check(
+            "[evidence]\nformer_keys = [\"x\"]\n",
+            "/etc/amtsbote.toml: evidence.former_keys holds one that cannot be read: not a verifier key (name+id+key): \
+             there is no '+'",
+        );
+        check(
+            "[evidence]\ntime_stamp_url = \"https://tsa.example.org\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_url cannot be asked: \"https://tsa.example.org\" is no URL of a time \
+             stamp authority: http://host[:port]/path",
+        );
+        check(
+            "[evidence]\ntime_stamp_url = \"http://tsa.example.org\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_anchors names no file, so that no time stamp could be trusted",
+        );
+        check(
+            "[evidence]\ntime_stamp_policy = \"mine\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_policy cannot be asked for: mine is not an object identifier",
         );
         check(
             "[tls]\nanchors = []\n",

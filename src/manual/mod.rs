@@ -1,3 +1,4 @@
 //! The manual, as documentation that is compiled: its links break when the code moves away from under them.
 
 pub mod decisions;
+pub mod proofs;

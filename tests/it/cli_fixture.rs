@@ -64,13 +64,18 @@ impl Office {
 
     /// `more` stands at the end of the configuration.
     pub fn open_with(more: &str) -> Self {
+        Self::open_adjusted(|text| format!("{text}{more}"))
+    }
+
+    /// The configuration as `init` writes it goes through `adjust`.
+    pub fn open_adjusted(adjust: impl FnOnce(&str) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let made = ["init", ".", "--xta", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
         // The folder itself may exist; its files may not.
         amtsbote(folder.path(), &made).ends(0);
         let config = folder.path().join("amtsbote.toml");
         let text = std::fs::read_to_string(&config).expect("the configuration");
-        std::fs::write(&config, format!("{text}{more}")).expect("writes");
+        std::fs::write(&config, adjust(&text)).expect("writes");
         let (process, xta, operator) = serve(folder.path());
         let office = Self { folder, process, xta, operator };
         office

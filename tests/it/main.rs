@@ -5,6 +5,7 @@ mod certs_dev;
 mod cli_fixture;
 mod cli_life;
 mod cli_words;
+mod evidence_proof;
 mod floors;
 mod relay_life;
 mod relay_spool;

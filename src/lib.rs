@@ -13,7 +13,7 @@
 //! | 9 | [`cli`] | how anything is stored or sent |
 //! | 8 | [`app`] | nothing: only here does everything meet |
 //! | 7 | [`config`] | what the settings do |
-//! | 6 | [`xta`], [`admin`] | each other; how delivery is decided |
+//! | 6 | [`xta`], [`osci`], [`admin`] | each other; how delivery is decided |
 //! | 5 | [`relay`] | XML, SOAP, HTTP, SQL |
 //! | 4 | [`store`] | protocols, policy |
 //! | 3 | [`evidence`] | where anything is kept, who is trusted |
@@ -58,6 +58,7 @@ pub mod evidence;
 pub mod manual;
 pub mod mime;
 pub mod net;
+pub mod osci;
 pub mod pki;
 pub mod relay;
 pub mod report;

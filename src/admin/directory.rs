@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::protocol::DirectoryView;
 use crate::domain::account::{Account, AccountError, Directory};
+use crate::domain::content::Digest;
 use crate::domain::profile::ServiceProfile;
 use crate::pki::certificate::Certificate;
 
@@ -78,15 +79,24 @@ fn unique(what: &'static str, names: impl Iterator<Item = String>) -> Result<(),
     Ok(())
 }
 
-/// A certificate that stands in the file must carry the key beside it: a mix-up would let a stranger in.
+/// A certificate that stands in the file must be the one that is named beside it: a mix-up would let a stranger in.
 fn check_certificates(account: &Account) -> Result<(), DirectoryError> {
+    let wrong = |what: String| DirectoryError::Certificate { account: account.name.to_string(), what };
+    let read = |pem: &str| Certificate::from_pem(pem.as_bytes()).map_err(|error| wrong(error.to_string()));
     for key in &account.keys {
         let Some(pem) = &key.certificate else { continue };
-        let wrong = |what| DirectoryError::Certificate { account: account.name.to_string(), what };
-        let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-        let found = certificate.key_fingerprint();
+        let found = read(pem)?.key_fingerprint();
         if found != key.key {
             return Err(wrong(format!("the certificate's key is {found}, the file says {}", key.key)));
+        }
+    }
+    let cipher = account.osci.cipher.iter().map(|cipher| (&cipher.certificate, cipher.fingerprint));
+    let signature = account.osci.signature.iter().map(|one| (&one.certificate, one.fingerprint));
+    for (pem, named) in cipher.chain(signature) {
+        let Some(pem) = pem else { continue };
+        let found = Digest(read(pem)?.fingerprint().0);
+        if found != named {
+            return Err(wrong(format!("the certificate's fingerprint is {found}, the file says {named}")));
         }
     }
     Ok(())
@@ -172,7 +182,7 @@ fn lines(value: &serde_json::Value) -> Vec<String> {
 
 fn flatten(path: &str, value: &serde_json::Value, out: &mut Vec<String>) {
     match value {
-        serde_json::Value::Object(fields) if path.is_empty() || path == "rights" => {
+        serde_json::Value::Object(fields) if ["", "rights", "osci"].contains(&path) => {
             for (key, value) in fields {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 flatten(&path, value, out);
@@ -271,6 +281,23 @@ mod tests {
         let before = view(&text);
         let exported = export(&before).expect("exports");
         assert_eq!(view(&exported), before, "{exported}");
+    }
+
+    #[test]
+    fn a_difference_shows_osci_certificates_one_by_one() {
+        let of = |cipher: &str| {
+            view(&format!(
+                "[[account]]\nname = \"a\"\nidentifiers = [{{ value = \"ags:1\" }}]\n[account.osci]\nsignature_required = true\n{cipher}"
+            ))
+        };
+        let one = format!("[[account.osci.cipher]]\nfingerprint = \"{KEY}\"\n");
+        let two =
+            format!("{one}[[account.osci.cipher]]\nfingerprint = \"{OTHER}\"\nidentifier = \"ags:1\"\n");
+        let new = of(&two);
+        let difference = Difference::between(&of(&one), &new.accounts, &new.profiles);
+        let expected = format!("~ account a\n    + osci.cipher: fingerprint {OTHER}, identifier ags:1\n");
+        assert_eq!(difference.to_string(), expected);
+        assert_eq!(view(&export(&new).expect("exports")).accounts, new.accounts);
     }
 
     #[test]

@@ -226,8 +226,9 @@ impl Server {
         let own = (self.own_certificates)().into_iter().map(|certificate| ("server".to_owned(), certificate));
         let directory = self.relay.directory();
         let theirs = directory.accounts().flat_map(|account| {
-            let pems = account.keys.iter().filter_map(|key| key.certificate.as_deref());
-            pems.filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
+            account
+                .certificates()
+                .filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
                 .map(|certificate| (account.name.to_string(), certificate))
         });
         let mut ends: Vec<CertificateEnd> = own

@@ -36,8 +36,9 @@ fn look(trust: &Trust, cards: &CardSigner, relay: &Relay, clock: &dyn Clock) {
     let participants: Vec<(String, Certificate)> = directory
         .accounts()
         .flat_map(|account| {
-            let pems = account.keys.iter().filter_map(|key| key.certificate.as_deref());
-            pems.filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
+            account
+                .certificates()
+                .filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
                 .map(|certificate| (account.name.to_string(), certificate))
         })
         .collect();

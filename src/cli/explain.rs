@@ -1,16 +1,17 @@
 //! `amtsbote explain CODE`: what a code means and what to do, in English and German.
 //!
-//! The XTA codes are those of the fault list of XTA 2 web service 2.1.1. OSCI feedback codes join the same table
-//! together with their door.
+//! The XTA codes are those of the fault list of XTA 2 web service 2.1.1; the OSCI codes are the door's own table
+//! ([`crate::osci::code`]). Both standards use some numbers, and then both meanings are shown.
 
 use serde::Serialize;
 
 use super::exit::{Exit, Stop};
 use super::{Reading, screen};
+use crate::osci::code::{Code, Language};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code, such as 9024, or an exception's name; without one, every code in one line
+    /// The code, such as 9024 or 0801, or an exception's name; without one, every code in one line
     code: Option<String>,
     #[command(flatten)]
     reading: Reading,
@@ -42,7 +43,21 @@ const fn xta(
     Explanation { standard: "XTA 2", code, carrier, english, german, peer, operator }
 }
 
-const CODES: &[Explanation] = &[
+impl From<Code> for Explanation {
+    fn from(code: Code) -> Self {
+        Self {
+            standard: "OSCI 1.2",
+            code: code.as_str(),
+            carrier: code.kind().carrier(),
+            english: code.text(Language::English),
+            german: code.text(Language::German),
+            peer: code.advice(),
+            operator: code.operator_advice(),
+        }
+    }
+}
+
+const XTA_CODES: &[Explanation] = &[
     xta(
         "9000",
         "any exception",
@@ -229,23 +244,26 @@ const CODES: &[Explanation] = &[
     ),
 ];
 
+fn codes() -> impl Iterator<Item = Explanation> {
+    XTA_CODES.iter().copied().chain(Code::ALL.iter().copied().map(Explanation::from))
+}
+
 impl Args {
     pub fn run(&self) -> Result<Exit, Stop> {
-        let found: Vec<&Explanation> = match &self.code {
-            None => CODES.iter().collect(),
-            Some(code) => CODES.iter().filter(|one| one.is_named(code)).collect(),
-        };
-        match (found.as_slice(), &self.code) {
-            ([], Some(code)) => {
-                return Err(Stop::new(Exit::Unknown, format!("no code {code:?} is known"))
-                    .then("`amtsbote explain` lists every code"));
-            }
-            (found, _) if self.reading.json => screen::json(&found)?,
-            ([one], Some(_)) => screen::data(&one.in_full())?,
-            (several, _) => {
-                let lines = several.iter().map(|one| format!("{}  {}\n", one.code, one.english));
-                screen::data(&lines.collect::<String>())?;
-            }
+        let named = |one: &Explanation| self.code.as_deref().is_none_or(|code| one.is_named(code));
+        let found: Vec<Explanation> = codes().filter(named).collect();
+        if let (true, Some(code)) = (found.is_empty(), &self.code) {
+            return Err(Stop::new(Exit::Unknown, format!("no code {code:?} is known"))
+                .then("`amtsbote explain` lists every code"));
+        }
+        if self.reading.json {
+            screen::json(&found)?;
+        } else if self.code.is_some() {
+            screen::data(&found.iter().map(Explanation::in_full).collect::<Vec<_>>().join("\n"))?;
+        } else {
+            let lines =
+                found.iter().map(|one| format!("{:<8}  {}  {}\n", one.standard, one.code, one.english));
+            screen::data(&lines.collect::<String>())?;
         }
         Ok(Exit::Done)
     }
@@ -275,9 +293,9 @@ mod tests {
             "9000", "9010", "9011", "9012", "9013", "9014", "9020", "9021", "9022", "9023", "9024", "9030",
             "9031", "9032", "9050", "9051", "9052", "9060", "9070", "9080", "9081", "9100", "9101",
         ];
-        let codes: Vec<_> = CODES.iter().map(|one| one.code).collect();
-        assert_eq!(codes, expected);
-        for one in CODES {
+        let listed: Vec<_> = XTA_CODES.iter().map(|one| one.code).collect();
+        assert_eq!(listed, expected);
+        for one in codes() {
             for words in [one.english, one.german, one.peer, one.operator] {
                 assert!(words.ends_with('.') || words.ends_with('…'), "{}: {words}", one.code);
             }
@@ -286,7 +304,7 @@ mod tests {
 
     #[test]
     fn exceptions_are_found_by_name() {
-        let named = |text| CODES.iter().filter(|one| one.is_named(text)).count();
+        let named = |text| codes().filter(|one| one.is_named(text)).count();
         assert_eq!(named("CancelDenied"), 2);
         assert_eq!(named("canceldeniedexception"), 2);
         assert_eq!(named("9"), 0);

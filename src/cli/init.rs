@@ -159,6 +159,7 @@ fn account(
         accepts: None,
         rights: Rights::default(),
         profile: None,
+        osci: Default::default(),
     })
 }
 

@@ -130,7 +130,7 @@ enum Command {
     Fetch(fetch::Args),
     /// What operators have changed: who, when, why
     Acts(acts::Args),
-    /// What a code of XTA 2 means, and what to do
+    /// What a code of XTA 2 or OSCI means, and what to do
     Explain(explain::Args),
     /// Completions for a shell
     Completions(completions::Args),

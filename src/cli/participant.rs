@@ -177,12 +177,34 @@ fn show(account: &Account) -> String {
         let category = own.category().map(|category| format!(", {category}")).unwrap_or_default();
         pairs.push(("identifier", format!("{}{kind}{category}", own.value())));
     }
-    for key in &account.keys {
-        let certificate = key.certificate.as_ref().and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
+    let words = |pem: &Option<String>, remark: &Option<String>| {
+        let certificate = pem.as_ref().and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
         let ends = certificate
             .map(|certificate| format!(", certificate until {}", screen::instant(certificate.not_after())));
-        let remark = key.remark.as_ref().map(|remark| format!(", {remark}")).unwrap_or_default();
-        pairs.push(("key", format!("{}{}{remark}", key.key, ends.unwrap_or_default())));
+        let remark = remark.as_ref().map(|remark| format!(", {remark}"));
+        format!("{}{}", ends.unwrap_or_default(), remark.unwrap_or_default())
+    };
+    for key in &account.keys {
+        pairs.push(("key", format!("{}{}", key.key, words(&key.certificate, &key.remark))));
+    }
+    let osci = &account.osci;
+    for cipher in &osci.cipher {
+        let mailbox = cipher.identifier.as_ref().map(|own| format!(", mailbox {own}")).unwrap_or_default();
+        let words = words(&cipher.certificate, &cipher.remark);
+        pairs.push(("OSCI cipher", format!("{}{mailbox}{words}", cipher.fingerprint)));
+    }
+    for signature in &osci.signature {
+        let words = words(&signature.certificate, &signature.remark);
+        pairs.push(("OSCI signature", format!("{}{words}", signature.fingerprint)));
+    }
+    let demands = [
+        osci.signature_required.then(|| "signed".to_owned()),
+        osci.encryption_required.then(|| "encrypted".to_owned()),
+        osci.rsa_bits_min.map(|bits| format!("RSA keys of {bits} bits or more")),
+    ];
+    let demands: Vec<String> = demands.into_iter().flatten().collect();
+    if !demands.is_empty() {
+        pairs.push(("OSCI demands", demands.join(", ")));
     }
     screen::fields(&pairs)
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::content::Digest;
 use super::party::{MailboxName, PartyIdentifier};
 use super::profile::{ProfileName, ServiceProfile};
 
@@ -27,6 +28,16 @@ pub enum AccountError {
     SharedKey { key: KeyFingerprint, one: AccountName, other: AccountName },
     #[error("the identifier {identifier} is claimed by both {one} and {other}")]
     SharedIdentifier { identifier: String, one: AccountName, other: AccountName },
+    #[error(
+        "the certificate {certificate} is claimed by both {one} and {other}; it names exactly one account"
+    )]
+    SharedCertificate { certificate: Digest, one: AccountName, other: AccountName },
+    #[error("account {account} lists the certificate {certificate} twice in one list")]
+    RepeatedCertificate { account: AccountName, certificate: Digest },
+    #[error(
+        "account {account}: the cipher certificate {certificate} must name one of the account's identifiers"
+    )]
+    CipherIdentifier { account: AccountName, certificate: Digest },
     #[error("two accounts bear the name {0}")]
     SharedName(AccountName),
     #[error("account {account} names the service profile {profile}, which does not exist")]
@@ -128,6 +139,52 @@ pub struct AccountKey {
     pub remark: Option<String>,
 }
 
+/// What an account shows in OSCI-Transport 1.2, and what is demanded of it there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OsciParticipant {
+    /// Requests must be signed (9600).
+    pub signature_required: bool,
+    /// Requests must be encrypted.
+    pub encryption_required: bool,
+    /// Smallest RSA key of its certificates, in bits, where more is wanted than the post office demands of everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsa_bits_min: Option<u32>,
+    /// Each names one mailbox of the account; after a renewal two may name the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cipher: Vec<CipherCertificate>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signature: Vec<SignatureCertificate>,
+}
+
+/// A certificate whose holder owns a mailbox and answers are encrypted for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CipherCertificate {
+    /// SHA-256 of the whole certificate (DER), as `amtsbote cert show` prints it.
+    pub fingerprint: Digest,
+    /// The identifier whose mailbox it names; may be absent where the account has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<String>,
+    /// The certificate itself (PEM), so that its expiry can be announced and pushes can be encrypted for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
+}
+
+/// A certificate that the account's requests may be signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureCertificate {
+    /// SHA-256 of the whole certificate (DER), as `amtsbote cert show` prints it.
+    pub fingerprint: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
+}
+
 /// What an account may send, and to whom. An absent list allows everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -165,6 +222,15 @@ pub struct Account {
     /// The service profile of messages in its mailboxes where the message names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileName>,
+    #[serde(default, skip_serializing_if = "OsciParticipant::is_absent")]
+    pub osci: OsciParticipant,
+}
+
+impl OsciParticipant {
+    /// Nothing is said about OSCI.
+    fn is_absent(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Account {
@@ -175,6 +241,23 @@ impl Account {
 
     pub fn mailboxes(&self) -> Vec<MailboxName> {
         self.identifiers.iter().filter_map(|own| MailboxName::parse(own.value()).ok()).collect()
+    }
+
+    /// Every certificate (PEM) that the administrator gave.
+    pub fn certificates(&self) -> impl Iterator<Item = &str> {
+        let keys = self.keys.iter().map(|key| &key.certificate);
+        let cipher = self.osci.cipher.iter().map(|cipher| &cipher.certificate);
+        let signature = self.osci.signature.iter().map(|signature| &signature.certificate);
+        keys.chain(cipher).chain(signature).filter_map(Option::as_deref)
+    }
+
+    /// The identifier whose mailbox this cipher certificate names.
+    fn identifier_of(&self, cipher: &CipherCertificate) -> Option<&PartyIdentifier> {
+        match (&cipher.identifier, self.identifiers.as_slice()) {
+            (Some(value), own) => own.iter().find(|own| own.value() == value && !own.is_wildcard()),
+            (None, [only]) if !only.is_wildcard() => Some(only),
+            (None, _) => None,
+        }
     }
 
     pub fn may_use(&self, service: &str) -> bool {
@@ -207,6 +290,8 @@ pub struct Directory {
     profiles: BTreeMap<ProfileName, ServiceProfile>,
     by_key: BTreeMap<KeyFingerprint, AccountName>,
     by_identifier: BTreeMap<String, Vec<AccountName>>,
+    by_cipher: BTreeMap<[u8; 32], (AccountName, PartyIdentifier)>,
+    by_signature: BTreeMap<[u8; 32], AccountName>,
 }
 
 impl Directory {
@@ -252,7 +337,35 @@ impl Directory {
             }
             self.by_identifier.entry(own.value().to_owned()).or_default().push(account.name.clone());
         }
+        self.add_osci(&account)?;
         self.accounts.insert(account.name.clone(), account);
+        Ok(())
+    }
+
+    fn add_osci(&mut self, account: &Account) -> Result<(), AccountError> {
+        let claimed = |certificate: Digest, one: &AccountName| {
+            if *one == account.name {
+                AccountError::RepeatedCertificate { account: one.clone(), certificate }
+            } else {
+                AccountError::SharedCertificate { certificate, one: one.clone(), other: account.name.clone() }
+            }
+        };
+        for cipher in &account.osci.cipher {
+            let certificate = cipher.fingerprint;
+            let own = account.identifier_of(cipher).ok_or_else(|| AccountError::CipherIdentifier {
+                account: account.name.clone(),
+                certificate,
+            })?;
+            let value = (account.name.clone(), own.clone());
+            if let Some((one, _)) = self.by_cipher.insert(certificate.0, value) {
+                return Err(claimed(certificate, &one));
+            }
+        }
+        for signature in &account.osci.signature {
+            if let Some(one) = self.by_signature.insert(signature.fingerprint.0, account.name.clone()) {
+                return Err(claimed(signature.fingerprint, &one));
+            }
+        }
         Ok(())
     }
 
@@ -282,6 +395,16 @@ impl Directory {
         names.iter().filter_map(|name| self.accounts.get(name)).find(|account| account.speaks_for(identifier))
     }
 
+    /// Whose cipher certificate this is, and which mailbox it names.
+    pub fn account_by_cipher(&self, certificate: &Digest) -> Option<(&Account, &PartyIdentifier)> {
+        let (name, identifier) = self.by_cipher.get(&certificate.0)?;
+        self.accounts.get(name).map(|account| (account, identifier))
+    }
+
+    pub fn account_by_signature(&self, certificate: &Digest) -> Option<&Account> {
+        self.by_signature.get(&certificate.0).and_then(|name| self.accounts.get(name))
+    }
+
     pub fn profile(&self, name: &str) -> Option<&ServiceProfile> {
         ProfileName::parse(name).ok().and_then(|name| self.profiles.get(&name))
     }
@@ -304,6 +427,7 @@ mod tests {
             accepts: None,
             rights: Rights::default(),
             profile: None,
+            osci: OsciParticipant::default(),
         };
         let taken = Directory::new(1, vec![account("one", one), account("two", other)], Vec::new());
         assert_eq!(taken.is_ok(), expected, "{one:?} {other:?}: {taken:?}");
@@ -320,6 +444,7 @@ mod tests {
             accepts: None,
             rights: Rights::default(),
             profile: None,
+            osci: OsciParticipant::default(),
         };
         let taken = Directory::new(1, vec![bare("ags:1"), bare("ags:2")], Vec::new());
         assert_eq!(taken.err(), Some(AccountError::SharedName(bare("ags:1").name)));
@@ -331,5 +456,87 @@ mod tests {
         check(("ags:1", None), ("ags:1", None), false);
         check(("ags:1", Some("xoev")), ("ags:1", None), false);
         check(("ags:1", Some("xoev")), ("ags:1", Some("XTA_ID")), false);
+    }
+
+    fn with_osci(
+        name: &str,
+        identifiers: &[&str],
+        cipher: &[(u8, Option<&str>)],
+        signature: &[u8],
+    ) -> Account {
+        Account {
+            name: AccountName::parse(name).expect("a well-formed name"),
+            title: String::new(),
+            blocked: false,
+            keys: Vec::new(),
+            identifiers: identifiers
+                .iter()
+                .map(|value| PartyIdentifier::new(value).expect("a well-formed identifier"))
+                .collect(),
+            accepts: None,
+            rights: Rights::default(),
+            profile: None,
+            osci: OsciParticipant {
+                cipher: cipher
+                    .iter()
+                    .map(|(byte, identifier)| CipherCertificate {
+                        fingerprint: Digest([*byte; 32]),
+                        identifier: identifier.map(str::to_owned),
+                        certificate: None,
+                        remark: None,
+                    })
+                    .collect(),
+                signature: signature
+                    .iter()
+                    .map(|byte| SignatureCertificate {
+                        fingerprint: Digest([*byte; 32]),
+                        certificate: None,
+                        remark: None,
+                    })
+                    .collect(),
+                ..OsciParticipant::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_cipher_certificate_names_one_mailbox() {
+        let two = with_osci("two", &["ags:1", "ags:2"], &[(1, Some("ags:1")), (2, Some("ags:2"))], &[9]);
+        let one = with_osci("one", &["ags:3"], &[(3, None), (4, None)], &[]);
+        let directory = Directory::new(1, vec![two, one], Vec::new()).expect("consistent");
+        let named = |byte| {
+            directory
+                .account_by_cipher(&Digest([byte; 32]))
+                .map(|(account, identifier)| (account.name.as_str(), identifier.value()))
+        };
+        assert_eq!(named(1), Some(("two", "ags:1")));
+        assert_eq!(named(2), Some(("two", "ags:2")));
+        assert_eq!((named(3), named(4)), (Some(("one", "ags:3")), Some(("one", "ags:3"))));
+        assert_eq!(named(9), None, "a signature certificate names no mailbox");
+        let signer = directory.account_by_signature(&Digest([9; 32])).map(|account| account.name.as_str());
+        assert_eq!(signer, Some("two"));
+    }
+
+    #[test]
+    fn certificates_that_name_nobody_or_two_are_refused() {
+        type Made = fn() -> Vec<Account>;
+        let refused: [(Made, &str); 6] = [
+            (|| vec![with_osci("a", &["x", "y"], &[(1, None)], &[])], "must name one"),
+            (|| vec![with_osci("a", &["x"], &[(1, Some("y"))], &[])], "must name one"),
+            (|| vec![with_osci("a", &[], &[(1, None)], &[])], "must name one"),
+            (|| vec![with_osci("a", &["*"], &[(1, Some("*"))], &[])], "must name one"),
+            (
+                || vec![with_osci("a", &["x"], &[(1, None)], &[]), with_osci("b", &["y"], &[(1, None)], &[])],
+                "both a and b",
+            ),
+            (|| vec![with_osci("a", &["x"], &[], &[1]), with_osci("b", &["y"], &[], &[1])], "both a and b"),
+        ];
+        for (accounts, words) in refused {
+            let error = Directory::new(1, accounts(), Vec::new()).expect_err("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let twice = with_osci("a", &["x"], &[(1, None), (1, None)], &[]);
+        let error = Directory::new(1, vec![twice], Vec::new()).expect_err("refused").to_string();
+        assert!(error.contains("twice"), "{error}");
     }
 }

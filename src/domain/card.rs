@@ -57,6 +57,140 @@ pub struct CertificateFinding {
     pub verdict: String,
     /// Each check in words, such as `path: good` or `revocation: not checked, no list configured`.
     pub checks: Vec<String>,
+    /// Absent on cards from before it was recorded; see [`CertificateFinding::results`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<CertificateResults>,
+}
+
+/// The three answers and the type that OSCI's `Inspection` has for each certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateResults {
+    pub kind: CertificateKind,
+    /// `MathResult`: whether the signatures on it and above it are mathematically right.
+    pub math: MathResult,
+    /// `OfflineResult`: whether it is good as far as can be said without asking for revocation.
+    pub offline: OfflineResult,
+    /// `OnlineResult`: what was learnt about revocation; absent if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<OnlineResult>,
+}
+
+/// `CertType`. `accredited` belongs to a law that is no longer in force; nothing here says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateKind {
+    /// Its path is good.
+    Advanced,
+    /// Its path is good, and it states so of itself.
+    Qualified,
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MathResult {
+    Ok,
+    Corrupted,
+    Indeterminate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OfflineResult {
+    Valid,
+    Invalid,
+    Indeterminate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnlineResult {
+    Ok,
+    Revoked,
+}
+
+impl CertificateFinding {
+    /// As recorded; of an old card, as far as its verdict and the words of its checks allow.
+    pub fn results(&self) -> CertificateResults {
+        self.results.unwrap_or_else(|| {
+            let said = |check: &str, outcome: &str| {
+                let start = format!("{check}: {outcome}");
+                self.checks.iter().any(|words| words.starts_with(&start))
+            };
+            let path_good = said("path", "good");
+            CertificateResults {
+                kind: if path_good { CertificateKind::Advanced } else { CertificateKind::Unknown },
+                math: if path_good { MathResult::Ok } else { MathResult::Indeterminate },
+                offline: match self.verdict.as_str() {
+                    "valid" => OfflineResult::Valid,
+                    "indeterminate" if path_good => OfflineResult::Valid,
+                    "invalid" if !said("revocation", "bad") => OfflineResult::Invalid,
+                    _ => OfflineResult::Indeterminate,
+                },
+                online: if said("revocation", "good") {
+                    Some(OnlineResult::Ok)
+                } else if said("revocation", "bad") {
+                    Some(OnlineResult::Revoked)
+                } else {
+                    None
+                },
+            }
+        })
+    }
+
+    /// The serial number as `X509SerialNumber` has it; nothing if the record holds no number.
+    pub fn serial_decimal(&self) -> Option<String> {
+        decimal(&self.serial)
+    }
+}
+
+/// Two's complement in hexadecimal to decimal. RFC 5280 bounds a serial number to 20 bytes; others are bounded here.
+fn decimal(hexadecimal: &str) -> Option<String> {
+    let digits: Vec<u8> = hexadecimal
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()?;
+    if digits.is_empty() || digits.len() > 256 {
+        return None;
+    }
+    let negative = digits.len().is_multiple_of(2) && digits.first().is_some_and(|first| *first >= 8);
+    // Least significant decimal digit first.
+    let mut out: Vec<u8> = vec![0];
+    let push = |out: &mut Vec<u8>, digit: u8| {
+        let mut carry = u16::from(digit);
+        for place in out.iter_mut() {
+            let value = u16::from(*place) * 16 + carry;
+            *place = (value % 10) as u8;
+            carry = value / 10;
+        }
+        while carry > 0 {
+            out.push((carry % 10) as u8);
+            carry /= 10;
+        }
+    };
+    if negative {
+        // -x = ~x + 1; the one is added in decimal.
+        digits.iter().for_each(|digit| push(&mut out, 15 - digit));
+        let mut at = 0;
+        loop {
+            match out.get_mut(at) {
+                Some(9) => out[at] = 0,
+                Some(place) => {
+                    *place += 1;
+                    break;
+                }
+                None => {
+                    out.push(1);
+                    break;
+                }
+            }
+            at += 1;
+        }
+    } else {
+        digits.iter().for_each(|digit| push(&mut out, *digit));
+    }
+    let text: String = out.iter().rev().map(|digit| char::from(b'0' + digit)).collect();
+    Some(if negative { format!("-{text}") } else { text })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,5 +266,48 @@ impl ProcessCard {
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_numbers_in_decimal() {
+        for (hexadecimal, expected) in [
+            ("00", Some("0")),
+            ("0a", Some("10")),
+            ("00ff", Some("255")),
+            ("ff", Some("-1")),
+            ("80", Some("-128")),
+            (
+                "7fffffffffffffffffffffffffffffffffffffff",
+                Some("730750818665451459101842416358141509827966271487"),
+            ),
+            ("", None),
+            ("xy", None),
+        ] {
+            assert_eq!(decimal(hexadecimal).as_deref(), expected, "{hexadecimal}");
+        }
+    }
+
+    /// A finding as cards of before held it, byte for byte.
+    #[test]
+    fn yesterdays_findings_are_read() {
+        let old = |verdict: &str, path: &str, revocation: &str| {
+            let text = format!(
+                r#"{{"role":"author-tls","subject":"CN=a","issuer":"CN=b","serial":"0a","at":"2026-11-01T00:00:00Z","verdict":"{verdict}","checks":["form: good","path: {path}","revocation: {revocation}"]}}"#
+            );
+            let finding: CertificateFinding = serde_json::from_str(&text).expect("read");
+            assert_eq!(serde_json::to_string(&finding).expect("written"), text, "its bytes stay as they are");
+            let results = finding.results();
+            (results.math, results.offline, results.online)
+        };
+        use {MathResult as M, OfflineResult as F, OnlineResult as N};
+        assert_eq!(old("valid", "good", "good"), (M::Ok, F::Valid, Some(N::Ok)));
+        assert_eq!(old("indeterminate", "good", "not checked, no list"), (M::Ok, F::Valid, None));
+        assert_eq!(old("invalid", "good", "bad, named"), (M::Ok, F::Indeterminate, Some(N::Revoked)));
+        assert_eq!(old("invalid", "bad, unknown", "not checked, x"), (M::Indeterminate, F::Invalid, None));
     }
 }

@@ -6,6 +6,8 @@
 pub mod account;
 pub mod card;
 pub mod content;
+pub mod date_time;
+pub mod dialog;
 pub mod envelope;
 pub mod limits;
 pub mod message_id;

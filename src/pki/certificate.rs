@@ -15,11 +15,12 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::{Any, BmpString, FromDer, Tag};
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
+use super::signature::Brainpool;
 use crate::domain::account::KeyFingerprint;
 
 /// A certificate larger than this is refused unread. Real ones are below 4 kB.
@@ -95,6 +96,9 @@ pub enum KeyKind {
     P256,
     P384,
     P521,
+    BrainpoolP256r1,
+    BrainpoolP384r1,
+    BrainpoolP512r1,
     Ed25519,
     /// Anything else, by its object identifier (and that of the curve, if it is one).
     Other(String),
@@ -108,6 +112,9 @@ impl fmt::Display for KeyKind {
             Self::P256 => out.write_str("ECDSA P-256"),
             Self::P384 => out.write_str("ECDSA P-384"),
             Self::P521 => out.write_str("ECDSA P-521"),
+            Self::BrainpoolP256r1 => out.write_str("ECDSA brainpoolP256r1"),
+            Self::BrainpoolP384r1 => out.write_str("ECDSA brainpoolP384r1"),
+            Self::BrainpoolP512r1 => out.write_str("ECDSA brainpoolP512r1"),
             Self::Ed25519 => out.write_str("Ed25519"),
             Self::Other(oid) => write!(out, "unknown kind {oid}"),
         }
@@ -216,6 +223,11 @@ struct Facts {
     is_ca: bool,
     path_len_max: Option<u32>,
     alternative_names: Vec<String>,
+    is_qualified: bool,
+    ocsp_urls: Vec<String>,
+    has_ocsp_nocheck: bool,
+    key_bits: Vec<u8>,
+    serial_der: Vec<u8>,
     spki: Vec<u8>,
     key_kind: KeyKind,
     key_fingerprint: KeyFingerprint,
@@ -340,6 +352,31 @@ impl Certificate {
         &self.0.alternative_names
     }
 
+    /// It states of itself that it is a qualified one (ETSI EN 319 412-5, QcCompliance). Only as true as its issuer.
+    pub fn is_qualified(&self) -> bool {
+        self.0.is_qualified
+    }
+
+    /// Where its issuer says that a responder answers. Nobody is asked unless the operator allows the host.
+    pub fn ocsp_urls(&self) -> &[String] {
+        &self.0.ocsp_urls
+    }
+
+    /// A responder's own revocation needs no answer while it lives (RFC 6960, 4.2.2.2.1).
+    pub fn has_ocsp_nocheck(&self) -> bool {
+        self.0.has_ocsp_nocheck
+    }
+
+    /// Content of the subjectPublicKey bit string, which OCSP takes the digest of.
+    pub fn key_bits(&self) -> &[u8] {
+        &self.0.key_bits
+    }
+
+    /// The serial number's bytes as they stand in the certificate.
+    pub fn serial_der(&self) -> &[u8] {
+        &self.0.serial_der
+    }
+
     /// The complete SubjectPublicKeyInfo, DER.
     pub fn spki(&self) -> &[u8] {
         &self.0.spki
@@ -443,6 +480,11 @@ impl Facts {
                 .flatten()
                 .take(ALTERNATIVE_NAMES_MAX)
                 .collect(),
+            is_qualified: claims_qualification(parsed),
+            ocsp_urls: ocsp_urls(parsed),
+            has_ocsp_nocheck: extension(parsed, OCSP_NOCHECK).is_some(),
+            key_bits: spki.subject_public_key.data.to_vec(),
+            serial_der: parsed.raw_serial().to_vec(),
             key_kind: key_kind(spki),
             key_fingerprint: KeyFingerprint(sha256(spki.raw)),
             fingerprint: CertificateFingerprint(sha256(der)),
@@ -450,6 +492,47 @@ impl Facts {
             der: CertificateDer::from(der.to_vec()),
         })
     }
+}
+
+const QC_STATEMENTS: &str = "1.3.6.1.5.5.7.1.3";
+const QC_COMPLIANCE: &str = "0.4.0.1862.1.1";
+const OCSP_NOCHECK: &str = "1.3.6.1.5.5.7.48.1.5";
+const OCSP_ACCESS: &str = "1.3.6.1.5.5.7.48.1";
+const OCSP_URLS_MAX: usize = 4;
+const OCSP_URL_BYTES_MAX: usize = 1024;
+
+fn extension<'a>(parsed: &'a X509Certificate<'_>, oid: &str) -> Option<&'a [u8]> {
+    parsed.extensions().iter().find(|one| one.oid.to_id_string() == oid).map(|one| one.value)
+}
+
+fn claims_qualification(parsed: &X509Certificate<'_>) -> bool {
+    let Some(value) = extension(parsed, QC_STATEMENTS) else { return false };
+    let Ok((_, statements)) = Any::from_der(value) else { return false };
+    let mut rest = statements.data;
+    while let Ok((after, statement)) = Any::from_der(rest) {
+        rest = after;
+        let oid = Any::from_der(statement.data).ok().and_then(|(_, any)| any.oid().ok());
+        if oid.is_some_and(|oid| oid.to_id_string() == QC_COMPLIANCE) {
+            return true;
+        }
+    }
+    false
+}
+
+fn ocsp_urls(parsed: &X509Certificate<'_>) -> Vec<String> {
+    let access = parsed.extensions().iter().find_map(|one| match one.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => Some(access),
+        _ => None,
+    });
+    let Some(access) = access else { return Vec::new() };
+    let responders = access.accessdescs.iter().filter(|one| one.access_method.to_id_string() == OCSP_ACCESS);
+    responders
+        .filter_map(|one| match &one.access_location {
+            GeneralName::URI(uri) if uri.len() <= OCSP_URL_BYTES_MAX => Some((*uri).to_owned()),
+            _ => None,
+        })
+        .take(OCSP_URLS_MAX)
+        .collect()
 }
 
 /// The AlgorithmIdentifier that follows the signed part, stripped of its SEQUENCE header.
@@ -494,7 +577,12 @@ fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> KeyKind {
                 Some("1.2.840.10045.3.1.7") => KeyKind::P256,
                 Some("1.3.132.0.34") => KeyKind::P384,
                 Some("1.3.132.0.35") => KeyKind::P521,
-                other => KeyKind::Other(format!("{oid} {}", other.unwrap_or("(no named curve)"))),
+                other => match other.and_then(Brainpool::from_oid) {
+                    Some(Brainpool::P256r1) => KeyKind::BrainpoolP256r1,
+                    Some(Brainpool::P384r1) => KeyKind::BrainpoolP384r1,
+                    Some(Brainpool::P512r1) => KeyKind::BrainpoolP512r1,
+                    None => KeyKind::Other(format!("{oid} {}", other.unwrap_or("(no named curve)"))),
+                },
             }
         }
         _ => KeyKind::Other(oid),

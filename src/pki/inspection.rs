@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::CertificateFingerprint;
 use crate::domain::account::KeyFingerprint;
-use crate::domain::card::CertificateFinding;
+use crate::domain::card::{
+    CertificateFinding, CertificateKind, CertificateResults, MathResult, OfflineResult, OnlineResult,
+};
 
 /// What a certificate is shown for. Anchors are configured for each purpose apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -162,6 +164,9 @@ pub struct Inspection {
     pub sentences: Vec<String>,
     /// What is accepted and should change, such as an RSA key below 3072 bits.
     pub warnings: Vec<String>,
+    /// It states of itself that it is a qualified one.
+    #[serde(default)]
+    pub claims_qualification: bool,
     /// The policy in force when it was inspected.
     pub unknown_revocation: UnknownRevocation,
 }
@@ -198,6 +203,45 @@ impl Inspection {
             at: self.instant,
             verdict: self.verdict.name().to_owned(),
             checks: self.checks.iter().map(words).collect(),
+            results: Some(self.results()),
+        }
+    }
+
+    /// What OSCI's `Inspection` says (OSCI-Transport 1.2, part B, process card).
+    pub fn results(&self) -> CertificateResults {
+        let has = |reason: Reason| self.reasons.contains(&reason);
+        let path_good = self.outcome(CheckKind::Path) == Some(&Outcome::Good);
+        let is_undecided = |reason: &Reason| {
+            matches!(reason, Reason::UnknownIssuer | Reason::TooManyCertificates | Reason::BadSignature)
+        };
+        let is_offline = |reason: &Reason| !matches!(reason, Reason::Revoked | Reason::RevocationUnknown);
+        CertificateResults {
+            kind: match (path_good, self.claims_qualification) {
+                (true, true) => CertificateKind::Qualified,
+                (true, false) => CertificateKind::Advanced,
+                (false, _) => CertificateKind::Unknown,
+            },
+            math: match path_good {
+                true => MathResult::Ok,
+                false if has(Reason::BadSignature) => MathResult::Corrupted,
+                false => MathResult::Indeterminate,
+            },
+            offline: match self
+                .reasons
+                .iter()
+                .filter(|reason| is_offline(reason))
+                .collect::<Vec<_>>()
+                .as_slice()
+            {
+                [] => OfflineResult::Valid,
+                all if all.iter().all(|reason| is_undecided(reason)) => OfflineResult::Indeterminate,
+                _ => OfflineResult::Invalid,
+            },
+            online: match self.outcome(CheckKind::Revocation) {
+                Some(Outcome::Good) => Some(OnlineResult::Ok),
+                Some(Outcome::Bad(_)) => Some(OnlineResult::Revoked),
+                _ => None,
+            },
         }
     }
 }

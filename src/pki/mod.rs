@@ -3,11 +3,12 @@
 //! Identity here is a key: an account is known by the digest of its SubjectPublicKeyInfo. [`certificate`] reads
 //! certificates, [`key`] private keys, [`trust`] judges a certificate at an instant and leaves an [`inspection`],
 //! [`tls`] proves possession of a key and leaves the judgement to the doors, [`expiry`] warns ahead of time,
-//! [`development`] makes a throw-away PKI and [`request`] a request for a real certificate.
+//! [`development`] makes a throw-away PKI and [`request`] a request for a real certificate. [`signature`] is the one
+//! place where a signature value meets a public key.
 //!
 //! Time stamps have a room of their own ([`timestamp`]).
 //!
-//! Left out: OCSP, certificate policies, brainpool curves, keys in hardware.
+//! Left out: OCSP, certificate policies, keys in hardware.
 
 pub mod certificate;
 pub mod development;
@@ -16,6 +17,7 @@ pub mod inspection;
 pub mod key;
 mod path;
 pub mod request;
+pub mod signature;
 pub mod summary;
 pub mod timestamp;
 pub mod tls;

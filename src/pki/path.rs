@@ -20,6 +20,7 @@ use webpki::{
 };
 
 use super::certificate::{Certificate, ExtendedKeyUsage, KeyKind, KeyUsage};
+use super::signature::certificates;
 
 /// RSA keys below this are never accepted.
 pub(super) const RSA_BITS_MIN: usize = 2048;
@@ -50,6 +51,21 @@ pub(super) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
     algorithms::ECDSA_P521_SHA384,
     algorithms::ECDSA_P521_SHA512,
     algorithms::ED25519,
+    certificates::FURTHER[0],
+    certificates::FURTHER[1],
+    certificates::FURTHER[2],
+    certificates::FURTHER[3],
+    certificates::FURTHER[4],
+    certificates::FURTHER[5],
+    certificates::FURTHER[6],
+    certificates::FURTHER[7],
+    certificates::FURTHER[8],
+    certificates::FURTHER[9],
+    certificates::FURTHER[10],
+    certificates::FURTHER[11],
+    certificates::FURTHER[12],
+    certificates::FURTHER[13],
+    certificates::FURTHER[14],
 ];
 
 /// `Err` says in words why a key is too weak or unknown.
@@ -139,12 +155,17 @@ pub(super) fn issuers(leaf: &Certificate, known: &[&Certificate], anchors: &[Cer
 }
 
 /// Whether the issuer's key made the signature on the child. Says nothing about rights or validity.
-fn signed_by(child: &Certificate, issuer: &Certificate) -> bool {
-    let Ok(issuer) = EndEntityCert::try_from(issuer.der()) else { return false };
+pub(super) fn signed_by(child: &Certificate, issuer: &Certificate) -> bool {
+    made_by(issuer, child.signature_algorithm(), child.signed_part(), child.signature())
+}
+
+/// Whether the certificate's key made the signature. `algorithm` is an AlgorithmIdentifier without its outer tag.
+pub(super) fn made_by(signer: &Certificate, algorithm: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let Ok(signer) = EndEntityCert::try_from(signer.der()) else { return false };
     SIGNATURE_ALGORITHMS
         .iter()
-        .filter(|algorithm| algorithm.signature_alg_id().as_ref() == child.signature_algorithm())
-        .any(|algorithm| issuer.verify_signature(*algorithm, child.signed_part(), child.signature()).is_ok())
+        .filter(|known| known.signature_alg_id().as_ref() == algorithm)
+        .any(|known| signer.verify_signature(*known, message, signature).is_ok())
 }
 
 pub(super) fn is_accepted_signature(certificate: &Certificate) -> bool {

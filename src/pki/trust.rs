@@ -366,6 +366,7 @@ impl<'a> Judgement<'a> {
             reasons,
             sentences,
             warnings: self.warnings,
+            claims_qualification: self.leaf.is_qualified(),
             unknown_revocation: self.anchors.unknown_revocation,
         }
     }

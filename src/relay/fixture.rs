@@ -30,6 +30,7 @@ pub fn account(name: &str, identifiers: &[&str]) -> Account {
         accepts: None,
         rights: Rights { foreign_message_ids: true, ..Rights::default() },
         profile: None,
+        osci: Default::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
 use crate::domain::content::{Digest, Manifest};
+use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
 use crate::domain::envelope::Envelope;
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
@@ -354,7 +355,7 @@ pub trait Store: Send + Sync + 'static {
     async fn purge_payload(&self, id: &MessageId, now: Timestamp) -> Result<(), StoreError>;
     /// Deletes card and envelope; the id stays used, the evidence stays whole.
     async fn purge_card(&self, id: &MessageId, now: Timestamp) -> Result<(), StoreError>;
-    /// Forgets announced ids and iterators that are over; returns how many.
+    /// Forgets announced ids, iterators and dialogs that are over; returns how many.
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
 
     // Iterators.
@@ -366,6 +367,25 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Iterator>, StoreError>;
     async fn drop_iterator(&self, id: &str, account: &AccountName) -> Result<(), StoreError>;
+
+    // Dialogs.
+    /// Remembers a new dialog; `IdUsed` if there is one of that id.
+    async fn open_dialog(&self, dialog: &Dialog) -> Result<(), StoreError>;
+    /// The dialog, if it is not over at `now`.
+    async fn dialog(&self, id: &ConversationId, now: Timestamp) -> Result<Option<Dialog>, StoreError>;
+    /// Moves a dialog on, or ends it, exactly once: `Unknown` where it is over or stands elsewhere. With
+    /// `step.confirms`, everything that was handed out in it and is still offered becomes received in the same
+    /// transaction; those cards are returned.
+    async fn step_dialog(&self, step: &DialogStep) -> Result<Vec<ProcessCard>, StoreError>;
+    /// Hands a message out in a dialog that stands at `sequence`, and remembers it there for the next step.
+    async fn hand_out_in_dialog(
+        &self,
+        id: &ConversationId,
+        sequence: u64,
+        change: Change,
+    ) -> Result<ProcessCard, StoreError>;
+    /// Dialogs that are open at `now`, the one used last first.
+    async fn dialogs(&self, now: Timestamp, limit: u32) -> Result<Vec<Dialog>, StoreError>;
 
     // Pushes.
     /// Leases waiting messages of these mailboxes whose next attempt is due, in order of entry; with `ordered`, only

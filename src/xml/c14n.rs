@@ -54,8 +54,9 @@ pub struct Canonicalizer {
     algorithm: Algorithm,
     /// Prefixes that exclusive canonicalization treats inclusively, sorted; empty for the default namespace.
     inclusive_prefixes: Vec<String>,
-    /// Namespaces written on the open elements, as (prefix, URI).
-    rendered: Vec<(String, String)>,
+    /// Namespaces written on the open elements: bytes of prefix and of prefix with URI in `rendered_text`.
+    rendered: Vec<(usize, usize, usize)>,
+    rendered_text: String,
     /// For each open element, how many of them its ancestors wrote.
     marks: Vec<usize>,
     root_ended: bool,
@@ -68,7 +69,14 @@ impl Canonicalizer {
         let mut inclusive_prefixes: Vec<String> =
             prefixes.map(|p| if p == "#default" { "" } else { p }.to_owned()).collect();
         inclusive_prefixes.sort_unstable();
-        Self { algorithm, inclusive_prefixes, rendered: Vec::new(), marks: Vec::new(), root_ended: false }
+        Self {
+            algorithm,
+            inclusive_prefixes,
+            rendered: Vec::new(),
+            rendered_text: String::new(),
+            marks: Vec::new(),
+            root_ended: false,
+        }
     }
 
     /// Takes the next event and hands the canonical form to `sink`; true once the apex has ended.
@@ -122,43 +130,58 @@ impl Canonicalizer {
         } else {
             Self::inclusive_namespaces(start, is_apex)
         };
+        // What an output ancestor has written as well is not written again.
+        namespaces.retain(|(prefix, uri)| self.rendered_uri(prefix) != *uri);
         namespaces.sort_unstable();
         namespaces.dedup();
-        namespaces.retain(|(prefix, uri)| self.rendered_uri(prefix) != *uri);
 
         out("<");
-        write_name(&start.name(), out);
-        for (prefix, uri) in &namespaces {
+        out(start.written_name());
+        for (prefix, uri) in namespaces {
             out(if prefix.is_empty() { " xmlns" } else { " xmlns:" });
             out(prefix);
             write_value(uri, out);
+            self.keep(prefix, uri);
         }
-        let mut attributes: Vec<Attribute<'_>> = start.attributes().collect();
-        if is_apex && !self.algorithm.is_exclusive() {
-            inherit_xml_attributes(start, &mut attributes);
-        }
-        attributes.sort_by(|a, b| (a.name.ns, a.name.local).cmp(&(b.name.ns, b.name.local)));
-        for attribute in &attributes {
-            out(" ");
-            write_name(&attribute.name, out);
-            write_value(attribute.value, out);
+        let inherits = is_apex && !self.algorithm.is_exclusive();
+        if !inherits && start.attributes().nth(1).is_none() {
+            start.attributes().for_each(|only| write_attribute(&only, out));
+        } else {
+            let mut attributes: Vec<Attribute<'_>> = start.attributes().collect();
+            if inherits {
+                inherit_xml_attributes(start, &mut attributes);
+            }
+            attributes.sort_by(|a, b| (a.name.ns, a.name.local).cmp(&(b.name.ns, b.name.local)));
+            attributes.iter().for_each(|attribute| write_attribute(attribute, out));
         }
         out(">");
-        self.rendered.extend(namespaces.into_iter().map(|(prefix, uri)| (prefix.to_owned(), uri.to_owned())));
     }
 
     fn end(&mut self, end: &EndElement<'_>, out: &mut impl FnMut(&str)) {
         let Some(mark) = self.marks.pop() else { return };
-        self.rendered.truncate(mark);
+        if let Some((start, ..)) = self.rendered.get(mark) {
+            self.rendered_text.truncate(*start);
+            self.rendered.truncate(mark);
+        }
         self.root_ended = self.marks.is_empty();
         out("</");
-        write_name(&end.name(), out);
+        out(end.written_name());
         out(">");
+    }
+
+    fn keep(&mut self, prefix: &str, uri: &str) {
+        let start = self.rendered_text.len();
+        self.rendered_text.push_str(prefix);
+        let middle = self.rendered_text.len();
+        self.rendered_text.push_str(uri);
+        self.rendered.push((start, middle, self.rendered_text.len()));
     }
 
     /// What an output ancestor has written for a prefix; nothing written is the same as "no namespace".
     fn rendered_uri(&self, prefix: &str) -> &str {
-        self.rendered.iter().rev().find(|(known, _)| known == prefix).map_or("", |(_, uri)| uri.as_str())
+        let text = |from: usize, to: usize| self.rendered_text.get(from..to).unwrap_or_default();
+        let known = self.rendered.iter().rev().find(|(start, middle, _)| text(*start, *middle) == prefix);
+        known.map_or("", |(_, middle, end)| text(*middle, *end))
     }
 
     /// Canonical XML 1.0, section 2.3: on the apex all in scope, below it what changes.
@@ -175,19 +198,25 @@ impl Canonicalizer {
 
     /// Exclusive XML Canonicalization, section 3: what the element visibly uses, and the listed prefixes.
     fn exclusive_namespaces<'a>(&self, start: &StartElement<'a>, is_apex: bool) -> Vec<(&'a str, &'a str)> {
-        let mut namespaces = Self::inclusive_namespaces(start, is_apex);
-        namespaces.retain(|(prefix, _)| {
-            self.inclusive_prefixes.binary_search_by(|listed| listed.as_str().cmp(prefix)).is_ok()
-        });
-        let name = start.name();
-        if name.prefix != "xml" {
-            namespaces.push((name.prefix, name.ns));
+        let mut namespaces = Vec::new();
+        if !self.inclusive_prefixes.is_empty() {
+            namespaces = Self::inclusive_namespaces(start, is_apex);
+            namespaces.retain(|(prefix, _)| {
+                self.inclusive_prefixes.binary_search_by(|listed| listed.as_str().cmp(prefix)).is_ok()
+            });
         }
-        for Attribute { name, .. } in start.attributes() {
-            if !name.prefix.is_empty() && name.prefix != "xml" {
+        // Most elements use what is written already: nothing is gathered for them.
+        let mut gather = |name: Name<'a>| {
+            if name.prefix != "xml" && self.rendered_uri(name.prefix) != name.ns {
                 namespaces.push((name.prefix, name.ns));
             }
-        }
+        };
+        gather(start.name());
+        start
+            .attributes()
+            .map(|found| found.name)
+            .filter(|name| !name.prefix.is_empty())
+            .for_each(&mut gather);
         namespaces
     }
 }
@@ -201,6 +230,12 @@ fn inherit_xml_attributes<'a>(start: &StartElement<'a>, attributes: &mut Vec<Att
             attributes.push(Attribute { name, value });
         }
     }
+}
+
+fn write_attribute(attribute: &Attribute<'_>, out: &mut impl FnMut(&str)) {
+    out(" ");
+    write_name(&attribute.name, out);
+    write_value(attribute.value, out);
 }
 
 fn write_name(name: &Name<'_>, out: &mut impl FnMut(&str)) {

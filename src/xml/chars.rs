@@ -36,6 +36,12 @@ fn is_name_char(c: char) -> bool {
 
 /// A name without a colon, as namespaces demand it of every part of a name.
 pub fn is_ncname(name: &str) -> bool {
+    let plain = |&b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && name.as_bytes().iter().all(plain)
+    {
+        return true;
+    }
     let mut chars = name.chars();
     chars.next().is_some_and(is_name_start) && chars.all(is_name_char)
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::read::Name;
 use super::{ErrorKind, Limits, NS_XML, NS_XMLNS, check_limit};
 
 /// One namespace declaration; the prefix is empty for the default namespace, the URI for its undeclaration.
@@ -19,9 +20,21 @@ struct Pair {
     value: Range<usize>,
 }
 
+/// A namespace that a name was found to be in.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Namespace {
+    #[default]
+    None,
+    Xml,
+    Kept(Range<usize>),
+}
+
 #[derive(Debug)]
 struct OpenElement {
     name: Range<usize>,
+    /// Bytes of the prefix.
+    prefix: usize,
+    namespace: Namespace,
     declarations_before: usize,
     xml_attributes_before: usize,
 }
@@ -41,13 +54,49 @@ impl Context {
     }
 
     /// Opens an element; its declarations follow by [`Self::declare`].
-    pub(super) fn open(&mut self, name: &str, limits: &Limits) -> Result<(), ErrorKind> {
+    pub(super) fn open(&mut self, name: &str, prefix: &str, limits: &Limits) -> Result<(), ErrorKind> {
         check_limit("depth of elements", limits.depth_max, self.elements.len() + 1)?;
         let (declarations_before, xml_attributes_before) =
             (self.declarations.len(), self.xml_attributes.len());
         let name = self.keep(name, limits)?;
-        self.elements.push(OpenElement { name, declarations_before, xml_attributes_before });
+        self.elements.push(OpenElement {
+            name,
+            prefix: prefix.len(),
+            namespace: Namespace::None,
+            declarations_before,
+            xml_attributes_before,
+        });
         Ok(())
+    }
+
+    /// Finds the namespace of the innermost element once its declarations are known.
+    pub(super) fn settle(&mut self) -> Result<(), ErrorKind> {
+        let Some(element) = self.elements.last() else { return Ok(()) };
+        let name = self.slice(&element.name);
+        let prefix = name.get(..element.prefix).unwrap_or_default();
+        let namespace = self.lookup(prefix).ok_or_else(|| ErrorKind::PrefixUnbound(prefix.to_owned()))?;
+        if let Some(element) = self.elements.last_mut() {
+            element.namespace = namespace;
+        }
+        Ok(())
+    }
+
+    /// The expanded names of the open elements, the root first.
+    pub fn path(&self) -> Vec<(String, String)> {
+        let names = self.elements.iter().map(|element| self.name_of(element));
+        names.map(|name| (name.ns.to_owned(), name.local.to_owned())).collect()
+    }
+
+    /// The innermost open element.
+    pub(super) fn name_here(&self) -> Option<Name<'_>> {
+        self.elements.last().map(|element| self.name_of(element))
+    }
+
+    fn name_of(&self, element: &OpenElement) -> Name<'_> {
+        let name = self.slice(&element.name);
+        let prefix = name.get(..element.prefix).unwrap_or_default();
+        let local = if prefix.is_empty() { name } else { name.get(prefix.len() + 1..).unwrap_or_default() };
+        Name { ns: self.uri(&element.namespace), local, prefix }
     }
 
     pub(super) fn close(&mut self) {
@@ -100,13 +149,29 @@ impl Context {
 
     /// The namespace a prefix is bound to; the empty prefix asks for the default namespace.
     pub fn resolve(&self, prefix: &str) -> Option<&str> {
+        self.lookup(prefix).map(|namespace| match namespace {
+            Namespace::None => "",
+            Namespace::Xml => NS_XML,
+            Namespace::Kept(range) => self.slice(&range),
+        })
+    }
+
+    pub(super) fn lookup(&self, prefix: &str) -> Option<Namespace> {
         if prefix == "xml" {
-            return Some(NS_XML);
+            return Some(Namespace::Xml);
         }
         match self.declarations.iter().rev().find(|pair| self.slice(&pair.key) == prefix) {
-            Some(pair) => Some(self.slice(&pair.value)),
-            None if prefix.is_empty() => Some(""),
+            Some(pair) => Some(Namespace::Kept(pair.value.clone())),
+            None if prefix.is_empty() => Some(Namespace::None),
             None => None,
+        }
+    }
+
+    pub(super) fn uri(&self, namespace: &Namespace) -> &str {
+        match namespace {
+            Namespace::None => "",
+            Namespace::Xml => NS_XML,
+            Namespace::Kept(range) => self.slice(range),
         }
     }
 

@@ -20,8 +20,8 @@ use memchr::{memchr, memchr2, memchr3, memmem};
 use quick_xml::events::attributes::Attributes;
 
 use super::chars::{check_chars, is_white, resolve_reference, split_qname};
-use super::namespaces::{Context, Declaration};
-use super::{Error, ErrorKind, Limits, NS_XML, check_limit};
+use super::namespaces::{Context, Declaration, Namespace};
+use super::{Error, ErrorKind, Limits, check_limit};
 
 const REFERENCE_BYTES_MAX: usize = 64;
 
@@ -76,6 +76,11 @@ impl<'a> StartElement<'a> {
         self.name().is(ns, local)
     }
 
+    /// The name as written, with its prefix.
+    pub fn written_name(&self) -> &'a str {
+        self.reader.context.open_name().unwrap_or_default()
+    }
+
     /// Attributes in document order, without namespace declarations.
     pub fn attributes(&self) -> impl Iterator<Item = Attribute<'a>> + Clone + use<'a> {
         let reader = self.reader;
@@ -120,6 +125,11 @@ impl<'a> EndElement<'a> {
 
     pub fn is(&self, ns: &str, local: &str) -> bool {
         self.name().is(ns, local)
+    }
+
+    /// The name as written, with its prefix.
+    pub fn written_name(&self) -> &'a str {
+        self.reader.context.open_name().unwrap_or_default()
     }
 
     /// Where the tag stands in the document: the element ends at its end. Empty for an empty-element tag.
@@ -168,7 +178,10 @@ enum Found {
 #[derive(Debug)]
 struct AttributeSlot {
     name: Range<usize>,
+    /// Bytes of the prefix.
+    prefix: usize,
     value: Range<usize>,
+    namespace: Namespace,
 }
 
 /// The incremental reader.
@@ -376,6 +389,9 @@ impl Reader {
             return self.literal(run, end == input.len());
         }
         self.brackets = 0;
+        if let Some(whole) = self.whole_tag(input)? {
+            return Ok(whole);
+        }
         match input.first() {
             Some(b'\r') => return self.line_end(),
             Some(b'&') => {
@@ -388,6 +404,49 @@ impl Reader {
         self.markup.extend(input.first());
         self.span = self.offset..self.offset;
         Ok((1, None))
+    }
+
+    /// The common case: a tag that lies in the input as a whole is read where it is. Whatever does not look right
+    /// goes the other way, in which pieces are gathered, and is judged there.
+    fn whole_tag(&mut self, input: &[u8]) -> Result<Option<(usize, Option<Found>)>, ErrorKind> {
+        let Some((b'<', inner)) = input.split_first() else { return Ok(None) };
+        if let Some(closing) = inner.strip_prefix(b"/") {
+            let open = self.context.open_name().unwrap_or_default();
+            let matches = !open.is_empty()
+                && closing.get(..open.len()) == Some(open.as_bytes())
+                && closing.get(open.len()) == Some(&b'>');
+            let taken = open.len() + 3;
+            if !matches || taken > self.limits.markup_bytes_max {
+                return Ok(None);
+            }
+            self.span = self.offset..self.offset + taken as u64;
+            self.close_due = true;
+            return Ok(Some((taken, Some(Found::End))));
+        }
+        if matches!(inner.first(), None | Some(b'!' | b'?')) {
+            return Ok(None);
+        }
+        let (mut at, mut quote) = (1, 0);
+        let end = loop {
+            let rest = input.get(at..).unwrap_or_default();
+            let stop = if quote == 0 { memchr3(b'>', b'"', b'\'', rest) } else { memchr2(quote, b'<', rest) };
+            let Some(stop) = stop else { return Ok(None) };
+            at += stop + 1;
+            match rest.get(stop) {
+                Some(b'>') if quote == 0 => break at,
+                Some(b'<') => return Ok(None),
+                Some(&mark) if quote == 0 => quote = mark,
+                _ => quote = 0,
+            }
+        };
+        let Some(Ok(tag)) = input.get(..end).map(std::str::from_utf8) else { return Ok(None) };
+        if end > self.limits.markup_bytes_max {
+            return Ok(None);
+        }
+        check_chars(tag)?;
+        self.span = self.offset..self.offset + end as u64;
+        let found = self.open_element(tag)?;
+        Ok(Some((end, found)))
     }
 
     fn cdata(&mut self, input: &[u8]) -> Result<(usize, Option<Found>), ErrorKind> {
@@ -453,6 +512,9 @@ impl Reader {
 
     /// `]]>` may not stand in text, even cut by a chunk.
     fn check_cdata_end(&mut self, run: &[u8]) -> Result<(), ErrorKind> {
+        if self.brackets == 0 && memchr(b']', run).is_none() {
+            return Ok(());
+        }
         let leading = run.iter().take_while(|&&b| b == b']').count();
         let closes = self.brackets + leading >= 2 && run.get(leading) == Some(&b'>');
         if closes || memmem::find(run, b"]]>").is_some() {
@@ -674,12 +736,14 @@ impl Reader {
         if self.context.depth() == 0 && std::mem::replace(&mut self.root_seen, true) {
             return Err(ErrorKind::NotWellFormed("second root element"));
         }
-        self.context.open(name, &self.limits)?;
-        self.read_attributes(inner, name_end)?;
-        if self.context.resolve(prefix).is_none() {
-            return Err(ErrorKind::PrefixUnbound(prefix.to_owned()));
+        self.context.open(name, prefix, &self.limits)?;
+        self.attributes.clear();
+        self.attribute_text.clear();
+        if name_end < inner.len() {
+            self.read_attributes(inner, name_end)?;
         }
-        self.check_attribute_names()?;
+        self.context.settle()?;
+        self.settle_attributes()?;
         self.empty_tag = empty;
         self.end_due = empty;
         Ok(Some(Found::Start))
@@ -687,8 +751,6 @@ impl Reader {
 
     /// Cuts the tag's content into attributes and sorts them into declarations and others.
     fn read_attributes(&mut self, inner: &str, name_end: usize) -> Result<(), ErrorKind> {
-        self.attributes.clear();
-        self.attribute_text.clear();
         let mut tokens = Attributes::new(inner, name_end);
         let mut count = 0;
         for token in tokens.with_checks(false) {
@@ -723,7 +785,8 @@ impl Reader {
                     let middle = self.attribute_text.len();
                     self.attribute_text.push_str(&value);
                     let end = self.attribute_text.len();
-                    self.attributes.push(AttributeSlot { name: start..middle, value: middle..end });
+                    let (name, value, namespace) = (start..middle, middle..end, Namespace::None);
+                    self.attributes.push(AttributeSlot { name, prefix: prefix.len(), value, namespace });
                 }
             }
         }
@@ -731,18 +794,22 @@ impl Reader {
     }
 
     /// Prefixes must be bound and expanded names differ.
-    fn check_attribute_names(&self) -> Result<(), ErrorKind> {
-        let unbound = self
-            .attributes
-            .iter()
-            .map(|slot| self.attribute(slot).name)
-            .find(|name| !name.prefix.is_empty() && name.ns.is_empty());
-        if let Some(name) = unbound {
-            return Err(ErrorKind::PrefixUnbound(name.prefix.to_owned()));
+    fn settle_attributes(&mut self) -> Result<(), ErrorKind> {
+        for slot in &mut self.attributes {
+            // An attribute without prefix is in no namespace, whatever the default is.
+            if slot.prefix > 0 {
+                let prefix = self
+                    .attribute_text
+                    .get(slot.name.start..slot.name.start + slot.prefix)
+                    .unwrap_or_default();
+                let bound = self.context.lookup(prefix);
+                slot.namespace = bound.ok_or_else(|| ErrorKind::PrefixUnbound(prefix.to_owned()))?;
+            }
         }
-        let names: Vec<_> = self.attributes.iter().map(|slot| self.attribute(slot).name).collect();
-        for (at, name) in names.iter().enumerate() {
-            if names.get(..at).unwrap_or_default().iter().any(|other| other.is(name.ns, name.local)) {
+        for (at, slot) in self.attributes.iter().enumerate().skip(1) {
+            let name = self.attribute(slot).name;
+            let mut before = self.attributes.iter().take(at).map(|other| self.attribute(other).name);
+            if before.any(|other| other.is(name.ns, name.local)) {
                 return Err(ErrorKind::AttributeTwice(name.local.to_owned()));
             }
         }
@@ -750,22 +817,15 @@ impl Reader {
     }
 
     fn open_name(&self) -> Name<'_> {
-        let name = self.context.open_name().unwrap_or_default();
-        let (prefix, local) = name.split_once(':').unwrap_or(("", name));
-        Name { ns: self.context.resolve(prefix).unwrap_or_default(), local, prefix }
+        self.context.name_here().unwrap_or(Name { ns: "", local: "", prefix: "" })
     }
 
     fn attribute(&self, slot: &AttributeSlot) -> Attribute<'_> {
         let name = self.attribute_text.get(slot.name.clone()).unwrap_or_default();
         let value = self.attribute_text.get(slot.value.clone()).unwrap_or_default();
-        let (prefix, local) = name.split_once(':').unwrap_or(("", name));
-        // An attribute without prefix is in no namespace, whatever the default is.
-        let ns = match prefix {
-            "" => "",
-            "xml" => NS_XML,
-            _ => self.context.resolve(prefix).unwrap_or_default(),
-        };
-        Attribute { name: Name { ns, local, prefix }, value }
+        let prefix = name.get(..slot.prefix).unwrap_or_default();
+        let local = if prefix.is_empty() { name } else { name.get(prefix.len() + 1..).unwrap_or_default() };
+        Attribute { name: Name { ns: self.context.uri(&slot.namespace), local, prefix }, value }
     }
 }
 

@@ -82,9 +82,11 @@ fn wrong_input_is_answered_with_what_is_wrong() {
 fn every_code_can_be_explained() {
     let folder = tempfile::tempdir().expect("a folder");
     let list = amtsbote(folder.path(), &["explain"]).ends(0).stdout;
-    assert_eq!(list.lines().count(), 23);
+    assert_eq!(list.lines().count(), 23 + 64);
     let one = amtsbote(folder.path(), &["explain", "9024"]).ends(0).stdout;
     assert!(one.contains("createMessageId") && one.contains("Nachrichten-ID"), "{one}");
+    let shared = amtsbote(folder.path(), &["explain", "9100"]).ends(0).stdout;
+    assert!(shared.contains("NotBefore") && shared.contains("keine gültige OSCI-Nachricht"), "{shared}");
     let both = amtsbote(folder.path(), &["explain", "CancelDenied", "--json"]).ends(0).json();
     assert_eq!(both.as_array().map(Vec::len), Some(2));
 }

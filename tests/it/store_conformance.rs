@@ -25,6 +25,10 @@ use amtsbote::store::{
 use base64::Engine;
 use jiff::Timestamp;
 
+use crate::store_dialogs::{
+    dialogs_confirm_by_a_further_request_only, dialogs_hand_out_where_they_stand,
+    dialogs_move_on_exactly_once, dialogs_outlive_the_process,
+};
 use crate::store_fixture::*;
 use crate::tsa::{Authority, Twist};
 
@@ -65,6 +69,10 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         payloads_and_cards_are_purged,
         iterators_outlive_the_process,
         sweeping_forgets_what_is_over,
+        dialogs_move_on_exactly_once,
+        dialogs_confirm_by_a_further_request_only,
+        dialogs_outlive_the_process,
+        dialogs_hand_out_where_they_stand,
         pushes_are_leased,
         pushes_keep_the_order,
         the_directory_has_revisions,
@@ -825,6 +833,7 @@ async fn the_directory_has_revisions(bench: &dyn Bench) {
         accepts: None,
         rights: Rights::default(),
         profile: None,
+        osci: Default::default(),
     };
     let profiles = vec![ServiceProfile::standard()];
     let first = store.apply_directory(0, vec![amt("one", "ags:1")], profiles.clone(), act("first")).await;
@@ -869,6 +878,7 @@ async fn findings_are_added(bench: &dyn Bench) {
         at: at(seconds),
         verdict: "valid".to_owned(),
         checks: vec!["path: good".to_owned()],
+        results: None,
     };
     let two = vec![finding(5, "author-tls"), finding(4, "reader-encryption")];
     let card = store.inspect(&id("a"), two.clone()).await.expect("inspected");

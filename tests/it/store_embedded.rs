@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use amtsbote::store::Store;
-use amtsbote::store::embedded::{EmbeddedStore, Settings, Synchronous};
+use amtsbote::store::embedded::{self, EmbeddedStore, OpenError, Settings, Synchronous};
 
 use crate::store_conformance::{self, Bench};
+use crate::store_dialogs::dialog;
+use crate::store_fixture::{at, draft};
 
 /// A store in a folder of its own; opening again finds what was closed.
 pub struct Embedded {
@@ -33,4 +35,29 @@ impl Bench for Embedded {
 #[test]
 fn conforms() {
     store_conformance::run_all(|| Box::new(Embedded::new()));
+}
+
+/// Version 1 knew no dialogs, and held everything else as it is.
+#[tokio::test]
+async fn a_store_of_version_1_is_upgraded_when_told_to() {
+    let bench = Embedded::new();
+    let store = bench.open();
+    draft("a").send(&*store).await.expect("accepted");
+    let before = store.messages(&Default::default()).await.expect("messages");
+    store.close().await.expect("closed");
+    let folder = bench.settings().folder;
+    let database = rusqlite::Connection::open(folder.join("amtsbote.sqlite")).expect("a database");
+    let back =
+        "DROP TABLE dialog; DROP TABLE dialog_delivery; DROP TABLE time_stamp; PRAGMA user_version = 1;";
+    database.execute_batch(back).expect("version 1");
+    drop(database);
+    let refused = EmbeddedStore::open(bench.settings()).err();
+    assert!(matches!(refused, Some(OpenError::Older { found: 1, .. })), "{refused:?}");
+    let (from, to) = embedded::upgrade(&folder).expect("upgraded");
+    assert!(from == 1 && to >= 2, "{from} {to}");
+    let store = bench.open();
+    assert_eq!(store.messages(&Default::default()).await.expect("messages"), before);
+    store.open_dialog(&dialog(1)).await.expect("opened");
+    assert!(store.dialog(&dialog(1).id, at(50)).await.expect("an answer").is_some());
+    store.close().await.expect("closed");
 }

@@ -85,6 +85,7 @@ fn accounts(people: &std::collections::BTreeMap<&'static str, Issued>) -> Vec<Ac
         accepts: None,
         rights: Rights::default(),
         profile: None,
+        osci: Default::default(),
     };
     let mut author = account("author", &[AUTHOR, "ags:10041101"]);
     author.rights.services = Some(vec!["http://www.osci.de/*".to_owned(), String::new()]);

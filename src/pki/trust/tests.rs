@@ -8,6 +8,7 @@ use rcgen::{
 };
 
 use super::*;
+use crate::domain::card::{CertificateKind, MathResult, OfflineResult};
 use crate::pki::development::{
     Authority, Issued, KeyChoice, Leaf, Role, Validity, authority_params, leaf_params,
 };
@@ -534,6 +535,58 @@ fn weak_keys_and_digests() {
     assert_eq!(inspection.reasons, [Reason::WeakAlgorithm], "{:?}", inspection.sentences);
     let beside = [pss_root.clone()];
     check("SHA-1, its issuer not trusted", &trust_it, TLS, &sha1, &beside, &[Reason::WeakAlgorithm]);
+}
+
+#[test]
+fn paths_on_brainpool_and_pss_keys() {
+    for (pem, name) in [
+        (&include_bytes!("../../../tests/data/pki/brainpool-chain.pem")[..], "brainpool"),
+        (include_bytes!("../../../tests/data/pki/pss-keys-chain.pem"), "pss keys"),
+    ] {
+        let chain = Certificate::chain_from_pem(pem).expect("a chain");
+        let [leaf, issuing, root] = chain.as_slice() else { panic!("three certificates") };
+        let trust = trust(root, &[], &[], UnknownRevocation::Warn);
+        let judge = |leaf: &Certificate, bag: &[Certificate]| {
+            trust.inspect(TLS, leaf, bag, at("2030-01-01T00:00:00Z"))
+        };
+        let inspection = judge(leaf, std::slice::from_ref(issuing));
+        assert_eq!(inspection.refusal(), None, "{name}: {:?}", inspection.sentences);
+        // The last byte of the leaf is the end of its signature.
+        let mut der = leaf.der().to_vec();
+        *der.last_mut().expect("a byte") ^= 1;
+        let forged = Certificate::from_der(&der).expect("readable");
+        let inspection = judge(&forged, std::slice::from_ref(issuing));
+        assert_eq!(inspection.refusal(), Some(Reason::BadSignature), "{name}");
+        assert_eq!(inspection.results().math, MathResult::Corrupted, "{name}");
+    }
+}
+
+#[test]
+fn results_for_the_process_card() {
+    use crate::domain::card::OnlineResult as Online;
+    use {CertificateKind as Kind, MathResult as Math, OfflineResult as Offline};
+    let ours = root("Ours");
+    let issued = issue(&ours, Role::Participant);
+    let leaf = issued.certificate();
+    let clear = ours.revocation_list(1, good(), &[]).expect("a list");
+    let named = ours.revocation_list(2, good(), &[leaf]).expect("a list");
+    let row = |lists: &[&str], leaf: &Certificate, expected| {
+        let trust = trust(ours.certificate(), &[], lists, UnknownRevocation::Warn);
+        let results = trust.inspect(TLS, leaf, &[], at(NOW)).results();
+        assert_eq!((results.kind, results.math, results.offline, results.online), expected, "{leaf:?}");
+    };
+    row(&[], leaf, (Kind::Advanced, Math::Ok, Offline::Valid, None));
+    row(&[&clear], leaf, (Kind::Advanced, Math::Ok, Offline::Valid, Some(Online::Ok)));
+    row(&[&named], leaf, (Kind::Advanced, Math::Ok, Offline::Valid, Some(Online::Revoked)));
+    let expired = ours.issue(&self::leaf(Role::Participant, years(2020, 2021), KeyChoice::P256));
+    row(&[], expired.expect("a leaf").certificate(), (Kind::Advanced, Math::Ok, Offline::Invalid, None));
+    let foreign = issue(&root("Foreign"), Role::Participant);
+    let unknown = (Kind::Unknown, Math::Indeterminate, Offline::Indeterminate, None);
+    row(&[], foreign.certificate(), unknown);
+    let forged = issue(&root("Ours"), Role::Participant);
+    row(&[], forged.certificate(), (Kind::Unknown, Math::Corrupted, Offline::Indeterminate, None));
+    let server = issue(&ours, Role::Server);
+    row(&[], server.certificate(), (Kind::Advanced, Math::Ok, Offline::Invalid, None));
 }
 
 #[test]

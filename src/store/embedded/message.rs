@@ -573,7 +573,7 @@ fn apply(work: &mut Writing<'_>, before: Row, change: &Change) -> Result<Process
 }
 
 /// A change by the post office itself.
-fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) -> Change {
+pub fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) -> Change {
     Change {
         id: id.clone(),
         event,

@@ -5,6 +5,7 @@
 //! the database ([`payload`]). A lock file keeps a second process out. Encryption at rest is the file system's.
 
 mod care;
+mod dialog;
 mod evidence;
 mod message;
 mod payload;
@@ -37,6 +38,7 @@ use super::{
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
+use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
@@ -353,14 +355,14 @@ impl Store for EmbeddedStore {
 
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.write(move |work| {
-            let mut swept = 0;
+            let mut swept = dialog::sweep(work, now)?;
             for delete in [
                 "DELETE FROM used WHERE sequence IS NULL AND expires_at <= ?1",
                 "DELETE FROM iterator WHERE expires_at <= ?1",
             ] {
-                swept += work.connection.prepare_cached(delete)?.execute(params![micros(now)])?;
+                swept += work.connection.prepare_cached(delete)?.execute(params![micros(now)])? as u64;
             }
-            Ok(swept as u64)
+            Ok(swept)
         })
         .await
     }
@@ -402,6 +404,36 @@ impl Store for EmbeddedStore {
             Ok(())
         })
         .await
+    }
+
+    async fn open_dialog(&self, dialog: &Dialog) -> Result<(), StoreError> {
+        self.refuse_when_full(0)?;
+        let dialog = dialog.clone();
+        self.write(move |work| dialog::open(work, &dialog)).await
+    }
+
+    async fn dialog(&self, id: &ConversationId, now: Timestamp) -> Result<Option<Dialog>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| dialog::find(connection, &id, now)).await
+    }
+
+    async fn step_dialog(&self, step: &DialogStep) -> Result<Vec<ProcessCard>, StoreError> {
+        let step = step.clone();
+        self.write(move |work| dialog::step(work, &step)).await
+    }
+
+    async fn hand_out_in_dialog(
+        &self,
+        id: &ConversationId,
+        sequence: u64,
+        change: Change,
+    ) -> Result<ProcessCard, StoreError> {
+        let id = id.clone();
+        self.write(move |work| dialog::hand_out(work, &id, sequence, &change)).await
+    }
+
+    async fn dialogs(&self, now: Timestamp, limit: u32) -> Result<Vec<Dialog>, StoreError> {
+        self.read(move |connection| dialog::list(connection, now, limit)).await
     }
 
     async fn lease_push(

@@ -94,8 +94,21 @@ CREATE TABLE evidence_node (
 CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL, digest BLOB NOT NULL);
 ";
 
+/// Dialogs, and what was handed out in them without having been confirmed.
+const VERSION_2: &str = "
+CREATE TABLE dialog (
+  id TEXT PRIMARY KEY, account TEXT NOT NULL, cipher BLOB NOT NULL, signature BLOB, encrypted INTEGER NOT NULL,
+  challenge TEXT NOT NULL, sequence INTEGER NOT NULL,
+  opened_at INTEGER NOT NULL, used_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX dialog_expires ON dialog (expires_at);
+CREATE TABLE dialog_delivery (
+  dialog TEXT NOT NULL, message TEXT NOT NULL, PRIMARY KEY (dialog, message)
+) WITHOUT ROWID;
+";
+
 /// Stamps (RFC 3161) of checkpoints: number 0 is over the note, each further one over the stamp before it.
-const TIME_STAMPS: &str = "
+const VERSION_3: &str = "
 CREATE TABLE time_stamp (
   size INTEGER NOT NULL, number INTEGER NOT NULL, token BLOB NOT NULL, digest BLOB NOT NULL,
   time INTEGER NOT NULL, good_until INTEGER NOT NULL, PRIMARY KEY (size, number)
@@ -104,7 +117,7 @@ CREATE INDEX time_stamp_ending ON time_stamp (good_until);
 ";
 
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, TIME_STAMPS];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

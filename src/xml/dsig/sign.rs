@@ -117,34 +117,39 @@ pub struct Plan {
 impl Plan {
     /// Puts a signature into `document` at byte `at`, which must be inside an element, and hands out the whole.
     pub fn sign(&self, document: &str, at: usize, signer: &dyn Signer) -> Result<String, Error> {
-        let references = self.digest(document.as_bytes())?;
+        let mut digesting = self.digesting();
+        let mut reader = SliceReader::new(document.as_bytes(), xml::Limits::default());
+        while let Some(event) = reader.next_event()? {
+            digesting.push(&event)?;
+        }
+        self.sign_digested(&digesting.finish()?, document, at, signer)
+    }
+
+    /// Digests what is covered while a document passes that is too large to be held.
+    pub fn digesting(&self) -> Digesting {
+        let wanted = self.covered.iter();
+        let wanted = wanted.map(|p| (p.target.clone(), p.form.clone(), p.digest_method)).collect();
+        Digesting { covered: self.covered.clone(), digests: Digests::new(wanted, None, Limits::default()) }
+    }
+
+    /// Puts a signature over what was digested into `document` at byte `at`. Of the document only the elements
+    /// around that place, with their declarations, must be as in the one that was digested.
+    pub fn sign_digested(
+        &self,
+        references: &[Reference],
+        document: &str,
+        at: usize,
+        signer: &dyn Signer,
+    ) -> Result<String, Error> {
         let (before, after) =
             document.split_at_checked(at).ok_or(Error::Signing("place is outside the document"))?;
-        let signature = self.unsigned(&references);
+        let signature = self.unsigned(references);
         let mut whole = [before, &signature, after].concat();
         let (signed_info, value_at) = self.signed_info(whole.as_bytes(), at as u64)?;
         let value =
             signer.sign(self.method, &signed_info).ok_or(Error::Signing("key does not fit the method"))?;
         whole.insert_str(value_at, &STANDARD.encode(value));
         Ok(whole)
-    }
-
-    fn digest(&self, document: &[u8]) -> Result<Vec<Reference>, Error> {
-        let wanted = self.covered.iter();
-        let wanted = wanted.map(|p| (p.target.clone(), p.form.clone(), p.digest_method)).collect();
-        let mut digests = Digests::new(wanted, None, Limits::default());
-        let mut reader = SliceReader::new(document, xml::Limits::default());
-        while let Some(event) = reader.next_event()? {
-            digests.push(&event)?;
-        }
-        let mut references = Vec::new();
-        for (planned, digested) in self.covered.iter().zip(digests.finish()?) {
-            let Planned { target, form, digest_method, attachment_digest } = planned.clone();
-            let digest = attachment_digest.or(digested.map(|digested| digested.octets));
-            let digest = digest.ok_or_else(|| Error::AttachmentMissing(target.to_string()))?;
-            references.push(Reference { target, form, digest_method, digest });
-        }
-        Ok(references)
     }
 
     /// The Signature element with an empty SignatureValue.
@@ -189,6 +194,30 @@ impl Plan {
             }
         }
         Ok((bytes, value_at.ok_or(Error::Signing("place is outside the root element"))?))
+    }
+}
+
+/// A document that passes to be signed.
+pub struct Digesting {
+    covered: Vec<Planned>,
+    digests: Digests,
+}
+
+impl Digesting {
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        self.digests.push(event)
+    }
+
+    /// The references, in the order of the plan.
+    pub fn finish(self) -> Result<Vec<Reference>, Error> {
+        let mut references = Vec::new();
+        for (planned, digested) in self.covered.into_iter().zip(self.digests.finish()?) {
+            let Planned { target, form, digest_method, attachment_digest } = planned;
+            let digest = attachment_digest.or(digested.map(|digested| digested.octets));
+            let digest = digest.ok_or_else(|| Error::AttachmentMissing(target.to_string()))?;
+            references.push(Reference { target, form, digest_method, digest });
+        }
+        Ok(references)
     }
 }
 

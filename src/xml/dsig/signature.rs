@@ -261,6 +261,7 @@ fn base64(element: &Element, name: &'static str) -> Result<Vec<u8>, Error> {
 pub struct Collector {
     limits: Limits,
     builder: Builder,
+    /// Of the elements around the signature that is being read.
     path: Vec<(String, String)>,
     found: Vec<Candidate>,
 }
@@ -273,22 +274,20 @@ impl Collector {
 
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), Error> {
         match event {
-            Event::Start(start) if self.builder.is_open() || start.is(NS_DSIG, "Signature") => {}
-            Event::Start(start) => {
-                let name = start.name();
-                self.path.push((name.ns.to_owned(), name.local.to_owned()));
-                return Ok(());
-            }
-            Event::End(_) if !self.builder.is_open() => {
+            _ if self.builder.is_open() => {}
+            Event::Start(start) if start.is(NS_DSIG, "Signature") => {
+                self.path = start.context().path();
                 self.path.pop();
-                return Ok(());
             }
-            _ if !self.builder.is_open() => return Ok(()),
-            _ => {}
+            _ => return Ok(()),
         }
         if let Some(element) = self.builder.push(event)? {
             let signature = Signature::from_element(&element, &self.limits);
-            self.found.push(Candidate { path: self.path.clone(), span: element.span(), signature });
+            self.found.push(Candidate {
+                path: std::mem::take(&mut self.path),
+                span: element.span(),
+                signature,
+            });
             if self.found.len() > self.limits.signatures_max {
                 return Err(Error::LimitExceeded { limit: "signatures", value: self.limits.signatures_max });
             }

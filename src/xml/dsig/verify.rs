@@ -28,7 +28,38 @@ struct Running {
     enveloped: bool,
     met_signature: bool,
     form: RunningForm,
+    digest: Gathered,
+}
+
+/// A digest that takes small pieces together: calling the provider for each would cost more than the digest itself.
+struct Gathered {
     digest: Digest,
+    bytes: Vec<u8>,
+}
+
+impl Gathered {
+    const MAX: usize = 4096;
+
+    fn new(digest: Digest) -> Self {
+        Self { digest, bytes: Vec::with_capacity(Self::MAX) }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if self.bytes.len() + bytes.len() > Self::MAX {
+            self.digest.update(&self.bytes);
+            self.bytes.clear();
+            if bytes.len() > Self::MAX {
+                self.digest.update(bytes);
+                return;
+            }
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.digest.update(&self.bytes);
+        self.digest.finish().as_ref().to_vec()
+    }
 }
 
 enum RunningForm {
@@ -51,7 +82,6 @@ pub(super) struct Digests {
     limits: Limits,
     signature_start: Option<u64>,
     skip_depth: Option<usize>,
-    path: Vec<(String, String)>,
     ids: HashSet<String>,
     running: Vec<Running>,
     done: Vec<Option<Digested>>,
@@ -76,13 +106,12 @@ impl Digests {
             limits,
             signature_start,
             skip_depth: None,
-            path: Vec::new(),
             ids: HashSet::new(),
             running: Vec::new(),
             end: 0,
         };
         if let Some(at) = digests.references.iter().position(|(target, ..)| *target == Target::Document) {
-            digests.begin(at, 0, 0);
+            digests.begin(at, 0, 0, Vec::new());
         }
         digests
     }
@@ -121,7 +150,6 @@ impl Digests {
                 let running = self.running.swap_remove(at);
                 self.complete(running)?;
             }
-            self.path.pop();
         }
         Ok(())
     }
@@ -142,8 +170,6 @@ impl Digests {
 
     fn start(&mut self, start: &StartElement<'_>) -> Result<(), Error> {
         let depth = start.context().depth();
-        let name = start.name();
-        self.path.push((name.ns.to_owned(), name.local.to_owned()));
         if self.signature_start == Some(start.span().start) {
             self.skip_depth = Some(depth);
         }
@@ -164,7 +190,7 @@ impl Digests {
                 return Err(Error::LimitExceeded { limit: "ID attributes", value: self.limits.ids_max });
             }
             if let Some(&at) = self.by_id.get(attribute.value) {
-                self.begin(at, depth, start.span().start);
+                self.begin(at, depth, start.span().start, start.context().path());
                 if self.running.len() > self.limits.references_nested_max {
                     let value = self.limits.references_nested_max;
                     return Err(Error::LimitExceeded { limit: "references inside each other", value });
@@ -174,7 +200,7 @@ impl Digests {
         Ok(())
     }
 
-    fn begin(&mut self, reference: usize, depth: usize, start: u64) {
+    fn begin(&mut self, reference: usize, depth: usize, start: u64, path: Vec<(String, String)>) {
         let Some((_, form, method)) = self.references.get(reference) else { return };
         let (form, enveloped) = match form {
             Form::Canonical { canonicalization: Canonicalization { algorithm, prefix_list }, enveloped } => {
@@ -185,11 +211,11 @@ impl Digests {
             Form::Base64 => (RunningForm::Base64(Base64Decoder::new()), false),
             Form::Octets => return,
         };
-        let digested = Digested { octets: Vec::new(), span: start..start, path: self.path.clone() };
+        let digested = Digested { octets: Vec::new(), span: start..start, path };
         if let Some(slot) = self.done.get_mut(reference) {
             *slot = Some(digested);
         }
-        let digest = method.begin();
+        let digest = Gathered::new(method.begin());
         self.running.push(Running { reference, depth, enveloped, met_signature: false, form, digest });
     }
 
@@ -202,7 +228,7 @@ impl Digests {
             decoder.finish().map_err(|_| Error::Base64(name()))?;
         }
         if let Some(Some(digested)) = self.done.get_mut(running.reference) {
-            digested.octets = running.digest.finish().as_ref().to_vec();
+            digested.octets = running.digest.finish();
             digested.span.end = self.end;
         }
         Ok(())

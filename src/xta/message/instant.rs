@@ -1,33 +1,20 @@
 //! Dates and instants of XML Schema (`xs:dateTime`, `xs:date`), in the author's own spelling beside what they mean.
 //!
 //! An instant without an offset is German time; ObsoleteAfter is a day, and the message is obsolete when that day is
-//! over. The German rule is written down here, because this room reads no time zone files.
+//! over.
 
-use jiff::civil::{Date, DateTime};
-use jiff::tz::{Offset, TimeZone};
+use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 
 use super::Error;
+use crate::domain::date_time::{self, moment, split_offset, zone};
 use crate::domain::envelope::Instant;
-
-/// Time of Germany since 1996.
-const GERMAN_RULE: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
-/// Digits of a second's fraction that a moment can hold.
-const FRACTION_DIGITS_MAX: usize = 9;
 
 /// An `xs:dateTime`.
 pub fn date_time(what: &str, text: &str) -> Result<Instant, Error> {
     let text = text.trim_matches([' ', '\t', '\r', '\n']);
     let refuse = || Error::invalid(what, format!("{:?} is not a date with time", shortened(text)));
-    let (civil, offset) = split_offset(text).ok_or_else(refuse)?;
-    let (whole, fraction) = civil.split_once('.').unwrap_or((civil, ""));
-    if whole.len() != 19 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) || !shape(whole) {
-        return Err(refuse());
-    }
-    let fraction = fraction.get(..FRACTION_DIGITS_MAX).unwrap_or(fraction);
-    let exact = if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") };
-    let civil: DateTime = exact.parse().map_err(|_| refuse())?;
-    let at = moment(civil, offset).ok_or_else(refuse)?;
+    let at = date_time::parse(text).ok_or_else(refuse)?;
     Ok(Instant { at, text: text.to_owned() })
 }
 
@@ -60,58 +47,6 @@ pub fn last_day(what: &str, text: &str) -> Result<Instant, Error> {
 /// How answers spell a moment.
 pub fn spell(at: Timestamp) -> String {
     at.to_string()
-}
-
-fn moment(civil: DateTime, offset: Option<Offset>) -> Option<Timestamp> {
-    match offset {
-        Some(offset) => offset.to_timestamp(civil).ok(),
-        None => {
-            let german = TimeZone::posix(GERMAN_RULE).ok()?;
-            german.to_ambiguous_timestamp(civil).compatible().ok()
-        }
-    }
-}
-
-/// The local part and the offset behind it, if one is there.
-fn split_offset(text: &str) -> Option<(&str, Option<Offset>)> {
-    let time = text.find('T')?;
-    let tail = text.get(time..)?;
-    match tail.find(['Z', '+', '-']) {
-        None => Some((text, None)),
-        Some(at) => {
-            let (civil, offset) = text.split_at_checked(time + at)?;
-            Some((civil, Some(zone(offset)?)))
-        }
-    }
-}
-
-/// `Z`, `+hh:mm` or `-hh:mm`.
-fn zone(text: &str) -> Option<Offset> {
-    if text == "Z" {
-        return Some(Offset::UTC);
-    }
-    let (sign, rest) = match text.split_at_checked(1)? {
-        ("+", rest) => (1, rest),
-        ("-", rest) => (-1, rest),
-        _ => return None,
-    };
-    let (hours, minutes) = rest.split_once(':')?;
-    let number = |digits: &str| -> Option<i32> {
-        (digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
-    };
-    let (hours, minutes) = (number(hours)?, number(minutes)?);
-    if hours > 14 || minutes > 59 {
-        return None;
-    }
-    Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok()
-}
-
-/// `yyyy-mm-ddThh:mm:ss`.
-fn shape(whole: &str) -> bool {
-    whole.bytes().zip(b"0000-00-00T00:00:00").all(|(byte, model)| match model {
-        b'0' => byte.is_ascii_digit(),
-        model => byte == *model,
-    })
 }
 
 fn shortened(text: &str) -> String {

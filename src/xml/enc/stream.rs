@@ -1,0 +1,281 @@
+//! Content that may be larger than memory: it passes through in pieces, and what comes out waits in a spool that the
+//! caller gives, a file as a rule. [`Opening`] hands nothing out before the whole has passed and its tag was found
+//! right; then [`Decrypted`] can be read, and there is no other way to one.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use aes::cipher::{BlockCipherDecrypt, KeyInit};
+use aes::{Aes128, Aes192, Aes256, Block};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use super::gcm::{BLOCK, Gcm, TAG};
+use super::{ContentKey, Error};
+use crate::mime::transfer::Base64Decoder;
+
+/// Bytes that are worked on together: they stay in the processor's first cache.
+const PIECE: usize = 16 * 1024;
+
+/// How the encrypted content is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Octets,
+    /// Base64, which may be wrapped.
+    Base64,
+}
+
+/// Content whose tag was verified (with AES-CBC, which has none: whose padding is well-formed). Reads from the start.
+#[derive(Debug)]
+pub struct Decrypted<S> {
+    spool: S,
+    bytes: u64,
+}
+
+impl<S> Decrypted<S> {
+    /// The size of the content.
+    pub fn size(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The spool, at its start.
+    pub fn into_spool(self) -> S {
+        self.spool
+    }
+}
+
+impl<S: Read> Read for Decrypted<S> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.spool.read(out)
+    }
+}
+
+impl<S: Seek> Seek for Decrypted<S> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.spool.seek(to)
+    }
+}
+
+/// Decryption of content that is still arriving. The spool must be empty; it must be owned, so that nobody reads it
+/// meanwhile, and is dropped if the content turns out bad.
+pub struct Opening<S> {
+    key: ContentKey,
+    written: Written,
+    base64: Base64Decoder,
+    cipher: Option<Cipher>,
+    /// What arrived and is not worked on yet: at least the last [`TAG`] bytes, which may be the tag.
+    held: Vec<u8>,
+    spool: S,
+    bytes: u64,
+    undecryptable: bool,
+}
+
+enum Cipher {
+    Gcm(Box<Gcm>),
+    Cbc(Box<Cbc>),
+}
+
+impl<S: Read + Write + Seek + 'static> Opening<S> {
+    pub(super) fn new(key: ContentKey, written: Written, spool: S) -> Self {
+        let (base64, held) = (Base64Decoder::new(), Vec::with_capacity(2 * PIECE));
+        Self { key, written, base64, cipher: None, held, spool, bytes: 0, undecryptable: false }
+    }
+
+    /// Takes the next bytes. The only error is a spool that cannot be written; the content is judged at its end.
+    pub fn push(&mut self, arrived: &[u8]) -> Result<(), Error> {
+        for piece in arrived.chunks(PIECE) {
+            if self.undecryptable {
+                return Ok(());
+            }
+            match self.written {
+                Written::Octets => self.held.extend_from_slice(piece),
+                Written::Base64 => {
+                    self.undecryptable = self.base64.decode(piece, &mut self.held).is_err();
+                }
+            }
+            if self.held.len() >= PIECE {
+                self.work()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything a source has; [`Self::finish`] is still to be called.
+    pub fn push_from(&mut self, source: &mut impl Read) -> Result<(), Error> {
+        let mut piece = vec![0; PIECE];
+        loop {
+            match source.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.push(piece.get(..read).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Input(error.kind())),
+            }
+        }
+    }
+
+    /// To be called when all has arrived.
+    pub fn finish(mut self) -> Result<Decrypted<S>, Error> {
+        if self.written == Written::Base64 {
+            self.undecryptable |= std::mem::take(&mut self.base64).finish().is_err();
+        }
+        if !self.undecryptable {
+            self.work()?;
+        }
+        if self.undecryptable {
+            return Err(Error::Undecryptable);
+        }
+        let last = self.held.as_slice();
+        match self.cipher.take() {
+            Some(Cipher::Gcm(gcm)) => {
+                verify_slices_are_equal(&gcm.tag(), last).map_err(|_| Error::Undecryptable)?;
+            }
+            Some(Cipher::Cbc(mut cbc)) => {
+                let content = cbc.last(last).ok_or(Error::Undecryptable)?;
+                self.spool.write_all(&content).map_err(|error| Error::Spool(error.kind()))?;
+                self.bytes += content.len() as u64;
+            }
+            None => return Err(Error::Undecryptable),
+        }
+        let rewound = self.spool.flush().and_then(|()| self.spool.rewind());
+        rewound.map_err(|error| Error::Spool(error.kind()))?;
+        Ok(Decrypted { spool: self.spool, bytes: self.bytes })
+    }
+
+    /// Decrypts what is held, save for what may be the tag, into the spool.
+    fn work(&mut self) -> Result<(), Error> {
+        if self.cipher.is_none() {
+            let Some(iv) = self.held.get(..self.key.iv_bytes()) else { return Ok(()) };
+            self.cipher = if self.key.is_cbc() {
+                Cbc::new(self.key.octets(), iv).map(|cbc| Cipher::Cbc(Box::new(cbc)))
+            } else {
+                Gcm::new(self.key.octets(), iv).map(|gcm| Cipher::Gcm(Box::new(gcm)))
+            };
+            self.held.drain(..self.key.iv_bytes());
+        }
+        let ready = self.held.len().saturating_sub(TAG);
+        // The last block of AES-CBC holds the padding and waits too.
+        let ready = if self.key.is_cbc() { ready - ready % BLOCK } else { ready };
+        let bytes = self.held.get_mut(..ready).unwrap_or_default();
+        let done = match &mut self.cipher {
+            Some(Cipher::Gcm(gcm)) => gcm.decrypt(bytes),
+            Some(Cipher::Cbc(cbc)) => cbc.decrypt(bytes),
+            None => None,
+        };
+        self.undecryptable |= done.is_none();
+        if !self.undecryptable {
+            self.spool.write_all(bytes).map_err(|error| Error::Spool(error.kind()))?;
+            self.bytes += bytes.len() as u64;
+        }
+        self.held.drain(..ready);
+        Ok(())
+    }
+}
+
+/// AES-CBC as XML Encryption has it (section 5.2.1): the last byte tells how many bytes of padding there are.
+struct Cbc {
+    aes: Aes,
+    before: [u8; BLOCK],
+}
+
+enum Aes {
+    Aes128(Aes128),
+    Aes192(Aes192),
+    Aes256(Aes256),
+}
+
+impl Cbc {
+    fn new(key: &[u8], iv: &[u8]) -> Option<Self> {
+        let aes = match key.len() {
+            16 => Aes::Aes128(Aes128::new_from_slice(key).ok()?),
+            24 => Aes::Aes192(Aes192::new_from_slice(key).ok()?),
+            _ => Aes::Aes256(Aes256::new_from_slice(key).ok()?),
+        };
+        Some(Self { aes, before: iv.try_into().ok()? })
+    }
+
+    /// Whole blocks only.
+    fn decrypt(&mut self, bytes: &mut [u8]) -> Option<()> {
+        let (blocks, rest) = bytes.as_chunks_mut::<BLOCK>();
+        if !rest.is_empty() {
+            return None;
+        }
+        // Eight at a time, which the processor works on together.
+        for group in blocks.chunks_mut(8) {
+            let mut clear: [Block; 8] = Default::default();
+            let clear = clear.get_mut(..group.len())?;
+            for (to, from) in clear.iter_mut().zip(group.iter()) {
+                *to = Block::from(*from);
+            }
+            match &self.aes {
+                Aes::Aes128(aes) => aes.decrypt_blocks(clear),
+                Aes::Aes192(aes) => aes.decrypt_blocks(clear),
+                Aes::Aes256(aes) => aes.decrypt_blocks(clear),
+            }
+            for (clear, block) in clear.iter().zip(group) {
+                let cipher = *block;
+                for ((to, clear), before) in block.iter_mut().zip(clear).zip(self.before) {
+                    *to = clear ^ before;
+                }
+                self.before = cipher;
+            }
+        }
+        Some(())
+    }
+
+    /// The last block without its padding, of which only the length must be right.
+    fn last(&mut self, block: &[u8]) -> Option<Vec<u8>> {
+        let mut block = block.to_vec();
+        self.decrypt(&mut block)?;
+        let padding = usize::from(*block.last()?);
+        let length = block.len().checked_sub(padding).filter(|_| padding > 0)?;
+        block.truncate(length);
+        Some(block)
+    }
+}
+
+/// Encryption of content that passes: initialisation vector, ciphertext and tag go to `out` as octets.
+pub struct Sealing<W> {
+    gcm: Gcm,
+    piece: Vec<u8>,
+    out: W,
+}
+
+impl<W: Write> Sealing<W> {
+    pub(super) fn new(key: &ContentKey, mut out: W) -> Result<Self, Error> {
+        let mut iv = vec![0; key.iv_bytes()];
+        aws_lc_rs::rand::fill(&mut iv).map_err(|_| Error::Encrypting)?;
+        let gcm = Gcm::new(key.octets(), &iv).filter(|_| !key.is_cbc()).ok_or(Error::Encrypting)?;
+        out.write_all(&iv).map_err(|error| Error::Spool(error.kind()))?;
+        Ok(Self { gcm, piece: Vec::with_capacity(PIECE), out })
+    }
+
+    /// Takes the next bytes of the content.
+    pub fn push(&mut self, content: &[u8]) -> Result<(), Error> {
+        for piece in content.chunks(PIECE) {
+            self.piece.clear();
+            self.piece.extend_from_slice(piece);
+            self.gcm.encrypt(&mut self.piece).ok_or(Error::Encrypting)?;
+            self.out.write_all(&self.piece).map_err(|error| Error::Spool(error.kind()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything a source has; [`Self::finish`] is still to be called.
+    pub fn push_from(&mut self, source: &mut impl Read) -> Result<(), Error> {
+        let mut piece = vec![0; PIECE];
+        loop {
+            match source.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.push(piece.get(..read).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Input(error.kind())),
+            }
+        }
+    }
+
+    /// Writes the tag; without it nobody can decrypt.
+    pub fn finish(mut self) -> Result<W, Error> {
+        let tag = self.gcm.tag();
+        let written = self.out.write_all(&tag).and_then(|()| self.out.flush());
+        written.map_err(|error| Error::Spool(error.kind()))?;
+        Ok(self.out)
+    }
+}

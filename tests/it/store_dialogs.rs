@@ -1,0 +1,175 @@
+//! Dialogs in the store's conformance suite: moved on once, confirmed by nothing but a further request, kept.
+
+use std::sync::Arc;
+
+use amtsbote::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
+use amtsbote::domain::state::{DeliveryState, Event};
+use amtsbote::store::{Change, Store, StoreError};
+
+use crate::store_conformance::Bench;
+use crate::store_fixture::{account, at, change, draft, id};
+
+pub fn dialog(number: u128) -> Dialog {
+    Dialog {
+        id: ConversationId::from_random(number),
+        account: account("reader"),
+        originator: Originator { cipher: b"cipher".to_vec(), signature: None },
+        encrypted: true,
+        challenge: "s0".to_owned(),
+        sequence: 0,
+        handed_out: Vec::new(),
+        opened_at: at(10),
+        used_at: at(10),
+        expires_at: at(100),
+    }
+}
+
+/// The step from `sequence` on, where challenges are `s0`, `s1`, ….
+fn step(of: &Dialog, sequence: u64) -> DialogStep {
+    DialogStep {
+        id: of.id.clone(),
+        challenge: format!("s{sequence}"),
+        sequence,
+        challenge_next: Some(format!("s{}", sequence + 1)),
+        encrypted: true,
+        confirms: true,
+        signature: None,
+        at: at(20 + sequence),
+        expires_at: at(120),
+    }
+}
+
+async fn waiting(store: &dyn Store, name: &'static str) {
+    draft(name).send(store).await.expect("accepted");
+}
+
+async fn state(store: &dyn Store, name: &str) -> DeliveryState {
+    store.find(&id(name)).await.expect("known").card.state
+}
+
+fn handing_out(name: &str, seconds: u64) -> Change {
+    change(name, Event::HandedOut, seconds)
+}
+
+fn is_unknown<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Unknown))
+}
+
+pub async fn dialogs_move_on_exactly_once(bench: &dyn Bench) {
+    let store = bench.open();
+    let open = dialog(1);
+    store.open_dialog(&open).await.expect("opened");
+    assert!(matches!(store.open_dialog(&open).await, Err(StoreError::IdUsed)));
+    for bent in [
+        DialogStep { id: ConversationId::from_random(2), ..step(&open, 0) },
+        DialogStep { challenge: "s1".to_owned(), ..step(&open, 0) },
+        DialogStep { sequence: 1, ..step(&open, 0) },
+        DialogStep { at: at(100), ..step(&open, 0) },
+    ] {
+        assert!(is_unknown(&store.step_dialog(&bent).await), "{bent:?}");
+    }
+    // Of equal requests at the same time, one is taken.
+    let same = (0..8).map(|_| {
+        let (store, step) = (Arc::clone(&store), step(&open, 0));
+        async move { store.step_dialog(&step).await.is_ok() }
+    });
+    let taken = futures_util::future::join_all(same).await;
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+    let first = DialogStep { signature: Some(b"mine".to_vec()), encrypted: false, ..step(&open, 1) };
+    store.step_dialog(&first).await.expect("taken");
+    let second = DialogStep { signature: Some(b"other".to_vec()), ..step(&open, 2) };
+    store.step_dialog(&second).await.expect("taken");
+    let found = store.dialog(&open.id, at(119)).await.expect("an answer").expect("open");
+    let expected = Dialog {
+        originator: Originator { signature: Some(b"mine".to_vec()), ..open.originator.clone() },
+        challenge: "s3".to_owned(),
+        sequence: 3,
+        used_at: at(22),
+        expires_at: at(120),
+        ..open.clone()
+    };
+    assert_eq!(found, expected);
+    assert_eq!(store.dialog(&open.id, at(120)).await.expect("an answer"), None);
+    let last = DialogStep { challenge_next: None, ..step(&open, 3) };
+    store.step_dialog(&last).await.expect("ended");
+    assert!(is_unknown(&store.step_dialog(&last).await));
+    assert_eq!(store.dialog(&open.id, at(30)).await.expect("an answer"), None);
+    store.close().await.expect("closed");
+}
+
+pub async fn dialogs_confirm_by_a_further_request_only(bench: &dyn Bench) {
+    let store = bench.open();
+    for name in ["a", "b", "c", "d"] {
+        waiting(&*store, name).await;
+    }
+    let (mine, abandoned) = (dialog(1), dialog(2));
+    for one in [&mine, &abandoned] {
+        store.open_dialog(one).await.expect("opened");
+    }
+    for (of, name) in [(&mine, "a"), (&mine, "b"), (&abandoned, "b"), (&abandoned, "c")] {
+        store.hand_out_in_dialog(&of.id, 0, handing_out(name, 15)).await.expect("handed out");
+    }
+    let known = store.dialog(&mine.id, at(16)).await.expect("an answer").expect("open");
+    assert_eq!(known.handed_out, [id("a"), id("b")]);
+    let unproven = DialogStep { confirms: false, ..step(&mine, 0) };
+    assert_eq!(store.step_dialog(&unproven).await.expect("taken"), []);
+    assert_eq!(state(&*store, "a").await, DeliveryState::HandedOut);
+    // What an operator took away meanwhile is not confirmed, and does not keep the rest from it.
+    store.change(change("a", Event::CancelledByOperator, 18)).await.expect("cancelled");
+    let received = store.step_dialog(&step(&mine, 1)).await.expect("taken");
+    assert_eq!(received.iter().map(|card| card.id.clone()).collect::<Vec<_>>(), [id("b")]);
+    assert_eq!(received[0].received_at, Some(at(21)));
+    assert_eq!(received[0].steps.last().and_then(|step| step.by.as_deref()), Some("reader"));
+    assert_eq!(state(&*store, "a").await, DeliveryState::Cancelled);
+    assert_eq!(store.step_dialog(&step(&mine, 2)).await.expect("taken"), [], "nothing twice");
+    // The last request of a dialog confirms as well.
+    store.hand_out_in_dialog(&mine.id, 3, handing_out("d", 25)).await.expect("handed out");
+    let last = DialogStep { challenge_next: None, ..step(&mine, 3) };
+    assert_eq!(store.step_dialog(&last).await.expect("ended").len(), 1);
+    // A dialog that is over confirms nothing.
+    assert!(is_unknown(&store.step_dialog(&DialogStep { at: at(100), ..step(&abandoned, 0) }).await));
+    assert_eq!(store.sweep(at(100)).await.expect("swept"), 1);
+    for (name, expected) in
+        [("b", DeliveryState::Received), ("c", DeliveryState::HandedOut), ("d", DeliveryState::Received)]
+    {
+        assert_eq!(state(&*store, name).await, expected, "{name}");
+    }
+    store.close().await.expect("closed");
+}
+
+pub async fn dialogs_outlive_the_process(bench: &dyn Bench) {
+    let store = bench.open();
+    waiting(&*store, "a").await;
+    let open = dialog(1);
+    store.open_dialog(&open).await.expect("opened");
+    store.hand_out_in_dialog(&open.id, 0, handing_out("a", 15)).await.expect("handed out");
+    store.close().await.expect("closed");
+    let store = bench.open();
+    let listed = store.dialogs(at(50), 10).await.expect("dialogs");
+    assert_eq!(listed, [Dialog { handed_out: vec![id("a")], ..open.clone() }]);
+    assert_eq!(state(&*store, "a").await, DeliveryState::HandedOut, "a restart confirms nothing");
+    assert_eq!(store.step_dialog(&step(&open, 0)).await.expect("taken").len(), 1);
+    assert!(is_unknown(&store.step_dialog(&step(&open, 0)).await), "a replay");
+    store.close().await.expect("closed");
+    let store = bench.open();
+    assert!(is_unknown(&store.step_dialog(&step(&open, 0)).await), "a replay after a restart");
+    assert_eq!(store.dialogs(at(120), 10).await.expect("dialogs"), []);
+    store.close().await.expect("closed");
+}
+
+pub async fn dialogs_hand_out_where_they_stand(bench: &dyn Bench) {
+    let store = bench.open();
+    waiting(&*store, "a").await;
+    let open = dialog(1);
+    store.open_dialog(&open).await.expect("opened");
+    let foreign = Change { only_in: Some(Vec::new()), ..handing_out("a", 15) };
+    let unknown = ConversationId::from_random(2);
+    assert!(is_unknown(&store.hand_out_in_dialog(&unknown, 0, handing_out("a", 15)).await));
+    assert!(is_unknown(&store.hand_out_in_dialog(&open.id, 1, handing_out("a", 15)).await));
+    assert!(is_unknown(&store.hand_out_in_dialog(&open.id, 0, handing_out("a", 100)).await));
+    assert!(is_unknown(&store.hand_out_in_dialog(&open.id, 0, foreign).await));
+    assert_eq!(state(&*store, "a").await, DeliveryState::Waiting);
+    let found = store.dialog(&open.id, at(16)).await.expect("an answer").expect("open");
+    assert_eq!(found.handed_out, []);
+    store.close().await.expect("closed");
+}

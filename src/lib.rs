@@ -14,7 +14,7 @@
 //! | 8 | [`app`] | nothing: only here does everything meet |
 //! | 7 | [`config`] | what the settings do |
 //! | 6 | [`xta`], [`osci`], [`admin`] | each other; how delivery is decided |
-//! | 5 | [`relay`] | XML, SOAP, HTTP, SQL |
+//! | 5 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
 //! | 4 | [`store`] | protocols, policy |
 //! | 3 | [`evidence`] | where anything is kept, who is trusted |
 //! | 2 | [`xml`] | protocols |
@@ -45,6 +45,7 @@
 //! | message box, mailbox | Postfach | messages of one party identifier |
 //! | transport report | Transportbericht | XTA's view of the process card |
 //! | registration office | Meldebehörde | keeps the population register |
+//! | shadow copy | Schattenregister | copies of the population registers, searched by law |
 //! | registry office | Standesamt | keeps births, marriages, deaths |
 //! | specialist procedure | Fachverfahren | the software of an authority that posts and fetches |
 
@@ -60,6 +61,7 @@ pub mod mime;
 pub mod net;
 pub mod osci;
 pub mod pki;
+pub mod register;
 pub mod relay;
 pub mod report;
 pub mod spool;

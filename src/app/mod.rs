@@ -9,6 +9,7 @@ pub mod evidence_key;
 pub mod log;
 mod metrics_text;
 mod operator;
+mod revocation;
 mod signals;
 pub mod time_stamp;
 mod trust;
@@ -25,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::evidence::checkpoint::{NoteError, VerifierKey};
+use crate::evidence::checkpoint::VerifierKey;
 use crate::net::{Listener, LocalListener, Permits, Serving};
 use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
@@ -33,8 +34,10 @@ use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError};
 use trust::Trust;
 
-/// The operator's own connections, apart from participants' so that nobody can keep him out.
+/// The operator's own connections, apart from participants' and from the administration's, so that nobody can keep
+/// him out.
 const OPERATOR_CONNECTIONS_MAX: usize = 64;
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Owner only; whom else the administration admits is decided by user id, so the socket is open to all of them.
 const SOCKET_MODE_OWNER: u32 = 0o600;
 const SOCKET_MODE_ALL: u32 = 0o666;
@@ -51,8 +54,6 @@ pub enum StartError {
     CardKey { path: PathBuf, what: String },
     #[error("time stamps: {0}")]
     TimeStamps(String),
-    #[error("the evidence log's former keys: {0}")]
-    FormerKeys(#[from] NoteError),
     #[error("store {}: {source}", folder.display())]
     Store { folder: PathBuf, source: OpenError },
     #[error("the participants cannot be read: {0}")]
@@ -98,13 +99,11 @@ impl App {
         let metrics = metrics_text::recorder().map_err(StartError::Metrics)?;
         let trust = Trust::load(&config, clock.clone()).map_err(StartError::Trust)?;
         let key = evidence_key::load_or_make(&config.evidence)?;
-        let former_keys = config.evidence.known_former_keys()?;
         let card_signer = Arc::new(card_key::load_or_make(&config.evidence, clock.now())?);
         let stamper = time_stamp::load(&config.evidence, clock.clone())?;
         let store = open_store(&config).await?;
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
-        relay.know_former_keys(former_keys);
         relay.sign_cards_with(card_signer.clone());
         if let Some(stamper) = stamper {
             relay.stamp_checkpoints_with(Arc::new(stamper));
@@ -117,16 +116,16 @@ impl App {
 
         let bounds = config.bounds();
         let permits = Permits::new(config.limits.connections_max);
-        let own_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
             .await
             .map_err(|source| listen("XTA listener", config.xta.address, source))?;
-        let operator = Listener::plain(config.server.operator_address, bounds, own_permits.clone())
+        let operator_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
+        let operator = Listener::plain(config.server.operator_address, bounds, operator_permits)
             .await
             .map_err(|source| listen("operator's listener", config.server.operator_address, source))?;
         let socket = &config.server.admin_socket;
         let mode = if config.server.admin_uids.is_empty() { SOCKET_MODE_OWNER } else { SOCKET_MODE_ALL };
-        let admin = LocalListener::bind(socket, mode, bounds, own_permits)
+        let admin = LocalListener::bind(socket, mode, bounds, Permits::new(ADMIN_CONNECTIONS_MAX))
             .await
             .map_err(|source| listen("administration's socket", socket.display(), source))?;
         let (xta_address, operator_address) = match (xta.address(), operator.address()) {
@@ -154,6 +153,12 @@ impl App {
                 trust.clone(),
                 card_signer,
                 relay.clone(),
+                clock.clone(),
+                stopping.clone(),
+            )),
+            tokio::spawn(revocation::keep_current(
+                trust.clone(),
+                config.clone(),
                 clock.clone(),
                 stopping.clone(),
             )),

@@ -56,8 +56,11 @@ pub enum Command {
         #[command(flatten)]
         believe: Believe,
     },
-    /// The public keys of this post office's log, today's first, to be handed to whoever verifies
-    Key,
+    /// The public key of this post office's log, to be handed to whoever verifies (former ones with --json)
+    Key {
+        #[command(flatten)]
+        reading: Reading,
+    },
     /// The certificate (PEM) that signs process cards, to be handed to whoever verifies
     Certificate,
 }
@@ -137,6 +140,12 @@ struct Stamp {
     trusted: bool,
 }
 
+#[derive(Serialize)]
+struct Keys {
+    key: VerifierKey,
+    former_keys: Vec<VerifierKey>,
+}
+
 impl Command {
     pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
         match self {
@@ -163,15 +172,20 @@ impl Command {
             Self::Verify { file: Some(file), believe, reading, .. } => {
                 verify_file(file, &believe.trust()?, *reading)
             }
-            Self::Verify { store: Some(folder), reading, .. } => verify_store(folder, *reading),
+            Self::Verify { store: Some(folder), believe, reading, .. } => {
+                verify_store(folder, &believe.keys, *reading)
+            }
             Self::Verify { .. } => Err(Stop::usage("name a proof file or --store FOLDER")),
             Self::Unpack { file, folder, believe } => unpack(file, folder, &believe.trust()?),
-            Self::Key => {
+            Self::Key { reading } => {
                 let config = Config::load(&place.path())?;
                 let key = evidence_key::read(&config.evidence.key, &config.evidence.origin)
                     .map_err(|error| Stop::usage(format!("{}: {error}", config.evidence.key.display())))?;
-                let former = config.evidence.former_keys.iter().map(|key| format!("{key}\n"));
-                screen::data(&format!("{}\n{}", key.verifier(), former.collect::<String>()))?;
+                let former = config.evidence.former_keys;
+                match reading.json {
+                    false => screen::data(&format!("{}\n", key.verifier()))?,
+                    true => screen::json(&Keys { key: key.verifier().clone(), former_keys: former })?,
+                }
                 Ok(Exit::Done)
             }
             Self::Certificate => {
@@ -361,9 +375,12 @@ fn tell(verified: &Verified) -> Result<(), Stop> {
     Ok(())
 }
 
-fn verify_store(folder: &Path, reading: Reading) -> Result<Exit, Stop> {
-    match embedded::verify(folder) {
-        Ok(report) => super::store::report(&report, reading),
-        Err(error) => Err(super::store::stop(error)),
+fn verify_store(folder: &Path, keys: &[VerifierKey], reading: Reading) -> Result<Exit, Stop> {
+    let report = embedded::verify_signed(folder, keys).map_err(super::store::stop)?;
+    if keys.is_empty() {
+        screen::sentence(
+            "Who signed the checkpoints was not checked; give --key, from the post office, for that.",
+        );
     }
+    super::store::report(&report, reading)
 }

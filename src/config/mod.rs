@@ -17,8 +17,9 @@ use thiserror::Error;
 use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
-use crate::evidence::checkpoint::{NoteError, VerifierKey};
+use crate::evidence::checkpoint::VerifierKey;
 use crate::pki::inspection::UnknownRevocation;
+use crate::pki::revocation::fetch;
 use crate::pki::timestamp;
 
 /// The environment variable that names the file where the command line does not.
@@ -49,6 +50,7 @@ pub enum ConfigError {
 pub struct Config {
     pub server: Server,
     pub tls: Tls,
+    pub revocation: Revocation,
     pub store: Store,
     pub xta: Xta,
     pub evidence: Evidence,
@@ -84,6 +86,19 @@ pub struct Tls {
     pub unknown_revocation: UnknownRevocation,
 }
 
+/// How news of revocation come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Revocation {
+    pub hosts: Vec<String>,
+    pub lists: Vec<String>,
+    pub ocsp: bool,
+    pub ocsp_nonce_required: bool,
+    pub folder: PathBuf,
+    pub refresh_minutes: u32,
+    pub fetch_seconds: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
@@ -110,8 +125,7 @@ pub struct Spool {
 pub struct Evidence {
     pub origin: String,
     pub key: PathBuf,
-    /// `name+id+key`, as `amtsbote evidence key` printed them.
-    pub former_keys: Vec<String>,
+    pub former_keys: Vec<VerifierKey>,
     pub card_key: PathBuf,
     pub card_certificate: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +177,20 @@ impl Default for Tls {
     }
 }
 
+impl Default for Revocation {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            lists: Vec::new(),
+            ocsp: false,
+            ocsp_nonce_required: false,
+            folder: "revocation".into(),
+            refresh_minutes: 60,
+            fetch_seconds: 20,
+        }
+    }
+}
+
 impl Default for Store {
     fn default() -> Self {
         Self { folder: "store".into() }
@@ -200,15 +228,7 @@ impl Default for Log {
 }
 
 impl Evidence {
-    /// The keys that signed before, in the order they are listed.
-    pub fn known_former_keys(&self) -> Result<Vec<VerifierKey>, NoteError> {
-        self.former_keys.iter().map(|key| VerifierKey::parse(key)).collect()
-    }
-
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if let Err(error) = self.known_former_keys() {
-            return Err(("evidence.former_keys", format!("holds one that cannot be read: {error}")));
-        }
         if let Some(url) = &self.time_stamp_url {
             let wait = Duration::from_secs(self.time_stamp_wait_seconds);
             if let Err(error) = timestamp::client::Client::new(url, wait) {
@@ -267,7 +287,7 @@ impl Config {
 
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { server, tls, store, evidence, spool, .. } = self;
+        let Self { server, tls, revocation, store, evidence, spool, .. } = self;
         for spool in spool {
             spool.folder = folder.join(&spool.folder);
         }
@@ -275,6 +295,7 @@ impl Config {
             &mut server.admin_socket,
             &mut tls.certificate,
             &mut tls.key,
+            &mut revocation.folder,
             &mut store.folder,
             &mut evidence.key,
             &mut evidence.card_key,
@@ -304,8 +325,24 @@ impl Config {
         if let Err((key, what)) = self.evidence.check() {
             return wrong(key, what);
         }
+        for url in &self.revocation.lists {
+            match fetch::host_of(url) {
+                Err(error) => {
+                    return wrong("revocation.lists", format!("holds what cannot be fetched: {error}"));
+                }
+                Ok(host) if !self.revocation.hosts.contains(&host) => {
+                    return wrong("revocation.hosts", format!("does not name {host}, where a list lies"));
+                }
+                Ok(_) => {}
+            }
+        }
+        if let Some(host) = self.revocation.hosts.iter().find(|host| **host != host.to_ascii_lowercase()) {
+            return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
+        }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 13] = [
+        let positive: [(&'static str, u64); 15] = [
+            ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
+            ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
             ("evidence.time_stamp_interval_seconds", self.evidence.time_stamp_interval_seconds),
             ("evidence.time_stamp_wait_seconds", self.evidence.time_stamp_wait_seconds),
             ("limits.content_bytes_max", limits.content_bytes_max),
@@ -350,8 +387,8 @@ mod tests {
         );
         check(
             "[stor]\n",
-            "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, `store`, \
-             `xta`, `evidence`, `log`, `limits`, `profile`, `spool`",
+            "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, \
+             `revocation`, `store`, `xta`, `evidence`, `log`, `limits`, `profile`, `spool`",
         );
         check(
             "[limits]\n  idle_seconds = \"soon\"\n",
@@ -369,11 +406,6 @@ mod tests {
             "/etc/amtsbote.toml: server.operator_address is the address of the XTA listener as well",
         );
         check(
-            "[evidence]\nformer_keys = [\"x\"]\n",
-            "/etc/amtsbote.toml: evidence.former_keys holds one that cannot be read: not a verifier key (name+id+key): \
-             there is no '+'",
-        );
-        check(
             "[evidence]\ntime_stamp_url = \"https://tsa.example.org\"\n",
             "/etc/amtsbote.toml: evidence.time_stamp_url cannot be asked: \"https://tsa.example.org\" is no URL of a time \
              stamp authority: http://host[:port]/path",
@@ -385,6 +417,16 @@ mod tests {
         check(
             "[evidence]\ntime_stamp_policy = \"mine\"\n",
             "/etc/amtsbote.toml: evidence.time_stamp_policy cannot be asked for: mine is not an object identifier",
+        );
+        check(
+            "[revocation]\nlists = [\"http://ca.example/a.crl\"]\n",
+            "/etc/amtsbote.toml: revocation.hosts does not name ca.example, where a list lies",
+        );
+        check("[revocation]\nhosts = [\"ca.example\"]\nlists = [\"http://ca.example/a.crl\"]\n", "taken");
+        check(
+            "[revocation]\nlists = [\"ldap://ca.example/a\"]\n",
+            "/etc/amtsbote.toml: revocation.lists holds what cannot be fetched: \"ldap://ca.example/a\" is not a URL of \
+             the form http://host/path",
         );
         check(
             "[tls]\nanchors = []\n",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Config;
 use crate::net::Bounds;
 use crate::pki::inspection::Purpose;
+use crate::pki::revocation::fetch;
 use crate::pki::trust::{self, PurposeSettings};
 use crate::{relay, store, xta};
 
@@ -32,6 +33,7 @@ impl Config {
             time_stamp_renew_ahead: Duration::from_secs(
                 u64::from(self.evidence.time_stamp_renew_days) * 86_400,
             ),
+            former_evidence_keys: self.evidence.former_keys.clone(),
             ..relay::Settings::new(&self.server.system, &self.server.identity)
         }
     }
@@ -47,12 +49,29 @@ impl Config {
         xta::server::Settings { path: self.xta.path.clone(), limits: self.limits }
     }
 
+    /// How lists and responders' answers are brought.
+    pub fn fetch_settings(&self) -> fetch::Settings {
+        let revocation = &self.revocation;
+        fetch::Settings {
+            hosts: revocation.hosts.clone(),
+            folder: revocation.folder.clone(),
+            nonce_required: revocation.ocsp_nonce_required,
+            time_max: Duration::from_secs(u64::from(revocation.fetch_seconds)),
+        }
+    }
+
     /// Whom the listeners believe.
     pub fn trust_settings(&self) -> trust::Settings {
         let participants = PurposeSettings {
             anchors: self.tls.anchors.clone(),
             intermediates: self.tls.intermediates.clone(),
             revocation_lists: self.tls.crls.clone(),
+            fetched_lists: self
+                .revocation
+                .lists
+                .iter()
+                .map(|url| fetch::list_path(&self.revocation.folder, url))
+                .collect(),
             unknown_revocation: self.tls.unknown_revocation,
         };
         [(Purpose::ParticipantTls, participants)].into()

@@ -9,7 +9,7 @@
 //!
 //! By another way than the file itself, for whoever forges a file forges these too:
 //!
-//! - the log's public keys: `amtsbote evidence key` (today's first, then former ones);
+//! - the log's public key: `amtsbote evidence key` (with `--json` the former ones too);
 //! - the certificate that signs process cards, or that of its authority: `amtsbote evidence certificate`;
 //! - the certificates of the time stamp authority, from the authority.
 //!
@@ -73,5 +73,5 @@
 //! # A new key for the log
 //!
 //! Stop the server, put the line that `amtsbote evidence key` prints into `evidence.former_keys`, move the key file
-//! away, start: a new key is made, checkpoints of the former one stay the log's own, and proofs of old messages name the
+//! away, start: a new key is made (without that line nothing is signed), checkpoints of the former one stay the log's own, and proofs of old messages name the
 //! key that signed their checkpoint. Hand the new key to whoever verifies.

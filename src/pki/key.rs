@@ -75,6 +75,14 @@ impl PrivateKey {
         }
     }
 
+    /// The key in PKCS#8, for rooms that sign and decrypt themselves; none for a key in an older form.
+    pub fn pkcs8_der(&self) -> Option<&[u8]> {
+        match &self.0 {
+            PrivateKeyDer::Pkcs8(key) => Some(key.secret_pkcs8_der()),
+            _ => None,
+        }
+    }
+
     pub(super) fn der(&self) -> &PrivateKeyDer<'static> {
         &self.0
     }

@@ -144,7 +144,16 @@ impl Office {
 }
 
 fn relay(store: &Arc<EmbeddedStore>, clock: &HandClock, key: u8) -> Arc<Relay> {
-    let settings = Settings::new("amt", "https://post.example.org");
+    relay_after(store, clock, key, Vec::new())
+}
+
+fn relay_after(
+    store: &Arc<EmbeddedStore>,
+    clock: &HandClock,
+    key: u8,
+    former_evidence_keys: Vec<VerifierKey>,
+) -> Arc<Relay> {
+    let settings = Settings { former_evidence_keys, ..Settings::new("amt", "https://post.example.org") };
     let relay = Relay::new(store.clone(), Arc::new(clock.clone()), settings);
     relay.sign_checkpoints_with(log_key(key));
     relay
@@ -463,8 +472,7 @@ async fn former_keys_are_the_logs_own() {
     office.work().await;
     let (old, new) = (log_key(1), log_key(2));
     // The log goes on with another key.
-    let next = relay(&office.store, &office.clock, 2);
-    next.know_former_keys(vec![old.verifier().clone()]);
+    let next = relay_after(&office.store, &office.clock, 2, vec![old.verifier().clone()]);
     assert_eq!(next.sign_checkpoint().await, Ok(None), "the last checkpoint is the log's own");
     let proof = next.export_evidence(&id("one")).await.expect("the former key is known");
     let both = || Trust::keys([new.verifier().clone(), old.verifier().clone()]);
@@ -477,14 +485,15 @@ async fn former_keys_are_the_logs_own() {
     assert_eq!(next.sign_checkpoint().await.expect("signed").map(|checkpoint| checkpoint.size), Some(2));
     let proof = next.export_evidence(&id("two")).await.expect("logged");
     assert_eq!(export::verify(&proof, &both()).expect("it holds").log, *new.verifier());
-    // Who does not know the former key neither believes it nor replaces what is stamped.
+    // Who does not know the former keys signs nothing.
     let forgetful = relay(&office.store, &office.clock, 3);
-    assert_eq!(forgetful.sign_checkpoint().await.expect("signed").map(|checkpoint| checkpoint.size), Some(2));
+    let refused = forgetful.sign_checkpoint().await.expect_err("it cannot be compared");
+    assert!(format!("{refused:?}").contains("evidence.former_keys"), "{refused:?}");
     let first = office.store.checkpoint(Some(1)).await.expect("an answer").expect("a checkpoint");
     let keys = [new.verifier(), old.verifier()];
-    assert_eq!(Checkpoint::open_any(&first, keys).map(|(_, key)| key), Ok(old.verifier()));
-    assert!(Checkpoint::open_any(&first, [new.verifier()]).is_err());
-    assert!(Checkpoint::open_any(&first.replace("\n1\n", "\n2\n"), keys).is_err());
+    assert_eq!(Checkpoint::open_with(&first, keys).map(|(_, key)| key), Ok(old.verifier()));
+    assert!(Checkpoint::open_with(&first, [new.verifier()]).is_err());
+    assert!(Checkpoint::open_with(&first.replace("\n1\n", "\n2\n"), keys).is_err());
 }
 
 /// Waits until `done` says so, at most a while.
@@ -514,7 +523,7 @@ fn a_served_office_stamps_what_it_signs_and_waits_for_no_authority() {
             .replacen("time_stamp_wait_seconds = 30", "time_stamp_wait_seconds = 1", 1)
             .replacen("time_stamp_interval_seconds = 3600", "time_stamp_interval_seconds = 1", 1)
     };
-    let office = Served::open_adjusted(configure);
+    let office = Served::open_with_changes(configure);
     let id = office.post("<notice/>");
     // The authority says nothing: the message is in all the same, and its proof is given.
     office.run(&["evidence", "export", &id, "--output", "proof"]).ends(0);
@@ -528,7 +537,7 @@ fn a_served_office_stamps_what_it_signs_and_waits_for_no_authority() {
     drop(office);
 
     server.feels(Mood::Answering(Twist::None));
-    let office = Served::open_adjusted(configure);
+    let office = Served::open_with_changes(configure);
     let id = office.post("<notice/>");
     soon("the stamp", || {
         office.run(&["evidence", "export", &id, "--output", "proof"]).ends(0);

@@ -157,6 +157,19 @@ pub fn message(kind: Kind) -> Message {
     message
 }
 
+/// The same with short certificates that are none, for samples that are kept.
+pub fn small(kind: Kind) -> Message {
+    let mut message = message(kind);
+    let certificate = |role| Certificate::new(role, *b"not a certificate");
+    let all = vec![certificate(Role::CipherOriginator), certificate(Role::CipherAddressee)];
+    message.certificates = Some(NonIntermediaryCertificates::new(all).expect("certificates"));
+    message.intermediary = message.intermediary.map(|_| IntermediaryCertificates {
+        cipher: None,
+        signature: Some(certificate(Role::SignatureIntermediary)),
+    });
+    message
+}
+
 pub fn has_content(kind: Kind) -> bool {
     matches!(kind.place(), Place::HeaderWithContent | Place::HeaderWithOptionalContent)
 }

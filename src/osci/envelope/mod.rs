@@ -6,6 +6,7 @@
 
 pub mod attachment;
 pub mod authors;
+pub mod compose;
 pub mod content;
 pub mod encrypted;
 pub mod fault;
@@ -73,6 +74,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// The code of the fault it is answered with; what came out of an encrypted message has one of its own.
+    pub fn fault(&self, was_encrypted: bool) -> u16 {
+        match self {
+            Self::Input(_) => 9000,
+            _ if was_encrypted => 9300,
+            _ => 9100,
+        }
+    }
+
     fn invalid(what: &'static str, why: &'static str) -> Self {
         Self::Invalid { what, why }
     }
@@ -80,6 +90,8 @@ impl Error {
 
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod samples_tests;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::mime::content_id;
 use crate::mime::read::{Event, Headers, MultipartReader};
 use crate::mime::transfer::TransferEncoding;
 use crate::osci::message::Message;
+use crate::osci::message::kind::Place;
 use crate::xml::dsig::DigestMethod;
 use crate::xml::tree::Element;
 
@@ -128,11 +129,11 @@ impl Reader {
                             self.soap_span = self.position..self.position;
                             Open::Soap(Box::new(SoapReader::new(&self.limits)))
                         }
-                        Some(_) => Open::Attachment(Box::new(AttachmentReader::new(
-                            &headers,
-                            self.position,
-                            &self.methods,
-                        )?)),
+                        Some(contents) => {
+                            check_attachment(contents)?;
+                            let (at, methods) = (self.position, &self.methods);
+                            Open::Attachment(Box::new(AttachmentReader::new(&headers, at, methods)?))
+                        }
                     };
                 }
                 Some(Event::Data(data)) => match &mut self.open {
@@ -193,6 +194,16 @@ pub fn read(source: &mut dyn Read, limits: &Limits) -> Result<Incoming, Error> {
             Err(error) => return Err(Error::Input(error.kind())),
         }
     }
+}
+
+/// What has no content has no attachments: nobody would read them, and they may be large.
+fn check_attachment(contents: &Contents) -> Result<(), Error> {
+    let has_content = match contents {
+        Contents::Message(parts) => !matches!(parts.payload.kind().place(), Place::Body | Place::Header),
+        Contents::Encrypted(_) => true,
+        Contents::Fault(_) => false,
+    };
+    if has_content { Ok(()) } else { Err(Error::invalid("message without content", "it has attachments")) }
 }
 
 fn check_entity(headers: &Headers) -> Result<(), Error> {

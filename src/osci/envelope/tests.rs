@@ -286,6 +286,9 @@ fn what_is_no_message_is_refused() {
         assert!(outcome.is_err(), "{what}: {outcome:?}");
     }
     assert!(message(&original.as_bytes()[..original.len() / 2]).is_err());
+    let dialog = text(&fixture::bytes(INIT, false));
+    let with_attachment = dialog.replacen(&closing, &format!("{part}x{closing}"), 1);
+    assert!(message(with_attachment.as_bytes()).is_err(), "an attachment of an initDialog");
     let tight = Limits { header_bytes_max: 1000, ..Limits::default() };
     let padded = original.replacen("<soap:Header>", &format!("<soap:Header>{}", " ".repeat(200_000)), 1);
     let outcome = read(&mut Cursor::new(padded.as_bytes()), &tight).map(|_| ());
@@ -633,4 +636,156 @@ fn an_authors_signature_survives_store_and_fetch() {
         author_outcomes(uncovered.as_bytes()),
         [format!("{:?} suppliersignature [\"new\"]", Role::SignatureOriginator)]
     );
+}
+
+/// Samples that were written by this room once: `tests/data/osci`. `AMTSBOTE_BLESS=1` writes them anew.
+#[track_caller]
+fn check_sample(name: &str, bytes: &[u8]) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/osci").join(name);
+    if std::env::var_os("AMTSBOTE_BLESS").is_some() {
+        std::fs::write(&path, bytes).expect("written");
+    }
+    let kept = std::fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(kept == bytes, "{name} is not what is written today:\n{}", String::from_utf8_lossy(bytes));
+}
+
+#[test]
+fn kept_samples_are_written_and_read() {
+    for kind in Kind::all() {
+        let sent = fixture::small(kind);
+        let bytes = fixture::prepared(&sent, false).to_vec().expect("written");
+        check_sample(&format!("{kind}.bin"), &bytes);
+        assert_eq!(message(&bytes).expect("a message").message, sent, "{kind}");
+    }
+    check_sample("StoreDelivery-signed.bin", &fixture::bytes(STORE, true));
+    check_sample("StoreDelivery-odd.bin", &odd_store());
+    let fault = Fault { side: Side::Client, code: CodeNumber::new(9100), text: "no message".to_owned() };
+    let boundary = Boundary::from_text("MIME_boundary").expect("a boundary");
+    check_sample("Fault.bin", &fault.prepare(&boundary).expect("made").to_vec().expect("written"));
+}
+
+/// Encrypted anew it differs, so the kept one is opened and not compared.
+#[test]
+fn a_kept_encrypted_message_is_opened() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/osci/MessageEncrypted.bin");
+    let der = fixture::certificate();
+    let clear = fixture::prepared(&fixture::small(INIT), false);
+    let expected = clear.to_vec().expect("written");
+    if std::env::var_os("AMTSBOTE_BLESS").is_some() {
+        let spki =
+            crate::pki::certificate::Certificate::from_der(&der).expect("a certificate").spki().to_vec();
+        let (method, iv, transport) =
+            (ContentMethod::Aes256Gcm, IvLength::Sixteen, KeyTransport::OAEP_SHA256);
+        let algorithms = Algorithms { method, iv, transport };
+        let boundary = Boundary::from_text(BOUNDARY).expect("a boundary");
+        let sealed = PreparedSealed::new(clear, algorithms, &der, &spki, boundary).expect("sealed");
+        std::fs::write(&path, sealed.to_vec().expect("written")).expect("kept");
+    }
+    let kept = std::fs::read(path).expect("a sample");
+    let Ok(Incoming::Encrypted(outer)) = read(&mut Cursor::new(&kept), &Limits::default()) else {
+        panic!("an encrypted message")
+    };
+    let span = outer.ciphertext.span.start as usize..outer.ciphertext.span.end as usize;
+    let key = fixture::recipient_key();
+    let own = [OwnKey { certificate_der: &der, key: &key }];
+    let opened = outer.open(&mut &kept[span], &own, &policy(), Cursor::new(Vec::new()));
+    let (decrypted, found) = opened.expect("opened");
+    assert_eq!(found.iv, IvLength::Sixteen);
+    assert_eq!(decrypted.into_spool().into_inner(), expected);
+}
+
+/// A source that is all one byte and lies nowhere.
+struct Endless(u64);
+
+impl super::source::Source for Endless {
+    fn bytes(&self) -> u64 {
+        self.0
+    }
+
+    fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send + '_>> {
+        Ok(Box::new(std::io::Read::take(std::io::repeat(b'x'), self.0)))
+    }
+}
+
+/// Hands what is written to a reader.
+struct Wire(Reader, u64);
+
+impl std::io::Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.push(bytes).map_err(std::io::Error::other)?;
+        self.1 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_large_attachment_passes_in_pieces() {
+    const BYTES: u64 = 48 << 20;
+    let sent = fixture::message(STORE);
+    let scope = Scope::standard();
+    let mut outgoing = Outgoing::new(&sent, &scope, Boundary::from_random([4; 24]));
+    outgoing.content = Some(Arc::new(fixture::PACKAGE.as_bytes().to_vec()));
+    outgoing
+        .attachments
+        .push(OutgoingAttachment { source: Arc::new(Endless(BYTES)), ..fixture::attachment() });
+    let (key, id) = (fixture::signer(), fixture::signer_id(&sent));
+    outgoing.signing = Some(Signing {
+        signer: &key,
+        certificate_id: &id,
+        method: SignatureMethod::RsaSha256,
+        digest: DigestMethod::Sha256,
+    });
+    let prepared = outgoing.prepare().expect("a message");
+    let mut wire = Wire(Reader::new(Limits::default()), 0);
+    prepared.write(&mut wire).expect("written");
+    assert_eq!(wire.1, prepared.size());
+    let Ok(Incoming::Message(received)) = wire.0.finish() else { panic!("a message") };
+    assert_eq!(received.attachments[0].octets, BYTES);
+    assert!(received.signature.expect("valid").is_some());
+}
+
+#[test]
+fn a_source_that_lies_about_its_size_is_noticed() {
+    struct Lying(u64);
+    impl super::source::Source for Lying {
+        fn bytes(&self) -> u64 {
+            self.0
+        }
+        fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send + '_>> {
+            Ok(Box::new(b"four".as_slice()))
+        }
+    }
+    for (stated, fits) in [(3, false), (4, true), (5, false)] {
+        let sent = fixture::message(STORE);
+        let scope = Scope::standard();
+        let mut outgoing = Outgoing::new(&sent, &scope, Boundary::from_random([4; 24]));
+        outgoing.content = Some(Arc::new(fixture::PACKAGE.as_bytes().to_vec()));
+        outgoing
+            .attachments
+            .push(OutgoingAttachment { source: Arc::new(Lying(stated)), ..fixture::attachment() });
+        let written = outgoing.prepare().expect("measured").to_vec();
+        assert_eq!(written.is_ok(), fits, "{stated}");
+    }
+}
+
+#[test]
+fn a_kind_has_its_content_and_no_other() {
+    for kind in Kind::all() {
+        let sent = fixture::message(kind);
+        let scope = Scope::standard();
+        for has in [false, true] {
+            let mut outgoing = Outgoing::new(&sent, &scope, Boundary::from_random([4; 24]));
+            outgoing.content = has.then(|| Arc::new(fixture::PACKAGE.as_bytes().to_vec()) as _);
+            let expected = match kind.place() {
+                crate::osci::message::kind::Place::HeaderWithContent => has,
+                crate::osci::message::kind::Place::HeaderWithOptionalContent => true,
+                _ => !has,
+            };
+            assert_eq!(outgoing.prepare().is_ok(), expected, "{kind} {has}");
+        }
+    }
 }

@@ -41,6 +41,8 @@ pub enum Error {
     Xml(#[from] xml::Error),
     #[error("signing: {0}")]
     Signing(#[from] dsig::Error),
+    #[error("a content names an attachment that the message does not have")]
+    AttachmentMissing,
     #[error("message cannot be encrypted for the recipient's key")]
     Encrypting,
     #[error("content could not be read or sent: {0}")]
@@ -138,7 +140,7 @@ impl OutgoingAttachment {
         Ok(lines)
     }
 
-    fn digest(&self, method: DigestMethod) -> Result<Vec<u8>, Error> {
+    pub(super) fn digest(&self, method: DigestMethod) -> Result<Vec<u8>, Error> {
         if let Some((_, known)) = self.digests.iter().find(|(known, _)| *known == method) {
             return Ok(known.clone());
         }

@@ -1,7 +1,8 @@
 //! Signs the evidence log at intervals while it grows, and writes proofs out of it.
 //!
 //! Before a new checkpoint is signed, the one before it is opened and its root computed again: a log that was
-//! shortened or rewritten is never signed over, and the operator is told.
+//! shortened or rewritten is never signed over, and the operator is told. That holds across a change of the signing
+//! key as well, for which the former public key must be known ([`crate::relay::Settings::former_evidence_keys`]).
 
 use std::sync::Arc;
 
@@ -31,13 +32,6 @@ impl Relay {
         }
     }
 
-    /// Checkpoints of these keys are the log's own too: it signed with them before.
-    pub fn know_former_keys(&self, keys: Vec<VerifierKey>) {
-        if self.former_keys.set(keys).is_err() {
-            tracing::warn!("the evidence log's former keys are known already; the second list is not used");
-        }
-    }
-
     /// From here on proofs hold the process card as signed XML. The first signer given stays.
     pub fn sign_cards_with(&self, signer: Arc<CardSigner>) {
         if self.card_signer.set(signer).is_err() {
@@ -52,14 +46,14 @@ impl Relay {
 
     /// That key and those before it.
     pub fn evidence_keys(&self) -> impl Iterator<Item = &VerifierKey> {
-        self.evidence_key().into_iter().chain(self.former_keys.get().into_iter().flatten())
+        self.evidence_key().into_iter().chain(&self.settings.former_evidence_keys)
     }
 
     /// Signs the log as it is. `None` where nothing was added since the last checkpoint, or where there is no key.
     pub async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, Refusal> {
         let Some(signer) = self.signer.get() else { return Ok(None) };
         let size = self.store.evidence_size().await?;
-        if let Some(last) = self.last_checkpoint().await? {
+        if let Some((last, ours)) = self.last_checkpoint(signer.verifier()).await? {
             if last.size > size || self.store.tree_root(last.size).await? != last.root {
                 let detail = format!(
                     "the evidence log ({size} records) contradicts its checkpoint of {} records; nothing is signed \
@@ -68,8 +62,8 @@ impl Relay {
                 );
                 return Err(Refusal::Internal { detail });
             }
-            // One of an unknown key is replaced by ours, but not from under its time stamps.
-            if last.size == size && (last.known || !self.store.time_stamps(size).await?.is_empty()) {
+            // Ours takes the place of a former key's, but not from under its time stamps.
+            if last.size == size && (ours || !self.store.time_stamps(size).await?.is_empty()) {
                 return Ok(None);
             }
         }
@@ -84,19 +78,23 @@ impl Relay {
         Ok(Some(Checkpoint { origin: signer.verifier().name().to_owned(), size, root }))
     }
 
-    /// What the last checkpoint states. One of a key that is not known is not believed, and yet compared: the log must
-    /// not contradict it either.
-    async fn last_checkpoint(&self) -> Result<Option<Last>, Refusal> {
+    /// The last checkpoint, and whether this key signed it and not a former one. A signer that is not known is no
+    /// reason to sign over what cannot be compared.
+    async fn last_checkpoint(&self, key: &VerifierKey) -> Result<Option<(Checkpoint, bool)>, Refusal> {
         let Some(note) = self.store.checkpoint(None).await? else { return Ok(None) };
-        let damaged = |error: NoteError| Refusal::Internal {
-            detail: format!("the last checkpoint is damaged: {error}"),
-        };
-        let (checkpoint, known) = match Checkpoint::open_any(&note, self.evidence_keys()) {
-            Ok((checkpoint, _)) => (checkpoint, true),
-            Err(NoteError::OtherSigner { .. }) => (Checkpoint::stated(&note).map_err(damaged)?, false),
-            Err(error) => return Err(damaged(error)),
-        };
-        Ok(Some(Last { size: checkpoint.size, root: checkpoint.root, known }))
+        let known = std::iter::once(key).chain(&self.settings.former_evidence_keys);
+        match Checkpoint::open_with(&note, known) {
+            Ok((checkpoint, signer)) => Ok(Some((checkpoint, signer == key))),
+            Err(NoteError::OtherSigner { found, .. }) => Err(Refusal::Internal {
+                detail: format!(
+                    "the last checkpoint of the evidence log is signed by {found}, which is neither the present key \
+                     nor a former one; nothing is signed until its public key stands under evidence.former_keys"
+                ),
+            }),
+            Err(error) => {
+                Err(Refusal::Internal { detail: format!("the last checkpoint is damaged: {error}") })
+            }
+        }
     }
 
     /// The proof file of one message: card, signed card, records, inclusion proofs, checkpoint, time stamps. It is
@@ -166,7 +164,7 @@ impl Relay {
             // The smallest one that covers it may be of a key that is not known; the latest is of ours.
             for wanted in stamped.into_iter().map(Some).chain([Some(size), None]) {
                 if let Some(note) = self.store.checkpoint(wanted).await?
-                    && let Ok((checkpoint, key)) = Checkpoint::open_any(&note, self.evidence_keys())
+                    && let Ok((checkpoint, key)) = Checkpoint::open_with(&note, self.evidence_keys())
                     && checkpoint.size >= size
                 {
                     return Ok(Covering { note, size: checkpoint.size, key: key.clone() });
@@ -178,13 +176,6 @@ impl Relay {
         );
         Err(Refusal::Internal { detail })
     }
-}
-
-/// What the last checkpoint states, and whether a known key signed it.
-struct Last {
-    size: u64,
-    root: crate::evidence::tree::Hash,
-    known: bool,
 }
 
 /// A checkpoint for a proof, with the key that signed it.

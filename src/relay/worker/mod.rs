@@ -3,7 +3,7 @@
 //! Each call takes one decision of the pure half and has the store make it durable before it returns `Ok`. Nothing
 //! that correctness needs lives in this process: notices between tasks only save time, polling is the net under them.
 
-mod answers;
+pub(super) mod answers;
 mod author;
 mod checkpoints;
 mod operator;
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::domain::account::Directory;
-use crate::evidence::checkpoint::{SigningKey, VerifierKey};
+use crate::evidence::checkpoint::SigningKey;
 use crate::evidence::signed_card::CardSigner;
 use crate::store::{PayloadWriter, Store};
 
@@ -42,8 +42,6 @@ pub struct Relay {
     destinations: Mutex<Vec<Arc<push::Destination>>>,
     destination_added: Notify,
     signer: OnceLock<Arc<SigningKey>>,
-    /// Keys that signed the log's checkpoints before.
-    former_keys: OnceLock<Vec<VerifierKey>>,
     card_signer: OnceLock<Arc<CardSigner>>,
     stamper: OnceLock<Arc<dyn time_stamps::TimeStamper>>,
     stamping: Mutex<time_stamps::Stamping>,
@@ -64,7 +62,6 @@ impl Relay {
             destinations: Mutex::default(),
             destination_added: Notify::new(),
             signer: OnceLock::new(),
-            former_keys: OnceLock::new(),
             card_signer: OnceLock::new(),
             stamper: OnceLock::new(),
             stamping: Mutex::default(),

@@ -29,6 +29,10 @@ impl Config {
         relay::Settings {
             limits: self.limits,
             profile_default: self.profile.clone(),
+            time_stamp_interval: Duration::from_secs(self.evidence.time_stamp_interval_seconds),
+            time_stamp_renew_ahead: Duration::from_secs(
+                u64::from(self.evidence.time_stamp_renew_days) * 86_400,
+            ),
             former_evidence_keys: self.evidence.former_keys.clone(),
             ..relay::Settings::new(&self.server.system, &self.server.identity)
         }

@@ -91,8 +91,19 @@
 //!
 //! A format with optional white space or field order has bytes that mean nothing, and a changed one among them goes
 //! unnoticed. The proof file is written in one way only, and the verifier writes it again and compares. It proves what
-//! was logged up to its checkpoint ([`crate::evidence::export`]). An RFC 3161 time stamp and a card signed as XML are
-//! left for later.
+//! was logged up to its checkpoint ([`crate::evidence::export`]).
+//!
+//! # The signed card is written, never read
+//!
+//! A third party wants the card as XML with a signature that any tool checks; the log binds the card's stored bytes. Two
+//! forms of one thing invite a difference between them. So the XML is written from the stored card in one way only, and
+//! a verifier writes it again and compares: there is no reader of that form, and nothing in it that the log does not
+//! bind ([`crate::evidence::signed_card`]).
+//!
+//! # The newest checkpoint is stamped, not each one
+//!
+//! The log only grows, and a checkpoint covers all that was before it: one stamp an hour proves as much as sixty, an hour
+//! later. What an authority misses while it is down, its next stamp covers ([`crate::relay::worker::time_stamps`]).
 //!
 //! # A synchronous answer is received when its last byte has gone out
 //!

@@ -5,6 +5,7 @@ mod certs_dev;
 mod cli_fixture;
 mod cli_life;
 mod cli_words;
+mod evidence_proof;
 mod floors;
 mod osci_cycle;
 mod osci_office;

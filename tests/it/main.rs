@@ -2,6 +2,7 @@
 
 mod admin_socket;
 mod certs_dev;
+mod cli_cert;
 mod cli_fixture;
 mod cli_life;
 mod cli_words;

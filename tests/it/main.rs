@@ -12,6 +12,7 @@ mod register_cli;
 mod relay_life;
 mod relay_spool;
 mod relay_trouble;
+mod revocation_life;
 mod store_conformance;
 mod store_dialogs;
 mod store_embedded;

@@ -68,9 +68,11 @@ pub(super) fn inspect(relay: &Relay, trust: &TrustSource, peer: &Peer) -> Result
             "if this is a participant, add the key to its account: amtsbote participant",
         )
     };
-    let chain = tls::presented(Some(&peer.certificates)).map_err(|error| unknown(error.to_string()))?;
+    // Read once for all requests of a connection, judged anew for each.
+    let shown = peer.remember(|ders| tls::presented(Some(ders)));
+    let chain = shown.as_ref().as_ref().map_err(|error| unknown(error.to_string()))?;
     let now: Timestamp = relay.now();
-    let Some(inspection) = trust().inspect_chain(Purpose::ParticipantTls, &chain, now) else {
+    let Some(inspection) = trust().inspect_chain(Purpose::ParticipantTls, chain, now) else {
         return Err(unknown("the connection showed no certificate".to_owned()));
     };
     let directory = relay.directory();

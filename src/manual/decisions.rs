@@ -140,8 +140,7 @@
 //!
 //! # What the whole server costs, as measured
 //!
-//! Two cores that seven others used at the same time, ext4 on one virtual disk, client and server on the same
-//! machine; `benches/README.md` says how each figure is taken. Ratios are to floors of the same run.
+//! Two cores that other work used at the same time, ext4 on one virtual disk, client and server on the same machine; `benches/README.md` says how each figure is taken. Ratios are to floors of the same run.
 //!
 //! | | measured | aim |
 //! | --- | --- | --- |

@@ -310,7 +310,13 @@ fn card_signed(
     card: Option<&ProcessCard>,
     trust: &Trust,
 ) -> Result<Option<CardSigned>, Fault> {
-    let Some(signed) = &proof.signed_card else { return Ok(None) };
+    let Some(signed) = &proof.signed_card else {
+        // Whoever says whom he believes wants to hear it from them: what can be left out proves nothing.
+        if card.is_some() && !trust.card_certificates.is_empty() {
+            return Err(fault("signed-card", "there is none, and whose signature is believed was given"));
+        }
+        return Ok(None);
+    };
     let Some(card) = card else {
         return Err(fault("signed-card", "there is no card that it could be"));
     };
@@ -325,6 +331,10 @@ fn card_signed(
 
 /// `last` is the last record's time: a stamp over its checkpoint is not older.
 fn stamped(proof: &Proof, last: Option<Timestamp>, trust: &Trust) -> Result<Vec<Stamped>, Fault> {
+    if proof.time_stamps.is_empty() && !trust.stamp_authorities.is_empty() {
+        let what = "there is none, and whose stamps are believed was given; a young checkpoint gets its stamp later";
+        return Err(fault("time-stamps", what));
+    }
     let mut seen: Vec<Stamped> = Vec::new();
     for (number, bytes) in proof.time_stamps.iter().enumerate() {
         let place = format!("time-stamp {}", number + 1);

@@ -179,8 +179,11 @@ async fn a_proof_holds_signed_card_and_time_stamp() {
     // A message that came after the stamp has none until the next.
     office.post("three").await;
     office.work().await;
-    let late = export::verify(&office.export("three").await, &office.trust()).expect("it holds");
-    assert_eq!(late.time_stamps, []);
+    let unstamped = office.export("three").await;
+    let keys = Trust::keys([log_key(1).verifier().clone()]);
+    assert_eq!(export::verify(&unstamped, &keys).expect("it holds").time_stamps, []);
+    let refused = export::verify(&unstamped, &office.trust()).map_err(|fault| fault.place);
+    assert_eq!(refused.err().as_deref(), Some("time-stamps"));
     office.clock.advance(Duration::from_secs(3600));
     assert_eq!(office.work().await, 1);
     let stamped = export::verify(&office.export("three").await, &office.trust()).expect("it holds");

@@ -96,13 +96,15 @@ fn open(
         Incoming::Fault(_) => Err(Refused::new(Code::Malformed, "a fault is no request")),
         Incoming::Encrypted(sealed) => {
             let (inner, algorithms) = decrypt(&sealed, &outer, plaintext, in_force, policy)?;
-            match parse(&inner, limits).map_err(|error| unreadable(Code::DecryptedMalformed, &error))? {
+            // Content in CBC is not authentic: whether its padding was right must not show, or it can be read by asking.
+            let code = if algorithms.method.is_cbc() { Code::Undecipherable } else { Code::DecryptedMalformed };
+            match parse(&inner, limits).map_err(|error| unreadable(code, &error))? {
                 Incoming::Message(received) => {
                     let seal = Some(Seal { algorithms });
                     Ok(Request { received: *received, bytes: inner, seal })
                 }
                 Incoming::Encrypted(_) | Incoming::Fault(_) => {
-                    Err(Refused::new(Code::DecryptedMalformed, "what was encrypted is no request"))
+                    Err(Refused::new(code, "what was encrypted is no request"))
                 }
             }
         }

@@ -130,6 +130,7 @@ pub struct Office {
     pub relay: Arc<Relay>,
     pub store: Arc<EmbeddedStore>,
     pub port: u16,
+    pub door: Arc<Door>,
     serving: Serving,
     settings: Settings,
     folder: Arc<tempfile::TempDir>,
@@ -194,6 +195,7 @@ impl Office {
         let mut settings = Settings {
             path: "/".to_owned(),
             spool_folder: folder.path().join("incoming"),
+            chunk_folder: folder.path().join("chunks"),
             limits: Limits::default(),
             dialog_idle: IDLE,
             unproven_senders: false,
@@ -224,17 +226,17 @@ impl Office {
         let relay = Relay::new(store.clone(), Arc::new(clock.clone()), relay_settings);
         relay.reload_directory().await.expect("a directory");
         let forced = in_force();
-        let door = Door::new(
+        let door = Arc::new(Door::new(
             relay.clone(),
             Arc::new(move || forced.clone()),
             Arc::new(XtaMetadata),
             settings.clone(),
-        );
+        ));
         let any = "127.0.0.1:0".parse().expect("an address");
         let listener = Listener::plain(any, Bounds::default(), Permits::new(64)).await.expect("a listener");
         let port = listener.address().expect("an address").port();
-        let serving = listener.serve(Arc::new(door));
-        Self { clock, relay, store, port, serving, settings, folder }
+        let serving = listener.serve(door.clone());
+        Self { clock, relay, store, port, door, serving, settings, folder }
     }
 
     pub async fn apply(&self, accounts: Vec<Account>) {
@@ -252,16 +254,21 @@ impl Office {
 
     /// Another process, as far as anybody can tell.
     pub async fn restart(self) -> Self {
-        let Self { clock, store, serving, settings, folder, relay, .. } = self;
+        let Self { clock, store, serving, settings, folder, relay, door, .. } = self;
         serving.drain().await;
         store.close().await.expect("closed");
-        drop((store, relay));
+        drop((store, relay, door));
         Self::start(folder, clock, settings).await
     }
 
     pub async fn close(self) {
         self.serving.drain().await;
         self.store.close().await.expect("closed");
+    }
+
+    /// Where messages in chunks are kept.
+    pub fn chunks(&self) -> &std::path::Path {
+        &self.settings.chunk_folder
     }
 
     /// Files that were left behind where messages wait.

@@ -142,8 +142,7 @@ impl Answer {
         let unreadable = |why: &dyn std::fmt::Display| {
             Refused::new(Code::Undecipherable, format!("the answer cannot be encrypted: {why}"))
         };
-        let algorithms = encrypted::answer_algorithms(&seal.algorithms, features.as_ref())
-            .map_err(|error| unreadable(&error))?;
+        let algorithms = encrypted::answer_algorithms(&seal.algorithms, features.as_ref());
         let certificate = Certificate::from_der(&recipient).map_err(|error| unreadable(&error))?;
         PreparedSealed::new(prepared, algorithms, &recipient, certificate.spki(), boundary())
             .map(Ready::Sealed)

@@ -155,7 +155,8 @@ impl App {
         let (stop, stopping) = channel(false);
         let state = operator::State::new(store.clone(), relay.clone(), metrics, permits);
         let door = trust.xta_door(relay.clone(), &config);
-        let osci = osci.zip(trust.osci_door(relay.clone(), &config)).map(|(osci, door)| osci.serve(door));
+        let osci_door = trust.osci_door(relay.clone(), &config);
+        let osci = osci.zip(osci_door.clone()).map(|(osci, door)| osci.serve(door));
         let office = admin::server::Server::new(
             store.clone(),
             relay.clone(),
@@ -183,6 +184,7 @@ impl App {
                 clock.clone(),
                 stopping.clone(),
             )),
+            tokio::spawn(watch::chunks(osci_door, stopping.clone())),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
         tracing::info!(xta = %xta_address, osci = ?osci_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");

@@ -95,7 +95,7 @@ impl Trust {
     }
 
     /// The door, where the configuration has one.
-    pub(super) fn osci_door(&self, relay: Arc<Relay>, config: &Config) -> Option<Arc<dyn Handler>> {
+    pub(super) fn osci_door(&self, relay: Arc<Relay>, config: &Config) -> Option<Arc<osci::server::Door>> {
         // A reload never takes it away: the listener is configuration.
         let first = self.now().osci.clone()?;
         let trust = self.clone();

@@ -1,4 +1,5 @@
-//! Certificates that near their end are announced once a day, in the log and as metrics. Lists: `revocation.rs`.
+//! What is looked at now and then: certificates that near their end are announced once a day, in the log and as metrics
+//! (lists: `revocation.rs`), and large messages that were abandoned on their way are forgotten.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,40 @@ use tokio::sync::watch;
 use super::trust::Trust;
 use crate::clock::Clock;
 use crate::evidence::signed_card::CardSigner;
+use crate::osci::server::Door;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Holder, Watched};
 use crate::relay::Relay;
 use crate::report::Loudness;
 
 const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Sweeps what clients began to send or fetch in chunks and left.
+pub(super) async fn chunks(door: Option<Arc<Door>>, mut stop: watch::Receiver<bool>) {
+    let Some(door) = door else { return };
+    let mut tick = tokio::time::interval(HOUR);
+    loop {
+        let stopped = tokio::select! {
+            _ = tick.tick() => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        if stopped {
+            return;
+        }
+        match door.sweep().await {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::info!(count, "large messages that were abandoned on their way are forgotten")
+            }
+            Err(error) => tracing::error!(
+                code = "chunks-unswept",
+                next_step = "look at owner and rights of osci-chunks in the store's folder",
+                "abandoned chunks cannot be removed: {error}"
+            ),
+        }
+    }
+}
 
 pub(super) async fn certificates(
     trust: Trust,

@@ -69,6 +69,7 @@ impl Config {
         osci::server::Settings {
             path: self.osci.path.clone(),
             spool_folder: self.store.folder.join("incoming"),
+            chunk_folder: self.store.folder.join("osci-chunks"),
             limits: self.limits,
             dialog_idle: Duration::from_secs(self.osci.dialog_idle_seconds),
             unproven_senders: self.osci.unproven_senders,

@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "domain/",
     "evidence/",
     "mime.rs",
+    "osci/chunk.rs",
     "osci/client/content.rs",
     "osci/client/dialog.rs",
     "osci/client/judge.rs",

@@ -8,6 +8,7 @@ mod cli_life;
 mod cli_words;
 mod evidence_proof;
 mod floors;
+mod osci_chunks;
 mod osci_cycle;
 mod osci_office;
 mod osci_refusals;

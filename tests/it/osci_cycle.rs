@@ -200,3 +200,37 @@ async fn other_doors_see_what_is_in_the_clear() {
     );
     office.close().await;
 }
+
+/// Clients of old that say nothing of what they understand get answers by what they used, where the policy takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_old_are_answered_by_what_they_read() {
+    use amtsbote::osci::envelope::encrypted::Algorithms;
+    use amtsbote::xml::enc::{ContentMethod, IvLength, KeyTransport};
+    let iv = IvLength::Sixteen;
+    for (method, transport) in [
+        (ContentMethod::Aes256Cbc, KeyTransport::Rsa15),
+        (ContentMethod::Aes128Cbc, KeyTransport::OAEP_SHA256),
+        (ContentMethod::Aes256Gcm, KeyTransport::Rsa15),
+    ] {
+        let office = Office::open_with(|settings| {
+            settings.policy.cbc = true;
+            settings.policy.rsa_1_5 = true;
+        })
+        .await;
+        let strict = Office::open().await;
+        for (office, expected) in [(&office, "0801"), (&strict, "fault 9202")] {
+            let mut client = Client::new("author", true, true);
+            client.algorithms = Algorithms { method, iv, transport };
+            let silent = |draft: &mut crate::osci_office::Draft| draft.message.features = None;
+            let begun = client.send_changed(office, Payload::InitDialog, silent).await;
+            assert_eq!(begun.codes(), [expected], "{method:?} {transport:?}");
+            if client.dialog.is_some() {
+                // The challenge that was inside proves that it was read.
+                let asked = client.send_changed(office, Payload::GetMessageId, silent).await;
+                assert_eq!(asked.codes(), ["0801"], "{method:?} {transport:?}");
+            }
+        }
+        office.close().await;
+        strict.close().await;
+    }
+}

@@ -42,7 +42,7 @@ use amtsbote::store::embedded::{EmbeddedStore, Settings as StoreSettings};
 use amtsbote::store::{AdminAct, Entry, Store};
 use amtsbote::xml::dsig::sign::SigningKey;
 use amtsbote::xml::dsig::{DigestMethod, SignatureMethod};
-use amtsbote::xml::enc::{ContentMethod, IvLength, KeyTransport, RecipientKey};
+use amtsbote::xml::enc::{ContentMethod, IvLength, KeyTransport, Policy, RecipientKey};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -130,6 +130,7 @@ pub struct Office {
     pub relay: Arc<Relay>,
     pub store: Arc<EmbeddedStore>,
     pub port: u16,
+    pub door: Arc<Door>,
     serving: Serving,
     settings: Settings,
     folder: Arc<tempfile::TempDir>,
@@ -194,6 +195,7 @@ impl Office {
         let mut settings = Settings {
             path: "/".to_owned(),
             spool_folder: folder.path().join("incoming"),
+            chunk_folder: folder.path().join("chunks"),
             limits: Limits::default(),
             dialog_idle: IDLE,
             unproven_senders: false,
@@ -224,17 +226,17 @@ impl Office {
         let relay = Relay::new(store.clone(), Arc::new(clock.clone()), relay_settings);
         relay.reload_directory().await.expect("a directory");
         let forced = in_force();
-        let door = Door::new(
+        let door = Arc::new(Door::new(
             relay.clone(),
             Arc::new(move || forced.clone()),
             Arc::new(XtaMetadata),
             settings.clone(),
-        );
+        ));
         let any = "127.0.0.1:0".parse().expect("an address");
         let listener = Listener::plain(any, Bounds::default(), Permits::new(64)).await.expect("a listener");
         let port = listener.address().expect("an address").port();
-        let serving = listener.serve(Arc::new(door));
-        Self { clock, relay, store, port, serving, settings, folder }
+        let serving = listener.serve(door.clone());
+        Self { clock, relay, store, port, door, serving, settings, folder }
     }
 
     pub async fn apply(&self, accounts: Vec<Account>) {
@@ -252,16 +254,21 @@ impl Office {
 
     /// Another process, as far as anybody can tell.
     pub async fn restart(self) -> Self {
-        let Self { clock, store, serving, settings, folder, relay, .. } = self;
+        let Self { clock, store, serving, settings, folder, relay, door, .. } = self;
         serving.drain().await;
         store.close().await.expect("closed");
-        drop((store, relay));
+        drop((store, relay, door));
         Self::start(folder, clock, settings).await
     }
 
     pub async fn close(self) {
         self.serving.drain().await;
         self.store.close().await.expect("closed");
+    }
+
+    /// Where messages in chunks are kept.
+    pub fn chunks(&self) -> &std::path::Path {
+        &self.settings.chunk_folder
     }
 
     /// Files that were left behind where messages wait.
@@ -350,6 +357,8 @@ pub struct Client {
     pub signs_as: &'static str,
     pub encrypted: bool,
     pub signed: bool,
+    /// By what it encrypts.
+    pub algorithms: Algorithms,
     /// ConversationId, the server's last challenge, the next sequence number.
     pub dialog: Option<(String, String, u64)>,
 }
@@ -364,7 +373,7 @@ pub struct Draft {
 
 impl Client {
     pub fn new(name: &'static str, encrypted: bool, signed: bool) -> Self {
-        Self { name, signs_as: name, encrypted, signed, dialog: None }
+        Self { name, signs_as: name, encrypted, signed, algorithms: TODAY, dialog: None }
     }
 
     pub fn keys(&self, purpose: &str) -> &'static Keys {
@@ -443,7 +452,7 @@ impl Client {
         if !self.encrypted {
             return prepared.to_vec().expect("written");
         }
-        seal(prepared, &recipient.certificate)
+        seal_by(prepared, self.algorithms, &recipient.certificate)
     }
 
     /// Reads an answer, and follows the dialog.
@@ -462,8 +471,15 @@ impl Client {
                 let mut ciphertext = &bytes[span.start as usize..span.end as usize];
                 let own = [OwnKey { certificate_der: &der, key: &key }];
                 let spool = Cursor::new(Vec::new());
-                let (decrypted, _) =
-                    sealed.open(&mut ciphertext, &own, &encrypted::policy(), spool).expect("for us");
+                // A client of old reads nothing but what it writes.
+                let Algorithms { method, transport, .. } = self.algorithms;
+                let policy = Policy {
+                    cbc: method.is_cbc(),
+                    rsa_1_5: transport == KeyTransport::Rsa15,
+                    ..encrypted::policy()
+                };
+                let (decrypted, found) = sealed.open(&mut ciphertext, &own, &policy, spool).expect("for us");
+                assert_eq!((found.method, found.transport), (method, transport));
                 let plain = decrypted.into_spool().into_inner();
                 match parse(&plain) {
                     Incoming::Message(received) => (*received, plain, true),
@@ -533,13 +549,18 @@ impl Client {
     }
 }
 
+const TODAY: Algorithms = Algorithms {
+    method: ContentMethod::Aes256Gcm,
+    iv: IvLength::Twelve,
+    transport: KeyTransport::OAEP_SHA256,
+};
+
 /// Encrypts a message as clients of today do.
 pub fn seal(prepared: Prepared, recipient: &Certificate) -> Vec<u8> {
-    let algorithms = Algorithms {
-        method: ContentMethod::Aes256Gcm,
-        iv: IvLength::Twelve,
-        transport: KeyTransport::OAEP_SHA256,
-    };
+    seal_by(prepared, TODAY, recipient)
+}
+
+fn seal_by(prepared: Prepared, algorithms: Algorithms, recipient: &Certificate) -> Vec<u8> {
     let der = recipient.der().as_ref();
     let sealed = PreparedSealed::new(prepared, algorithms, der, recipient.spki(), boundary());
     sealed.expect("sealed").to_vec().expect("written")

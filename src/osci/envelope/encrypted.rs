@@ -1,8 +1,8 @@
 //! The outer envelope of an encrypted message, both ways (OSCI12, sections 1.3, 4.4 and 7).
 //!
 //! What is inside is released after its tag was verified. Only the first key is looked at, and only if it names one
-//! of our certificates to the byte. Whatever goes wrong behind that is one refusal. Left out: making AES-CBC and
-//! RSA 1.5, so a client that can neither AES-GCM nor OAEP gets no answer it can read.
+//! of our certificates to the byte. Whatever goes wrong behind that is one refusal. AES-CBC and RSA 1.5 are made
+//! only in answers to who used them, which the policy must have allowed, and reads nothing better.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, Write};
@@ -24,6 +24,8 @@ use crate::xml::write::Writer;
 const CIPHER_CONTENT_ID: &str = "osci_enc";
 const MIME_TYPE: &str = "Multipart/Related";
 const TAG_BYTES: u64 = 16;
+/// Of AES-CBC: its initialisation vector is one, and there is always some padding.
+const BLOCK_BYTES: u64 = 16;
 
 /// Why an encrypted message was not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,27 +125,16 @@ fn certificate(wrapped: &EncryptedKey) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// What the client understands and we do not make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswerable {
-    #[error("the client reads AES-CBC only")]
-    Cbc,
-    #[error("the client reads RSA 1.5 only")]
-    Rsa15,
-}
-
 /// How to encrypt the answer to an encrypted request: as the client says it can, or as it did (section 7.2).
-pub fn answer_algorithms(
-    request: &Algorithms,
-    features: Option<&FeatureDescription>,
-) -> Result<Algorithms, Unanswerable> {
+pub fn answer_algorithms(request: &Algorithms, features: Option<&FeatureDescription>) -> Algorithms {
     let lists = |feature| features.is_some_and(|features| features.has(feature));
     let method = match request.method {
         method if !method.is_cbc() => method,
         _ if lists(Feature::GcmPaddingModus) => ContentMethod::Aes256Gcm,
-        _ => return Err(Unanswerable::Cbc),
+        cbc => cbc,
     };
     let iv = match features {
+        _ if method.is_cbc() => IvLength::Sixteen,
         Some(_) if lists(Feature::Support96Bit12ByteIv) => IvLength::Twelve,
         Some(_) => IvLength::Sixteen,
         None if request.method.is_cbc() => IvLength::Sixteen,
@@ -154,9 +145,9 @@ pub fn answer_algorithms(
         | KeyTransport::Oaep { mask: OaepHash::Sha1, .. } => KeyTransport::OAEP_SHA256,
         oaep @ KeyTransport::Oaep { .. } => oaep,
         KeyTransport::Rsa15 if lists(Feature::OaepEncryption) => KeyTransport::OAEP_SHA256,
-        KeyTransport::Rsa15 => return Err(Unanswerable::Rsa15),
+        KeyTransport::Rsa15 => KeyTransport::Rsa15,
     };
-    Ok(Algorithms { method, iv, transport })
+    Algorithms { method, iv, transport }
 }
 
 /// True if attachments must go to this client as base64: it says so by its features, or by what it sent.
@@ -217,11 +208,15 @@ impl PreparedSealed {
     }
 
     fn ciphertext_bytes(&self) -> u64 {
+        let content = self.inner.size();
+        if self.plan.method.is_cbc() {
+            return BLOCK_BYTES + (content / BLOCK_BYTES + 1) * BLOCK_BYTES;
+        }
         let iv = match self.plan.iv {
             IvLength::Twelve => 12,
             IvLength::Sixteen => 16,
         };
-        iv + self.inner.size() + TAG_BYTES
+        iv + content + TAG_BYTES
     }
 
     /// What is before the ciphertext, in two pieces, and what is behind it.

@@ -11,6 +11,7 @@ use hyper::Response;
 use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
+use super::fetch::Content;
 use super::incoming::Seal;
 use super::{InForce, Refused, SignatureIdentity};
 use crate::mime::write::Boundary;
@@ -25,7 +26,7 @@ use crate::osci::envelope::write::{self, Outgoing, OutgoingAttachment, Prepared,
 use crate::osci::message::certificates::{IntermediaryCertificates, NonIntermediaryCertificates};
 use crate::osci::message::control_block::{Challenge, ControlBlock, ConversationId};
 use crate::osci::message::custom_header::CustomHeader;
-use crate::osci::message::feature_description::{Feature, FeatureDescription};
+use crate::osci::message::feature_description::FeatureDescription;
 use crate::osci::message::feedback::{CodeNumber, Entry, Feedback};
 use crate::osci::message::payload::Payload;
 use crate::osci::message::{self, Message};
@@ -33,14 +34,6 @@ use crate::pki::certificate::{Certificate, KeyKind};
 use crate::report::CorrelationId;
 use crate::xml::dsig::{DigestMethod, SignatureMethod};
 
-/// What we understand; chunks are not among it.
-const FEATURES: [Feature; 5] = [
-    Feature::DisableBase64,
-    Feature::OaepEncryption,
-    Feature::Sha3HashAlgo,
-    Feature::GcmPaddingModus,
-    Feature::Support96Bit12ByteIv,
-];
 /// Answers up to this size are made in one piece.
 const WHOLE_BYTES_MAX: u64 = 64 * 1024;
 const PIECE_BYTES: usize = 64 * 1024;
@@ -87,15 +80,26 @@ impl Answer {
     pub async fn into_response(
         self,
         in_force: Arc<InForce>,
+        offered: FeatureDescription,
         seal: Option<Seal>,
     ) -> Result<Response<Body>, Refused> {
-        let made = tokio::task::spawn_blocking(move || self.prepare(&in_force, seal)).await;
+        let made = tokio::task::spawn_blocking(move || self.prepare(&in_force, offered, seal)).await;
         let stopping = |_| Refused::new(Code::Internal, "the answer could not be made");
         let ready = made.map_err(stopping)??;
         ready.into_response().map_err(|error| Refused::new(Code::Internal, error.to_string()))
     }
 
-    fn prepare(self, in_force: &InForce, seal: Option<Seal>) -> Result<Ready, Refused> {
+    /// What a delivery brings along.
+    pub fn carry(&mut self, content: Content) {
+        self.certificates = content.certificates;
+        self.custom = content.custom;
+        self.scope = content.scope;
+        self.content = Some(content.package);
+        self.attachments = content.attachments;
+    }
+
+    /// Signed, in the clear; `offered` is what we understand.
+    pub fn sign(self, in_force: &InForce, offered: FeatureDescription) -> Result<Prepared, Refused> {
         let internal = |error: write::Error| Refused::new(Code::Internal, format!("the answer: {error}"));
         let signature = &in_force.signature;
         let certificate = signature.certificate.der().as_ref();
@@ -106,7 +110,7 @@ impl Answer {
         let message = Message {
             intermediary: Some(intermediary),
             certificates: self.certificates,
-            features: self.features.as_ref().map(|_| FeatureDescription::of(FEATURES)),
+            features: self.features.map(|_| offered),
             custom: self.custom,
             ..Message::new(control, self.payload)
         };
@@ -123,15 +127,24 @@ impl Answer {
                 digest: DigestMethod::Sha256,
             }),
         };
-        let prepared = outgoing.prepare().map_err(internal)?;
+        outgoing.prepare().map_err(internal)
+    }
+
+    fn prepare(
+        self,
+        in_force: &InForce,
+        offered: FeatureDescription,
+        seal: Option<Seal>,
+    ) -> Result<Ready, Refused> {
+        let (features, recipient) = (self.features.clone(), self.recipient.clone());
+        let prepared = self.sign(in_force, offered)?;
         let Some(seal) = seal else { return Ok(Ready::Plain(prepared)) };
         let unreadable = |why: &dyn std::fmt::Display| {
             Refused::new(Code::Undecipherable, format!("the answer cannot be encrypted: {why}"))
         };
-        let algorithms = encrypted::answer_algorithms(&seal.algorithms, self.features.as_ref())
-            .map_err(|error| unreadable(&error))?;
-        let recipient = Certificate::from_der(&self.recipient).map_err(|error| unreadable(&error))?;
-        PreparedSealed::new(prepared, algorithms, &self.recipient, recipient.spki(), boundary())
+        let algorithms = encrypted::answer_algorithms(&seal.algorithms, features.as_ref());
+        let certificate = Certificate::from_der(&recipient).map_err(|error| unreadable(&error))?;
+        PreparedSealed::new(prepared, algorithms, &recipient, certificate.spki(), boundary())
             .map(Ready::Sealed)
             .map_err(|error| unreadable(&error))
     }

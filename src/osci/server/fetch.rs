@@ -88,7 +88,12 @@ impl Door {
         })))
     }
 
-    async fn choose(&self, client: &Client, asked: &FetchDelivery) -> Result<(Entry, bool), Refused> {
+    /// Which delivery, and whether more are waiting.
+    pub(super) async fn choose(
+        &self,
+        client: &Client,
+        asked: &FetchDelivery,
+    ) -> Result<(Entry, bool), Refused> {
         let none = || Refused::new(Code::NoDelivery, "no delivery matches");
         let mut selection = Selection::default();
         match &asked.selection {
@@ -126,7 +131,7 @@ impl Door {
         Ok((entry, count + listing.pending > 1))
     }
 
-    async fn content(&self, entry: &Entry, in_base64: bool) -> Result<Content, Refused> {
+    pub(super) async fn content(&self, entry: &Entry, in_base64: bool) -> Result<Content, Refused> {
         let spool = self.spooled(entry).await?;
         let stretch = |part: &Part| spool.stretch(part.offset..part.offset.saturating_add(part.length));
         let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };

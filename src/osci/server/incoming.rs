@@ -111,7 +111,7 @@ fn open(
     }
 }
 
-fn parse(bytes: &Frozen, limits: &Limits) -> Result<Incoming, envelope::Error> {
+pub fn parse(bytes: &Frozen, limits: &Limits) -> Result<Incoming, envelope::Error> {
     let whole = bytes.stretch(0..bytes.length());
     let mut source = whole.open().map_err(|error| envelope::Error::Input(error.kind()))?;
     read::read(&mut source, limits)

@@ -4,8 +4,8 @@
 //! where it cannot be answered as a request, otherwise by an answer with feedback, signed, and encrypted if the request
 //! was. Nothing is stored unless the feedback says so. Who speaks is told by the cipher certificate of the originator,
 //! which names a mailbox of an account; mailboxes are open only to who has proven to hold its key (by a challenge that
-//! left encrypted) or has signed. Left out: pushes (forwardDelivery, mediateDelivery) and deliveries in chunks, which are
-//! answered with 9811 and not listed among our features; OCSP; cryptographic time stamps.
+//! left encrypted) or has signed. Left out: pushes (forwardDelivery, mediateDelivery), which are answered with 9811; OCSP;
+//! cryptographic time stamps.
 
 mod answer;
 pub mod card;
@@ -13,6 +13,9 @@ mod fetch;
 mod frame;
 mod incoming;
 pub mod inspect;
+mod partial_fetch;
+mod partial_store;
+mod parts;
 mod request;
 mod spool;
 mod store;
@@ -29,7 +32,9 @@ use crate::domain::card::ProcessCard;
 use crate::domain::envelope::Envelope;
 use crate::domain::limits::Limits;
 use crate::net::{self, Body, Handler, Peer};
+use crate::osci::chunk;
 use crate::osci::code::{Code, Kind};
+use crate::osci::message::feature_description::{Feature, FeatureDescription};
 use crate::pki::certificate::Certificate;
 use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
@@ -78,6 +83,8 @@ pub struct Settings {
     pub path: String,
     /// Where messages wait that are too large for memory.
     pub spool_folder: PathBuf,
+    /// Where messages that come or go in chunks are kept; it outlives the process.
+    pub chunk_folder: PathBuf,
     pub limits: Limits,
     /// A dialog that is silent for so long is over.
     pub dialog_idle: Duration,
@@ -100,6 +107,7 @@ pub struct Door {
     in_force: InForceSource,
     metadata: Arc<dyn Metadata>,
     settings: Settings,
+    parts: Arc<parts::Parts>,
 }
 
 /// Why a request is not executed: the client hears the code and the sentence, the operator the rest.
@@ -147,7 +155,25 @@ impl Door {
         metadata: Arc<dyn Metadata>,
         settings: Settings,
     ) -> Self {
-        Self { relay, in_force, metadata, settings }
+        let parts = Arc::new(parts::Parts::new(&settings.chunk_folder, settings.limits.disk_reserve_bytes));
+        Self { relay, in_force, metadata, settings, parts }
+    }
+
+    /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.
+    pub async fn sweep(&self) -> std::io::Result<u64> {
+        self.parts.sweep(self.relay.now()).await
+    }
+
+    /// What we understand, and our limits.
+    fn offered(&self) -> FeatureDescription {
+        let milliseconds = u64::try_from(parts::AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+        FeatureDescription {
+            chunk_kilobytes_min: Some(chunk::KILOBYTES_MIN),
+            chunk_kilobytes_max: Some(chunk::KILOBYTES_MAX),
+            message_kilobytes_max: Some(self.settings.request_bytes_max() / chunk::KILOBYTE),
+            chunk_timeout: Some(milliseconds),
+            ..FeatureDescription::of(Feature::ALL)
+        }
     }
 
     fn takes(&self, path: &str) -> bool {
@@ -164,7 +190,7 @@ impl Door {
         };
         let seal = request.seal.clone();
         let answered = match self.perform(request, &in_force, correlation).await {
-            Ok(answer) => answer.into_response(in_force, seal).await,
+            Ok(answer) => answer.into_response(in_force, self.offered(), seal).await,
             Err(refused) => Err(refused),
         };
         match answered {

@@ -83,14 +83,7 @@ impl Door {
         let language = Language::first_of(&languages);
         let features = message.features.clone();
         // Verified when it was read; whose it is, is judged below.
-        let signer = match &request.received.signature {
-            Ok(Some(signature)) => Ok(Some(signature.certificate().clone())),
-            Ok(None) => Ok(None),
-            Err(refused) => Err(match refused.feedback() {
-                9602 => Refused::new(Code::SignatureIncomplete, refused.to_string()),
-                _ => Refused::new(Code::SignatureInvalid, refused.to_string()),
-            }),
-        };
+        let signer = signer(&request.received);
         let opening = dialog::open(manner(operation), control(&request.received));
         let opening = match opening {
             Ok(opening) => opening,
@@ -166,7 +159,11 @@ impl Door {
 
     /// The cipher certificate of the originator and what is to be said of it; trouble with it is a fault, because
     /// nothing could be answered to nobody.
-    fn originator(&self, received: &Received, in_force: &InForce) -> Result<(Vec<u8>, Findings), Refused> {
+    pub(super) fn originator(
+        &self,
+        received: &Received,
+        in_force: &InForce,
+    ) -> Result<(Vec<u8>, Findings), Refused> {
         let certificates = received.message.certificates.as_ref();
         let cipher = certificates
             .and_then(|certificates| certificates.first(Role::CipherOriginator))
@@ -238,7 +235,7 @@ impl Door {
     }
 
     /// Who asks, if the rules that are meant for him are kept.
-    fn client(
+    pub(super) fn client(
         &self,
         cipher: &[u8],
         signer: Result<Option<Certificate>, Refused>,
@@ -351,10 +348,10 @@ impl Door {
             Operation::StoreDelivery => self.store_delivery(client, context).await,
             Operation::FetchDelivery => self.fetch_delivery(client, context).await,
             Operation::FetchProcessCard => self.fetch_process_card(client, context).await,
+            Operation::PartialStoreDelivery => self.partial_store_delivery(client, context).await,
+            Operation::PartialFetchDelivery => self.partial_fetch_delivery(client, context).await,
             Operation::ForwardDelivery
             | Operation::MediateDelivery
-            | Operation::PartialStoreDelivery
-            | Operation::PartialFetchDelivery
             | Operation::InitDialog
             | Operation::AcceptDelivery
             | Operation::ProcessDelivery => {
@@ -390,11 +387,7 @@ impl Executed {
             Self::Delivery(delivered) => {
                 let Delivered { payload, answer } = *delivered;
                 let mut plain = Answer::plain(control, payload(feedback), features, recipient);
-                plain.certificates = answer.certificates;
-                plain.custom = answer.custom;
-                plain.scope = answer.scope;
-                plain.content = Some(answer.package);
-                plain.attachments = answer.attachments;
+                plain.carry(answer);
                 plain
             }
         }
@@ -418,7 +411,19 @@ fn manner(operation: Operation) -> Manner {
     }
 }
 
-fn control(received: &Received) -> Control<'_> {
+/// The certificate that a request is signed by, if its signature holds.
+pub(super) fn signer(received: &Received) -> Result<Option<Certificate>, Refused> {
+    match &received.signature {
+        Ok(Some(signature)) => Ok(Some(signature.certificate().clone())),
+        Ok(None) => Ok(None),
+        Err(refused) => Err(match refused.feedback() {
+            9602 => Refused::new(Code::SignatureIncomplete, refused.to_string()),
+            _ => Refused::new(Code::SignatureInvalid, refused.to_string()),
+        }),
+    }
+}
+
+pub(super) fn control(received: &Received) -> Control<'_> {
     let control = &received.message.control;
     Control {
         conversation: control.conversation_id.as_ref().map(|id| id.as_str()),
@@ -428,7 +433,7 @@ fn control(received: &Received) -> Control<'_> {
     }
 }
 
-fn fresh() -> Result<Fresh, Refused> {
+pub(super) fn fresh() -> Result<Fresh, Refused> {
     use base64::Engine as _;
     let (mut conversation, mut challenge) = ([0; 16], [0; 15]);
     rand::fill(&mut conversation)

@@ -26,6 +26,7 @@ use crate::osci::envelope::content::Content;
 use crate::osci::envelope::source::Source;
 use crate::osci::message::certificates::Role;
 use crate::osci::message::payload::Payload;
+use crate::osci::message::process_card::ProcessCardBundle;
 use crate::osci::message::store_delivery::ResponseToStoreDelivery;
 use crate::pki::inspection::Verdict;
 use crate::relay::{Refusal, Submission};
@@ -35,12 +36,35 @@ use crate::store::{Accepted, PayloadWriter};
 const OWN_FIELDS: [&str; 4] = ["content-type", "content-transfer-encoding", "content-id", "content-length"];
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// What it means that the very same delivery was accepted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Its id is used.
+    IsRefused,
+    /// We did not live to say so: its chunks are still there.
+    IsTheSame,
+}
+
 impl Door {
     pub(super) async fn store_delivery(
         &self,
         client: Client,
         context: &mut Context<'_>,
     ) -> Result<Executed, Refused> {
+        let bundle = self.store(&client, Again::IsRefused, context).await?;
+        Ok(Executed::Payload(Box::new(move |feedback| {
+            let card = Some(bundle);
+            Payload::ResponseToStoreDelivery(Box::new(ResponseToStoreDelivery { feedback, card }))
+        })))
+    }
+
+    /// Judges and accepts a storeDelivery, wherever it came out of.
+    pub(super) async fn store(
+        &self,
+        client: &Client,
+        again: Again,
+        context: &mut Context<'_>,
+    ) -> Result<ProcessCardBundle, Refused> {
         let message = &context.request.received.message;
         let Payload::StoreDelivery(asked) = &message.payload else {
             return Err(Refused::new(Code::Malformed, "not a storeDelivery"));
@@ -67,7 +91,7 @@ impl Door {
         let id = MessageId::parse(id.as_str())
             .map_err(|error| Refused::new(Code::MessageIdUnknown, error.to_string()))?;
         let envelope =
-            self.envelope(&client, &id, asked.subject.as_deref(), &addressee.der, context.request)?;
+            self.envelope(client, &id, asked.subject.as_deref(), &addressee.der, context.request)?;
         let mut findings = inspected.findings;
         findings.extend(self.authors(context.request, now));
         let writer = self.relay.payload_writer().await.map_err(failed)?;
@@ -82,15 +106,12 @@ impl Door {
         let who = Account { rights, ..client.account.clone() };
         match self.relay.accept(&who, submission).await.map_err(failed)? {
             Accepted::New => {}
+            Accepted::Before if again == Again::IsTheSame => {}
             Accepted::Before => return Err(Refused::new(Code::MessageIdUnknown, "the id was used before")),
         }
         let entry = self.relay.card(&client.account, None, &id).await.map_err(failed)?;
-        let bundle = card::bundle(&entry.card, &entry.envelope)
-            .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
-        Ok(Executed::Payload(Box::new(move |feedback| {
-            let card = Some(bundle);
-            Payload::ResponseToStoreDelivery(Box::new(ResponseToStoreDelivery { feedback, card }))
-        })))
+        card::bundle(&entry.card, &entry.envelope)
+            .map_err(|error| Refused::new(Code::Failed, error.to_string()))
     }
 
     fn envelope(

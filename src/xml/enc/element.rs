@@ -224,7 +224,11 @@ fn read_transport(method: &Element) -> Option<KeyTransport> {
     Some(KeyTransport::Oaep { digest, mask })
 }
 
-fn write_transport(writer: &mut Writer, digest: OaepHash, mask: OaepHash) -> Option<()> {
+fn write_transport(writer: &mut Writer, transport: KeyTransport) -> Option<()> {
+    let KeyTransport::Oaep { digest, mask } = transport else {
+        writer.start("xenc:EncryptionMethod").attribute("Algorithm", RSA_15).end();
+        return Some(());
+    };
     let digest = HASHES.iter().find(|(hash, ..)| *hash == digest)?.1;
     writer.start("xenc:EncryptionMethod");
     if mask == OaepHash::Sha1 {
@@ -259,7 +263,8 @@ pub(super) fn write_with_reference(
     writer.start("xenc:EncryptedData").namespace("xenc", NS_XENC).namespace("ds", NS_DSIG);
     writer.attribute("MimeType", mime_type);
     writer.start("xenc:EncryptionMethod").attribute("Algorithm", plan.method.uri());
-    if plan.iv == IvLength::Twelve {
+    // AES-CBC has but one length.
+    if plan.iv == IvLength::Twelve && !plan.method.is_cbc() {
         writer.start("osci128:IvLength").namespace("osci128", NS_OSCI128).attribute("Value", "12").end();
     }
     writer.end();
@@ -271,12 +276,16 @@ pub(super) fn write_with_reference(
 }
 
 fn write_keys(writer: &mut Writer, plan: &Plan, key: &ContentKey) -> Option<()> {
-    let KeyTransport::Oaep { digest, mask } = plan.transport else { return None };
     writer.start("ds:KeyInfo");
     for recipient in &plan.recipients {
-        let wrapped = rsa::wrap(key.octets(), digest, mask, &recipient.spki_der)?;
+        let wrapped = match plan.transport {
+            KeyTransport::Oaep { digest, mask } => {
+                rsa::wrap(key.octets(), digest, mask, &recipient.spki_der)?
+            }
+            KeyTransport::Rsa15 => rsa::wrap_pkcs1(key.octets(), &recipient.spki_der)?,
+        };
         writer.start("xenc:EncryptedKey");
-        write_transport(writer, digest, mask)?;
+        write_transport(writer, plan.transport)?;
         writer.start("ds:KeyInfo").raw(&recipient.key_info).end();
         writer.start("xenc:CipherData").element("xenc:CipherValue", &STANDARD.encode(wrapped)).end().end();
     }

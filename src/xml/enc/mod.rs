@@ -10,7 +10,7 @@
 //! random one, so that neither answer nor work tells a padding oracle anything.
 //!
 //! Left out: key agreement, AES key wrap, Triple DES, OAEP labels, transforms of a CipherReference (the caller
-//! decodes base64 where the attachment says so), and making AES-CBC or RSA 1.5.
+//! decodes base64 where the attachment says so). AES-CBC and RSA 1.5 are made for peers that read nothing else.
 
 use std::io::{Cursor, Read as _};
 

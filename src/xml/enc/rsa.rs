@@ -165,6 +165,13 @@ fn all_ones_if_zero(byte: u8) -> u8 {
     (wide.wrapping_sub(1) >> 24) as u8
 }
 
+/// Wraps `key` by PKCS#1 1.5, for one who cannot OAEP.
+pub(super) fn wrap_pkcs1(key: &[u8], spki_der: &[u8]) -> Option<Vec<u8>> {
+    let public = Key::parse(spki_der, lc::EVP_parse_public_key)?;
+    let operation = Operation::new(&public, lc::EVP_PKEY_encrypt_init, lc::RSA_PKCS1_PADDING)?;
+    operation.run(lc::EVP_PKEY_encrypt, key, &public)
+}
+
 /// Wraps `key` for the holder of a certificate's key (SubjectPublicKeyInfo, DER).
 pub(super) fn wrap(key: &[u8], digest: OaepHash, mask: OaepHash, spki_der: &[u8]) -> Option<Vec<u8>> {
     let public = Key::parse(spki_der, lc::EVP_parse_public_key)?;

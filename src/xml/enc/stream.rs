@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use aes::cipher::{BlockCipherDecrypt, KeyInit};
+use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256, Block};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
@@ -191,6 +191,28 @@ impl Cbc {
         Some(Self { aes, before: iv.try_into().ok()? })
     }
 
+    /// Whole blocks only; each depends on the one before.
+    fn encrypt(&mut self, bytes: &mut [u8]) -> Option<()> {
+        let (blocks, rest) = bytes.as_chunks_mut::<BLOCK>();
+        if !rest.is_empty() {
+            return None;
+        }
+        for block in blocks {
+            for (byte, before) in block.iter_mut().zip(self.before) {
+                *byte ^= before;
+            }
+            let mut work = Block::from(*block);
+            match &self.aes {
+                Aes::Aes128(aes) => aes.encrypt_block(&mut work),
+                Aes::Aes192(aes) => aes.encrypt_block(&mut work),
+                Aes::Aes256(aes) => aes.encrypt_block(&mut work),
+            }
+            *block = work.into();
+            self.before = *block;
+        }
+        Some(())
+    }
+
     /// Whole blocks only.
     fn decrypt(&mut self, bytes: &mut [u8]) -> Option<()> {
         let (blocks, rest) = bytes.as_chunks_mut::<BLOCK>();
@@ -231,20 +253,60 @@ impl Cbc {
     }
 }
 
-/// Encryption of content that passes: initialisation vector, ciphertext and tag go to `out` as octets.
+/// Encryption of content that passes: initialisation vector, ciphertext and tag (with AES-CBC: padding) go to `out` as
+/// octets.
 pub struct Sealing<W> {
-    gcm: Gcm,
+    cipher: SealingCipher,
     piece: Vec<u8>,
     out: W,
+}
+
+enum SealingCipher {
+    Gcm(Box<Gcm>),
+    /// With what does not fill a block yet.
+    Cbc(Box<Cbc>, Vec<u8>),
+}
+
+impl SealingCipher {
+    /// Encrypts `piece` in place, as far as it goes.
+    fn encrypt(&mut self, piece: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Self::Gcm(gcm) => gcm.encrypt(piece),
+            Self::Cbc(cbc, held) => {
+                held.append(piece);
+                let ready = held.len() - held.len() % BLOCK;
+                piece.extend(held.drain(..ready));
+                cbc.encrypt(piece)
+            }
+        }
+    }
+
+    fn end(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Gcm(gcm) => Some(gcm.tag().to_vec()),
+            Self::Cbc(mut cbc, mut last) => {
+                // Each byte tells the length, which both ways of reading padding take.
+                let padding = BLOCK - last.len() % BLOCK;
+                last.resize(last.len() + padding, u8::try_from(padding).ok()?);
+                cbc.encrypt(&mut last)?;
+                Some(last)
+            }
+        }
+    }
 }
 
 impl<W: Write> Sealing<W> {
     pub(super) fn new(key: &ContentKey, mut out: W) -> Result<Self, Error> {
         let mut iv = vec![0; key.iv_bytes()];
         aws_lc_rs::rand::fill(&mut iv).map_err(|_| Error::Encrypting)?;
-        let gcm = Gcm::new(key.octets(), &iv).filter(|_| !key.is_cbc()).ok_or(Error::Encrypting)?;
+        let cipher = if key.is_cbc() {
+            Cbc::new(key.octets(), &iv).map(|cbc| SealingCipher::Cbc(Box::new(cbc), Vec::new()))
+        } else {
+            Gcm::new(key.octets(), &iv).map(|gcm| SealingCipher::Gcm(Box::new(gcm)))
+        };
+        let cipher = cipher.ok_or(Error::Encrypting)?;
         out.write_all(&iv).map_err(|error| Error::Spool(error.kind()))?;
-        Ok(Self { gcm, piece: Vec::with_capacity(PIECE), out })
+        Ok(Self { cipher, piece: Vec::with_capacity(PIECE), out })
     }
 
     /// Takes the next bytes of the content.
@@ -252,7 +314,7 @@ impl<W: Write> Sealing<W> {
         for piece in content.chunks(PIECE) {
             self.piece.clear();
             self.piece.extend_from_slice(piece);
-            self.gcm.encrypt(&mut self.piece).ok_or(Error::Encrypting)?;
+            self.cipher.encrypt(&mut self.piece).ok_or(Error::Encrypting)?;
             self.out.write_all(&self.piece).map_err(|error| Error::Spool(error.kind()))?;
         }
         Ok(())
@@ -271,10 +333,10 @@ impl<W: Write> Sealing<W> {
         }
     }
 
-    /// Writes the tag; without it nobody can decrypt.
+    /// Writes the tag, or the padded end; without it nobody can decrypt.
     pub fn finish(mut self) -> Result<W, Error> {
-        let tag = self.gcm.tag();
-        let written = self.out.write_all(&tag).and_then(|()| self.out.flush());
+        let end = self.cipher.end().ok_or(Error::Encrypting)?;
+        let written = self.out.write_all(&end).and_then(|()| self.out.flush());
         written.map_err(|error| Error::Spool(error.kind()))?;
         Ok(self.out)
     }

@@ -69,6 +69,29 @@ fn every_recipient_decrypts_and_nobody_else() {
     }
 }
 
+/// What is made for old peers only: another implementation reads the key, and every length of content comes back.
+#[test]
+fn cbc_and_pkcs1_are_made_for_who_reads_nothing_else() {
+    let a = pair();
+    for method in CBC {
+        for length in [0, 1, 15, 16, 17, 100, 16 * 1024, 16 * 1024 + 1] {
+            let clear: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let plan = plan(method, IvLength::Twelve, KeyTransport::Rsa15, &[recipient(&a, "a")]);
+            let xml = encrypt(&clear, &plan).unwrap();
+            let data = parse(&xml);
+            let open = |policy: &Policy| decrypt(&data, &named("a"), &a.key, policy);
+            assert_eq!(open(&ALL_ALLOWED), Ok(clear), "{method:?} {length}");
+            assert_eq!(open(&Policy { cbc: false, ..ALL_ALLOWED }), Err(Error::Undecryptable));
+            assert_eq!(open(&Policy { rsa_1_5: false, ..ALL_ALLOWED }), Err(Error::Undecryptable));
+        }
+    }
+    let wrapped = rsa::wrap_pkcs1(b"0123456789abcdef", &a.spki).unwrap();
+    let key = PrivateDecryptingKey::from_pkcs8(&a.pkcs8).unwrap();
+    let key = aws_lc_rs::rsa::Pkcs1PrivateDecryptingKey::new(key).unwrap();
+    let mut out = vec![0; 256];
+    assert_eq!(key.decrypt(&wrapped, &mut out).unwrap(), b"0123456789abcdef");
+}
+
 /// Digest and mask of OAEP may differ; SHA-1 in either only by policy.
 #[test]
 fn oaep_in_every_pairing() {

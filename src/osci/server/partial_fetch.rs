@@ -1,0 +1,232 @@
+//! partialFetchDelivery: a large delivery that goes in chunks (section 5.2 of our notes).
+//!
+//! With the first chunk the answer to a fetchDelivery is written once, kept on disk and sliced: signature, challenge and
+//! boundary do not change between chunks, nor over a restart. It is handed out in the dialog, and so received with its
+//! next request, only with the chunk that makes it whole at the reader's: which chunks he holds he says himself, and one
+//! who never does is believed to hold those that he was given. What is left behind half-fetched is offered again.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use super::answer::{self, Answer};
+use super::fetch::Content;
+use super::partial_store::{enough, on_our_disk, refused};
+use super::parts::{Fetch, FetchBegun, on_disk};
+use super::request::{Client, Context, Delivered, Executed, failed, fresh};
+use super::{Door, Refused, card};
+use crate::mime::content_id::ContentId;
+use crate::osci::chunk::Slices;
+use crate::osci::code::{Code, Language};
+use crate::osci::dialog::AnswerControl;
+use crate::osci::envelope::encrypted::answers_in_base64;
+use crate::osci::envelope::scope::Scope;
+use crate::osci::envelope::source::Shared;
+use crate::osci::envelope::write::{Coding, OutgoingAttachment};
+use crate::osci::message::chunk_information::ChunkInformation;
+use crate::osci::message::fetch_delivery::{FetchDelivery, ResponseToFetchDelivery};
+use crate::osci::message::message_id::MessageId as WireId;
+use crate::osci::message::partial_fetch_delivery::{PartialFetchDelivery, ResponseToPartialFetchDelivery};
+use crate::osci::message::partial_store_delivery::{
+    CHUNK_ATTACHMENT_ID, CHUNK_CONTAINER_ID, CHUNK_CONTENT_ID,
+};
+use crate::osci::message::payload::Payload;
+use crate::osci::message::selection::DeliverySelection;
+use crate::store::Entry;
+use crate::xml::write::Writer;
+
+impl Door {
+    pub(super) async fn partial_fetch_delivery(
+        &self,
+        client: Client,
+        context: &mut Context<'_>,
+    ) -> Result<Executed, Refused> {
+        let received = &context.request.received;
+        let Payload::PartialFetchDelivery(asked) = &received.message.payload else {
+            return Err(Refused::new(Code::Malformed, "not a partialFetchDelivery"));
+        };
+        let asked = asked.clone();
+        let in_base64 = answers_in_base64(received.message.features.as_ref(), received.has_base64());
+        let number = Slices::number(&asked.chunk).map_err(refused)?;
+        let wanted = selection(&asked);
+        let (entry, more) = self.choose(&client, &wanted).await?;
+        let id = entry.envelope.id.clone();
+        let fetch = self.parts.fetch(&client.account.name, client.owner.value(), id.as_str());
+        let _busy = self.parts.hold(fetch.place()).await;
+        let mut begun = self.begun(&asked, number, &fetch, &client, &entry, more, context).await?;
+        let span = begun.slices.span(number).map_err(refused)?;
+        let slices = begun.slices;
+        let mut held: BTreeSet<u64> = asked.chunk.received.iter().flatten().copied().collect();
+        if held.is_empty() {
+            held.clone_from(&begun.served);
+        }
+        held.insert(number);
+        begun.served.insert(number);
+        if entry.card.state.is_offered() && slices.is_whole(&held) {
+            let (conversation, sequence) =
+                client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
+            let place = (conversation, *sequence);
+            self.relay
+                .hand_out_in_dialog(&client.account, &client.owner, place, &id)
+                .await
+                .map_err(failed)?;
+        }
+        let kept = fetch.clone();
+        let noted = on_disk(move || kept.note(&begun).and_then(|()| kept.open()));
+        let whole = noted.await.map_err(on_our_disk)?;
+        if more {
+            context.findings.push((Code::MoreDeliveries, None));
+        }
+        let message_id =
+            WireId::new(id.as_str()).map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
+        let chunk = ChunkInformation {
+            number: Some(number),
+            total: Some(slices.total()),
+            message_kilobytes: Some(slices.message_kilobytes()),
+            ..ChunkInformation::default()
+        };
+        let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };
+        Ok(Executed::Delivery(Box::new(Delivered {
+            payload: Box::new(move |feedback| {
+                Payload::ResponseToPartialFetchDelivery(Box::new(ResponseToPartialFetchDelivery {
+                    feedback,
+                    request: wanted,
+                    chunk: Some(chunk),
+                    message_id: Some(message_id),
+                }))
+            }),
+            answer: content(Arc::new(whole.stretch(span)), coding)?,
+        })))
+    }
+
+    /// The answer that is sliced: the one of an earlier chunk, or, with the first, a new one.
+    #[allow(clippy::too_many_arguments)]
+    async fn begun(
+        &self,
+        asked: &PartialFetchDelivery,
+        number: u64,
+        fetch: &Fetch,
+        client: &Client,
+        entry: &Entry,
+        more: bool,
+        context: &Context<'_>,
+    ) -> Result<FetchBegun, Refused> {
+        let kept = fetch.clone();
+        let known = on_disk(move || kept.begun()).await.map_err(on_our_disk)?;
+        let begins = number == 1 && asked.chunk.received.iter().flatten().next().is_none();
+        match known {
+            Some(known) if !begins => match asked.chunk.kilobytes {
+                Some(kilobytes) if kilobytes != known.slices.kilobytes => Err(Refused::told(
+                    Code::ChunkInconsistent,
+                    "an earlier chunk of this message was asked for with another ChunkSize",
+                )),
+                _ => Ok(known),
+            },
+            None if !begins => Err(Refused::told(
+                Code::ChunkInconsistent,
+                "nothing is kept of this message; begin with chunk 1 and no ReceivedChunks",
+            )),
+            _ => {
+                let kilobytes = Slices::wanted(&asked.chunk).map_err(refused)?;
+                let bytes = self.write_answer(asked, fetch, client, entry, more, context).await?;
+                let slices = Slices { bytes, kilobytes };
+                slices.span(1).map_err(refused)?;
+                let at = self.relay.now();
+                Ok(FetchBegun { version: 1, at, slices, served: BTreeSet::new() })
+            }
+        }
+    }
+
+    /// Writes the answer as fetchDelivery would have got it, in the clear, and says how long it is.
+    async fn write_answer(
+        &self,
+        asked: &PartialFetchDelivery,
+        fetch: &Fetch,
+        client: &Client,
+        entry: &Entry,
+        more: bool,
+        context: &Context<'_>,
+    ) -> Result<u64, Refused> {
+        let message = &context.request.received.message;
+        let (parts, place) = (self.parts.clone(), fetch.clone());
+        let bytes = entry.card.payload_bytes.saturating_mul(2);
+        let room = on_disk(move || place.make_room().and_then(|()| parts.room(place.place(), bytes)));
+        let room = room.await.map_err(on_our_disk)?;
+        enough(room)?;
+        let in_base64 = answers_in_base64(message.features.as_ref(), context.request.received.has_base64());
+        let content = self.content(entry, in_base64).await?;
+        let mut card = entry.card.clone();
+        // The message to the reader is being built: that is what Forwarding means, and it is not reception.
+        if card.state.is_offered() {
+            let forwarded =
+                self.relay.hand_out(&client.account, Some(&client.owner), &entry.envelope.id).await;
+            card = forwarded.map_err(failed)?.card;
+        }
+        let bundle = card::bundle(&card, &entry.envelope)
+            .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
+        let languages = message.languages.as_ref().map(|languages| languages.list()).unwrap_or_default();
+        let mut findings = Vec::new();
+        if more {
+            findings.push((Code::MoreDeliveries, None));
+        }
+        findings.push((Code::DoneOpen, None));
+        let payload = Payload::ResponseToFetchDelivery(Box::new(ResponseToFetchDelivery {
+            feedback: answer::feedback(Language::first_of(&languages), &findings),
+            request: selection(asked),
+            card: Some(bundle),
+        }));
+        let control = inner_control(client, context)?;
+        let mut answer = Answer::plain(control, payload, message.features.clone(), Vec::new());
+        answer.carry(content);
+        let (in_force, offered, place) = (context.in_force.clone(), self.offered(), fetch.clone());
+        let written = on_disk(move || {
+            let prepared =
+                answer.sign(&in_force, offered).map_err(|refused| io::Error::other(refused.detail))?;
+            place.keep(|file| prepared.write(file).map_err(io::Error::other))
+        });
+        written.await.map_err(on_our_disk)
+    }
+}
+
+/// Chunks may be asked for under the mark of their message, too.
+fn selection(asked: &PartialFetchDelivery) -> FetchDelivery {
+    let selection = match &asked.selection {
+        Some(DeliverySelection::MessageId(id)) => {
+            Some(DeliverySelection::MessageId(id.whole().unwrap_or_else(|| id.clone())))
+        }
+        other => other.clone(),
+    };
+    FetchDelivery { selection }
+}
+
+/// The message inside stands where its first chunk was asked for.
+fn inner_control(client: &Client, context: &Context<'_>) -> Result<AnswerControl, Refused> {
+    let (conversation, _) =
+        client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
+    let control = &context.request.received.message.control;
+    let challenge = control.challenge.as_ref().map(|challenge| challenge.as_str().to_owned());
+    Ok(AnswerControl {
+        conversation: conversation.clone(),
+        sequence: control.sequence_number,
+        response: challenge.unwrap_or_default(),
+        challenge: Some(fresh()?.challenge),
+    })
+}
+
+fn content(chunk: Shared, coding: Coding) -> Result<Content, Refused> {
+    let mut writer = Writer::new();
+    writer.start("osci:ContentPackage").start("osci:ContentContainer").attribute("Id", CHUNK_CONTAINER_ID);
+    writer.start("osci:Content").attribute("Id", CHUNK_CONTENT_ID);
+    writer.attribute("href", &format!("cid:{CHUNK_ATTACHMENT_ID}")).text("").end();
+    let id = ContentId::from_header(CHUNK_ATTACHMENT_ID)
+        .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
+    let mut attachment = OutgoingAttachment::new(id, "application/octet-stream", chunk);
+    attachment.coding = coding;
+    Ok(Content {
+        certificates: None,
+        custom: Vec::new(),
+        scope: Scope::standard(),
+        package: Arc::new(writer.finish().into_bytes()),
+        attachments: vec![attachment],
+    })
+}

@@ -1,0 +1,414 @@
+//! Parts of large messages on disk: chunks of uploads until all are there, and answers that are fetched in chunks.
+//!
+//! ```text
+//! uploads/<account>/<message>/begun.json, 1, 2, …      until the message inside is accepted, then
+//!                             begun.json, accepted.json
+//! fetches/<account>/<message>/answer, begun.json
+//! ```
+//! Names are digests, so that nothing of a stranger's becomes a path. A chunk has its name once it is whole and on disk;
+//! whatever a crash leaves besides is written over or swept. Everything here is bounded per account and by age. Fields of
+//! the files are only ever added.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::spool::Frozen;
+use crate::domain::account::AccountName;
+use crate::domain::content::Digest;
+use crate::osci::chunk::{Cut, Slices};
+
+/// Uploads, or fetches, of one account at a time.
+pub const PER_ACCOUNT_MAX: usize = 16;
+/// An upload must be complete, and a fetch over, so long after it began.
+pub const AGE_MAX: Duration = Duration::from_secs(3 * 86_400);
+
+const UPLOADS: &str = "uploads";
+const FETCHES: &str = "fetches";
+const BEGUN: &str = "begun.json";
+const ACCEPTED: &str = "accepted.json";
+const ANSWER: &str = "answer";
+/// What is being written bears this ending.
+const UNFINISHED: &str = ".new";
+
+type Lock = Arc<tokio::sync::Mutex<()>>;
+
+/// The folder of all of them, and who is at work in which.
+pub struct Parts {
+    folder: PathBuf,
+    reserve_bytes: u64,
+    busy: Mutex<BTreeMap<PathBuf, Lock>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadBegun {
+    pub version: u16,
+    pub at: Timestamp,
+    pub cut: Cut,
+}
+
+/// What was said of a message that was accepted, for a client that did not hear it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acceptance {
+    pub version: u16,
+    /// Language, code, text.
+    pub feedback: Vec<(Option<String>, u16, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchBegun {
+    pub version: u16,
+    pub at: Timestamp,
+    pub slices: Slices,
+    pub served: BTreeSet<u64>,
+}
+
+/// Whether there is room for one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    Enough,
+    /// The account has as many as it may.
+    TooMany,
+    /// The disk has not so much more than its reserve.
+    DiskFull,
+}
+
+impl Parts {
+    pub fn new(folder: &Path, reserve_bytes: u64) -> Self {
+        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default() }
+    }
+
+    pub fn upload(&self, account: &AccountName, id: &str) -> Upload {
+        Upload(self.place(UPLOADS, account, id))
+    }
+
+    pub fn fetch(&self, account: &AccountName, mailbox: &str, id: &str) -> Fetch {
+        Fetch(self.place(FETCHES, account, &format!("{mailbox}\n{id}")))
+    }
+
+    fn place(&self, kind: &str, account: &AccountName, what: &str) -> PathBuf {
+        let name = |text: &str| Digest::of(text.as_bytes()).to_string();
+        self.folder.join(kind).join(name(account.as_str())).join(name(what))
+    }
+
+    /// Waits until nobody else is at work there. Others are not held up.
+    pub async fn hold(&self, place: &Path) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+            busy.entry(place.to_owned()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+
+    /// Whether `place` may be begun, and hold so many bytes.
+    pub fn room(&self, place: &Path, bytes: u64) -> io::Result<Room> {
+        fs::create_dir_all(&self.folder)?;
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.reserve_bytes.saturating_add(bytes) {
+            return Ok(Room::DiskFull);
+        }
+        // What was accepted is only remembered.
+        let others = folders(place.parent().unwrap_or(&self.folder))?
+            .filter(|other| other != place && !other.join(ACCEPTED).exists());
+        Ok(if others.count() < PER_ACCOUNT_MAX { Room::Enough } else { Room::TooMany })
+    }
+
+    /// Forgets what began too long ago; says how many.
+    pub async fn sweep(&self, now: Timestamp) -> io::Result<u64> {
+        let folder = self.folder.clone();
+        let old = on_disk(move || old(&folder, now)).await?;
+        let mut swept = 0;
+        for place in old {
+            let _busy = self.hold(&place).await;
+            on_disk(move || fs::remove_dir_all(place)).await?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
+}
+
+/// Runs what may wait for the disk where it blocks nobody.
+pub async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(io::Error::other("the process is stopping")),
+    }
+}
+
+fn old(folder: &Path, now: Timestamp) -> io::Result<Vec<PathBuf>> {
+    #[derive(Deserialize)]
+    struct Begun {
+        at: Timestamp,
+    }
+    let mut old = Vec::new();
+    for kind in [UPLOADS, FETCHES] {
+        for account in folders(&folder.join(kind))? {
+            for place in folders(&account)? {
+                // Without its beginning a crash left it; what begins this moment is not yet old for the file system.
+                let begun = match read::<Begun>(&place.join(BEGUN)) {
+                    Ok(Some(begun)) => begun.at,
+                    Ok(None) | Err(_) => {
+                        Timestamp::try_from(fs::metadata(&place)?.modified()?).unwrap_or(Timestamp::MIN)
+                    }
+                };
+                if begun.checked_add(AGE_MAX).is_ok_and(|end| end <= now) {
+                    old.push(place);
+                }
+            }
+        }
+    }
+    Ok(old)
+}
+
+fn folders(of: &Path) -> io::Result<std::vec::IntoIter<PathBuf>> {
+    let entries = match fs::read_dir(of) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new().into_iter()),
+        entries => entries?,
+    };
+    let folders = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(folders.into_iter())
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whole or not at all, and on disk when this returns.
+fn write(folder: &Path, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let unfinished = folder.join(format!("{name}{UNFINISHED}"));
+    let mut file = File::create(&unfinished)?;
+    let filled = fill(&mut file).and_then(|()| file.sync_all());
+    if let Err(error) = filled {
+        let _ = fs::remove_file(&unfinished);
+        return Err(error);
+    }
+    fs::rename(&unfinished, folder.join(name))?;
+    sync(folder)
+}
+
+fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    write(folder, name, |file| file.write_all(&bytes))
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    // The folder's own name is in its parent's, and that one's in its own.
+    for folder in folder.ancestors().take(4) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn forget(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Upload(PathBuf);
+
+/// Where an upload stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    pub begun: Option<UploadBegun>,
+    pub received: BTreeSet<u64>,
+    pub accepted: Option<Acceptance>,
+}
+
+impl Standing {
+    /// Whether every chunk is there.
+    pub fn is_whole(&self) -> bool {
+        let total = self.begun.as_ref().map(|begun| begun.cut.total);
+        total.is_some_and(|total| (1..=total).all(|number| self.received.contains(&number)))
+    }
+}
+
+impl Upload {
+    pub fn place(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn standing(&self) -> io::Result<Standing> {
+        let Some(begun) = read::<UploadBegun>(&self.0.join(BEGUN))? else { return Ok(Standing::default()) };
+        let accepted = read(&self.0.join(ACCEPTED))?;
+        let received = match &accepted {
+            Some(_) => (1..=begun.cut.total).collect(),
+            None => {
+                let names = folders(&self.0)?;
+                let numbers = names.filter_map(|path| path.file_name()?.to_str()?.parse().ok());
+                numbers.filter(|number| (1..=begun.cut.total).contains(number)).collect()
+            }
+        };
+        Ok(Standing { begun: Some(begun), received, accepted })
+    }
+
+    pub fn begin(&self, begun: &UploadBegun) -> io::Result<()> {
+        write_json(&self.0, BEGUN, begun)
+    }
+
+    /// Keeps a chunk; when this returns it is received, whatever happens.
+    pub fn keep(&self, number: u64, mut chunk: &mut dyn io::Read) -> io::Result<()> {
+        write(&self.0, &number.to_string(), |file| io::copy(&mut chunk, file).map(|_| ()))
+    }
+
+    /// The message inside, chunk after chunk.
+    pub fn pour(&self, total: u64, out: &mut dyn Write) -> io::Result<()> {
+        for number in 1..=total {
+            io::copy(&mut File::open(self.0.join(number.to_string()))?, out)?;
+        }
+        Ok(())
+    }
+
+    /// The message inside is accepted: its chunks are needed no longer.
+    pub fn accept(&self, acceptance: &Acceptance) -> io::Result<()> {
+        write_json(&self.0, ACCEPTED, acceptance)?;
+        for path in folders(&self.0)? {
+            let is_chunk = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+                name.trim_end_matches(UNFINISHED).bytes().all(|byte| byte.is_ascii_digit())
+            });
+            if is_chunk {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn forget(&self) -> io::Result<()> {
+        forget(&self.0)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Fetch(PathBuf);
+
+impl Fetch {
+    pub fn place(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn begun(&self) -> io::Result<Option<FetchBegun>> {
+        read(&self.0.join(BEGUN))
+    }
+
+    pub fn note(&self, begun: &FetchBegun) -> io::Result<()> {
+        write_json(&self.0, BEGUN, begun)
+    }
+
+    /// Keeps the answer that will be sliced, and says how long it is.
+    pub fn keep(&self, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<u64> {
+        write(&self.0, ANSWER, fill)?;
+        Ok(fs::metadata(self.0.join(ANSWER))?.len())
+    }
+
+    pub fn open(&self) -> io::Result<Frozen> {
+        let file = File::open(self.0.join(ANSWER))?;
+        let length = file.metadata()?.len();
+        Ok(Frozen::File(Arc::new(file), length))
+    }
+
+    /// Forgets the oldest of the account's others, if it has as many as it may. Who is at it begins again.
+    pub fn make_room(&self) -> io::Result<()> {
+        let account = self.0.parent().unwrap_or(&self.0);
+        let mut others: Vec<(Option<Timestamp>, PathBuf)> = folders(account)?
+            .filter(|other| *other != self.0)
+            .map(|other| (Fetch(other.clone()).begun().ok().flatten().map(|begun| begun.at), other))
+            .collect();
+        others.sort();
+        let surplus = (others.len() + 1).saturating_sub(PER_ACCOUNT_MAX);
+        others.iter().take(surplus).try_for_each(|(_, other)| forget(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun() -> UploadBegun {
+        let cut = Cut { kilobytes: 8, total: 2, message_kilobytes: None };
+        UploadBegun { version: 1, at: "2026-11-23T10:00:00Z".parse().expect("an instant"), cut }
+    }
+
+    #[tokio::test]
+    async fn uploads_stand_where_their_files_say() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = Parts::new(folder.path(), 0);
+        let account = AccountName::parse("author").expect("a name");
+        let upload = parts.upload(&account, "../../id");
+        assert_eq!(upload.standing().expect("read"), Standing::default());
+        upload.begin(&begun()).expect("begun");
+        upload.keep(2, &mut &b"two"[..]).expect("kept");
+        // What a crash left.
+        fs::write(upload.place().join("1.new"), b"on").expect("written");
+        let standing = upload.standing().expect("read");
+        assert_eq!((standing.is_whole(), standing.received), (false, [2].into()));
+        upload.keep(1, &mut &b"one"[..]).expect("kept");
+        let standing = parts.upload(&account, "../../id").standing().expect("read");
+        assert!(standing.is_whole() && standing.accepted.is_none());
+        let mut whole = Vec::new();
+        upload.pour(2, &mut whole).expect("poured");
+        assert_eq!(whole, b"onetwo");
+        upload.accept(&Acceptance { version: 1, feedback: Vec::new() }).expect("noted");
+        let standing = upload.standing().expect("read");
+        assert!(standing.is_whole() && standing.accepted.is_some());
+        assert!(!upload.place().join("1").exists(), "chunks are gone");
+
+        let at = begun().at;
+        assert_eq!(parts.sweep(at).await.expect("swept"), 0);
+        assert_eq!(parts.sweep(at.checked_add(AGE_MAX).expect("later")).await.expect("swept"), 1);
+        assert_eq!(upload.standing().expect("read"), Standing::default());
+    }
+
+    #[test]
+    fn an_account_has_only_so_many() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = Parts::new(folder.path(), 0);
+        let account = |name| AccountName::parse(name).expect("a name");
+        for at in 0..PER_ACCOUNT_MAX {
+            let upload = parts.upload(&account("author"), &at.to_string());
+            assert_eq!(parts.room(upload.place(), 1).expect("read"), Room::Enough);
+            upload.begin(&begun()).expect("begun");
+        }
+        let room = |parts: &Parts, name, id| parts.room(parts.upload(&account(name), id).place(), 1);
+        assert_eq!(room(&parts, "author", "another").expect("read"), Room::TooMany);
+        assert_eq!(room(&parts, "author", "0").expect("read"), Room::Enough, "it has begun before");
+        assert_eq!(room(&parts, "reader", "another").expect("read"), Room::Enough);
+        let full = Parts::new(folder.path(), u64::MAX - 1);
+        assert_eq!(room(&full, "reader", "another").expect("read"), Room::DiskFull);
+    }
+
+    #[test]
+    fn files_of_version_1_are_read() {
+        let begun: UploadBegun = serde_json::from_str(
+            r#"{"version":1,"at":"2026-11-23T10:00:00Z","cut":{"kilobytes":8,"total":2,"message_kilobytes":null}}"#,
+        )
+        .expect("read");
+        assert_eq!(begun.cut.total, 2);
+        let fetch: FetchBegun = serde_json::from_str(
+            r#"{"version":1,"at":"2026-11-23T10:00:00Z","slices":{"bytes":9,"kilobytes":8},"served":[1]}"#,
+        )
+        .expect("read");
+        assert_eq!(fetch.slices.total(), 1);
+        let accepted: Acceptance =
+            serde_json::from_str(r#"{"version":1,"feedback":[["de",800,"gut"],[null,3707,""]]}"#)
+                .expect("read");
+        assert_eq!(accepted.feedback.len(), 2);
+    }
+}

@@ -7,6 +7,7 @@ mod cli_life;
 mod cli_words;
 mod evidence_proof;
 mod floors;
+mod osci_command_line;
 mod osci_cycle;
 mod osci_office;
 mod osci_refusals;

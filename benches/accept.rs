@@ -28,43 +28,86 @@ fn main() {
         disk_of(folder)
     );
     println!(
-        "clients  msg/s  bare/s  ratio  fsync/msg  CPU us/msg   p50 ms   p99 ms  fdatasync p50  p99  p99 ratio"
+        "clients  msg/s  bare/s  ratio  fsync/msg  CPU us/msg  of client  of bare   p50 ms   p99 ms  fdatasync p50  \
+         p99  p99 ratio"
     );
     let runtime = ground::runtime();
+    let repetitions = ground::setting("AMTSBOTE_BENCH_REPETITIONS", 3).max(1);
     for clients in [1, 64] {
-        let disk = ground::fdatasync_times(folder, span / 4);
-        let bare = ground::bare_rate(clients, span / 2);
-        let door = Door::of(folder, &office.xta, AUTHOR.0);
-        let syncs = || {
-            let of = |name| ground::counter(&office.operator, name);
-            // Each commit syncs the log once. A checkpoint syncs log and database; the log begun anew behind it costs
-            // one more for its header.
-            of("amtsbote_store_commits_total") + 3.0 * of("amtsbote_store_checkpoints_total")
-        };
-        let (syncs_before, cpu_before, began) = (syncs(), ground::cpu_time(office.pid()), Instant::now());
-        let times = Times::of(runtime.block_on(load(&door, clients, span)));
-        let elapsed = began.elapsed().as_secs_f64();
-        let cpu = (ground::cpu_time(office.pid()) - cpu_before).as_secs_f64() * 1e6;
-        let syncs = syncs() - syncs_before;
-        let messages = times.len() as f64;
-        let rate = messages / elapsed;
-        println!(
-            "{clients:7}  {rate:5.0}  {bare:6.0}  {:5.2}  {:9.3}  {:10.0}  {:7.2}  {:7.2}  {:13.2}  {:.2}  {:9.2}",
-            rate / bare,
-            syncs / messages,
-            cpu / messages,
-            times.at(0.5),
-            times.at(0.99),
-            disk.at(0.5),
-            disk.at(0.99),
-            times.at(0.99) / disk.at(0.99),
-        );
+        let runs =
+            (0..repetitions).map(|run| measure(&runtime, &office, (clients, run), span)).collect::<Vec<_>>();
+        print(&clients.to_string(), &median(&runs));
     }
+    println!("Each line holds the medians of {repetitions} repetitions, column by column.");
+}
+
+/// One repetition: the columns of the table in their order.
+type Figures = [f64; 12];
+
+fn print(clients: &str, figures: &Figures) {
+    let [rate, bare, ratio, syncs, cpu, of_client, of_bare, p50, p99, disk_p50, disk_p99, p99_ratio] =
+        figures;
+    println!(
+        "{clients:>7}  {rate:5.0}  {bare:6.0}  {ratio:5.2}  {syncs:9.3}  {cpu:10.0}  {of_client:9.0}  {of_bare:7.0}  \
+         {p50:7.2}  {p99:7.2}  {disk_p50:13.2}  {disk_p99:.2}  {p99_ratio:9.2}"
+    );
+}
+
+fn median(runs: &[Figures]) -> Figures {
+    std::array::from_fn(|column| {
+        let mut values: Vec<f64> = runs.iter().map(|run| run[column]).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values[values.len() / 2]
+    })
+}
+
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    office: &cli_fixture::Office,
+    (clients, run): (u64, u64),
+    span: Duration,
+) -> Figures {
+    let folder = office.folder.path();
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let own = std::process::id();
+    let disk = ground::fdatasync_times(folder, span / 4);
+    let bare_before = ground::cpu_time(own);
+    let bare = ground::bare_rate(clients, span / 2);
+    let of_bare = micros(ground::cpu_time(own) - bare_before) / (bare * (span / 2).as_secs_f64());
+    let door = Door::of(folder, &office.xta, AUTHOR.0);
+    let syncs = || {
+        let of = |name| ground::counter(&office.operator, name);
+        // Each commit syncs the log once. A checkpoint syncs log and database; the log begun anew behind it costs
+        // one more for its header.
+        of("amtsbote_store_commits_total") + 3.0 * of("amtsbote_store_checkpoints_total")
+    };
+    let (syncs_before, began) = (syncs(), Instant::now());
+    let (cpu_before, own_before) = (ground::cpu_time(office.pid()), ground::cpu_time(own));
+    let times = Times::of(runtime.block_on(load(&door, (clients, run), span)));
+    let elapsed = began.elapsed().as_secs_f64();
+    let cpu = micros(ground::cpu_time(office.pid()) - cpu_before);
+    let of_client = micros(ground::cpu_time(own) - own_before);
+    let syncs = syncs() - syncs_before;
+    let messages = times.len() as f64;
+    let rate = messages / elapsed;
+    [
+        rate,
+        bare,
+        rate / bare,
+        syncs / messages,
+        cpu / messages,
+        of_client / messages,
+        of_bare,
+        times.at(0.5),
+        times.at(0.99),
+        disk.at(0.5),
+        disk.at(0.99),
+        times.at(0.99) / disk.at(0.99),
+    ]
 }
 
 /// Every client posts as fast as it is answered.
-async fn load(door: &Door, clients: u64, span: Duration) -> Vec<Duration> {
-    let run = std::process::id();
+async fn load(door: &Door, (clients, run): (u64, u64), span: Duration) -> Vec<Duration> {
     let mut tasks = Vec::new();
     for client in 0..clients {
         let mut wire = door.connect().await;

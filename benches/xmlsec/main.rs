@@ -11,6 +11,7 @@ use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use amtsbote::pki::signature::PublicKey;
 use amtsbote::xml::c14n::Algorithm;
 use amtsbote::xml::dsig::sign::{Plan, Planned, SigningKey};
 use amtsbote::xml::dsig::signature::Canonicalization;
@@ -145,13 +146,14 @@ fn document(bytes: usize, text: bool, key: &SigningKey) -> String {
     plan.sign(&document, document.find("</s:Signed>").expect("it is there"), key).expect("signed")
 }
 
-fn verify<R: std::io::BufRead>(open: impl FnMut() -> std::io::Result<R>, public: &[u8]) {
+fn verify<R: std::io::BufRead>(open: impl FnMut() -> std::io::Result<R>, public: &PublicKey) {
     let (verification, _) =
         read_once(open, &Limits::default(), &Default::default(), |_| true).expect("readable");
-    verification.expect("a signature").finish(public).expect("verifies");
+    verification.expect("a signature").finish_with(public).expect("verifies");
 }
 
 fn ours(document: &str, public: &[u8], file: &Path, pem: &Path) -> Measured {
+    let public = &PublicKey::from_spki(public).expect("a public key");
     verify(|| Ok(document.as_bytes()), public);
     let start = processor_seconds();
     let mut verified = 0.0;
@@ -168,7 +170,7 @@ fn ours(document: &str, public: &[u8], file: &Path, pem: &Path) -> Measured {
 fn stream(file: &str, pem: &str) {
     let lines = std::fs::read_to_string(pem).expect("the key");
     let public: String = lines.lines().filter(|line| !line.starts_with('-')).collect();
-    let public = STANDARD.decode(public).expect("base64");
+    let public = PublicKey::from_spki(&STANDARD.decode(public).expect("base64")).expect("a public key");
     verify(|| Ok(BufReader::with_capacity(64 * 1024, std::fs::File::open(file)?)), &public);
     println!("{:.1}", peak_mib());
 }

@@ -72,9 +72,53 @@ pub enum Verb {
     CertificatesExpiring {
         days: u32,
     },
+    /// Writes down what is about to be done to certificates and keys on disk.
+    CertificateAct {
+        act: CertificateAct,
+        object: String,
+        reason: String,
+    },
+    /// Replaces one account for a certificate's sake, if the directory's revision is still `based_on`.
+    AccountCertificate {
+        based_on: u64,
+        account: Box<Account>,
+        act: CertificateAct,
+        object: String,
+        reason: String,
+    },
+    /// Reads certificates, keys, anchors and participants again: all of it, or nothing changes.
+    Reload,
     Acts {
         limit: u32,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateAct {
+    Import,
+    ImportFailed,
+    RollOver,
+    RollOverFailed,
+}
+
+impl CertificateAct {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Import => "cert import",
+            Self::ImportFailed => "cert import failed",
+            Self::RollOver => "cert roll-over",
+            Self::RollOverFailed => "cert roll-over failed",
+        }
+    }
+
+    /// What is written down if it came to nothing.
+    pub fn failed(self) -> Self {
+        match self {
+            Self::Import | Self::ImportFailed => Self::ImportFailed,
+            Self::RollOver | Self::RollOverFailed => Self::RollOverFailed,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

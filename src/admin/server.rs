@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Limited};
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 
 use super::protocol::{
-    Answer, CertificateEnd, DirectoryView, HealthView, MailboxView, MessageAct, PATH, QUESTION_BYTES_MAX,
-    Question, Refused, TraceView, VERSION, Verb,
+    Answer, CertificateAct, CertificateEnd, DirectoryView, HealthView, MailboxView, MessageAct, PATH,
+    QUESTION_BYTES_MAX, Question, Refused, TraceView, VERSION, Verb,
 };
 use crate::clock::Clock;
 use crate::domain::account::Account;
@@ -42,6 +43,9 @@ pub struct Settings {
 /// The certificates that the listeners show, asked anew each time because a reload replaces them.
 pub type OwnCertificates = Arc<dyn Fn() -> Vec<Certificate> + Send + Sync>;
 
+/// Takes over what was changed on disk, and changes nothing if any of it cannot be used.
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
 pub struct Server {
     store: Arc<dyn Store>,
     relay: Arc<Relay>,
@@ -49,6 +53,7 @@ pub struct Server {
     own_certificates: OwnCertificates,
     settings: Settings,
     started_at: Timestamp,
+    reload: Option<Reload>,
 }
 
 impl Server {
@@ -60,7 +65,11 @@ impl Server {
         settings: Settings,
     ) -> Self {
         let started_at = clock.now();
-        Self { store, relay, clock, own_certificates, settings, started_at }
+        Self { store, relay, clock, own_certificates, settings, started_at, reload: None }
+    }
+
+    pub fn with_reload(self, reload: Reload) -> Self {
+        Self { reload: Some(reload), ..self }
     }
 
     fn may_administrate(&self, uid: u32) -> bool {
@@ -102,6 +111,15 @@ impl Server {
                 certificates.retain(|end| end.not_after <= before);
                 Ok(Answer::Certificates { certificates })
             }
+            Verb::CertificateAct { act, object, reason } => {
+                let act = self.write_down(act.as_str(), object, by, reason)?;
+                self.store.record_act(act).await.map_err(refused_by_store)?;
+                Ok(Answer::Done)
+            }
+            Verb::AccountCertificate { based_on, account, act, object, reason } => {
+                self.replace_account(based_on, *account, act, object, by, reason).await
+            }
+            Verb::Reload => self.reload().await,
             Verb::Acts { limit } => {
                 let acts = self.store.acts(limit.clamp(1, ENTRIES_MAX)).await.map_err(refused_by_store)?;
                 Ok(Answer::Acts { acts })
@@ -136,6 +154,43 @@ impl Server {
             accounts: directory.accounts().cloned().collect(),
             profiles: directory.profiles().cloned().collect(),
         }))
+    }
+
+    async fn replace_account(
+        &self,
+        based_on: u64,
+        account: Account,
+        act: CertificateAct,
+        object: String,
+        by: &str,
+        reason: String,
+    ) -> Result<Answer, Refused> {
+        let act = self.write_down(act.as_str(), object, by, reason)?;
+        let directory = self.store.directory().await.map_err(refused_by_store)?;
+        let mut accounts: Vec<Account> = directory.accounts().cloned().collect();
+        let Some(place) = accounts.iter_mut().find(|one| one.name == account.name) else {
+            let sentence = format!("there is no participant {}", account.name);
+            return Err(refused("unknown-participant", sentence, "`amtsbote participant list` names them"));
+        };
+        *place = account;
+        let profiles = directory.profiles().cloned().collect();
+        self.store.apply_directory(based_on, accounts, profiles, act).await.map_err(refused_by_store)?;
+        self.relay.reload_directory().await.map_err(refused_by_relay)?;
+        Ok(Answer::Done)
+    }
+
+    async fn reload(&self) -> Result<Answer, Refused> {
+        let next = "run `amtsbote check`";
+        let Some(reload) = &self.reload else {
+            return Err(refused("no-reload", "this server cannot reload".to_owned(), "restart it"));
+        };
+        match reload().await {
+            Ok(()) => Ok(Answer::Done),
+            Err(why) => {
+                let sentence = format!("nothing was reloaded; the server goes on as before: {why}");
+                Err(refused("reload-failed", sentence, next))
+            }
+        }
     }
 
     /// A participant's mailbox exists before its first message.
@@ -383,7 +438,7 @@ fn refused_by_relay(refusal: Refusal) -> Refused {
 }
 
 /// The user's name as the machine knows it. Names from a network directory show as numbers.
-fn operator(uid: u32) -> String {
+pub fn operator(uid: u32) -> String {
     let named = std::fs::read_to_string("/etc/passwd").ok().and_then(|table| name_in(&table, uid));
     named.unwrap_or_else(|| format!("uid {uid}"))
 }

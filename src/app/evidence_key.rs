@@ -16,11 +16,16 @@ pub(super) fn load_or_make(settings: &Evidence) -> Result<SigningKey, StartError
     if path.try_exists().map_err(|error| wrong(error.to_string()))? {
         return read(path, &settings.origin).map_err(wrong);
     }
-    let made = SigningKey::generate(&settings.origin).map_err(|error| wrong(error.to_string()))?;
-    let der = made.to_pkcs8().map_err(|error| wrong(error.to_string()))?;
-    key::write_new(path, to_pem(&der).as_bytes(), Readers::Owner)
-        .map_err(|error| wrong(error.to_string()))?;
+    let made = make(path, &settings.origin).map_err(wrong)?;
     tracing::info!(path = %path.display(), verifier = %made.verifier(), "a key for the evidence log was made");
+    Ok(made)
+}
+
+/// A new key, which signs in the name of `origin`, in a file that must not exist yet.
+pub fn make(path: &Path, origin: &str) -> Result<SigningKey, String> {
+    let made = SigningKey::generate(origin).map_err(|error| error.to_string())?;
+    let der = made.to_pkcs8().map_err(|error| error.to_string())?;
+    key::write_new(path, to_pem(&der).as_bytes(), Readers::Owner).map_err(|error| error.to_string())?;
     Ok(made)
 }
 

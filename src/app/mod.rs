@@ -166,7 +166,8 @@ impl App {
                 uids: config.server.admin_uids.clone(),
                 server_version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-        );
+        )
+        .with_reload(reload_for_the_office(&trust, &relay, &config));
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
             tokio::spawn(watch::certificates(
@@ -221,6 +222,24 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     }
 }
 
+async fn reload(trust: &Trust, relay: &Relay, config: &Config) -> Result<Reloaded, String> {
+    trust.reload(config)?;
+    relay.reload_directory().await.map_err(|refusal| refusal.to_string())?;
+    Ok(Reloaded { directory_revision: relay.directory().revision() })
+}
+
+fn reload_for_the_office(trust: &Trust, relay: &Arc<Relay>, config: &Config) -> admin::server::Reload {
+    let (trust, relay, config) = (trust.clone(), relay.clone(), config.clone());
+    Arc::new(move || {
+        let (trust, relay, config) = (trust.clone(), relay.clone(), config.clone());
+        Box::pin(async move {
+            let reloaded = reload(&trust, &relay, &config).await?;
+            tracing::info!(directory_revision = reloaded.directory_revision, "reloaded");
+            Ok(())
+        })
+    })
+}
+
 impl Running {
     pub fn relay(&self) -> &Arc<Relay> {
         &self.relay
@@ -242,9 +261,7 @@ impl Running {
     /// Reads participants, the server's certificate, anchors and revocation lists again. What cannot be used is left
     /// as it was, all of it; no connection is cut.
     pub async fn reload(&self) -> Result<Reloaded, String> {
-        self.trust.reload(&self.config)?;
-        self.relay.reload_directory().await.map_err(|refusal| refusal.to_string())?;
-        Ok(Reloaded { directory_revision: self.relay.directory().revision() })
+        reload(&self.trust, &self.relay, &self.config).await
     }
 
     /// Stops in order. What was accepted is safe without this; it saves clients a broken connection.

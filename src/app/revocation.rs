@@ -127,7 +127,8 @@ impl Keeper {
                 Ok(answer) => answers.keep(question, answer, now),
                 Err(error) => {
                     let serial = question.certificate.serial().to_owned();
-                    tracing::warn!(code = "ocsp-no-answer", serial, "{error}");
+                    let next_step = "see whether revocation.hosts names the responder and the host answers";
+                    tracing::warn!(code = "ocsp-no-answer", serial, next_step, "{error}");
                     answers.failed(question, now);
                 }
             }

@@ -1,8 +1,13 @@
-//! `amtsbote cert`: certificates looked at, judged, watched and asked for.
+//! `amtsbote cert`: certificates looked at, judged, watched, asked for, put in place and rolled over.
+
+mod change;
+mod import;
+mod roll_over;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::{Exit, Stop};
@@ -50,6 +55,12 @@ pub enum Command {
     },
     /// Make a key and a request (PKCS #10) to send to an authority
     Request(Ask),
+    /// Check a certificate or key and put it where the configuration says; the former one is kept
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Change to the next certificate or key with overlap: what is active, what is next, what to do now
+    #[command(subcommand)]
+    RollOver(roll_over::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -113,6 +124,8 @@ impl Command {
             Self::Check { file, reading } => check(place, file, *reading),
             Self::Expiring { days, link, reading } => expiring(place, link, *days, *reading),
             Self::Request(ask) => ask.run(),
+            Self::Import(command) => command.run(place),
+            Self::RollOver(command) => command.run(place),
         }
     }
 }
@@ -149,6 +162,20 @@ fn show(summary: &Summary) -> String {
     screen::fields(&pairs)
 }
 
+/// Whom the door believes, with what the server has learnt from responders; nobody is asked here.
+fn participant_anchors(config: &Config, now: Timestamp) -> Result<TrustAnchors, Stop> {
+    let anchors =
+        TrustAnchors::load(&config.trust_settings()).map_err(|error| Stop::usage(error.to_string()))?;
+    Ok(match config.revocation.ocsp {
+        true => {
+            let answers = Arc::new(Answers::default());
+            Client::new(config.fetch_settings()).read_kept_answers(&answers, now, Rest::Leave);
+            anchors.with_answers(answers)
+        }
+        false => anchors,
+    })
+}
+
 #[derive(Serialize)]
 struct Judged {
     acceptable: bool,
@@ -158,18 +185,8 @@ struct Judged {
 fn check(place: &Place, file: &Path, reading: Reading) -> Result<Exit, Stop> {
     let chain = chain(file)?;
     let config = Config::load(&place.path())?;
-    let anchors =
-        TrustAnchors::load(&config.trust_settings()).map_err(|error| Stop::usage(error.to_string()))?;
     let now = SystemClock.now();
-    let anchors = match config.revocation.ocsp {
-        true => {
-            // What the server has learnt from responders; nobody is asked here.
-            let answers = Arc::new(Answers::default());
-            Client::new(config.fetch_settings()).read_kept_answers(&answers, now, Rest::Leave);
-            anchors.with_answers(answers)
-        }
-        false => anchors,
-    };
+    let anchors = participant_anchors(&config, now)?;
     let inspection = anchors
         .inspect_chain(Purpose::ParticipantTls, &chain, now)
         .ok_or_else(|| Stop::usage(format!("{} holds no certificate", file.display())))?;

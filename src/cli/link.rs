@@ -41,7 +41,7 @@ fn stop(error: ClientError, start: &str) -> Stop {
         }
         ClientError::Refused(refused) => {
             let exit = match refused.code.as_str() {
-                "unknown-message" | "unknown-mailbox" => Exit::Unknown,
+                "unknown-message" | "unknown-mailbox" | "unknown-participant" => Exit::Unknown,
                 _ => Exit::Failed,
             };
             Stop::new(exit, sentence).then(refused.next_step)

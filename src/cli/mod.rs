@@ -120,7 +120,7 @@ enum Command {
     /// The log that proves what happened
     #[command(subcommand)]
     Evidence(evidence::Command),
-    /// Certificates: show, check, expiring, request
+    /// Certificates: show, check, expiring, request, import, roll over
     #[command(subcommand)]
     Cert(cert::Command),
     /// The store: health, backup, verify, restore, upgrade

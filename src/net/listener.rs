@@ -218,7 +218,7 @@ async fn exchange<S>(
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = Arc::new(Peer { address, certificates });
+    let peer = Arc::new(Peer::new(address, certificates));
     connection::serve(stream, bounds, stop, |request| {
         let (handler, peer) = (Arc::clone(&handler), Arc::clone(&peer));
         async move { handler.handle(request, &peer).await }

@@ -13,8 +13,9 @@ mod tests;
 mod tls;
 mod unix;
 
+use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,6 +37,24 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The client's chain as it was sent, its own certificate first; empty where it showed none.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    remembered: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Peer {
+    pub fn new(address: SocketAddr, certificates: Arc<[CertificateDer<'static>]>) -> Self {
+        Self { address, certificates, remembered: OnceLock::new() }
+    }
+
+    /// What `read` makes of the certificates, worked out once in the life of the connection. Only for what lies in
+    /// their bytes: whether they are trusted can change between two requests. A connection belongs to one door, so
+    /// one place is enough; another door's kind of reading is done anew each time.
+    pub fn remember<T: Send + Sync + 'static>(
+        &self,
+        read: impl Fn(&[CertificateDer<'static>]) -> T,
+    ) -> Arc<T> {
+        let kept = self.remembered.get_or_init(|| Arc::new(read(&self.certificates)));
+        Arc::clone(kept).downcast().unwrap_or_else(|_| Arc::new(read(&self.certificates)))
+    }
 }
 
 /// A door: takes each request of a connection, in order.

@@ -310,6 +310,21 @@ async fn strangers_at_the_local_socket_are_few_and_keep_nobody_out() {
     }
 }
 
+#[test]
+fn what_certificates_hold_is_read_once_for_each_connection() {
+    let peer = |der: &'static [u8]| Peer::new((Ipv4Addr::LOCALHOST, 1).into(), Arc::from([der.into()]));
+    let reads = std::cell::Cell::new(0);
+    let length = |ders: &[rustls_pki_types::CertificateDer<'static>]| {
+        reads.set(reads.get() + 1);
+        ders[0].len()
+    };
+    let (one, other) = (peer(b"one"), peer(b"other"));
+    assert_eq!([&one, &one, &other, &one].map(|peer| *peer.remember(length)), [3, 3, 5, 3]);
+    assert_eq!(reads.get(), 2);
+    // Somebody who wants to know something else is not given the wrong thing.
+    assert!(*one.remember(|ders| ders.is_empty().to_string()) == "false");
+}
+
 /// Tells by a notice that its answer has gone out.
 struct Telling(Arc<std::sync::atomic::AtomicUsize>);
 

@@ -125,10 +125,10 @@ fn next_step(holder: Holder, stage: Stage) -> String {
     let expired = stage == Stage::Expired;
     match holder {
         Holder::Own if expired => {
-            "nobody can connect until it is replaced: put the new certificate in place, then reload"
+            "nobody can connect until it is replaced: put the new certificate in place (amtsbote cert import server)"
         }
         Holder::Own => {
-            "request a new one (amtsbote cert request), put it in place before that day, then reload; no restart needed"
+            "request a new one (amtsbote cert request) and roll over before that day (amtsbote cert roll-over server)"
         }
         Holder::Authority if expired => {
             "every certificate below it is refused: add the authority's successor to the anchors, then reload"
@@ -137,10 +137,10 @@ fn next_step(holder: Holder, stage: Stage) -> String {
             "add the authority's successor to the anchors beside it before that day, then reload"
         }
         Holder::Participant if expired => {
-            "it is refused: ask the participant for the new certificate and register it"
+            "it is refused: ask the participant for the new certificate and register it (amtsbote cert import participant)"
         }
         Holder::Participant => {
-            "ask the participant for the new certificate and register it beside the old one, so that both work"
+            "ask the participant for the new certificate and register it beside the old one (amtsbote cert roll-over participant)"
         }
     }
     .to_owned()

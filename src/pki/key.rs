@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub enum Error {
     Read { path: PathBuf, source: std::io::Error },
     #[error("cannot write {path}: {source}", path = path.display())]
     Write { path: PathBuf, source: std::io::Error },
+    #[error("{path} is a link; replace the file that it leads to, or let whatever made the link do it", path = path.display())]
+    Link { path: PathBuf },
     #[error("{path} holds more than {max} bytes", path = path.display())]
     TooLarge { path: PathBuf, max: usize },
     #[error(
@@ -178,6 +180,43 @@ pub enum Readers {
 
 /// Writes a file that must not exist yet: complete or not at all, on disk before this returns.
 pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Error> {
+    // A link refuses to replace, which a rename would do silently.
+    let place = |partial: &Path| {
+        std::fs::hard_link(partial, path)?;
+        std::fs::remove_file(partial)
+    };
+    write_partial(path, bytes, readers, None, place)
+}
+
+/// Puts `bytes` in the place of a file, which goes on under the name `kept`; that name must be free. A reader finds the
+/// one or the other, never neither. The new file has the former one's owner and, within `readers`, its mode.
+pub fn replace(path: &Path, bytes: &[u8], readers: Readers, kept: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Write { path: path.to_owned(), source };
+    let former = std::fs::symlink_metadata(path).map_err(failed)?;
+    if former.file_type().is_symlink() {
+        // Whoever placed the link expects it to stay one.
+        return Err(Error::Link { path: path.to_owned() });
+    }
+    let place = |partial: &Path| {
+        std::fs::hard_link(path, kept)?;
+        std::fs::rename(partial, path)
+    };
+    write_partial(path, bytes, readers, Some(&former), place)
+}
+
+/// Takes a [`replace`] back.
+pub fn restore(path: &Path, kept: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Write { path: path.to_owned(), source };
+    std::fs::rename(kept, path).and_then(|()| sync_folder_of(path)).map_err(failed)
+}
+
+fn write_partial(
+    path: &Path,
+    bytes: &[u8],
+    readers: Readers,
+    former: Option<&std::fs::Metadata>,
+    place: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), Error> {
     let failed = |source| Error::Write { path: path.to_owned(), source };
     let mode = match readers {
         Readers::Everybody => 0o644,
@@ -190,15 +229,29 @@ pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Erro
     let partial = path.with_file_name(partial_name);
     let written = (|| {
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
+        if let Some(former) = former {
+            let own = file.metadata()?;
+            if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
+                std::os::unix::fs::fchown(&file, Some(former.uid()), Some(former.gid()))?;
+            }
+            // A server that reads its key as a member of the group goes on doing so.
+            let most = if readers == Readers::Owner { 0o640 } else { 0o644 };
+            file.set_permissions(std::fs::Permissions::from_mode(former.mode() & most | 0o600))?;
+        }
         file.write_all(bytes)?;
         file.sync_all()?;
-        // A link refuses to replace, which a rename would do silently.
-        std::fs::hard_link(&partial, path)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        place(&partial)?;
+        sync_folder_of(path)
     })();
-    let removed = std::fs::remove_file(&partial);
-    written.and(removed).map_err(failed)
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    written.map_err(failed)
+}
+
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// RFC 7468, lines of 64 characters.
@@ -291,8 +344,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_replaced_is_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [path, kept, link] = ["key", "kept", "link"].map(|name| directory.path().join(name));
+        let absent = replace(&path, b"new", Readers::Owner, &kept).expect_err("nothing to replace");
+        assert!(matches!(absent, Error::Write { .. }), "{absent}");
+        write_new(&path, b"one", Readers::Owner).expect("written");
+        replace(&path, b"two", Readers::Owner, &kept).expect("replaced");
+        let read = |path: &Path| read_bounded(path).expect("readable");
+        assert_eq!((read(&path), read(&kept)), (b"two".to_vec(), b"one".to_vec()));
+        assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+        replace(&path, b"three", Readers::Owner, &kept).expect_err("the name is taken");
+        assert_eq!((read(&path), read(&kept)), (b"two".to_vec(), b"one".to_vec()));
+        std::os::unix::fs::symlink(&path, &link).expect("a link");
+        let error = replace(&link, b"three", Readers::Owner, &directory.path().join("free"));
+        assert!(matches!(error, Err(Error::Link { .. })), "{error:?}");
+        restore(&path, &kept).expect("restored");
+        assert_eq!(read(&path), b"one");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 2, "no remains");
+    }
+
+    #[test]
     fn a_key_file_that_others_reach_is_reported() {
-        use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("key");
         write_new(&path, b"", Readers::Owner).expect("written");

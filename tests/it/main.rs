@@ -2,6 +2,7 @@
 
 mod admin_socket;
 mod certs_dev;
+mod cli_cert;
 mod cli_fixture;
 mod cli_life;
 mod cli_words;
@@ -16,6 +17,7 @@ mod register_cli;
 mod relay_life;
 mod relay_spool;
 mod relay_trouble;
+mod revocation_life;
 mod store_conformance;
 mod store_dialogs;
 mod store_embedded;

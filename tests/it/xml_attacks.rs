@@ -149,7 +149,7 @@ fn run(folder: &Path) -> usize {
 #[test]
 fn no_attack_is_accepted() {
     let samples = run(&at("tests/data/attacks"));
-    assert!(samples >= 60, "only {samples} samples were found");
+    assert!(samples >= 140, "only {samples} samples were found");
     if let Some(folder) = std::env::var_os("AMTSBOTE_ATTACKS") {
         assert!(run(Path::new(&folder)) > 0, "AMTSBOTE_ATTACKS names a folder without samples");
     }
@@ -167,6 +167,17 @@ fn honest_documents_are_accepted() {
     let from = response.find("<r:Assertion").unwrap() as u64;
     let to = (response.find("</r:Assertion>").unwrap() + "</r:Assertion>".len()) as u64;
     assert_eq!(proofs[0].covers_exactly(&[Expected::Element(from..to)]), Ok(()));
+}
+
+/// A comment that cuts text is not covered, so a reader must not stop at it: all of the text is what was signed.
+#[test]
+fn comments_do_not_cut_text() {
+    let key = spki(&honest());
+    let cut = envelope(&signer(), SignatureMethod::RsaSha256).replace("alice", "al<!-- mallory -->ice");
+    assert_eq!(receive(cut.as_bytes(), &key), Ok(()));
+    let root = Element::parse(cut.as_bytes(), &Default::default(), &Default::default()).unwrap();
+    let to = root.descend(&[(NS_SOAP, "Body"), ("urn:o", "To")]).unwrap();
+    assert_eq!(to.text(), "alice");
 }
 
 /// Too large to be kept as files.
@@ -368,7 +379,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("encoding-declared-utf-16", "<s:Envelope", "<?xml version=\"1.0\" encoding=\"UTF-16\"?><s:Envelope"),
     ("encoding-declared-utf-7", "<s:Envelope", "<?xml version=\"1.0\" encoding=\"UTF-7\"?><s:Envelope"),
     ("encoding-declared-latin-1", "<s:Envelope", "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><s:Envelope"),
-    ("version-1.1", "<s:Envelope", "<?xml version=\"1.1\"?><s:Envelope"),
+    ("version-other", "<s:Envelope", "<?xml version=\"1.1\"?><s:Envelope"),
     ("xml-declaration-late", "<s:Envelope", " <?xml version=\"1.0\"?><s:Envelope"),
     ("text-after-root", "</s:Envelope>", "</s:Envelope>mallory"),
     ("root-unclosed", "</s:Envelope>", ""),
@@ -376,6 +387,29 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("nesting-deep", "alice", "DEEP"),
     ("attribute-flood", "<o:To>", "<o:To FLOOD>"),
     ("prefix-flood", "<o:To>", "<o:To PREFIXES>"),
+    ("id-of-foreign-namespace", "<s:Body Id=\"body\">", "<s:Body o:Id=\"body\">"),
+    ("id-in-text", "Id=\"body\"><o:To>", "><o:To>Id=body"),
+    ("digest-with-pi", "<ds:DigestValue>", "<ds:DigestValue><?x AAAA?>"),
+    ("method-pss-with-parameters", "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256\">", "http://www.w3.org/2007/05/xmldsig-more#rsa-pss\"><p:RSAPSSParams xmlns:p=\"http://www.w3.org/2007/05/xmldsig-more#\"><p:SaltLength>0</p:SaltLength></p:RSAPSSParams>"),
+    ("method-digest-with-parameters", "xmlenc#sha256\">", "xmlenc#sha256\"><x/>"),
+    ("c14n-11-swapped", "CanonicalizationMethod Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"", "CanonicalizationMethod Algorithm=\"http://www.w3.org/2006/12/xml-c14n11\""),
+    ("c14n-with-parameter", "<ds:Transform Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\">", "<ds:Transform Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"><ds:XPath>//x</ds:XPath>"),
+    ("c14n-prefix-list-added", "<ds:Transform Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\">", "<ds:Transform Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"><e:InclusiveNamespaces xmlns:e=\"http://www.w3.org/2001/10/xml-exc-c14n#\" PrefixList=\"o\"/>"),
+    ("text-carriage-return-added", "alice", "alice&#13;"),
+    ("text-line-end-added", "alice", "alice\r\n"),
+    ("attribute-with-tab-reference", "<o:Control Id=\"control\">", "<o:Control Id=\"&#9;control\">"),
+    ("attribute-xml-space-added", "<o:To>", "<o:To xml:space=\"preserve\">"),
+    ("attribute-xml-base-added", "<o:To>", "<o:To xml:base=\"http://127.0.0.1/\">"),
+    ("schema-location-added", "<o:To>", "<o:To xmlns:i=\"http://www.w3.org/2001/XMLSchema-instance\" i:schemaLocation=\"urn:o http://127.0.0.1/o.xsd\">"),
+    ("namespace-default-for-content", "<o:To>alice</o:To>", "<To xmlns=\"urn:o\">alice</To>"),
+    ("namespace-default-undeclared", "<o:To>alice</o:To>", "<To xmlns=\"\">alice</To>"),
+    ("doctype-parameter-entity", "<s:Envelope", "<!DOCTYPE x [<!ENTITY % p SYSTEM \"http://127.0.0.1/p.dtd\">%p;]><s:Envelope"),
+    ("doctype-quadratic", "<s:Envelope", "<!DOCTYPE x [<!ENTITY a \"aaaaaaaa\">]><s:Envelope"),
+    ("entity-in-attribute", "Id=\"body\"", "Id=\"&e;body\""),
+    ("encoding-mark-twice", "<s:Envelope", "\u{FEFF}\u{FEFF}<s:Envelope"),
+    ("encoding-declared-utf-32", "<s:Envelope", "<?xml version=\"1.0\" encoding=\"UTF-32\"?><s:Envelope"),
+    ("prefix-redefined-deep", "alice", "REDEFINED"),
+    ("name-huge", "alice", "HUGE"),
     ("references-too-many", "</ds:SignedInfo>", "REFERENCES</ds:SignedInfo>"),
 ];
 
@@ -388,12 +422,17 @@ fn changed(base: &str, from: &str, to: &str) -> String {
              <ds:DigestValue>AAAA</ds:DigestValue></ds:Reference>"
         )
     };
+    let redefined =
+        flood(&|n| format!("<o:d xmlns:o=\"urn:{n}\" xmlns:x=\"urn:{n}\" xmlns:y=\"urn:{n}\">"), 100)
+            + &"</o:d>".repeat(100);
     let six = "<ds:Transform Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"/>".repeat(5);
     let to = to
         .replace("SIX", &six)
         .replace("DEEP", &format!("{}{}", "<o:d>".repeat(200), "</o:d>".repeat(200)))
         .replace("FLOOD", &flood(&|n| format!("a{n}=\"\" "), 200))
         .replace("PREFIXES", &flood(&|n| format!("xmlns:p{n}=\"urn:p\" "), 200))
+        .replace("REDEFINED", &redefined)
+        .replace("HUGE", &format!("<{}/>", "n".repeat(600)))
         .replace("REFERENCES", &flood(&reference, 1001));
     assert!(base.contains(from), "{from}");
     if to.contains("BODY") {
@@ -411,6 +450,24 @@ impl Signer for HmacByPublicKey {
         let message = String::from_utf8_lossy(message).replace("#rsa-sha256", "#hmac-sha256");
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &spki(&honest()));
         Some(aws_lc_rs::hmac::sign(&key, message.as_bytes()).as_ref().to_vec())
+    }
+}
+
+/// A value the honest signer made over nothing: what a verifier checks whose canonicalization failed unnoticed.
+struct Void(SigningKey);
+
+impl Signer for Void {
+    fn sign(&self, method: SignatureMethod, _: &[u8]) -> Option<Vec<u8>> {
+        self.0.sign(method, b"")
+    }
+}
+
+/// r and s are zero, which verify under any key where nobody looks (CVE-2022-21449).
+struct Zero;
+
+impl Signer for Zero {
+    fn sign(&self, _: SignatureMethod, _: &[u8]) -> Option<Vec<u8>> {
+        Some(vec![0; 64])
     }
 }
 
@@ -445,6 +502,11 @@ fn resigned() -> Vec<Attack> {
     };
     let mut utf16 = vec![0xff, 0xfe];
     utf16.extend(honest.encode_utf16().flat_map(u16::to_le_bytes));
+    let utf32: Vec<u8> =
+        [&[0xff, 0xfe, 0, 0][..], &honest.chars().flat_map(|c| (c as u32).to_le_bytes()).collect::<Vec<_>>()]
+            .concat();
+    // `<?xml`, as mainframes write it.
+    let ebcdic = [&[0x4c, 0x6f, 0xa7, 0x94, 0x93][..], honest.as_bytes()].concat();
     let mut overlong = honest.clone().into_bytes();
     let place = honest.find("alice").unwrap();
     overlong.splice(place..place + 1, [0xc1, 0xa1]);
@@ -462,12 +524,26 @@ fn resigned() -> Vec<Attack> {
         let from = document.rfind("<ds:DigestValue>").unwrap() + "<ds:DigestValue>".len();
         document[from..document.rfind("</ds:DigestValue>").unwrap()].to_owned()
     };
+    let relative = evil(ENVELOPE.replace("xmlns:o=\"urn:o\"", "xmlns:o=\"urn:o\" xmlns:q=\"relative\""));
+    let void = plan.sign(&relative, relative.find("</o:ClientSignature>").unwrap(), &Void(signer())).unwrap();
     let (real, forged) = (digest_of(&honest), digest_of(&signed_evil));
     let commented = evil(honest.replace(&real, &format!("<!--{forged}-->{real}")));
+    let reference = format!(
+        "<ds:Object><ds:Reference URI=\"#body\"><ds:DigestValue>{forged}</ds:DigestValue></ds:Reference></ds:Object>"
+    );
+    let smuggled = evil(honest.replace("</ds:Signature>", &format!("{reference}</ds:Signature>")));
     let value = honest.find("<ds:SignatureValue>").unwrap() + "<ds:SignatureValue>".len();
     let valueless = [&honest[..value], &honest[honest.find("</ds:SignatureValue>").unwrap()..]].concat();
     vec![
         ("digest-forged-in-comment".to_owned(), commented.into_bytes()),
+        ("canonicalization-void".to_owned(), void.into_bytes()),
+        ("signature-empty".to_owned(), evil(honest.replace(&honest[signature.clone()], &format!("<ds:Signature xmlns:ds=\"{NS_DSIG}\"/>"))).into_bytes()),
+        ("key-info-reference".to_owned(), key_info("<k:KeyInfoReference xmlns:k=\"http://www.w3.org/2009/xmldsig11#\" URI=\"file:///etc/passwd\"/>").into_bytes()),
+        ("ecdsa-zero".to_owned(), envelope(&Zero, SignatureMethod::EcdsaSha256).into_bytes()),
+        ("encoding-ebcdic".to_owned(), ebcdic),
+        ("encoding-utf-32".to_owned(), utf32),
+        ("encoding-utf-7".to_owned(), evil(honest.replace("<o:To>alice</o:To>", "+ADw-o:To+AD4-alice")).into_bytes()),
+        ("digest-value-in-object".to_owned(), smuggled.into_bytes()),
         ("signature-value-empty".to_owned(), evil(valueless).into_bytes()),
         ("key-info-certificate-of-attacker".to_owned(), key_info(&format!("<ds:X509Data><ds:X509Certificate>{certificate}</ds:X509Certificate></ds:X509Data>")).into_bytes()),
         ("key-info-key-value-of-attacker".to_owned(), key_info("<ds:KeyValue><ds:RSAKeyValue><ds:Modulus>AQAB</ds:Modulus><ds:Exponent>AQAB</ds:Exponent></ds:RSAKeyValue></ds:KeyValue>").into_bytes()),

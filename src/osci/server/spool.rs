@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ impl Spool {
         if self.file.is_none() {
             std::fs::create_dir_all(&self.folder)?;
             let path = self.folder.join(uuid::Uuid::new_v4().simple().to_string());
-            let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+            // Decrypted messages pass through here: nobody else may open the file while it still has its name.
+            let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
             std::fs::remove_file(&path)?;
             file.write_all(&self.memory)?;
             self.memory = Vec::new();

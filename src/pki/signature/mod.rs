@@ -13,8 +13,11 @@ mod brainpool512;
 pub(super) mod certificates;
 mod pss;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::{self as lc, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self as lc, ParsedPublicKey, VerificationAlgorithm};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -127,38 +130,76 @@ impl Kind {
 
 /// Whether the key made the signature on the message. `spki_der` is a complete SubjectPublicKeyInfo.
 pub fn verify(spki_der: &[u8], algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), Error> {
-    let (rest, spki) = SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| Error::Key)?;
-    if !rest.is_empty() || spki.subject_public_key.unused_bits != 0 {
-        return Err(Error::Key);
+    PublicKey::from_spki(spki_der)?.verify(algorithm, message, signature)
+}
+
+/// A public key that was read once, for whoever verifies many signatures with it.
+pub struct PublicKey {
+    kind: Kind,
+    octets: Vec<u8>,
+    /// As the provider prepared it, for each algorithm it was used with.
+    prepared: Mutex<HashMap<Algorithm, Arc<ParsedPublicKey>>>,
+}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PublicKey({:?})", self.kind)
     }
-    let kind = Kind::of(&spki).ok_or(Error::Key)?;
-    let key = spki.subject_public_key.data.as_ref();
-    if let (Kind::RsaPss(Some(only)), Algorithm::RsaPss(hash)) = (kind, algorithm)
-        && only != hash
-    {
-        return Err(Error::Key);
-    }
-    match (kind, algorithm) {
-        (
-            Kind::Rsa | Kind::RsaPss(_),
-            Algorithm::RsaPss(hash @ (Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512)),
-        ) => pss::verify(key, hash, message, signature),
-        (
-            Kind::Brainpool(curve),
-            Algorithm::Ecdsa(hash @ (Hash::Sha256 | Hash::Sha384 | Hash::Sha512), form),
-        ) => brainpool::verify(curve, key, hash.digest(message).as_ref(), signature, form),
-        _ => {
-            let verifier = verifier(kind, algorithm).ok_or(Error::Key)?;
-            let key = UnparsedPublicKey::new(verifier, key);
-            let outcome = match algorithm {
-                Algorithm::Ecdsa(_, EcdsaForm::Plain) => {
-                    let der = ecdsa_der(signature, kind.field_bytes()).ok_or(Error::Invalid)?;
-                    key.verify(message, &der)
-                }
-                _ => key.verify(message, signature),
-            };
-            outcome.map_err(|_| Error::Invalid)
+}
+
+impl PublicKey {
+    /// Reads a complete SubjectPublicKeyInfo (DER).
+    pub fn from_spki(spki_der: &[u8]) -> Result<Self, Error> {
+        let (rest, spki) = SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| Error::Key)?;
+        if !rest.is_empty() || spki.subject_public_key.unused_bits != 0 {
+            return Err(Error::Key);
         }
+        let kind = Kind::of(&spki).ok_or(Error::Key)?;
+        Ok(Self { kind, octets: spki.subject_public_key.data.to_vec(), prepared: Mutex::default() })
+    }
+
+    /// Whether the key made the signature on the message.
+    pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), Error> {
+        let (kind, key) = (self.kind, self.octets.as_slice());
+        if let (Kind::RsaPss(Some(only)), Algorithm::RsaPss(hash)) = (kind, algorithm)
+            && only != hash
+        {
+            return Err(Error::Key);
+        }
+        match (kind, algorithm) {
+            (
+                Kind::Rsa | Kind::RsaPss(_),
+                Algorithm::RsaPss(hash @ (Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512)),
+            ) => pss::verify(key, hash, message, signature),
+            (
+                Kind::Brainpool(curve),
+                Algorithm::Ecdsa(hash @ (Hash::Sha256 | Hash::Sha384 | Hash::Sha512), form),
+            ) => brainpool::verify(curve, key, hash.digest(message).as_ref(), signature, form),
+            _ => {
+                let key = self.prepared(algorithm)?;
+                let outcome = match algorithm {
+                    Algorithm::Ecdsa(_, EcdsaForm::Plain) => {
+                        let der = ecdsa_der(signature, kind.field_bytes()).ok_or(Error::Invalid)?;
+                        key.verify_sig(message, &der)
+                    }
+                    _ => key.verify_sig(message, signature),
+                };
+                outcome.map_err(|_| Error::Invalid)
+            }
+        }
+    }
+
+    fn prepared(&self, algorithm: Algorithm) -> Result<Arc<ParsedPublicKey>, Error> {
+        let verifier = verifier(self.kind, algorithm).ok_or(Error::Key)?;
+        // Nobody leaves the map half changed, so one who panicked left it good.
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = prepared.get(&algorithm) {
+            return Ok(Arc::clone(key));
+        }
+        let key = ParsedPublicKey::new(verifier, &self.octets).map_err(|_| Error::Invalid)?;
+        let key = Arc::new(key);
+        prepared.insert(algorithm, Arc::clone(&key));
+        Ok(key)
     }
 }
 

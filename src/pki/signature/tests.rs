@@ -79,6 +79,13 @@ fn kind_and_method_must_fit() {
         assert_eq!(verify(&spki, fits, MESSAGE, &value), Ok(()));
         assert_eq!(verify(&spki, fits, b"other", &value), Err(Error::Invalid));
         assert_eq!(verify(&[spki.as_slice(), &[0]].concat(), fits, MESSAGE, &value), Err(Error::Key));
+        // A key that is kept answers each time anew, whatever it was asked before.
+        let kept = PublicKey::from_spki(&spki).expect("a key");
+        for _ in 0..2 {
+            assert_eq!(kept.verify(fits, b"other", &value), Err(Error::Invalid));
+            assert_eq!(kept.verify(Algorithm::RsaPss(Hash::Sha512), MESSAGE, &value), Err(Error::Key));
+            assert_eq!(kept.verify(fits, MESSAGE, &value), Ok(()));
+        }
         for other in [
             Algorithm::RsaPkcs1(Hash::Sha256),
             Algorithm::RsaPss(Hash::Sha256),

@@ -2,7 +2,7 @@
 //! this signer; that its kind fits the method is checked where all signatures are ([`crate::pki::signature`]).
 
 use super::{Error, SignatureMethod};
-use crate::pki::signature::{self, Algorithm, EcdsaForm, Hash};
+use crate::pki::signature::{self, Algorithm, EcdsaForm, Hash, PublicKey};
 
 fn algorithm(method: SignatureMethod) -> Algorithm {
     use SignatureMethod as M;
@@ -25,11 +25,11 @@ fn algorithm(method: SignatureMethod) -> Algorithm {
 
 pub(super) fn verify(
     method: SignatureMethod,
-    spki_der: &[u8],
+    key: &PublicKey,
     message: &[u8],
     value: &[u8],
 ) -> Result<(), Error> {
-    signature::verify(spki_der, algorithm(method), message, value).map_err(|error| match error {
+    key.verify(algorithm(method), message, value).map_err(|error| match error {
         signature::Error::Key => Error::Key,
         signature::Error::Invalid => Error::SignatureInvalid,
     })

@@ -337,6 +337,24 @@ fn attachments_are_part_of_it() {
     let document = signed(&plan(SignatureMethod::RsaSha256), rsa());
     let outcome = verify_with(&document, &rsa().spki, b"other octets");
     assert_eq!(outcome, Err(Error::DigestDiffers("cid:f@x".to_owned())));
+    // One more attachment than the signature knows, and one fewer.
+    let proof = verify(&document, rsa()).unwrap();
+    let all: Vec<Expected> = proof
+        .covered()
+        .iter()
+        .map(|covered| match &covered.span {
+            Some(span) => Expected::Element(span.clone()),
+            None => Expected::Attachment("f@x".to_owned()),
+        })
+        .collect();
+    assert_eq!(proof.covers_exactly(&all), Ok(()));
+    let more = [all.as_slice(), &[Expected::Attachment("g@x".to_owned())]].concat();
+    let missing = vec!["Attachment(\"g@x\")".to_owned()];
+    assert_eq!(proof.covers_exactly(&more), Err(Error::Coverage { missing, unexpected: Vec::new() }));
+    let fewer: Vec<Expected> =
+        all.iter().filter(|expected| !matches!(expected, Expected::Attachment(_))).cloned().collect();
+    let unexpected = vec!["Attachment(\"f@x\")".to_owned()];
+    assert_eq!(proof.covers_exactly(&fewer), Err(Error::Coverage { missing: Vec::new(), unexpected }));
     let signature = collect(&document).remove(0).signature.unwrap();
     let mut verification = Verification::new(signature);
     pass(&document, &mut verification);

@@ -15,6 +15,7 @@ use aws_lc_rs::digest::Context as Digest;
 use super::signature::{Candidate, Canonicalization, Collector, Form, Reference, Signature, SignedInfo};
 use super::{DigestMethod, Error, Limits, SignatureMethod, Target, key};
 use crate::mime::transfer::Base64Decoder;
+use crate::pki::signature::PublicKey;
 use crate::xml::c14n::Canonicalizer;
 use crate::xml::read::{Event, StartElement, StreamReader};
 use crate::xml::tree::{self, Element};
@@ -352,6 +353,11 @@ impl Verification {
 
     /// Checks everything against the key the caller trusts for this signer (SubjectPublicKeyInfo, DER).
     pub fn finish(self, spki_der: &[u8]) -> Result<SignatureVerified, Error> {
+        self.finish_with(&PublicKey::from_spki(spki_der).map_err(|_| Error::Key)?)
+    }
+
+    /// The same with a key that was read once and is kept by whoever verifies often.
+    pub fn finish_with(self, key: &PublicKey) -> Result<SignatureVerified, Error> {
         let Self { signature, digests, attachments, signed_info, .. } = self;
         if !self.signature_seen || self.canonicalizer.is_some() || signed_info.is_empty() {
             return Err(Error::SignatureMissing);
@@ -361,7 +367,7 @@ impl Verification {
         if SignedInfo::from_element(&read, limits)? != signature.signed_info {
             return Err(Error::SignedInfoDiffers);
         }
-        key::verify(signature.method(), spki_der, &signed_info, &signature.value)?;
+        key::verify(signature.method(), key, &signed_info, &signature.value)?;
         let digested = digests.finish()?;
         let mut covered = Vec::new();
         for (reference, digested) in signature.references().iter().zip(digested) {

@@ -101,6 +101,13 @@ fn keys_that_are_not_rsa_or_too_short_are_refused() {
             .unwrap();
     assert!(RecipientKey::from_pkcs8(ec.to_pkcs8v1().unwrap().as_ref()).is_none());
     assert!(RecipientKey::from_pkcs8(b"").is_none());
+    let weak =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/attacks/downgrade-rsa-1024.pub"));
+    let weak = String::from_utf8(weak.unwrap()).unwrap();
+    let lines: String = weak.lines().filter(|line| !line.starts_with('-')).collect();
+    let short = STANDARD.decode(lines).unwrap();
+    assert!(rsa::wrap(&[7; 16], OaepHash::Sha256, OaepHash::Sha256, &short).is_none());
+    assert!(rsa::wrap(&[7; 16], OaepHash::Sha256, OaepHash::Sha256, &pair().spki).is_some());
     let mut longer = pair().pkcs8;
     longer.push(0);
     assert!(RecipientKey::from_pkcs8(&longer).is_none());
@@ -228,6 +235,15 @@ fn envelopes_that_are_refused() {
         assert!(xml.contains(from), "{from}");
         assert_eq!(read(&xml.replace(from, to)), Err(Error::Undecryptable), "{from} {to}");
     }
+    // A label is part of the padding; one that is overlooked would be one that does not bind.
+    let labelled = xml.replace("<ds:DigestMethod", "<xenc:OAEPparams>AAAA</xenc:OAEPparams><ds:DigestMethod");
+    assert_ne!(labelled, xml);
+    assert_eq!(read(&labelled).unwrap().keys()[0].transport(), None);
+    // Each key costs a private operation of somebody who tries them.
+    let from = xml.find("<xenc:EncryptedKey>").unwrap();
+    let to = xml.find("</xenc:EncryptedKey>").unwrap() + "</xenc:EncryptedKey>".len();
+    let many = [&xml[..from], &xml[from..to].repeat(65), &xml[to..]].concat();
+    assert_eq!(read(&many).unwrap().keys().len(), RECIPIENTS_MAX);
     let other = xml.replace("<ds:X509Certificate>", "<ds:X509CRL>AAAA</ds:X509CRL><ds:X509Certificate>");
     assert_eq!(read(&other).unwrap().keys()[0].certificate(), None);
 }

@@ -68,9 +68,11 @@ pub(super) fn inspect(relay: &Relay, trust: &TrustSource, peer: &Peer) -> Result
             "if this is a participant, add the key to its account: amtsbote participant",
         )
     };
-    let chain = tls::presented(Some(&peer.certificates)).map_err(|error| unknown(error.to_string()))?;
+    // Read once for all requests of a connection, judged anew for each.
+    let shown = peer.remember(|ders| tls::presented(Some(ders)));
+    let chain = shown.as_ref().as_ref().map_err(|error| unknown(error.to_string()))?;
     let now: Timestamp = relay.now();
-    let Some(inspection) = trust().inspect_chain(Purpose::ParticipantTls, &chain, now) else {
+    let Some(inspection) = trust().inspect_chain(Purpose::ParticipantTls, chain, now) else {
         return Err(unknown("the connection showed no certificate".to_owned()));
     };
     let directory = relay.directory();
@@ -78,7 +80,9 @@ pub(super) fn inspect(relay: &Relay, trust: &TrustSource, peer: &Peer) -> Result
     if let Some(reason) = inspection.refusal() {
         return Err(match (reason, account) {
             (Reason::Expired, _) => expired(&inspection),
-            _ => unknown(described(&inspection)),
+            // The client hears what a stranger hears; the operator must not be told to add a key that is there.
+            (reason, Some(account)) => refused(&inspection, reason, account, peer),
+            (_, None) => unknown(described(&inspection)),
         });
     }
     match account {
@@ -106,6 +110,24 @@ fn expired(inspection: &Inspection) -> Fault {
         described(inspection),
         "the participant needs a new certificate; add its key to the account: amtsbote participant",
     )
+}
+
+fn refused(inspection: &Inspection, reason: Reason, account: &Account, peer: &Peer) -> Fault {
+    let next_step = match reason {
+        Reason::Revoked => {
+            "the key may be in a stranger's hands: retire it (amtsbote cert roll-over participant) and ask for a new \
+             certificate"
+        }
+        Reason::RevocationUnknown => "see why revocation cannot be told: amtsbote check",
+        _ => "see what is wrong with it (amtsbote cert check) and ask the participant for a new certificate",
+    };
+    let detail = format!("account {}, {}; from {}", account.name, described(inspection), peer.address);
+    Fault::of_client(
+        ErrorNumber::AccountUnknown,
+        "certificate-refused",
+        "no account is known for the certificate of this connection",
+    )
+    .with_operator(Loudness::Warn, detail, next_step)
 }
 
 fn described(inspection: &Inspection) -> String {

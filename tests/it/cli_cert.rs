@@ -1,0 +1,310 @@
+//! Certificates and keys put in place and rolled over, with the real binary and a real server.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use amtsbote::clock::{Clock, SystemClock};
+use amtsbote::pki::certificate::Certificate;
+use amtsbote::pki::development::{Authority, Issued, KeyChoice, LOCAL_NAMES, Leaf, Role, Validity};
+use amtsbote::pki::inspection::Purpose;
+use amtsbote::pki::tls::{client_config, server_name};
+use amtsbote::pki::trust::TrustAnchors;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cli_fixture::{Office, Ran};
+
+fn days(days: i64) -> Timestamp {
+    SystemClock.now().checked_add(SignedDuration::from_hours(24 * days)).expect("an instant")
+}
+
+fn valid(from: i64, until: i64) -> Validity {
+    Validity { from: days(from), until: days(until) }
+}
+
+/// A CA that the office believes besides the one that `init` made.
+fn authority(office: &Path) -> Authority {
+    let made = Authority::root("Second CA", KeyChoice::P256, valid(-30, 3000)).expect("a root");
+    let path = office.join("tls/ca.crt");
+    let both = std::fs::read_to_string(&path).expect("readable") + &made.certificate().pem();
+    std::fs::write(path, both).expect("writes");
+    made
+}
+
+fn issue(authority: &Authority, role: Role, validity: Validity, names: &[&str]) -> Issued {
+    let leaf = Leaf { common_name: "renewed", role, key: KeyChoice::P256, validity, names };
+    authority.issue(&leaf).expect("a certificate")
+}
+
+fn write(office: &Office, name: &str, issued: &Issued) {
+    std::fs::write(office.path(&format!("{name}.crt")), issued.chain_pem()).expect("writes");
+    std::fs::write(office.path(&format!("{name}.key")), issued.key_pem()).expect("writes");
+}
+
+/// The certificate that the listener shows.
+fn shown(office: &Office, authority: &Authority) -> Option<Certificate> {
+    let pem = authority.certificate().pem();
+    let anchors = TrustAnchors::builder().anchors(Purpose::ServerTls, pem.as_bytes()).expect("anchors");
+    let config = client_config(Arc::new(anchors.build()), None, Arc::new(SystemClock)).expect("a client");
+    let address = office.xta.trim_start_matches("https://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).expect("connects");
+    let name = server_name("localhost").expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
+    while client.is_handshaking() {
+        client.complete_io(&mut stream).ok()?;
+    }
+    let leaf = client.peer_certificates()?.first()?;
+    Some(Certificate::from_der(leaf).expect("readable"))
+}
+
+fn acts(office: &Office) -> Vec<String> {
+    let acts = office.run(&["acts", "--json"]).ends(0).json();
+    let text = |act: &serde_json::Value, field: &str| act[field].as_str().unwrap_or_default().to_owned();
+    acts.as_array()
+        .expect("a list")
+        .iter()
+        .map(|act| format!("{}, {}: {}", text(act, "act"), text(act, "object"), text(act, "reason")))
+        .collect()
+}
+
+/// Names in `tls/` that tell of a former or next file.
+fn beside(office: &Office, word: &str) -> Vec<String> {
+    let names = std::fs::read_dir(office.path("tls")).expect("a folder");
+    let mut names: Vec<String> = names
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains(word))
+        .collect();
+    names.sort();
+    names
+}
+
+fn import(office: &Office, more: &[&str]) -> Ran {
+    let all: Vec<&str> = ["cert", "import"].iter().chain(more).copied().collect();
+    office.run(&all)
+}
+
+const SURE: [&str; 3] = ["--yes", "--reason", "renewal"];
+
+#[test]
+fn a_servers_certificate_is_imported_into_the_running_server() {
+    let office = Office::open();
+    let ca = authority(office.folder.path());
+    let good = issue(&ca, Role::Server, valid(-1, 300), &LOCAL_NAMES);
+    write(&office, "good", &good);
+    let refused: [(&str, Issued, &str); 4] = [
+        ("participant", issue(&ca, Role::Participant, valid(-1, 300), &["localhost"]), "extended key usage"),
+        ("early", issue(&ca, Role::Server, valid(2, 300), &["localhost"]), "validity"),
+        ("late", issue(&ca, Role::Server, valid(-20, -2), &["localhost"]), "validity"),
+        ("nameless", issue(&ca, Role::Signature, valid(-1, 300), &[]), "no host name"),
+    ];
+    let before = std::fs::read(office.path("tls/server.crt")).expect("readable");
+    for (name, issued, word) in &refused {
+        write(&office, name, issued);
+        let (file, key) = (format!("{name}.crt"), format!("{name}.key"));
+        let ran = import(&office, &[&["server", &file, "--key", &key][..], &SURE].concat()).ends(4);
+        assert!(ran.stderr.contains(word), "{name}: {ran:#?}");
+    }
+    import(&office, &[&["server", "good.crt", "--key", "early.key"][..], &SURE].concat()).ends(2);
+    import(&office, &[&["server", "good.crt"][..], &SURE].concat()).ends(2);
+    import(&office, &["server", "good.crt", "--key", "good.key", "--reason", "renewal"]).ends(5);
+    let dry = ["server", "good.crt", "--key", "good.key", "--dry-run", "--json", "--reason", "renewal"];
+    assert_eq!(import(&office, &dry).ends(0).json()["acceptable"], true);
+    assert_eq!(std::fs::read(office.path("tls/server.crt")).expect("readable"), before);
+    assert_eq!(acts(&office).len(), 1, "nothing was done, so nothing is on record");
+
+    let taken = import(&office, &[&["server", "good.crt", "--key", "good.key"][..], &SURE].concat()).ends(0);
+    assert!(taken.stderr.contains("the running server uses it"), "{taken:#?}");
+    assert_eq!(shown(&office, &ca).as_ref(), Some(good.certificate()));
+    let key = good.certificate().key_fingerprint();
+    assert_eq!(acts(&office)[0], format!("cert import, server, key {key}: renewal"));
+    let kept = beside(&office, ".until-");
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert_eq!(std::fs::read(office.path("tls").join(&kept[0])).expect("readable"), before);
+    let again = import(&office, &[&["server", "good.crt"][..], &SURE].concat()).ends(0);
+    assert!(again.stderr.contains("nothing to do"), "{again:#?}");
+}
+
+#[test]
+fn an_import_that_the_server_cannot_use_is_taken_back() {
+    let office = Office::open();
+    let ca = authority(office.folder.path());
+    let good = issue(&ca, Role::Server, valid(-1, 300), &LOCAL_NAMES);
+    write(&office, "good", &good);
+    let before = std::fs::read(office.path("tls/server.crt")).expect("readable");
+    // The command line reads the anchors that its own configuration names, the server those that it was started with.
+    let config = std::fs::read_to_string(office.path("amtsbote.toml")).expect("readable");
+    std::fs::copy(office.path("tls/ca.crt"), office.path("tls/other.crt")).expect("copies");
+    let other = config.replace("tls/ca.crt", "tls/other.crt");
+    assert_ne!(other, config);
+    std::fs::write(office.path("other.toml"), other).expect("writes");
+    std::fs::write(office.path("tls/ca.crt"), "no certificate").expect("writes");
+    let arguments = ["server", "good.crt", "--key", "good.key", "--config", "other.toml"];
+    let ran = import(&office, &[&arguments[..], &SURE].concat()).ends(1);
+    assert!(ran.stderr.contains("nothing was changed") && ran.stderr.contains("ca.crt"), "{ran:#?}");
+    assert_eq!(std::fs::read(office.path("tls/server.crt")).expect("readable"), before);
+    assert_eq!(beside(&office, ".until-"), [""; 0]);
+    let acts = acts(&office);
+    assert!(acts[0].starts_with("cert import failed, server") && acts[1].starts_with("cert import, server"));
+}
+
+#[test]
+fn without_a_server_an_import_is_on_record_all_the_same() {
+    let mut office = Office::open();
+    let ca = authority(office.folder.path());
+    let good = issue(&ca, Role::Server, valid(-1, 300), &LOCAL_NAMES);
+    write(&office, "good", &good);
+    office.restart_after(|folder| {
+        let arguments = ["cert", "import", "server", "good.crt", "--key", "good.key"];
+        let ran = crate::cli_fixture::amtsbote(folder, &[&arguments[..], &SURE].concat()).ends(0);
+        assert!(ran.stderr.contains("the next start"), "{ran:#?}");
+    });
+    assert_eq!(shown(&office, &ca).as_ref(), Some(good.certificate()));
+    assert!(acts(&office)[0].starts_with("cert import, server, key"));
+}
+
+#[test]
+fn a_server_is_rolled_over_in_two_steps() {
+    let office = Office::open();
+    let ca = authority(office.folder.path());
+    let state = || office.run(&["cert", "roll-over", "server", "--json"]).ends(0).json();
+    let first = state();
+    assert_eq!((&first["stages"][0]["state"], &first["in_force"]), (&"active".into(), &true.into()));
+    assert_eq!(first["stages"].as_array().map(Vec::len), Some(1));
+    let step = |more: &[&str]| {
+        let all: Vec<&str> =
+            ["cert", "roll-over", "server"].iter().chain(more).chain(&SURE).copied().collect();
+        office.run(&all)
+    };
+    assert!(step(&["--switch"]).ends(4).stderr.contains("no next certificate lies ready"));
+    office.run(&["cert", "roll-over", "server", "--switch"]).ends(2);
+
+    let early = issue(&ca, Role::Server, valid(20, 300), &LOCAL_NAMES);
+    write(&office, "early", &early);
+    step(&["--next", "early.crt", "--next-key", "early.key"]).ends(0);
+    assert!(step(&["--switch"]).ends(4).stderr.contains("its time has not come"));
+    let waiting = state();
+    assert_eq!(waiting["stages"][1]["state"], "next");
+    assert_eq!(waiting["stages"][1]["key"], early.certificate().key_fingerprint().to_string());
+    let advice = waiting["do_now"][0].as_str().expect("advice").to_owned();
+    let from = early.certificate().not_before().strftime("%Y-%m-%d %H:%M:%SZ").to_string();
+    assert!(advice.contains(&format!("--switch from {from} on")), "{advice}");
+
+    let good = issue(&ca, Role::Server, valid(-1, 300), &LOCAL_NAMES);
+    write(&office, "good", &good);
+    step(&["--next", "good.crt", "--next-key", "good.key"]).ends(0);
+    assert_eq!(beside(&office, ".next.until-").len(), 2, "what was next before is kept");
+    assert_ne!(shown(&office, &ca).as_ref(), Some(good.certificate()), "not before the switch");
+    step(&["--switch"]).ends(0);
+    assert_eq!(shown(&office, &ca).as_ref(), Some(good.certificate()));
+    assert_eq!(beside(&office, ".crt.until-").len(), 1);
+    assert!(!office.path("tls/server.crt.next").exists() && !office.path("tls/server.key.next").exists());
+    let last = state();
+    assert_eq!(
+        (&last["stages"][0]["key"], &last["in_force"]),
+        (&good.certificate().key_fingerprint().to_string().into(), &true.into())
+    );
+    let acts = acts(&office);
+    let key = good.certificate().key_fingerprint();
+    assert_eq!(acts[0], format!("cert roll-over, server, key {key}: renewal"));
+    assert_eq!(acts[1], format!("cert roll-over, server, next key {key}: renewal"));
+}
+
+#[test]
+fn the_evidence_key_is_rolled_over_without_a_gap_in_the_proof() {
+    let mut office = Office::open();
+    let id = office.post("<notice/>");
+    let former = office.run(&["evidence", "key"]).ends(0).stdout.trim().to_owned();
+    let step = |office: &Office, more: &[&str]| {
+        let all: Vec<&str> =
+            ["cert", "roll-over", "evidence"].iter().chain(more).chain(&SURE).copied().collect();
+        office.run(&all)
+    };
+    step(&office, &["--switch"]).ends(4);
+    step(&office, &["--new"]).ends(0);
+    assert!(step(&office, &["--new"]).ends(1).stderr.contains("lies ready already"));
+    let view = office.run(&["cert", "roll-over", "evidence", "--json"]).ends(0).json();
+    assert_eq!(view["stages"][0]["key"], former);
+    let next = view["stages"][1]["key"].as_str().expect("a key").to_owned();
+    let refused = step(&office, &["--switch"]).ends(4);
+    assert!(refused.stderr.contains("evidence.former_keys") && refused.stderr.contains(&former));
+    // The same obstacle stands in the way of an import.
+    std::fs::copy(office.path("evidence.key.next"), office.path("bought.key")).expect("copies");
+    import(&office, &[&["evidence", "bought.key"][..], &SURE].concat()).ends(4);
+
+    let config = office.path("amtsbote.toml");
+    let text = std::fs::read_to_string(&config).expect("readable");
+    let named = text.replace("former_keys = []", &format!("former_keys = [\"{former}\"]"));
+    std::fs::write(&config, named).expect("writes");
+    step(&office, &["--switch"]).ends(0);
+    assert!(!office.path("evidence.key.next").exists());
+    office.restart_after(|_| {});
+    assert_eq!(office.run(&["evidence", "key"]).ends(0).stdout.trim(), next);
+    office.run(&["evidence", "export", &id, "--output", "proof"]).ends(0);
+    office.run(&["evidence", "verify", "proof", "--key", &former, "--key", &next]).ends(0);
+    office.run(&["store", "verify"]).ends(0);
+    let acts = acts(&office);
+    assert_eq!(acts[0], format!("cert roll-over, evidence, key {next}: renewal"));
+}
+
+#[test]
+fn a_participant_is_rolled_over_with_both_certificates_good() {
+    let office = Office::open();
+    let ca = authority(office.folder.path());
+    office.signal(rustix::process::Signal::HUP);
+    let begun = std::time::Instant::now();
+    while !std::fs::read_to_string(office.path("server.log")).expect("a log").contains("reloaded") {
+        assert!(begun.elapsed().as_secs() < 10, "no reload");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let step = |more: &[&str]| {
+        let all: Vec<&str> = ["cert", "roll-over", "participant", "standesamt"]
+            .iter()
+            .chain(more)
+            .chain(&SURE)
+            .copied()
+            .collect();
+        office.run(&all)
+    };
+    let state = || office.run(&["cert", "roll-over", "participant", "standesamt", "--json"]).ends(0).json();
+    let former = state()["stages"][0]["key"].as_str().expect("a key").to_owned();
+    assert!(step(&["--retire", &former]).ends(4).stderr.contains("no key that is good now"));
+    step(&["--retire", &"0".repeat(64)]).ends(6);
+    office.run(&["cert", "roll-over", "participant", "nobody"]).ends(6);
+
+    let early = issue(&ca, Role::Participant, valid(20, 300), &[]);
+    write(&office, "early", &early);
+    import(&office, &[&["participant", "standesamt", "early.crt"][..], &SURE].concat()).ends(4);
+    step(&["--next", "early.crt"]).ends(0);
+    assert!(step(&["--retire", &former]).ends(4).stderr.contains("no key that is good now"));
+    let foreign = Authority::root("Nobody's CA", KeyChoice::P256, valid(-30, 3000)).expect("a root");
+    write(&office, "foreign", &issue(&foreign, Role::Participant, valid(-1, 300), &[]));
+    write(&office, "wrong", &issue(&ca, Role::Server, valid(-1, 300), &["localhost"]));
+    for name in ["foreign.crt", "wrong.crt"] {
+        step(&["--next", name]).ends(4);
+        import(&office, &[&["participant", "standesamt", name][..], &SURE].concat()).ends(4);
+    }
+
+    let good = issue(&ca, Role::Participant, valid(-1, 300), &[]);
+    for suffix in ["crt", "key"] {
+        let text = if suffix == "crt" { good.chain_pem() } else { good.key_pem().to_owned() };
+        std::fs::write(office.path(&format!("tls/renewed.{suffix}")), text).expect("writes");
+    }
+    office.run_as("renewed", &["fetch", "--list"]).ends(1);
+    import(&office, &[&["participant", "standesamt", "tls/renewed.crt"][..], &SURE].concat()).ends(0);
+    office.run_as("renewed", &["fetch", "--list"]).ends(0);
+    office.run_as("standesamt", &["fetch", "--list"]).ends(0);
+    let key = good.certificate().key_fingerprint();
+    assert_eq!(acts(&office)[0], format!("cert import, standesamt, key {key}: renewal"));
+
+    step(&["--retire", &former]).ends(0);
+    office.run_as("standesamt", &["fetch", "--list"]).ends(1);
+    office.run_as("renewed", &["fetch", "--list"]).ends(0);
+    assert_eq!(acts(&office)[0], format!("cert roll-over, standesamt, retired key {former}: renewal"));
+    let states: Vec<String> = state()["stages"]
+        .as_array()
+        .expect("stages")
+        .iter()
+        .map(|stage| stage["state"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(states, ["next", "active"]);
+}

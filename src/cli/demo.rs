@@ -1,6 +1,6 @@
 //! `amtsbote demo`: the post office at work, on one machine, in a few seconds.
 //!
-//! Everything is real: certificates, mutual TLS, XTA 2, the durable store, the signed evidence. Only the offices and
+//! Everything is real: certificates, mutual TLS, XTA 2, OSCI-Transport 1.2, the durable store, the signed evidence. Only the offices and
 //! their messages are invented. Each step is checked, and the first surprise ends the demo with an exit code.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Stop};
 use super::init::{self, Prepared, REGISTRATION, REGISTRATION_IDENTIFIER, REGISTRY, REGISTRY_IDENTIFIER};
-use super::office::{self, Words, envelope};
-use super::{card, mailbox, runtime_for_server, screen};
+use super::office::{self, Office, Words, envelope};
+use super::osci::{self, Letter, Osci, Wanted};
+use super::{card, fetch, mailbox, runtime_for_server, screen};
 use crate::admin::client;
 use crate::admin::directory;
 use crate::admin::protocol::{Answer, Verb};
@@ -21,6 +22,7 @@ use crate::domain::message_id::MessageId;
 use crate::domain::party::PartyIdentifier;
 use crate::domain::state::DeliveryState;
 use crate::evidence::export::{self, Trust};
+use crate::osci::client::session::Client as OsciClient;
 use crate::xta::client::Client;
 use crate::xta::client::content::{MemorySink, Outgoing};
 use crate::xta::message::msg_box::MsgSelector;
@@ -79,7 +81,8 @@ impl Args {
             admit(&running, &prepared.participants).await?;
             let (received, waiting) = exchange(&running, prepared).await?;
             look(&running, &received, &waiting).await?;
-            prove(&running, prepared, &received).await
+            prove(&running, prepared, &received).await?;
+            across(&running, prepared).await
         };
         let played = played.await;
         if played.is_err() || !self.keep {
@@ -137,38 +140,39 @@ fn words() -> Words {
 }
 
 async fn post(
-    registry: &Client,
+    client: &Client,
+    author: &PartyIdentifier,
     reader: &PartyIdentifier,
     content: &str,
 ) -> Result<MessageId, crate::xta::client::Error> {
-    let id = registry.create_message_id().await?;
-    let author = office::identifier(REGISTRY_IDENTIFIER).map_err(crate::xta::client::Error::Answer)?;
+    let id = client.create_message_id().await?;
     let mut part = Outgoing::from_bytes(PartRole::Message, "application/xml", content.to_owned());
     part.part.filename = Some("mitteilung.xml".to_owned());
     part.part.encoding = Some("UTF-8".to_owned());
-    registry.send(&envelope(id.clone(), &author, reader, words()), &[part]).await?;
+    client.send(&envelope(id.clone(), author, reader, words()), &[part]).await?;
     Ok(id)
+}
+
+fn xta(running: &Running, prepared: &Prepared, name: &str, identifier: &str) -> Result<Client, Stop> {
+    let url = format!("https://localhost:{}/", running.xta_address.port());
+    let file = |ending: &str| prepared.tls.join(format!("{name}.{ending}"));
+    let identifier = party(identifier)?;
+    office::client(&url, &file("crt"), &file("key"), &prepared.tls.join("ca.crt"), Some(identifier))
 }
 
 /// Two notices are accepted, one is fetched and confirmed, a third is refused.
 async fn exchange(running: &Running, prepared: &Prepared) -> Result<(MessageId, MessageId), Stop> {
-    let url = format!("https://localhost:{}/", running.xta_address.port());
-    let connect = |name: &str, identifier: &str| {
-        let file = |ending: &str| prepared.tls.join(format!("{name}.{ending}"));
-        let identifier = party(identifier)?;
-        office::client(&url, &file("crt"), &file("key"), &prepared.tls.join("ca.crt"), Some(identifier))
-    };
-    let registry = connect(REGISTRY, REGISTRY_IDENTIFIER)?;
-    let registration = connect(REGISTRATION, REGISTRATION_IDENTIFIER)?;
-    let reader = party(REGISTRATION_IDENTIFIER)?;
+    let registry = xta(running, prepared, REGISTRY, REGISTRY_IDENTIFIER)?;
+    let registration = xta(running, prepared, REGISTRATION, REGISTRATION_IDENTIFIER)?;
+    let (author, reader) = (party(REGISTRY_IDENTIFIER)?, party(REGISTRATION_IDENTIFIER)?);
 
     let first = notice(101, "Änne");
-    let received = post(&registry, &reader, &first).await.map_err(office::stop)?;
+    let received = post(&registry, &author, &reader, &first).await.map_err(office::stop)?;
     say(&format!(
         "The registry office ({REGISTRY_IDENTIFIER}) posted a birth notice of {} bytes over mutual TLS. Accepted: it is on disk, with its process card and its evidence.",
         first.len()
     ))?;
-    let waiting = post(&registry, &reader, &notice(102, "Jörg")).await.map_err(office::stop)?;
+    let waiting = post(&registry, &author, &reader, &notice(102, "Jörg")).await.map_err(office::stop)?;
     say("It posted a second notice.")?;
 
     let page = registration.list(&MsgSelector::default(), Some(10)).await.map_err(office::stop)?;
@@ -188,7 +192,7 @@ async fn exchange(running: &Running, prepared: &Prepared) -> Result<(MessageId, 
         "It fetched the first one, found it byte for byte as it was posted, and confirmed it. The second one waits.",
     )?;
 
-    match post(&registry, &party(NOBODY)?, &notice(103, "Zoë")).await {
+    match post(&registry, &author, &party(NOBODY)?, &notice(103, "Zoë")).await {
         Err(crate::xta::client::Error::Fault { code, name, .. }) => {
             say(&format!(
                 "A third notice, to {NOBODY}, came back at once: {code}, {name} (amtsbote explain {code})."
@@ -267,6 +271,69 @@ async fn prove(running: &Running, prepared: &Prepared, id: &MessageId) -> Result
     }
 }
 
+fn osci(running: &Running, prepared: &Prepared, path: &str, name: &str) -> Result<OsciClient, Stop> {
+    let address = running.osci_address.ok_or_else(|| Stop::failed("the demo has no OSCI listener"))?;
+    let file = |name: &str| prepared.tls.join(name);
+    let own = |purpose: &str, ending: &str| file(&format!("{name}-{purpose}.{ending}"));
+    let (certificate, key) = (own("signature", "crt"), own("signature", "key"));
+    let speaks = Osci::signed(&file("osci-cipher.crt"), &file("osci-signature.crt"), &certificate, &key);
+    let url = format!("http://{address}{path}");
+    speaks.client(&Office { url, cert: own("cipher", "crt"), key: own("cipher", "key"), ca: None })
+}
+
+/// OSCI in, XTA out, and back: one mailbox and one process card behind two doors.
+async fn across(running: &Running, prepared: &Prepared) -> Result<(), Stop> {
+    let config = Config::load(&prepared.config)?;
+    let by_osci = |name| osci(running, prepared, &config.osci.path, name);
+    let (registry, registration) = (by_osci(REGISTRY)?, by_osci(REGISTRATION)?);
+    let failed = |path: &Path, error: std::io::Error| Stop::failed(format!("{}: {error}", path.display()));
+
+    let (text, file) = (notice(104, "Ayşe"), folder_of(prepared).join("signed.xml"));
+    std::fs::write(&file, &text).map_err(|error| failed(&file, error))?;
+    let reader = prepared.tls.join(format!("{REGISTRATION}-cipher.crt"));
+    let subject = Some("Geburt".to_owned());
+    let letter = Letter { reader: &reader, subject, message: &file, attachments: &[], chunk_kilobytes: None };
+    let sent = osci::send(&registry, &letter).await?;
+    let id = MessageId::parse(&sent.id).map_err(|error| Stop::failed(error.to_string()))?;
+    let into = folder_of(prepared).join("osci");
+    let wanted = |ids, keep| Wanted { ids, into: &into, keep, limit: 10, folder_name: fetch::folder_name };
+    let kept = osci::fetch(&registration, &wanted(std::slice::from_ref(&id), true)).await?;
+    let signed = kept.iter().flat_map(|got| &got.signatures).collect::<Vec<_>>();
+    let [signature] = signed.as_slice() else {
+        return Err(Stop::failed("the author's signature is missing"));
+    };
+    expect(signature.outcome == "holds", "the author's signature holds after the journey")?;
+    say(&format!(
+        "By OSCI-Transport 1.2, in an encrypted dialog, the registry office sent a notice signed by its author. A look at it by OSCI, without confirming: the signature of {} holds.",
+        signature.by
+    ))?;
+
+    let xta_reader = xta(running, prepared, REGISTRATION, REGISTRATION_IDENTIFIER)?;
+    let mut sink = MemorySink::default();
+    let fetched = xta_reader.fetch(&id, &mut sink).await.map_err(office::stop)?;
+    let same = sink.parts.values().next().is_some_and(|bytes| bytes == text.as_bytes());
+    expect(same, "XTA shows the bytes that OSCI brought")?;
+    let request = fetched.request_id.as_deref().unwrap_or("1");
+    xta_reader.close(request, std::slice::from_ref(&id)).await.map_err(office::stop)?;
+    let answer = notice(105, "Beurkundet");
+    let (author, reader) = (party(REGISTRATION_IDENTIFIER)?, party(REGISTRY_IDENTIFIER)?);
+    let answered = post(&xta_reader, &author, &reader, &answer).await.map_err(office::stop)?;
+    let got = osci::fetch(&registry, &wanted(&[], false)).await?;
+    let file = got.iter().flat_map(|got| &got.files).next();
+    let file = file.ok_or_else(|| Stop::failed("the answer did not arrive"))?;
+    let bytes = std::fs::read(file).map_err(|error| failed(file, error))?;
+    expect(bytes == answer.as_bytes(), "OSCI shows the bytes that XTA brought")?;
+    for id in [&id, &answered] {
+        let Answer::Message { entry } = ask(running, Verb::Message { id: id.clone() }).await? else {
+            return Err(super::link::unexpected());
+        };
+        expect(entry.card.state == DeliveryState::Received, &format!("{id} is received"))?;
+    }
+    say(
+        "The registration office fetched it by XTA 2 and answered by XTA 2; the registry office fetched the answer by OSCI. Both arrived byte for byte and are received.",
+    )
+}
+
 /// Port 0 stands for another port at each start; whoever looks around needs the ones of this one.
 fn pin_addresses(prepared: &Prepared, running: &Running) -> Result<(), Stop> {
     let text = super::read_text(&prepared.config)?;
@@ -277,6 +344,9 @@ fn pin_addresses(prepared: &Prepared, running: &Running) -> Result<(), Stop> {
             1,
         )
         .replacen("address = \"127.0.0.1:0\"", &format!("address = \"{}\"", running.xta_address), 1);
+    let pinned = running.osci_address.iter().fold(pinned, |text, osci| {
+        text.replacen("address = \"127.0.0.1:0\"", &format!("address = \"{osci}\""), 1)
+    });
     std::fs::write(&prepared.config, pinned)
         .map_err(|error| Stop::failed(format!("{}: {error}", prepared.config.display())))?;
     say(&format!("Operator's listener: http://{}/metrics, /readyz, /livez.", running.operator_address))

@@ -190,7 +190,7 @@ async fn fetch(client: &Client, message: &mut Message, into: &Path, keep: bool) 
 }
 
 /// An id as the name of a folder: what could mean a path, or a file of this system's own, becomes `_`.
-fn folder_name(id: &str) -> String {
+pub(super) fn folder_name(id: &str) -> String {
     let name: String =
         id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     if name.starts_with('.') { format!("_{name}") } else { name }

@@ -95,6 +95,23 @@ pub struct Signed {
 }
 
 impl Osci {
+    /// Encrypted for this intermediary, and signed.
+    pub fn signed(
+        intermediary: &Path,
+        intermediary_signature: &Path,
+        certificate: &Path,
+        key: &Path,
+    ) -> Self {
+        let file = |path: &Path| Some(path.to_owned());
+        Self {
+            osci: true,
+            intermediary: file(intermediary),
+            intermediary_signature: file(intermediary_signature),
+            sign_cert: file(certificate),
+            sign_key: file(key),
+        }
+    }
+
     pub fn client(&self, office: &Office) -> Result<Client, Stop> {
         let usage = |error: &dyn std::fmt::Display| Stop::usage(error.to_string());
         let address = office.url.parse().map_err(|error| usage(&error))?;

@@ -13,12 +13,17 @@ impl Args {
         let config = Config::load(&place.path())?;
         log::start(&config.log).map_err(Stop::usage)?;
         let path = config.xta.path.clone();
+        let osci = (if config.osci.tls { "https" } else { "http" }, config.osci.path.clone());
         runtime_for_server()?.block_on(async {
             let running = App::start(config).await.map_err(|error| {
                 Stop::failed(error.to_string()).then("`amtsbote check` looks at everything")
             })?;
+            let osci = running.osci_address.map_or(String::new(), |address| {
+                let (scheme, path) = &osci;
+                format!(" OSCI-Transport 1.2 at {scheme}://{address}{path},")
+            });
             screen::sentence(&format!(
-                "XTA 2 at https://{}{path}, operator at http://{}/metrics, administration at {}.",
+                "XTA 2 at https://{}{path},{osci} operator at http://{}/metrics, administration at {}.",
                 running.xta_address,
                 running.operator_address,
                 running.admin_socket.display()

@@ -54,6 +54,7 @@ pub struct Office {
     pub folder: tempfile::TempDir,
     process: Process,
     pub xta: String,
+    pub osci: String,
     pub operator: String,
 }
 
@@ -77,8 +78,8 @@ impl Office {
         let config = folder.path().join("amtsbote.toml");
         let text = std::fs::read_to_string(&config).expect("the configuration");
         std::fs::write(&config, change(&text)).expect("writes");
-        let (process, xta, operator) = serve(folder.path());
-        let office = Self { folder, process, xta, operator };
+        let (process, [xta, osci, operator]) = serve(folder.path());
+        let office = Self { folder, process, xta, osci, operator };
         office
             .run(&["participant", "apply", "participants.toml", "--yes", "--reason", "first set-up"])
             .ends(0);
@@ -91,7 +92,7 @@ impl Office {
         assert_eq!(self.ended(), 0);
         work(self.folder.path());
         let begun = Instant::now();
-        (self.process, self.xta, self.operator) = serve(self.folder.path());
+        (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
         begun.elapsed()
     }
 
@@ -124,6 +125,29 @@ impl Office {
 
     pub fn run_as(&self, name: &str, arguments: &[&str]) -> Ran {
         let client = self.client(name);
+        let all: Vec<&str> = arguments.iter().copied().chain(client.iter().map(String::as_str)).collect();
+        self.run(&all)
+    }
+
+    /// Arguments by which one of the two offices speaks OSCI, encrypted and signed.
+    pub fn osci_client(&self, name: &str) -> Vec<String> {
+        let tls = |file: String| self.path("tls").join(file).display().to_string();
+        let mut arguments = vec!["--osci".to_owned(), "--url".to_owned(), self.osci.clone()];
+        for (option, file) in [
+            ("--cert", format!("{name}-cipher.crt")),
+            ("--key", format!("{name}-cipher.key")),
+            ("--sign-cert", format!("{name}-signature.crt")),
+            ("--sign-key", format!("{name}-signature.key")),
+            ("--intermediary", "osci-cipher.crt".to_owned()),
+            ("--intermediary-signature", "osci-signature.crt".to_owned()),
+        ] {
+            arguments.extend([option.to_owned(), tls(file)]);
+        }
+        arguments
+    }
+
+    pub fn run_osci_as(&self, name: &str, arguments: &[&str]) -> Ran {
+        let client = self.osci_client(name);
         let all: Vec<&str> = arguments.iter().copied().chain(client.iter().map(String::as_str)).collect();
         self.run(&all)
     }
@@ -164,7 +188,7 @@ impl Drop for Process {
 }
 
 /// Starts the server and reads its addresses from the one sentence that it says.
-fn serve(folder: &Path) -> (Process, String, String) {
+fn serve(folder: &Path) -> (Process, [String; 3]) {
     let said = folder.join("server.log");
     let server = Command::new(BINARY)
         .arg("serve")
@@ -180,9 +204,10 @@ fn serve(folder: &Path) -> (Process, String, String) {
         let log = std::fs::read_to_string(&said).expect("the log");
         if let Some(line) = log.lines().find(|line| line.starts_with("XTA 2 at ")) {
             let mut urls = line.split([' ', ',']).filter(|word| word.starts_with("http"));
-            let xta = urls.next().expect("two addresses").replace("127.0.0.1", "localhost");
-            let operator = urls.next().expect("two addresses").trim_end_matches("/metrics").to_owned();
-            return (process, xta, operator);
+            let mut url = || urls.next().expect("three addresses").to_owned();
+            let xta = url().replace("127.0.0.1", "localhost");
+            let (osci, operator) = (url(), url().trim_end_matches("/metrics").to_owned());
+            return (process, [xta, osci, operator]);
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "no server: {log}");
         std::thread::sleep(Duration::from_millis(20));

@@ -9,6 +9,7 @@ mod cli_words;
 mod evidence_proof;
 mod floors;
 mod osci_chunks;
+mod osci_command_line;
 mod osci_cycle;
 mod osci_office;
 mod osci_refusals;

@@ -37,10 +37,22 @@ impl Relay {
         as_reader: Option<&PartyIdentifier>,
         id: &MessageId,
     ) -> Result<Entry, Refusal> {
+        self.hand_out_if(who, as_reader, id, |_| Ok(())).await
+    }
+
+    /// The same, where the door can carry the message: what it refuses was not handed out.
+    pub async fn hand_out_if(
+        &self,
+        who: &Account,
+        as_reader: Option<&PartyIdentifier>,
+        id: &MessageId,
+        can_carry: impl FnOnce(&Entry) -> Result<(), Refusal> + Send,
+    ) -> Result<Entry, Refusal> {
         let handed_out = async {
             let mailboxes = route::mailboxes(who, as_reader)?;
             let mut entry = self.store.find(id).await?;
             deliver::may_hand_out(&mailboxes, &entry.card)?;
+            can_carry(&entry)?;
             entry.card = self.by_reader(who, mailboxes, id, Event::HandedOut).await?;
             Ok(entry)
         };

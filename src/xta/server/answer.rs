@@ -77,16 +77,21 @@ pub(super) struct Content {
     first: Option<Box<dyn PayloadReader>>,
 }
 
+/// Whether XTA has a form for some content of the message.
+pub(super) fn can_carry(entry: &Entry) -> Result<(), Refusal> {
+    let parts = &entry.manifest.parts;
+    if parts.is_empty() || parts.iter().any(|part| part.role.is_content()) {
+        return Ok(());
+    }
+    let what = "its content is encrypted in the form of OSCI-Transport and can be fetched by OSCI only";
+    Err(Refusal::ParameterInvalid { what: what.to_owned() })
+}
+
 impl Content {
     pub async fn open(relay: &Arc<Relay>, mut entry: Entry) -> Result<Self, Refusal> {
+        can_carry(&entry)?;
         // Of a message that came by OSCI, the form of the whole is for readers who fetch by OSCI.
-        let had_content = !entry.manifest.parts.is_empty();
         entry.manifest.parts.retain(|part| part.role.is_content());
-        if had_content && entry.manifest.parts.is_empty() {
-            let what =
-                "its content is encrypted in the form of OSCI-Transport and can be fetched by OSCI only";
-            return Err(Refusal::ParameterInvalid { what: what.to_owned() });
-        }
         let first = match entry.manifest.parts.first() {
             Some(part) => Some(relay.open_part(&entry, part).await?),
             None => None,

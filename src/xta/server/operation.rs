@@ -26,7 +26,7 @@ use crate::xta::message::names::{OSCI, OSCIMETA, WSA};
 use crate::xta::message::transport_report;
 
 use super::DOOR;
-use super::answer::{Answer, Content};
+use super::answer::{self, Answer, Content};
 use super::identity::Caller;
 use super::request::Read;
 use super::request_id::{self, Begun};
@@ -232,7 +232,8 @@ impl Asked<'_> {
     async fn fetch(&self, request: FetchRequest) -> Result<Answer, Fault> {
         let selection = selection(request.selector);
         if let [id] = selection.ids.as_slice() {
-            let entry = self.relay.hand_out(&self.caller.account, self.claimed.as_ref(), id).await?;
+            let (who, reader) = (&self.caller.account, self.claimed.as_ref());
+            let entry = self.relay.hand_out_if(who, reader, id, answer::can_carry).await?;
             return self.content(entry, Some((request_id::of_fetch(id), 0))).await;
         }
         let iterator = self.iterator(selection, 1);
@@ -246,22 +247,32 @@ impl Asked<'_> {
         }
     }
 
-    /// The next message of a selection.
+    /// The next message of a selection that XTA can carry; what it cannot must not bar the way.
     async fn fetch_on(&self, mut iterator: Iterator) -> Result<Answer, Fault> {
         let (who, reader) = (&self.caller.account, self.claimed.as_ref());
-        let listing = self.relay.list(who, reader, iterator.selection.clone(), iterator.position, 1).await?;
-        let Some(next) = listing.entries.first() else {
-            return Ok(nothing(&iterator.id, Reason::NoMatch, false));
+        let mut limit = 1;
+        let (next, pending) = loop {
+            let selection = iterator.selection.clone();
+            let mut listing = self.relay.list(who, reader, selection, iterator.position, limit).await?;
+            let Some(last) = listing.entries.last() else {
+                return Ok(nothing(&iterator.id, Reason::NoMatch, false));
+            };
+            iterator.position = last.sequence;
+            if let Some(at) = listing.entries.iter().position(|entry| answer::can_carry(entry).is_ok()) {
+                let behind = listing.entries.len().saturating_sub(at + 1) as u64;
+                break (listing.entries.swap_remove(at), listing.pending + behind);
+            }
+            limit = LIST_ITEMS_DEFAULT;
         };
         iterator.position = next.sequence;
         iterator.handed_out = vec![next.envelope.id.clone()];
         let (entry, saved) = tokio::join!(
-            self.relay.hand_out(who, reader, &next.envelope.id),
+            self.relay.hand_out_if(who, reader, &next.envelope.id, answer::can_carry),
             self.relay.save_iterator(&iterator)
         );
         let entry = entry?;
         saved?;
-        self.content(entry, Some((iterator.id, listing.pending))).await
+        self.content(entry, Some((iterator.id, pending))).await
     }
 
     /// Confirmations, then the iterator is freed. What was confirmed before is confirmed.

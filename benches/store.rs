@@ -9,21 +9,25 @@ use std::time::{Duration, Instant};
 
 use amtsbote::store::Store;
 use amtsbote::store::embedded::{EmbeddedStore, Settings};
-use rusqlite::{Connection, params};
 
+#[path = "../tests/it/cli_fixture.rs"]
+#[allow(dead_code)]
+mod cli_fixture;
+#[allow(dead_code)]
+mod ground;
 #[path = "../tests/it/store_fixture.rs"]
 #[allow(dead_code)]
 mod store_fixture;
+use ground::PAYLOAD_BYTES;
 use store_fixture::{Draft, content, draft};
 
 const SPAN: Duration = Duration::from_secs(5);
-const PAYLOAD_BYTES: usize = 10_000;
 
 fn main() {
     println!("tasks  store/s  bare/s  ratio   p50 ms   p99 ms   max ms");
     for tasks in [1, 64] {
         let (rate, mut times) = store_rate(tasks);
-        let bare = bare_rate(tasks);
+        let bare = ground::bare_rate(tasks, SPAN);
         times.sort_unstable();
         let of = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
         let ratio = rate / bare;
@@ -73,44 +77,4 @@ async fn load(store: Arc<EmbeddedStore>, task: u64, start: Instant) -> Vec<Durat
         times.push(began.elapsed());
     }
     times
-}
-
-/// Rows of the same sizes, as many to a transaction as tasks would wait together.
-fn bare_rate(batch: u64) -> f64 {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let database = Connection::open(folder.path().join("bare.sqlite")).expect("a database");
-    database
-        .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             CREATE TABLE used (key TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID;
-             CREATE TABLE message (n INTEGER PRIMARY KEY, mailbox TEXT, state INTEGER);
-             CREATE INDEX message_mailbox ON message (mailbox, state, n);
-             CREATE TABLE paper (n INTEGER PRIMARY KEY, envelope BLOB, card BLOB);
-             CREATE TABLE payload (n INTEGER PRIMARY KEY, bytes BLOB);
-             CREATE TABLE timer (at INTEGER, n INTEGER, PRIMARY KEY (at, n)) WITHOUT ROWID;
-             CREATE TABLE evidence (n INTEGER PRIMARY KEY, leaf BLOB, bytes BLOB);",
-        )
-        .expect("tables");
-    let sample = draft("bare");
-    let envelope = serde_json::to_vec(&(sample.envelope(), sample.manifest())).expect("an envelope");
-    let card = sample.card().to_bytes();
-    let (start, mut n) = (Instant::now(), 0_i64);
-    while start.elapsed() < SPAN {
-        database.execute_batch("BEGIN IMMEDIATE").expect("begun");
-        for _ in 0..batch {
-            n += 1;
-            let payload = content(n as u64, PAYLOAD_BYTES);
-            let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-                database.prepare_cached(sql).expect("a statement").execute(values).expect("a row");
-            };
-            run("INSERT INTO used VALUES (?1, ?2)", params![format!("urn:de:xta:messageid:amt:{n}"), n]);
-            run("INSERT INTO message VALUES (?1, ?2, 1)", params![n, format!("ags:{}", n % 50)]);
-            run("INSERT INTO paper VALUES (?1, ?2, ?3)", params![n, envelope, card]);
-            run("INSERT INTO payload VALUES (?1, ?2)", params![n, payload]);
-            run("INSERT INTO timer VALUES (?1, ?2)", params![n % 1000, n]);
-            run("INSERT INTO evidence VALUES (?1, ?2, ?3)", params![n, [1_u8; 32], [2_u8; 220]]);
-        }
-        database.execute_batch("COMMIT").expect("committed");
-    }
-    n as f64 / start.elapsed().as_secs_f64()
 }

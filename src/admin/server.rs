@@ -198,7 +198,10 @@ impl Server {
             MessageAct::Cancel => self.relay.cancel_as_operator(id, by, &reason).await,
             MessageAct::Requeue => self.relay.requeue(id, by, &reason).await,
         };
-        let card = card.map_err(refused_by_relay)?;
+        let card = card.map_err(|refusal| match refusal {
+            Refusal::UnknownMessage => missing(StoreError::Unknown, id),
+            other => refused_by_relay(other),
+        })?;
         Ok(Answer::Card { card: Box::new(card) })
     }
 
@@ -216,10 +219,17 @@ impl Server {
         if !folder.is_absolute() {
             return Err(refused("relative-folder", "the folder's path is not absolute".to_owned(), next));
         }
-        let record = self.write_down("store backup", folder.display().to_string(), by, reason)?;
-        self.store.backup(folder).await.map_err(refused_by_store)?;
-        self.store.record_act(record).await.map_err(refused_by_store)?;
-        Ok(Answer::Done)
+        let begun = self.write_down("store backup", folder.display().to_string(), by, reason)?;
+        let (object, by) = (begun.object.clone(), begun.by.clone());
+        // Before the first byte is copied: one that breaks off, or dies with the server, has left messages as well.
+        self.store.record_act(begun).await.map_err(refused_by_store)?;
+        let Err(error) = self.store.backup(folder).await else { return Ok(Answer::Done) };
+        let act = "store backup failed".to_owned();
+        let failed = AdminAct { at: self.clock.now(), by, act, object, reason: error.to_string() };
+        if let Err(error) = self.store.record_act(failed).await {
+            tracing::error!(%error, "that a copy failed could not be written down");
+        }
+        Err(refused_by_store(error))
     }
 
     fn certificate_ends(&self) -> Vec<CertificateEnd> {
@@ -304,6 +314,10 @@ impl Server {
 
 #[async_trait]
 impl LocalHandler for Server {
+    fn admits(&self, peer: LocalPeer) -> bool {
+        self.may_administrate(peer.uid)
+    }
+
     async fn handle(&self, request: Request<Body>, peer: LocalPeer) -> Response<Body> {
         let (status, answer) = self.converse(request, peer).await;
         let body = serde_json::to_vec(&answer).unwrap_or_default();

@@ -39,6 +39,14 @@ fn describe() {
     );
     metrics::describe_gauge!("amtsbote_store_free_bytes", "Free space of the store's disk.");
     metrics::describe_gauge!("amtsbote_store_accepting", "1 while the store accepts.");
+    metrics::describe_counter!(
+        "amtsbote_store_commits_total",
+        "Durable transactions; each syncs the log once."
+    );
+    metrics::describe_counter!(
+        "amtsbote_store_checkpoints_total",
+        "Times that the write-ahead log was moved into the database."
+    );
     metrics::describe_gauge!("amtsbote_certificate_days_left", "Days until a certificate ends, by owner.");
 }
 

@@ -9,6 +9,7 @@ pub mod log;
 pub mod metadata;
 mod metrics_text;
 mod operator;
+mod revocation;
 mod signals;
 mod trust;
 mod watch;
@@ -32,8 +33,10 @@ use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError};
 use trust::Trust;
 
-/// The operator's own connections, apart from participants' so that nobody can keep him out.
+/// The operator's own connections, apart from participants' and from the administration's, so that nobody can keep
+/// him out.
 const OPERATOR_CONNECTIONS_MAX: usize = 64;
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Owner only; whom else the administration admits is decided by user id, so the socket is open to all of them.
 const SOCKET_MODE_OWNER: u32 = 0o600;
 const SOCKET_MODE_ALL: u32 = 0o666;
@@ -105,10 +108,10 @@ impl App {
 
         let bounds = config.bounds();
         let permits = Permits::new(config.limits.connections_max);
-        let own_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
             .await
             .map_err(|source| listen("XTA listener", config.xta.address, source))?;
+        let operator_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let osci = match config.osci.address {
             None => None,
             Some(address) => {
@@ -124,12 +127,12 @@ impl App {
             .map(Listener::address)
             .transpose()
             .map_err(|source| listen("OSCI listener", "", source))?;
-        let operator = Listener::plain(config.server.operator_address, bounds, own_permits.clone())
+        let operator = Listener::plain(config.server.operator_address, bounds, operator_permits)
             .await
             .map_err(|source| listen("operator's listener", config.server.operator_address, source))?;
         let socket = &config.server.admin_socket;
         let mode = if config.server.admin_uids.is_empty() { SOCKET_MODE_OWNER } else { SOCKET_MODE_ALL };
-        let admin = LocalListener::bind(socket, mode, bounds, own_permits)
+        let admin = LocalListener::bind(socket, mode, bounds, Permits::new(ADMIN_CONNECTIONS_MAX))
             .await
             .map_err(|source| listen("administration's socket", socket.display(), source))?;
         let (xta_address, operator_address) = match (xta.address(), operator.address()) {
@@ -155,6 +158,12 @@ impl App {
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
             tokio::spawn(watch::certificates(trust.clone(), relay.clone(), clock.clone(), stopping.clone())),
+            tokio::spawn(revocation::keep_current(
+                trust.clone(),
+                config.clone(),
+                clock.clone(),
+                stopping.clone(),
+            )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
         tracing::info!(xta = %xta_address, osci = ?osci_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");

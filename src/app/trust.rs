@@ -9,6 +9,8 @@ use crate::osci::server::{CipherIdentity, InForce, SignatureIdentity};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::key::{self, Identity};
+use crate::pki::revocation::answers::Answers;
+use crate::pki::revocation::fetch::{Client, Rest};
 use crate::pki::tls::{ClientCertificate, server_config};
 use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
@@ -22,6 +24,8 @@ use super::metadata::XtaMetadata;
 pub(super) struct Trust {
     listener: TlsSource,
     current: Arc<RwLock<Arc<Current>>>,
+    /// Outlives reloads.
+    answers: Arc<Answers>,
     clock: Arc<dyn Clock>,
 }
 
@@ -34,16 +38,36 @@ struct Current {
 
 impl Trust {
     pub(super) fn load(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        let (tls, current) = read(config, &clock)?;
-        Ok(Self { listener: TlsSource::new(tls), current: Arc::new(RwLock::new(Arc::new(current))), clock })
+        let answers = Arc::new(Answers::default());
+        if config.revocation.ocsp {
+            Client::new(config.fetch_settings()).read_kept_answers(&answers, clock.now(), Rest::Remove);
+        }
+        let (tls, current) = read(config, &clock, &answers)?;
+        let current = Arc::new(RwLock::new(Arc::new(current)));
+        Ok(Self { listener: TlsSource::new(tls), current, answers, clock })
     }
 
     /// Everything is read before anything is replaced.
     pub(super) fn reload(&self, config: &Config) -> Result<(), String> {
-        let (tls, current) = read(config, &self.clock)?;
+        let (tls, current) = read(config, &self.clock, &self.answers)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         self.listener.replace(tls);
         Ok(())
+    }
+
+    /// Anchors and lists alone, after a newer list came in.
+    pub(super) fn renew_anchors(&self, config: &Config) -> Result<(), String> {
+        let anchors = read_anchors(config, &self.answers)?;
+        let before = self.now();
+        let osci = before.osci.as_deref().cloned();
+        let osci = osci.map(|osci| Arc::new(InForce { anchors: anchors.clone(), ..osci }));
+        let current = Current { own: before.own.clone(), anchors, osci };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        Ok(())
+    }
+
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     pub(super) fn listener(&self) -> TlsSource {
@@ -96,17 +120,26 @@ impl Trust {
     }
 }
 
-fn read(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Arc<rustls::ServerConfig>, Current), String> {
+fn read_anchors(config: &Config, answers: &Arc<Answers>) -> Result<Arc<TrustAnchors>, String> {
+    let anchors = TrustAnchors::load(&config.trust_settings()).map_err(|error| error.to_string())?;
+    // Without permission to ask, what lies in the folder from earlier days does not count either.
+    Ok(Arc::new(if config.revocation.ocsp { anchors.with_answers(answers.clone()) } else { anchors }))
+}
+
+fn read(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    answers: &Arc<Answers>,
+) -> Result<(Arc<rustls::ServerConfig>, Current), String> {
     let tls = &config.tls;
     if let Ok(Some(exposed)) = key::exposure(&tls.key) {
         tracing::warn!(code = "key-exposed", "{exposed}");
     }
     let identity = Identity::load(&tls.certificate, &tls.key).map_err(|error| error.to_string())?;
-    let anchors = TrustAnchors::load(&config.trust_settings()).map_err(|error| error.to_string())?;
+    let anchors = read_anchors(config, answers)?;
     // Without a certificate the door refuses in the protocol's terms, which helps more than a broken handshake.
     let listener = server_config(&identity, ClientCertificate::Optional, clock.clone())
         .map_err(|error| error.to_string())?;
-    let anchors = Arc::new(anchors);
     let osci = config.osci.address.map(|_| read_osci(config, anchors.clone())).transpose()?.map(Arc::new);
     let current = Current { own: identity.chain().to_vec(), anchors, osci };
     Ok((Arc::new(listener), current))
@@ -124,7 +157,11 @@ fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<InForce, Str
     let (certificate, pkcs8) = read_identity(&osci.signature_certificate, &osci.signature_key)?;
     let key = SigningKey::from_pkcs8(&pkcs8)
         .map_err(|error| format!("{}: {error}", osci.signature_key.display()))?;
-    Ok(InForce { anchors, cipher, signature: SignatureIdentity { certificate, key } })
+    Ok(InForce {
+        anchors,
+        cipher: cipher.into(),
+        signature: Arc::new(SignatureIdentity { certificate, key }),
+    })
 }
 
 /// A certificate and the key that is proven to belong to it.

@@ -1,4 +1,4 @@
-//! Certificates and revocation lists that near their end are announced once a day, in the log and as metrics.
+//! Certificates that near their end are announced once a day, in the log and as metrics. Lists: `revocation.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,8 +77,5 @@ fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
             Loudness::Warn => tracing::warn!(code = "certificate-ends", next_step, "{sentence}"),
             Loudness::Info => tracing::info!(code = "certificate-ends", next_step, "{sentence}"),
         }
-    }
-    for sentence in expiry::list_warnings(anchors.revocation_lists(), now) {
-        tracing::warn!(code = "revocation-list-stale", "{sentence}");
     }
 }

@@ -1,9 +1,13 @@
 //! `amtsbote card`: the process card (Laufzettel) of one message.
 
+use std::path::PathBuf;
+
 use super::exit::{Exit, Stop};
 use super::link::{Link, unexpected};
+use super::office::Office;
+use super::osci::{self, Osci};
 use super::screen;
-use super::{Place, Reading};
+use super::{Place, Reading, runtime};
 use crate::admin::protocol::{Answer, Verb};
 use crate::domain::card::ProcessCard;
 use crate::domain::message_id::MessageId;
@@ -16,15 +20,52 @@ pub enum Command {
         #[arg(value_parser = MessageId::parse)]
         id: MessageId,
         #[command(flatten)]
+        remote: Remote,
+        #[command(flatten)]
         link: Link,
         #[command(flatten)]
         reading: Reading,
     },
 }
 
+/// An intermediary that is asked as its client, in place of the running server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Remote {
+    /// With --osci: the intermediary's address, such as https://host/osci
+    #[arg(long, required_if_eq("osci", "true"), requires = "osci", value_name = "URL")]
+    url: Option<String>,
+    /// With --osci: our cipher certificate (PEM)
+    #[arg(long, required_if_eq("osci", "true"), requires = "osci", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// With --osci: its private key (PEM)
+    #[arg(long, required_if_eq("osci", "true"), requires = "osci", value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// With --osci: authority that the server's TLS certificate comes from (PEM)
+    #[arg(long, requires = "osci", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    #[command(flatten)]
+    osci: Osci,
+}
+
+impl Remote {
+    fn office(&self) -> Option<Office> {
+        let url = self.url.clone().filter(|_| self.osci.osci)?;
+        Some(Office { url, cert: self.cert.clone()?, key: self.key.clone()?, ca: self.ca.clone() })
+    }
+}
+
 impl Command {
     pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
-        let Self::Show { id, link, reading } = self;
+        let Self::Show { id, remote, link, reading } = self;
+        if let Some(office) = remote.office() {
+            let client = remote.osci.client(&office)?;
+            let card = osci::Card::from(&runtime()?.block_on(osci::card(&client, id.as_str()))?);
+            match reading.json {
+                true => screen::json(&card)?,
+                false => screen::data(&card.render())?,
+            }
+            return Ok(Exit::Done);
+        }
         match link.ask(place, Verb::Message { id: id.clone() })? {
             Answer::Message { entry } if reading.json => screen::json(&entry.card)?,
             Answer::Message { entry } => screen::data(&render(&entry.card))?,

@@ -17,6 +17,7 @@ use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Holder, Watched};
 use crate::pki::inspection::Purpose;
 use crate::pki::key::{self, Identity};
+use crate::pki::revocation::fetch;
 use crate::pki::trust::TrustAnchors;
 
 #[derive(Debug, clap::Args)]
@@ -170,16 +171,34 @@ fn look_at_anchors(config: &Config, now: Timestamp, findings: &mut Findings) {
         (Holder::Authority, certificate.common_name().unwrap_or("authority"), certificate)
     });
     warn_of_ends(authorities, WHAT, now, findings);
+    look_at_revocation(config, &anchors, now, findings);
+}
+
+fn look_at_revocation(config: &Config, anchors: &TrustAnchors, now: Timestamp, findings: &mut Findings) {
+    const WHAT: &str = "revocation";
+    let asks = config.revocation.ocsp && !config.revocation.hosts.is_empty();
     match anchors.revocation_lists().count() {
-        0 => findings.add(
-            "revocation lists",
+        0 if !asks => findings.add(
+            WHAT,
             Verdict::Warning,
-            "none is configured; certificates are never known to be revoked",
+            "no list is at hand and nobody is asked; certificates are never known to be revoked",
         ),
-        count => findings.good("revocation lists", format!("{count} in force")),
+        count => {
+            let asking = if asks { "responders are asked" } else { "responders are not asked" };
+            findings.good(WHAT, format!("lists in force: {count}; {asking}"));
+        }
+    }
+    if config.revocation.ocsp && config.revocation.hosts.is_empty() {
+        let words = "revocation.ocsp is on, but revocation.hosts names no responder's host";
+        findings.add(WHAT, Verdict::Warning, words);
+    }
+    for url in &config.revocation.lists {
+        if !fetch::list_path(&config.revocation.folder, url).exists() {
+            findings.add(WHAT, Verdict::Warning, format!("{url} has not been fetched yet; the server does"));
+        }
     }
     for sentence in expiry::list_warnings(anchors.revocation_lists(), now) {
-        findings.add("revocation lists", Verdict::Warning, sentence);
+        findings.add(WHAT, Verdict::Warning, sentence);
     }
 }
 

@@ -38,14 +38,18 @@ pub enum Command {
         /// Folder of a store: check every record of its log, every payload and card
         #[arg(long, value_name = "FOLDER")]
         store: Option<PathBuf>,
-        /// Public key of the log, as `amtsbote evidence key` prints it; without it a file only proves to be whole
+        /// Public key of the log, as `amtsbote evidence key` prints it; may be repeated, for former keys. Without it
+        /// signatures prove nothing about the signer
         #[arg(long, value_name = "KEY", value_parser = VerifierKey::parse)]
-        key: Option<VerifierKey>,
+        key: Vec<VerifierKey>,
         #[command(flatten)]
         reading: Reading,
     },
     /// The public key of this post office's log, to be handed to whoever verifies
-    Key,
+    Key {
+        #[command(flatten)]
+        reading: Reading,
+    },
 }
 
 #[derive(Serialize)]
@@ -64,6 +68,12 @@ struct Outcome<'a> {
     checkpoint_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     card: Option<&'a ProcessCard>,
+}
+
+#[derive(Serialize)]
+struct Keys {
+    key: VerifierKey,
+    former_keys: Vec<VerifierKey>,
 }
 
 impl Command {
@@ -89,21 +99,35 @@ impl Command {
                 }
                 Ok(Exit::Done)
             }
-            Self::Verify { file: Some(file), key, reading, .. } => verify_file(file, key.as_ref(), *reading),
-            Self::Verify { store: Some(folder), reading, .. } => verify_store(folder, *reading),
+            Self::Verify { file: Some(file), key, reading, .. } => verify_file(file, key, *reading),
+            Self::Verify { store: Some(folder), key, reading, .. } => verify_store(folder, key, *reading),
             Self::Verify { .. } => Err(Stop::usage("name a proof file or --store FOLDER")),
-            Self::Key => {
+            Self::Key { reading } => {
                 let config = Config::load(&place.path())?;
                 let key = evidence_key::read(&config.evidence.key, &config.evidence.origin)
                     .map_err(|error| Stop::usage(format!("{}: {error}", config.evidence.key.display())))?;
-                screen::data(&format!("{}\n", key.verifier()))?;
+                let former = config.evidence.former_keys;
+                match reading.json {
+                    true => screen::json(&Keys { key: key.verifier().clone(), former_keys: former })?,
+                    false => screen::data(&format!("{}\n", key.verifier()))?,
+                }
                 Ok(Exit::Done)
             }
         }
     }
 }
 
-fn verify_file(path: &std::path::Path, key: Option<&VerifierKey>, reading: Reading) -> Result<Exit, Stop> {
+/// With several keys, the proof must be of one of them; the last refusal is told where it is of none.
+fn verify_with(bytes: &[u8], keys: &[VerifierKey]) -> Result<Verified, export::Fault> {
+    let (last, others) = match keys.split_last() {
+        None => return export::verify(bytes, None),
+        Some(split) => split,
+    };
+    let found = others.iter().find_map(|key| export::verify(bytes, Some(key)).ok());
+    found.map_or_else(|| export::verify(bytes, Some(last)), Ok)
+}
+
+fn verify_file(path: &std::path::Path, keys: &[VerifierKey], reading: Reading) -> Result<Exit, Stop> {
     let unreadable =
         |error: std::io::Error| Stop::usage(format!("{} cannot be read: {error}", path.display()));
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
@@ -114,7 +138,7 @@ fn verify_file(path: &std::path::Path, key: Option<&VerifierKey>, reading: Readi
         )));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
-    match export::verify(&bytes, key) {
+    match verify_with(&bytes, keys) {
         Ok(verified) => {
             if reading.json {
                 screen::json(&good(&verified))?
@@ -183,9 +207,12 @@ fn tell(verified: &Verified) -> Result<(), Stop> {
     Ok(())
 }
 
-fn verify_store(folder: &std::path::Path, reading: Reading) -> Result<Exit, Stop> {
-    match embedded::verify(folder) {
-        Ok(report) => super::store::report(&report, reading),
-        Err(error) => Err(super::store::stop(error)),
+fn verify_store(folder: &std::path::Path, keys: &[VerifierKey], reading: Reading) -> Result<Exit, Stop> {
+    let report = embedded::verify_signed(folder, keys).map_err(super::store::stop)?;
+    if keys.is_empty() {
+        screen::sentence(
+            "Who signed the checkpoints was not checked; give --key, from the post office, for that.",
+        );
     }
+    super::store::report(&report, reading)
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Stop};
 use super::office::{self, Office, identifier};
+use super::osci::{self, Osci};
 use super::screen::{self, Align, Table};
 use super::{Reading, runtime};
 use crate::domain::message_id::MessageId;
@@ -34,6 +35,8 @@ pub struct Args {
     /// At most this many
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     limit: u32,
+    #[command(flatten)]
+    osci: Osci,
     #[command(flatten)]
     office: Office,
     #[command(flatten)]
@@ -66,6 +69,9 @@ fn reader(value: &str) -> Result<PartyIdentifier, String> {
 
 impl Args {
     pub fn run(&self) -> Result<Exit, Stop> {
+        if self.osci.osci {
+            return self.run_osci();
+        }
         let client = self.office.client(Some(self.reader.clone()))?;
         runtime()?.block_on(async {
             let selector = MsgSelector { ids: self.ids.clone(), ..MsgSelector::default() };
@@ -78,6 +84,40 @@ impl Args {
             }
             self.tell(&messages, page.pending)
         })?;
+        Ok(Exit::Done)
+    }
+
+    fn run_osci(&self) -> Result<Exit, Stop> {
+        let client = self.osci.client(&self.office)?;
+        if self.list {
+            let cards = runtime()?.block_on(osci::waiting(&client, self.limit))?;
+            let cards: Vec<osci::Card> = cards.iter().map(osci::Card::from).collect();
+            if self.reading.json {
+                screen::json(&cards)?;
+                return Ok(Exit::Done);
+            }
+            let mut table = Table::new(&["CREATED", "SUBJECT", "ID"].map(|head| (head, Align::Left)));
+            for card in cards {
+                table.row([card.creation, card.subject.unwrap_or_default(), card.id]);
+            }
+            screen::data(&table.render())?;
+            return Ok(Exit::Done);
+        }
+        let (ids, into) = (self.ids.as_slice(), self.into.as_path());
+        let wanted = osci::Wanted { ids, into, keep: self.keep, limit: self.limit, folder_name };
+        let got = runtime()?.block_on(osci::fetch(&client, &wanted))?;
+        for signed in got.iter().flat_map(|got| &got.signatures) {
+            screen::sentence(&screen::plain(&format!("The signature of {} {}.", signed.by, signed.outcome)));
+        }
+        if self.reading.json {
+            screen::json(&got)?;
+            return Ok(Exit::Done);
+        }
+        for file in got.iter().flat_map(|got| &got.files) {
+            screen::data(&format!("{}\n", file.display()))?;
+        }
+        let done = if self.keep { "fetched and not confirmed" } else { "fetched and confirmed" };
+        screen::sentence(&format!("{} messages {done}.", got.len()));
         Ok(Exit::Done)
     }
 
@@ -129,7 +169,7 @@ fn listed(shown: crate::xta::message::metadata::Shown) -> Message {
 
 /// Into files first, and only then confirmed: a crash in between repeats the message, and loses none.
 async fn fetch(client: &Client, message: &mut Message, into: &Path, keep: bool) -> Result<(), Stop> {
-    let folder = into.join(folder_name(&message.id));
+    let folder = into.join(folder_name(message.id.as_str()));
     std::fs::create_dir_all(&folder)
         .map_err(|error| Stop::failed(format!("{} cannot be made: {error}", folder.display())))?;
     let mut sink = FolderSink::new(&folder);
@@ -150,12 +190,9 @@ async fn fetch(client: &Client, message: &mut Message, into: &Path, keep: bool) 
 }
 
 /// An id as the name of a folder: what could mean a path, or a file of this system's own, becomes `_`.
-fn folder_name(id: &MessageId) -> String {
-    let name: String = id
-        .as_str()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
-        .collect();
+fn folder_name(id: &str) -> String {
+    let name: String =
+        id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     if name.starts_with('.') { format!("_{name}") } else { name }
 }
 
@@ -171,7 +208,7 @@ mod tests {
             ("..", "_.."),
             ("a/b\\c", "a_b_c"),
         ] {
-            assert_eq!(folder_name(&MessageId::parse(id).expect("an id")), expected);
+            assert_eq!(folder_name(id), expected);
         }
     }
 }

@@ -19,7 +19,9 @@ mod mailbox;
 mod man;
 mod message;
 mod office;
+mod osci;
 mod participant;
+mod register;
 mod screen;
 mod send;
 mod serve;
@@ -124,9 +126,12 @@ enum Command {
     /// The store: health, backup, verify, restore, upgrade
     #[command(subcommand)]
     Store(store::Command),
-    /// Post a message as a participant would (XTA 2, mutual TLS)
+    /// The population register's shadow copy: load, search by law, compare, report
+    #[command(subcommand)]
+    Register(register::Command),
+    /// Post a message as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Send(Box<send::Args>),
-    /// Fetch what waits as a participant would (XTA 2, mutual TLS)
+    /// Fetch what waits as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Fetch(fetch::Args),
     /// What operators have changed: who, when, why
     Acts(acts::Args),
@@ -172,6 +177,7 @@ fn perform(cli: &Cli) -> Result<Exit, Stop> {
         Command::Evidence(command) => command.run(place),
         Command::Cert(command) => command.run(place),
         Command::Store(command) => command.run(place),
+        Command::Register(command) => command.run(),
         Command::Send(args) => args.run(),
         Command::Fetch(args) => args.run(),
         Command::Acts(args) => args.run(place),

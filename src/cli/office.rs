@@ -14,7 +14,7 @@ use crate::pki::tls::client_config;
 use crate::pki::trust::{PurposeSettings, TrustAnchors};
 use crate::xta::client::{Client, Error, Settings};
 
-/// Arguments of verbs that are a client of an XTA server.
+/// Arguments of verbs that are a client of a post office.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Office {
     /// The server's address, such as https://localhost:8443/
@@ -27,13 +27,14 @@ pub struct Office {
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// Authority that the server's certificate comes from (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub ca: PathBuf,
+    #[arg(long, required_unless_present = "osci", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 impl Office {
     pub fn client(&self, identifier: Option<PartyIdentifier>) -> Result<Client, Stop> {
-        client(&self.url, &self.cert, &self.key, &self.ca, identifier)
+        let authority = self.ca.as_deref().ok_or_else(|| Stop::usage("--ca is missing"))?;
+        client(&self.url, &self.cert, &self.key, authority, identifier)
     }
 }
 

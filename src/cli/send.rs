@@ -1,4 +1,4 @@
-//! `amtsbote send`: posts a message as a participant would, over XTA 2 with mutual TLS.
+//! `amtsbote send`: posts a message as a participant would, over XTA 2 with mutual TLS or over OSCI-Transport 1.2.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Stop};
 use super::office::{self, Office, Words, identifier};
+use super::osci::{self, Osci};
 use super::{Reading, runtime, screen};
 use crate::domain::content::PartRole;
 use crate::domain::envelope::Instant;
@@ -21,11 +22,17 @@ pub struct Args {
     /// Attachments
     attachments: Vec<PathBuf>,
     /// Our identifier, such as psw:100411000000
-    #[arg(long, value_name = "IDENTIFIER", value_parser = identifier)]
-    from: PartyIdentifier,
+    #[arg(long, required_unless_present = "osci", value_name = "IDENTIFIER", value_parser = identifier)]
+    from: Option<PartyIdentifier>,
     /// The reader's identifier, such as ags:10041100
-    #[arg(long, value_name = "IDENTIFIER", value_parser = identifier)]
-    to: PartyIdentifier,
+    #[arg(long, required_unless_present = "osci", value_name = "IDENTIFIER", value_parser = identifier)]
+    to: Option<PartyIdentifier>,
+    /// With --osci: the reader's cipher certificate (PEM)
+    #[arg(long, required_if_eq("osci", "true"), requires = "osci", value_name = "FILE")]
+    to_cert: Option<PathBuf>,
+    /// With --osci: send in chunks of this size
+    #[arg(long, requires = "osci", value_name = "KB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    chunk: Option<u64>,
     /// URI of the service
     #[arg(long, default_value = "", value_name = "URI")]
     service: String,
@@ -56,6 +63,8 @@ pub struct Args {
     #[arg(long)]
     test: bool,
     #[command(flatten)]
+    osci: Osci,
+    #[command(flatten)]
     office: Office,
     #[command(flatten)]
     reading: Reading,
@@ -74,7 +83,12 @@ fn instant(text: &str) -> Result<Instant, String> {
 
 impl Args {
     pub fn run(&self) -> Result<Exit, Stop> {
-        let client = self.office.client(Some(self.from.clone()))?;
+        let (from, to) = match (&self.from, &self.to) {
+            _ if self.osci.osci => return self.run_osci(),
+            (Some(from), Some(to)) => (from, to),
+            _ => return Err(Stop::usage("--from and --to are missing")),
+        };
+        let client = self.office.client(Some(from.clone()))?;
         runtime()?.block_on(async {
             let mut content = vec![outgoing(PartRole::Message, &self.content_type, &self.file).await?];
             for path in &self.attachments {
@@ -96,7 +110,7 @@ impl Args {
                 obsolete_after: None,
                 test: self.test,
             };
-            let envelope = office::envelope(id, &self.from, &self.to, words);
+            let envelope = office::envelope(id, from, to, words);
             client.send(&envelope, &content).await.map_err(|error| {
                 // Without an answer nobody knows whether it was taken; the id makes asking again safe.
                 let stop = office::stop(error);
@@ -105,12 +119,31 @@ impl Args {
                     false => stop,
                 }
             })?;
-            screen::sentence(&format!("The post office has it, for {}.", self.to));
+            screen::sentence(&format!("The post office has it, for {to}."));
             match self.reading.json {
                 true => screen::json(&Sent { id: &envelope.id, parts: content.len() }),
                 false => screen::data(&format!("{}\n", envelope.id)),
             }
         })?;
+        Ok(Exit::Done)
+    }
+
+    fn run_osci(&self) -> Result<Exit, Stop> {
+        let reader = self.to_cert.as_deref().ok_or_else(|| Stop::usage("--to-cert is missing"))?;
+        let client = self.osci.client(&self.office)?;
+        let letter = osci::Letter {
+            reader,
+            subject: self.subject.clone(),
+            message: &self.file,
+            attachments: &self.attachments,
+            chunk_kilobytes: self.chunk,
+        };
+        let sent = runtime()?.block_on(osci::send(&client, &letter))?;
+        screen::sentence("The intermediary has it.");
+        match self.reading.json {
+            true => screen::json(&sent)?,
+            false => screen::data(&format!("{}\n", sent.id))?,
+        }
         Ok(Exit::Done)
     }
 }

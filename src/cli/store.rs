@@ -7,8 +7,10 @@ use super::link::{Link, unexpected};
 use super::screen;
 use super::{Changing, Place, Reading};
 use crate::admin::protocol::{Answer, HealthView, Verb};
+use crate::app::evidence_key;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::evidence::checkpoint::VerifierKey;
 use crate::store::embedded::{self, OpenError, Report};
 
 #[derive(Debug, clap::Subcommand)]
@@ -64,8 +66,12 @@ impl Command {
             },
             Self::Backup { folder, changing, link } => backup(place, link, folder, changing),
             Self::Verify { folder, reading } => {
-                let folder = folder_or_configured(folder.as_deref(), place)?;
-                let checked = embedded::verify(&folder).map_err(stop)?;
+                // The configuration's own store is held against the configuration's own keys.
+                let (folder, keys) = match folder {
+                    Some(folder) => (folder.clone(), Vec::new()),
+                    None => configured(place)?,
+                };
+                let checked = embedded::verify_signed(&folder, &keys).map_err(stop)?;
                 report(&checked, *reading)
             }
             Self::Restore { from, into, reading } => {
@@ -85,6 +91,20 @@ impl Command {
             }
         }
     }
+}
+
+/// The configured store and the keys that may have signed its evidence; none where there is no key yet.
+fn configured(place: &Place) -> Result<(PathBuf, Vec<VerifierKey>), Stop> {
+    let config = Config::load(&place.path())?;
+    let own = match config.evidence.key.exists() {
+        false => None,
+        true => {
+            let key = evidence_key::read(&config.evidence.key, &config.evidence.origin)
+                .map_err(|error| Stop::usage(format!("{}: {error}", config.evidence.key.display())))?;
+            Some(key.verifier().clone())
+        }
+    };
+    Ok((config.store.folder, own.into_iter().chain(config.evidence.former_keys).collect()))
 }
 
 fn folder_or_configured(folder: Option<&Path>, place: &Place) -> Result<PathBuf, Stop> {

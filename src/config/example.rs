@@ -29,6 +29,29 @@ const WORDS: &[(&str, &str)] = &[
         "tls.unknown_revocation",
         "Where revocation cannot be told: \"warn\" (go on, the process card says indeterminate) or \"refuse\".",
     ),
+    (
+        "revocation",
+        "Where news of revoked certificates come from, besides tls.crls. Nobody is asked unless named here.",
+    ),
+    (
+        "revocation.hosts",
+        "Hosts (\"ca.example\" or \"ca.example:8080\") that may be asked for lists and by OCSP, by plain HTTP; redirects are not followed.",
+    ),
+    (
+        "revocation.lists",
+        "URLs of revocation lists (full or delta) to fetch in the background, well before they run out.",
+    ),
+    (
+        "revocation.ocsp",
+        "Whether responders that certificates name are asked, if their host is listed. Clients never wait for that: until the answer is there, tls.unknown_revocation decides.",
+    ),
+    (
+        "revocation.ocsp_nonce_required",
+        "Refuse answers without a nonce. Many responders sign in advance and send none.",
+    ),
+    ("revocation.folder", "Folder where fetched lists and answers are kept; it can be deleted at any time."),
+    ("revocation.refresh_minutes", "Longest pause between two looks for newer lists."),
+    ("revocation.fetch_seconds", "Time for one answer."),
     ("store", "Where messages are kept."),
     ("store.folder", "Folder of the database and of large payloads; one server only, on a local disk."),
     ("xta", "The XTA 2 web service."),
@@ -72,6 +95,11 @@ const WORDS: &[(&str, &str)] = &[
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
     ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),
+    (
+        "evidence.former_keys",
+        "Public keys (as `amtsbote evidence key` printed them) that signed the checkpoints before the present one. After \
+         a change of the key nothing is signed until the former one stands here.",
+    ),
     ("log", "What the server says on its standard error."),
     ("log.format", "\"text\" for people, \"json\" for collectors."),
     (

@@ -16,7 +16,9 @@ use thiserror::Error;
 use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
+use crate::evidence::checkpoint::VerifierKey;
 use crate::pki::inspection::UnknownRevocation;
+use crate::pki::revocation::fetch;
 
 /// The environment variable that names the file where the command line does not.
 pub const PATH_VARIABLE: &str = "AMTSBOTE_CONFIG";
@@ -46,6 +48,7 @@ pub enum ConfigError {
 pub struct Config {
     pub server: Server,
     pub tls: Tls,
+    pub revocation: Revocation,
     pub store: Store,
     pub xta: Xta,
     pub osci: Osci,
@@ -80,6 +83,19 @@ pub struct Tls {
     pub intermediates: Vec<PathBuf>,
     pub crls: Vec<PathBuf>,
     pub unknown_revocation: UnknownRevocation,
+}
+
+/// How news of revocation come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Revocation {
+    pub hosts: Vec<String>,
+    pub lists: Vec<String>,
+    pub ocsp: bool,
+    pub ocsp_nonce_required: bool,
+    pub folder: PathBuf,
+    pub refresh_minutes: u32,
+    pub fetch_seconds: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +147,7 @@ pub struct Spool {
 pub struct Evidence {
     pub origin: String,
     pub key: PathBuf,
+    pub former_keys: Vec<VerifierKey>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +189,20 @@ impl Default for Tls {
     }
 }
 
+impl Default for Revocation {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            lists: Vec::new(),
+            ocsp: false,
+            ocsp_nonce_required: false,
+            folder: "revocation".into(),
+            refresh_minutes: 60,
+            fetch_seconds: 20,
+        }
+    }
+}
+
 impl Default for Store {
     fn default() -> Self {
         Self { folder: "store".into() }
@@ -209,7 +240,7 @@ impl Default for Osci {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into() }
+        Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into(), former_keys: Vec::new() }
     }
 }
 
@@ -260,7 +291,7 @@ impl Config {
 
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { server, tls, store, osci, evidence, spool, .. } = self;
+        let Self { server, tls, revocation, store, osci, evidence, spool, .. } = self;
         for spool in spool {
             spool.folder = folder.join(&spool.folder);
         }
@@ -268,6 +299,7 @@ impl Config {
             &mut server.admin_socket,
             &mut tls.certificate,
             &mut tls.key,
+            &mut revocation.folder,
             &mut store.folder,
             &mut evidence.key,
             &mut osci.signature_certificate,
@@ -325,8 +357,24 @@ impl Config {
                 }
             }
         }
+        for url in &self.revocation.lists {
+            match fetch::host_of(url) {
+                Err(error) => {
+                    return wrong("revocation.lists", format!("holds what cannot be fetched: {error}"));
+                }
+                Ok(host) if !self.revocation.hosts.contains(&host) => {
+                    return wrong("revocation.hosts", format!("does not name {host}, where a list lies"));
+                }
+                Ok(_) => {}
+            }
+        }
+        if let Some(host) = self.revocation.hosts.iter().find(|host| **host != host.to_ascii_lowercase()) {
+            return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
+        }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 12] = [
+        let positive: [(&'static str, u64); 14] = [
+            ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
+            ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
             ("limits.content_bytes_max", limits.content_bytes_max),
             ("limits.envelope_bytes_max", limits.envelope_bytes_max),
             ("limits.parts_max", limits.parts_max as u64),
@@ -370,8 +418,8 @@ mod tests {
         );
         check(
             "[stor]\n",
-            "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, `store`, \
-             `xta`, `osci`, `evidence`, `log`, `limits`, `profile`, `spool`",
+            "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, \
+             `revocation`, `store`, `xta`, `osci`, `evidence`, `log`, `limits`, `profile`, `spool`",
         );
         check(
             "[limits]\n  idle_seconds = \"soon\"\n",
@@ -399,6 +447,16 @@ mod tests {
         check(
             "[osci]\naddress = \"0.0.0.0:8444\"\ncipher_anchors = []\n",
             "/etc/amtsbote.toml: osci.cipher_anchors names no file, so that no participant could be trusted",
+        );
+        check(
+            "[revocation]\nlists = [\"http://ca.example/a.crl\"]\n",
+            "/etc/amtsbote.toml: revocation.hosts does not name ca.example, where a list lies",
+        );
+        check("[revocation]\nhosts = [\"ca.example\"]\nlists = [\"http://ca.example/a.crl\"]\n", "taken");
+        check(
+            "[revocation]\nlists = [\"ldap://ca.example/a\"]\n",
+            "/etc/amtsbote.toml: revocation.lists holds what cannot be fetched: \"ldap://ca.example/a\" is not a URL of \
+             the form http://host/path",
         );
         check(
             "[tls]\nanchors = []\n",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Config;
 use crate::net::Bounds;
 use crate::pki::inspection::Purpose;
+use crate::pki::revocation::fetch;
 use crate::pki::trust::{self, PurposeSettings};
 use crate::{osci, relay, store, xta};
 
@@ -28,6 +29,7 @@ impl Config {
         relay::Settings {
             limits: self.limits,
             profile_default: self.profile.clone(),
+            former_evidence_keys: self.evidence.former_keys.clone(),
             ..relay::Settings::new(&self.server.system, &self.server.identity)
         }
     }
@@ -59,12 +61,26 @@ impl Config {
         }
     }
 
+    /// How lists and responders' answers are brought.
+    pub fn fetch_settings(&self) -> fetch::Settings {
+        let revocation = &self.revocation;
+        fetch::Settings {
+            hosts: revocation.hosts.clone(),
+            folder: revocation.folder.clone(),
+            nonce_required: revocation.ocsp_nonce_required,
+            time_max: Duration::from_secs(u64::from(revocation.fetch_seconds)),
+        }
+    }
+
     /// Whom the listeners believe.
     pub fn trust_settings(&self) -> trust::Settings {
+        let lists = self.revocation.lists.iter();
+        let fetched_lists: Vec<_> = lists.map(|url| fetch::list_path(&self.revocation.folder, url)).collect();
         let participants = PurposeSettings {
             anchors: self.tls.anchors.clone(),
             intermediates: self.tls.intermediates.clone(),
             revocation_lists: self.tls.crls.clone(),
+            fetched_lists: fetched_lists.clone(),
             unknown_revocation: self.tls.unknown_revocation,
         };
         let mut settings: trust::Settings = [(Purpose::ParticipantTls, participants)].into();
@@ -78,6 +94,7 @@ impl Config {
                     anchors: anchors.clone(),
                     intermediates: osci.intermediates.clone(),
                     revocation_lists: osci.crls.clone(),
+                    fetched_lists: fetched_lists.clone(),
                     unknown_revocation: osci.unknown_revocation,
                 };
                 settings.insert(purpose, believed);

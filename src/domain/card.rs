@@ -232,7 +232,17 @@ pub struct ProcessCard {
 /// Steps kept on a card. Beyond it, repeated hand-outs and failed pushes replace the last step of their kind.
 pub const STEPS_MAX: usize = 256;
 
+/// Hand-outs that are written down one by one. A reader may fetch a message again until he confirms it; further
+/// fetches in a row change nothing that anybody could ask about, and must not let card and evidence grow for ever.
+pub const HAND_OUTS_MAX: usize = 16;
+
 impl ProcessCard {
+    /// Whether one more hand-out of a message that is handed out already need not be written down.
+    pub fn has_enough_hand_outs(&self) -> bool {
+        let handed_out = self.steps.iter().filter(|step| step.event == Event::HandedOut).count();
+        self.state == DeliveryState::HandedOut && handed_out >= HAND_OUTS_MAX
+    }
+
     /// Writes a step down and moves the instants that depend on it. The state machine has allowed it before.
     pub fn record(&mut self, step: Step) {
         self.state = step.state;

@@ -14,6 +14,7 @@
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::tree::Hash;
@@ -41,7 +42,8 @@ pub enum NoteError {
 }
 
 /// Everything that anybody needs to check a log's signatures; printed and parsed as `name+id+key`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct VerifierKey {
     name: String,
     public: [u8; 32],
@@ -76,6 +78,20 @@ impl VerifierKey {
 
     fn has_signed(&self, text: &str, signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.public).verify(text.as_bytes(), signature).is_ok()
+    }
+}
+
+impl TryFrom<String> for VerifierKey {
+    type Error = NoteError;
+
+    fn try_from(text: String) -> Result<Self, NoteError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<VerifierKey> for String {
+    fn from(key: VerifierKey) -> Self {
+        key.to_string()
     }
 }
 
@@ -144,6 +160,22 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Reads a note that one of `keys` has signed, and says which.
+    pub fn open_with<'k>(
+        note: &str,
+        keys: impl IntoIterator<Item = &'k VerifierKey>,
+    ) -> Result<(Self, &'k VerifierKey), NoteError> {
+        let mut refused = NoteError::Key { what: "no key was given" };
+        for key in keys {
+            match Self::open(note, key) {
+                Ok(checkpoint) => return Ok((checkpoint, key)),
+                Err(error @ NoteError::OtherSigner { .. }) => refused = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
+    }
+
     /// Reads a note that `key` has signed.
     pub fn open(note: &str, key: &VerifierKey) -> Result<Self, NoteError> {
         let form = |what| NoteError::Form { what };

@@ -93,3 +93,36 @@
 //! unnoticed. The proof file is written in one way only, and the verifier writes it again and compares. It proves what
 //! was logged up to its checkpoint ([`crate::evidence::export`]). An RFC 3161 time stamp and a card signed as XML are
 //! left for later.
+//!
+//! # A synchronous answer is received when its last byte has gone out
+//!
+//! XTA has no confirmation for the answer of sendMessageSync; a close belongs to the mailbox. Marking it received when it
+//! is found would lose sight of it where the author's connection breaks before the bytes are with him. So it is handed
+//! out when it is found, and received when the last byte has left this process and the system has taken it
+//! ([`crate::net::WhenWritten`]). Between that moment and the author's disk it can still get lost; therefore the same
+//! question, sent again within a day, brings the same answer, whether it was received or not, while its payload is
+//! retained. An answer that did not go out whole stays in the author's mailbox, where he can fetch and close it as any
+//! other message. Waiting for the author's next request on the same connection would be the stronger sign, but clients
+//! open a connection for each call.
+//!
+//! # Fetching again is written down sixteen times, and lists are not written down at all
+//!
+//! A reader may fetch a message until he closes it, and may list as often as he likes. If each of those added a record,
+//! a participant could fill card, evidence log and disk, past the reserve that is kept for finishing what was begun.
+//! The first hand-outs are facts that somebody may ask about; the seventeenth in a row says nothing that the sixteenth
+//! did not ([`crate::domain::card::HAND_OUTS_MAX`]). The id of a list or of a fetch carries what its continuation
+//! needs, so that only a continuation is stored. That took a durable write out of every getStatusList with more
+//! than a page and out of every getMessage.
+//!
+//! # lookupService says no where nobody owns the reader
+//!
+//! XTA's answer can also be "unknown", which clients take as "try". A message to a reader that no account owns is
+//! refused here, today and tomorrow, since this post office forwards nowhere. "No" is the truth, and it spares the
+//! author a refused message. It is also the same word as for a reader who does not take the service, so that nobody
+//! learns by asking which identifiers exist.
+//!
+//! # A log is not signed over a checkpoint that cannot be compared
+//!
+//! Before it signs, the relay opens the last checkpoint and computes its root again. After a change of the key that
+//! would be skipped, and with it the one moment in which a rewritten log shows. So former public keys are configured
+//! (`evidence.former_keys`); an unknown signer stops signing, not accepting, and the log says which line is missing.

@@ -34,8 +34,9 @@ where
         let answering = answer(request.map(|body| paced(body, &bounds)));
         let phase = phase.clone();
         async move {
-            let response = answering.await;
-            Ok::<_, Infallible>(response.map(|body| LastPhase::wrap(body, phase)))
+            let mut response = answering.await;
+            let written = response.extensions_mut().remove();
+            Ok::<_, Infallible>(response.map(|body| LastPhase::wrap(body, phase, written)))
         }
     });
     let connection = http1::Builder::new()

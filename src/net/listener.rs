@@ -25,6 +25,10 @@ impl Permits {
         self.0.available_permits()
     }
 
+    pub(super) fn try_take(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
+
     pub(super) async fn take(&self) -> tokio::sync::OwnedSemaphorePermit {
         Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed")
     }

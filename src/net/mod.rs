@@ -14,7 +14,7 @@ mod tls;
 mod unix;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +45,30 @@ pub struct Peer {
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     async fn handle(&self, request: hyper::Request<Body>, peer: &Peer) -> hyper::Response<Body>;
+}
+
+/// An extension of an answer: told once, when the answer's last byte has left this process and the system has taken
+/// it. Not told where the connection or the body broke before. It needs the body's exact size, or its end.
+#[derive(Clone)]
+pub struct WhenWritten(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+
+impl WhenWritten {
+    pub fn new(then: impl FnOnce() + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(then)))))
+    }
+
+    fn tell(&self) {
+        let then = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(then) = then {
+            then();
+        }
+    }
+}
+
+impl std::fmt::Debug for WhenWritten {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("WhenWritten")
+    }
 }
 
 /// A body that is at hand as a whole.

@@ -5,8 +5,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Body, Bounds};
+use super::{Body, Bounds, WhenWritten};
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,22 +31,41 @@ pub(super) enum Phase {
 
 /// The phase of one connection, shared by its stream and its service.
 #[derive(Debug, Clone)]
-pub(super) struct SharedPhase(Arc<AtomicU8>);
+pub(super) struct SharedPhase(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    phase: AtomicU8,
+    /// Of an answer whose body is through and whose bytes are not yet all out.
+    going_out: Mutex<Option<WhenWritten>>,
+}
 
 impl SharedPhase {
     pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(Phase::ExpectHeader as u8)))
+        let phase = AtomicU8::new(Phase::ExpectHeader as u8);
+        Self(Arc::new(Shared { phase, going_out: Mutex::default() }))
     }
 
     pub(super) fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     fn current(&self) -> Phase {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.phase.load(Ordering::Relaxed) {
             0 => Phase::ExpectRequest,
             1 => Phase::ExpectHeader,
             _ => Phase::Busy,
+        }
+    }
+
+    fn body_is_through(&self, then: WhenWritten) {
+        *self.0.going_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(then);
+    }
+
+    fn everything_is_out(&self) {
+        let written = self.0.going_out.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(written) = written {
+            written.tell();
         }
     }
 }
@@ -242,6 +261,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.inner).poll_flush(context);
         let flushed = outcome.is_ready();
+        if matches!(outcome, Poll::Ready(Ok(()))) {
+            self.phase.everything_is_out();
+        }
         let outcome = self.judge(context, outcome, |()| 0);
         if flushed {
             self.write.restart();
@@ -306,17 +328,28 @@ impl HttpBody for PacedBody {
 pub(super) struct LastPhase {
     inner: Body,
     phase: SharedPhase,
+    /// To be told when the last byte is out; `None` where nobody asked, or the body broke off.
+    written: Option<WhenWritten>,
+    /// Bytes that are still to come, where the body has said how many.
+    left: Option<u64>,
+    ended: bool,
 }
 
 impl LastPhase {
-    pub(super) fn wrap(inner: Body, phase: SharedPhase) -> Self {
-        Self { inner, phase }
+    pub(super) fn wrap(inner: Body, phase: SharedPhase, written: Option<WhenWritten>) -> Self {
+        let left = inner.size_hint().exact();
+        Self { inner, phase, written, left, ended: false }
     }
 }
 
 impl Drop for LastPhase {
     fn drop(&mut self) {
         self.phase.set(Phase::ExpectRequest);
+        if (self.ended || self.left == Some(0))
+            && let Some(written) = self.written.take()
+        {
+            self.phase.body_is_through(written);
+        }
     }
 }
 
@@ -328,7 +361,17 @@ impl HttpBody for LastPhase {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        match &polled {
+            Poll::Ready(None) => self.ended = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.left = self.left.map(|left| left.saturating_sub(bytes));
+            }
+            Poll::Ready(Some(Err(_))) => self.written = None,
+            Poll::Pending => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

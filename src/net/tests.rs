@@ -44,6 +44,10 @@ impl Handler for Counting {
 
 #[async_trait]
 impl LocalHandler for Counting {
+    fn admits(&self, _: LocalPeer) -> bool {
+        self.thinks.is_zero()
+    }
+
     async fn handle(&self, _: Request<Body>, peer: LocalPeer) -> Response<Body> {
         Response::new(full(format!("uid {}", peer.uid)))
     }
@@ -275,6 +279,97 @@ async fn the_local_socket_knows_who_asks() {
     std::fs::write(&path, "not a socket").expect("writes");
     assert_eq!(bind().await.err().map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
     assert_eq!(std::fs::read_to_string(&path).expect("untouched"), "not a socket");
+}
+
+#[tokio::test]
+async fn strangers_at_the_local_socket_are_few_and_keep_nobody_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let say = async |path: &std::path::Path| {
+        let mut stream = UnixStream::connect(path).await.expect("connects");
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let _ = stream.write_all(request).await;
+        let mut said = String::new();
+        let _ =
+            timeout(Duration::from_secs(5), stream.read_to_string(&mut said)).await.expect("not left alone");
+        said
+    };
+    // The handler admits whoever asks one that does not think.
+    for (thinks, served) in [(Duration::from_millis(1), false), (Duration::ZERO, true)] {
+        let path = folder.path().join(format!("{served}.sock"));
+        let bounds = Bounds { header: Duration::from_secs(60), ..strict() };
+        let listener = LocalListener::bind(&path, 0o600, bounds, Permits::new(32)).await.expect("binds");
+        let serving = listener.serve(Arc::new(Counting { thinks }));
+        assert!(say(&path).await.contains("uid "), "a single stranger is told");
+        let mut silent = Vec::new();
+        for _ in 0..16 {
+            silent.push(UnixStream::connect(&path).await.expect("connects"));
+        }
+        assert_eq!(say(&path).await.contains("uid "), served, "thinks {thinks:?}");
+        drop(silent);
+        serving.drain().await;
+    }
+}
+
+/// Tells by a notice that its answer has gone out.
+struct Telling(Arc<std::sync::atomic::AtomicUsize>);
+
+#[async_trait]
+impl Handler for Telling {
+    async fn handle(&self, request: Request<Body>, _: &Peer) -> Response<Body> {
+        let answer = match request.uri().path() {
+            "/big" => full(vec![b'x'; 64 * 1024 * 1024]),
+            "/broken" => {
+                let frames = [Ok(Bytes::from_static(b"half")), Err(std::io::Error::other("on purpose"))];
+                let frames = frames.map(|frame| frame.map(hyper::body::Frame::data));
+                http_body_util::StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+            }
+            "/streamed" => {
+                let frames =
+                    [b"one", b"two"].map(|piece| Ok(hyper::body::Frame::data(Bytes::from_static(piece))));
+                http_body_util::StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+            }
+            _ => full("small"),
+        };
+        let mut response = Response::new(answer);
+        let told = self.0.clone();
+        let written = WhenWritten::new(move || {
+            told.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
+        response.extensions_mut().insert(written);
+        response
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_written_when_all_of_it_is_out() {
+    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = || told.load(std::sync::atomic::Ordering::SeqCst);
+    let listener = Listener::plain((Ipv4Addr::LOCALHOST, 0).into(), strict(), Permits::new(8)).await;
+    let listener = listener.expect("a free loopback port");
+    let address = listener.address().expect("bound");
+    let serving = listener.serve(Arc::new(Telling(told.clone())));
+    let ask = async |path: &str| {
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        stream
+    };
+    for (path, whole) in [("/small", true), ("/streamed", true), ("/broken", false), ("/big", true)] {
+        let before = seen();
+        let mut said = Vec::new();
+        let _ = ask(path).await.read_to_end(&mut said).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(seen() - before, usize::from(whole), "{path}");
+    }
+    // The peer takes the beginning and goes.
+    let before = seen();
+    let mut stream = ask("/big").await;
+    stream.read_exact(&mut [0; 1000]).await.expect("a beginning");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(seen(), before, "what the peer did not take was not written");
+    serving.drain().await;
 }
 
 fn server_config(name: &str) -> (Arc<rustls::ServerConfig>, rustls_pki_types::CertificateDer<'static>) {

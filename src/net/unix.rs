@@ -22,8 +22,15 @@ pub struct LocalPeer {
     pub pid: Option<i32>,
 }
 
+/// Connections of peers who are not admitted: enough to tell them so, too few to be in anybody's way.
+const STRANGERS_MAX: usize = 4;
+
 #[async_trait]
 pub trait LocalHandler: Send + Sync + 'static {
+    /// Whether this peer's connection counts among the administration's. One who is not admitted is still answered,
+    /// while he and his like hold no more than a few connections.
+    fn admits(&self, peer: LocalPeer) -> bool;
+
     async fn handle(&self, request: hyper::Request<Body>, peer: LocalPeer) -> hyper::Response<Body>;
 }
 
@@ -58,26 +65,43 @@ impl LocalListener {
     async fn run(self, handler: Arc<dyn LocalHandler>, mut stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         let waiting = stop.clone();
+        let strangers = Permits::new(STRANGERS_MAX);
         loop {
-            let permit = tokio::select! {
-                permit = self.permits.take() => permit,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             reap(&mut connections);
-            match accepted {
-                Ok((stream, _)) => {
-                    let (handler, stop, bounds) = (Arc::clone(&handler), waiting.clone(), self.bounds);
-                    connections.spawn(async move {
-                        attend(stream, bounds, handler, stop).await;
-                        drop(permit);
-                    });
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
                 }
-                Err(error) => pause_after(&error).await,
-            }
+            };
+            let Ok(credentials) = stream.peer_cred() else {
+                tracing::warn!(
+                    code = "no-peer-credentials",
+                    "a local connection without credentials was cut"
+                );
+                continue;
+            };
+            let peer = LocalPeer { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() };
+            // A stranger never waits for a place, and nobody waits behind him.
+            let permit = if !handler.admits(peer) {
+                let Some(permit) = strangers.try_take() else { continue };
+                permit
+            } else {
+                tokio::select! {
+                    permit = self.permits.take() => permit,
+                    _ = stop.wait_for(|stop| *stop) => break,
+                }
+            };
+            let (handler, stop, bounds) = (Arc::clone(&handler), waiting.clone(), self.bounds);
+            connections.spawn(async move {
+                attend(stream, peer, bounds, handler, stop).await;
+                drop(permit);
+            });
         }
         drop(self.socket);
         finish(connections, self.bounds.drain).await;
@@ -100,15 +124,11 @@ async fn clear_stale(path: &Path) -> io::Result<()> {
 
 async fn attend(
     stream: UnixStream,
+    peer: LocalPeer,
     bounds: Bounds,
     handler: Arc<dyn LocalHandler>,
     stop: watch::Receiver<bool>,
 ) {
-    let Ok(credentials) = stream.peer_cred() else {
-        tracing::warn!(code = "no-peer-credentials", "a local connection without credentials was cut");
-        return;
-    };
-    let peer = LocalPeer { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() };
     let served = connection::serve(stream, bounds, stop, |request| {
         let handler = Arc::clone(&handler);
         async move { handler.handle(request, peer).await }

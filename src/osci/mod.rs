@@ -1,4 +1,5 @@
-//! OSCI-Transport 1.2, for both sides of a dialog, because an intermediary answers clients and itself calls recipients:
+//! OSCI-Transport 1.2: the intermediary that specialist procedures and state systems speak to, for both sides of a
+//! dialog, because an intermediary answers clients and itself calls recipients:
 //! the messages as types ([`message`]), the envelopes around them ([`envelope`]), every fault and feedback code with its
 //! words ([`code`]), the rules of dialogs as a state machine ([`dialog`]); [`client`] is a client's side, for our own
 //! requests to others and for tests.

@@ -392,6 +392,7 @@ mod tests {
             anchors: vec![at("ca.crt")],
             intermediates: vec![],
             revocation_lists: vec![at("ca.crl")],
+            fetched_lists: vec![],
             unknown_revocation: UnknownRevocation::Refuse,
         };
         let purposes = [Purpose::ParticipantTls, Purpose::ServerTls];

@@ -1,7 +1,7 @@
 //! Which certificates end soon, whose they are, and what to do about it: once at 60, 30, 14, 7 and 1 days ahead, and
 //! when it is too late. A pure function; metrics, log and command line show what it says.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::certificate::{Certificate, CertificateFingerprint};
@@ -146,19 +146,26 @@ fn next_step(holder: Holder, stage: Stage) -> String {
     .to_owned()
 }
 
-/// Revocation lists that are due or overdue, as sentences; a stale one makes every verdict below it indeterminate.
+/// Revocation lists that are overdue or run out within a day, or within the last quarter of their time if that is
+/// shorter. A stale one makes every verdict below it indeterminate.
 pub fn list_warnings(lists: impl IntoIterator<Item = ListState>, now: Timestamp) -> Vec<String> {
     lists
         .into_iter()
         .filter_map(|list| {
             let due = list.next_update?;
-            (due <= now).then(|| {
-                format!(
-                    "the revocation list of {} ({}) was due for renewal at {due}; fetch the new one, then reload",
-                    list.issuer,
-                    list.purpose.name()
-                )
-            })
+            let life = due.duration_since(list.this_update).max(SignedDuration::ZERO);
+            let ahead = (life / 4).min(SignedDuration::from_hours(24));
+            let (kind, issuer, purpose) =
+                (if list.delta { "delta revocation list" } else { "revocation list" }, list.issuer, list.purpose.name());
+            if due <= now {
+                Some(format!(
+                    "the {kind} of {issuer} ({purpose}) was due for renewal at {due}; fetch the new one, then reload"
+                ))
+            } else if due.duration_since(now) <= ahead {
+                Some(format!("the {kind} of {issuer} ({purpose}) runs out at {due}, and no newer one is at hand"))
+            } else {
+                None
+            }
         })
         .collect()
 }
@@ -206,16 +213,18 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_reported_from_the_instant_it_is_due() {
+    fn a_list_is_reported_from_a_day_before_it_is_due() {
         let list = |next_update: Option<&str>| ListState {
             purpose: crate::pki::inspection::Purpose::ParticipantTls,
             issuer: "CN=Root".into(),
+            delta: false,
             this_update: at("2026-01-01T00:00:00Z"),
             next_update: next_update.map(at),
         };
         let due = "2026-06-30T12:00:00Z";
         for (next_update, now, count) in [
-            (Some(due), "2026-06-30T11:59:59Z", 0),
+            (Some(due), "2026-06-29T11:59:59Z", 0),
+            (Some(due), "2026-06-29T12:00:00Z", 1),
             (Some(due), "2026-06-30T12:00:00Z", 1),
             (None, "2026-06-30T12:00:00Z", 0),
         ] {

@@ -4,11 +4,13 @@
 //! certificates, [`key`] private keys, [`trust`] judges a certificate at an instant and leaves an [`inspection`],
 //! [`tls`] proves possession of a key and leaves the judgement to the doors, [`expiry`] warns ahead of time,
 //! [`development`] makes a throw-away PKI and [`request`] a request for a real certificate. [`signature`] is the one
-//! place where a signature value meets a public key.
+//! place where a signature value meets a public key. [`revocation`] learns from lists and responders what was revoked,
+//! without making a client wait.
 //!
 //! Time stamps have a room of their own ([`timestamp`]).
 //!
-//! Left out: OCSP, certificate policies, keys in hardware.
+//! Left out: certificate policies, keys in hardware, fetching issuers' certificates by the addresses that certificates
+//! name.
 
 pub mod certificate;
 pub mod development;
@@ -17,6 +19,7 @@ pub mod inspection;
 pub mod key;
 mod path;
 pub mod request;
+pub mod revocation;
 pub mod signature;
 pub mod summary;
 pub mod timestamp;

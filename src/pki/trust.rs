@@ -1,16 +1,17 @@
 //! Trust anchors per purpose, and the judgement of a certificate at an instant.
 //!
 //! `TrustAnchors` is built once from files and never changes; a reload builds another one. An [`Inspection`] always
-//! comes back, never an error: what is wrong with a certificate is the result. Revocation is checked by full lists
-//! (CRL) that the operator keeps on disk. A revoked certificate is refused whatever the age of the list that names it;
-//! without a current list for every certificate of the path the verdict is `indeterminate`, and `unknown_revocation`
-//! says what that means.
+//! comes back, never an error: what is wrong with a certificate is the result. Revocation is checked by full and delta
+//! lists (CRL) that lie on disk and by responders' answers that are at hand; nobody is asked meanwhile. A revoked
+//! certificate is refused whatever the age of what names it; without a current list or answer for every certificate of
+//! the path the verdict is `indeterminate`, and `unknown_revocation` says what that means. A responder that does not
+//! know a certificate makes it `indeterminate` even if a list is clear: the list cannot name what was never issued.
 //!
-//! Left out: OCSP, delta lists, indirect lists, certificate policies.
+//! Left out: indirect lists (refused), certificate policies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
@@ -18,16 +19,15 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
 use serde::{Deserialize, Serialize};
 use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
-use x509_parser::prelude::FromDer;
-use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::certificate::{self, CERTIFICATES_MAX, Certificate, ExtendedKeyUsage, KeyKind, KeyUsage};
 use super::inspection::{Check, CheckKind, Inspection, Outcome, Purpose, Reason, UnknownRevocation, Verdict};
 use super::key;
 use super::path::{self, Issuers, Path, RequiredUsage, Revocation, Search, Unfit};
+use super::revocation::answers::Answers;
+use super::revocation::list::{self, List, Said};
+use super::revocation::ocsp::Status;
 
-/// One revocation list; a large CA's list is a few megabytes.
-pub const REVOCATION_LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Intermediate certificates that the operator may configure for one purpose.
 const INTERMEDIATES_MAX: usize = 256;
 /// How long a judgement may be repeated without verifying again.
@@ -60,8 +60,10 @@ pub struct PurposeSettings {
     pub anchors: Vec<PathBuf>,
     /// PEM or DER files of CA certificates that peers forget to send. They are not believed by themselves.
     pub intermediates: Vec<PathBuf>,
-    /// PEM or DER files of full revocation lists.
+    /// PEM or DER files of full and delta revocation lists.
     pub revocation_lists: Vec<PathBuf>,
+    /// The same, fetched in the background: one that is absent or damaged is done without, and fetched again.
+    pub fetched_lists: Vec<PathBuf>,
     pub unknown_revocation: UnknownRevocation,
 }
 
@@ -80,10 +82,9 @@ struct Anchors {
 
 #[derive(Debug)]
 struct RevocationList {
-    issuer: String,
-    this_update: Timestamp,
-    next_update: Option<Timestamp>,
-    list: CertRevocationList<'static>,
+    own: List,
+    /// A full list as webpki has it, which knows no delta lists.
+    full: Option<CertRevocationList<'static>>,
 }
 
 /// A revocation list as it shows in `cert check`, so that a stale one is seen before it hurts.
@@ -91,6 +92,7 @@ struct RevocationList {
 pub struct ListState {
     pub purpose: Purpose,
     pub issuer: String,
+    pub delta: bool,
     pub this_update: Timestamp,
     pub next_update: Option<Timestamp>,
 }
@@ -99,6 +101,7 @@ pub struct ListState {
 #[derive(Debug, Default)]
 pub struct TrustAnchors {
     purposes: BTreeMap<Purpose, Anchors>,
+    answers: Option<Arc<Answers>>,
     cache: Cache,
 }
 
@@ -143,23 +146,21 @@ impl Builder {
         Ok(self)
     }
 
-    /// Full revocation lists (PEM or DER). Their signatures are verified when they are consulted.
+    /// Full and delta revocation lists (PEM or DER). Their signatures are verified when they are consulted.
     pub fn revocation_lists(mut self, purpose: Purpose, bytes: &[u8]) -> Result<Self, Error> {
         let anchors = self.0.entry(purpose).or_default();
         let unusable = |why: &dyn std::fmt::Display| Error::RevocationList(why.to_string());
         if bytes.first() == Some(&0x30) {
-            anchors.lists.push(RevocationList::from_der(bytes)?);
+            anchors.add_list(RevocationList::from_der(bytes)?);
         } else {
             let before = anchors.lists.len();
             for der in CertificateRevocationListDer::pem_slice_iter(bytes) {
-                anchors.lists.push(RevocationList::from_der(&der.map_err(|error| unusable(&error))?)?);
+                anchors.add_list(RevocationList::from_der(&der.map_err(|error| unusable(&error))?)?);
             }
             if anchors.lists.len() == before {
                 return Err(unusable(&"the text holds no `X509 CRL`"));
             }
         }
-        // webpki consults the first list that fits, so the newest of one issuer must come first.
-        anchors.lists.sort_by_key(|list| std::cmp::Reverse(list.this_update));
         Ok(self)
     }
 
@@ -169,26 +170,19 @@ impl Builder {
     }
 
     pub fn build(self) -> TrustAnchors {
-        TrustAnchors { purposes: self.0, cache: Cache::default() }
+        TrustAnchors { purposes: self.0, ..TrustAnchors::default() }
     }
 }
 
 impl RevocationList {
     fn from_der(der: &[u8]) -> Result<Self, Error> {
-        let unusable = |why: String| Error::RevocationList(why);
-        if der.len() > REVOCATION_LIST_BYTES_MAX {
-            return Err(unusable(format!("{} bytes exceed {REVOCATION_LIST_BYTES_MAX}", der.len())));
-        }
-        let (_, parsed) =
-            CertificateRevocationList::from_der(der).map_err(|error| unusable(error.to_string()))?;
-        let instant = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
-        let list = OwnedCertRevocationList::from_der(der).map_err(|error| unusable(error.to_string()))?;
-        Ok(Self {
-            issuer: certificate::render_name(parsed.issuer()),
-            this_update: instant(parsed.last_update()).unwrap_or(Timestamp::MIN),
-            next_update: parsed.next_update().and_then(instant),
-            list: list.into(),
-        })
+        let unusable = |why: &dyn std::fmt::Display| Error::RevocationList(why.to_string());
+        let own = List::from_der(der).map_err(|error| unusable(&error))?;
+        let full = match own.is_delta() {
+            true => None,
+            false => Some(OwnedCertRevocationList::from_der(der).map_err(|error| unusable(&error))?.into()),
+        };
+        Ok(Self { own, full })
     }
 }
 
@@ -212,7 +206,7 @@ impl TrustAnchors {
             let kinds: [(&[PathBuf], Add, usize); 3] = [
                 (&files.anchors, Builder::anchors, certificate::PEM_BYTES_MAX),
                 (&files.intermediates, Builder::intermediates, certificate::PEM_BYTES_MAX),
-                (&files.revocation_lists, Builder::revocation_lists, REVOCATION_LIST_BYTES_MAX * 2),
+                (&files.revocation_lists, Builder::revocation_lists, list::LIST_BYTES_MAX * 2),
             ];
             for (paths, add, bytes_max) in kinds {
                 for path in paths {
@@ -221,9 +215,23 @@ impl TrustAnchors {
                         .map_err(|source| Error::File { path: path.clone(), source: Box::new(source) })?;
                 }
             }
+            for path in &files.fetched_lists {
+                let Ok(bytes) = key::read_at_most(path, list::LIST_BYTES_MAX) else { continue };
+                match RevocationList::from_der(&bytes) {
+                    Ok(list) => builder.0.entry(*purpose).or_default().add_list(list),
+                    Err(error) => {
+                        tracing::warn!(code = "revocation-list-damaged", path = %path.display(), %error);
+                    }
+                }
+            }
             builder = builder.unknown_revocation(*purpose, files.unknown_revocation);
         }
         Ok(builder.build())
+    }
+
+    /// Takes responders' answers into account, and notes there which should be asked for.
+    pub fn with_answers(self, answers: Arc<Answers>) -> Self {
+        Self { answers: Some(answers), ..self }
     }
 
     pub fn anchors(&self, purpose: Purpose) -> &[Certificate] {
@@ -241,9 +249,10 @@ impl TrustAnchors {
         self.purposes.iter().flat_map(|(purpose, anchors)| {
             anchors.lists.iter().map(|list| ListState {
                 purpose: *purpose,
-                issuer: list.issuer.clone(),
-                this_update: list.this_update,
-                next_update: list.next_update,
+                issuer: list.own.issuer().to_owned(),
+                delta: list.own.is_delta(),
+                this_update: list.own.this_update(),
+                next_update: list.own.next_update(),
             })
         })
     }
@@ -266,26 +275,35 @@ impl TrustAnchors {
         bag: &[Certificate],
         now: Timestamp,
     ) -> Inspection {
-        let key = Cache::key(purpose, leaf, bag);
+        let generation = self.answers.as_ref().map_or(0, |answers| answers.generation());
+        let key = Cache::key(purpose, leaf, bag, generation);
         if let Some(known) = self.cache.find(&key, now) {
             return known;
         }
         let nobody = Anchors::default();
         let anchors = self.purposes.get(&purpose).unwrap_or(&nobody);
-        let inspection = Judgement::new(anchors, purpose, leaf, bag, now).finish();
-        self.cache.keep(key, &inspection, anchors.next_change(leaf, bag, now));
+        let answers = self.answers.as_deref();
+        let inspection = Judgement::new(anchors, answers, purpose, leaf, bag, now).finish();
+        let answers_end = answers.and_then(|answers| answers.state(now).1).map_or(Timestamp::MAX, after);
+        self.cache.keep(key, &inspection, anchors.next_change(leaf, bag, now).min(answers_end));
         inspection
     }
 }
 
 impl Anchors {
+    fn add_list(&mut self, list: RevocationList) {
+        self.lists.push(list);
+        // webpki consults the first list that fits, so the newest of one issuer must come first.
+        self.lists.sort_by_key(|list| std::cmp::Reverse(list.own.this_update()));
+    }
+
     /// The next instant at which the same question may have another answer.
     fn next_change(&self, leaf: &Certificate, bag: &[Certificate], now: Timestamp) -> Timestamp {
         let latest = now.checked_add(CACHE_AGE_MAX).unwrap_or(Timestamp::MAX);
         let certificates =
             std::iter::once(leaf).chain(bag).chain(&self.certificates).chain(&self.intermediates);
         let ends = certificates.flat_map(|one| [one.not_before(), after(one.not_after())]);
-        let lists = self.lists.iter().filter_map(|list| list.next_update);
+        let lists = self.lists.iter().filter_map(|list| list.own.next_update());
         ends.chain(lists).filter(|change| *change > now).min().map_or(latest, |change| change.min(latest))
     }
 }
@@ -298,6 +316,7 @@ fn after(not_after: Timestamp) -> Timestamp {
 /// One inspection under way.
 struct Judgement<'a> {
     anchors: &'a Anchors,
+    answers: Option<&'a Answers>,
     purpose: Purpose,
     leaf: &'a Certificate,
     bag: &'a [Certificate],
@@ -310,6 +329,7 @@ struct Judgement<'a> {
 impl<'a> Judgement<'a> {
     fn new(
         anchors: &'a Anchors,
+        answers: Option<&'a Answers>,
         purpose: Purpose,
         leaf: &'a Certificate,
         bag: &'a [Certificate],
@@ -317,7 +337,7 @@ impl<'a> Judgement<'a> {
     ) -> Self {
         // Half a second past the last second is still in it.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        Self { anchors, purpose, leaf, bag, now, checks: vec![], bad: vec![], warnings: vec![] }
+        Self { anchors, answers, purpose, leaf, bag, now, checks: vec![], bad: vec![], warnings: vec![] }
     }
 
     fn good(&mut self, kind: CheckKind) {
@@ -537,21 +557,17 @@ impl<'a> Judgement<'a> {
             instant: self.path_instant(),
             usage: if required.permitted_by(self.leaf) { required } else { RequiredUsage::None },
         };
-        let lists: Vec<&CertRevocationList<'_>> = anchors.lists.iter().map(|list| &list.list).collect();
+        let lists: Vec<&CertRevocationList<'_>> =
+            anchors.lists.iter().filter_map(|list| list.full.as_ref()).collect();
         self.search(&search, &lists, &issuers);
     }
 
     fn search(&mut self, search: &Search<'_>, lists: &[&CertRevocationList<'_>], issuers: &Issuers) {
-        let proven = search.run(lists, Revocation::Proven);
-        let unknown = match proven {
-            Ok(path) => {
-                self.path_good(&path);
-                return match lists.is_empty() {
-                    false if search.instant == self.now => self.good(CheckKind::Revocation),
-                    false => self.revocation_unknown("lists say nothing of the time when it was valid"),
-                    true => self.revocation_unknown("no revocation list is configured"),
-                };
+        let unknown = match search.run(lists, Revocation::Proven) {
+            Ok(path) if lists.is_empty() => {
+                return self.settle(&path, false, "no revocation list and no responder's answer is at hand");
             }
+            Ok(path) => return self.settle(&path, true, ""),
             Err(error) => match unknown_revocation(&error) {
                 Some(why) => why,
                 None => return self.path_bad(&error, issuers),
@@ -559,10 +575,7 @@ impl<'a> Judgement<'a> {
         };
         // Whatever kept revocation from being proven, a list that names the certificate counts.
         match search.run(lists, Revocation::NotNamed) {
-            Ok(path) => {
-                self.path_good(&path);
-                self.revocation_unknown(&unknown);
-            }
+            Ok(path) => self.settle(&path, false, &unknown),
             Err(error) if unknown_revocation(&error).is_some() => {
                 // A list that is damaged or by another hand hides the ones after it, so each is asked by itself.
                 let revoked = lists.iter().any(|list| {
@@ -570,15 +583,64 @@ impl<'a> Judgement<'a> {
                 });
                 match search.run(&[], Revocation::NotNamed) {
                     Ok(_) if revoked => self.path_bad(&webpki::Error::CertRevoked, issuers),
-                    Ok(path) => {
-                        self.path_good(&path);
-                        self.revocation_unknown(&unknown);
-                    }
+                    Ok(path) => self.settle(&path, false, &unknown),
                     Err(error) => self.path_bad(&error, issuers),
                 }
             }
             Err(error) => self.path_bad(&error, issuers),
         }
+    }
+
+    /// The path is good. `proven`: full lists cover all of it. `otherwise` says why they do not.
+    fn settle(&mut self, path: &Path, proven: bool, otherwise: &str) {
+        self.path_good(path);
+        let mut children = std::iter::once(self.leaf).chain(&path.issuers);
+        let pairs: Vec<_> =
+            path.issuers.iter().filter_map(|issuer| Some((children.next()?, issuer))).collect();
+        let mut all_known = true;
+        let mut disowned = None;
+        for (certificate, issuer) in pairs {
+            let answer = self.answers.and_then(|answers| answers.find(certificate, issuer, self.now));
+            let subject = certificate.subject();
+            let status = answer.map(|answer| answer.status);
+            match status {
+                Some(Status::Revoked { at }) => {
+                    let why = format!("a responder says that {subject} was revoked at {at}");
+                    return self.bad(CheckKind::Revocation, Reason::Revoked, why);
+                }
+                Some(Status::Unknown) => disowned = Some(format!("a responder does not know {subject}")),
+                Some(Status::Good) | None => {}
+            }
+            if self.is_named_by_delta(certificate, issuer) {
+                let why = format!("a delta revocation list names {subject}");
+                return self.bad(CheckKind::Revocation, Reason::Revoked, why);
+            }
+            all_known &= proven || status == Some(Status::Good) || self.is_clear_by_list(certificate, issuer);
+        }
+        if let Some(why) = disowned {
+            self.revocation_unknown(&why);
+        } else if !all_known {
+            self.revocation_unknown(otherwise);
+        } else if self.path_instant() == self.now {
+            self.good(CheckKind::Revocation);
+        } else {
+            self.revocation_unknown("lists say nothing of the time when it was valid");
+        }
+    }
+
+    fn is_named_by_delta(&self, certificate: &Certificate, issuer: &Certificate) -> bool {
+        let lists = || self.anchors.lists.iter().map(|list| &list.own);
+        lists().filter(|list| list.is_delta()).any(|delta| {
+            let superseded = lists()
+                .filter(|full| !full.is_delta() && full.issuer() == delta.issuer())
+                .any(|full| !delta.adds_to(full) && full.is_signed_by(issuer));
+            !superseded && delta.says(certificate, issuer, self.now) == Some(Said::Revoked)
+        })
+    }
+
+    fn is_clear_by_list(&self, certificate: &Certificate, issuer: &Certificate) -> bool {
+        let full = self.anchors.lists.iter().map(|list| &list.own).filter(|list| !list.is_delta());
+        full.into_iter().any(|list| list.says(certificate, issuer, self.now) == Some(Said::Clear))
     }
 
     fn path_good(&mut self, path: &Path) {
@@ -695,8 +757,9 @@ struct Kept {
 }
 
 impl Cache {
-    fn key(purpose: Purpose, leaf: &Certificate, bag: &[Certificate]) -> [u8; 32] {
+    fn key(purpose: Purpose, leaf: &Certificate, bag: &[Certificate], generation: u64) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&generation.to_be_bytes());
         context.update(purpose.name().as_bytes());
         for certificate in std::iter::once(leaf).chain(bag) {
             context.update(&certificate.fingerprint().0);

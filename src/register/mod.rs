@@ -1,4 +1,27 @@
 //! The population register's shadow copy (Schattenregister): an addressee of the relay with a database, keys and a
 //! log of its own. It reaches the relay as any client would and imports nothing of it.
+//!
+//! | here | what |
+//! | --- | --- |
+//! | [`matching`] | the annex's rules of comparison |
+//! | [`person`] | a record as a copy keeps it |
+//! | [`question`], [`criteria`] | what is asked, and who meets it |
+//! | [`rights`] | who may ask what, as a table |
+//! | [`answer`] | what is told, and what must not be |
+//! | [`stream`], [`reconcile`] | how a copy follows its original |
+//! | [`synth`] | invented persons, for tests, benches and trials |
+//! | [`copies`] | the database of the copies, and the log of every look |
+//!
+//! All but [`copies`] is pure. Messages (XInneres, XMeld), payment, the eight-day re-fetch and the process itself are
+//! not here yet; this room is what they will act on.
 
+pub mod answer;
+pub mod copies;
+pub mod criteria;
 pub mod matching;
+pub mod person;
+pub mod question;
+pub mod reconcile;
+pub mod rights;
+pub mod stream;
+pub mod synth;

@@ -23,10 +23,12 @@ use crate::domain::content::{Digest, Manifest};
 use crate::domain::envelope::Envelope;
 use crate::domain::limits::Limits;
 use crate::domain::profile::ServiceProfile;
+use crate::evidence::checkpoint::VerifierKey;
 use crate::store::StagedPayload;
 
 pub use refusal::Refusal;
 pub use worker::Relay;
+pub use worker::answers::Reply;
 pub use worker::outlet::{Outlet, PushVerdict};
 
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Settings {
     pub profile_default: ServiceProfile,
     /// Longest time between two checkpoints while the evidence log grows.
     pub checkpoint_interval: Duration,
+    /// Public keys that signed this log's checkpoints before the present one.
+    pub former_evidence_keys: Vec<VerifierKey>,
     /// How often a waiting author's answer is looked for where no notice from this process brings it.
     pub answer_poll_interval: Duration,
     /// How often a destination is looked at where no notice from this process asks for it.
@@ -57,6 +61,7 @@ impl Settings {
             limits: Limits::default(),
             profile_default: ServiceProfile::standard(),
             checkpoint_interval: Duration::from_secs(60),
+            former_evidence_keys: Vec::new(),
             answer_poll_interval: Duration::from_secs(1),
             push_poll_interval: Duration::from_secs(5),
             push_time_max: Duration::from_secs(120),
@@ -78,11 +83,10 @@ pub struct Submission {
     pub certificates: Vec<CertificateFinding>,
 }
 
-/// Whether a reader can be reached with a service.
+/// Whether the asker could send to a reader with a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    Yes,
-    No,
-    /// The reader is not one of ours.
-    Unknown,
+    Offered,
+    /// Also where nobody here owns the reader's identifier: a message to it would be refused.
+    NotOffered,
 }

@@ -162,12 +162,15 @@ pub struct Selection {
     pub delivered_to: Option<Timestamp>,
     /// Only what was never handed out.
     pub new_only: bool,
+    /// Only what this account posted. Cheap beside `ids` or `relates_to`; alone it walks through the mailbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted_by: Option<AccountName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     pub entries: Vec<Entry>,
-    /// Matches beyond `entries`. Exact up to 10,000; beyond, a lower bound.
+    /// Matches beyond `entries`. Exact for the first page of everything and up to 10,000; else a lower bound.
     pub pending: u64,
 }
 
@@ -362,7 +365,7 @@ pub trait Store: Send + Sync + 'static {
 
     // Changes. The card after the change is returned.
     /// Applies one change. An event that leaves the state as it is because it already happened (`Received` on a
-    /// received message) succeeds and records nothing twice.
+    /// received message, `HandedOut` for the seventeenth time) succeeds and records nothing.
     async fn change(&self, change: Change) -> Result<ProcessCard, StoreError>;
     /// Adds certificate findings to a card.
     async fn inspect(
@@ -384,6 +387,7 @@ pub trait Store: Send + Sync + 'static {
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
 
     // Iterators.
+    /// `Full` below the reserve: reading must not use up what is kept for finishing.
     async fn save_iterator(&self, iterator: &Iterator) -> Result<(), StoreError>;
     async fn load_iterator(
         &self,

@@ -9,6 +9,7 @@ mod description;
 mod identity;
 mod operation;
 mod request;
+mod request_id;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use amtsbote::admin::protocol::{Answer, Question, VERSION, Verb};
+use amtsbote::admin::protocol::{Answer, MessageAct, Question, VERSION, Verb};
 use amtsbote::admin::server::{Server, Settings};
 use amtsbote::clock::SystemClock;
+use amtsbote::domain::message_id::MessageId;
 use amtsbote::net::{Body, LocalHandler, LocalPeer, full};
 use amtsbote::relay::{self, Relay};
 use amtsbote::store::Store;
@@ -114,4 +115,34 @@ async fn a_copy_needs_an_absolute_folder_and_a_reason() {
     assert!(!into.exists());
     assert_eq!(office.ask(OWN, backup(into.clone(), "weekly")).await.0, StatusCode::OK);
     assert!(embedded::verify(&into).expect("verifies").is_sound());
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_is_written_down_as_well() {
+    let office = Office::open();
+    let target = tempfile::tempdir().expect("a folder");
+    std::fs::write(target.path().join("file"), b"in the way").expect("written");
+    let backup = Verb::Backup { folder: target.path().to_owned(), reason: "weekly".to_owned() };
+    assert_eq!(office.ask(OWN, backup).await.0, StatusCode::CONFLICT);
+    let (_, answer) = office.ask(OWN, Verb::Acts { limit: 10 }).await;
+    let Answer::Acts { acts } = answer else { panic!("{answer:?}") };
+    let acts: Vec<_> = acts.iter().map(|act| (act.act.as_str(), act.reason.as_str())).collect();
+    let [(last, why), first] = acts.as_slice() else { panic!("{acts:?}") };
+    assert_eq!((*first, *last), (("store backup", "weekly"), "store backup failed"));
+    assert!(why.contains("is not empty"), "{why}");
+}
+
+#[tokio::test]
+async fn an_operator_hears_of_an_unknown_message_in_his_own_words() {
+    let office = Office::open();
+    let id = MessageId::parse("urn:x").expect("an id");
+    for act in [MessageAct::Hold, MessageAct::Release, MessageAct::Cancel, MessageAct::Requeue] {
+        let (_, answer) =
+            office.ask(OWN, Verb::MessageAct { id: id.clone(), act, reason: "test".to_owned() }).await;
+        let Answer::Refused(refused) = answer else { panic!("{answer:?}") };
+        assert_eq!(
+            (refused.code.as_str(), refused.sentence.as_str()),
+            ("unknown-message", "there is no message urn:x")
+        );
+    }
 }

@@ -114,6 +114,7 @@ fn regenerate_certs_dev() {
 #[test]
 fn the_committed_set_is_what_its_rows_say() {
     let files = |policy| PurposeSettings {
+        fetched_lists: vec![],
         anchors: vec![directory().join("ca.crt")],
         intermediates: vec![],
         revocation_lists: vec![directory().join("ca.crl")],

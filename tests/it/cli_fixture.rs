@@ -64,6 +64,11 @@ impl Office {
 
     /// `more` stands at the end of the configuration.
     pub fn open_with(more: &str) -> Self {
+        Self::open_with_changes(|text| format!("{text}{more}"))
+    }
+
+    /// `change` makes another configuration of the one that `init` wrote.
+    pub fn open_with_changes(change: impl FnOnce(&str) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let made =
             ["init", ".", "--xta", "127.0.0.1:0", "--osci", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
@@ -71,13 +76,27 @@ impl Office {
         amtsbote(folder.path(), &made).ends(0);
         let config = folder.path().join("amtsbote.toml");
         let text = std::fs::read_to_string(&config).expect("the configuration");
-        std::fs::write(&config, format!("{text}{more}")).expect("writes");
+        std::fs::write(&config, change(&text)).expect("writes");
         let (process, xta, operator) = serve(folder.path());
         let office = Self { folder, process, xta, operator };
         office
             .run(&["participant", "apply", "participants.toml", "--yes", "--reason", "first set-up"])
             .ends(0);
         office
+    }
+
+    /// Stops the server in peace, does `work` in its folder, starts it again; how long the start took.
+    pub fn restart_after(&mut self, work: impl FnOnce(&Path)) -> Duration {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.ended(), 0);
+        work(self.folder.path());
+        let begun = Instant::now();
+        (self.process, self.xta, self.operator) = serve(self.folder.path());
+        begun.elapsed()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
@@ -117,7 +136,7 @@ impl Office {
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let id = i32::try_from(self.process.0.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let id = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(id.expect("an id"), signal).expect("still there");
     }
 

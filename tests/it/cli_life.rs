@@ -198,3 +198,44 @@ fn the_demo_plays_to_its_end() {
         2
     );
 }
+
+#[test]
+fn a_crowd_at_the_operators_listener_does_not_shut_the_administration_out() {
+    let office = Office::open();
+    let address = office.operator.trim_start_matches("http://").to_owned();
+    let crowd: Vec<_> = (0..80).map(|_| std::net::TcpStream::connect(&address).expect("connects")).collect();
+    // Long enough for the listener to have taken as many as it takes.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    office.run(&["store", "health"]).ends(0);
+    drop(crowd);
+}
+
+#[test]
+fn a_change_of_the_evidence_key_needs_the_former_public_key() {
+    let mut office = Office::open();
+    office.post(NOTICE);
+    let former = office.run(&["evidence", "key"]).ends(0).stdout.trim().to_owned();
+    // The server signs once more as it stops, and makes a new key where it finds none.
+    office.restart_after(|folder| {
+        std::fs::rename(folder.join("evidence.key"), folder.join("former.key")).expect("renamed");
+    });
+    let id = office.post(NOTICE);
+    let refused = office.run(&["evidence", "export", &id]);
+    assert!(refused.code != 0 && refused.stdout.is_empty(), "{refused:#?}");
+    office.run(&["store", "verify"]).ends(4);
+    office.restart_after(|folder| {
+        let config = folder.join("amtsbote.toml");
+        let text = std::fs::read_to_string(&config).expect("the configuration");
+        assert!(text.contains("former_keys = []"), "{text}");
+        let named = text.replace("former_keys = []", &format!("former_keys = [\"{former}\"]"));
+        std::fs::write(&config, named).expect("written");
+    });
+    let key = office.run(&["evidence", "key"]).ends(0).stdout.trim().to_owned();
+    assert_ne!(key, former);
+    office.run(&["evidence", "export", &id, "--output", "proof"]).ends(0);
+    office.run(&["evidence", "verify", "proof", "--key", &former, "--key", &key]).ends(0);
+    office.run(&["evidence", "verify", "proof", "--key", &former]).ends(4);
+    office.run(&["store", "verify"]).ends(0);
+    office.run(&["evidence", "verify", "--store", "store", "--key", &key]).ends(4);
+    office.run(&["evidence", "verify", "--store", "store", "--key", &key, "--key", &former]).ends(0);
+}

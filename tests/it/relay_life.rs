@@ -363,6 +363,24 @@ async fn handed_out_is_not_received() {
 }
 
 #[tokio::test]
+async fn fetching_again_and_again_fills_neither_card_nor_log() {
+    let world = World::new().await;
+    let reader = world.who("reader");
+    world.send("ags:2", "m-1").await.expect("an ordinary message");
+    for _ in 0..200 {
+        let entry = world.relay.hand_out(&reader, None, &id("m-1")).await.expect("it is still there");
+        assert_eq!(entry.card.state, S::HandedOut);
+    }
+    let logged = world.store.evidence_of(&id("m-1")).await.expect("the log answers").len();
+    assert_eq!(logged, 1 + 16, "accepted, and handed out until nothing new is said by it");
+    let received = world.relay.receive(&reader, None, &id("m-1")).await.expect("it is his");
+    assert_eq!(received.steps.len(), 1 + 16 + 1);
+    world.relay.sign_checkpoint().await.expect("the log is whole");
+    let proof = world.relay.export_evidence(&id("m-1")).await.expect("it is logged");
+    export::verify(&proof, Some(key().verifier())).expect("card and log agree");
+}
+
+#[tokio::test]
 async fn a_stranger_sees_nothing() {
     let world = World::new().await;
     world.send("ags:2", "m-1").await.expect("an ordinary message");
@@ -407,10 +425,10 @@ async fn a_reader_can_be_looked_up() {
     let mut author = world.who("author");
     author.rights.services = Some(vec!["urn:a".to_owned()]);
     for (reader, service, expected) in [
-        ("ags:2", "urn:a", Service::Yes),
-        ("ags:2", "urn:b", Service::No),
-        ("ags:99", "urn:a", Service::Unknown),
-        ("*", "urn:a", Service::Unknown),
+        ("ags:2", "urn:a", Service::Offered),
+        ("ags:2", "urn:b", Service::NotOffered),
+        ("ags:99", "urn:a", Service::NotOffered),
+        ("*", "urn:a", Service::NotOffered),
     ] {
         assert_eq!(
             world.relay.look_up(&author, &party(reader), service).await,
@@ -727,15 +745,21 @@ async fn the_author_waits_for_the_readers_answer() {
     );
     assert_eq!(world.answer("ags:2", "a-1", "q-1").await, Ok(Accepted::New));
     let answer = waits.await.expect("nobody panicked").expect("the answer came");
-    assert_eq!(answer.envelope.id, id("a-1"));
-    assert_eq!(answer.card.state, S::Received, "it is received as part of the exchange");
-    assert_eq!(world.body(&answer).await, b"a-1");
+    assert_eq!(answer.entry.envelope.id, id("a-1"));
+    assert_eq!(answer.entry.card.state, S::HandedOut, "its bytes are not with the author yet");
+    assert_eq!(world.body(&answer.entry).await, b"a-1");
+    assert_eq!(world.listed("author").await, ["f-1", "a-1"], "until then it is offered like any other");
+    let received =
+        world.relay.receive_answer(&world.who("author"), &answer).await.expect("all of it went out");
+    assert_eq!(received.state, S::Received);
+    let twice = world.relay.receive_answer(&world.who("author"), &answer).await;
+    assert_eq!(twice, Ok(received), "saying it twice is harmless");
     assert_eq!(world.listed("author").await, ["f-1"], "what a stranger says is no answer");
 
     world = world.restart().await;
     let again = world.question("q-1").await;
     let again = world.relay.accept_and_wait(&world.who("author"), again).await.expect("the same answer");
-    assert_eq!(again.envelope.id, id("a-1"), "an author whose connection broke gets it again");
+    assert_eq!(again.entry.envelope.id, id("a-1"), "an author whose connection broke gets it again");
     let events = world.store.evidence_of(&id("a-1")).await.expect("the log answers").len();
     assert_eq!(events, 3, "accepted, handed out, received: once each");
 }
@@ -751,7 +775,26 @@ async fn an_answer_that_does_not_come_in_time_waits_in_the_mailbox() {
     assert_eq!(world.listed("author").await, ["a-1"]);
     let again = world.question("q-1").await;
     let answer = world.relay.accept_and_wait(&world.who("author"), again).await.expect("it is there by now");
-    assert_eq!(answer.envelope.id, id("a-1"));
+    assert_eq!(answer.entry.envelope.id, id("a-1"));
+}
+
+#[tokio::test]
+async fn strangers_cannot_hide_an_answer_behind_theirs() {
+    let world = World::new().await;
+    let question = world.question("q-1").await;
+    let waited = world.relay.accept_and_wait(&world.who("author"), question).await;
+    assert_eq!(waited.err(), Some(Refusal::NoAnswerInTime { id: id("q-1"), seconds: 1 }));
+    let relates = |envelope: &mut Envelope| envelope.in_reply_to = vec![id("q-1")];
+    for n in 0..150 {
+        // The reader's own account writes in another name as well.
+        let (who, from) = if n % 2 == 0 { ("stranger", "ags:3") } else { ("reader", "ags:22") };
+        let message = world.submission(from, "ags:1", &format!("f-{n}"), b"f", relates).await;
+        world.relay.accept(&world.who(who), message).await.expect("an ordinary message");
+    }
+    assert_eq!(world.answer("ags:2", "a-1", "q-1").await, Ok(Accepted::New));
+    let again = world.question("q-1").await;
+    let answer = world.relay.accept_and_wait(&world.who("author"), again).await.expect("it is there");
+    assert_eq!(answer.entry.envelope.id, id("a-1"));
 }
 
 #[tokio::test]
@@ -847,8 +890,10 @@ async fn many_at_once_are_still_one() {
     let answered = at_once(&|world| {
         tokio::spawn(async move {
             let question = world.question("q-1").await;
-            let answer = world.relay.accept_and_wait(&world.who("author"), question).await;
-            answer.expect("everyone gets it").envelope.id == id("a-1")
+            let author = world.who("author");
+            let answer = world.relay.accept_and_wait(&author, question).await.expect("everyone gets it");
+            world.relay.receive_answer(&author, &answer).await.expect("it went out");
+            answer.entry.envelope.id == id("a-1")
         })
     });
     assert_eq!(answered.await, 16, "an author on many connections gets the same answer on each");

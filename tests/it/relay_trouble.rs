@@ -219,3 +219,46 @@ async fn a_log_that_contradicts_its_checkpoint_is_not_signed() {
     let signed = relay.sign_checkpoint().await.expect("the log is whole");
     assert_eq!(signed.map(|checkpoint| checkpoint.size), Some(3));
 }
+
+#[tokio::test]
+async fn a_change_of_the_signing_key_does_not_hide_a_rewritten_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = troubled(folder.path());
+    let key = |seed| SigningKey::from_seed("post.example.org/evidence", &[seed; 32]).expect("a seed");
+    let relay = |seed, former: &[u8]| {
+        let clock = HandClock::at("2026-11-23T08:00:00Z".parse().expect("an instant"));
+        let mut settings = Settings::new("amt", "https://post.example.org");
+        settings.former_evidence_keys = former.iter().map(|seed| key(*seed).verifier().clone()).collect();
+        let relay = Relay::new(store.clone(), Arc::new(clock), settings);
+        relay.sign_checkpoints_with(Arc::new(key(seed)));
+        relay
+    };
+    draft("one").send(&store.inner).await.expect("there is room");
+    relay(5, &[]).sign_checkpoint().await.expect("the log is whole").expect("signed");
+    draft("two").send(&store.inner).await.expect("there is room");
+    store.rewritten.store(true, Ordering::SeqCst);
+    for (former, word) in
+        [(&[][..], "evidence.former_keys"), (&[4], "evidence.former_keys"), (&[4, 5], "contradicts")]
+    {
+        let refused = relay(6, former).sign_checkpoint().await;
+        assert!(
+            matches!(&refused, Err(Refusal::Internal { detail }) if detail.contains(word)),
+            "{former:?}: {refused:?}"
+        );
+    }
+    store.rewritten.store(false, Ordering::SeqCst);
+    let signed = relay(6, &[4, 5]).sign_checkpoint().await.expect("the log is whole");
+    assert_eq!(signed.map(|checkpoint| checkpoint.size), Some(2));
+    // A key that follows at once still gets a checkpoint of its own, so that proofs can be written under it.
+    let signed = relay(7, &[5, 6]).sign_checkpoint().await.expect("the log is whole");
+    assert_eq!(signed.map(|checkpoint| checkpoint.size), Some(2));
+
+    store.inner.close().await.expect("closed");
+    let verify = |seeds: &[u8]| {
+        let keys: Vec<_> = seeds.iter().map(|seed| key(*seed).verifier().clone()).collect();
+        embedded::verify_signed(folder.path(), &keys).expect("readable").problems
+    };
+    assert_eq!(verify(&[5, 7]), Vec::<String>::new());
+    let unknown = verify(&[7]);
+    assert!(matches!(unknown.as_slice(), [one] if one.starts_with("checkpoint of size 1: ")), "{unknown:?}");
+}

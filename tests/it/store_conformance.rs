@@ -28,6 +28,7 @@ use crate::store_dialogs::{
     dialogs_hand_out_where_they_stand, dialogs_move_on_exactly_once, dialogs_outlive_the_process,
 };
 use crate::store_fixture::*;
+use crate::store_oracle::assert_evidence;
 
 /// Where an engine keeps one test's store.
 pub trait Bench: Send + Sync {
@@ -90,33 +91,6 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
             store.close().await.expect("closed");
         });
     }
-}
-
-/// Every record is in the tree, and every card is the one of its last record.
-pub async fn assert_evidence(store: &dyn Store) {
-    let size = store.evidence_size().await.expect("a size");
-    let records = store.evidence_records(0, u32::MAX).await.expect("records");
-    assert_eq!(records.len() as u64, size);
-    let leaves: Vec<tree::Hash> = records.iter().map(|record| tree::leaf_hash(&record.bytes)).collect();
-    let root = tree::root(leaves.as_slice(), size).expect("all leaves are there");
-    assert_eq!(store.tree_root(size).await.expect("a root"), root);
-    let mut last = std::collections::BTreeMap::new();
-    for (place, record) in records.iter().enumerate() {
-        assert_eq!(record.index, place as u64);
-        let read = Record::from_bytes(&record.bytes).expect("a canonical record");
-        last.insert(read.message_id.as_str().to_owned(), read);
-    }
-    let query = MessageQuery { limit: u32::MAX, ..MessageQuery::default() };
-    let entries = store.messages(&query).await.expect("messages");
-    for entry in &entries {
-        let record = last.remove(entry.card.id.as_str()).expect("a record of every message");
-        assert_eq!(record.card_digest, Digest::of(&entry.card.to_bytes()), "{}", entry.card.id);
-        assert_eq!(record.payload_digest, entry.card.payload_digest);
-        let own = store.evidence_of(&entry.card.id).await.expect("records");
-        assert_eq!(own.last().map(|last| last.bytes.clone()), Some(record.to_bytes()));
-    }
-    assert!(last.values().all(|record| record.event == RecordEvent::CardPurged), "{last:?}");
-    assert_eq!(store.health().await.expect("health").messages, entries.len() as u64);
 }
 
 fn names(listing: &Listing) -> Vec<&str> {

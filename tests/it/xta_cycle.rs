@@ -6,8 +6,11 @@ use amtsbote::domain::card::Severity;
 use amtsbote::domain::content::PartRole;
 use amtsbote::domain::envelope::Instant;
 use amtsbote::domain::message_id::MessageId;
-use amtsbote::xta::client::content::{FolderSink, MemorySink, Outgoing};
+use amtsbote::domain::state::DeliveryState;
+use amtsbote::store::Store;
+use amtsbote::xta::client::content::{ContentSink, FolderSink, MemorySink, Outgoing};
 use amtsbote::xta::client::{Client, Error};
+use amtsbote::xta::message::container::Item;
 use amtsbote::xta::message::lookup::Availability;
 use amtsbote::xta::message::msg_box::MsgSelector;
 use amtsbote::xta::message::transport_report::Status;
@@ -34,7 +37,10 @@ async fn a_message_from_author_to_reader() {
     let (author, reader) = (office.client("author", Some(AUTHOR)), office.client("reader", Some(READER)));
     author.check_account_active().await.expect("active");
     assert_eq!(author.look_up(&identifier(READER), SERVICE).await.expect("answered"), Availability::Offered);
-    assert_eq!(author.look_up(&identifier("ags:9"), SERVICE).await.expect("answered"), Availability::Unknown);
+    assert_eq!(
+        author.look_up(&identifier("ags:9"), SERVICE).await.expect("answered"),
+        Availability::NotOffered
+    );
 
     let id = author.create_message_id().await.expect("an id");
     assert!(id.as_str().starts_with("urn:de:xta:messageid:testpost:"), "{id}");
@@ -216,5 +222,60 @@ async fn a_synchronous_exchange() {
     let id = author.create_message_id().await.expect("an id");
     let silent = author.send_sync(&envelope(id, SYNCHRONOUS_READER), &content, &mut sink).await;
     assert_eq!(code(silent.expect_err("no answer")), "9032");
+    office.close().await;
+}
+
+/// Takes no content at all.
+struct Impatient;
+
+#[async_trait::async_trait]
+impl ContentSink for Impatient {
+    async fn begin(&mut self, _: usize, _: &Item) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    async fn write(&mut self, _: &[u8]) -> std::io::Result<()> {
+        Err(std::io::Error::other("enough"))
+    }
+
+    async fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_received_when_all_of_it_has_gone_out() {
+    let office = Office::open().await;
+    let reader = office.client("synchronous", Some(SYNCHRONOUS_READER));
+    let author = office.client("author", Some(AUTHOR));
+    let content = [Outgoing::from_bytes(PartRole::Message, "text/xml", "<question/>")];
+    let question = envelope(author.create_message_id().await.expect("an id"), SYNCHRONOUS_READER);
+    let mut sink = MemorySink::default();
+    author.send_sync(&question, &content, &mut sink).await.expect_err("nobody answers in time");
+    let mut answer = envelope(reader.create_message_id().await.expect("an id"), AUTHOR);
+    answer.author = party(SYNCHRONOUS_READER);
+    answer.in_reply_to = vec![question.id.clone()];
+    let large = vec![b'x'; 24 * 1024 * 1024];
+    let content_of_answer = [Outgoing::from_bytes(PartRole::Message, "text/xml", large.clone())];
+    reader.send(&answer, &content_of_answer).await.expect("answered");
+    let state = async || office.store.find(&answer.id).await.expect("it is there").card.state;
+
+    // The author breaks off after the beginning of the answer.
+    author.send_sync(&question, &content, &mut Impatient).await.expect_err("it broke off");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(state().await, DeliveryState::HandedOut, "what did not arrive is not received");
+    let page = author.list(&MsgSelector::default(), None).await.expect("a list");
+    assert_eq!(page.messages.len(), 1, "it is offered in the author's mailbox");
+
+    let fetched = author.send_sync(&question, &content, &mut sink).await.expect("the answer, once more");
+    assert_eq!(fetched.message.envelope.id, answer.id);
+    assert_eq!(sink.parts[&0], large);
+    for _ in 0..200 {
+        if state().await == DeliveryState::Received {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(state().await, DeliveryState::Received);
     office.close().await;
 }

@@ -98,6 +98,10 @@ impl ExpectBegun {
 }
 
 impl Open {
+    pub fn conversation(&self) -> &str {
+        self.conversation.as_str()
+    }
+
     pub fn request(self, challenge: Challenge) -> (ControlBlock, ExpectAnswer) {
         let Self { conversation, sequence, response } = self;
         let control = ControlBlock {

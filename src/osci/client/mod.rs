@@ -1,8 +1,18 @@
 //! The other side of OSCI-Transport 1.2: what a client sends, expects and refuses.
 //!
-//! [`dialog`] is the client's half of a dialog without hands, [`address`] says who may be dialled, [`transport`]
-//! carries one request and one answer.
+//! Without hands: [`dialog`], a client's half of a dialog; [`request`], what it says; [`judge`], which answers it
+//! believes; [`content`], what an author puts together. With hands: [`address`] and [`transport`], [`exchange`] and
+//! [`scratch`], and on top [`session`], by which the command line, the demo and tests speak. [`fetched`] is what they
+//! get.
 
 pub mod address;
+pub mod content;
 pub mod dialog;
+pub mod exchange;
+pub mod fetched;
+pub mod judge;
+pub mod keys;
+pub mod request;
+pub mod scratch;
+pub mod session;
 pub mod transport;

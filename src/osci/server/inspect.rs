@@ -121,6 +121,7 @@ pub fn one(anchors: &TrustAnchors, shown: &Shown, now: Timestamp, inspected: &mu
                 at: now,
                 verdict: Verdict::Invalid.name().to_owned(),
                 checks: vec![format!("form: bad, {error}")],
+                results: None,
             });
         }
     }

@@ -169,6 +169,7 @@ impl Door {
                 at: now,
                 verdict: verdict.name().to_owned(),
                 checks: vec![words],
+                results: None,
             }
         };
         let Some(reports) = reports else {

@@ -12,6 +12,7 @@ use crate::domain::card::{CertificateKind, MathResult, OfflineResult};
 use crate::pki::development::{
     Authority, Issued, KeyChoice, Leaf, Role, Validity, authority_params, leaf_params,
 };
+use crate::pki::revocation::list::tests::{Ca, Draft};
 
 const NOW: &str = "2026-11-23T12:00:00Z";
 
@@ -678,6 +679,77 @@ fn revocation() {
     check_expired(&clear, &[Reason::Expired]);
     check_expired(&clear_old, &[Reason::Expired]);
     check_expired(&gone, &[Reason::Revoked, Reason::Expired]);
+}
+
+fn answer(status: Status) -> crate::pki::revocation::ocsp::Answer {
+    let (this_update, until) = (at("2026-11-23T11:00:00Z"), at("2026-11-24T11:00:00Z"));
+    crate::pki::revocation::ocsp::Answer { status, this_update, until }
+}
+
+#[test]
+fn answers_and_delta_lists_take_part() {
+    use crate::pki::revocation::answers::Question;
+    let ours = Ca::new("Ours");
+    let issuing = ours.authority.subordinate("Issuing", KeyChoice::P256, good()).expect("a CA");
+    let below = issue(&issuing, Role::Participant);
+    let (leaf, middle, top) = (below.certificate(), issuing.certificate(), ours.certificate());
+    let revoked = Status::Revoked { at: at("2026-11-01T00:00:00Z") };
+    let full = Draft::full(2).signed(&ours);
+    let row = |what: &str, lists: &[&[u8]], said: &[(&Certificate, &Certificate, Status)], expected| {
+        let mut builder = TrustAnchors::builder().anchors(TLS, top.der()).expect("an anchor");
+        builder = builder.intermediates(TLS, middle.der()).expect("a CA");
+        for list in lists {
+            builder = builder.revocation_lists(TLS, list).expect("a list");
+        }
+        let answers = Arc::new(Answers::default());
+        let trust = builder.build().with_answers(answers.clone());
+        let before = trust.inspect(TLS, leaf, &[], at(NOW));
+        for (certificate, issuer, status) in said {
+            let question = Question { certificate: (*certificate).clone(), issuer: (*issuer).clone() };
+            answers.keep(question, answer(*status), at(NOW));
+        }
+        let inspection = trust.inspect(TLS, leaf, &[], at(NOW));
+        assert_eq!(inspection.verdict, expected, "{what}: {:?}", inspection.sentences);
+        assert_eq!(inspection.outcome(CheckKind::Path), Some(&Outcome::Good), "{what}");
+        if said.is_empty() {
+            assert_eq!(inspection, before, "{what}");
+        }
+    };
+    use {Status::Good, Status::Unknown, Verdict::Indeterminate, Verdict::Invalid, Verdict::Valid};
+    row("nothing", &[], &[], Indeterminate);
+    row("an answer for the leaf alone", &[], &[(leaf, middle, Good)], Indeterminate);
+    row("answers for all", &[], &[(leaf, middle, Good), (middle, top, Good)], Valid);
+    row("an answer and a list", &[&full], &[(leaf, middle, Good)], Valid);
+    row("an answer about another issuer", &[&full], &[(leaf, top, Good)], Indeterminate);
+    row("revoked by answer", &[&full], &[(leaf, middle, revoked)], Invalid);
+    row("its issuer revoked by answer", &[], &[(leaf, middle, Good), (middle, top, revoked)], Invalid);
+    row("not known to the responder", &[&full], &[(leaf, middle, Unknown)], Indeterminate);
+    let named = Draft::delta(3, 2).naming(middle, vec![]).signed(&ours);
+    row("its issuer on a delta list", &[&full, &named], &[(leaf, middle, Good)], Invalid);
+    let newer = Draft::full(3).signed(&ours);
+    row("a delta list that is overtaken", &[&newer, &named], &[(leaf, middle, Good)], Valid);
+    let forged = Draft::delta(3, 2).naming(middle, vec![]).signed(&Ca::new("Ours"));
+    row("a delta list by another", &[&full, &forged], &[(leaf, middle, Good)], Valid);
+    let delta_alone = Draft::delta(3, 2).signed(&ours);
+    row("a delta list clears nobody", &[&delta_alone], &[(leaf, middle, Good)], Indeterminate);
+}
+
+#[test]
+fn a_clear_list_does_not_vouch_for_what_was_never_issued() {
+    let ours = Ca::new("Ours");
+    let leaf = ours.participant("office");
+    let builder = TrustAnchors::builder().anchors(TLS, ours.certificate().der()).expect("an anchor");
+    let builder = builder.revocation_lists(TLS, &Draft::full(1).signed(&ours)).expect("a list");
+    let answers = Arc::new(Answers::default());
+    let trust = builder.build().with_answers(answers.clone());
+    assert_eq!(trust.inspect(TLS, &leaf, &[], at(NOW)).verdict, Verdict::Valid);
+    let question = crate::pki::revocation::answers::Question {
+        certificate: leaf.clone(),
+        issuer: ours.certificate().clone(),
+    };
+    answers.keep(question, answer(Status::Unknown), at(NOW));
+    let inspection = trust.inspect(TLS, &leaf, &[], at(NOW));
+    assert_eq!(inspection.verdict, Verdict::Indeterminate, "{:?}", inspection.sentences);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The synchronous exchange (XTA: sendMessageSync): the author waits on his connection for the reader's answer.
 //!
-//! The answer is an ordinary message, In-Reply-To ours and addressed to our author. It is handed out and received as
-//! part of the exchange. Which one it was is remembered in the store for a day, so that an author whose connection
-//! broke gets the same answer when he sends the same message again. The notice inside this process is only the fast
-//! way; the store is asked at intervals too, for the answer may have come in through another node or a restart.
+//! The answer is an ordinary message, In-Reply-To ours and addressed to our author. It is handed out as part of the
+//! exchange, and received once its last byte has gone out to the author ([`Relay::receive_answer`]); until then it lies
+//! in his mailbox like any other. Which one it was is remembered in the store for a day, so that an author whose
+//! connection broke gets the same answer when he sends the same message again. The notice inside this process is only
+//! the fast way; the store is asked at intervals too, for the answer may have come in through another node or a restart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::domain::account::Account;
+use crate::domain::card::ProcessCard;
 use crate::domain::message_id::{MessageId, MessageKey};
 use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::profile::ServiceProfile;
@@ -23,8 +25,8 @@ use crate::store::{Entry, Iterator, Selection};
 
 use super::counted;
 
-/// Messages that relate to one question and are looked at for its answer; others stay in the mailbox.
-const ANSWERS_MAX: u32 = 64;
+/// Messages of the reader that relate to one question and are looked at together.
+const ANSWERS_PAGE: u32 = 64;
 
 /// Authors who wait, by the key of the message that they sent.
 #[derive(Debug, Default)]
@@ -67,10 +69,18 @@ impl Drop for Waiter<'_> {
     }
 }
 
+/// A reader's answer on its way to the author who waits for it.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub entry: Entry,
+    question: MessageId,
+    mailbox: MailboxName,
+}
+
 impl Relay {
-    /// Accepts like [`Relay::accept`] and returns the reader's answer. On [`Refusal::NoAnswerInTime`] the message
-    /// stays accepted, and a later answer waits in the author's mailbox.
-    pub async fn accept_and_wait(&self, who: &Account, submission: Submission) -> Result<Entry, Refusal> {
+    /// Accepts like [`Relay::accept`] and returns the reader's answer, handed out. On [`Refusal::NoAnswerInTime`] the
+    /// message stays accepted, and a later answer waits in the author's mailbox.
+    pub async fn accept_and_wait(&self, who: &Account, submission: Submission) -> Result<Reply, Refusal> {
         let id = submission.envelope.id.clone();
         let author = submission.envelope.author.identifier.clone();
         let reader = submission.envelope.reader.identifier.clone();
@@ -89,7 +99,7 @@ impl Relay {
             tokio::pin!(notice);
             notice.as_mut().enable();
             if let Some(entry) = self.take_answer(who, &id, &reader, &mailbox).await? {
-                return Ok(entry);
+                return Ok(Reply { entry, question: id, mailbox });
             }
             let now = Instant::now();
             if now >= until {
@@ -112,20 +122,11 @@ impl Relay {
             && let Some(answer) = taken.handed_out.first()
         {
             let answer = answer.clone();
-            return self.finish_exchange(who, id, mailbox, &answer).await.map(Some);
+            return self.hand_out_answer(who, mailbox, &answer).await.map(Some);
         }
-        let selection = Selection {
-            mailboxes: vec![mailbox.clone()],
-            relates_to: vec![id.clone()],
-            ..Selection::default()
-        };
-        let listing = self.store.list(&selection, 0, ANSWERS_MAX).await?;
-        // Whoever learns the id may relate to it; only the reader that was asked can answer.
-        let mut answers = listing.entries.into_iter();
-        let Some(answer) = answers.find(|entry| entry.envelope.author.identifier.matches(reader)) else {
+        let Some((answer, selection)) = self.find_answer(id, reader, mailbox).await? else {
             return Ok(None);
         };
-        let answer = answer.envelope.id;
         // First the memory, then the change: a crash between the two repeats the hand-out, never loses the answer.
         let taken = Iterator {
             id: memo,
@@ -137,13 +138,39 @@ impl Relay {
             expires_at: ServiceProfile::after_days(self.now(), 1),
         };
         self.store.save_iterator(&taken).await?;
-        self.finish_exchange(who, id, mailbox, &answer).await.map(Some)
+        self.hand_out_answer(who, mailbox, &answer).await.map(Some)
     }
 
-    async fn finish_exchange(
+    /// Whoever learns the id may relate to it; only the reader that was asked can answer. However many messages of
+    /// others relate to the question, they are neither read nor counted.
+    async fn find_answer(
+        &self,
+        id: &MessageId,
+        reader: &PartyIdentifier,
+        mailbox: &MailboxName,
+    ) -> Result<Option<(MessageId, Selection)>, Refusal> {
+        let asked = self.directory().account_by_identifier(reader).map(|account| account.name.clone());
+        let selection = Selection {
+            mailboxes: vec![mailbox.clone()],
+            relates_to: vec![id.clone()],
+            posted_by: asked,
+            ..Selection::default()
+        };
+        let mut after = 0;
+        loop {
+            let listing = self.store.list(&selection, after, ANSWERS_PAGE).await?;
+            let Some(last) = listing.entries.last().map(|entry| entry.sequence) else { return Ok(None) };
+            let mut answers = listing.entries.into_iter();
+            if let Some(answer) = answers.find(|entry| entry.envelope.author.identifier.matches(reader)) {
+                return Ok(Some((answer.envelope.id, selection)));
+            }
+            after = last;
+        }
+    }
+
+    async fn hand_out_answer(
         &self,
         who: &Account,
-        id: &MessageId,
         mailbox: &MailboxName,
         answer: &MessageId,
     ) -> Result<Entry, Refusal> {
@@ -151,23 +178,33 @@ impl Relay {
         if entry.card.mailbox != *mailbox {
             return Err(Refusal::UnknownMessage);
         }
-        if !entry.card.state.is_offered() {
+        if entry.card.state == DeliveryState::Received {
             return Ok(entry);
         }
-        for event in [Event::HandedOut, Event::Received] {
-            match self.by_reader(who, vec![mailbox.clone()], answer, event).await {
-                Ok(card) => entry.card = card,
-                // The same author, waiting on a second connection, was faster; it is the same exchange.
-                Err(Refusal::UnknownMessage) => {
-                    let entry = self.store.find(answer).await?;
-                    let done = entry.card.state == DeliveryState::Received;
-                    return if done { Ok(entry) } else { Err(Refusal::UnknownMessage) };
+        match self.by_reader(who, vec![mailbox.clone()], answer, Event::HandedOut).await {
+            Ok(card) => entry.card = card,
+            // The same author, waiting on a second connection, was faster; it is the same exchange.
+            Err(Refusal::UnknownMessage) => {
+                entry = self.store.find(answer).await?;
+                if entry.card.state != DeliveryState::Received {
+                    return Err(Refusal::UnknownMessage);
                 }
-                Err(refusal) => return Err(refusal),
             }
+            Err(refusal) => return Err(refusal),
         }
-        metrics::counter!("amtsbote_received_total", "by" => "exchange").increment(1);
-        tracing::info!(message = %answer, answers = %id, account = %who.name, "received as an answer");
         Ok(entry)
+    }
+
+    /// The answer's last byte has gone out: it is received. Saying it twice is harmless.
+    pub async fn receive_answer(&self, who: &Account, reply: &Reply) -> Result<ProcessCard, Refusal> {
+        let answer = &reply.entry.envelope.id;
+        let before = self.store.find(answer).await?.card;
+        let card = self.by_reader(who, vec![reply.mailbox.clone()], answer, Event::Received).await?;
+        if before.received_at.is_none() {
+            metrics::counter!("amtsbote_received_total", "by" => "exchange").increment(1);
+            tracing::info!(message_id = %answer, answers = %reply.question, account = %who.name, "received as an answer");
+            self.wake_destination(&card.mailbox);
+        }
+        Ok(card)
     }
 }

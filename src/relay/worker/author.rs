@@ -55,11 +55,11 @@ impl Relay {
                 let again = accepted == Accepted::Before;
                 metrics::counter!("amtsbote_accepted_total", "door" => card.door.clone(), "again" => again.to_string())
                     .increment(1);
-                tracing::info!(message = %id, account = %who.name, state = %card.state, bytes = card.payload_bytes, again, "accepted");
+                tracing::info!(message_id = %id, account = %who.name, state = %card.state, bytes = card.payload_bytes, again, "accepted");
                 Ok((accepted, profile))
             }
             Err(refusal) => {
-                tracing::info!(message = %id, account = %who.name, code = refusal.code(), "not accepted");
+                tracing::info!(message_id = %id, account = %who.name, code = refusal.code(), "not accepted");
                 Err(counted("accept", refusal))
             }
         }
@@ -191,7 +191,7 @@ impl Relay {
         match self.store.change(change).await {
             Ok(_) => {
                 metrics::counter!("amtsbote_cancelled_total", "by" => "author").increment(1);
-                tracing::info!(message = %id, account = %who.name, "cancelled by its author");
+                tracing::info!(message_id = %id, account = %who.name, "cancelled by its author");
                 Ok(())
             }
             // Its release overtook us between the question and the change.
@@ -222,10 +222,9 @@ impl Relay {
         service: &str,
     ) -> Result<Service, Refusal> {
         let directory = self.directory();
-        let Ok((addressee, _)) = route::destination(&directory, reader) else {
-            return Ok(Service::Unknown);
-        };
-        let open = addressee.takes(service) && who.may_use(service) && who.may_write_to(reader);
-        Ok(if open { Service::Yes } else { Service::No })
+        let open = route::destination(&directory, reader).is_ok_and(|(addressee, _)| {
+            addressee.takes(service) && who.may_use(service) && who.may_write_to(reader)
+        });
+        Ok(if open { Service::Offered } else { Service::NotOffered })
     }
 }

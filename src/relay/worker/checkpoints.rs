@@ -1,7 +1,8 @@
 //! Signs the evidence log at intervals while it grows, and writes proofs out of it.
 //!
 //! Before a new checkpoint is signed, the one before it is opened and its root computed again: a log that was
-//! shortened or rewritten is never signed over, and the operator is told.
+//! shortened or rewritten is never signed over, and the operator is told. That holds across a change of the signing
+//! key as well, for which the former public key must be known ([`crate::relay::Settings::former_evidence_keys`]).
 
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl Relay {
     pub async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, Refusal> {
         let Some(signer) = self.signer.get() else { return Ok(None) };
         let size = self.store.evidence_size().await?;
-        if let Some(last) = self.last_checkpoint(signer.verifier()).await? {
+        if let Some((last, ours)) = self.last_checkpoint(signer.verifier()).await? {
             if last.size > size || self.store.tree_root(last.size).await? != last.root {
                 let detail = format!(
                     "the evidence log ({size} records) contradicts its checkpoint of {} records; nothing is signed \
@@ -48,7 +49,7 @@ impl Relay {
                 );
                 return Err(Refusal::Internal { detail });
             }
-            if last.size == size {
+            if last.size == size && ours {
                 return Ok(None);
             }
         }
@@ -62,12 +63,19 @@ impl Relay {
         Ok(Some(Checkpoint { origin: signer.verifier().name().to_owned(), size, root }))
     }
 
-    /// The last checkpoint, if this key signed it. One of an earlier key cannot be checked here and counts as none.
-    async fn last_checkpoint(&self, key: &VerifierKey) -> Result<Option<Checkpoint>, Refusal> {
+    /// The last checkpoint, and whether this key signed it and not a former one. A signer that is not known is no
+    /// reason to sign over what cannot be compared.
+    async fn last_checkpoint(&self, key: &VerifierKey) -> Result<Option<(Checkpoint, bool)>, Refusal> {
         let Some(note) = self.store.checkpoint(None).await? else { return Ok(None) };
-        match Checkpoint::open(&note, key) {
-            Ok(checkpoint) => Ok(Some(checkpoint)),
-            Err(NoteError::OtherSigner { .. }) => Ok(None),
+        let known = std::iter::once(key).chain(&self.settings.former_evidence_keys);
+        match Checkpoint::open_with(&note, known) {
+            Ok((checkpoint, signer)) => Ok(Some((checkpoint, signer == key))),
+            Err(NoteError::OtherSigner { found, .. }) => Err(Refusal::Internal {
+                detail: format!(
+                    "the last checkpoint of the evidence log is signed by {found}, which is neither the present key \
+                     nor a former one; nothing is signed until its public key stands under evidence.former_keys"
+                ),
+            }),
             Err(error) => {
                 Err(Refusal::Internal { detail: format!("the last checkpoint is damaged: {error}") })
             }

@@ -35,7 +35,7 @@ impl Relay {
         let received = self.store.step_dialog(step).await.map_err(|error| counted("dialog", error.into()))?;
         for card in &received {
             metrics::counter!("amtsbote_received_total", "by" => "dialog").increment(1);
-            tracing::info!(message = %card.id, "received");
+            tracing::info!(message_id = %card.id, "received");
             self.wake_destination(&card.mailbox);
         }
         if step.challenge_next.is_none() {
@@ -103,7 +103,7 @@ impl Relay {
             Err(error) => return Err(counted("hand-out", error.into())),
         };
         metrics::counter!("amtsbote_handed_out_total").increment(1);
-        tracing::info!(message = %id, account = %who.name, "handed out");
+        tracing::info!(message_id = %id, account = %who.name, "handed out");
         Ok(card)
     }
 

@@ -3,7 +3,7 @@
 //! Each call takes one decision of the pure half and has the store make it durable before it returns `Ok`. Nothing
 //! that correctness needs lives in this process: notices between tasks only save time, polling is the net under them.
 
-mod answers;
+pub(super) mod answers;
 mod author;
 mod checkpoints;
 mod dialogs;

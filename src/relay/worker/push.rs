@@ -168,14 +168,14 @@ impl Relay {
         match card.state {
             DeliveryState::Dead => {
                 metrics::counter!("amtsbote_dead_total").increment(1);
-                tracing::warn!(message = %id, destination = name, attempt = lease.attempt, reason, "undeliverable: waits for an operator");
+                tracing::warn!(message_id = %id, destination = name, attempt = lease.attempt, reason, "undeliverable: waits for an operator");
             }
             DeliveryState::Received => {
                 metrics::counter!("amtsbote_received_total", "by" => "push").increment(1);
-                tracing::info!(message = %id, destination = name, attempt = lease.attempt, "pushed and received");
+                tracing::info!(message_id = %id, destination = name, attempt = lease.attempt, "pushed and received");
             }
             _ => {
-                tracing::info!(message = %id, destination = name, attempt = lease.attempt, reason, "push failed");
+                tracing::info!(message_id = %id, destination = name, attempt = lease.attempt, reason, "push failed");
             }
         }
         Ok(())

@@ -46,7 +46,7 @@ impl Relay {
         };
         let entry = handed_out.await.map_err(|refusal| counted("hand-out", refusal))?;
         metrics::counter!("amtsbote_handed_out_total").increment(1);
-        tracing::info!(message = %id, account = %who.name, "handed out");
+        tracing::info!(message_id = %id, account = %who.name, "handed out");
         Ok(entry)
     }
 
@@ -75,7 +75,7 @@ impl Relay {
         let (card, again) = received.await.map_err(|refusal| counted("receive", refusal))?;
         if !again {
             metrics::counter!("amtsbote_received_total", "by" => "reader").increment(1);
-            tracing::info!(message = %id, account = %who.name, "received");
+            tracing::info!(message_id = %id, account = %who.name, "received");
             self.wake_destination(&card.mailbox);
         }
         Ok(card)
@@ -108,8 +108,13 @@ impl Relay {
         }
     }
 
-    pub async fn save_iterator(&self, iterator: &Iterator) -> Result<(), Refusal> {
-        Ok(self.store.save_iterator(iterator).await?)
+    /// False where there is no room for it: what was asked is answered, and cannot be continued.
+    pub async fn save_iterator(&self, iterator: &Iterator) -> Result<bool, Refusal> {
+        match self.store.save_iterator(iterator).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Full { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub async fn load_iterator(&self, who: &Account, id: &str) -> Result<Option<Iterator>, Refusal> {

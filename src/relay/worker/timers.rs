@@ -94,17 +94,17 @@ impl Relay {
 fn report(due: &Due) {
     let id = &due.id;
     match due.kind {
-        DueKind::Release => tracing::info!(message = %id, "released: NotBefore was reached"),
+        DueKind::Release => tracing::info!(message_id = %id, "released: NotBefore was reached"),
         DueKind::Expire => {
             metrics::counter!("amtsbote_expired_total").increment(1);
-            tracing::warn!(message = %id, "expired: nobody fetched it in time");
+            tracing::warn!(message_id = %id, "expired: nobody fetched it in time");
         }
         DueKind::Remind => {
             metrics::counter!("amtsbote_reminded_total").increment(1);
-            tracing::warn!(message = %id, "nobody has fetched it yet");
+            tracing::warn!(message_id = %id, "nobody has fetched it yet");
         }
-        DueKind::PurgePayload => tracing::debug!(message = %id, "payload deleted"),
-        DueKind::PurgeCard => tracing::debug!(message = %id, "process card deleted"),
+        DueKind::PurgePayload => tracing::debug!(message_id = %id, "payload deleted"),
+        DueKind::PurgeCard => tracing::debug!(message_id = %id, "process card deleted"),
     }
 }
 

@@ -67,9 +67,11 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     run(connection, "PASSIVE")?;
+    metrics::counter!("amtsbote_store_checkpoints_total").increment(1);
     if pages >= PAGES_MAX {
         // What came since the passive one is little, so the writer waits for little.
         run(connection, "TRUNCATE")?;
+        metrics::counter!("amtsbote_store_checkpoints_total").increment(1);
     }
     Ok(())
 }

@@ -532,6 +532,7 @@ fn apply(work: &mut Writing<'_>, before: Row, change: &Change) -> Result<Process
     let already = match event {
         Event::Received => before.state == DeliveryState::Received,
         Event::PayloadPurged => before.place == Place::Purged,
+        Event::HandedOut => card.has_enough_hand_outs(),
         _ => false,
     };
     if already {

@@ -28,7 +28,7 @@ use self::message::Writing;
 use self::payload::{Intake, PayloadFolder};
 pub use self::schema::Synchronous;
 use self::schema::{int, micros, uint};
-pub use self::verify::{Report, restore, upgrade, verify};
+pub use self::verify::{Report, restore, upgrade, verify, verify_signed};
 use self::writer::Writer;
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, Iterator, Listing, LoggedRecord,
@@ -372,6 +372,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn save_iterator(&self, iterator: &Iterator) -> Result<(), StoreError> {
+        self.refuse_when_full(0)?;
         let content = serde_json::to_vec(iterator).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let iterator = iterator.clone();
         self.write(move |work| {

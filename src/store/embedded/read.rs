@@ -31,7 +31,10 @@ pub fn list(
     after: u64,
     limit: u32,
 ) -> Result<Listing, Fault> {
-    let bound = u64::from(limit) + PENDING_MAX;
+    let plain = after == 0
+        && *selection == Selection { mailboxes: selection.mailboxes.clone(), ..Selection::default() };
+    // Where everything is asked for, the mailboxes' counters tell how much there is.
+    let bound = u64::from(limit) + if plain { 0 } else { PENDING_MAX };
     let mailboxes: BTreeSet<&str> = selection.mailboxes.iter().map(MailboxName::as_str).collect();
     let named = !selection.ids.is_empty() || !selection.relates_to.is_empty();
     let mut found = BTreeSet::new();
@@ -46,11 +49,22 @@ pub fn list(
             found.extend(mailbox_sequences(connection, selection, mailbox, after, bound)?);
         }
     }
-    let total = found.len() as u64;
+    let total = if plain { offered_count(connection, &mailboxes)? } else { found.len() as u64 };
     let shown: Vec<u64> = found.into_iter().take(limit as usize).collect();
-    let pending = (total - shown.len() as u64).min(PENDING_MAX);
+    let pending = total.saturating_sub(shown.len() as u64);
+    let pending = if plain { pending } else { pending.min(PENDING_MAX) };
     let entries = shown.into_iter().map(|sequence| entry(connection, sequence)).collect::<Result<_, _>>()?;
     Ok(Listing { entries, pending })
+}
+
+/// Messages that are offered in these mailboxes.
+fn offered_count(connection: &Connection, mailboxes: &BTreeSet<&str>) -> Result<u64, Fault> {
+    let mut count = connection.prepare_cached("SELECT waiting + handed_out FROM mailbox WHERE name = ?1")?;
+    let mut total = 0;
+    for mailbox in mailboxes {
+        total += uint(count.query_row(params![mailbox], |row| row.get(0)).optional()?.unwrap_or(0));
+    }
+    Ok(total)
 }
 
 /// Sequences of the ids asked for, of the answers to the ids asked for, or of what is both.
@@ -72,10 +86,12 @@ fn named_sequences(
         if selection.ids.is_empty() {
             let mut rows = connection.prepare_cached(
                 "SELECT r.sequence FROM relation r CROSS JOIN message m ON m.sequence = r.sequence \
-                 WHERE r.related = ?1 AND r.sequence > ?2 AND m.offered = 1 ORDER BY r.sequence LIMIT ?3",
+                 WHERE r.related = ?1 AND r.sequence > ?2 AND m.offered = 1 AND (?4 IS NULL OR m.posted_by = ?4) \
+                 ORDER BY r.sequence LIMIT ?3",
             )?;
-            let rows =
-                rows.query_map(params![id.key().as_str(), int(after), int(bound)], |row| row.get(0))?;
+            let posted_by = selection.posted_by.as_ref().map(AccountName::as_str);
+            let rows = rows
+                .query_map(params![id.key().as_str(), int(after), int(bound), posted_by], |row| row.get(0))?;
             for sequence in rows {
                 related.insert(uint(sequence?));
             }
@@ -104,6 +120,7 @@ fn matches(
     Ok(row.state.is_offered()
         && mailboxes.contains(row.mailbox.as_str())
         && (!selection.new_only || row.shelf == 1)
+        && selection.posted_by.as_ref().is_none_or(|account| account.as_str() == row.posted_by)
         && from.is_none_or(|from| row.delivered_at.is_some_and(|at| at >= from))
         && to.is_none_or(|to| row.delivered_at.is_some_and(|at| at <= to)))
 }
@@ -123,6 +140,11 @@ fn mailbox_sequences(
         vec![(":mailbox", &mailbox), (":after", &after), (":bound", &bound)];
     let (from, to) = (selection.delivered_from.map(micros), selection.delivered_to.map(micros));
     let mut range = String::new();
+    let posted_by = selection.posted_by.as_ref().map(AccountName::as_str);
+    if let Some(posted_by) = &posted_by {
+        range.push_str(" AND posted_by = :posted_by");
+        values.push((":posted_by", posted_by));
+    }
     if let Some(from) = &from {
         range.push_str(" AND delivered_at >= :from");
         values.push((":from", from));

@@ -2,8 +2,8 @@
 //!
 //! Verification trusts nothing that can be computed again: every record is hashed into the tree and compared with the
 //! stored hashes and every checkpoint; every card is compared with its last record; every payload is read and
-//! digested; rows, counters and timers are derived again from the cards. Signatures on checkpoints are the relay's to
-//! check, who knows the keys.
+//! digested; rows, counters and timers are derived again from the cards. Signatures on checkpoints
+//! are checked where the caller knows the keys.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,6 +22,7 @@ use super::{Fault, OpenError, care, evidence, read};
 use crate::domain::card::ProcessCard;
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
+use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
 use crate::evidence::record::{Record, RecordEvent};
 use crate::evidence::tree::{Frontier, Hash, leaf_hash};
 
@@ -64,6 +65,11 @@ impl Report {
 
 /// Reads everything and compares everything. May run beside a process that has the store open.
 pub fn verify(folder: &Path) -> Result<Report, OpenError> {
+    verify_signed(folder, &[])
+}
+
+/// As [`verify`], and every checkpoint must be signed by one of `keys`, where any are given.
+pub fn verify_signed(folder: &Path, keys: &[VerifierKey]) -> Result<Report, OpenError> {
     let connection = open(folder)?;
     let (found, known) = (schema::version_of(&connection)?, schema::current_version());
     match found {
@@ -74,7 +80,7 @@ pub fn verify(folder: &Path) -> Result<Report, OpenError> {
     let mut report = Report::default();
     let snapshot = connection.unchecked_transaction()?;
     if check_pages(&snapshot, &mut report)? {
-        check_evidence(&snapshot, &mut report)?;
+        check_evidence(&snapshot, keys, &mut report)?;
         check_messages(&snapshot, folder, &mut report)?;
         check_used(&snapshot, &mut report)?;
         check_sums(&snapshot, &mut report)?;
@@ -116,8 +122,12 @@ fn bytes(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Vec<u8>> {
 }
 
 /// Hashes every record again, in order.
-fn check_evidence(connection: &Connection, report: &mut Report) -> Result<(), OpenError> {
-    let mut checkpoints = checkpoints(connection, report)?;
+fn check_evidence(
+    connection: &Connection,
+    keys: &[VerifierKey],
+    report: &mut Report,
+) -> Result<(), OpenError> {
+    let mut checkpoints = checkpoints(connection, keys, report)?;
     let mut frontier = Frontier::default();
     let mut node = connection.prepare("SELECT hash FROM evidence_node WHERE level = ?1 AND idx = ?2")?;
     let mut rows = connection.prepare("SELECT idx, message, leaf, bytes FROM evidence ORDER BY idx")?;
@@ -189,7 +199,11 @@ fn check_record(
 }
 
 /// Sizes and roots that checkpoints state.
-fn checkpoints(connection: &Connection, report: &mut Report) -> Result<BTreeMap<u64, Hash>, OpenError> {
+fn checkpoints(
+    connection: &Connection,
+    keys: &[VerifierKey],
+    report: &mut Report,
+) -> Result<BTreeMap<u64, Hash>, OpenError> {
     let mut stated = BTreeMap::new();
     let mut rows = connection.prepare("SELECT size, note, digest FROM checkpoint ORDER BY size")?;
     let mut rows = rows.query([])?;
@@ -199,7 +213,13 @@ fn checkpoints(connection: &Connection, report: &mut Report) -> Result<BTreeMap<
         if digest != Digest::of(&note).0 {
             report.blame(format!("checkpoint of size {size}: its text was changed"));
         }
-        match std::str::from_utf8(&note).ok().and_then(statement) {
+        let text = std::str::from_utf8(&note).unwrap_or_default();
+        if !keys.is_empty()
+            && let Err(error) = Checkpoint::open_with(text, keys)
+        {
+            report.blame(format!("checkpoint of size {size}: {error}"));
+        }
+        match statement(text) {
             Some((stated_size, root)) if stated_size == size => {
                 stated.insert(size, root);
             }

@@ -226,6 +226,7 @@ impl Thread {
             Ok(()) => match (self.commit)(&open.connection) {
                 Ok(()) => {
                     open.batch = number;
+                    metrics::counter!("amtsbote_store_commits_total").increment(1);
                     return Verdict::Stored;
                 }
                 Err(error) => format!("the commit failed: {error}"),

@@ -5,20 +5,22 @@
 //! need it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use crate::domain::content::Part;
 use crate::mime;
 use crate::mime::write::{Boundary, Framing, HeaderLines, content_type};
-use crate::net::{self, Body};
+use crate::net::{self, Body, WhenWritten};
 use crate::relay::{Refusal, Relay};
 use crate::report::CorrelationId;
 use crate::store::{Entry, PayloadReader};
@@ -64,7 +66,7 @@ impl Heading {
 /// What an operation answers.
 pub(super) enum Answer {
     Plain { headers: Markup, body: Markup },
-    Content { headers: Markup, content: Box<Content> },
+    Content { headers: Markup, content: Box<Content>, written: Option<WhenWritten> },
 }
 
 /// A message's content on its way out.
@@ -108,14 +110,24 @@ impl Answer {
                 let (open, close) = frame(heading, &headers.finish());
                 soap(StatusCode::OK, format!("{open}{}{close}", body.finish()))
             }
-            Self::Content { headers, content } => multipart(heading, &headers.finish(), *content)
-                .unwrap_or_else(|error| {
-                    // Only our own header lines go in; if they cannot be written, the answer must not look like one.
-                    tracing::error!(%error, "an MTOM answer could not be framed");
-                    let mut response = Response::new(net::empty());
-                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                    response
-                }),
+            Self::Content { headers, content, written } => {
+                match multipart(heading, &headers.finish(), *content) {
+                    Ok(mut response) => {
+                        if let Some(written) = written {
+                            response.extensions_mut().insert(written);
+                        }
+                        response
+                    }
+                    Err(error) => {
+                        // Only our own header lines go in; if they cannot be written, the answer must not look like
+                        // one.
+                        tracing::error!(%error, "an MTOM answer could not be framed");
+                        let mut response = Response::new(net::empty());
+                        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                        response
+                    }
+                }
+            }
         }
     }
 }
@@ -219,7 +231,7 @@ fn multipart(heading: &Heading, headers: &str, content: Content) -> Result<Respo
     segments.push_back(Segment::Bytes(Bytes::from(framing.close())));
 
     let length = framing.len();
-    let mut response = Response::new(streamed(content, segments));
+    let mut response = Response::new(streamed(content, segments, length));
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -236,6 +248,36 @@ fn part_headers(kind: &str, id: &str) -> Result<HeaderLines, mime::Error> {
         .with("Content-ID", &format!("<{id}>"))
 }
 
+/// Frames of a known total length.
+struct Sized<S> {
+    frames: StreamBody<S>,
+    left: u64,
+}
+
+impl<S> HttpBody for Sized<S>
+where
+    S: futures_util::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let polled = Pin::new(&mut self.frames).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.left = self.left.saturating_sub(bytes);
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
 struct Outflow {
     content: Content,
     segments: VecDeque<Segment>,
@@ -250,12 +292,12 @@ struct Reading {
     held: Option<Bytes>,
 }
 
-fn streamed(content: Content, segments: VecDeque<Segment>) -> Body {
+fn streamed(content: Content, segments: VecDeque<Segment>, length: u64) -> Body {
     let outflow = Outflow { content, segments, reading: None };
     let frames = stream::try_unfold(outflow, |mut outflow| async move {
         Ok(outflow.next().await?.map(|bytes| (Frame::data(bytes), outflow)))
     });
-    StreamBody::new(frames).boxed_unsync()
+    Sized { frames: StreamBody::new(Box::pin(frames)), left: length }.boxed_unsync()
 }
 
 impl Outflow {
@@ -305,7 +347,7 @@ impl Outflow {
         }
         let message = &self.content.entry.envelope.id;
         tracing::error!(
-            %message,
+            message_id = %message,
             offset = reading.part.offset,
             "a stored part is not what was accepted; it was not handed out: run `amtsbote store verify`, \
              restore from a backup"

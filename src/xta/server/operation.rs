@@ -9,7 +9,8 @@ use crate::domain::envelope::Envelope as MessageEnvelope;
 use crate::domain::message_id::MessageId;
 use crate::domain::party::PartyIdentifier;
 use crate::domain::profile::ServiceProfile;
-use crate::relay::{Refusal, Relay, Service, Submission};
+use crate::net::WhenWritten;
+use crate::relay::{Refusal, Relay, Reply, Service, Submission};
 use crate::store::{Entry, Iterator, Selection};
 use crate::xta::action::Operation;
 use crate::xta::fault::{ErrorNumber, Fault};
@@ -28,6 +29,7 @@ use super::DOOR;
 use super::answer::{Answer, Content};
 use super::identity::Caller;
 use super::request::Read;
+use super::request_id::{self, Begun};
 
 /// Days that an unfinished list can be continued.
 const ITERATOR_DAYS: u32 = 1;
@@ -69,8 +71,8 @@ pub(super) async fn perform(
         }
         Operation::SendMessageSync => {
             let submission = submission(caller, read).await?;
-            let entry = relay.accept_and_wait(&caller.account, submission).await?;
-            asked.content(entry, None).await
+            let reply = relay.accept_and_wait(&caller.account, submission).await?;
+            asked.reply(reply).await
         }
         Operation::GetStatusList => {
             asked.list(StatusListRequest::parse(required(body, "MsgBoxStatusListRequest")?)?).await
@@ -166,9 +168,8 @@ impl Asked<'_> {
             let reader = &question.reader.identifier;
             let found = self.relay.look_up(&self.caller.account, reader, &question.service).await?;
             let availability = match found {
-                Service::Yes => Availability::Offered,
-                Service::No => Availability::NotOffered,
-                Service::Unknown => Availability::Unknown,
+                Service::Offered => Availability::Offered,
+                Service::NotOffered => Availability::NotOffered,
             };
             answers.push((question, availability));
         }
@@ -213,8 +214,14 @@ impl Asked<'_> {
             return Ok(nothing(&iterator.id, Reason::NoMatch, true));
         };
         iterator.position = last.sequence;
-        if known || listing.pending > 0 {
-            self.relay.save_iterator(&iterator).await?;
+        let begun = (!known).then(|| request_id::of_list(&iterator)).flatten();
+        match begun {
+            // The id says it all: most lists are never continued, and none of those costs a write.
+            Some(id) => iterator.id = id,
+            None if known || listing.pending > 0 => {
+                self.relay.save_iterator(&iterator).await?;
+            }
+            None => {}
         }
         let (mut headers, mut body) = (Markup::new(), Markup::new());
         MsgBoxResponse { request_id: iterator.id, state: Ok(listing.pending) }.write(&mut headers);
@@ -225,15 +232,8 @@ impl Asked<'_> {
     async fn fetch(&self, request: FetchRequest) -> Result<Answer, Fault> {
         let selection = selection(request.selector);
         if let [id] = selection.ids.as_slice() {
-            let mut iterator = self.iterator(selection.clone(), 1);
-            iterator.handed_out = vec![id.clone()];
-            let (who, reader) = (&self.caller.account, self.claimed.as_ref());
-            // Side by side, so that both lie in one transaction of the store.
-            let (entry, saved) =
-                tokio::join!(self.relay.hand_out(who, reader, id), self.relay.save_iterator(&iterator));
-            let entry = entry?;
-            saved?;
-            return self.content(entry, Some((iterator.id, 0))).await;
+            let entry = self.relay.hand_out(&self.caller.account, self.claimed.as_ref(), id).await?;
+            return self.content(entry, Some((request_id::of_fetch(id), 0))).await;
         }
         let iterator = self.iterator(selection, 1);
         self.fetch_on(iterator).await
@@ -289,6 +289,18 @@ impl Asked<'_> {
 
     /// Only ids of our own making are looked for; clients send constants.
     async fn load(&self, id: &str) -> Result<Option<Iterator>, Fault> {
+        if let Some(message) = request_id::fetched(id) {
+            let selection = Selection { ids: vec![message.clone()], ..Selection::default() };
+            let iterator = self.iterator(selection, 1);
+            return Ok(Some(Iterator { id: id.to_owned(), handed_out: vec![message], ..iterator }));
+        }
+        if let Some(begun) = request_id::begun_list(id, &self.caller.account.name) {
+            // Continued before, it is further on than its id says.
+            let stored = self.relay.load_iterator(&self.caller.account, id).await?;
+            let Begun { selection, position, page_size, .. } = begun;
+            let iterator = self.iterator(selection, page_size);
+            return Ok(Some(stored.unwrap_or(Iterator { id: id.to_owned(), position, ..iterator })));
+        }
         if !id.starts_with("urn:uuid:") {
             return Ok(None);
         }
@@ -317,7 +329,28 @@ impl Asked<'_> {
             }
         }
         let content = Box::new(Content::open(self.relay, entry).await?);
-        Ok(Answer::Content { headers, content })
+        Ok(Answer::Content { headers, content, written: None })
+    }
+
+    /// The reader's answer, which is received when all of it has gone out.
+    async fn reply(&self, reply: Reply) -> Result<Answer, Fault> {
+        let answer = self.content(reply.entry.clone(), None).await?;
+        let Answer::Content { headers, content, .. } = answer else { return Ok(answer) };
+        let (relay, account) = (self.relay.clone(), self.caller.account.clone());
+        let written = WhenWritten::new(move || {
+            tokio::spawn(async move {
+                if let Err(refusal) = relay.receive_answer(&account, &reply).await {
+                    // It stays in the author's mailbox, and a repeat of the question brings it again.
+                    tracing::warn!(
+                        message_id = %reply.entry.envelope.id,
+                        code = refusal.code(),
+                        next_step = "nothing is lost: it lies in the author's mailbox until he confirms it",
+                        "an answer went out and could not be marked as received"
+                    );
+                }
+            });
+        });
+        Ok(Answer::Content { headers, content, written: Some(written) })
     }
 
     fn iterator(&self, selection: Selection, page_size: u32) -> Iterator {
@@ -355,5 +388,6 @@ fn selection(selector: MsgSelector) -> Selection {
         delivered_from: selector.from,
         delivered_to: selector.to,
         new_only: selector.new_entry,
+        posted_by: None,
     }
 }

@@ -1,0 +1,160 @@
+//! Keeps news of revocation current: fetches lists before they run out, asks responders what inspections wanted to
+//! know. A task of its own, so that no client waits for it; a slow host holds up no other host.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::trust::Trust;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::pki::certificate::Certificate;
+use crate::pki::expiry;
+use crate::pki::revocation::answers::Question;
+use crate::pki::revocation::fetch::{Client, Fetched};
+
+/// Between two looks at what is to do.
+const PAUSE: Duration = Duration::from_secs(5);
+const AT_ONCE_MAX: usize = 8;
+const BETWEEN_WARNINGS: SignedDuration = SignedDuration::from_hours(1);
+/// After a failed fetch; the list at hand has a good part of its time left.
+const PAUSE_AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(5);
+
+pub(super) async fn keep_current(
+    trust: Trust,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut keeper = Keeper {
+        client: Client::new(config.fetch_settings()),
+        trust,
+        config,
+        clock,
+        lists_due: HashMap::new(),
+        warned: Timestamp::MIN,
+    };
+    let mut tick = tokio::time::interval(PAUSE);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        tokio::select! {
+            () = keeper.look() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+struct Keeper {
+    client: Client,
+    trust: Trust,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    /// By URL.
+    lists_due: HashMap<String, Timestamp>,
+    warned: Timestamp,
+}
+
+impl Keeper {
+    async fn look(&mut self) {
+        self.fetch_lists().await;
+        if self.config.revocation.ocsp {
+            self.ask().await;
+        }
+        self.report();
+    }
+
+    async fn fetch_lists(&mut self) {
+        let now = self.clock.now();
+        let due = |url: &&String| self.lists_due.get(*url).is_none_or(|due| *due <= now);
+        let due: Vec<String> = self.config.revocation.lists.iter().filter(due).cloned().collect();
+        if due.is_empty() {
+            return;
+        }
+        let authorities: Vec<Certificate> =
+            self.trust.anchors().authorities().map(|(_, certificate)| certificate.clone()).collect();
+        let fetches = stream::iter(due).map(|url| {
+            let (client, authorities) = (&self.client, &authorities);
+            async move {
+                let outcome = client.fetch_list(&url, authorities).await;
+                (url, outcome)
+            }
+        });
+        let outcomes: Vec<_> = fetches.buffer_unordered(AT_ONCE_MAX).collect().await;
+        let mut newer = false;
+        let longest = SignedDuration::from_mins(i64::from(self.config.revocation.refresh_minutes));
+        for (url, outcome) in outcomes {
+            let pause = match &outcome {
+                Ok(fetched) => {
+                    newer |= *fetched == Fetched::Newer;
+                    longest
+                }
+                Err(error) => {
+                    let next_step = "see whether the URL and revocation.hosts are right and the host answers";
+                    tracing::warn!(code = "revocation-list-not-fetched", url, next_step, "{error}");
+                    longest.min(PAUSE_AFTER_FAILURE)
+                }
+            };
+            count("list", outcome.is_ok());
+            self.lists_due.insert(url, now.checked_add(pause).unwrap_or(Timestamp::MAX));
+        }
+        if newer && let Err(error) = self.trust.renew_anchors(&self.config) {
+            let next_step = "run `amtsbote check`";
+            tracing::error!(
+                code = "reload-failed",
+                next_step,
+                "the new revocation lists are not in force: {error}"
+            );
+        }
+    }
+
+    async fn ask(&self) {
+        let now = self.clock.now();
+        let answers = self.trust.answers();
+        let questions = stream::iter(answers.take_questions(now));
+        let asked = questions.map(|question: Question| async move {
+            let outcome = self.client.ask(&question, now).await;
+            count("ocsp", outcome.is_ok());
+            match outcome {
+                Ok(answer) => answers.keep(question, answer, now),
+                Err(error) => {
+                    let serial = question.certificate.serial().to_owned();
+                    tracing::warn!(code = "ocsp-no-answer", serial, "{error}");
+                    answers.failed(question, now);
+                }
+            }
+        });
+        asked.buffer_unordered(AT_ONCE_MAX).collect::<()>().await;
+    }
+
+    fn report(&mut self) {
+        let (now, anchors) = (self.clock.now(), self.trust.anchors());
+        for list in anchors.revocation_lists() {
+            if let Some(due) = list.next_update {
+                let left = due.duration_since(now).as_secs_f64();
+                metrics::gauge!("amtsbote_revocation_list_seconds_left", "issuer" => list.issuer).set(left);
+            }
+        }
+        metrics::gauge!("amtsbote_ocsp_answers").set(self.trust.answers().state(now).0 as f64);
+        if now.duration_since(self.warned) < BETWEEN_WARNINGS {
+            return;
+        }
+        self.warned = now;
+        for sentence in expiry::list_warnings(anchors.revocation_lists(), now) {
+            tracing::warn!(code = "revocation-list-stale", "{sentence}");
+        }
+    }
+}
+
+fn count(kind: &'static str, good: bool) {
+    let outcome = if good { "good" } else { "failed" };
+    metrics::counter!("amtsbote_revocation_fetches_total", "kind" => kind, "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,487 @@
+//! `amtsbote register`: the shadow copy of the population registers, worked on in its own folder.
+//!
+//! These verbs act on the folder directly. Records and questions are JSON, one record a line; the exchange messages
+//! are not part of this. Data of persons go to stdout and nowhere else.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::exit::{Exit, Stop};
+use super::screen::{self, Align, Table};
+use super::{Reading, read_text};
+use crate::clock::{Clock, SystemClock};
+use crate::pki::key::{self, Readers};
+use crate::register::copies::{Asked, Copies, CopyError, LoadReceipt, LogKey, Settings};
+use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
+use crate::register::question::{Profile, Reason};
+use crate::register::reconcile::{Difference, buckets, differing, hash};
+use crate::register::rights::{Asker, Explanation, Purpose, Reach, explain};
+use crate::register::synth;
+
+const LOG_KEY_FILE: &str = "log.key";
+/// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
+const CHUNK: usize = 500;
+
+/// Where the copies are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Folder {
+    /// The register's own folder: database and the log's key
+    #[arg(long, value_name = "FOLDER", default_value = "register")]
+    folder: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make invented persons, one JSON record a line
+    Synth {
+        /// The municipality's key
+        #[arg(long, value_parser = ags)]
+        ags: Ags,
+        #[arg(long, value_name = "COUNT")]
+        persons: u64,
+        /// The same seed makes the same persons
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Load a municipality into a new generation, and switch to it when all of it has come
+    Load {
+        /// Records as JSON, one a line
+        file: PathBuf,
+        #[arg(long, value_parser = ags)]
+        ags: Ags,
+        /// Above that of the living copy
+        #[arg(long)]
+        generation: u64,
+        /// Number of the last change that the records contain
+        #[arg(long, default_value_t = 0)]
+        sequence: u64,
+        /// How many records the municipality announced [default: as many as the file has]
+        #[arg(long, value_name = "COUNT")]
+        announced: Option<u64>,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// The copies: how far each has come, and whether it is stale (exit code 4 if one is)
+    Status {
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Put one question; the answer is JSON, and the look is logged
+    Search {
+        /// The question as JSON: requester, profile, selection
+        file: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Compare a copy with the original's records (exit code 4 if they differ)
+    Reconcile {
+        /// The original's records as JSON, one a line
+        file: PathBuf,
+        #[arg(long, value_parser = ags)]
+        ags: Ags,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Who may ask what, and why; without names, the whole table
+    Explain {
+        /// Kind of asker, such as public-body, police, citizen
+        asker: Option<String>,
+        /// person-search, free-search or private-enquiry
+        #[arg(requires = "asker")]
+        profile: Option<String>,
+        /// task, private, commercial, advertising or address-trade
+        #[arg(long, default_value = "task")]
+        purpose: String,
+        /// municipality or state
+        #[arg(long, default_value = "municipality")]
+        area: String,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Report to a person: who got their data. Two people read together, which is logged
+    Report {
+        #[arg(value_parser = ags)]
+        ags: Ags,
+        /// The person's order mark in that municipality
+        mark: String,
+        /// Who reads
+        #[arg(long, value_name = "NAME")]
+        reader: String,
+        /// Who reads with them
+        #[arg(long, value_name = "NAME")]
+        second_reader: String,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Walk the log of looks from its first entry (exit code 4 if it was changed)
+    Log {
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+fn ags(text: &str) -> Result<Ags, String> {
+    Ags::parse(text).map_err(|error| error.to_string())
+}
+
+impl Command {
+    pub fn run(&self) -> Result<Exit, Stop> {
+        match self {
+            Self::Synth { ags, persons, seed } => make(*ags, *persons, *seed),
+            Self::Load { file, ags, generation, sequence, announced, folder, reading } => {
+                load(&folder.open(true)?, file, (*ags, *generation, *sequence), *announced, *reading)
+            }
+            Self::Status { folder, reading } => status(&folder.open(false)?, *reading),
+            Self::Search { file, folder } => search(&folder.open(false)?, file),
+            Self::Reconcile { file, ags, folder, reading } => {
+                reconcile(&folder.open(false)?, file, *ags, *reading)
+            }
+            Self::Explain { asker, profile, purpose, area, reading } => {
+                explained(asker.as_deref(), profile.as_deref(), purpose, area, *reading)
+            }
+            Self::Report { ags, mark, reader, second_reader, folder, reading } => {
+                let readers = [reader.as_str(), second_reader.as_str()];
+                report(&folder.open(false)?, *ags, mark, readers, *reading)
+            }
+            Self::Log { folder } => verify(&folder.open(false)?),
+        }
+    }
+}
+
+impl Folder {
+    /// The log's key is made with the folder and never again: without it the log cannot be read.
+    fn open(&self, may_create: bool) -> Result<Copies, Stop> {
+        let path = self.folder.join(LOG_KEY_FILE);
+        if !path.exists() {
+            if !may_create {
+                return Err(Stop::usage(format!("there is no register in {}", self.folder.display()))
+                    .then("`amtsbote register load` makes one; --folder names another"));
+            }
+            std::fs::create_dir_all(&self.folder)
+                .map_err(|error| Stop::usage(format!("{} cannot be made: {error}", self.folder.display())))?;
+            let mut secret = [0; 32];
+            aws_lc_rs::rand::fill(&mut secret)
+                .map_err(|_| Stop::failed("the machine has no random numbers"))?;
+            key::write_new(&path, &secret, Readers::Owner)
+                .map_err(|error| Stop::failed(error.to_string()))?;
+        }
+        let secret = key::read_bounded(&path).map_err(|error| Stop::usage(error.to_string()))?;
+        let secret: [u8; 32] = secret
+            .try_into()
+            .map_err(|_| Stop::usage(format!("{} is no key of 32 bytes", path.display())))?;
+        Copies::open(Settings::new(&self.folder), LogKey::new(&secret)).map_err(stop)
+    }
+}
+
+fn stop(error: CopyError) -> Stop {
+    match error {
+        CopyError::Question(reason) => refused(reason),
+        CopyError::Newer { .. } | CopyError::Foreign => Stop::usage(error.to_string()),
+        other => Stop::failed(other.to_string()),
+    }
+}
+
+fn refused(reason: Reason) -> Stop {
+    let number = reason.number().map(|number| format!(", reason {number}")).unwrap_or_default();
+    Stop::failed(format!("the question is refused: {reason} ({}{number})", reason.word()))
+}
+
+fn make(ags: Ags, persons: u64, seed: u64) -> Result<Exit, Stop> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for number in 0..persons {
+        let mut line = synth::person(seed, ags, number).to_bytes();
+        line.push(b'\n');
+        match out.write_all(&line) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
+            Err(error) => return Err(Stop::failed(format!("the output cannot be written: {error}"))),
+            Ok(()) => {}
+        }
+    }
+    out.flush().map_err(|error| Stop::failed(format!("the output cannot be written: {error}")))?;
+    Ok(Exit::Done)
+}
+
+/// Lines of the file, each cut behind the longest record that could be taken.
+fn records(path: &Path) -> Result<impl Iterator<Item = Result<Vec<u8>, Stop>>, Stop> {
+    let unreadable = |path: &Path, error: std::io::Error| {
+        Stop::usage(format!("{} cannot be read: {error}", path.display()))
+    };
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
+    let (mut reader, path) = (BufReader::new(file), path.to_owned());
+    Ok(std::iter::from_fn(move || {
+        loop {
+            let mut line = Vec::new();
+            match read_line(&mut reader, &mut line) {
+                Err(error) => return Some(Err(unreadable(&path, error))),
+                Ok(false) => return None,
+                Ok(true) if line.iter().all(u8::is_ascii_whitespace) => {}
+                Ok(true) => return Some(Ok(line)),
+            }
+        }
+    }))
+}
+
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    let mut any = false;
+    loop {
+        let found = reader.fill_buf()?;
+        if found.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = found.iter().position(|byte| *byte == b'\n');
+        let taken = end.unwrap_or(found.len());
+        let room = (RECORD_BYTES_MAX + 1).saturating_sub(line.len());
+        line.extend_from_slice(&found[..taken.min(room)]);
+        reader.consume(end.map_or(taken, |end| end + 1));
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+fn load(
+    copies: &Copies,
+    file: &Path,
+    (ags, generation, sequence): (Ags, u64, u64),
+    announced: Option<u64>,
+    reading: Reading,
+) -> Result<Exit, Stop> {
+    copies.begin_load(ags, generation, sequence, SystemClock.now()).map_err(stop)?;
+    let mut receipt = LoadReceipt::default();
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut take = |chunk: &mut Vec<Vec<u8>>| {
+        copies.load(ags, chunk.iter().map(Vec::as_slice), &mut receipt).map_err(stop)?;
+        chunk.clear();
+        Ok::<_, Stop>(())
+    };
+    for record in records(file)? {
+        chunk.push(record?);
+        if chunk.len() == CHUNK {
+            take(&mut chunk)?;
+        }
+    }
+    take(&mut chunk)?;
+    let announced = announced.unwrap_or(receipt.stored + receipt.refused);
+    copies.finish_load(ags, announced, &receipt).map_err(stop)?;
+    while copies.clear_retired().map_err(stop)? {}
+    if reading.json {
+        screen::json(&receipt)?;
+    } else {
+        let left_out: Vec<String> =
+            receipt.left_out.iter().map(|(key, count)| format!("{key} ({count})")).collect();
+        screen::data(&screen::fields(&[
+            ("municipality", ags.to_string()),
+            ("generation", generation.to_string()),
+            ("stored", receipt.stored.to_string()),
+            ("refused", receipt.refused.to_string()),
+            ("not kept", left_out.join(", ")),
+        ]))?;
+        for (number, why) in &receipt.refused_records {
+            screen::sentence(&format!("Record {number} was refused: {why}."));
+        }
+    }
+    Ok(if receipt.refused > 0 { Exit::Problems } else { Exit::Done })
+}
+
+fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
+    let now = SystemClock.now();
+    let states = copies.states(now).map_err(stop)?;
+    if reading.json {
+        screen::json(&states)?;
+    } else {
+        let mut table = Table::new(&[
+            ("MUNICIPALITY", Align::Left),
+            ("STATE", Align::Left),
+            ("GENERATION", Align::Right),
+            ("CHANGE", Align::Right),
+            ("PERSONS", Align::Right),
+            ("HELD", Align::Right),
+            ("AS OF", Align::Right),
+            ("", Align::Left),
+        ]);
+        for state in &states {
+            table.row([
+                state.ags.to_string(),
+                state.state.to_owned(),
+                state.generation.to_string(),
+                state.sequence.to_string(),
+                state.persons.to_string(),
+                state.held.to_string(),
+                screen::age(state.as_of, now),
+                if state.stale { "stale" } else { "" }.to_owned(),
+            ]);
+        }
+        screen::data(&table.render())?;
+    }
+    Ok(if states.iter().any(|state| state.stale) { Exit::Problems } else { Exit::Done })
+}
+
+fn search(copies: &Copies, file: &Path) -> Result<Exit, Stop> {
+    let asked: Asked = serde_json::from_str(&read_text(file)?)
+        .map_err(|error| Stop::usage(format!("{} is no question: {error}", file.display())))?;
+    let outcome = copies.ask(&asked, SystemClock.now()).map_err(stop)?;
+    screen::json(&outcome.answer)?;
+    Ok(Exit::Done)
+}
+
+fn reconcile(copies: &Copies, file: &Path, ags: Ags, reading: Reading) -> Result<Exit, Stop> {
+    let ours = copies.entries(ags).map_err(stop)?;
+    let mut theirs = std::collections::BTreeMap::new();
+    for (number, record) in records(file)?.enumerate() {
+        let (person, _) = Person::read(&record?)
+            .map_err(|error| Stop::usage(format!("record {} of {}: {error}", number + 1, file.display())))?;
+        theirs.insert(person.mark.clone(), hash(&person.to_bytes()));
+    }
+    let buckets_differing = differing(&buckets(&ours), &buckets(&theirs));
+    let difference = Difference::between(&ours, &theirs);
+    if reading.json {
+        screen::json(&difference)?;
+    } else {
+        screen::data(&screen::fields(&[
+            ("records here", ours.len().to_string()),
+            ("records of the original", theirs.len().to_string()),
+            ("buckets that differ", buckets_differing.len().to_string()),
+            ("missing", difference.missing.join(" ")),
+            ("surplus", difference.surplus.join(" ")),
+            ("changed", difference.changed.join(" ")),
+        ]))?;
+    }
+    Ok(if difference.is_empty() { Exit::Done } else { Exit::Problems })
+}
+
+fn explained(
+    asker: Option<&str>,
+    profile: Option<&str>,
+    purpose: &str,
+    area: &str,
+    reading: Reading,
+) -> Result<Exit, Stop> {
+    let unknown = |what: &str, word: &str, words: Vec<&str>| {
+        Stop::new(Exit::Unknown, format!("there is no {what} {word}"))
+            .then(format!("Known are {}", words.join(", ")))
+    };
+    let words = |all: &[Asker]| all.iter().map(|one| one.as_str()).collect();
+    let one_asker = asker
+        .map(|word| Asker::parse(word).ok_or_else(|| unknown("kind of asker", word, words(Asker::ALL))))
+        .transpose()?;
+    let one_profile = profile
+        .map(|word| {
+            let all = Profile::ALL;
+            let names = || all.iter().map(|one| one.as_str()).collect();
+            all.iter()
+                .copied()
+                .find(|one| one.as_str() == word)
+                .ok_or_else(|| unknown("profile", word, names()))
+        })
+        .transpose()?;
+    let purposes = || Purpose::ALL.iter().map(|one| one.as_str()).collect();
+    let purpose = Purpose::parse(purpose).ok_or_else(|| unknown("purpose", purpose, purposes()))?;
+    let areas = || Reach::ALL.iter().map(|one| one.as_str()).collect();
+    let area = Reach::parse(area).ok_or_else(|| unknown("area", area, areas()))?;
+    if let (Some(asker), Some(profile)) = (one_asker, one_profile) {
+        let explanation = explain(asker, purpose, profile, area);
+        let allowed = explanation.allowed;
+        if reading.json {
+            screen::json(&explanation)?;
+        } else {
+            screen::data(&screen::fields(&[
+                ("allowed", if allowed { "yes" } else { "no" }.to_owned()),
+                ("law", explanation.law.to_owned()),
+                ("data", explanation.data.join(", ")),
+                ("remark", explanation.words),
+            ]))?;
+        }
+        return Ok(if allowed { Exit::Done } else { Exit::Problems });
+    }
+    let rows = table_rows(one_asker);
+    if reading.json {
+        screen::json(&rows)?;
+    } else {
+        let heads = [
+            ("ASKER", Align::Left),
+            ("PURPOSE", Align::Left),
+            ("PROFILE", Align::Left),
+            ("AREA", Align::Left),
+            ("LAW", Align::Left),
+        ];
+        let mut table = Table::new(&heads);
+        rows.iter().for_each(|row| {
+            table.row([row.asker, row.purpose, row.profile, row.area, row.law].map(str::to_owned));
+        });
+        screen::data(&table.render())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Every combination that is allowed, each with its widest area.
+fn table_rows(asker: Option<Asker>) -> Vec<Explanation> {
+    let mut rows = Vec::new();
+    for one in Asker::ALL.iter().copied().filter(|one| asker.is_none_or(|asker| asker == *one)) {
+        for (purpose, profile) in
+            Purpose::ALL.iter().flat_map(|purpose| Profile::ALL.map(|profile| (*purpose, profile)))
+        {
+            let widest = [Reach::State, Reach::Municipality].map(|area| explain(one, purpose, profile, area));
+            rows.extend(widest.into_iter().find(|row| row.allowed));
+        }
+    }
+    rows
+}
+
+#[derive(Serialize)]
+struct ReportLine {
+    at: String,
+    body: String,
+    occasion: String,
+    profile: &'static str,
+}
+
+fn report(copies: &Copies, ags: Ags, mark: &str, readers: [&str; 2], reading: Reading) -> Result<Exit, Stop> {
+    let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
+    let lines: Vec<ReportLine> = entries
+        .into_iter()
+        .map(|entry| ReportLine {
+            at: screen::instant(entry.at),
+            body: entry.look.body,
+            occasion: entry.look.occasion,
+            profile: entry.look.profile.map_or("", Profile::as_str),
+        })
+        .collect();
+    if reading.json {
+        screen::json(&lines)?;
+    } else {
+        let mut table = Table::new(&[
+            ("AT", Align::Left),
+            ("BODY", Align::Left),
+            ("PROFILE", Align::Left),
+            ("OCCASION", Align::Left),
+        ]);
+        lines
+            .into_iter()
+            .for_each(|line| table.row([line.at, line.body, line.profile.to_owned(), line.occasion]));
+        screen::data(&table.render())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn verify(copies: &Copies) -> Result<Exit, Stop> {
+    match copies.verify_looks() {
+        Ok(count) => screen::data(&format!("{count} entries, whole\n"))?,
+        Err(error @ CopyError::Log(_)) => {
+            return Err(Stop::new(Exit::Problems, error.to_string())
+                .then("Restore the register from a backup and find out who changed it"));
+        }
+        Err(error) => return Err(stop(error)),
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,129 @@
+//! Messages on their way wait in files without a name: memory does not grow with them, and nothing is left behind,
+//! whatever happens to the process.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+
+use crate::net::Body;
+use crate::osci::envelope::source::Source;
+
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// A new empty file in this folder that no name leads to.
+pub fn file(folder: &Path) -> io::Result<File> {
+    let path = folder.join(format!(".amtsbote-osci-{}", uuid::Uuid::new_v4().simple()));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// A piece of a file, to be read as often as needed and by several at a time.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    file: Arc<File>,
+    range: Range<u64>,
+}
+
+impl Slice {
+    pub fn new(file: Arc<File>, range: Range<u64>) -> Self {
+        Self { file, range }
+    }
+
+    pub fn whole(file: Arc<File>) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { file, range: 0..length })
+    }
+
+    /// A part of this piece; what lies outside of it is cut off.
+    pub fn part(&self, range: Range<u64>) -> Self {
+        let at = |offset: u64| self.range.start.saturating_add(offset).min(self.range.end);
+        Self { file: self.file.clone(), range: at(range.start)..at(range.end) }
+    }
+
+    pub fn length(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+
+    pub fn reader(&self) -> SliceReader {
+        SliceReader { file: self.file.clone(), at: self.range.start, end: self.range.end }
+    }
+
+    /// The body of a request that streams this piece.
+    pub fn body(&self) -> Body {
+        let frames = stream::try_unfold(self.reader(), |mut reader| async move {
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; PIECE_BYTES];
+                let read = reader.read(&mut piece)?;
+                piece.truncate(read);
+                Ok::<_, io::Error>((piece, reader))
+            });
+            let (piece, reader) = read.await.map_err(io::Error::other)??;
+            Ok::<_, io::Error>((!piece.is_empty()).then(|| (Frame::data(Bytes::from(piece)), reader)))
+        });
+        StreamBody::new(frames).boxed_unsync()
+    }
+}
+
+impl Source for Slice {
+    fn bytes(&self) -> u64 {
+        self.length()
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(self.reader()))
+    }
+}
+
+/// Reads a piece from its start, whatever others read.
+#[derive(Debug)]
+pub struct SliceReader {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for SliceReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let wanted = left.min(out.len());
+        let read = self.file.read_at(out.get_mut(..wanted).unwrap_or_default(), self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_of_a_nameless_file_are_read_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut file = file(folder.path()).expect("a file");
+        file.write_all(b"0123456789").expect("written");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 0, "it has no name");
+        let whole = Slice::whole(Arc::new(file)).expect("measured");
+        let text = |slice: &Slice| {
+            let mut text = String::new();
+            slice.reader().read_to_string(&mut text).expect("read");
+            text
+        };
+        let middle = whole.part(2..6);
+        assert_eq!((text(&middle), middle.length()), ("2345".to_owned(), 4));
+        assert_eq!(text(&middle.part(1..100)), "345");
+        assert_eq!(text(&middle.part(50..100)), "");
+        let body = middle.body().collect().await.expect("streamed").to_bytes();
+        assert_eq!(body, "2345");
+    }
+}

@@ -1,0 +1,149 @@
+//! Just enough DER for OCSP (X.690, 10): one-byte tags, definite minimal lengths, nothing copied.
+//!
+//! A signature is over bytes, so elements are handed out together with the bytes they were read from.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const BIT_STRING: u8 = 0x03;
+pub(super) const OID: u8 = 0x06;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const ENUMERATED: u8 = 0x0a;
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
+pub(super) const BOOLEAN: u8 = 0x01;
+
+/// `[number] EXPLICIT`, and `[number] IMPLICIT` of something constructed.
+pub(super) const fn constructed(number: u8) -> u8 {
+    0xa0 | number
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Element<'a> {
+    pub tag: u8,
+    pub content: &'a [u8],
+    /// Tag and length included.
+    pub whole: &'a [u8],
+}
+
+/// What is left of a sequence's content.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn next(&mut self) -> Option<Element<'a>> {
+        let (&tag, rest) = self.0.split_first()?;
+        if tag & 0x1f == 0x1f {
+            return None;
+        }
+        let (&first, rest) = rest.split_first()?;
+        let (length, rest) = match first {
+            0..=0x7f => (usize::from(first), rest),
+            0x81..=0x84 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+                let length = bytes.iter().fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
+                if length < 0x80 || bytes.first() == Some(&0) {
+                    return None;
+                }
+                (length, rest)
+            }
+            _ => return None,
+        };
+        let (content, after) = rest.split_at_checked(length)?;
+        let whole = self.0.get(..self.0.len() - after.len())?;
+        self.0 = after;
+        Some(Element { tag, content, whole })
+    }
+
+    pub fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
+        self.next().filter(|element| element.tag == tag)
+    }
+
+    /// Takes the element only if it bears the tag.
+    pub fn optional(&mut self, tag: u8) -> Option<Option<Element<'a>>> {
+        if self.0.first() == Some(&tag) { self.next().map(Some) } else { Some(None) }
+    }
+
+    /// The one element in an explicit tag's content.
+    pub fn only(content: &'a [u8], tag: u8) -> Option<Element<'a>> {
+        let mut reader = Self(content);
+        let element = reader.expect(tag)?;
+        reader.is_empty().then_some(element)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+pub(super) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    let length = content.len();
+    if let Ok(short @ 0..=0x7f) = u8::try_from(length) {
+        out.push(short);
+    } else {
+        let bytes: Vec<u8> = length.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+        out.push(0x80 | bytes.len() as u8);
+        out.extend(bytes);
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// `YYYYMMDDHHMMSSZ`, the one form that RFC 5280 and RFC 6960 permit.
+pub(super) fn time(content: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
+    if text.len() != 14 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = |at: usize, length: usize| text.get(at..at + length)?.parse::<i16>().ok();
+    let small = |at: usize| number(at, 2).and_then(|value| i8::try_from(value).ok());
+    let civil =
+        DateTime::new(number(0, 4)?, small(4)?, small(6)?, small(8)?, small(10)?, small(12)?, 0).ok()?;
+    civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_minimal_and_within() {
+        for (bytes, expected) in [
+            (&[4, 1, 7][..], Some(&[7][..])),
+            (&[4, 0x81, 1, 7], None),
+            (&[4, 0x82, 0, 1, 7], None),
+            (&[4, 0x80, 0, 0], None),
+            (&[4, 0x85, 0, 0, 0, 0, 1, 7], None),
+            (&[4, 2, 7], None),
+            (&[0x1f, 1, 7], None),
+            (&[4], None),
+            (&[], None),
+        ] {
+            assert_eq!(Reader(bytes).next().map(|element| element.content), expected, "{bytes:?}");
+        }
+        for length in [0, 1, 127, 128, 255, 256, 70_000] {
+            let content = vec![9; length];
+            let whole = write(OCTET_STRING, &content);
+            let element = Reader::only(&whole, OCTET_STRING).expect("read");
+            assert_eq!((element.content, element.whole), (content.as_slice(), whole.as_slice()));
+        }
+    }
+
+    #[test]
+    fn times() {
+        for (text, expected) in [
+            ("20261123120000Z", Some("2026-11-23T12:00:00Z")),
+            ("20261123120000", None),
+            ("20261123120000.5Z", None),
+            ("20261323120000Z", None),
+            ("20260230120000Z", None),
+            ("+0261123120000Z", None),
+            ("202611231200Z", None),
+        ] {
+            assert_eq!(time(text.as_bytes()).map(|at| at.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Revocation lists (RFC 5280, section 5): full ones and delta lists, read once.
+//!
+//! A list is refused as a whole, with the reason, if it says something that is not understood here: an indirect list,
+//! one for some reasons or for attribute certificates only, an unknown critical extension of the list or of an entry.
+//! It is never read as if it had not said so.
+//!
+//! A delta list adds to what the full list of the same issuer says, and takes nothing away: a certificate that was on
+//! hold counts as revoked until the next full list. It does not make an outdated full list current either.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use jiff::Timestamp;
+use x509_parser::extensions::{ParsedExtension, X509Extension};
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::ReasonCode;
+
+use super::der::{Reader, SEQUENCE};
+use crate::pki::certificate::{self, Certificate, KeyUsage};
+use crate::pki::path;
+
+/// One revocation list; a large CA's list is a few megabytes.
+pub const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const CRL_NUMBER: &str = "2.5.29.20";
+const DELTA_INDICATOR: &str = "2.5.29.27";
+const DISTRIBUTION_POINT: &str = "2.5.29.28";
+const AUTHORITY_KEY: &str = "2.5.29.35";
+const REASON: &str = "2.5.29.21";
+const INVALIDITY: &str = "2.5.29.24";
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{seen} bytes exceed {max}")]
+    TooLarge { seen: usize, max: usize },
+    #[error("malformed: {0}")]
+    Malformed(String),
+    #[error("an indirect list, which speaks for other issuers; use the issuer's own list")]
+    Indirect,
+    #[error("a list for some reasons or some kinds of certificates only ({0})")]
+    Partial(&'static str),
+    #[error("a critical extension that is not known here ({0})")]
+    CriticalExtension(String),
+}
+
+/// Which certificates the list speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    All,
+    Users,
+    Authorities,
+    /// A part that certificates name by their distribution point. Silence about others proves nothing.
+    Part,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    Revoked,
+    /// Current, of the right scope, signed by the issuer, and the certificate is not on it.
+    Clear,
+}
+
+#[derive(Debug)]
+pub struct List {
+    issuer: String,
+    issuer_der: Vec<u8>,
+    /// Big-endian without leading zeroes; comparable by length, then by bytes.
+    number: Option<Number>,
+    /// A delta list's base.
+    base: Option<Number>,
+    scope: Scope,
+    this_update: Timestamp,
+    next_update: Option<Timestamp>,
+    /// Serial numbers, and whether the entry takes a certificate off the list again.
+    entries: HashMap<Box<[u8]>, bool>,
+    der: Vec<u8>,
+    signed: Range<usize>,
+    algorithm: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Number(usize, Vec<u8>);
+
+impl Number {
+    fn from_be(bytes: &[u8]) -> Self {
+        let significant: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+        Self(significant.len(), significant)
+    }
+}
+
+impl List {
+    pub fn from_der(der: &[u8]) -> Result<Self, Error> {
+        if der.len() > LIST_BYTES_MAX {
+            return Err(Error::TooLarge { seen: der.len(), max: LIST_BYTES_MAX });
+        }
+        let malformed = |why: &dyn std::fmt::Display| Error::Malformed(why.to_string());
+        let (rest, parsed) = CertificateRevocationList::from_der(der).map_err(|error| malformed(&error))?;
+        if !rest.is_empty() {
+            return Err(malformed(&format_args!("{} bytes follow it", rest.len())));
+        }
+        let tbs = &parsed.tbs_cert_list;
+        tbs.extensions_map().map_err(|error| malformed(&error))?;
+        let signed = signed_part(der).ok_or(malformed(&"no signed part"))?;
+        let algorithm = Reader(der.get(signed.end..).unwrap_or_default())
+            .expect(SEQUENCE)
+            .ok_or(malformed(&"no signature algorithm"))?;
+        let instant = |time: x509_parser::time::ASN1Time| {
+            Timestamp::from_second(time.timestamp()).map_err(|error| malformed(&error))
+        };
+        let said = Extensions::read(tbs.extensions())?;
+        let mut entries = HashMap::with_capacity(tbs.revoked_certificates.len());
+        for entry in parsed.iter_revoked_certificates() {
+            known_entry(entry.extensions())?;
+            let removed = entry.reason_code().is_some_and(|(_, reason)| reason == ReasonCode::RemoveFromCRL);
+            entries.insert(entry.raw_serial().into(), removed);
+        }
+        Ok(Self {
+            issuer: certificate::render_name(parsed.issuer()),
+            issuer_der: tbs.issuer.as_raw().to_vec(),
+            number: said.number,
+            base: said.base,
+            scope: said.scope,
+            this_update: instant(parsed.last_update())?,
+            next_update: parsed.next_update().map(instant).transpose()?,
+            entries,
+            algorithm: algorithm.content.to_vec(),
+            signature: parsed.signature_value.data.to_vec(),
+            signed,
+            der: der.to_vec(),
+        })
+    }
+
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    pub fn is_delta(&self) -> bool {
+        self.base.is_some()
+    }
+
+    pub fn this_update(&self) -> Timestamp {
+        self.this_update
+    }
+
+    pub fn next_update(&self) -> Option<Timestamp> {
+        self.next_update
+    }
+
+    /// The same issuer and kind, and not older. What a fetched list must be to take another's place.
+    pub fn follows(&self, earlier: &Self) -> bool {
+        self.issuer_der == earlier.issuer_der
+            && self.is_delta() == earlier.is_delta()
+            && self.this_update >= earlier.this_update
+            && self.number >= earlier.number
+    }
+
+    pub fn is_signed_by(&self, issuer: &Certificate) -> bool {
+        let may_sign = issuer.key_usages().is_none_or(|usages| usages.has(KeyUsage::CrlSign));
+        let signed = self.der.get(self.signed.clone()).unwrap_or_default();
+        may_sign
+            && self.issuer_der == issuer.subject_der()
+            && path::made_by(issuer, &self.algorithm, signed, &self.signature)
+    }
+
+    /// What this list, which `issuer` must have signed, says of a certificate of this issuer.
+    pub fn says(&self, certificate: &Certificate, issuer: &Certificate, now: Timestamp) -> Option<Said> {
+        let entry = self.entries.get(certificate.serial_der());
+        let is_named = entry == Some(&false);
+        let is_current = self.this_update <= now && self.next_update.is_some_and(|next| now < next);
+        let covers = match self.scope {
+            Scope::All => true,
+            Scope::Users => !certificate.is_ca(),
+            Scope::Authorities => certificate.is_ca(),
+            Scope::Part => false,
+        };
+        let is_clear = !self.is_delta() && covers && is_current && entry.is_none();
+        if (is_named || is_clear) && certificate.names_as_issuer(issuer) && self.is_signed_by(issuer) {
+            Some(if is_named { Said::Revoked } else { Said::Clear })
+        } else {
+            None
+        }
+    }
+
+    /// Whether a delta list still adds to the full list: a full list of its number or later has it all.
+    pub fn adds_to(&self, full: &Self) -> bool {
+        self.is_delta() && self.issuer_der == full.issuer_der && self.number > full.number
+    }
+}
+
+fn signed_part(der: &[u8]) -> Option<Range<usize>> {
+    let outer = Reader::only(der, SEQUENCE)?;
+    let start = der.len() - outer.content.len();
+    let signed = Reader(outer.content).expect(SEQUENCE)?;
+    Some(start..start + signed.whole.len())
+}
+
+struct Extensions {
+    number: Option<Number>,
+    base: Option<Number>,
+    scope: Scope,
+}
+
+impl Extensions {
+    fn read(extensions: &[X509Extension<'_>]) -> Result<Self, Error> {
+        let mut said = Self { number: None, base: None, scope: Scope::All };
+        for extension in extensions {
+            let oid = extension.oid.to_id_string();
+            let integer = || {
+                let element = Reader::only(extension.value, super::der::INTEGER);
+                let content = element.map(|element| element.content);
+                content
+                    .filter(|bytes| bytes.len() <= 21 && bytes.first().is_some_and(|first| first & 0x80 == 0))
+                    .map(Number::from_be)
+                    .ok_or(Error::Malformed("its number".into()))
+            };
+            match oid.as_str() {
+                CRL_NUMBER => said.number = Some(integer()?),
+                DELTA_INDICATOR => said.base = Some(integer()?),
+                DISTRIBUTION_POINT => said.scope = scope(extension)?,
+                AUTHORITY_KEY => {}
+                _ if extension.critical => return Err(Error::CriticalExtension(oid)),
+                _ => {}
+            }
+        }
+        if said.base.is_some() && said.number.is_none() {
+            return Err(Error::Malformed("a delta list without a number".into()));
+        }
+        Ok(said)
+    }
+}
+
+fn scope(extension: &X509Extension<'_>) -> Result<Scope, Error> {
+    let ParsedExtension::IssuingDistributionPoint(point) = extension.parsed_extension() else {
+        return Err(Error::Malformed("its issuing distribution point".into()));
+    };
+    if point.indirect_crl {
+        return Err(Error::Indirect);
+    }
+    if point.only_some_reasons.is_some() {
+        return Err(Error::Partial("some reasons"));
+    }
+    if point.only_contains_attribute_certs {
+        return Err(Error::Partial("attribute certificates"));
+    }
+    match (point.only_contains_user_certs, point.only_contains_ca_certs, &point.distribution_point) {
+        (true, true, _) => Err(Error::Partial("users only and authorities only")),
+        (_, _, Some(_)) => Ok(Scope::Part),
+        (true, ..) => Ok(Scope::Users),
+        (_, true, _) => Ok(Scope::Authorities),
+        _ => Ok(Scope::All),
+    }
+}
+
+/// A critical extension of an entry may say that the entry is another issuer's.
+fn known_entry(extensions: &[X509Extension<'_>]) -> Result<(), Error> {
+    for extension in extensions {
+        let oid = extension.oid.to_id_string();
+        if extension.critical && oid != REASON && oid != INVALIDITY {
+            return Err(Error::CriticalExtension(oid));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(in crate::pki) mod tests;

@@ -1,0 +1,415 @@
+//! How copies are filled: the full load into a new generation, and the stream of changes.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+
+use super::terms::terms;
+use super::{Copies, CopyError, CopyRow, copies_where, copy_of, int, micros, person_row, schema, uint};
+use crate::register::person::{Ags, Person, RecordError};
+use crate::register::reconcile::{self, Hash};
+use crate::register::stream::{Change, Position, Verdict, judge};
+
+/// Rows of retired copies that one step removes.
+const RETIRED_PERSONS_MAX: i64 = 2000;
+/// Refused records that a receipt names one by one.
+const REFUSED_NAMED_MAX: usize = 1000;
+/// Digests of applied changes that are kept to tell a repetition from a contradiction.
+const APPLIED_KEPT: u64 = 100_000;
+
+/// What a full load came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct LoadReceipt {
+    pub stored: u64,
+    /// The same order mark again, or a record that cannot be taken: number in the load and why.
+    pub refused: u64,
+    pub refused_records: Vec<(u64, String)>,
+    /// Keys that copies do not keep, and how often they came.
+    pub left_out: BTreeMap<String, u64>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Applied, with as many held ones after it as had waited for it.
+    Applied {
+        after_it: u64,
+    },
+    Repeated,
+    /// Held; these are asked for again. A lock in it is effective already.
+    Held {
+        first: u64,
+        last: u64,
+    },
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CopyState {
+    pub ags: Ags,
+    pub state: &'static str,
+    pub generation: u64,
+    pub sequence: u64,
+    pub as_of: Timestamp,
+    pub stale: bool,
+    pub persons: u64,
+    pub held: u64,
+}
+
+impl Copies {
+    /// Begins a full load; an unfinished one of the same municipality is thrown away. `sequence` is the change that
+    /// the load is up to date with.
+    pub fn begin_load(
+        &self,
+        ags: Ags,
+        generation: u64,
+        sequence: u64,
+        as_of: Timestamp,
+    ) -> Result<(), CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(live) = copy_of(&work, ags, schema::LIVE)?
+            && live.generation >= generation
+        {
+            return Err(CopyError::Refused("a load needs a generation above that of the living copy"));
+        }
+        let retire = "UPDATE copy SET state = ?2, generation = -id WHERE ags = ?1 AND state = ?3";
+        work.prepare_cached(retire)?.execute(params![ags.to_string(), schema::RETIRED, schema::LOADING])?;
+        work.prepare_cached(
+            "INSERT INTO copy (ags, generation, state, sequence, as_of) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            ags.to_string(),
+            int(generation),
+            schema::LOADING,
+            int(sequence),
+            micros(as_of)
+        ])?;
+        Ok(work.commit()?)
+    }
+
+    /// Takes a chunk of records, each JSON, in one transaction. Bad ones are named in the receipt, the good ones stay.
+    pub fn load<'a>(
+        &self,
+        ags: Ags,
+        records: impl IntoIterator<Item = &'a [u8]>,
+        receipt: &mut LoadReceipt,
+    ) -> Result<(), CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let copy = copy_of(&work, ags, schema::LOADING)?.ok_or(CopyError::Refused("no load has begun"))?;
+        for bytes in records {
+            let number = receipt.stored + receipt.refused + 1;
+            let taken = Person::read(bytes).map_err(CopyError::from).and_then(|(person, left_out)| {
+                if person_row(&work, copy.id, &person.mark)?.is_some() {
+                    return Err(CopyError::Refused("the order mark came before"));
+                }
+                store(&work, &copy, &person)?;
+                Ok(left_out)
+            });
+            match taken {
+                Ok(left_out) => {
+                    receipt.stored += 1;
+                    left_out.into_iter().for_each(|key| *receipt.left_out.entry(key).or_default() += 1);
+                }
+                Err(CopyError::Record(_) | CopyError::Refused(_))
+                    if receipt.refused_records.len() >= REFUSED_NAMED_MAX =>
+                {
+                    receipt.refused += 1;
+                }
+                Err(error @ (CopyError::Record(_) | CopyError::Refused(_))) => {
+                    receipt.refused += 1;
+                    receipt.refused_records.push((number, error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(work.commit()?)
+    }
+
+    /// Ends the load: `announced` records must have come. The switch is one transaction; until it, the former copy
+    /// answers. Locks that arrived for the former copy meanwhile stay effective in the new one.
+    pub fn finish_load(&self, ags: Ags, announced: u64, receipt: &LoadReceipt) -> Result<(), CopyError> {
+        let came = receipt.stored + receipt.refused;
+        if came != announced {
+            return Err(CopyError::Incomplete { announced, came });
+        }
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let copy = copy_of(&work, ags, schema::LOADING)?.ok_or(CopyError::Refused("no load has begun"))?;
+        let stored: i64 = work
+            .prepare_cached("SELECT count(*) FROM person WHERE copy = ?1")?
+            .query_row(params![copy.id], |row| row.get(0))?;
+        if uint(stored) != receipt.stored {
+            return Err(CopyError::Incomplete { announced: receipt.stored, came: uint(stored) });
+        }
+        let set = "UPDATE copy SET state = ?2 WHERE ags = ?1 AND state = ?3";
+        work.prepare_cached(set)?.execute(params![ags.to_string(), schema::RETIRED, schema::LIVE])?;
+        work.prepare_cached(set)?.execute(params![ags.to_string(), schema::LIVE, schema::LOADING])?;
+        Ok(work.commit()?)
+    }
+
+    /// Removes a bounded part of what was replaced; says whether there is more.
+    pub fn clear_retired(&self) -> Result<bool, CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Some(copy) = copies_where(&work, "state = ?1", params![schema::RETIRED])?.pop() else {
+            return Ok(false);
+        };
+        let doomed = "SELECT id FROM person WHERE copy = ?1 ORDER BY mark LIMIT ?2";
+        let ids: Vec<i64> = work
+            .prepare_cached(doomed)?
+            .query_map(params![copy.id, RETIRED_PERSONS_MAX], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        if ids.is_empty() {
+            for table in ["term", "early_lock", "held", "applied"] {
+                work.execute(&format!("DELETE FROM {table} WHERE copy = ?1"), params![copy.id])?;
+            }
+            work.execute("DELETE FROM copy WHERE id = ?1", params![copy.id])?;
+        }
+        for id in ids {
+            let record: Vec<u8> = work
+                .prepare_cached("SELECT record FROM person WHERE id = ?1")?
+                .query_row(params![id], |row| row.get(0))?;
+            remove(&work, &copy, id, &record)?;
+        }
+        work.commit()?;
+        Ok(true)
+    }
+
+    /// Takes one change of the stream.
+    pub fn change(&self, change: &Change) -> Result<Taken, CopyError> {
+        let record = change.record.as_ref();
+        if record.is_some_and(|record| record.mark != change.mark)
+            || (record.is_none() && change.is_about_locks())
+        {
+            return Err(CopyError::Refused("the change and its record speak of different persons"));
+        }
+        if let Some(record) = record {
+            // Through the same door as a load: bounded, and without what is not kept.
+            Person::read(&record.to_bytes())?;
+        }
+        let mut connection = if change.is_urgent() { self.urgent_writer() } else { self.writer() };
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let copy = copy_of(&work, change.ags, schema::LIVE)?
+            .ok_or(CopyError::Refused("there is no copy yet: load one"))?;
+        let bytes = serde_json::to_vec(change).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+        let digest = reconcile::hash(&bytes);
+        let known = known_digest(&work, copy.id, change.sequence)?;
+        let at = Position { generation: copy.generation, sequence: copy.sequence };
+        let taken = match judge(at, change.generation, change.sequence, known.as_deref(), &digest) {
+            Verdict::Apply => {
+                apply(&work, &copy, change, &digest)?;
+                Taken::Applied { after_it: catch_up(&work, change.ags)? }
+            }
+            Verdict::Repeat => Taken::Repeated,
+            Verdict::Contradiction => {
+                return Err(CopyError::Refused("this number came before with another content (S999)"));
+            }
+            Verdict::Hold { first, last } => {
+                work.prepare_cached(
+                    "INSERT INTO held (copy, sequence, digest, bytes) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![copy.id, int(change.sequence), digest, bytes])?;
+                lock_early(&work, &copy, change, int(change.sequence))?;
+                let first_held: i64 = work
+                    .prepare_cached("SELECT min(sequence) FROM held WHERE copy = ?1")?
+                    .query_row(params![copy.id], |row| row.get(0))?;
+                Taken::Held { first, last: last.min(uint(first_held) - 1) }
+            }
+            Verdict::Older => {
+                return Err(CopyError::Refused("the change is of a generation that was replaced"));
+            }
+            Verdict::NotLoaded => {
+                return Err(CopyError::Refused("the change is of a generation that was not loaded"));
+            }
+            Verdict::TooFarAhead => {
+                return Err(CopyError::Refused("too many changes are missing: load the municipality again"));
+            }
+        };
+        // A running load may hold an older picture of this person.
+        if let Some(loading) = copy_of(&work, change.ags, schema::LOADING)? {
+            lock_early(&work, &loading, change, -1)?;
+        }
+        work.commit()?;
+        Ok(taken)
+    }
+
+    /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.
+    pub fn still_current(
+        &self,
+        ags: Ags,
+        generation: u64,
+        sequence: u64,
+        at: Timestamp,
+    ) -> Result<bool, CopyError> {
+        let connection = self.writer();
+        let fresh = connection
+            .prepare_cached(
+                "UPDATE copy SET as_of = max(as_of, ?4) WHERE ags = ?1 AND state = 1 AND generation = ?2 AND sequence = ?3",
+            )?
+            .execute(params![ags.to_string(), int(generation), int(sequence), micros(at)])?;
+        Ok(fresh == 1)
+    }
+
+    /// Numbers that are missing before the first held change: to be asked for again.
+    pub fn gap(&self, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
+        self.read(|connection| {
+            let Some(copy) = copy_of(connection, ags, schema::LIVE)? else { return Ok(None) };
+            let first_held: Option<i64> = connection
+                .prepare_cached("SELECT min(sequence) FROM held WHERE copy = ?1")?
+                .query_row(params![copy.id], |row| row.get(0))?;
+            Ok(first_held.map(|held| (copy.sequence + 1, uint(held) - 1)))
+        })
+    }
+
+    /// Marks and digests of the living copy, for the comparison with the original.
+    pub fn entries(&self, ags: Ags) -> Result<BTreeMap<String, Hash>, CopyError> {
+        self.read(|connection| {
+            let copy =
+                copy_of(connection, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
+            let mut select = connection.prepare_cached("SELECT mark, digest FROM person WHERE copy = ?1")?;
+            let rows = select.query_map(params![copy.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    pub fn states(&self, now: Timestamp) -> Result<Vec<CopyState>, CopyError> {
+        self.read(|connection| {
+            let mut out = Vec::new();
+            for (state, word) in [(schema::LIVE, "living"), (schema::LOADING, "loading")] {
+                for copy in copies_where(connection, "state = ?1", params![state])? {
+                    let count = |table: &str| -> Result<u64, CopyError> {
+                        let sql = format!("SELECT count(*) FROM {table} WHERE copy = ?1");
+                        Ok(uint(
+                            connection.prepare_cached(&sql)?.query_row(params![copy.id], |row| row.get(0))?,
+                        ))
+                    };
+                    out.push(CopyState {
+                        ags: copy.ags,
+                        state: word,
+                        generation: copy.generation,
+                        sequence: copy.sequence,
+                        as_of: copy.as_of,
+                        stale: copy.is_stale(now, self.settings.stale_after),
+                        persons: count("person")?,
+                        held: count("held")?,
+                    });
+                }
+            }
+            Ok(out)
+        })
+    }
+}
+
+fn known_digest(work: &Transaction<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
+    let mut find = work.prepare_cached(
+        "SELECT digest FROM applied WHERE copy = ?1 AND sequence = ?2
+         UNION ALL SELECT digest FROM held WHERE copy = ?1 AND sequence = ?2 LIMIT 1",
+    )?;
+    Ok(find.query_row(params![copy, int(sequence)], |row| row.get(0)).optional()?)
+}
+
+/// In its turn.
+fn apply(work: &Transaction<'_>, copy: &CopyRow, change: &Change, digest: &Hash) -> Result<(), CopyError> {
+    if let Some((id, record)) = person_row(work, copy.id, &change.mark)? {
+        remove(work, copy, id, &record)?;
+    }
+    if let Some(person) = &change.record {
+        store(work, copy, person)?;
+    }
+    // The record speaks for itself from here on; a lock that was taken over stays until a record knows of it.
+    work.prepare_cached(
+        "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence BETWEEN 0 AND ?3",
+    )?
+    .execute(params![copy.id, change.mark, int(change.sequence)])?;
+    let codes: Vec<u8> =
+        change.record.iter().flat_map(|record| &record.locks).map(|lock| lock.code()).collect();
+    if change.is_about_locks() || change.record.is_none() {
+        work.prepare_cached("DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1")?
+            .execute(params![copy.id, change.mark])?;
+    }
+    for code in codes {
+        work.prepare_cached(
+            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND code = ?3 AND sequence = -1",
+        )?
+        .execute(params![copy.id, change.mark, code])?;
+    }
+    work.prepare_cached("INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)")?
+        .execute(params![copy.id, int(change.sequence), digest])?;
+    work.prepare_cached("DELETE FROM applied WHERE copy = ?1 AND sequence <= ?2")?
+        .execute(params![copy.id, int(change.sequence.saturating_sub(APPLIED_KEPT))])?;
+    work.prepare_cached("UPDATE copy SET sequence = ?2, as_of = max(as_of, ?3) WHERE id = ?1")?
+        .execute(params![copy.id, int(change.sequence), micros(change.at)])?;
+    Ok(())
+}
+
+/// Applies held changes as far as they follow one another.
+fn catch_up(work: &Transaction<'_>, ags: Ags) -> Result<u64, CopyError> {
+    let mut count = 0;
+    loop {
+        let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
+        let next: Option<(Vec<u8>, Hash)> = work
+            .prepare_cached("SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2")?
+            .query_row(params![copy.id, int(copy.sequence + 1)], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((bytes, digest)) = next else { return Ok(count) };
+        let change: Change =
+            serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+        work.prepare_cached("DELETE FROM held WHERE copy = ?1 AND sequence = ?2")?
+            .execute(params![copy.id, int(change.sequence)])?;
+        apply(work, &copy, &change, &digest)?;
+        count += 1;
+    }
+}
+
+/// Locks win: what hides a person is effective at once.
+fn lock_early(
+    work: &Transaction<'_>,
+    copy: &CopyRow,
+    change: &Change,
+    sequence: i64,
+) -> Result<(), CopyError> {
+    if !change.is_urgent() {
+        return Ok(());
+    }
+    for lock in change.record.iter().flat_map(|record| &record.locks) {
+        work.prepare_cached(
+            "INSERT OR IGNORE INTO early_lock (copy, mark, code, sequence) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![copy.id, change.mark, lock.code(), sequence])?;
+    }
+    Ok(())
+}
+
+fn store(work: &Connection, copy: &CopyRow, person: &Person) -> Result<(), CopyError> {
+    let bytes = person.to_bytes();
+    work.prepare_cached("INSERT INTO person (copy, mark, record, digest) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![copy.id, person.mark, bytes, reconcile::hash(&bytes)])?;
+    let id = work.last_insert_rowid();
+    let mut insert =
+        work.prepare_cached("INSERT INTO term (copy, kind, form, person) VALUES (?1, ?2, ?3, ?4)")?;
+    for (kind, form) in terms(person, copy.ags) {
+        insert.execute(params![copy.id, kind as i64, form, id])?;
+    }
+    Ok(())
+}
+
+fn remove(work: &Connection, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
+    let person = read_stored(record)?;
+    let mut delete =
+        work.prepare_cached("DELETE FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4")?;
+    for (kind, form) in terms(&person, copy.ags) {
+        delete.execute(params![copy.id, kind as i64, form, id])?;
+    }
+    work.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute(params![id])?;
+    Ok(())
+}
+
+pub(super) fn read_stored(record: &[u8]) -> Result<Person, CopyError> {
+    serde_json::from_slice(record).map_err(|_| {
+        let error = RecordError::Malformed { line: 0, column: 0 };
+        CopyError::Corrupt(format!("a stored record: {error}"))
+    })
+}

@@ -1,0 +1,224 @@
+//! The register's own log of every look (section 40 BMG): appended only, encrypted, each entry chained to the one
+//! before it.
+//!
+//! An entry's chain hash covers its number, time and the hash of its sealed content, so that content can be erased when
+//! its time is over and the chain still proves the rest. Who was looked at is found through a keyed tag, never in the
+//! clear. Bodies of section 34(4) BMG keep their own log of whom they looked at; here stands only that they asked.
+//! Reading takes two people, and is itself an entry.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Copies, CopyError, instant, micros, uint};
+use crate::register::person::Ags;
+use crate::register::question::Profile;
+use crate::register::reconcile::{self, Hash};
+
+/// Opens the log, and makes the tags under which a person's entries are found.
+pub struct LogKey {
+    seal: LessSafeKey,
+    tag: hmac::Key,
+}
+
+impl LogKey {
+    pub fn new(secret: &[u8; 32]) -> Self {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let seal = hmac::sign(&root, b"amtsbote register log, seal");
+        let tag = hmac::sign(&root, b"amtsbote register log, tag");
+        let seal = UnboundKey::new(&AES_256_GCM, seal.as_ref()).expect("the key has 32 bytes");
+        Self { seal: LessSafeKey::new(seal), tag: hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref()) }
+    }
+
+    fn tag(&self, ags: Ags, mark: &str) -> Vec<u8> {
+        hmac::sign(&self.tag, format!("{ags}|{mark}").as_bytes()).as_ref().to_vec()
+    }
+
+    fn seal(&self, number: i64, at: i64, mut content: Vec<u8>) -> Result<Vec<u8>, CopyError> {
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| CopyError::Random)?;
+        let place = Aad::from(place(number, at));
+        let sealed = Nonce::assume_unique_for_key(nonce);
+        self.seal.seal_in_place_append_tag(sealed, place, &mut content).map_err(|_| CopyError::Random)?;
+        Ok([&nonce[..], &content].concat())
+    }
+
+    fn open(&self, number: i64, at: i64, sealed: &[u8]) -> Result<Vec<u8>, CopyError> {
+        let wrong = || CopyError::Log(uint(number));
+        let (nonce, content) = sealed.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
+        let mut content = content.to_vec();
+        let opened = self
+            .seal
+            .open_in_place(nonce, Aad::from(place(number, at)), &mut content)
+            .map_err(|_| wrong())?;
+        Ok(opened.to_vec())
+    }
+}
+
+fn place(number: i64, at: i64) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[..8].copy_from_slice(&number.to_be_bytes());
+    out[8..].copy_from_slice(&at.to_be_bytes());
+    out
+}
+
+/// One look, as the law wants it kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    pub kind: String,
+    pub profile: Option<Profile>,
+    pub asker: String,
+    pub body: String,
+    pub file_number: String,
+    pub occasion: String,
+    pub user: String,
+    pub area: String,
+    pub hits: u64,
+    /// The selection data of a free search; elsewhere the person says enough.
+    pub selection: Option<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LookEntry {
+    pub number: u64,
+    pub at: Timestamp,
+    pub look: Look,
+}
+
+/// Appends within the caller's transaction.
+pub(super) fn append(
+    work: &Transaction<'_>,
+    key: &LogKey,
+    look: &Look,
+    persons: &[(Ags, String)],
+    now: Timestamp,
+) -> Result<i64, CopyError> {
+    let last: Option<(i64, Hash)> = work
+        .prepare_cached("SELECT number, chain FROM look ORDER BY number DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (before, chain) = last.unwrap_or((0, [0; 32]));
+    let (number, at) = (before + 1, micros(now));
+    let content = serde_json::to_vec(look).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+    let sealed = key.seal(number, at, content)?;
+    let content_hash = reconcile::hash(&sealed);
+    work.prepare_cached(
+        "INSERT INTO look (number, at, expires_at, content, content_hash, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![number, at, micros(expiry(now)), sealed, content_hash, link(&chain, number, at, &content_hash)])?;
+    let mut insert =
+        work.prepare_cached("INSERT OR IGNORE INTO look_person (tag, number) VALUES (?1, ?2)")?;
+    for (ags, mark) in persons {
+        insert.execute(params![key.tag(*ags, mark), number])?;
+    }
+    Ok(number)
+}
+
+fn link(before: &Hash, number: i64, at: i64, content_hash: &[u8]) -> Hash {
+    reconcile::hash(&[&before[..], &place(number, at), content_hash].concat())
+}
+
+/// Twelve months: the shortest time the law wants, and before the end of the next calendar year (section 40(4) BMG).
+fn expiry(at: Timestamp) -> Timestamp {
+    at.to_zoned(TimeZone::UTC).checked_add(1.year()).map_or(Timestamp::MAX, |later| later.timestamp())
+}
+
+impl Copies {
+    /// For the person concerned (Article 15 GDPR): who got their data within the time that the log is kept. Two people
+    /// read, and that they did is an entry of its own.
+    pub fn looks_at(
+        &self,
+        ags: Ags,
+        mark: &str,
+        readers: [&str; 2],
+        now: Timestamp,
+    ) -> Result<Vec<LookEntry>, CopyError> {
+        let [first, second] = readers.map(str::trim);
+        if first.is_empty() || second.is_empty() || first == second {
+            return Err(CopyError::Refused("the log is read by two different people together"));
+        }
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut entries = Vec::new();
+        {
+            let mut select = work.prepare_cached(
+                "SELECT look.number, at, content FROM look_person JOIN look ON look.number = look_person.number
+                 WHERE tag = ?1 AND content IS NOT NULL ORDER BY look.number",
+            )?;
+            let rows = select.query_map(params![self.key.tag(ags, mark)], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+            })?;
+            for row in rows {
+                let (number, at, sealed) = row?;
+                let content = self.key.open(number, at, &sealed)?;
+                let look = serde_json::from_slice(&content)
+                    .map_err(|error| CopyError::Corrupt(error.to_string()))?;
+                entries.push(LookEntry { number: uint(number), at: instant(at), look });
+            }
+        }
+        let reading = Look {
+            kind: "log-read".to_owned(),
+            profile: None,
+            asker: "operator".to_owned(),
+            body: String::new(),
+            file_number: String::new(),
+            occasion: "report to the person concerned".to_owned(),
+            user: format!("{first}, {second}"),
+            area: ags.to_string(),
+            hits: entries.len() as u64,
+            selection: None,
+        };
+        append(&work, &self.key, &reading, &[], now)?;
+        work.commit()?;
+        Ok(entries)
+    }
+
+    /// Walks the whole chain; returns how many entries it has, or the first that is not what was written.
+    pub fn verify_looks(&self) -> Result<u64, CopyError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT number, at, content, content_hash, chain FROM look ORDER BY number",
+            )?;
+            let mut rows = select.query([])?;
+            let (mut chain, mut count): (Hash, i64) = ([0; 32], 0);
+            while let Some(row) = rows.next()? {
+                let (number, at, content): (i64, i64, Option<Vec<u8>>) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?);
+                let (content_hash, stored): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(4)?);
+                chain = link(&chain, number, at, &content_hash);
+                let whole = content.is_none_or(|content| reconcile::hash(&content)[..] == content_hash);
+                if number != count + 1 || chain[..] != stored || !whole {
+                    return Err(CopyError::Log(uint(number)));
+                }
+                count = number;
+            }
+            Ok(uint(count))
+        })
+    }
+
+    /// Erases what the law no longer lets be kept: contents of old entries, features that ran out.
+    pub fn erase_expired(&self, now: Timestamp) -> Result<u64, CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        work.execute(
+            "DELETE FROM look_person WHERE number IN
+               (SELECT number FROM look WHERE content IS NOT NULL AND expires_at <= ?1)",
+            params![micros(now)],
+        )?;
+        let erased = work.execute(
+            "UPDATE look SET content = NULL WHERE content IS NOT NULL AND expires_at <= ?1",
+            params![micros(now)],
+        )?;
+        work.execute(
+            "UPDATE feature SET mark = '' WHERE expires_at <= ?1 AND mark <> ''",
+            params![micros(now)],
+        )?;
+        work.commit()?;
+        Ok(erased as u64)
+    }
+}

@@ -1,0 +1,196 @@
+//! The copies: one a municipality, in the register's own database, fed by its stream and searched by law.
+//!
+//! Blocking: whoever serves calls it from threads of its own. One connection writes, and a change that is urgent passes
+//! a running load at its next chunk; readers have connections of their own. The original is always the municipality's
+//! register: nothing here edits a record.
+
+mod intake;
+mod looks;
+mod schema;
+mod search;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use thiserror::Error;
+
+use super::person::{Ags, RecordError};
+use super::question::Reason;
+pub use intake::{CopyState, LoadReceipt, Taken};
+pub use looks::{LogKey, Look, LookEntry};
+pub use search::{Asked, Outcome, Requester};
+
+const READERS_MAX: usize = 8;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub folder: PathBuf,
+    /// A copy that is older gives no data.
+    pub stale_after: Duration,
+    /// Hits of one list.
+    pub list_max: usize,
+    /// How long an identification feature is good.
+    pub feature_valid: Duration,
+}
+
+impl Settings {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            stale_after: Duration::from_secs(24 * 3600),
+            list_max: 1000,
+            feature_valid: Duration::from_secs(48 * 3600),
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum CopyError {
+    #[error("the register's folder cannot be used: {0}")]
+    Folder(#[from] std::io::Error),
+    #[error("the database in the register's folder belongs to another program")]
+    Foreign,
+    #[error(
+        "the register's database has version {found}, this program knows version {known}; use a newer amtsbote"
+    )]
+    Newer { found: usize, known: usize },
+    #[error("the register's database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("the register's database holds something that it cannot read: {0}")]
+    Corrupt(String),
+    #[error("a record cannot be taken: {0}")]
+    Record(#[from] RecordError),
+    #[error("{0}")]
+    Refused(&'static str),
+    #[error("{} records were announced and {} came; load them again", announced, came)]
+    Incomplete { announced: u64, came: u64 },
+    #[error("{0}")]
+    Question(#[from] Reason),
+    #[error("the log's key does not open the log, or the log was changed at entry {0}")]
+    Log(u64),
+    #[error("the machine has no random numbers to give")]
+    Random,
+}
+
+pub struct Copies {
+    settings: Settings,
+    key: LogKey,
+    writer: Mutex<Connection>,
+    /// Urgent changes that wait for the writer.
+    urgent: AtomicUsize,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Copies {
+    /// Opens the copies in `settings.folder`, creating folder and database where there is none.
+    pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
+        std::fs::create_dir_all(&settings.folder)?;
+        let writer = Mutex::new(schema::open_writer(&settings.folder)?);
+        Ok(Self { settings, key, writer, urgent: AtomicUsize::new(0), readers: Mutex::default() })
+    }
+
+    /// The writer, once nothing urgent waits for it.
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        while self.urgent.load(Ordering::Acquire) > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn urgent_writer(&self) -> MutexGuard<'_, Connection> {
+        self.urgent.fetch_add(1, Ordering::AcqRel);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.urgent.fetch_sub(1, Ordering::AcqRel);
+        writer
+    }
+
+    fn read<T>(&self, question: impl FnOnce(&Connection) -> Result<T, CopyError>) -> Result<T, CopyError> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => schema::open_reader(&self.settings.folder)?,
+        };
+        let work = connection.unchecked_transaction()?;
+        let answer = question(&work);
+        work.finish()?;
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS_MAX {
+            readers.push(connection);
+        }
+        answer
+    }
+}
+
+/// One copy as its row says.
+#[derive(Debug, Clone, Copy)]
+struct CopyRow {
+    id: i64,
+    ags: Ags,
+    generation: u64,
+    sequence: u64,
+    as_of: Timestamp,
+}
+
+impl CopyRow {
+    fn is_stale(&self, now: Timestamp, after: Duration) -> bool {
+        self.as_of.checked_add(after).is_ok_and(|until| until < now)
+    }
+}
+
+fn copy_of(connection: &Connection, ags: Ags, state: i64) -> Result<Option<CopyRow>, CopyError> {
+    let mut rows = copies_where(connection, "ags = ?1 AND state = ?2", params![ags.to_string(), state])?;
+    Ok(rows.pop())
+}
+
+fn copies_where(
+    connection: &Connection,
+    condition: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<CopyRow>, CopyError> {
+    let sql = format!("SELECT id, ags, generation, sequence, as_of FROM copy WHERE {condition} ORDER BY ags");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(values, |row| {
+        let (ags, as_of): (String, i64) = (row.get(1)?, row.get(4)?);
+        Ok((row.get(0)?, ags, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, as_of))
+    })?;
+    rows.map(|row| {
+        let (id, ags, generation, sequence, as_of) = row?;
+        Ok(CopyRow {
+            id,
+            ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
+            generation: uint(generation),
+            sequence: uint(sequence),
+            as_of: instant(as_of),
+        })
+    })
+    .collect()
+}
+
+fn person_row(connection: &Connection, copy: i64, mark: &str) -> Result<Option<(i64, Vec<u8>)>, CopyError> {
+    let mut find =
+        connection.prepare_cached("SELECT id, record FROM person WHERE copy = ?1 AND mark = ?2")?;
+    Ok(find.query_row(params![copy, mark], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+fn instant(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+}
+
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn uint(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,116 @@
+//! The copies' database: a file of the register's own, its tables, versions and connections.
+//!
+//! Searches go through one inverted index, `term`: what is asked for most exactly narrows first. A copy's rows lie
+//! together, so that one municipality's search touches one municipality's pages. Instants are microseconds since 1970.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::CopyError;
+
+/// "Melt" in the file's header.
+const APPLICATION_ID: i32 = 0x4d65_6c74;
+pub const DATABASE_FILE: &str = "register.sqlite";
+
+pub const LOADING: i64 = 0;
+pub const LIVE: i64 = 1;
+pub const RETIRED: i64 = 2;
+
+const VERSION_1: &str = "
+CREATE TABLE copy (
+  id INTEGER PRIMARY KEY, ags TEXT NOT NULL, generation INTEGER NOT NULL, state INTEGER NOT NULL,
+  sequence INTEGER NOT NULL, as_of INTEGER NOT NULL, UNIQUE (ags, generation)
+);
+CREATE UNIQUE INDEX copy_live ON copy (ags) WHERE state = 1;
+CREATE UNIQUE INDEX copy_loading ON copy (ags) WHERE state = 0;
+
+CREATE TABLE person (
+  id INTEGER PRIMARY KEY, copy INTEGER NOT NULL, mark TEXT NOT NULL, record BLOB NOT NULL, digest BLOB NOT NULL
+);
+CREATE UNIQUE INDEX person_mark ON person (copy, mark);
+CREATE TABLE term (
+  copy INTEGER NOT NULL, kind INTEGER NOT NULL, form TEXT NOT NULL, person INTEGER NOT NULL,
+  PRIMARY KEY (copy, kind, form, person)
+) WITHOUT ROWID;
+
+-- Locks that are effective before their turn. Sequence -1: taken over into a new generation.
+CREATE TABLE early_lock (
+  copy INTEGER NOT NULL, mark TEXT NOT NULL, code INTEGER NOT NULL, sequence INTEGER NOT NULL,
+  PRIMARY KEY (copy, mark, code, sequence)
+) WITHOUT ROWID;
+CREATE TABLE held (
+  copy INTEGER NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL, bytes BLOB NOT NULL,
+  PRIMARY KEY (copy, sequence)
+) WITHOUT ROWID;
+CREATE TABLE applied (
+  copy INTEGER NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (copy, sequence)
+) WITHOUT ROWID;
+
+CREATE TABLE feature (
+  feature TEXT PRIMARY KEY, ags TEXT NOT NULL, requester TEXT NOT NULL, mark TEXT NOT NULL,
+  expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX feature_expires ON feature (expires_at);
+CREATE TABLE duty (
+  number INTEGER PRIMARY KEY, look INTEGER NOT NULL, kind TEXT NOT NULL, ags TEXT NOT NULL, mark TEXT,
+  done_at INTEGER
+);
+CREATE INDEX duty_open ON duty (number) WHERE done_at IS NULL;
+CREATE TABLE look (
+  number INTEGER PRIMARY KEY, at INTEGER NOT NULL, expires_at INTEGER NOT NULL, content BLOB,
+  content_hash BLOB NOT NULL, chain BLOB NOT NULL
+);
+CREATE INDEX look_expires ON look (expires_at) WHERE content IS NOT NULL;
+CREATE TABLE look_person (
+  tag BLOB NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (tag, number)
+) WITHOUT ROWID;
+CREATE INDEX look_person_number ON look_person (number);
+";
+
+const STEPS: &[&str] = &[VERSION_1];
+
+pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
+    let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
+    connection.busy_timeout(Duration::from_secs(60))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;
+         PRAGMA cache_size = -131072; PRAGMA temp_store = MEMORY;",
+    )?;
+    prepare(&mut connection)?;
+    Ok(connection)
+}
+
+pub fn open_reader(folder: &Path) -> Result<Connection, CopyError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(folder.join(DATABASE_FILE), flags)?;
+    connection.busy_timeout(Duration::from_secs(60))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection
+        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;")?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection) -> Result<(), CopyError> {
+    let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let application: i32 = work.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let found: usize = work.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
+    let tables: i64 = work.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application != APPLICATION_ID && (application, tables) != (0, 0) {
+        return Err(CopyError::Foreign);
+    }
+    if found > STEPS.len() {
+        return Err(CopyError::Newer { found, known: STEPS.len() });
+    }
+    for step in &STEPS[found..] {
+        work.execute_batch(step)?;
+    }
+    work.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
+        STEPS.len()
+    ))?;
+    work.commit()?;
+    Ok(())
+}

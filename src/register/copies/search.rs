@@ -1,0 +1,483 @@
+//! Questions put to the copies: who is found, what is said about them, what is owed because of it.
+//!
+//! Whatever the asker may not learn is decided after the same work for everybody: a stale copy is searched like a fresh
+//! one, a locked person is found like any other. Nothing is answered before the look is in the log.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
+
+use super::intake::read_stored;
+use super::looks::{self, Look};
+use super::terms::{Probe, probes};
+use super::{Copies, CopyError, CopyRow, copies_where, copy_of, instant, micros, schema};
+use crate::register::answer::{Answer, Duty, Hit};
+use crate::register::criteria::Criteria;
+use crate::register::matching::name::Token;
+use crate::register::person::{Ags, Lock, Person};
+use crate::register::question::{Area, Profile, Question, REQUESTER_CHARS_MAX, Reason, Selection};
+use crate::register::rights::{Asker, HIT_LIST, Purpose, Reach, Right, disclose, right};
+
+/// Index rows, and records, that one question may make us read in one copy. Beyond it the question is too broad.
+const ROWS_MAX: usize = 500_000;
+const RECORDS_MAX: usize = 20_000;
+/// Beyond it one term is as bad as another.
+const ESTIMATE_MAX: i64 = 4096;
+const FEATURE_BYTES: usize = 24;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    pub asker: Asker,
+    pub purpose: Purpose,
+    /// Body or account; features are bound to it.
+    pub body: String,
+    pub file_number: String,
+    pub occasion: String,
+    pub user: String,
+    /// Staff empowered in the sense of section 34a(6) BMG.
+    #[serde(default)]
+    pub empowered: bool,
+    /// Section 38(5) BMG: a neutral answer is the end of it.
+    #[serde(default)]
+    pub waives_hand_over: bool,
+    /// Section 44(3) BMG: neither advertising nor address trade.
+    #[serde(default)]
+    pub declares_no_trade: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub requester: Requester,
+    pub profile: Profile,
+    pub selection: Selection,
+    /// The municipality that the message names as its reader, where it came as a message.
+    #[serde(default)]
+    pub reader: Option<Ags>,
+    /// Marked as a test: never gets data of this register.
+    #[serde(default)]
+    pub test: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub answer: Answer,
+    /// Written down with the look; for the operator's side alone.
+    pub duties: Vec<Duty>,
+    /// The look's number in the log.
+    pub look: u64,
+}
+
+struct Found {
+    ags: Ags,
+    person: Person,
+    hidden: bool,
+    locks: Vec<Lock>,
+}
+
+impl Copies {
+    /// Answers one question.
+    pub fn ask(&self, asked: &Asked, now: Timestamp) -> Result<Outcome, CopyError> {
+        let (question, right) = admit(asked)?;
+        let (found, stale) = self.read(|connection| self.find(connection, &question, now))?;
+        let found: Vec<Found> = found.into_iter().map(|one| judged(one, asked)).collect();
+        let stale_single = !stale.is_empty() && matches!(question.area, Area::Municipality(_));
+        let (shown, neutral) = shown(&found, question.profile, stale_single, self.settings.list_max);
+        let mut duties = duties(&found);
+        if neutral && !asked.requester.waives_hand_over {
+            let area = match question.area {
+                Area::Municipality(ags) => vec![ags],
+                Area::State => found.iter().map(|one| one.ags).collect(),
+            };
+            duties.extend(area.into_iter().map(|ags| Duty::ByHand { ags }));
+        }
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let answer = match (&shown[..], question.profile) {
+            _ if neutral => Answer::Neutral,
+            ([one], Profile::PersonSearch | Profile::PrivateEnquiry) => {
+                Answer::Person { data: disclose(&one.person, right.groups) }
+            }
+            (shown, _) => {
+                let groups = if question.profile == Profile::FreeSearch { right.groups } else { HIT_LIST };
+                let more = shown.len() > self.settings.list_max;
+                let listed = &shown[..shown.len().min(self.settings.list_max)];
+                let hits = listed
+                    .iter()
+                    .map(|one| {
+                        let feature = self.issue_feature(&work, one, &asked.requester, now)?;
+                        Ok(Hit { feature, data: disclose(&one.person, groups) })
+                    })
+                    .collect::<Result<_, CopyError>>()?;
+                Answer::List { hits, more, stale }
+            }
+        };
+        let look = write_look(&work, self, asked, &question, &answer, &shown, now)?;
+        write_duties(&work, look, &duties)?;
+        work.commit()?;
+        Ok(Outcome { answer, duties: duties.into_iter().collect(), look: super::uint(look) })
+    }
+
+    /// The person behind a feature from a list: for the same body, within its time, once more judged and logged.
+    pub fn ask_feature(
+        &self,
+        requester: &Requester,
+        profile: Profile,
+        feature: &str,
+        now: Timestamp,
+    ) -> Result<Outcome, CopyError> {
+        complete(requester)?;
+        let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
+            .ok_or(Reason::NotEntitled)?;
+        let found = self.read(|connection| {
+            let row: Option<(String, String, String, i64)> = connection
+                .prepare_cached("SELECT ags, requester, mark, expires_at FROM feature WHERE feature = ?1")?
+                .query_row(params![feature], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+                .optional()?;
+            let Some((ags, body, mark, expires_at)) = row else { return Ok(None) };
+            if body != requester.body || instant(expires_at) <= now {
+                return Ok(None);
+            }
+            let ags = Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+            let Some(copy) = copy_of(connection, ags, schema::LIVE)? else { return Ok(None) };
+            let Some((_, record)) = super::person_row(connection, copy.id, &mark)? else { return Ok(None) };
+            let stale = copy.is_stale(now, self.settings.stale_after);
+            Ok(Some((found(connection, &copy, read_stored(&record)?)?, stale)))
+        })?;
+        let asked = Asked {
+            requester: requester.clone(),
+            profile,
+            selection: Selection::default(),
+            reader: None,
+            test: false,
+        };
+        let stale = found.as_ref().is_some_and(|(_, stale)| *stale);
+        let found: Vec<Found> = found.into_iter().map(|(one, _)| judged(one, &asked)).collect();
+        let (shown, neutral) = shown(&found, Profile::PersonSearch, stale, 1);
+        let mut duties = duties(&found);
+        if neutral && !requester.waives_hand_over {
+            duties.extend(found.iter().map(|one| Duty::ByHand { ags: one.ags }));
+        }
+        let answer = match shown[..] {
+            [one] if !neutral => Answer::Person { data: disclose(&one.person, right.groups) },
+            _ => Answer::Neutral,
+        };
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let area = found.first().map_or(Area::State, |one| Area::Municipality(one.ags));
+        let question = Question { profile, area, criteria: Criteria::default() };
+        let look = write_look(&work, self, &asked, &question, &answer, &shown, now)?;
+        write_duties(&work, look, &duties)?;
+        work.commit()?;
+        Ok(Outcome { answer, duties: duties.into_iter().collect(), look: super::uint(look) })
+    }
+
+    fn find(
+        &self,
+        connection: &Connection,
+        question: &Question,
+        now: Timestamp,
+    ) -> Result<(Vec<Found>, Vec<Ags>), CopyError> {
+        let copies = match question.area {
+            Area::Municipality(ags) => {
+                vec![copy_of(connection, ags, schema::LIVE)?.ok_or(Reason::MunicipalityUnknown)?]
+            }
+            Area::State => copies_where(connection, "state = ?1", params![schema::LIVE])?,
+        };
+        if question.profile != Profile::PrivateEnquiry {
+            street_known(connection, &copies, &question.criteria)?;
+        }
+        let (mut all, mut stale) = (Vec::new(), Vec::new());
+        for copy in copies {
+            let too_old = copy.is_stale(now, self.settings.stale_after);
+            if too_old {
+                stale.push(copy.ags);
+            }
+            // One more than may be listed, so that "more" can be said.
+            let room = (self.settings.list_max + 1).saturating_sub(all.len());
+            if too_old && question.area == Area::State || room == 0 {
+                continue;
+            }
+            let criteria = question.criteria.within(copy.ags);
+            for person in persons(connection, &copy, &criteria, room)? {
+                all.push(found(connection, &copy, person)?);
+            }
+        }
+        Ok((all, stale))
+    }
+
+    /// Random, and nothing about the person can be seen from it (annex number 5 a)).
+    fn issue_feature(
+        &self,
+        work: &Transaction<'_>,
+        one: &Found,
+        requester: &Requester,
+        now: Timestamp,
+    ) -> Result<String, CopyError> {
+        let mut bytes = [0; FEATURE_BYTES];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CopyError::Random)?;
+        let feature: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let until = now.checked_add(self.settings.feature_valid).unwrap_or(Timestamp::MAX);
+        work.prepare_cached(
+            "INSERT INTO feature (feature, ags, requester, mark, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            feature,
+            one.ags.to_string(),
+            requester.body,
+            one.person.mark,
+            micros(until)
+        ])?;
+        Ok(feature)
+    }
+}
+
+/// What can be refused before anybody is looked at.
+fn admit(asked: &Asked) -> Result<(Question, &'static Right), Reason> {
+    if asked.test {
+        return Err(Reason::TestMessage);
+    }
+    complete(&asked.requester)?;
+    if asked.profile == Profile::PrivateEnquiry && !asked.requester.declares_no_trade {
+        return Err(Reason::DeclarationMissing);
+    }
+    let question = Question::new(asked.profile, &asked.selection)?;
+    let reach = match question.area {
+        Area::Municipality(_) => Reach::Municipality,
+        Area::State => Reach::State,
+    };
+    if let (Some(reader), Area::Municipality(ags)) = (asked.reader, question.area)
+        && reader != ags
+    {
+        return Err(Reason::ReaderDiffers);
+    }
+    let right = right(asked.requester.asker, asked.requester.purpose, asked.profile, reach)
+        .ok_or(Reason::NotEntitled)?;
+    Ok((question, right))
+}
+
+fn complete(requester: &Requester) -> Result<(), Reason> {
+    let public = !matches!(requester.asker, Asker::Citizen | Asker::Firm);
+    let texts = [&requester.body, &requester.user, &requester.file_number, &requester.occasion];
+    if texts.iter().any(|text| text.chars().count() > REQUESTER_CHARS_MAX) {
+        return Err(Reason::DatumTooLong);
+    }
+    // A citizen has an account, and no file number.
+    let needed = if public { &texts[..] } else { &texts[..1] };
+    if needed.iter().any(|text| text.trim().is_empty()) { Err(Reason::RequesterIncomplete) } else { Ok(()) }
+}
+
+/// Whether the person is hidden from this asker.
+fn judged(mut one: Found, asked: &Asked) -> Found {
+    let hiding: Vec<&Lock> = one.locks.iter().filter(|lock| lock.hides()).collect();
+    let requester = &asked.requester;
+    let sees = requester.asker.may_see_locked()
+        && requester.empowered
+        && hiding.iter().all(|lock| !lock.by_authority());
+    // Section 52 BMG: private askers wait for the hearing.
+    let heard_first = one.person.conditional_note && asked.profile == Profile::PrivateEnquiry;
+    one.hidden = (!hiding.is_empty() && !sees) || heard_first;
+    one
+}
+
+/// Whom the answer may speak of, and whether it must be the neutral one.
+fn shown(found: &[Found], profile: Profile, stale: bool, list_max: usize) -> (Vec<&Found>, bool) {
+    let visible: Vec<&Found> = found.iter().filter(|one| !one.hidden).take(list_max + 1).collect();
+    let neutral = match profile {
+        // Exactly one in the register, hidden or not (section 44(3) BMG).
+        Profile::PrivateEnquiry => found.len() != 1 || visible.len() != 1,
+        Profile::PersonSearch | Profile::FreeSearch => visible.is_empty(),
+    };
+    if neutral || stale { (Vec::new(), true) } else { (visible, false) }
+}
+
+fn duties(found: &[Found]) -> BTreeSet<Duty> {
+    let mut out = BTreeSet::new();
+    for one in found.iter().filter(|one| one.hidden) {
+        let mark = || one.person.mark.clone();
+        if one.locks.iter().any(|lock| lock.owes_notice()) {
+            out.insert(Duty::NoticeToPerson { ags: one.ags, mark: mark() });
+        }
+        if one.locks.iter().any(|lock| lock.by_authority()) {
+            out.insert(Duty::NoticeToAuthority { ags: one.ags, mark: mark() });
+        }
+    }
+    out
+}
+
+fn write_duties(work: &Transaction<'_>, look: i64, duties: &BTreeSet<Duty>) -> Result<(), CopyError> {
+    for duty in duties {
+        let (kind, ags, mark) = match duty {
+            Duty::ByHand { ags } => ("by-hand", ags, None),
+            Duty::NoticeToPerson { ags, mark } => ("notice-to-person", ags, Some(mark)),
+            Duty::NoticeToAuthority { ags, mark } => ("notice-to-authority", ags, Some(mark)),
+        };
+        work.prepare_cached("INSERT INTO duty (look, kind, ags, mark) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![look, kind, ags.to_string(), mark])?;
+    }
+    Ok(())
+}
+
+fn write_look(
+    work: &Transaction<'_>,
+    copies: &Copies,
+    asked: &Asked,
+    question: &Question,
+    answer: &Answer,
+    shown: &[&Found],
+    now: Timestamp,
+) -> Result<i64, CopyError> {
+    let requester = &asked.requester;
+    let security = requester.asker.is_security_body();
+    let text = |text: &String| if security { String::new() } else { text.clone() };
+    let hits = match answer {
+        Answer::Neutral => 0,
+        Answer::Person { .. } => 1,
+        Answer::List { hits, .. } => hits.len() as u64,
+    };
+    let look = Look {
+        kind: "question".to_owned(),
+        profile: Some(question.profile),
+        asker: requester.asker.as_str().to_owned(),
+        body: requester.body.clone(),
+        file_number: text(&requester.file_number),
+        occasion: text(&requester.occasion),
+        user: text(&requester.user),
+        area: match question.area {
+            Area::Municipality(ags) => ags.to_string(),
+            Area::State => "state".to_owned(),
+        },
+        hits,
+        selection: (question.profile == Profile::FreeSearch && !security)
+            .then(|| serde_json::to_value(&asked.selection).unwrap_or_default()),
+    };
+    let persons: Vec<(Ags, String)> = if security {
+        Vec::new()
+    } else {
+        shown.iter().take(hits as usize).map(|one| (one.ags, one.person.mark.clone())).collect()
+    };
+    looks::append(work, &copies.key, &look, &persons, now)
+}
+
+fn found(connection: &Connection, copy: &CopyRow, person: Person) -> Result<Found, CopyError> {
+    let mut select =
+        connection.prepare_cached("SELECT code FROM early_lock WHERE copy = ?1 AND mark = ?2")?;
+    let early = select.query_map(params![copy.id, person.mark], |row| row.get::<_, u8>(0))?;
+    let mut locks = person.locks.clone();
+    for code in early {
+        locks.extend(Lock::try_from(code?).ok());
+    }
+    Ok(Found { ags: copy.ags, person, hidden: false, locks })
+}
+
+/// Annex 4 f): a street that no copy of the area knows is refused, and says nothing about anybody.
+fn street_known(connection: &Connection, copies: &[CopyRow], criteria: &Criteria) -> Result<(), CopyError> {
+    let Some(Token::Exact(form)) = &criteria.residence.street else { return Ok(()) };
+    let mut find =
+        connection.prepare_cached("SELECT 1 FROM term WHERE copy = ?1 AND kind = 8 AND form = ?2 LIMIT 1")?;
+    for copy in copies {
+        if find.exists(params![copy.id, form.as_str()])? {
+            return Ok(());
+        }
+    }
+    Err(Reason::StreetUnknown.into())
+}
+
+/// Persons of one copy who meet the criteria, `room` at most.
+pub(super) fn persons(
+    connection: &Connection,
+    copy: &CopyRow,
+    criteria: &Criteria,
+    room: usize,
+) -> Result<Vec<Person>, CopyError> {
+    let mut probes = probes(criteria);
+    let mut best = None;
+    for (place, probe) in probes.iter().enumerate() {
+        let count = estimate(connection, copy, probe)?;
+        if best.is_none_or(|(least, _)| count < least) {
+            best = Some((count, place));
+        }
+    }
+    let Some((_, place)) = best else { return Err(Reason::TooBroad.into()) };
+    let driver = probes.swap_remove(place);
+    let candidates = candidates(connection, copy, &driver)?;
+    let mut has = connection
+        .prepare_cached("SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4")?;
+    let mut record = connection.prepare_cached("SELECT record FROM person WHERE id = ?1")?;
+    let (mut out, mut read) = (Vec::new(), 0);
+    'candidates: for id in candidates {
+        for probe in &probes {
+            if let Probe::Term((kind, form)) = probe
+                && !has.exists(params![copy.id, *kind as i64, form, id])?
+            {
+                continue 'candidates;
+            }
+        }
+        read += 1;
+        if read > RECORDS_MAX {
+            return Err(Reason::TooBroad.into());
+        }
+        let bytes: Vec<u8> = record.query_row(params![id], |row| row.get(0))?;
+        let person = read_stored(&bytes)?;
+        if criteria.fit(&person) {
+            out.push(person);
+            if out.len() >= room {
+                break;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// How many persons a probe leads to, as far as it matters.
+fn estimate(connection: &Connection, copy: &CopyRow, probe: &Probe) -> Result<i64, CopyError> {
+    let count = match probe {
+        Probe::Term((kind, form)) => connection
+            .prepare_cached(
+                "SELECT count(*) FROM
+                   (SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 LIMIT ?4)",
+            )?
+            .query_row(params![copy.id, *kind as i64, form, ESTIMATE_MAX], |row| row.get(0))?,
+        Probe::Range { kind, first, end, .. } => connection
+            .prepare_cached(
+                "SELECT count(*) FROM
+                   (SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form >= ?3 AND form < ?4 LIMIT ?5)",
+            )?
+            .query_row(params![copy.id, *kind as i64, first, end, ESTIMATE_MAX], |row| row.get(0))?,
+    };
+    Ok(count)
+}
+
+fn candidates(connection: &Connection, copy: &CopyRow, driver: &Probe) -> Result<BTreeSet<i64>, CopyError> {
+    let mut out = BTreeSet::new();
+    let mut rows_read = 0;
+    let mut take = |id: i64| {
+        rows_read += 1;
+        out.insert(id);
+        if rows_read > ROWS_MAX { Err(CopyError::from(Reason::TooBroad)) } else { Ok(()) }
+    };
+    match driver {
+        Probe::Term((kind, form)) => {
+            let mut select = connection
+                .prepare_cached("SELECT person FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3")?;
+            let mut rows = select.query(params![copy.id, *kind as i64, form])?;
+            while let Some(row) = rows.next()? {
+                take(row.get(0)?)?;
+            }
+        }
+        Probe::Range { kind, first, end, pattern } => {
+            let mut select = connection.prepare_cached(
+                "SELECT person, form FROM term WHERE copy = ?1 AND kind = ?2 AND form >= ?3 AND form < ?4",
+            )?;
+            let mut rows = select.query(params![copy.id, *kind as i64, first, end])?;
+            while let Some(row) = rows.next()? {
+                let form = row.get_ref(1)?.as_str().map_err(|error| CopyError::Corrupt(error.to_string()))?;
+                if pattern.as_ref().is_none_or(|pattern| pattern.fits(form)) {
+                    take(row.get(0)?)?;
+                }
+            }
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,531 @@
+//! Copies on a real database: loads, streams with faults, locks, searches against a brute force, the neutral answer,
+//! the log.
+
+use std::collections::BTreeMap;
+
+use jiff::ToSpan;
+
+use super::*;
+use crate::register::answer::{Answer, Duty, leaves_at};
+use crate::register::person::{Lock, Person};
+use crate::register::question::{Profile, Question, Selection};
+use crate::register::reconcile::{Hash, hash};
+use crate::register::rights::{Asker, Purpose};
+use crate::register::stream::{Change, Occasion};
+use crate::register::synth::{Dice, person};
+
+const SEED: u64 = 0x5eed;
+
+fn ags(text: &str) -> Ags {
+    Ags::parse(text).expect("eight digits")
+}
+
+fn home() -> Ags {
+    ags("10041100")
+}
+
+fn at(hours: i64) -> Timestamp {
+    let start: Timestamp = "2026-03-02T08:00:00Z".parse().expect("an instant");
+    start.checked_add(hours.hours()).expect("in range")
+}
+
+struct Rig {
+    copies: Copies,
+    folder: tempfile::TempDir,
+}
+
+fn rig() -> Rig {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copies = Copies::open(Settings::new(folder.path()), LogKey::new(&[7; 32])).expect("copies");
+    Rig { copies, folder }
+}
+
+impl Rig {
+    fn load(&self, ags: Ags, generation: u64, persons: &[Person]) -> LoadReceipt {
+        self.copies.begin_load(ags, generation, 0, at(0)).expect("begun");
+        let records: Vec<Vec<u8>> = persons.iter().map(Person::to_bytes).collect();
+        let mut receipt = LoadReceipt::default();
+        self.copies.load(ags, records.iter().map(Vec::as_slice), &mut receipt).expect("loaded");
+        self.copies.finish_load(ags, persons.len() as u64, &receipt).expect("finished");
+        receipt
+    }
+
+    fn raw(&self) -> Connection {
+        Connection::open(self.folder.path().join(schema::DATABASE_FILE)).expect("the database")
+    }
+}
+
+fn named(mark: &str, family: &str, given: &str) -> Person {
+    Person {
+        mark: mark.to_owned(),
+        family_names: vec![family.to_owned()],
+        given_names: vec![given.to_owned()],
+        birth_dates: vec!["17031998".parse().expect("a date")],
+        sex: Some(crate::register::person::Sex::M),
+        addresses: vec![crate::register::person::Address {
+            street: "Krumme Straße".to_owned(),
+            number: "1".to_owned(),
+            ..Default::default()
+        }],
+        ..Person::default()
+    }
+}
+
+fn locked(person: Person, code: u8) -> Person {
+    Person { locks: vec![Lock::try_from(code).expect("a lock")], ..person }
+}
+
+fn asked(asker: Asker, profile: Profile, family: &str) -> Asked {
+    let citizen = matches!(asker, Asker::Citizen | Asker::Firm);
+    Asked {
+        requester: Requester {
+            asker,
+            purpose: if citizen { Purpose::Private } else { Purpose::Task },
+            body: "Amt A".to_owned(),
+            file_number: "1/26".to_owned(),
+            occasion: "Anhörung".to_owned(),
+            user: "u1".to_owned(),
+            empowered: false,
+            waives_hand_over: false,
+            declares_no_trade: true,
+        },
+        profile,
+        selection: Selection {
+            municipalities: vec![home()],
+            family_name: Some(family.to_owned()),
+            given_names: Some("Willi".to_owned()),
+            birth_date: Some("17031998".to_owned()),
+            sex: Some(crate::register::person::Sex::M),
+            ..Selection::default()
+        },
+        reader: None,
+        test: false,
+    }
+}
+
+fn change(sequence: u64, occasion: Occasion, record: Person) -> Change {
+    let mark = record.mark.clone();
+    Change { ags: home(), generation: 1, sequence, at: at(1), occasion, mark, record: Some(record) }
+}
+
+#[test]
+fn a_load_is_switched_to_as_a_whole_and_names_what_it_refused() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    rig.copies.begin_load(home(), 2, 40, at(1)).expect("begun");
+    let good = named("2", "Bussard", "Willi").to_bytes();
+    let records: [&[u8]; 4] =
+        [&good, b"{", &good, br#"{"mark":"3","family_names":["Condor"],"picture":"x"}"#];
+    let mut receipt = LoadReceipt::default();
+    rig.copies.load(home(), records, &mut receipt).expect("loaded");
+    assert_eq!((receipt.stored, receipt.refused), (2, 2));
+    assert_eq!(receipt.refused_records.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(receipt.left_out, BTreeMap::from([("picture".to_owned(), 1)]));
+    // Until the end the former copy answers.
+    assert_eq!(rig.copies.entries(home()).expect("entries").into_keys().collect::<Vec<_>>(), ["1"]);
+    assert!(matches!(
+        rig.copies.finish_load(home(), 5, &receipt),
+        Err(CopyError::Incomplete { announced: 5, came: 4 })
+    ));
+    rig.copies.finish_load(home(), 4, &receipt).expect("finished");
+    assert_eq!(rig.copies.entries(home()).expect("entries").into_keys().collect::<Vec<_>>(), ["2", "3"]);
+    assert!(
+        matches!(rig.copies.begin_load(home(), 2, 0, at(2)), Err(CopyError::Refused(_))),
+        "an old generation"
+    );
+    while rig.copies.clear_retired().expect("cleared") {}
+    let raw = rig.raw();
+    let count = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a count");
+    assert_eq!(count("SELECT count(*) FROM person"), 2);
+    assert_eq!(count("SELECT count(*) FROM term WHERE person NOT IN (SELECT id FROM person)"), 0);
+    let states = rig.copies.states(at(2)).expect("states");
+    assert_eq!((states[0].generation, states[0].sequence, states[0].persons), (2, 40, 2));
+    assert!(!states[0].stale && rig.copies.states(at(26)).expect("states")[0].stale);
+}
+
+#[test]
+fn indexed_searches_find_whom_a_brute_force_finds() {
+    let rig = rig();
+    let persons: Vec<Person> = (0..600).map(|number| person(SEED, home(), number)).collect();
+    rig.load(home(), 1, &persons);
+    let dice = &mut Dice::new(SEED);
+    let (mut found, mut taken) = (0, 0);
+    for round in 0..600 {
+        let profile = Profile::ALL[round % 3];
+        let about = &persons[dice.below(600) as usize];
+        let selection = random_selection(dice, profile, about);
+        let Ok(question) = Question::new(profile, &selection) else { continue };
+        taken += 1;
+        let expected: Vec<&str> =
+            persons.iter().filter(|one| question.criteria.fit(one)).map(|one| one.mark.as_str()).collect();
+        let hits = rig.copies.read(|connection| {
+            let copy = copy_of(connection, home(), schema::LIVE)?.expect("a living copy");
+            search::persons(connection, &copy, &question.criteria.within(home()), usize::MAX)
+        });
+        let mut hits: Vec<String> = match hits {
+            Ok(hits) => hits.into_iter().map(|one| one.mark).collect(),
+            Err(CopyError::Question(Reason::TooBroad)) => continue,
+            Err(error) => panic!("round {round}: {error}"),
+        };
+        hits.sort_unstable();
+        assert_eq!(hits, expected, "round {round}: {selection:?}");
+        found += hits.len();
+    }
+    assert!(
+        taken > 400 && found > 400,
+        "{taken} questions found {found} persons: the questions are too weak"
+    );
+}
+
+/// A question about somebody who is there, or almost.
+fn random_selection(dice: &mut Dice, profile: Profile, about: &Person) -> Selection {
+    let free = profile == Profile::FreeSearch;
+    let mut family =
+        about.birth_names.first().filter(|_| dice.one_in(3)).unwrap_or(&about.family_names[0]).clone();
+    let mut given = about.given_names[0].clone();
+    if dice.one_in(2) {
+        given = given.split(' ').next_back().unwrap_or_default().to_owned();
+    }
+    let by_sound = profile != Profile::PrivateEnquiry && dice.one_in(4);
+    if free && !by_sound && dice.one_in(3) {
+        let kept = 1 + dice.below(3) as usize;
+        family = family.chars().take(kept).chain("*".chars()).collect();
+    } else if dice.one_in(4) {
+        family = family.to_uppercase().replace('Ä', "AE");
+    }
+    let mut selection = Selection {
+        municipalities: vec![home()],
+        family_name: Some(family).filter(|_| !free || !dice.one_in(3)),
+        given_names: Some(given).filter(|_| !free || dice.one_in(2)),
+        by_sound,
+        ..Selection::default()
+    };
+    let address = &about.addresses[dice.below(about.addresses.len() as u64) as usize];
+    if dice.one_in(2) {
+        selection.street = Some(address.street.clone());
+        selection.number = Some(address.number.clone()).filter(|_| dice.one_in(2));
+    }
+    let born = about.birth_dates[0];
+    match (dice.below(3), born.first_day()) {
+        (0, Some(day)) if free => {
+            selection.born_from = day.checked_sub(200.days()).ok();
+            selection.born_until = day.checked_add(dice.below(400) as i64 * 1.days()).ok();
+        }
+        (0 | 1, _) => selection.birth_date = Some(born.to_string()),
+        _ => {}
+    }
+    if !free || dice.one_in(3) {
+        selection.sex = about.sex;
+    }
+    selection
+}
+
+#[test]
+fn a_stream_with_faults_ends_where_a_good_one_ends() {
+    for seed in 0..4 {
+        let rig = rig();
+        let dice = &mut Dice::new(seed);
+        let persons: Vec<Person> = (0..30).map(|number| person(SEED, home(), number)).collect();
+        rig.load(home(), 1, &persons);
+        let mut oracle: BTreeMap<String, Person> =
+            persons.iter().map(|one| (one.mark.clone(), one.clone())).collect();
+        let mut stream = Vec::new();
+        for sequence in 1..=120 {
+            let number = dice.below(40);
+            let mut record = person(SEED + sequence, home(), number);
+            let occasion = match dice.below(6) {
+                0 => Occasion::LockSet,
+                1 => Occasion::LockEnded,
+                _ => Occasion::Address,
+            };
+            if occasion == Occasion::LockSet {
+                record = locked(record, 3);
+            }
+            let mut one = change(sequence, occasion, record.clone());
+            if occasion == Occasion::Address && dice.one_in(5) {
+                one = Change { occasion: Occasion::Deleted, record: None, ..one };
+                oracle.remove(&one.mark);
+            } else {
+                oracle.insert(one.mark.clone(), record);
+            }
+            stream.push(one);
+        }
+        // Swaps, losses that are delivered later, and repetitions.
+        let mut order: Vec<usize> = (0..stream.len()).collect();
+        for _ in 0..60 {
+            let place = dice.below(order.len() as u64 - 8) as usize;
+            order.swap(place, place + 1 + dice.below(7) as usize);
+        }
+        for _ in 0..30 {
+            let place = dice.below(order.len() as u64) as usize;
+            order.insert(place, order[dice.below(order.len() as u64) as usize]);
+        }
+        let mut held = 0;
+        for place in order {
+            held += u64::from(matches!(rig.copies.change(&stream[place]), Ok(Taken::Held { .. })));
+        }
+        assert!(held > 10, "seed {seed}: the plan has no gaps");
+        assert_eq!(rig.copies.gap(home()).expect("a question"), None, "seed {seed}");
+        let expected: BTreeMap<String, Hash> =
+            oracle.iter().map(|(mark, one)| (mark.clone(), hash(&one.to_bytes()))).collect();
+        assert_eq!(rig.copies.entries(home()).expect("entries"), expected, "seed {seed}");
+        let early: i64 =
+            rig.raw().query_row("SELECT count(*) FROM early_lock", [], |row| row.get(0)).expect("a count");
+        assert_eq!(early, 0, "seed {seed}: every lock had its turn");
+    }
+}
+
+#[test]
+fn gaps_are_named_and_contradictions_refused() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let of = |sequence, family: &str| change(sequence, Occasion::Name, named("1", family, "Willi"));
+    assert_eq!(rig.copies.change(&of(1, "Bussard")).expect("taken"), Taken::Applied { after_it: 0 });
+    assert_eq!(rig.copies.change(&of(1, "Bussard")).expect("taken"), Taken::Repeated);
+    assert!(
+        matches!(rig.copies.change(&of(1, "Condor")), Err(CopyError::Refused(why)) if why.contains("S999"))
+    );
+    assert_eq!(rig.copies.change(&of(5, "Eule")).expect("taken"), Taken::Held { first: 2, last: 4 });
+    assert_eq!(rig.copies.change(&of(4, "Dohle")).expect("taken"), Taken::Held { first: 2, last: 3 });
+    assert_eq!(rig.copies.gap(home()).expect("a question"), Some((2, 3)));
+    assert!(!rig.copies.still_current(home(), 1, 5, at(9)).expect("a question"), "changes are missing");
+    assert_eq!(rig.copies.change(&of(3, "Condor")).expect("taken"), Taken::Held { first: 2, last: 2 });
+    assert_eq!(rig.copies.change(&of(2, "Buchfink")).expect("taken"), Taken::Applied { after_it: 3 });
+    assert!(rig.copies.still_current(home(), 1, 5, at(9)).expect("a question"));
+    let older = Change { generation: 0, ..of(6, "Fink") };
+    assert!(matches!(rig.copies.change(&older), Err(CopyError::Refused(why)) if why.contains("replaced")));
+    let foreign = Change { mark: "2".to_owned(), ..of(6, "Fink") };
+    assert!(matches!(rig.copies.change(&foreign), Err(CopyError::Refused(why)) if why.contains("different")));
+    let elsewhere = Change { ags: ags("10041511"), ..of(6, "Fink") };
+    assert!(
+        matches!(rig.copies.change(&elsewhere), Err(CopyError::Refused(why)) if why.contains("no copy yet"))
+    );
+}
+
+#[test]
+fn a_lock_hides_at_once_and_ends_in_its_turn() {
+    let rig = rig();
+    let (open, shut) = (named("1", "Adler", "Willi"), locked(named("1", "Adler", "Willi"), 3));
+    rig.load(home(), 1, std::slice::from_ref(&open));
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    let hidden = || rig.copies.ask(&question, at(2)).expect("answered").answer == Answer::Neutral;
+    assert!(!hidden());
+    // Number 4 comes first; an older picture without the lock must not undo it.
+    rig.copies.change(&change(4, Occasion::LockSet, shut.clone())).expect("held");
+    assert!(hidden(), "effective before its turn");
+    rig.copies.change(&change(1, Occasion::Address, open.clone())).expect("applied");
+    rig.copies.change(&change(2, Occasion::Address, open.clone())).expect("applied");
+    assert!(hidden(), "an older record does not lift it");
+    rig.copies.change(&change(5, Occasion::LockEnded, open.clone())).expect("held");
+    assert!(hidden(), "its end waits");
+    rig.copies.change(&change(3, Occasion::Address, open.clone())).expect("applied, with 4 and 5");
+    assert!(!hidden(), "ended in its turn");
+    // During a load: the new generation's picture is older than the lock.
+    rig.copies.begin_load(home(), 2, 0, at(2)).expect("begun");
+    let mut receipt = LoadReceipt::default();
+    rig.copies.load(home(), [&open.to_bytes()[..]], &mut receipt).expect("loaded");
+    rig.copies.change(&change(6, Occasion::LockSet, shut)).expect("applied");
+    rig.copies.finish_load(home(), 1, &receipt).expect("finished");
+    assert!(hidden(), "taken over into the new generation");
+    let later = |sequence, occasion| Change { generation: 2, ..change(sequence, occasion, open.clone()) };
+    rig.copies.change(&later(1, Occasion::Address)).expect("applied");
+    assert!(hidden(), "a record that knows nothing of it does not lift it");
+    rig.copies.change(&later(2, Occasion::LockEnded)).expect("applied");
+    assert!(!hidden());
+}
+
+#[test]
+fn unknown_ambiguous_locked_and_stale_cannot_be_told_apart() {
+    let rig = rig();
+    rig.load(
+        home(),
+        1,
+        &[
+            named("1", "Doppel", "Willi"),
+            named("2", "Doppel", "Willi"),
+            locked(named("3", "Sperre", "Willi"), 3),
+            locked(named("4", "Amt", "Willi"), 11),
+            named("5", "Einzig", "Willi"),
+            locked(named("6", "Halb", "Willi"), 1),
+            named("7", "Halb", "Willi"),
+            Person { conditional_note: true, ..named("8", "Heim", "Willi") },
+            locked(named("9", "Kirche", "Willi"), 2),
+        ],
+    );
+    let ask = |family: &str, hours| {
+        rig.copies.ask(&asked(Asker::Citizen, Profile::PrivateEnquiry, family), at(hours)).expect("answered")
+    };
+    assert!(matches!(ask("Einzig", 1).answer, Answer::Person { .. }));
+    assert!(matches!(ask("Kirche", 1).answer, Answer::Person { .. }), "that lock stops one recipient only");
+    let notice = |mark: &str| Duty::NoticeToPerson { ags: home(), mark: mark.to_owned() };
+    let authority = |mark: &str| Duty::NoticeToAuthority { ags: home(), mark: mark.to_owned() };
+    let by_hand = Duty::ByHand { ags: home() };
+    let bucket = std::time::Duration::from_secs(2);
+    for (case, family, hours, duties) in [
+        ("unknown", "Niemand", 1, vec![by_hand.clone()]),
+        ("ambiguous", "Doppel", 1, vec![by_hand.clone()]),
+        ("locked", "Sperre", 1, vec![by_hand.clone(), notice("3")]),
+        ("locked by an authority", "Amt", 1, vec![by_hand.clone(), notice("4"), authority("4")]),
+        ("one of two locked", "Halb", 1, vec![by_hand.clone()]),
+        ("conditional note", "Heim", 1, vec![by_hand.clone()]),
+        ("stale", "Einzig", 30, vec![by_hand.clone()]),
+        ("stale and locked", "Sperre", 30, vec![by_hand.clone(), notice("3")]),
+    ] {
+        let began = Timestamp::now();
+        let outcome = ask(family, hours);
+        let leaves = leaves_at(began, Timestamp::now(), bucket);
+        assert_eq!(
+            serde_json::to_string(&outcome.answer).expect("JSON"),
+            r#"{"answer":"neutral"}"#,
+            "{case}"
+        );
+        assert_eq!(outcome.duties, duties, "{case}");
+        assert_eq!(leaves.duration_since(began).as_secs(), 2, "{case}");
+    }
+    let waived = asked(Asker::Citizen, Profile::PrivateEnquiry, "Sperre");
+    let waived = Asked { requester: Requester { waives_hand_over: true, ..waived.requester }, ..waived };
+    assert_eq!(
+        rig.copies.ask(&waived, at(1)).expect("answered").duties,
+        [notice("3")],
+        "the notice is still due"
+    );
+    let written: i64 =
+        rig.raw().query_row("SELECT count(*) FROM duty", [], |row| row.get(0)).expect("a count");
+    assert_eq!(written, 13);
+}
+
+#[test]
+fn lists_leave_locked_persons_out_and_features_lead_on_for_their_asker() {
+    let rig = rig();
+    let third = locked(named("3", "Adler", "Willi"), 3);
+    rig.load(home(), 1, &[named("1", "Adler", "Willi"), named("2", "Adler", "Willi"), third]);
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    let outcome = rig.copies.ask(&question, at(1)).expect("answered");
+    let Answer::List { hits, more, .. } = &outcome.answer else { panic!("{outcome:?}") };
+    assert_eq!((hits.len(), *more), (2, false));
+    assert_eq!(outcome.duties, [Duty::NoticeToPerson { ags: home(), mark: "3".to_owned() }]);
+    let feature = &hits[0].feature;
+    assert!(
+        feature.len() <= 500 && !serde_json::to_string(&hits[0].data).expect("JSON").contains("\"mark\"")
+    );
+    let follow = |requester: &Requester, hours| {
+        rig.copies.ask_feature(requester, Profile::PersonSearch, feature, at(hours)).expect("answered").answer
+    };
+    rig.copies.still_current(home(), 1, 0, at(49)).expect("fresh");
+    assert!(
+        matches!(follow(&question.requester, 48), Answer::Person { .. }),
+        "48 hours from the first hour on"
+    );
+    assert_eq!(follow(&question.requester, 49), Answer::Neutral, "ran out");
+    let other = Requester { body: "Amt B".to_owned(), ..question.requester.clone() };
+    assert_eq!(follow(&other, 2), Answer::Neutral, "another body");
+    // Police with empowered staff see what no authority had locked.
+    let police = asked(Asker::Police, Profile::PersonSearch, "Adler");
+    let count = |empowered, asked: &Asked| {
+        let requester = Requester { empowered, ..asked.requester.clone() };
+        match rig.copies.ask(&Asked { requester, ..asked.clone() }, at(1)).expect("answered").answer {
+            Answer::List { hits, .. } => hits.len(),
+            _ => 0,
+        }
+    };
+    assert_eq!((count(false, &police), count(true, &police), count(true, &question)), (2, 3, 2));
+}
+
+#[test]
+fn questions_the_law_does_not_allow_reach_no_copy() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let good = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    let private = asked(Asker::Citizen, Profile::PrivateEnquiry, "Adler");
+    let with = |asked: &Asked, alter: &dyn Fn(&mut Asked)| {
+        let mut altered = asked.clone();
+        alter(&mut altered);
+        altered
+    };
+    for (asked, expected) in [
+        (with(&good, &|one| one.test = true), Reason::TestMessage),
+        (with(&good, &|one| one.reader = Some(ags("10041511"))), Reason::ReaderDiffers),
+        (with(&good, &|one| one.requester.asker = Asker::Firm), Reason::NotEntitled),
+        (with(&good, &|one| one.requester.file_number.clear()), Reason::RequesterIncomplete),
+        (with(&good, &|one| one.requester.occasion = "x".repeat(121)), Reason::DatumTooLong),
+        (with(&good, &|one| one.selection.street = Some("Nirgendweg".to_owned())), Reason::StreetUnknown),
+        (
+            with(&good, &|one| one.selection.municipalities = vec![ags("10041511")]),
+            Reason::MunicipalityUnknown,
+        ),
+        (with(&private, &|one| one.requester.declares_no_trade = false), Reason::DeclarationMissing),
+        (with(&private, &|one| one.requester.purpose = Purpose::Advertising), Reason::NotEntitled),
+    ] {
+        match rig.copies.ask(&asked, at(1)) {
+            Err(CopyError::Question(reason)) => assert_eq!(reason, expected),
+            other => panic!("{expected:?}: {other:?}"),
+        }
+    }
+    // A private asker does not even learn that a street is unknown.
+    let street = with(&private, &|one| one.selection.street = Some("Nirgendweg".to_owned()));
+    assert_eq!(rig.copies.ask(&street, at(1)).expect("answered").answer, Answer::Neutral);
+    assert_eq!(rig.copies.verify_looks().expect("a log"), 1, "refusals are no looks");
+}
+
+#[test]
+fn every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi"), named("2", "Bussard", "Willi")]);
+    for (asker, profile, family) in [
+        (Asker::PublicBody, Profile::PersonSearch, "Adler"),
+        (Asker::Citizen, Profile::PrivateEnquiry, "Adler"),
+        (Asker::Police, Profile::PersonSearch, "Adler"),
+        (Asker::PublicBody, Profile::PersonSearch, "Niemand"),
+        (Asker::PublicBody, Profile::FreeSearch, "Adl*"),
+    ] {
+        rig.copies.ask(&asked(asker, profile, family), at(1)).expect("answered");
+    }
+    let looks = rig.copies.looks_at(home(), "1", ["a", "b"], at(2)).expect("read");
+    let seen: Vec<_> = looks.iter().map(|one| (one.number, one.look.asker.as_str())).collect();
+    assert_eq!(
+        seen,
+        [(1, "public-body"), (2, "citizen"), (5, "public-body")],
+        "not the police, not the miss"
+    );
+    assert_eq!((looks[0].look.file_number.as_str(), looks[0].look.selection.is_none()), ("1/26", true));
+    assert!(looks[2].look.selection.is_some(), "a free search's selection is kept");
+    assert!(rig.copies.looks_at(home(), "2", ["a", "b"], at(2)).expect("read").is_empty());
+    for readers in [["a", "a"], ["a", " "]] {
+        assert!(matches!(rig.copies.looks_at(home(), "1", readers, at(2)), Err(CopyError::Refused(_))));
+    }
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 7, "readings are entries");
+    let raw = rig.raw();
+    let clear: i64 = raw
+        .query_row("SELECT count(*) FROM look WHERE instr(content, CAST('Amt A' AS BLOB)) > 0", [], |row| {
+            row.get(0)
+        })
+        .expect("a count");
+    assert_eq!(clear, 0, "sealed");
+    // Somebody with the file, without the key.
+    for tamper in [
+        "UPDATE look SET content = zeroblob(40) WHERE number = 3",
+        "UPDATE look SET at = at + 1 WHERE number = 3",
+        "DELETE FROM look WHERE number = 3",
+    ] {
+        raw.execute_batch(&format!("BEGIN; {tamper}; COMMIT")).expect("changed");
+        match rig.copies.verify_looks() {
+            Err(CopyError::Log(at)) => assert!((3..=4).contains(&at), "{tamper}: {at}"),
+            other => panic!("{tamper}: {other:?}"),
+        }
+        if tamper.contains("at + 1") {
+            raw.execute_batch("UPDATE look SET at = at - 1 WHERE number = 3").expect("changed back");
+        }
+    }
+}
+
+#[test]
+fn the_log_forgets_in_time_and_still_proves_the_rest() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    rig.copies.ask(&question, at(1)).expect("answered");
+    assert_eq!(rig.copies.erase_expired(at(364 * 24)).expect("erased"), 0, "twelve months at least");
+    assert_eq!(rig.copies.erase_expired(at(366 * 24)).expect("erased"), 1);
+    assert!(rig.copies.looks_at(home(), "1", ["a", "b"], at(366 * 24)).expect("read").is_empty());
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 2);
+}

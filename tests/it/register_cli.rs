@@ -1,0 +1,82 @@
+//! The register from the command line: invented persons are loaded, searched, compared, reported on.
+
+use std::path::Path;
+
+use crate::cli_fixture::amtsbote;
+
+fn question(family: &str, given: &str, asker: &str, purpose: &str, profile: &str) -> String {
+    format!(
+        r#"{{"requester":{{"asker":"{asker}","purpose":"{purpose}","body":"Amt A","file_number":"1/26",
+        "occasion":"Anhörung","user":"u1","declares_no_trade":true}},"profile":"{profile}",
+        "selection":{{"municipalities":["10041100"],"family_name":"{family}","given_names":"{given}",
+        "birth_date":"17031998","sex":"m"}}}}"#
+    )
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).expect("writes");
+}
+
+#[test]
+fn a_register_is_loaded_searched_compared_and_reported_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str], exit: i32| {
+        amtsbote(folder.path(), &[&["register"], arguments].concat()).ends(exit)
+    };
+    run(&["status"], 2);
+    let made = run(&["synth", "--ags", "10041100", "--persons", "200", "--seed", "3"], 0).stdout;
+    assert_eq!(made.lines().count(), 200);
+    let adler = r#"{"mark":"A1","family_names":["Adler"],"given_names":["Willi Otto"],"birth_dates":["17031998"],"sex":"m","card_lock_word":"geheim","addresses":[{"street":"Krumme Straße"}]}"#;
+    let locked =
+        adler.replace("Adler", "Sperre").replace("A1", "A2").replace("\"sex\"", "\"locks\":[3],\"sex\"");
+    write(folder.path(), "records.jsonl", &format!("{made}{adler}\n{locked}\nnonsense\n"));
+    let load = ["load", "records.jsonl", "--ags", "10041100", "--generation", "1", "--json"];
+    let receipt = run(&load, 4).stdout;
+    assert!(receipt.contains(r#""stored": 202"#) && receipt.contains(r#""card_lock_word": 2"#), "{receipt}");
+    let bytes = std::fs::read(folder.path().join("register/register.sqlite")).expect("the database");
+    assert!(!bytes.windows(6).any(|window| window == b"geheim"), "stripped at the door");
+    run(&load, 1);
+    assert!(run(&["status"], 0).stdout.contains("202"));
+
+    write(folder.path(), "q.json", &question("ADLER", "Otto", "public-body", "task", "person-search"));
+    let answer = run(&["search", "q.json"], 0).stdout;
+    assert!(answer.contains("Krumme Straße") && !answer.contains("A1"), "{answer}");
+    let neutral: Vec<String> = ["Sperre", "Niemand"]
+        .into_iter()
+        .map(|family| {
+            write(
+                folder.path(),
+                "q.json",
+                &question(family, "Otto", "citizen", "private", "private-enquiry"),
+            );
+            run(&["search", "q.json"], 0).stdout
+        })
+        .collect();
+    assert_eq!(neutral[0], neutral[1]);
+    write(folder.path(), "q.json", &question("Adler", "Otto", "firm", "advertising", "private-enquiry"));
+    assert!(run(&["search", "q.json"], 1).stderr.contains("not-entitled"));
+
+    let report = ["report", "10041100", "A1", "--reader", "a", "--second-reader"];
+    assert!(run(&[&report[..], &["b"]].concat(), 0).stdout.contains("Amt A"));
+    run(&[&report[..], &["a"]].concat(), 1);
+    assert!(run(&["log"], 0).stdout.contains("4 entries, whole"));
+
+    write(folder.path(), "original.jsonl", &format!("{made}{}\n", adler.replace("Otto", "Ernst")));
+    let difference = run(&["reconcile", "original.jsonl", "--ags", "10041100", "--json"], 4).stdout;
+    for expected in ["\"surplus\": [\n    \"A2\"", "\"changed\": [\n    \"A1\"", "\"missing\": []"] {
+        assert!(difference.contains(expected), "{expected}: {difference}");
+    }
+}
+
+#[test]
+fn rights_are_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str], exit: i32| {
+        amtsbote(folder.path(), &[&["register", "explain"], arguments].concat()).ends(exit)
+    };
+    assert!(run(&["police", "free-search", "--area", "state"], 0).stdout.contains("34a(6)"));
+    assert!(run(&["public-body", "free-search", "--area", "state"], 4).stdout.contains("one municipality"));
+    assert!(run(&["firm", "private-enquiry", "--purpose", "advertising"], 4).stdout.contains("44(3)"));
+    assert!(run(&["wizard"], 6).stderr.contains("public-body"));
+    assert!(run(&[], 0).stdout.lines().count() > 25);
+}

@@ -10,13 +10,15 @@
 //!
 //! | floor | modules | what must not be known there |
 //! | --- | --- | --- |
-//! | 7 | [`cli`] | how anything is stored or sent |
-//! | 6 | [`app`] | nothing: only here does everything meet |
-//! | 5 | [`config`] | what the settings do |
-//! | 4 | [`xta`], [`osci`], [`admin`] | each other; how delivery is decided |
-//! | 3 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
-//! | 2 | [`store`], [`xml`] | protocols; the store also: policy |
-//! | 1 | [`evidence`], [`mime`], [`pki`] | messages' meaning |
+//! | 9 | [`cli`] | how anything is stored or sent |
+//! | 8 | [`app`] | nothing: only here does everything meet |
+//! | 7 | [`config`] | what the settings do |
+//! | 6 | [`xta`], [`osci`], [`admin`] | each other; how delivery is decided |
+//! | 5 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
+//! | 4 | [`store`] | protocols, policy |
+//! | 3 | [`evidence`] | where anything is kept, who is trusted |
+//! | 2 | [`xml`] | protocols |
+//! | 1 | [`mime`], [`pki`] | messages' meaning |
 //! | 0 | [`clock`], [`domain`], [`net`], [`report`] | everything above |
 //!
 //! # What always holds

@@ -26,6 +26,11 @@ pub(super) fn load_or_make(settings: &Evidence) -> Result<SigningKey, StartError
 
 /// The key in `path`, which signs in the name of `origin`.
 pub fn read(path: &Path, origin: &str) -> Result<SigningKey, String> {
+    SigningKey::from_pkcs8(origin, &pkcs8(path)?).map_err(|error| error.to_string())
+}
+
+/// The key in `path` as it lies there, in PKCS #8.
+pub(super) fn pkcs8(path: &Path) -> Result<Vec<u8>, String> {
     let bytes = key::read_bounded(path).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "not a PEM file".to_owned())?;
     let body = text
@@ -33,9 +38,8 @@ pub fn read(path: &Path, origin: &str) -> Result<SigningKey, String> {
         .and_then(|(_, rest)| rest.split_once(LABEL_END))
         .map(|(body, _)| body.split_whitespace().collect::<String>())
         .ok_or("no unencrypted private key (PKCS #8) in it")?;
-    let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body)
-        .map_err(|error| error.to_string())?;
-    SigningKey::from_pkcs8(origin, &der).map_err(|error| error.to_string())
+    base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body)
+        .map_err(|error| error.to_string())
 }
 
 fn to_pem(der: &[u8]) -> String {

@@ -4,6 +4,7 @@
 //! under way, and stops in an order that loses nothing: first nobody new comes in, then what has begun is finished,
 //! then the evidence is signed, then the store closes.
 
+pub mod card_key;
 pub mod evidence_key;
 pub mod log;
 pub mod metadata;
@@ -11,6 +12,7 @@ mod metrics_text;
 mod operator;
 mod revocation;
 mod signals;
+pub mod time_stamp;
 mod trust;
 mod watch;
 
@@ -49,6 +51,10 @@ pub enum StartError {
     Trust(String),
     #[error("the evidence log's key {}: {what}", path.display())]
     EvidenceKey { path: PathBuf, what: String },
+    #[error("the process cards' key {}: {what}", path.display())]
+    CardKey { path: PathBuf, what: String },
+    #[error("time stamps: {0}")]
+    TimeStamps(String),
     #[error("store {}: {source}", folder.display())]
     Store { folder: PathBuf, source: OpenError },
     #[error("the participants cannot be read: {0}")]
@@ -97,9 +103,15 @@ impl App {
         let metrics = metrics_text::recorder().map_err(StartError::Metrics)?;
         let trust = Trust::load(&config, clock.clone()).map_err(StartError::Trust)?;
         let key = evidence_key::load_or_make(&config.evidence)?;
+        let card_signer = Arc::new(card_key::load_or_make(&config.evidence, clock.now())?);
+        let stamper = time_stamp::load(&config.evidence, clock.clone())?;
         let store = open_store(&config).await?;
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
+        relay.sign_cards_with(card_signer.clone());
+        if let Some(stamper) = stamper {
+            relay.stamp_checkpoints_with(Arc::new(stamper));
+        }
         relay.reload_directory().await.map_err(StartError::Directory)?;
         for spool in &config.spool {
             let outlet = Spool::open(&spool.folder).map_err(|error| StartError::Spool(error.to_string()))?;
@@ -111,7 +123,6 @@ impl App {
         let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
             .await
             .map_err(|source| listen("XTA listener", config.xta.address, source))?;
-        let operator_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let osci = match config.osci.address {
             None => None,
             Some(address) => {
@@ -127,6 +138,7 @@ impl App {
             .map(Listener::address)
             .transpose()
             .map_err(|source| listen("OSCI listener", "", source))?;
+        let operator_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let operator = Listener::plain(config.server.operator_address, bounds, operator_permits)
             .await
             .map_err(|source| listen("operator's listener", config.server.operator_address, source))?;
@@ -141,7 +153,7 @@ impl App {
         };
 
         let (stop, stopping) = channel(false);
-        let state = operator::State::new(store.clone(), metrics, permits);
+        let state = operator::State::new(store.clone(), relay.clone(), metrics, permits);
         let door = trust.xta_door(relay.clone(), &config);
         let osci = osci.zip(trust.osci_door(relay.clone(), &config)).map(|(osci, door)| osci.serve(door));
         let office = admin::server::Server::new(
@@ -157,7 +169,13 @@ impl App {
         );
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
-            tokio::spawn(watch::certificates(trust.clone(), relay.clone(), clock.clone(), stopping.clone())),
+            tokio::spawn(watch::certificates(
+                trust.clone(),
+                card_signer,
+                relay.clone(),
+                clock.clone(),
+                stopping.clone(),
+            )),
             tokio::spawn(revocation::keep_current(
                 trust.clone(),
                 config.clone(),

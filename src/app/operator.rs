@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::net::{Body, Handler, Peer, Permits, full};
+use crate::relay::Relay;
 use crate::store::{MailboxSummary, Store};
 
 #[derive(Clone)]
@@ -21,14 +22,20 @@ pub(super) struct State(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    relay: Arc<Relay>,
     metrics: PrometheusHandle,
     permits: Permits,
     draining: AtomicBool,
 }
 
 impl State {
-    pub(super) fn new(store: Arc<dyn Store>, metrics: PrometheusHandle, permits: Permits) -> Self {
-        Self(Arc::new(Inner { store, metrics, permits, draining: AtomicBool::new(false) }))
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        relay: Arc<Relay>,
+        metrics: PrometheusHandle,
+        permits: Permits,
+    ) -> Self {
+        Self(Arc::new(Inner { store, relay, metrics, permits, draining: AtomicBool::new(false) }))
     }
 
     /// From here on not ready, so that a balancer looks elsewhere.
@@ -97,7 +104,11 @@ impl Handler for Door {
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" => match self.state.obstacle().await {
-                None => text(StatusCode::OK, "ready\n".to_owned()),
+                // What is amiss and keeps no message out is said beside it.
+                None => match self.state.0.relay.time_stamp_trouble() {
+                    None => text(StatusCode::OK, "ready\n".to_owned()),
+                    Some(trouble) => text(StatusCode::OK, format!("ready\n{trouble}\n")),
+                },
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
             },
             "/metrics" => {

@@ -59,10 +59,11 @@ impl Trust {
     pub(super) fn renew_anchors(&self, config: &Config) -> Result<(), String> {
         let anchors = read_anchors(config, &self.answers)?;
         let before = self.now();
+        let own = before.own.clone();
         let osci = before.osci.as_deref().cloned();
         let osci = osci.map(|osci| Arc::new(InForce { anchors: anchors.clone(), ..osci }));
-        let current = Current { own: before.own.clone(), anchors, osci };
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Current { own, anchors, osci });
         Ok(())
     }
 
@@ -140,13 +141,17 @@ fn read(
     // Without a certificate the door refuses in the protocol's terms, which helps more than a broken handshake.
     let listener = server_config(&identity, ClientCertificate::Optional, clock.clone())
         .map_err(|error| error.to_string())?;
-    let osci = config.osci.address.map(|_| read_osci(config, anchors.clone())).transpose()?.map(Arc::new);
+    let osci = read_osci(config, anchors.clone())?;
     let current = Current { own: identity.chain().to_vec(), anchors, osci };
     Ok((Arc::new(listener), current))
 }
 
-fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<InForce, String> {
+/// What the OSCI door needs, where the configuration has one.
+fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<Option<Arc<InForce>>, String> {
     let osci = &config.osci;
+    if osci.address.is_none() {
+        return Ok(None);
+    }
     let mut cipher = Vec::new();
     for (certificate, key) in osci.cipher_certificates.iter().zip(&osci.cipher_keys) {
         let (certificate, pkcs8) = read_identity(certificate, key)?;
@@ -157,11 +162,11 @@ fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<InForce, Str
     let (certificate, pkcs8) = read_identity(&osci.signature_certificate, &osci.signature_key)?;
     let key = SigningKey::from_pkcs8(&pkcs8)
         .map_err(|error| format!("{}: {error}", osci.signature_key.display()))?;
-    Ok(InForce {
+    Ok(Some(Arc::new(InForce {
         anchors,
         cipher: cipher.into(),
         signature: Arc::new(SignatureIdentity { certificate, key }),
-    })
+    })))
 }
 
 /// A certificate and the key that is proven to belong to it.

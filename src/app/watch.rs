@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::trust::Trust;
 use crate::clock::Clock;
+use crate::evidence::signed_card::CardSigner;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Holder, Watched};
 use crate::relay::Relay;
@@ -16,6 +17,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn certificates(
     trust: Trust,
+    cards: Arc<CardSigner>,
     relay: Arc<Relay>,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
@@ -23,13 +25,13 @@ pub(super) async fn certificates(
     let mut tick = tokio::time::interval(DAY);
     loop {
         tokio::select! {
-            _ = tick.tick() => look(&trust, &relay, clock.as_ref()),
+            _ = tick.tick() => look(&trust, &cards, &relay, clock.as_ref()),
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }
 
-fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
+fn look(trust: &Trust, cards: &CardSigner, relay: &Relay, clock: &dyn Clock) {
     let (own, anchors, directory) = (trust.own(), trust.anchors(), relay.directory());
     let own_osci = trust.own_osci();
     let participants: Vec<(String, Certificate)> = directory
@@ -52,6 +54,11 @@ fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
         .chain(own_osci.iter().map(|certificate| Watched {
             holder: Holder::Own,
             owner: "the OSCI intermediary",
+            certificate,
+        }))
+        .chain(cards.chain().iter().take(1).map(|certificate| Watched {
+            holder: Holder::Own,
+            owner: "process cards",
             certificate,
         }))
         .chain(authorities.iter().map(|(owner, certificate)| Watched {

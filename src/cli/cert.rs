@@ -1,6 +1,7 @@
 //! `amtsbote cert`: certificates looked at, judged, watched and asked for.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -16,6 +17,8 @@ use crate::pki::development::{KeyChoice, Role};
 use crate::pki::inspection::{Inspection, Purpose};
 use crate::pki::key::{self, Readers};
 use crate::pki::request::{Request, RequestKey, Subject};
+use crate::pki::revocation::answers::Answers;
+use crate::pki::revocation::fetch::{Client, Rest};
 use crate::pki::summary::Summary;
 use crate::pki::trust::TrustAnchors;
 
@@ -157,8 +160,18 @@ fn check(place: &Place, file: &Path, reading: Reading) -> Result<Exit, Stop> {
     let config = Config::load(&place.path())?;
     let anchors =
         TrustAnchors::load(&config.trust_settings()).map_err(|error| Stop::usage(error.to_string()))?;
+    let now = SystemClock.now();
+    let anchors = match config.revocation.ocsp {
+        true => {
+            // What the server has learnt from responders; nobody is asked here.
+            let answers = Arc::new(Answers::default());
+            Client::new(config.fetch_settings()).read_kept_answers(&answers, now, Rest::Leave);
+            anchors.with_answers(answers)
+        }
+        false => anchors,
+    };
     let inspection = anchors
-        .inspect_chain(Purpose::ParticipantTls, &chain, SystemClock.now())
+        .inspect_chain(Purpose::ParticipantTls, &chain, now)
         .ok_or_else(|| Stop::usage(format!("{} holds no certificate", file.display())))?;
     let acceptable = inspection.is_acceptable();
     let sentences: Vec<String> =

@@ -10,7 +10,7 @@ use super::screen::{self, Align, Table};
 use super::{Place, Reading, runtime};
 use crate::admin::client::{self, ClientError};
 use crate::admin::protocol::{Answer, Verb};
-use crate::app::evidence_key;
+use crate::app::{card_key, evidence_key, time_stamp};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::pki::certificate::Certificate;
@@ -70,6 +70,8 @@ impl Args {
                 look_at_osci_certificates(&config, now, &mut findings);
                 look_at_anchors(&config, now, &mut findings);
                 look_at_evidence_key(&config, &mut findings);
+                look_at_card_key(&config, now, &mut findings);
+                look_at_time_stamps(&config, now, &mut findings);
                 look_at_store(&config, &mut findings);
                 look_at_server(&config, &mut findings)?;
             }
@@ -214,6 +216,46 @@ fn look_at_evidence_key(config: &Config, findings: &mut Findings) {
     match evidence_key::read(path, &config.evidence.origin) {
         Ok(key) => findings.good(WHAT, format!("public key {}", key.verifier())),
         Err(error) => findings.problem(WHAT, format!("{}: {error}", path.display())),
+    }
+}
+
+fn look_at_card_key(config: &Config, now: Timestamp, findings: &mut Findings) {
+    const WHAT: &str = "process cards' key";
+    let (key, certificate) = (&config.evidence.card_key, &config.evidence.card_certificate);
+    if !key.exists() && !certificate.exists() {
+        return findings.good(WHAT, format!("{} will be made at the first start", certificate.display()));
+    }
+    if let Ok(Some(sentence)) = key::exposure(key) {
+        findings.problem(WHAT, sentence);
+    }
+    match card_key::read(&config.evidence) {
+        Err(error) => findings.problem(WHAT, error),
+        Ok(signer) => {
+            let own = signer.chain().iter().take(1).map(|own| (Holder::Own, "process cards", own));
+            warn_of_ends(own, WHAT, now, findings);
+            let subject = signer.chain().first().map_or("", |own| own.subject());
+            findings.good(WHAT, format!("fits the certificate of {subject}"));
+        }
+    }
+}
+
+fn look_at_time_stamps(config: &Config, now: Timestamp, findings: &mut Findings) {
+    const WHAT: &str = "time stamps";
+    let Some(url) = &config.evidence.time_stamp_url else {
+        return findings.good(WHAT, "no authority is configured; checkpoints get none");
+    };
+    match time_stamp::anchors(&config.evidence) {
+        Err(error) => findings.problem(WHAT, error.to_string()),
+        Ok(authorities) => {
+            let anchors = authorities.certificates().iter();
+            let anchors =
+                anchors.map(|one| (Holder::Authority, one.common_name().unwrap_or("authority"), one));
+            warn_of_ends(anchors, WHAT, now, findings);
+            findings.good(
+                WHAT,
+                format!("asked of {url}, {} authorities believed", authorities.certificates().len()),
+            );
+        }
     }
 }
 

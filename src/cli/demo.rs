@@ -13,14 +13,14 @@ use super::{card, mailbox, runtime_for_server, screen};
 use crate::admin::client;
 use crate::admin::directory;
 use crate::admin::protocol::{Answer, Verb};
-use crate::app::{App, Running, log};
+use crate::app::{App, Running, card_key, log};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::content::PartRole;
 use crate::domain::message_id::MessageId;
 use crate::domain::party::PartyIdentifier;
 use crate::domain::state::DeliveryState;
-use crate::evidence::export;
+use crate::evidence::export::{self, Trust};
 use crate::xta::client::Client;
 use crate::xta::client::content::{MemorySink, Outgoing};
 use crate::xta::message::msg_box::MsgSelector;
@@ -234,8 +234,12 @@ async fn prove(running: &Running, prepared: &Prepared, id: &MessageId) -> Result
     let path = folder_of(prepared).join("proof.txt");
     let failed = |error: std::io::Error| Stop::failed(format!("{}: {error}", path.display()));
     std::fs::write(&path, &file).map_err(failed)?;
-    let key = running.evidence_key();
-    let verified = export::verify(&std::fs::read(&path).map_err(failed)?, key)
+    let config = Config::load(&prepared.config)?;
+    let certificates = card_key::certificates(&config.evidence).map_err(Stop::failed)?;
+    let trust = Trust::keys(running.evidence_key().cloned())
+        .with_card_certificates(certificates)
+        .map_err(|error| Stop::failed(error.to_string()))?;
+    let verified = export::verify(&std::fs::read(&path).map_err(failed)?, &trust)
         .map_err(|fault| Stop::failed(format!("the proof does not hold: {fault}")))?;
     expect(verified.key_trusted && verified.message_id == *id, "the proof is about the first notice")?;
     say(&format!(
@@ -244,12 +248,20 @@ async fn prove(running: &Running, prepared: &Prepared, id: &MessageId) -> Result
         verified.checkpoint.size,
         path.display()
     ))?;
+    let signed = verified.card_signed.as_ref().filter(|signed| signed.trusted);
+    expect(signed.is_some(), "the proof holds the card as signed XML")?;
+    if let Some(signed) = signed {
+        say(&format!(
+            "The process card in it is signed XML; its signature is that of {}.",
+            signed.certificate.subject()
+        ))?;
+    }
     let mut changed = file;
     let middle = changed.len() / 2;
     if let Some(byte) = changed.get_mut(middle) {
         *byte ^= 1;
     }
-    match export::verify(&changed, key) {
+    match export::verify(&changed, &trust) {
         Err(fault) => say(&format!("With one bit changed it does not: {fault}.")),
         Ok(_) => expect(false, "a changed bit is found"),
     }

@@ -1,7 +1,8 @@
 //! `amtsbote evidence`: proofs for third parties, and their verification without any server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::{Exit, Stop};
@@ -9,17 +10,20 @@ use super::link::{Link, unexpected};
 use super::screen;
 use super::{Place, Reading, card};
 use crate::admin::protocol::{Answer, Verb};
-use crate::app::evidence_key;
+use crate::app::{card_key, evidence_key};
 use crate::config::Config;
 use crate::domain::card::ProcessCard;
 use crate::domain::message_id::MessageId;
-use crate::evidence::checkpoint::VerifierKey;
-use crate::evidence::export::{self, PROOF_BYTES_MAX, Verified};
+use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
+use crate::evidence::export::{self, PROOF_BYTES_MAX, Proof, Trust, Verified};
+use crate::pki::certificate::Certificate;
+use crate::pki::key;
+use crate::pki::timestamp::Authorities;
 use crate::store::embedded;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Write the proof of one message: card, log records, their way into the tree, signed checkpoint
+    /// Write the proof of one message: card (signed), log records, their way into the tree, checkpoint, time stamps
     Export {
         /// The message's id
         #[arg(value_parser = MessageId::parse)]
@@ -35,21 +39,67 @@ pub enum Command {
         /// The proof file
         #[arg(required_unless_present = "store", conflicts_with = "store")]
         file: Option<PathBuf>,
-        /// Folder of a store: check every record of its log, every payload and card
+        /// Folder of a store: check every record of its log, every time stamp, payload and card
         #[arg(long, value_name = "FOLDER")]
         store: Option<PathBuf>,
-        /// Public key of the log, as `amtsbote evidence key` prints it; may be repeated, for former keys. Without it
-        /// signatures prove nothing about the signer
-        #[arg(long, value_name = "KEY", value_parser = VerifierKey::parse)]
-        key: Vec<VerifierKey>,
+        #[command(flatten)]
+        believe: Believe,
         #[command(flatten)]
         reading: Reading,
     },
-    /// The public key of this post office's log, to be handed to whoever verifies
+    /// Check a proof file and write its parts, each in the form that common tools read (xmlsec1, openssl)
+    Unpack {
+        /// The proof file
+        file: PathBuf,
+        /// Folder to write into; it must be new or empty
+        folder: PathBuf,
+        #[command(flatten)]
+        believe: Believe,
+    },
+    /// The public key of this post office's log, to be handed to whoever verifies (former ones with --json)
     Key {
         #[command(flatten)]
         reading: Reading,
     },
+    /// The certificate (PEM) that signs process cards, to be handed to whoever verifies
+    Certificate,
+}
+
+/// Whom the reader of a proof believes.
+#[derive(Debug, clap::Args)]
+pub struct Believe {
+    /// Public key of the log, as `amtsbote evidence key` prints it; may be repeated. Without it a file only proves to
+    /// be whole
+    #[arg(long = "key", value_name = "KEY", value_parser = VerifierKey::parse)]
+    keys: Vec<VerifierKey>,
+    /// Certificates (PEM) that may sign process cards, or of authorities that issue those
+    #[arg(long, value_name = "FILE")]
+    card_certificate: Option<PathBuf>,
+    /// Certificates (PEM) of authorities whose time stamps count
+    #[arg(long, value_name = "FILE")]
+    time_stamp_anchor: Option<PathBuf>,
+}
+
+impl Believe {
+    fn trust(&self) -> Result<Trust, Stop> {
+        let read = |path: &Path| -> Result<Vec<Certificate>, Stop> {
+            let wrong = |error: String| Stop::usage(format!("{}: {error}", path.display()));
+            let pem = key::read_bounded(path).map_err(|error| Stop::usage(error.to_string()))?;
+            Certificate::bundle_from_pem(&pem).map_err(|error| wrong(error.to_string()))
+        };
+        let mut trust = Trust::keys(self.keys.iter().cloned());
+        if let Some(path) = &self.card_certificate {
+            trust = trust
+                .with_card_certificates(read(path)?)
+                .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+        }
+        if let Some(path) = &self.time_stamp_anchor {
+            let authorities = Authorities::new(read(path)?)
+                .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+            trust = trust.with_stamp_authorities(authorities);
+        }
+        Ok(trust)
+    }
 }
 
 #[derive(Serialize)]
@@ -67,7 +117,27 @@ struct Outcome<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    card_signed: Option<Signer>,
+    time_stamps: Vec<Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     card: Option<&'a ProcessCard>,
+}
+
+#[derive(Serialize)]
+struct Signer {
+    at: Timestamp,
+    subject: String,
+    fingerprint: String,
+    trusted: bool,
+}
+
+#[derive(Serialize)]
+struct Stamp {
+    time: Timestamp,
+    authority: String,
+    policy: String,
+    serial: String,
+    trusted: bool,
 }
 
 #[derive(Serialize)]
@@ -99,35 +169,36 @@ impl Command {
                 }
                 Ok(Exit::Done)
             }
-            Self::Verify { file: Some(file), key, reading, .. } => verify_file(file, key, *reading),
-            Self::Verify { store: Some(folder), key, reading, .. } => verify_store(folder, key, *reading),
+            Self::Verify { file: Some(file), believe, reading, .. } => {
+                verify_file(file, &believe.trust()?, *reading)
+            }
+            Self::Verify { store: Some(folder), believe, reading, .. } => {
+                verify_store(folder, &believe.keys, *reading)
+            }
             Self::Verify { .. } => Err(Stop::usage("name a proof file or --store FOLDER")),
+            Self::Unpack { file, folder, believe } => unpack(file, folder, &believe.trust()?),
             Self::Key { reading } => {
                 let config = Config::load(&place.path())?;
                 let key = evidence_key::read(&config.evidence.key, &config.evidence.origin)
                     .map_err(|error| Stop::usage(format!("{}: {error}", config.evidence.key.display())))?;
                 let former = config.evidence.former_keys;
                 match reading.json {
-                    true => screen::json(&Keys { key: key.verifier().clone(), former_keys: former })?,
                     false => screen::data(&format!("{}\n", key.verifier()))?,
+                    true => screen::json(&Keys { key: key.verifier().clone(), former_keys: former })?,
                 }
+                Ok(Exit::Done)
+            }
+            Self::Certificate => {
+                let config = Config::load(&place.path())?;
+                let chain = card_key::certificates(&config.evidence).map_err(Stop::usage)?;
+                screen::data(&chain.iter().map(Certificate::pem).collect::<String>())?;
                 Ok(Exit::Done)
             }
         }
     }
 }
 
-/// With several keys, the proof must be of one of them; the last refusal is told where it is of none.
-fn verify_with(bytes: &[u8], keys: &[VerifierKey]) -> Result<Verified, export::Fault> {
-    let (last, others) = match keys.split_last() {
-        None => return export::verify(bytes, None),
-        Some(split) => split,
-    };
-    let found = others.iter().find_map(|key| export::verify(bytes, Some(key)).ok());
-    found.map_or_else(|| export::verify(bytes, Some(last)), Ok)
-}
-
-fn verify_file(path: &std::path::Path, keys: &[VerifierKey], reading: Reading) -> Result<Exit, Stop> {
+fn read_proof(path: &Path) -> Result<Vec<u8>, Stop> {
     let unreadable =
         |error: std::io::Error| Stop::usage(format!("{} cannot be read: {error}", path.display()));
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
@@ -137,8 +208,15 @@ fn verify_file(path: &std::path::Path, keys: &[VerifierKey], reading: Reading) -
             path.display()
         )));
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    match verify_with(&bytes, keys) {
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn refused(path: &Path, fault: &export::Fault) -> Stop {
+    Stop::new(Exit::Problems, format!("{} proves nothing: {fault}", path.display()))
+}
+
+fn verify_file(path: &Path, trust: &Trust, reading: Reading) -> Result<Exit, Stop> {
+    match export::verify(&read_proof(path)?, trust) {
         Ok(verified) => {
             if reading.json {
                 screen::json(&good(&verified))?
@@ -157,13 +235,64 @@ fn verify_file(path: &std::path::Path, keys: &[VerifierKey], reading: Reading) -
                     key_trusted: false,
                     records: 0,
                     checkpoint_size: None,
+                    card_signed: None,
+                    time_stamps: Vec::new(),
                     card: None,
                 };
                 screen::json(&outcome)?;
             }
-            Err(Stop::new(Exit::Problems, format!("{} proves nothing: {fault}", path.display())))
+            Err(refused(path, &fault))
         }
     }
+}
+
+/// The parts of a proof that holds, as files.
+fn unpack(path: &Path, folder: &Path, trust: &Trust) -> Result<Exit, Stop> {
+    let bytes = read_proof(path)?;
+    export::verify(&bytes, trust).map_err(|fault| refused(path, &fault))?;
+    let proof = Proof::from_bytes(&bytes).map_err(|fault| refused(path, &fault))?;
+    let failed = |error: std::io::Error| Stop::failed(format!("{}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    if std::fs::read_dir(folder).map_err(failed)?.next().is_some() {
+        return Err(Stop::failed(format!("{} is not empty", folder.display())));
+    }
+    let mut names = String::new();
+    for (name, bytes) in parts(&proof)? {
+        std::fs::write(folder.join(&name), bytes).map_err(failed)?;
+        names.push_str(&format!("{}\n", folder.join(&name).display()));
+    }
+    screen::data(&names)?;
+    screen::sentence("The manual's chapter on proofs shows how xmlsec1 and openssl check them.");
+    Ok(Exit::Done)
+}
+
+fn parts(proof: &Proof) -> Result<Vec<(String, Vec<u8>)>, Stop> {
+    let (text, signature) =
+        Checkpoint::parts(&proof.checkpoint).map_err(|error| Stop::failed(error.to_string()))?;
+    let mut parts = vec![
+        ("checkpoint.note".to_owned(), proof.checkpoint.clone().into_bytes()),
+        ("checkpoint.txt".to_owned(), text.into_bytes()),
+        ("checkpoint.sig".to_owned(), signature),
+        ("log-key.der".to_owned(), proof.log.spki()),
+    ];
+    if let Some(card) = &proof.card {
+        parts.push(("card.json".to_owned(), card.clone()));
+    }
+    if let Some(signed) = &proof.signed_card {
+        parts.push(("card.xml".to_owned(), signed.xml.clone().into_bytes()));
+        let chain: String = signed.certificates.iter().map(Certificate::pem).collect();
+        parts.push(("card-certificates.pem".to_owned(), chain.into_bytes()));
+    }
+    for record in &proof.records {
+        parts.push((format!("record-{}.txt", record.index), record.bytes.clone()));
+        let hex = |hash: &[u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+        let path: String = record.path.iter().map(hex).collect();
+        parts.push((format!("record-{}.path", record.index), path.into_bytes()));
+    }
+    for (token, number) in proof.time_stamps.iter().zip(1..) {
+        parts.push((format!("time-stamp-{number}.der"), token.clone()));
+    }
+    Ok(parts)
 }
 
 fn good(verified: &Verified) -> Outcome<'_> {
@@ -175,16 +304,55 @@ fn good(verified: &Verified) -> Outcome<'_> {
         key_trusted: verified.key_trusted,
         records: verified.records.len(),
         checkpoint_size: Some(verified.checkpoint.size),
+        card_signed: verified.card_signed.as_ref().map(|signed| Signer {
+            at: signed.at,
+            subject: signed.certificate.subject().to_owned(),
+            fingerprint: signed.certificate.fingerprint().to_string(),
+            trusted: signed.trusted,
+        }),
+        time_stamps: verified.time_stamps.iter().map(stamp).collect(),
         card: verified.card.as_ref(),
     }
 }
 
+fn stamp(stamped: &export::Stamped) -> Stamp {
+    let token = &stamped.token;
+    Stamp {
+        time: token.time(),
+        authority: token.signer().subject().to_owned(),
+        policy: token.policy().to_string(),
+        serial: token.serial().to_owned(),
+        trusted: stamped.trusted,
+    }
+}
+
 fn tell(verified: &Verified) -> Result<(), Stop> {
-    let mut out = screen::fields(&[
+    let judged = |trusted| if trusted { "trusted" } else { "whole; whose it is was not asked" };
+    let mut fields = vec![
         ("message", verified.message_id.to_string()),
         ("log", verified.log.to_string()),
         ("checkpoint", format!("signed over {} records", verified.checkpoint.size)),
-    ]);
+    ];
+    match &verified.card_signed {
+        None => fields.push(("signed card", "none in this file".to_owned())),
+        Some(signed) => fields.push((
+            "signed card",
+            format!(
+                "by {} at {} ({})",
+                signed.certificate.subject(),
+                screen::instant(signed.at),
+                judged(signed.trusted)
+            ),
+        )),
+    }
+    if verified.time_stamps.is_empty() {
+        fields.push(("time stamp", "none in this file".to_owned()));
+    }
+    for stamped in &verified.time_stamps {
+        let (time, by) = (screen::instant(stamped.token.time()), stamped.token.signer().subject());
+        fields.push(("time stamp", format!("{time} by {by} ({})", judged(stamped.trusted))));
+    }
+    let mut out = screen::fields(&fields);
     for (index, record) in &verified.records {
         out.push_str(&format!(
             "  record {index}: {} at {}\n",
@@ -207,7 +375,7 @@ fn tell(verified: &Verified) -> Result<(), Stop> {
     Ok(())
 }
 
-fn verify_store(folder: &std::path::Path, keys: &[VerifierKey], reading: Reading) -> Result<Exit, Stop> {
+fn verify_store(folder: &Path, keys: &[VerifierKey], reading: Reading) -> Result<Exit, Stop> {
     let report = embedded::verify_signed(folder, keys).map_err(super::store::stop)?;
     if keys.is_empty() {
         screen::sentence(

@@ -173,6 +173,7 @@ struct Checked<'a> {
     payload_bytes: u64,
     evidence_records: u64,
     checkpoints: u64,
+    time_stamps: u64,
     evidence_root: String,
     first_wrong_record: Option<u64>,
     problem_count: u64,
@@ -186,6 +187,7 @@ pub(super) fn report(report: &Report, reading: Reading) -> Result<Exit, Stop> {
         payload_bytes: report.payload_bytes,
         evidence_records: report.evidence_records,
         checkpoints: report.checkpoints,
+        time_stamps: report.time_stamps,
         evidence_root: report.root.iter().map(|byte| format!("{byte:02x}")).collect(),
         first_wrong_record: report.first_wrong_record,
         problem_count: report.problem_count,
@@ -199,6 +201,7 @@ pub(super) fn report(report: &Report, reading: Reading) -> Result<Exit, Stop> {
             ("payloads", screen::bytes(checked.payload_bytes)),
             ("evidence records", checked.evidence_records.to_string()),
             ("checkpoints", checked.checkpoints.to_string()),
+            ("time stamps", checked.time_stamps.to_string()),
             ("root of the log", checked.evidence_root.clone()),
             ("verdict", if checked.sound { "sound" } else { "damaged" }.to_owned()),
         ]))?;

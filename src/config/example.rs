@@ -100,6 +100,33 @@ const WORDS: &[(&str, &str)] = &[
         "Public keys (as `amtsbote evidence key` printed them) that signed the checkpoints before the present one. After \
          a change of the key nothing is signed until the former one stands here.",
     ),
+    (
+        "evidence.card_key",
+        "Private key (PEM, PKCS #8; RSA or ECDSA) that signs process cards in exported proofs; made at the first start.",
+    ),
+    (
+        "evidence.card_certificate",
+        "Its certificate chain (PEM), its own first; a self-signed one is made with the key. Better one of a CA that \
+         readers of proofs know.",
+    ),
+    (
+        "evidence.time_stamp_url",
+        "Time stamp authority (RFC 3161, http://) whose stamps the signed checkpoints get; without it there are none.",
+    ),
+    ("evidence.time_stamp_anchors", "Certificate authorities (PEM) whose time stamps are believed."),
+    (
+        "evidence.time_stamp_policy",
+        "Policy (object identifier) to ask the authority for; without it, its own.",
+    ),
+    (
+        "evidence.time_stamp_interval_seconds",
+        "Shortest time between two stamps; each covers the whole log before it.",
+    ),
+    (
+        "evidence.time_stamp_renew_days",
+        "Days before its certificate or algorithm ends that a stamp is renewed.",
+    ),
+    ("evidence.time_stamp_wait_seconds", "Time for one question to the authority. No message waits for it."),
     ("log", "What the server says on its standard error."),
     ("log.format", "\"text\" for people, \"json\" for collectors."),
     (
@@ -155,8 +182,12 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Keys that may be absent, with a value that shows their shape.
-const ABSENT: &[(&str, &str)] =
-    &[("osci.address", "\"0.0.0.0:8444\""), ("profile.content_bytes_max", "10485760")];
+const ABSENT: &[(&str, &str)] = &[
+    ("osci.address", "\"0.0.0.0:8444\""),
+    ("evidence.time_stamp_url", "\"http://tsa.example.org/\""),
+    ("evidence.time_stamp_policy", "\"1.2.276.0.99.1\""),
+    ("profile.content_bytes_max", "10485760"),
+];
 
 /// Tables that may come any number of times, none at first.
 const REPEATED: &str = "
@@ -231,6 +262,8 @@ mod tests {
         let mut config = Config::default();
         config.profile.content_bytes_max = Some(1);
         config.osci.address = Some(config.xta.address);
+        config.evidence.time_stamp_url = Some("http://tsa.example.org/".to_owned());
+        config.evidence.time_stamp_policy = Some("1.2.3".to_owned());
         let table = toml::Table::try_from(config).expect("a table");
         table
             .iter()

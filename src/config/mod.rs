@@ -9,6 +9,7 @@ mod rooms;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -19,6 +20,7 @@ use crate::domain::profile::ServiceProfile;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::pki::inspection::UnknownRevocation;
 use crate::pki::revocation::fetch;
+use crate::pki::timestamp;
 
 /// The environment variable that names the file where the command line does not.
 pub const PATH_VARIABLE: &str = "AMTSBOTE_CONFIG";
@@ -148,6 +150,16 @@ pub struct Evidence {
     pub origin: String,
     pub key: PathBuf,
     pub former_keys: Vec<VerifierKey>,
+    pub card_key: PathBuf,
+    pub card_certificate: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_stamp_url: Option<String>,
+    pub time_stamp_anchors: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_stamp_policy: Option<String>,
+    pub time_stamp_interval_seconds: u64,
+    pub time_stamp_renew_days: u32,
+    pub time_stamp_wait_seconds: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,13 +252,44 @@ impl Default for Osci {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { origin: "amtsbote/evidence".to_owned(), key: "evidence.key".into(), former_keys: Vec::new() }
+        Self {
+            origin: "amtsbote/evidence".to_owned(),
+            key: "evidence.key".into(),
+            former_keys: Vec::new(),
+            card_key: "evidence-card.key".into(),
+            card_certificate: "evidence-card.crt".into(),
+            time_stamp_url: None,
+            time_stamp_anchors: Vec::new(),
+            time_stamp_policy: None,
+            time_stamp_interval_seconds: 3600,
+            time_stamp_renew_days: 90,
+            time_stamp_wait_seconds: 30,
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Evidence {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if let Some(url) = &self.time_stamp_url {
+            let wait = Duration::from_secs(self.time_stamp_wait_seconds);
+            if let Err(error) = timestamp::client::Client::new(url, wait) {
+                return Err(("evidence.time_stamp_url", format!("cannot be asked: {error}")));
+            }
+            if self.time_stamp_anchors.is_empty() {
+                let what = "names no file, so that no time stamp could be trusted".to_owned();
+                return Err(("evidence.time_stamp_anchors", what));
+            }
+        }
+        match self.time_stamp_policy.as_ref().map(|policy| policy.parse::<timestamp::Oid>()) {
+            Some(Err(error)) => Err(("evidence.time_stamp_policy", format!("cannot be asked for: {error}"))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -304,6 +347,8 @@ impl Config {
             &mut evidence.key,
             &mut osci.signature_certificate,
             &mut osci.signature_key,
+            &mut evidence.card_key,
+            &mut evidence.card_certificate,
         ];
         let lists = [
             &mut tls.anchors,
@@ -315,6 +360,7 @@ impl Config {
             &mut osci.cipher_anchors,
             &mut osci.intermediates,
             &mut osci.crls,
+            &mut evidence.time_stamp_anchors,
         ];
         for path in single.into_iter().chain(lists.into_iter().flatten()) {
             *path = folder.join(&*path);
@@ -357,6 +403,9 @@ impl Config {
                 }
             }
         }
+        if let Err((key, what)) = self.evidence.check() {
+            return wrong(key, what);
+        }
         for url in &self.revocation.lists {
             match fetch::host_of(url) {
                 Err(error) => {
@@ -372,9 +421,11 @@ impl Config {
             return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
         }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 14] = [
+        let positive: [(&'static str, u64); 16] = [
             ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
             ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
+            ("evidence.time_stamp_interval_seconds", self.evidence.time_stamp_interval_seconds),
+            ("evidence.time_stamp_wait_seconds", self.evidence.time_stamp_wait_seconds),
             ("limits.content_bytes_max", limits.content_bytes_max),
             ("limits.envelope_bytes_max", limits.envelope_bytes_max),
             ("limits.parts_max", limits.parts_max as u64),
@@ -437,16 +488,17 @@ mod tests {
             "/etc/amtsbote.toml: server.operator_address is the address of the XTA listener as well",
         );
         check(
-            "[osci]\naddress = \"0.0.0.0:8443\"\n",
-            "/etc/amtsbote.toml: osci.address is the address of another listener as well",
+            "[evidence]\ntime_stamp_url = \"https://tsa.example.org\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_url cannot be asked: \"https://tsa.example.org\" is no URL of a time \
+             stamp authority: http://host[:port]/path",
         );
         check(
-            "[osci]\naddress = \"0.0.0.0:8444\"\ncipher_keys = []\n",
-            "/etc/amtsbote.toml: osci.cipher_certificates names 1 files, osci.cipher_keys 0; each needs its key",
+            "[evidence]\ntime_stamp_url = \"http://tsa.example.org\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_anchors names no file, so that no time stamp could be trusted",
         );
         check(
-            "[osci]\naddress = \"0.0.0.0:8444\"\ncipher_anchors = []\n",
-            "/etc/amtsbote.toml: osci.cipher_anchors names no file, so that no participant could be trusted",
+            "[evidence]\ntime_stamp_policy = \"mine\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_policy cannot be asked for: mine is not an object identifier",
         );
         check(
             "[revocation]\nlists = [\"http://ca.example/a.crl\"]\n",
@@ -457,6 +509,18 @@ mod tests {
             "[revocation]\nlists = [\"ldap://ca.example/a\"]\n",
             "/etc/amtsbote.toml: revocation.lists holds what cannot be fetched: \"ldap://ca.example/a\" is not a URL of \
              the form http://host/path",
+        );
+        check(
+            "[osci]\naddress = \"0.0.0.0:8443\"\n",
+            "/etc/amtsbote.toml: osci.address is the address of another listener as well",
+        );
+        check(
+            "[osci]\naddress = \"0.0.0.0:8444\"\ncipher_keys = []\n",
+            "/etc/amtsbote.toml: osci.cipher_certificates names 1 files, osci.cipher_keys 0; each needs its key",
+        );
+        check(
+            "[osci]\naddress = \"0.0.0.0:8444\"\ncipher_anchors = []\n",
+            "/etc/amtsbote.toml: osci.cipher_anchors names no file, so that no participant could be trusted",
         );
         check(
             "[tls]\nanchors = []\n",

@@ -29,6 +29,10 @@ impl Config {
         relay::Settings {
             limits: self.limits,
             profile_default: self.profile.clone(),
+            time_stamp_interval: Duration::from_secs(self.evidence.time_stamp_interval_seconds),
+            time_stamp_renew_ahead: Duration::from_secs(
+                u64::from(self.evidence.time_stamp_renew_days) * 86_400,
+            ),
             former_evidence_keys: self.evidence.former_keys.clone(),
             ..relay::Settings::new(&self.server.system, &self.server.identity)
         }
@@ -45,6 +49,17 @@ impl Config {
         xta::server::Settings { path: self.xta.path.clone(), limits: self.limits }
     }
 
+    /// How lists and responders' answers are brought.
+    pub fn fetch_settings(&self) -> fetch::Settings {
+        let revocation = &self.revocation;
+        fetch::Settings {
+            hosts: revocation.hosts.clone(),
+            folder: revocation.folder.clone(),
+            nonce_required: revocation.ocsp_nonce_required,
+            time_max: Duration::from_secs(u64::from(revocation.fetch_seconds)),
+        }
+    }
+
     pub fn osci_settings(&self) -> osci::server::Settings {
         let policy = crate::xml::enc::Policy {
             cbc: self.osci.aes_cbc,
@@ -58,17 +73,6 @@ impl Config {
             dialog_idle: Duration::from_secs(self.osci.dialog_idle_seconds),
             unproven_senders: self.osci.unproven_senders,
             policy,
-        }
-    }
-
-    /// How lists and responders' answers are brought.
-    pub fn fetch_settings(&self) -> fetch::Settings {
-        let revocation = &self.revocation;
-        fetch::Settings {
-            hosts: revocation.hosts.clone(),
-            folder: revocation.folder.clone(),
-            nonce_required: revocation.ocsp_nonce_required,
-            time_max: Duration::from_secs(u64::from(revocation.fetch_seconds)),
         }
     }
 

@@ -9,7 +9,8 @@
 //! — amtsbote.example.org/evidence <base64 of key id and signature>
 //! ```
 //! The key's name is the log's origin. Notes with extension lines or cosignatures are refused: this post office writes
-//! neither, and a note is read back only in exactly the spelling that is written. RFC 3161 time stamps are left out.
+//! neither, and a note is read back only in exactly the spelling that is written. RFC 3161 time stamps are over
+//! whole notes and lie beside them.
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
@@ -67,6 +68,12 @@ impl VerifierKey {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// SubjectPublicKeyInfo (RFC 8410), DER.
+    pub fn spki(&self) -> Vec<u8> {
+        const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+        [&ED25519_SPKI[..], &self.public].concat()
     }
 
     /// The first four bytes of SHA-256 over name, line feed, type and key.
@@ -198,6 +205,22 @@ impl Checkpoint {
             return Err(form("its origin is not its signer"));
         }
         Ok(checkpoint)
+    }
+
+    /// What a note states, whoever signed it: nothing to believe, but something to compare.
+    pub fn stated(note: &str) -> Result<Self, NoteError> {
+        let (signed, _) =
+            note.split_once("\n\n").ok_or(NoteError::Form { what: "there is no empty line" })?;
+        Self::from_text(&format!("{signed}\n"))
+    }
+
+    /// The text that is signed and the signature over it, for tools that know Ed25519 and no notes.
+    pub fn parts(note: &str) -> Result<(String, Vec<u8>), NoteError> {
+        let form = |what| NoteError::Form { what };
+        let (signed, rest) = note.split_once("\n\n").ok_or(form("there is no empty line"))?;
+        let (_, bytes) = signature_line(rest)?;
+        let (_, signature) = bytes.split_first_chunk::<4>().ok_or(form("the signature is too short"))?;
+        Ok((format!("{signed}\n"), signature.to_vec()))
     }
 
     fn from_text(signed: &str) -> Result<Self, NoteError> {

@@ -89,10 +89,13 @@ fn proof(purged: bool) -> Proof {
         .collect();
     let root = root(leaves.as_slice(), size).expect("the leaves are there");
     Proof {
+        version: Version::One,
         message_id: id,
         log: key().verifier().clone(),
         card: (!purged).then(|| card.to_bytes()),
+        signed_card: None,
         records,
+        time_stamps: Vec::new(),
         checkpoint: key().sign(size, &root),
     }
 }
@@ -101,23 +104,25 @@ fn proof(purged: bool) -> Proof {
 fn place(adjust: impl FnOnce(&mut Proof)) -> String {
     let mut proof = proof(false);
     adjust(&mut proof);
-    verify(&proof.to_bytes(), None).map_or_else(|fault| fault.place, |_| "nowhere".to_owned())
+    verify(&proof.to_bytes(), &Trust::default()).map_or_else(|fault| fault.place, |_| "nowhere".to_owned())
 }
 
 #[test]
 fn a_whole_file_proves_the_story() {
-    let verified = verify(&proof(false).to_bytes(), Some(key().verifier())).expect("nothing was touched");
+    let verified = verify(&proof(false).to_bytes(), &Trust::keys([key().verifier().clone()]))
+        .expect("nothing was touched");
     assert_eq!(verified.records.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 4, 7]);
     assert_eq!(verified.card.map(|card| card.state), Some(DeliveryState::Received));
     assert_eq!(verified.checkpoint.size, 13);
     assert!(verified.key_trusted);
-    let verified = verify(&proof(false).to_bytes(), None).expect("nothing was touched");
+    let verified = verify(&proof(false).to_bytes(), &Trust::default()).expect("nothing was touched");
     assert!(!verified.key_trusted);
 }
 
 #[test]
 fn the_proof_outlives_the_card() {
-    let verified = verify(&proof(true).to_bytes(), Some(key().verifier())).expect("nothing was touched");
+    let verified = verify(&proof(true).to_bytes(), &Trust::keys([key().verifier().clone()]))
+        .expect("nothing was touched");
     assert_eq!(verified.card, None);
     assert_eq!(verified.records.last().map(|(_, record)| record.event), Some(RecordEvent::CardPurged));
     assert_eq!(place(|proof| proof.card = None), "card");
@@ -126,14 +131,14 @@ fn the_proof_outlives_the_card() {
 #[test]
 fn every_flipped_byte_is_found_and_named() {
     for (bytes, what) in [(proof(false).to_bytes(), "with its card"), (proof(true).to_bytes(), "without")] {
-        assert!(verify(&bytes, None).is_ok(), "{what}");
+        assert!(verify(&bytes, &Trust::default()).is_ok(), "{what}");
         let mut places = BTreeSet::new();
         for at in 0..bytes.len() {
             for flip in [0x01, 0x20, 0x80, 0xff] {
                 let mut changed = bytes.clone();
                 changed[at] ^= flip;
                 // Without a trusted key, which is the harder case: nothing but the file speaks for itself.
-                match verify(&changed, None) {
+                match verify(&changed, &Trust::default()) {
                     Ok(_) => panic!("{what}: byte {at} ({:?}) flipped by {flip:#x}", bytes[at] as char),
                     Err(fault) => {
                         places.insert(fault.place.split([' ', '(']).next().unwrap_or("").to_owned())
@@ -153,15 +158,15 @@ fn every_lost_or_added_byte_is_found() {
     for at in 0..bytes.len() {
         let mut shorter = bytes.clone();
         shorter.remove(at);
-        assert!(verify(&shorter, None).is_err(), "byte {at} is missing");
-        assert!(verify(&bytes[..at], None).is_err(), "cut at {at}");
+        assert!(verify(&shorter, &Trust::default()).is_err(), "byte {at} is missing");
+        assert!(verify(&bytes[..at], &Trust::default()).is_err(), "cut at {at}");
         for byte in [b'0', b' ', b'\n', b'+', b'A'] {
             let mut longer = bytes.clone();
             longer.insert(at, byte);
-            assert!(verify(&longer, None).is_err(), "{:?} added at {at}", byte as char);
+            assert!(verify(&longer, &Trust::default()).is_err(), "{:?} added at {at}", byte as char);
         }
     }
-    assert!(verify(&[bytes, b"\n".to_vec()].concat(), None).is_err());
+    assert!(verify(&[bytes, b"\n".to_vec()].concat(), &Trust::default()).is_err());
 }
 
 #[test]
@@ -185,7 +190,7 @@ fn a_well_written_lie_is_found_and_named() {
     );
     let stranger = || SigningKey::from_seed("post.example.org/evidence", &[4; 32]).expect("a seed");
     assert_eq!(place(|proof| proof.log = stranger().verifier().clone()), "checkpoint");
-    let fault =
-        verify(&proof(false).to_bytes(), Some(stranger().verifier())).expect_err("another key is trusted");
+    let fault = verify(&proof(false).to_bytes(), &Trust::keys([stranger().verifier().clone()]))
+        .expect_err("another key is trusted");
     assert_eq!(fault.place, "log");
 }

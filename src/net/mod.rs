@@ -50,7 +50,9 @@ pub trait Handler: Send + Sync + 'static {
 /// An extension of an answer: told once, when the answer's last byte has left this process and the system has taken
 /// it. Not told where the connection or the body broke before. It needs the body's exact size, or its end.
 #[derive(Clone)]
-pub struct WhenWritten(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+pub struct WhenWritten(Arc<Mutex<Option<Then>>>);
+
+type Then = Box<dyn FnOnce() + Send>;
 
 impl WhenWritten {
     pub fn new(then: impl FnOnce() + Send + 'static) -> Self {

@@ -75,7 +75,7 @@ impl PrivateKey {
         }
     }
 
-    /// The key in PKCS#8, for rooms that sign and decrypt themselves; none for a key in an older form.
+    /// The key as PKCS#8, where the text held it in that form; for what does its own cryptography with it.
     pub fn pkcs8_der(&self) -> Option<&[u8]> {
         match &self.0 {
             PrivateKeyDer::Pkcs8(key) => Some(key.secret_pkcs8_der()),

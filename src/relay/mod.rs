@@ -2,7 +2,7 @@
 //!
 //! Two halves. The decisions ([`accept`], [`route`], [`deliver`], [`cancel`], [`expire`], [`retry`]) are pure: data
 //! and `now` in, data or a [`Refusal`] out. The [`worker`] performs them over a [`crate::store::Store`]: the facade
-//! that doors call, timers, pushes, the synchronous rendezvous and the signed checkpoints of the evidence log.
+//! that doors call, timers, pushes, the synchronous rendezvous, the evidence log's signed checkpoints and their stamps.
 //! Nothing here knows XML, OSCI, XTA or HTTP, and nothing opens content: the relay holds no content key.
 
 pub mod accept;
@@ -30,6 +30,7 @@ pub use refusal::Refusal;
 pub use worker::Relay;
 pub use worker::answers::Reply;
 pub use worker::outlet::{Outlet, PushVerdict};
+pub use worker::time_stamps::TimeStamper;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -42,6 +43,12 @@ pub struct Settings {
     pub profile_default: ServiceProfile,
     /// Longest time between two checkpoints while the evidence log grows.
     pub checkpoint_interval: Duration,
+    /// Shortest time between two new time stamps.
+    pub time_stamp_interval: Duration,
+    /// How long before its end a time stamp is renewed.
+    pub time_stamp_renew_ahead: Duration,
+    /// How often it is looked whether a stamp is due.
+    pub time_stamp_poll_interval: Duration,
     /// Public keys that signed this log's checkpoints before the present one.
     pub former_evidence_keys: Vec<VerifierKey>,
     /// How often a waiting author's answer is looked for where no notice from this process brings it.
@@ -61,6 +68,9 @@ impl Settings {
             limits: Limits::default(),
             profile_default: ServiceProfile::standard(),
             checkpoint_interval: Duration::from_secs(60),
+            time_stamp_interval: Duration::from_secs(3600),
+            time_stamp_renew_ahead: Duration::from_secs(90 * 86_400),
+            time_stamp_poll_interval: Duration::from_secs(60),
             former_evidence_keys: Vec::new(),
             answer_poll_interval: Duration::from_secs(1),
             push_poll_interval: Duration::from_secs(5),

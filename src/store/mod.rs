@@ -323,6 +323,16 @@ pub struct LoggedRecord {
     pub bytes: Vec<u8>,
 }
 
+/// A time stamp (RFC 3161) of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeStamp {
+    /// The token, DER.
+    pub token: Vec<u8>,
+    pub time: Timestamp,
+    /// When its certificates or algorithms end: it must be renewed before.
+    pub good_until: Timestamp,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreHealth {
     pub accepting: bool,
@@ -461,6 +471,16 @@ pub trait Store: Send + Sync + 'static {
     async fn save_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError>;
     /// The smallest checkpoint that covers at least `size` leaves, or the latest for `None`.
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError>;
+    /// Adds a stamp to the checkpoint of exactly `size` leaves, which has `number` stamps so far: over its note for the
+    /// first, over the token before for each further one. `Corrupt` if it is over anything else, `Unknown` if the
+    /// checkpoint is not there, `Outdated` if it has another number of stamps.
+    async fn save_time_stamp(&self, size: u64, number: u32, stamp: &TimeStamp) -> Result<(), StoreError>;
+    /// The stamps of that checkpoint, oldest first.
+    async fn time_stamps(&self, size: u64) -> Result<Vec<TimeStamp>, StoreError>;
+    /// The size of the smallest stamped checkpoint that covers at least `size` leaves, or of the latest for `None`.
+    async fn time_stamped(&self, size: Option<u64>) -> Result<Option<u64>, StoreError>;
+    /// The checkpoint whose newest stamp is the first to end, if that is before `before`.
+    async fn time_stamp_ending(&self, before: Timestamp) -> Result<Option<u64>, StoreError>;
 
     // Operation.
     async fn health(&self) -> Result<StoreHealth, StoreError>;

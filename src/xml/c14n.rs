@@ -6,6 +6,7 @@
 //! Canonical XML 1.1. A caller that leaves out an element (enveloped signature) does not push its events.
 
 use super::escape;
+use super::namespaces::same;
 use super::read::{Attribute, EndElement, Event, Name, StartElement};
 
 /// The algorithms by their identifiers in signatures.
@@ -81,10 +82,20 @@ impl Canonicalizer {
 
     /// Takes the next event and hands the canonical form to `sink`; true once the apex has ended.
     pub fn push(&mut self, event: &Event<'_>, sink: &mut impl FnMut(&[u8])) -> bool {
+        match event {
+            Event::Start(start) => {
+                self.start(start, sink);
+                return false;
+            }
+            Event::End(end) => {
+                self.end(end, sink);
+                return self.root_ended;
+            }
+            _ => {}
+        }
         let mut out = |text: &str| sink(text.as_bytes());
         match event {
-            Event::Start(start) => self.start(start, &mut out),
-            Event::End(end) => self.end(end, &mut out),
+            Event::Start(_) | Event::End(_) => {}
             Event::Text(piece) if !self.marks.is_empty() => escape::text(piece, &mut out),
             Event::Text(_) => {}
             Event::Comment(text) if self.algorithm.keeps_comments() => {
@@ -122,7 +133,7 @@ impl Canonicalizer {
         }
     }
 
-    fn start(&mut self, start: &StartElement<'_>, out: &mut impl FnMut(&str)) {
+    fn start(&mut self, start: &StartElement<'_>, sink: &mut impl FnMut(&[u8])) {
         let is_apex = self.marks.is_empty();
         self.marks.push(self.rendered.len());
         let mut namespaces = if self.algorithm.is_exclusive() {
@@ -132,9 +143,20 @@ impl Canonicalizer {
         };
         // What an output ancestor has written as well is not written again.
         namespaces.retain(|(prefix, uri)| self.rendered_uri(prefix) != *uri);
+        // What is written canonically, declares nothing and is to declare nothing is taken as it stands.
+        let inherits = is_apex && !self.algorithm.is_exclusive();
+        if namespaces.is_empty()
+            && !start.plain().is_empty()
+            && !inherits
+            && start.declarations().next().is_none()
+            && are_in_order(start)
+        {
+            return sink(start.plain());
+        }
         namespaces.sort_unstable();
         namespaces.dedup();
 
+        let out = &mut |text: &str| sink(text.as_bytes());
         out("<");
         out(start.written_name());
         for (prefix, uri) in namespaces {
@@ -143,7 +165,6 @@ impl Canonicalizer {
             write_value(uri, out);
             self.keep(prefix, uri);
         }
-        let inherits = is_apex && !self.algorithm.is_exclusive();
         if !inherits && start.attributes().nth(1).is_none() {
             start.attributes().for_each(|only| write_attribute(&only, out));
         } else {
@@ -157,16 +178,19 @@ impl Canonicalizer {
         out(">");
     }
 
-    fn end(&mut self, end: &EndElement<'_>, out: &mut impl FnMut(&str)) {
+    fn end(&mut self, end: &EndElement<'_>, sink: &mut impl FnMut(&[u8])) {
         let Some(mark) = self.marks.pop() else { return };
         if let Some((start, ..)) = self.rendered.get(mark) {
             self.rendered_text.truncate(*start);
             self.rendered.truncate(mark);
         }
         self.root_ended = self.marks.is_empty();
-        out("</");
-        out(end.written_name());
-        out(">");
+        if !end.plain().is_empty() {
+            return sink(end.plain());
+        }
+        for piece in ["</", end.written_name(), ">"] {
+            sink(piece.as_bytes());
+        }
     }
 
     fn keep(&mut self, prefix: &str, uri: &str) {
@@ -180,7 +204,7 @@ impl Canonicalizer {
     /// What an output ancestor has written for a prefix; nothing written is the same as "no namespace".
     fn rendered_uri(&self, prefix: &str) -> &str {
         let text = |from: usize, to: usize| self.rendered_text.get(from..to).unwrap_or_default();
-        let known = self.rendered.iter().rev().find(|(start, middle, _)| text(*start, *middle) == prefix);
+        let known = self.rendered.iter().rev().find(|(start, middle, _)| same(text(*start, *middle), prefix));
         known.map_or("", |(_, middle, end)| text(*middle, *end))
     }
 
@@ -219,6 +243,11 @@ impl Canonicalizer {
             .for_each(&mut gather);
         namespaces
     }
+}
+
+fn are_in_order(start: &StartElement<'_>) -> bool {
+    let names = || start.attributes().map(|attribute| (attribute.name.ns, attribute.name.local));
+    names().zip(names().skip(1)).all(|(before, after)| before < after)
 }
 
 /// Canonical XML 1.0, section 2.4: the apex takes `xml:` attributes of its ancestors, the nearest ones, unless it has

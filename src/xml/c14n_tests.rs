@@ -165,8 +165,12 @@ fn random_document(seed: u64) -> String {
         out.push_str(&format!("<{name}"));
         for declared in PREFIXES {
             if random.below(3) == 0 || depth == 0 {
+                let quote = random.pick(&["'", "\""]);
                 match declared {
-                    "" => out.push_str(&format!(" xmlns='{}'", random.pick(&["", "urn:1", "urn:2"]))),
+                    "" => {
+                        let uri = random.pick(&["", "urn:1", "urn:2"]);
+                        out.push_str(&format!(" xmlns={quote}{uri}{quote}"));
+                    }
                     _ => out.push_str(&format!(
                         " xmlns:{declared}=\"{}\"",
                         random.pick(&["urn:1", "urn:2", "urn:3"])
@@ -175,7 +179,13 @@ fn random_document(seed: u64) -> String {
             }
         }
         // One prefixed attribute at most: two prefixes may have the same namespace.
-        let attributes = ["k='1'", "a:k='<>&\"\t\r\n&#13;&#10;&#9; '", "c:z=\"'\"", "xml:lang='de'", "l='ä'"];
+        let attributes = [
+            random.pick(&["k='1'", "k=\"1\"", "k=\"ä>'\""]),
+            "a:k='<>&\"\t\r\n&#13;&#10;&#9; '",
+            "c:z=\"'\"",
+            "xml:lang='de'",
+            random.pick(&["l='ä'", "l=\"ä\""]),
+        ];
         let skip = random.below(5) as usize;
         for (at, attribute) in attributes.iter().enumerate() {
             if (at != 1 || skip != 2) && (at != 2 || skip == 2) && random.below(2) == 0 {
@@ -184,10 +194,11 @@ fn random_document(seed: u64) -> String {
         }
         out.push('>');
         for _ in 0..random.below(4) {
-            match random.below(7) {
+            match random.below(8) {
                 0..=2 if depth < 5 => element(random, depth + 1, out),
                 3 => out.push_str("<!-- c\r\n -->"),
                 4 => out.push_str("<?pi  x ?>"),
+                6 => out.push_str("plain text\n"),
                 5 => out.push_str("<![CDATA[<&]]&gt;\r\n]]>"),
                 _ => out.push_str("x\r\ny&#13;&lt;&gt;&amp;\"ä\t"),
             }
@@ -198,6 +209,33 @@ fn random_document(seed: u64) -> String {
     element(&mut Random(seed), 0, &mut out);
     out.push_str("\n<?after x?><!-- after -->\n");
     out
+}
+
+/// A reader that is fed single bytes takes no short cut for what is plainly canonical; one that has all takes every.
+#[test]
+fn short_cuts_change_nothing() {
+    for seed in 0..2000 {
+        let document = random_document(seed);
+        for algorithm in Algorithm::ALL {
+            for (apex, prefix_list) in [("", ""), ("n", ""), ("n", "a #default"), ("", "b c")] {
+                let mut reader = crate::xml::read::Reader::new(Limits::default());
+                let mut canonicalizer = Canonicalizer::new(algorithm, prefix_list);
+                let (mut out, mut inside, mut ended) = (Vec::new(), apex.is_empty(), false);
+                for byte in document.as_bytes().chunks(1) {
+                    let mut input = byte;
+                    while let Some(event) = reader.next_event(&mut input).unwrap() {
+                        inside |= matches!(&event, Event::Start(start) if start.name().local == apex);
+                        if inside && !ended {
+                            let whole = canonicalizer.push(&event, &mut |bytes| out.extend_from_slice(bytes));
+                            ended = whole && !apex.is_empty();
+                        }
+                    }
+                }
+                let pieces = String::from_utf8(out).unwrap();
+                assert_eq!(canonical(&document, apex, algorithm, prefix_list), pieces, "{seed}: {document}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,40 +3,48 @@
 
 /// Hands out `text` with `&`, `<`, `>` and CR escaped.
 pub fn text(text: &str, sink: &mut impl FnMut(&str)) {
-    escaped(text, sink, |byte| match byte {
-        b'&' => Some("&amp;"),
-        b'<' => Some("&lt;"),
-        b'>' => Some("&gt;"),
-        b'\r' => Some("&#xD;"),
-        _ => None,
-    });
+    let special = |byte: u8| (byte == b'&') | (byte == b'<') | (byte == b'>') | (byte == b'\r');
+    escaped(text, sink, special);
 }
 
 /// Hands out an attribute value, to stand between double quotes, with `&`, `<`, `"`, TAB, LF and CR escaped.
 pub fn attribute(value: &str, sink: &mut impl FnMut(&str)) {
-    escaped(value, sink, |byte| match byte {
-        b'&' => Some("&amp;"),
-        b'<' => Some("&lt;"),
-        b'"' => Some("&quot;"),
-        b'\t' => Some("&#x9;"),
-        b'\n' => Some("&#xA;"),
-        b'\r' => Some("&#xD;"),
-        _ => None,
-    });
+    let white = |byte: u8| (byte == b'\t') | (byte == b'\n') | (byte == b'\r');
+    let special = |byte: u8| (byte == b'&') | (byte == b'<') | (byte == b'"') | white(byte);
+    escaped(value, sink, special);
 }
 
-fn escaped(text: &str, sink: &mut impl FnMut(&str), escape: impl Fn(u8) -> Option<&'static str>) {
+fn escape(byte: u8) -> &'static str {
+    match byte {
+        b'&' => "&amp;",
+        b'<' => "&lt;",
+        b'>' => "&gt;",
+        b'"' => "&quot;",
+        b'\t' => "&#x9;",
+        b'\n' => "&#xA;",
+        _ => "&#xD;",
+    }
+}
+
+fn escaped(text: &str, sink: &mut impl FnMut(&str), special: impl Fn(u8) -> bool) {
+    // Nothing to escape is the common case, and many bytes at a time are asked without a branch.
+    if !text.bytes().fold(false, |found, byte| found | special(byte)) {
+        if !text.is_empty() {
+            sink(text);
+        }
+        return;
+    }
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| escape(byte).is_some()) {
+    while let Some(at) = rest.bytes().position(&special) {
         // What is escaped is ASCII, so both cuts are at character boundaries.
-        let (plain, special) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        let (plain, marked) = rest.split_at_checked(at).unwrap_or((rest, ""));
         if !plain.is_empty() {
             sink(plain);
         }
-        if let Some(escape) = special.bytes().next().and_then(&escape) {
-            sink(escape);
+        if let Some(byte) = marked.bytes().next() {
+            sink(escape(byte));
         }
-        rest = special.get(1..).unwrap_or_default();
+        rest = marked.get(1..).unwrap_or_default();
     }
     if !rest.is_empty() {
         sink(rest);

@@ -11,6 +11,7 @@ pub mod dsig;
 pub mod enc;
 pub mod escape;
 pub mod namespaces;
+mod plain;
 pub mod read;
 pub mod soap;
 pub mod tree;

@@ -71,10 +71,20 @@ impl Context {
 
     /// Finds the namespace of the innermost element once its declarations are known.
     pub(super) fn settle(&mut self) -> Result<(), ErrorKind> {
-        let Some(element) = self.elements.last() else { return Ok(()) };
-        let name = self.slice(&element.name);
-        let prefix = name.get(..element.prefix).unwrap_or_default();
-        let namespace = self.lookup(prefix).ok_or_else(|| ErrorKind::PrefixUnbound(prefix.to_owned()))?;
+        let (element, parent) = match self.elements.as_slice() {
+            [] => return Ok(()),
+            [element] => (element, None),
+            [.., parent, element] => (element, Some(parent)),
+        };
+        let prefix = self.prefix(element);
+        // Where nothing is declared, a prefix means what it means to the parent.
+        let inherited = parent.filter(|parent| {
+            element.declarations_before == self.declarations.len() && same(self.prefix(parent), prefix)
+        });
+        let namespace = match inherited {
+            Some(parent) => parent.namespace.clone(),
+            None => self.lookup(prefix).ok_or_else(|| ErrorKind::PrefixUnbound(prefix.to_owned()))?,
+        };
         if let Some(element) = self.elements.last_mut() {
             element.namespace = namespace;
         }
@@ -92,9 +102,13 @@ impl Context {
         self.elements.last().map(|element| self.name_of(element))
     }
 
+    fn prefix(&self, element: &OpenElement) -> &str {
+        let start = element.name.start;
+        self.text.get(start..start + element.prefix).unwrap_or_default()
+    }
+
     fn name_of(&self, element: &OpenElement) -> Name<'_> {
-        let name = self.slice(&element.name);
-        let prefix = name.get(..element.prefix).unwrap_or_default();
+        let (name, prefix) = (self.slice(&element.name), self.prefix(element));
         let local = if prefix.is_empty() { name } else { name.get(prefix.len() + 1..).unwrap_or_default() };
         Name { ns: self.uri(&element.namespace), local, prefix }
     }
@@ -160,7 +174,7 @@ impl Context {
         if prefix == "xml" {
             return Some(Namespace::Xml);
         }
-        match self.declarations.iter().rev().find(|pair| self.slice(&pair.key) == prefix) {
+        match self.declarations.iter().rev().find(|pair| same(self.slice(&pair.key), prefix)) {
             Some(pair) => Some(Namespace::Kept(pair.value.clone())),
             None if prefix.is_empty() => Some(Namespace::None),
             None => None,
@@ -214,4 +228,9 @@ impl Context {
     fn slice(&self, range: &Range<usize>) -> &str {
         self.text.get(range.clone()).unwrap_or_default()
     }
+}
+
+/// Equality of short texts, without a call for each.
+pub(super) fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| a == b)
 }

@@ -21,6 +21,7 @@ use quick_xml::events::attributes::Attributes;
 
 use super::chars::{check_chars, is_white, resolve_reference, split_qname};
 use super::namespaces::{Context, Declaration, Namespace};
+use super::plain::{self, PlainAttribute, PlainTag};
 use super::{Error, ErrorKind, Limits, check_limit};
 
 const REFERENCE_BYTES_MAX: usize = 64;
@@ -64,6 +65,7 @@ pub struct Attribute<'a> {
 #[derive(Debug)]
 pub struct StartElement<'a> {
     reader: &'a Reader,
+    plain: &'a [u8],
 }
 
 impl<'a> StartElement<'a> {
@@ -79,6 +81,12 @@ impl<'a> StartElement<'a> {
     /// The name as written, with its prefix.
     pub fn written_name(&self) -> &'a str {
         self.reader.context.open_name().unwrap_or_default()
+    }
+
+    /// The tag's bytes, if they are written as Canonical XML would but for namespaces and the order of attributes;
+    /// else nothing.
+    pub(super) fn plain(&self) -> &'a [u8] {
+        self.plain
     }
 
     /// Attributes in document order, without namespace declarations.
@@ -116,6 +124,7 @@ impl<'a> StartElement<'a> {
 #[derive(Debug)]
 pub struct EndElement<'a> {
     reader: &'a Reader,
+    plain: &'a [u8],
 }
 
 impl<'a> EndElement<'a> {
@@ -130,6 +139,11 @@ impl<'a> EndElement<'a> {
     /// The name as written, with its prefix.
     pub fn written_name(&self) -> &'a str {
         self.reader.context.open_name().unwrap_or_default()
+    }
+
+    /// The tag's bytes, if they are written as Canonical XML would; else nothing.
+    pub(super) fn plain(&self) -> &'a [u8] {
+        self.plain
     }
 
     /// Where the tag stands in the document: the element ends at its end. Empty for an empty-element tag.
@@ -163,8 +177,9 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
     NeedInput,
-    Start,
-    End,
+    /// With the bytes of the input that [`StartElement::plain`] hands out.
+    Start(Range<usize>),
+    End(Range<usize>),
     /// Text that lies in the input handed to this very call.
     Text(Range<usize>),
     /// Text that the input holds in another form.
@@ -203,6 +218,7 @@ pub struct Reader {
     span: Range<u64>,
     empty_tag: bool,
     attributes: Vec<AttributeSlot>,
+    plain_attributes: Vec<PlainAttribute>,
     /// Names and values of the attributes of the current start tag.
     attribute_text: String,
     scratch: String,
@@ -229,6 +245,7 @@ impl Reader {
             span: 0..0,
             empty_tag: false,
             attributes: Vec::new(),
+            plain_attributes: Vec::new(),
             attribute_text: String::new(),
             scratch: String::new(),
             cut: Vec::new(),
@@ -280,7 +297,7 @@ impl Reader {
         if std::mem::take(&mut self.end_due) {
             self.span = self.offset..self.offset;
             self.close_due = true;
-            return Ok((0, Found::End));
+            return Ok((0, Found::End(0..0)));
         }
         let mut consumed = 0;
         let found = loop {
@@ -300,6 +317,10 @@ impl Reader {
                     match found {
                         None => {}
                         Some(Found::Text(range)) => break Ok(Found::Text(range.start + at..range.end + at)),
+                        Some(Found::Start(range)) => {
+                            break Ok(Found::Start(range.start + at..range.end + at));
+                        }
+                        Some(Found::End(range)) => break Ok(Found::End(range.start + at..range.end + at)),
                         Some(found) => break Ok(found),
                     }
                 }
@@ -319,8 +340,14 @@ impl Reader {
     fn event<'s>(&'s self, found: Found, input: &'s [u8]) -> Option<Event<'s>> {
         match found {
             Found::NeedInput => None,
-            Found::Start => Some(Event::Start(StartElement { reader: self })),
-            Found::End => Some(Event::End(EndElement { reader: self })),
+            Found::Start(plain) => {
+                let plain = input.get(plain).unwrap_or_default();
+                Some(Event::Start(StartElement { reader: self, plain }))
+            }
+            Found::End(plain) => {
+                let plain = input.get(plain).unwrap_or_default();
+                Some(Event::End(EndElement { reader: self, plain }))
+            }
             Found::Text(range) => {
                 let text = std::str::from_utf8(input.get(range).unwrap_or_default());
                 Some(Event::Text(text.unwrap_or_default()))
@@ -382,6 +409,12 @@ impl Reader {
         if !self.cut.is_empty() {
             return self.complete_character(input);
         }
+        if self.context.depth() > 0
+            && let Some(end) = plain::text(input)
+        {
+            self.brackets = 0;
+            return Ok((end, Some(Found::Text(0..end))));
+        }
         let end = memchr3(b'<', b'&', b'\r', input).unwrap_or(input.len());
         if end > 0 {
             let run = input.get(..end).unwrap_or_default();
@@ -421,32 +454,64 @@ impl Reader {
             }
             self.span = self.offset..self.offset + taken as u64;
             self.close_due = true;
-            return Ok(Some((taken, Some(Found::End))));
+            return Ok(Some((taken, Some(Found::End(0..taken)))));
         }
         if matches!(inner.first(), None | Some(b'!' | b'?')) {
             return Ok(None);
         }
-        let (mut at, mut quote) = (1, 0);
-        let end = loop {
-            let rest = input.get(at..).unwrap_or_default();
-            let stop = if quote == 0 { memchr3(b'>', b'"', b'\'', rest) } else { memchr2(quote, b'<', rest) };
-            let Some(stop) = stop else { return Ok(None) };
-            at += stop + 1;
-            match rest.get(stop) {
-                Some(b'>') if quote == 0 => break at,
-                Some(b'<') => return Ok(None),
-                Some(&mark) if quote == 0 => quote = mark,
-                _ => quote = 0,
-            }
-        };
-        let Some(Ok(tag)) = input.get(..end).map(std::str::from_utf8) else { return Ok(None) };
-        if end > self.limits.markup_bytes_max {
+        if self.context.depth() == 0 && self.root_seen {
             return Ok(None);
         }
-        check_chars(tag)?;
-        self.span = self.offset..self.offset + end as u64;
-        let found = self.open_element(tag)?;
-        Ok(Some((end, found)))
+        let mut attributes = std::mem::take(&mut self.plain_attributes);
+        let tag = plain::start_tag(input, &self.limits, &mut attributes);
+        let opened = match tag.as_ref().and_then(|tag| Some((tag, plain_str(input, tag)?))) {
+            Some((tag, text)) => self.open_plain(tag, text, &attributes).map(Some),
+            None => Ok(None),
+        };
+        self.plain_attributes = attributes;
+        opened
+    }
+
+    fn open_plain(
+        &mut self,
+        tag: &PlainTag,
+        text: &str,
+        attributes: &[PlainAttribute],
+    ) -> Result<(usize, Option<Found>), ErrorKind> {
+        let part = |range: Range<usize>| text.get(range).unwrap_or_default();
+        self.span = self.offset..self.offset + tag.end as u64;
+        self.root_seen = true;
+        self.context.open(part(1..1 + tag.name), part(1..1 + tag.prefix), &self.limits)?;
+        self.attributes.clear();
+        self.attribute_text.clear();
+        for PlainAttribute { name, prefix, value } in attributes {
+            let (name, value) = (part(name.clone()), part(value.clone()));
+            self.keep_attribute(name, *prefix, value)?;
+        }
+        self.context.settle()?;
+        self.settle_attributes()?;
+        self.empty_tag = tag.empty;
+        self.end_due = tag.empty;
+        let plain = if tag.empty { 0..0 } else { 0..tag.end };
+        Ok((tag.end, Some(Found::Start(plain))))
+    }
+
+    /// Takes a declaration or another attribute, its value normalised.
+    fn keep_attribute(&mut self, name: &str, prefix: usize, value: &str) -> Result<(), ErrorKind> {
+        let local = if prefix == 0 { name } else { name.get(prefix + 1..).unwrap_or_default() };
+        match name.get(..prefix).unwrap_or_default() {
+            "" if local == "xmlns" => return self.context.declare("", value, &self.limits),
+            "xmlns" => return self.context.declare(local, value, &self.limits),
+            "xml" => self.context.keep_xml_attribute(local, value, &self.limits)?,
+            _ => {}
+        }
+        let start = self.attribute_text.len();
+        self.attribute_text.push_str(name);
+        let middle = self.attribute_text.len();
+        self.attribute_text.push_str(value);
+        let (name, value, namespace) = (start..middle, middle..self.attribute_text.len(), Namespace::None);
+        self.attributes.push(AttributeSlot { name, prefix, value, namespace });
+        Ok(())
     }
 
     fn cdata(&mut self, input: &[u8]) -> Result<(usize, Option<Found>), ErrorKind> {
@@ -723,7 +788,7 @@ impl Reader {
             }
         }
         self.close_due = true;
-        Ok(Some(Found::End))
+        Ok(Some(Found::End(0..0)))
     }
 
     fn open_element(&mut self, markup: &str) -> Result<Option<Found>, ErrorKind> {
@@ -746,7 +811,7 @@ impl Reader {
         self.settle_attributes()?;
         self.empty_tag = empty;
         self.end_due = empty;
-        Ok(Some(Found::Start))
+        Ok(Some(Found::Start(0..0)))
     }
 
     /// Cuts the tag's content into attributes and sorts them into declarations and others.
@@ -771,24 +836,9 @@ impl Reader {
                 self.limits.attribute_value_bytes_max,
                 token.value.len(),
             )?;
-            let (prefix, local) = split_qname(name)?;
+            let (prefix, _) = split_qname(name)?;
             let value = normalised_value(&token.value)?;
-            match (prefix, local) {
-                ("", "xmlns") => self.context.declare("", &value, &self.limits)?,
-                ("xmlns", declared) => self.context.declare(declared, &value, &self.limits)?,
-                _ => {
-                    if prefix == "xml" {
-                        self.context.keep_xml_attribute(local, &value, &self.limits)?;
-                    }
-                    let start = self.attribute_text.len();
-                    self.attribute_text.push_str(name);
-                    let middle = self.attribute_text.len();
-                    self.attribute_text.push_str(&value);
-                    let end = self.attribute_text.len();
-                    let (name, value, namespace) = (start..middle, middle..end, Namespace::None);
-                    self.attributes.push(AttributeSlot { name, prefix: prefix.len(), value, namespace });
-                }
-            }
+            self.keep_attribute(name, prefix.len(), &value)?;
         }
         Ok(())
     }
@@ -827,6 +877,12 @@ impl Reader {
         let local = if prefix.is_empty() { name } else { name.get(prefix.len() + 1..).unwrap_or_default() };
         Attribute { name: Name { ns: self.context.uri(&slot.namespace), local, prefix }, value }
     }
+}
+
+/// The text of a plain tag; none if it must be judged by the full rules.
+fn plain_str<'i>(input: &'i [u8], tag: &PlainTag) -> Option<&'i str> {
+    let text = std::str::from_utf8(input.get(..tag.end)?).ok()?;
+    (tag.ascii || check_chars(text).is_ok()).then_some(text)
 }
 
 /// Section 2.11 for text that is held whole.

@@ -9,7 +9,7 @@ use crate::cli_fixture::{Office, amtsbote};
 
 const NOTICE: &str = "<notice>Grüße</notice>";
 
-fn ask_operator(office: &Office, path: &str) -> String {
+pub fn ask_operator(office: &Office, path: &str) -> String {
     let mut stream = TcpStream::connect(office.operator.trim_start_matches("http://")).expect("listens");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("writes");
     let mut said = String::new();

@@ -14,7 +14,7 @@ use amtsbote::domain::party::{MailboxName, PartyIdentifier};
 use amtsbote::domain::profile::{ProfileName, ServiceProfile};
 use amtsbote::domain::state::{DeliveryState as S, Event};
 use amtsbote::evidence::checkpoint::{Checkpoint, SigningKey};
-use amtsbote::evidence::export;
+use amtsbote::evidence::export::{self, Trust};
 use amtsbote::evidence::record::RecordEvent;
 use amtsbote::relay::{Outlet, PushVerdict, Refusal, Relay, Service, Settings, Submission};
 use amtsbote::store::embedded::{self, EmbeddedStore};
@@ -377,7 +377,7 @@ async fn fetching_again_and_again_fills_neither_card_nor_log() {
     assert_eq!(received.steps.len(), 1 + 16 + 1);
     world.relay.sign_checkpoint().await.expect("the log is whole");
     let proof = world.relay.export_evidence(&id("m-1")).await.expect("it is logged");
-    export::verify(&proof, Some(key().verifier())).expect("card and log agree");
+    export::verify(&proof, &Trust::keys([key().verifier().clone()])).expect("card and log agree");
 }
 
 #[tokio::test]
@@ -476,7 +476,7 @@ async fn reminded_expired_and_forgotten_in_time() {
     let other = world.submission("ags:1", "ags:2", "m-read", b"other bytes", |_| {}).await;
     assert_eq!(world.relay.accept(&world.who("author"), other).await, Err(Refusal::IdUsed));
     let proof = world.relay.export_evidence(&id("m-read")).await.expect("the evidence stays");
-    let proof = export::verify(&proof, Some(key().verifier())).expect("it is whole");
+    let proof = export::verify(&proof, &Trust::keys([key().verifier().clone()])).expect("it is whole");
     let events: Vec<_> = proof.records.iter().map(|(_, record)| record.event).collect();
     let expected = [
         Event::Accepted.into(),
@@ -845,7 +845,7 @@ async fn proofs_are_whole_and_a_rewritten_log_is_refused() {
     for n in 0..20 {
         let name = format!("m-{n}");
         let bytes = world.relay.export_evidence(&id(&name)).await.expect("it is logged");
-        let proof = export::verify(&bytes, Some(key().verifier())).expect("it is whole");
+        let proof = export::verify(&bytes, &Trust::keys([key().verifier().clone()])).expect("it is whole");
         assert_eq!(proof.card.map(|card| card.state), Some(world.state(&name).await));
     }
     assert_eq!(world.relay.export_evidence(&id("m-unknown")).await.err(), Some(Refusal::UnknownMessage));
@@ -1119,7 +1119,7 @@ async fn simulate(seed: u64, steps: u32) {
     simulation.look().await;
     for name in simulation.model.keys() {
         let proof = simulation.world.relay.export_evidence(&id(name)).await.expect("it is logged");
-        export::verify(&proof, Some(key().verifier())).expect("it is whole");
+        export::verify(&proof, &Trust::keys([key().verifier().clone()])).expect("it is whole");
     }
 }
 

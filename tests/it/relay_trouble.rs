@@ -19,7 +19,7 @@ use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, Iterator, Listing, LoggedRecord,
     MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection, Store,
-    StoreError, StoreHealth,
+    StoreError, StoreHealth, TimeStamp,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -103,6 +103,10 @@ pass_on! {
     fn consistency_proof(old_size: u64, size: u64) -> Vec<[u8; 32]>;
     fn save_checkpoint(size: u64, note: &str) -> ();
     fn checkpoint(size: Option<u64>) -> Option<String>;
+    fn save_time_stamp(size: u64, number: u32, stamp: &TimeStamp) -> ();
+    fn time_stamps(size: u64) -> Vec<TimeStamp>;
+    fn time_stamped(size: Option<u64>) -> Option<u64>;
+    fn time_stamp_ending(before: Timestamp) -> Option<u64>;
     fn health() -> StoreHealth;
     fn backup(into: &Path) -> ();
     fn close() -> ();

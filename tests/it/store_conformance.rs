@@ -17,11 +17,13 @@ use amtsbote::domain::profile::ServiceProfile;
 use amtsbote::domain::state::{DeliveryState, Event, TransitionDenied, transition};
 use amtsbote::evidence::record::{Record, RecordEvent};
 use amtsbote::evidence::tree;
+use amtsbote::pki::timestamp::{Request, token_of};
 use amtsbote::store::{
     Acceptance, Accepted, AdminAct, Change, Deadlines, DueKind, Iterator, Listing, MessageQuery, PushOutcome,
-    Selection, Store, StoreError,
+    Selection, Store, StoreError, TimeStamp,
 };
 use base64::Engine;
+use jiff::Timestamp;
 
 use crate::store_dialogs::{
     cards_are_found_for_author_and_reader, dialogs_confirm_by_a_further_request_only,
@@ -29,6 +31,7 @@ use crate::store_dialogs::{
 };
 use crate::store_fixture::*;
 use crate::store_oracle::assert_evidence;
+use crate::tsa::{Authority, Twist};
 
 /// Where an engine keeps one test's store.
 pub trait Bench: Send + Sync {
@@ -79,6 +82,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         findings_are_added,
         proofs_hold_for_every_size,
         checkpoints_are_kept,
+        time_stamps_are_kept,
         everything_outlives_the_process,
     ];
     for (name, check) in checks {
@@ -932,6 +936,56 @@ async fn checkpoints_are_kept(bench: &dyn Bench) {
     {
         let found = store.checkpoint(size).await.expect("an answer");
         assert_eq!(found.as_ref(), expected.map(|n: usize| &notes[n]), "{size:?}");
+    }
+    store.close().await.expect("closed");
+}
+
+/// A stamp of the test authority over these bytes.
+pub fn stamp_over(authority: &Authority, bytes: &[u8], time: Timestamp, good_until: Timestamp) -> TimeStamp {
+    let answer = authority.answer(Request::new(bytes, [7; 16], None).der(), time, Twist::None);
+    let token = token_of(&answer).expect("granted").to_vec();
+    TimeStamp { token, time, good_until }
+}
+
+async fn time_stamps_are_kept(bench: &dyn Bench) {
+    let (store, authority) = (bench.open(), Authority::new());
+    let mut notes = Vec::new();
+    for size in 1..=3 {
+        send(&*store, &draft(&format!("m{size}"))).await;
+        notes.push(note_of(&*store, size).await);
+        store.save_checkpoint(size, &notes[notes.len() - 1]).await.expect("saved");
+    }
+    assert_eq!(store.time_stamped(None).await.expect("an answer"), None);
+    assert_eq!(store.time_stamp_ending(Timestamp::MAX).await.expect("an answer"), None);
+    let (one, two) = (
+        stamp_over(&authority, notes[0].as_bytes(), at(100), at(1000)),
+        stamp_over(&authority, notes[2].as_bytes(), at(200), at(900)),
+    );
+    store.save_time_stamp(1, 0, &one).await.expect("saved");
+    store.save_time_stamp(3, 0, &two).await.expect("saved");
+    assert_unknown(store.save_time_stamp(4, 0, &one).await);
+    let wrong = store.save_time_stamp(2, 0, &one).await;
+    assert!(matches!(wrong, Err(StoreError::Corrupt(_))), "over another note: {wrong:?}");
+    let wrong = store.save_time_stamp(3, 1, &two).await;
+    assert!(matches!(wrong, Err(StoreError::Corrupt(_))), "a renewal is over the stamp before: {wrong:?}");
+    let late = TimeStamp { time: at(201), ..two.clone() };
+    let wrong = store.save_time_stamp(3, 1, &stamp_over(&authority, &two.token, at(201), at(2000))).await;
+    wrong.expect("renewed");
+    for number in [0, 1, 3] {
+        let wrong = store.save_time_stamp(3, number, &late).await;
+        assert!(matches!(wrong, Err(StoreError::Outdated { found: 2 })), "{number}: {wrong:?}");
+    }
+    store.close().await.expect("closed");
+    let store = bench.open();
+    assert_eq!(store.time_stamps(1).await.expect("stamps"), [one]);
+    assert_eq!(store.time_stamps(2).await.expect("stamps"), []);
+    let renewed = store.time_stamps(3).await.expect("stamps");
+    assert_eq!((renewed.len(), &renewed[0]), (2, &two));
+    for (size, expected) in [(None, Some(3)), (Some(0), Some(1)), (Some(2), Some(3)), (Some(4), None)] {
+        assert_eq!(store.time_stamped(size).await.expect("an answer"), expected, "{size:?}");
+    }
+    for (before, expected) in [(1000, None), (1001, Some(1)), (5000, Some(1))] {
+        assert_eq!(store.time_stamp_ending(at(before)).await.expect("an answer"), expected, "{before}");
     }
     store.close().await.expect("closed");
 }

@@ -47,8 +47,8 @@ async fn a_store_of_version_1_is_upgraded_when_told_to() {
     store.close().await.expect("closed");
     let folder = bench.settings().folder;
     let database = rusqlite::Connection::open(folder.join("amtsbote.sqlite")).expect("a database");
-    let back =
-        "DROP INDEX message_posted; DROP TABLE dialog; DROP TABLE dialog_delivery; PRAGMA user_version = 1;";
+    let back = "DROP INDEX message_posted; DROP TABLE dialog; DROP TABLE dialog_delivery; DROP TABLE time_stamp; \
+         PRAGMA user_version = 1;";
     database.execute_batch(back).expect("version 1");
     drop(database);
     let refused = EmbeddedStore::open(bench.settings()).err();

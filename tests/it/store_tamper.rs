@@ -7,8 +7,9 @@ use amtsbote::store::Store;
 use amtsbote::store::embedded::{self, EmbeddedStore, OpenError, Settings};
 use rusqlite::{Connection, params};
 
-use crate::store_conformance::note_of;
+use crate::store_conformance::{note_of, stamp_over};
 use crate::store_fixture::*;
+use crate::tsa::Authority;
 
 const MESSAGES: u64 = 270;
 
@@ -45,6 +46,13 @@ fn filled(folder: &Path, messages: u64) {
         for size in [10, messages - 10] {
             let note = note_of(&store, size).await;
             store.save_checkpoint(size, &note).await.expect("saved");
+            if store.time_stamped(None).await.expect("an answer").is_none() {
+                let authority = Authority::new();
+                let stamp = stamp_over(&authority, note.as_bytes(), at(1000), at(9000));
+                store.save_time_stamp(size, 0, &stamp).await.expect("saved");
+                let renewal = stamp_over(&authority, &stamp.token, at(2000), at(10_000));
+                store.save_time_stamp(size, 1, &renewal).await.expect("saved");
+            }
         }
         store.close().await.expect("closed");
     });
@@ -82,6 +90,8 @@ fn every_flipped_byte_is_found_and_named() {
                 ("evidence", "bytes", "idx = 3", "evidence record 3:"),
                 ("evidence", "leaf", "idx = 19", "evidence record 19:"),
                 ("checkpoint", "note", "size = 10", "checkpoint of size 10:"),
+                ("time_stamp", "token", "number = 0", "time stamp 0 of the checkpoint of size 10:"),
+                ("time_stamp", "token", "number = 1", "time stamp 1 of the checkpoint of size 10:"),
                 ("paper", "card", "sequence = 2", "(sequence 2): the card"),
                 ("payload", "bytes", "sequence = 5", "(sequence 5): the payload"),
             ][..],
@@ -127,6 +137,15 @@ fn whatever_contradicts_the_log_is_named() {
             "INSERT INTO checkpoint SELECT 999, note, digest FROM checkpoint WHERE size = 260",
             "checkpoint of size 999",
         ),
+        (
+            "DELETE FROM checkpoint WHERE size = 10",
+            "time stamp 0 of the checkpoint of size 10: the time stamp is over",
+        ),
+        (
+            "DELETE FROM time_stamp WHERE number = 0",
+            "time stamp 1 of the checkpoint of size 10: the one before it",
+        ),
+        ("UPDATE time_stamp SET time = time + 1", "it is kept with another time than it says"),
         ("INSERT INTO timer VALUES (1, 9, 0)", "timers where"),
     ] {
         std::fs::write(database(folder.path()), &pristine).expect("written");
@@ -218,6 +237,34 @@ fn a_backup_under_load_is_a_store_of_one_moment() {
         store.close().await.expect("closed");
     });
     assert!(embedded::verify(&restored).expect("verified").is_sound());
-    assert_eq!(embedded::upgrade(&restored).expect("nothing to do"), (3, 3));
+    let (before, after) = embedded::upgrade(&restored).expect("nothing to do");
+    assert_eq!(before, after);
     assert!(matches!(embedded::verify(folder.path()), Err(OpenError::Absent(_))));
+}
+
+#[test]
+fn a_store_of_the_first_version_is_upgraded_with_all_it_holds() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(database(folder.path()), include_bytes!("../data/store/version-1/amtsbote.sqlite"))
+        .expect("written");
+    assert!(matches!(embedded::verify(folder.path()), Err(OpenError::Older { found: 1, .. })));
+    let refused = EmbeddedStore::open(settings(folder.path())).err().expect("not without an upgrade");
+    assert!(refused.to_string().contains("upgrade"), "{refused}");
+    let (before, after) = embedded::upgrade(folder.path()).expect("upgraded");
+    assert!(before == 1 && after > 1, "{before} to {after}");
+    let report = embedded::verify(folder.path()).expect("verified");
+    assert!(report.is_sound(), "{:?}", report.problems);
+    assert_eq!(
+        (report.messages, report.evidence_records, report.checkpoints, report.time_stamps),
+        (2, 4, 1, 0)
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = EmbeddedStore::open(settings(folder.path())).expect("a store");
+        let note = store.checkpoint(None).await.expect("an answer").expect("a checkpoint");
+        let stamp = stamp_over(&Authority::new(), note.as_bytes(), at(1000), at(9000));
+        store.save_time_stamp(4, 0, &stamp).await.expect("what is new works on what is old");
+        assert_eq!(store.time_stamps(4).await.expect("stamps"), [stamp]);
+        store.close().await.expect("closed");
+    });
 }

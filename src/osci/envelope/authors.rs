@@ -3,7 +3,9 @@
 //!
 //! Left out: signatures inside encrypted content, which are nobody's business but the reader's.
 
+use std::collections::HashSet;
 use std::io::Read;
+use std::ops::Range;
 
 use super::attachment::Attachment;
 use super::content::{Content, Package};
@@ -70,7 +72,7 @@ impl Authors {
             let certificate = id.and_then(|id| certificates?.by_id(&id)).filter(|c| c.role.is_signature());
             let uncovered = uncovered(package, &found.span(), signature.as_ref());
             Candidate {
-                container_id: container.and_then(|container| container.id.clone()),
+                container_id: container.and_then(|at| package.containers.get(at)?.id.clone()),
                 certificate: certificate.cloned(),
                 signature,
                 state,
@@ -160,32 +162,35 @@ fn judge(
 }
 
 fn covers_encrypted(signature: &Signature, package: &Package) -> bool {
-    let ids = || package.encrypted.iter().filter_map(|(id, _)| id.as_deref());
+    let ids: HashSet<&str> = package.encrypted.iter().filter_map(|(id, _)| id.as_deref()).collect();
     signature
         .references()
         .iter()
-        .any(|reference| matches!(&reference.target, Target::Element(id) if ids().any(|known| known == id)))
+        .any(|reference| matches!(&reference.target, Target::Element(id) if ids.contains(id.as_str())))
 }
 
 /// The contents directly in the signature's container to which it has no reference.
-fn uncovered(package: &Package, span: &std::ops::Range<u64>, signature: Option<&Signature>) -> Vec<String> {
-    let Some(container) = package.container_of(span) else { return Vec::new() };
-    let references = || signature.map(Signature::references).unwrap_or_default().iter();
-    let has_element =
-        |id: &str| references().any(|reference| reference.target == Target::Element(id.to_owned()));
-    let has_attachment =
-        |id: &str| references().any(|reference| reference.target == Target::Attachment(id.to_owned()));
+fn uncovered(package: &Package, span: &Range<u64>, signature: Option<&Signature>) -> Vec<String> {
+    let Some(around) = package.container_of(span) else { return Vec::new() };
+    let references = signature.map(Signature::references).unwrap_or_default();
+    let targets: HashSet<&Target> = references.iter().map(|reference| &reference.target).collect();
     let mut missing = Vec::new();
     for content in &package.contents {
-        let (Content::Inline { span, .. } | Content::Attachment { span, .. }) = content;
-        if package.container_of(span).is_none_or(|around| around.span != container.span) {
+        let (Content::Inline { container, .. } | Content::Attachment { container, .. }) = content;
+        if *container != Some(around) {
             continue;
         }
-        match content {
-            Content::Inline { id: Some(id), .. } if has_element(id) => {}
-            Content::Inline { id, .. } => missing.push(id.clone().unwrap_or_default()),
-            Content::Attachment { content_id, .. } if has_attachment(content_id) => {}
-            Content::Attachment { content_id, .. } => missing.push(format!("cid:{content_id}")),
+        let (target, name) = match content {
+            Content::Inline { id, .. } => {
+                let id = id.clone().unwrap_or_default();
+                (Target::Element(id.clone()), id)
+            }
+            Content::Attachment { content_id, .. } => {
+                (Target::Attachment(content_id.clone()), format!("cid:{content_id}"))
+            }
+        };
+        if !targets.contains(&target) {
+            missing.push(name);
         }
     }
     missing

@@ -18,13 +18,13 @@ pub struct Container {
     pub is_outer: bool,
 }
 
-/// One content of a container.
+/// One content, with the place of its container in [`Package::containers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Base64Content.
-    Inline { id: Option<String>, span: Range<u64> },
+    Inline { id: Option<String>, container: Option<usize>, span: Range<u64> },
     /// Content with `href="cid:…"`; the part behind the colon.
-    Attachment { id: Option<String>, content_id: String, span: Range<u64> },
+    Attachment { id: Option<String>, content_id: String, container: Option<usize>, span: Range<u64> },
 }
 
 /// What was seen of a package. Spans are bytes of the SOAP part.
@@ -48,14 +48,13 @@ impl Package {
         self.signatures.len()
     }
 
-    /// The innermost container around some bytes.
-    pub fn container_of(&self, span: &Range<u64>) -> Option<&Container> {
-        let around =
-            |container: &&Container| container.span.start <= span.start && span.end <= container.span.end;
-        self.containers
-            .iter()
-            .filter(around)
-            .min_by_key(|container| container.span.end - container.span.start)
+    /// The innermost container around some bytes, by its place in [`Self::containers`].
+    pub fn container_of(&self, span: &Range<u64>) -> Option<usize> {
+        let around = |(_, container): &(usize, &Container)| {
+            container.span.start <= span.start && span.end <= container.span.end
+        };
+        let all = self.containers.iter().enumerate().filter(around);
+        all.min_by_key(|(_, container)| container.span.end - container.span.start).map(|(at, _)| at)
     }
 }
 
@@ -97,6 +96,10 @@ impl PackageReader {
                 let is_child = depth == self.depth + 1;
                 let span = start.span();
                 let Package { containers, contents, encrypted, .. } = &mut self.package;
+                let container = self.open.iter().rev().find_map(|(_, open)| match open {
+                    Open::Container(at) => Some(*at),
+                    _ => None,
+                });
                 // What is inside EncryptedData or a signature means nothing to us.
                 let inside = matches!(self.open.last(), Some((_, Open::Encrypted(_) | Open::Inline(_))));
                 if !inside && start.is(NS_OSCI, "ContentContainer") {
@@ -112,7 +115,7 @@ impl PackageReader {
                     ));
                 } else if !inside && start.is(NS_OSCI, "Base64Content") {
                     self.open.push((depth, Open::Inline(contents.len())));
-                    contents.push(Content::Inline { id: id(), span });
+                    contents.push(Content::Inline { id: id(), container, span });
                 } else if !inside
                     && start.is(NS_OSCI, "Content")
                     && let Some(href) = start.attribute("", "href")
@@ -122,7 +125,7 @@ impl PackageReader {
                         .ok_or(Error::invalid("Content", "its href is not a cid URI"))?
                         .to_owned();
                     self.open.push((depth, Open::Attachment(contents.len())));
-                    contents.push(Content::Attachment { id: id(), content_id, span });
+                    contents.push(Content::Attachment { id: id(), content_id, container, span });
                 }
                 let seen = containers.len() + contents.len() + encrypted.len();
                 if seen > self.contents_max {

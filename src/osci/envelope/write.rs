@@ -102,10 +102,13 @@ impl OutgoingAttachment {
     /// Hands on an attachment that was received; `source` holds its bytes as transmitted.
     pub fn relayed(attachment: &Attachment, source: Shared) -> Self {
         let own = |name: &str| OWN_FIELDS.contains(&name.to_ascii_lowercase().as_str());
+        // A tab may stand in a value that was read, and in none that is written.
+        let value = |text: &str| text.replace('\t', " ");
+        let extra = attachment.headers.iter().filter(|(name, _)| !own(name));
         Self {
             content_id: attachment.content_id.clone(),
-            content_type: attachment.content_type().to_owned(),
-            extra: attachment.headers.iter().filter(|(name, _)| !own(name)).cloned().collect(),
+            content_type: value(attachment.content_type()),
+            extra: extra.map(|(name, text)| (name.clone(), value(text))).collect(),
             source,
             coding: match attachment.encoding {
                 TransferEncoding::Identity => Coding::Binary,
@@ -189,8 +192,11 @@ impl<'a> Outgoing<'a> {
             _ => {}
         }
         let (head, tail) = match self.signed("") {
-            // Content that is handed on may hold an Id that is one of ours.
-            Err(Error::Signing(dsig::Error::IdTwice(_))) => self.signed("-amtsbote")?,
+            // Content that is handed on may hold an Id that is one of ours. Nobody can foresee the boundary.
+            Err(Error::Signing(dsig::Error::IdTwice(_))) => {
+                let letters = self.boundary.as_str().chars().filter(char::is_ascii_alphanumeric);
+                self.signed(&format!("-{}", letters.collect::<String>()))?
+            }
             outcome => outcome?,
         };
         let content = self.content.as_ref().map_or(0, |content| content.bytes());
@@ -225,24 +231,14 @@ impl<'a> Outgoing<'a> {
     fn signed(&self, suffix: &str) -> Result<(String, String), Error> {
         let envelope = self.envelope(suffix)?;
         let Envelope { before, after, body, tail, ids } = envelope;
-        let Some(signing) = &self.signing else {
-            return Ok((format!("{before}{after}{body}"), tail));
+        let (before, after) = match &self.signing {
+            None => (before, after),
+            Some(_) => {
+                let (open, close) = self.signature_block(suffix);
+                (format!("{before}{open}"), format!("{close}{after}"))
+            }
         };
-        let element =
-            |id: String| Planned::canonical(Target::Element(id), Canonicalization::default(), signing.digest);
-        let mut covered: Vec<Planned> = ids.into_iter().map(element).collect();
-        for attachment in &self.attachments {
-            let digest = attachment.digest(signing.digest)?;
-            covered.push(Planned::attachment(attachment.content_id.as_str(), signing.digest, digest));
-        }
-        let mut key_info = Writer::new();
-        key_info.start("ds:RetrievalMethod").attribute("URI", &format!("#{}", signing.certificate_id)).end();
-        let plan = Plan {
-            method: signing.method,
-            canonicalization: Canonicalization::default(),
-            covered,
-            key_info: key_info.finish(),
-        };
+        let plan = self.plan(ids, suffix)?;
         let mut digesting = plan.digesting();
         let limits = xml::Limits { document_bytes_max: u64::MAX, ..xml::Limits::default() };
         let mut reader = XmlReader::new(limits);
@@ -252,9 +248,6 @@ impl<'a> Outgoing<'a> {
             }
             Ok(())
         };
-        let (open, close) = self.signature_block(suffix);
-        let before = format!("{before}{open}");
-        let after = format!("{close}{after}");
         push(before.as_bytes())?;
         push(after.as_bytes())?;
         push(body.as_bytes())?;
@@ -264,12 +257,43 @@ impl<'a> Outgoing<'a> {
         push(tail.as_bytes())?;
         reader.finish()?;
         let references = digesting.finish()?;
-        // The body is left out: SignedInfo depends on what is around it and not on what follows.
+        let Some(signing) = &self.signing else {
+            return Ok((format!("{before}{after}{body}"), tail));
+        };
+        // The content is left out: SignedInfo depends on what is around it and not on what follows.
         let skeleton = format!("{before}{after}{body}{tail}");
         let whole = plan.sign_digested(&references, &skeleton, before.len(), signing.signer)?;
         let cut = whole.len() - tail.len();
         let (head, tail) = whole.split_at_checked(cut).unwrap_or((&whole, ""));
         Ok((head.to_owned(), tail.to_owned()))
+    }
+
+    /// What is to be digested; of a message that is not signed nothing, but its Ids are compared all the same.
+    fn plan(&self, ids: Vec<String>, suffix: &str) -> Result<Plan, Error> {
+        let mut plan = Plan {
+            method: SignatureMethod::RsaSha256,
+            canonicalization: Canonicalization::default(),
+            covered: Vec::new(),
+            key_info: String::new(),
+        };
+        let Some(signing) = &self.signing else { return Ok(plan) };
+        let element =
+            |id: String| Planned::canonical(Target::Element(id), Canonicalization::default(), signing.digest);
+        plan.covered = ids.into_iter().map(element).collect();
+        for attachment in &self.attachments {
+            let digest = attachment.digest(signing.digest)?;
+            plan.covered.push(Planned::attachment(attachment.content_id.as_str(), signing.digest, digest));
+        }
+        let mut uri = format!("#{}", signing.certificate_id);
+        let mut own = self.message.intermediary.iter().flat_map(|certificates| certificates.all());
+        if own.any(|certificate| certificate.id == signing.certificate_id) {
+            uri.push_str(suffix);
+        }
+        let mut key_info = Writer::new();
+        key_info.start("ds:RetrievalMethod").attribute("URI", &uri).end();
+        plan.method = signing.method;
+        plan.key_info = key_info.finish();
+        Ok(plan)
     }
 
     fn signature_block(&self, suffix: &str) -> (String, String) {
@@ -328,7 +352,10 @@ impl<'a> Outgoing<'a> {
             payload.write(&mut blocks.writer);
             blocks.writer.end();
         }
-        if let Some(intermediary) = intermediary {
+        if let Some(mut intermediary) = intermediary.clone() {
+            for certificate in intermediary.cipher.iter_mut().chain(&mut intermediary.signature) {
+                certificate.id.push_str(suffix);
+            }
             let id = blocks.start("osci:IntermediaryCertificates", "intermediarycertificates");
             blocks.writer.attribute("Id", &id);
             address(&mut blocks.writer, ACTOR_NONE);

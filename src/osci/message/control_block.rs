@@ -74,7 +74,7 @@ impl ControlBlock {
         let mut fields = Fields::of(element)?;
         let mut challenge = |local| -> Result<Option<Challenge>, Error> {
             let found = fields.optional(NS_OSCI, local)?;
-            found.map(|element| Challenge::new(markup::token(element)?)).transpose()
+            found.map(|element| Challenge::new(markup::text(element)?)).transpose()
         };
         let (response, challenge) = (challenge("Response")?, challenge("Challenge")?);
         fields.finish()?;
@@ -186,8 +186,8 @@ mod tests {
     fn fields_are_read() {
         for (xml, expected) in [
             (
-                "<osci:ControlBlock ConversationId='12' SequenceNumber='7'><osci:Response>a </osci:Response><osci:Challenge>b</osci:Challenge></osci:ControlBlock>",
-                Some((Some("12"), Some(7), Some("a"), Some("b"))),
+                "<osci:ControlBlock ConversationId='12' SequenceNumber='7'><osci:Response> a</osci:Response><osci:Challenge>b</osci:Challenge></osci:ControlBlock>",
+                Some((Some("12"), Some(7), Some(" a"), Some("b"))),
             ),
             (
                 "<osci:ControlBlock> <osci:Challenge>b</osci:Challenge><osci:Response>a</osci:Response>\n</osci:ControlBlock>",

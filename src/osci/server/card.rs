@@ -106,4 +106,36 @@ mod tests {
             assert_eq!(decimal(hexadecimal), expected);
         }
     }
+
+    #[test]
+    fn checks_become_results() {
+        use MathResult as M;
+        use OfflineResult as F;
+        let of = |checks: &[&str]| {
+            let finding = CertificateFinding {
+                role: "reader-cipher".to_owned(),
+                subject: "CN=a".to_owned(),
+                issuer: "CN=b".to_owned(),
+                serial: "10".to_owned(),
+                at: Timestamp::UNIX_EPOCH,
+                verdict: "valid".to_owned(),
+                checks: checks.iter().map(|line| (*line).to_owned()).collect(),
+                results: None,
+            };
+            let found = inspection(&finding);
+            (found.math, found.offline, found.online)
+        };
+        let good = ["form: good", "validity: good", "path: good", "revocation: good"];
+        assert_eq!(of(&good), (M::Ok, F::Valid, Some(OnlineResult::Ok)));
+        assert_eq!(
+            of(&["form: good", "validity: bad, over", "path: good", "revocation: not checked, no list"]),
+            (M::Ok, F::Invalid, None)
+        );
+        assert_eq!(
+            of(&["validity: good", "path: bad, no anchor", "revocation: bad, revoked"]),
+            (M::Corrupted, F::Valid, Some(OnlineResult::Revoked))
+        );
+        assert_eq!(of(&["form: bad, no"]), (M::Corrupted, F::Indeterminate, None));
+        assert_eq!(of(&[]), (M::Indeterminate, F::Indeterminate, None));
+    }
 }

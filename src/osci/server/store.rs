@@ -255,7 +255,7 @@ impl Intake {
         for content in &package.contents {
             let role = if self.parts.is_empty() { PartRole::Message } else { PartRole::Attachment };
             match content {
-                Content::Inline { id, span } => {
+                Content::Inline { id, span, .. } => {
                     let element = request
                         .bytes
                         .stretch(received.soap_span.start + span.start..received.soap_span.start + span.end);

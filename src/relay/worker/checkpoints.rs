@@ -12,8 +12,9 @@ use crate::domain::card::ProcessCard;
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
 use crate::evidence::checkpoint::{Checkpoint, NoteError, SigningKey, VerifierKey};
-use crate::evidence::export::{self, Proof, ProvenRecord};
+use crate::evidence::export::{self, Proof, ProvenRecord, Trust, Version};
 use crate::evidence::record::Record;
+use crate::evidence::signed_card::{CardSigner, SignedCard};
 use crate::relay::{Refusal, Relay};
 use crate::report::{CorrelationId, Failure};
 use crate::store::StoreError;
@@ -31,9 +32,21 @@ impl Relay {
         }
     }
 
+    /// From here on proofs hold the process card as signed XML. The first signer given stays.
+    pub fn sign_cards_with(&self, signer: Arc<CardSigner>) {
+        if self.card_signer.set(signer).is_err() {
+            tracing::warn!("process cards have a signing key already; the second one is not used");
+        }
+    }
+
     /// The key by which others check this log, where it is signed.
     pub fn evidence_key(&self) -> Option<&VerifierKey> {
         self.signer.get().map(|key| key.verifier())
+    }
+
+    /// That key and those before it.
+    pub fn evidence_keys(&self) -> impl Iterator<Item = &VerifierKey> {
+        self.evidence_key().into_iter().chain(&self.settings.former_evidence_keys)
     }
 
     /// Signs the log as it is. `None` where nothing was added since the last checkpoint, or where there is no key.
@@ -49,7 +62,8 @@ impl Relay {
                 );
                 return Err(Refusal::Internal { detail });
             }
-            if last.size == size && ours {
+            // Ours takes the place of a former key's, but not from under its time stamps.
+            if last.size == size && (ours || !self.store.time_stamps(size).await?.is_empty()) {
                 return Ok(None);
             }
         }
@@ -59,6 +73,7 @@ impl Relay {
         let root = self.store.tree_root(size).await?;
         self.store.save_checkpoint(size, &signer.sign(size, &root)).await?;
         metrics::counter!("amtsbote_checkpoints_total").increment(1);
+        self.checkpoint_added.notify_one();
         tracing::debug!(size, "evidence log signed");
         Ok(Some(Checkpoint { origin: signer.verifier().name().to_owned(), size, root }))
     }
@@ -82,13 +97,13 @@ impl Relay {
         }
     }
 
-    /// The proof file of one message: card, records, inclusion proofs, checkpoint. It is checked before it is given.
+    /// The proof file of one message: card, signed card, records, inclusion proofs, checkpoint, time stamps. It is
+    /// checked before it is given.
     pub async fn export_evidence(&self, id: &MessageId) -> Result<Vec<u8>, Refusal> {
-        let Some(signer) = self.signer.get() else {
+        if self.signer.get().is_none() {
             let what = "this post office has no key for its evidence log".to_owned();
             return Err(Refusal::ParameterInvalid { what });
-        };
-        let key = signer.verifier();
+        }
         for _ in 0..EXPORT_TRIES {
             let card = match self.store.find(id).await {
                 Ok(entry) => Some(entry.card),
@@ -101,15 +116,25 @@ impl Relay {
                 continue;
             }
             let message_id = Record::from_bytes(&last.bytes).map_err(unreadable)?.message_id;
-            let (note, size) = self.covering(key, last.index.saturating_add(1)).await?;
+            let Covering { note, size, key } = self.covering(last.index.saturating_add(1)).await?;
+            let stamps = self.store.time_stamps(size).await?;
             let mut records = Vec::with_capacity(logged.len());
             for record in logged {
                 let path = self.store.inclusion_proof(record.index, size).await?;
                 records.push(ProvenRecord { index: record.index, bytes: record.bytes, path });
             }
-            let card = card.map(|card| card.to_bytes());
-            let bytes = Proof { message_id, log: key.clone(), card, records, checkpoint: note }.to_bytes();
-            return match export::verify(&bytes, Some(key)) {
+            let proof = Proof {
+                version: Version::Two,
+                message_id,
+                log: key.clone(),
+                signed_card: card.as_ref().map(|card| self.signed_card(card)).transpose()?.flatten(),
+                card: card.map(|card| card.to_bytes()),
+                records,
+                time_stamps: stamps.into_iter().map(|stamp| stamp.token).collect(),
+                checkpoint: note,
+            };
+            let bytes = proof.to_bytes();
+            return match export::verify(&bytes, &Trust::keys([key])) {
                 Ok(_) => Ok(bytes),
                 Err(fault) => {
                     Err(Refusal::Internal { detail: format!("the evidence of {id} is damaged: {fault}") })
@@ -122,24 +147,42 @@ impl Relay {
         Err(Refusal::Unavailable { detail })
     }
 
-    /// A checkpoint of our key over at least `size` records; signed on the spot where there is none yet.
-    async fn covering(&self, key: &VerifierKey, size: u64) -> Result<(String, u64), Refusal> {
+    fn signed_card(&self, card: &ProcessCard) -> Result<Option<SignedCard>, Refusal> {
+        let signer = self.card_signer.get();
+        let signed = signer.map(|signer| signer.sign(card, self.now())).transpose();
+        signed.map_err(|error| Refusal::Internal { detail: format!("{}: {error}", card.id) })
+    }
+
+    /// A checkpoint of the log over at least `size` records: the smallest that is stamped, else any; signed on the spot
+    /// where there is none yet.
+    async fn covering(&self, size: u64) -> Result<Covering, Refusal> {
+        let stamped = self.store.time_stamped(Some(size)).await?;
         for fresh in [false, true] {
             if fresh {
                 self.sign_checkpoint().await?;
             }
-            // The smallest one that covers it may be of an earlier key; the latest is of ours.
-            for wanted in [Some(size), None] {
+            // The smallest one that covers it may be of a key that is not known; the latest is of ours.
+            for wanted in stamped.into_iter().map(Some).chain([Some(size), None]) {
                 if let Some(note) = self.store.checkpoint(wanted).await?
-                    && let Ok(checkpoint) = Checkpoint::open(&note, key)
+                    && let Ok((checkpoint, key)) = Checkpoint::open_with(&note, self.evidence_keys())
                     && checkpoint.size >= size
                 {
-                    return Ok((note, checkpoint.size));
+                    return Ok(Covering { note, size: checkpoint.size, key: key.clone() });
                 }
             }
         }
-        Err(Refusal::Internal { detail: format!("no checkpoint covers {size} records after signing one") })
+        let detail = format!(
+            "no checkpoint over {size} records is signed with a known key; former keys belong in evidence.former_keys"
+        );
+        Err(Refusal::Internal { detail })
     }
+}
+
+/// A checkpoint for a proof, with the key that signed it.
+struct Covering {
+    note: String,
+    size: u64,
+    key: VerifierKey,
 }
 
 /// Whether this is the card after that record: otherwise the message changed between the two questions.

@@ -11,6 +11,7 @@ mod operator;
 pub mod outlet;
 mod push;
 mod reader;
+pub mod time_stamps;
 mod timers;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::Clock;
 use crate::domain::account::Directory;
 use crate::evidence::checkpoint::SigningKey;
+use crate::evidence::signed_card::CardSigner;
 use crate::store::{PayloadWriter, Store};
 
 use super::{Refusal, Settings};
@@ -41,6 +43,11 @@ pub struct Relay {
     destinations: Mutex<Vec<Arc<push::Destination>>>,
     destination_added: Notify,
     signer: OnceLock<Arc<SigningKey>>,
+    card_signer: OnceLock<Arc<CardSigner>>,
+    stamper: OnceLock<Arc<dyn time_stamps::TimeStamper>>,
+    stamping: Mutex<time_stamps::Stamping>,
+    /// There may be something to stamp earlier than the next poll.
+    checkpoint_added: Notify,
 }
 
 impl Relay {
@@ -56,6 +63,10 @@ impl Relay {
             destinations: Mutex::default(),
             destination_added: Notify::new(),
             signer: OnceLock::new(),
+            card_signer: OnceLock::new(),
+            stamper: OnceLock::new(),
+            stamping: Mutex::default(),
+            checkpoint_added: Notify::new(),
         })
     }
 
@@ -101,12 +112,17 @@ impl Relay {
             checkpoints::run(relay.clone(), last_seen.clone())
         }));
         let (relay, seen) = (self.clone(), stop.clone());
+        let stamps = tokio::spawn(supervise("time stamps", stop.clone(), move || {
+            time_stamps::run(relay.clone(), seen.clone())
+        }));
+        let (relay, seen) = (self.clone(), stop.clone());
         let timers = supervise("timers", stop.clone(), move || timers::run(relay.clone(), seen.clone()));
         let (relay, seen) = (self.clone(), stop.clone());
         let pushes = supervise("pushes", stop, move || push::run(relay.clone(), seen.clone()));
         tokio::join!(timers, pushes);
         let _ = last.send(true);
         let _ = checkpoints.await;
+        let _ = stamps.await;
     }
 
     fn destinations(&self) -> MutexGuard<'_, Vec<Arc<push::Destination>>> {

@@ -11,6 +11,7 @@ mod message;
 mod payload;
 mod read;
 mod schema;
+mod time_stamp;
 mod verify;
 mod writer;
 
@@ -33,7 +34,7 @@ use self::writer::Writer;
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, Iterator, Listing, LoggedRecord,
     MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection,
-    StagedPlace, Store, StoreError, StoreHealth,
+    StagedPlace, Store, StoreError, StoreHealth, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -562,6 +563,23 @@ impl Store for EmbeddedStore {
 
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError> {
         self.read(move |connection| evidence::checkpoint(connection, size)).await
+    }
+
+    async fn save_time_stamp(&self, size: u64, number: u32, stamp: &TimeStamp) -> Result<(), StoreError> {
+        let stamp = stamp.clone();
+        self.write(move |work| time_stamp::save(work.connection, size, number, &stamp)).await
+    }
+
+    async fn time_stamps(&self, size: u64) -> Result<Vec<TimeStamp>, StoreError> {
+        self.read(move |connection| time_stamp::of(connection, size)).await
+    }
+
+    async fn time_stamped(&self, size: Option<u64>) -> Result<Option<u64>, StoreError> {
+        self.read(move |connection| time_stamp::stamped(connection, size)).await
+    }
+
+    async fn time_stamp_ending(&self, before: Timestamp) -> Result<Option<u64>, StoreError> {
+        self.read(move |connection| time_stamp::ending(connection, before)).await
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

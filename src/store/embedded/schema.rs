@@ -112,8 +112,17 @@ const VERSION_3: &str = "
 CREATE INDEX message_posted ON message (posted_by, sequence);
 ";
 
+/// Stamps (RFC 3161) of checkpoints: number 0 is over the note, each further one over the stamp before it.
+const VERSION_4: &str = "
+CREATE TABLE time_stamp (
+  size INTEGER NOT NULL, number INTEGER NOT NULL, token BLOB NOT NULL, digest BLOB NOT NULL,
+  time INTEGER NOT NULL, good_until INTEGER NOT NULL, PRIMARY KEY (size, number)
+) WITHOUT ROWID;
+CREATE INDEX time_stamp_ending ON time_stamp (good_until);
+";
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

@@ -18,7 +18,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::message::{Place, ROW, Row, author_digest, due_number};
 use super::payload::PayloadFolder;
 use super::schema::{self, DATABASE_FILE, Shelf, int, micros, uint};
-use super::{Fault, OpenError, care, evidence, read};
+use super::{Fault, OpenError, care, evidence, read, time_stamp};
 use crate::domain::card::ProcessCard;
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
@@ -36,6 +36,7 @@ pub struct Report {
     pub payload_bytes: u64,
     pub evidence_records: u64,
     pub checkpoints: u64,
+    pub time_stamps: u64,
     /// Root of the whole evidence log, computed from its records.
     pub root: Hash,
     /// The first record of the log that is not what it was when it was hashed.
@@ -81,6 +82,9 @@ pub fn verify_signed(folder: &Path, keys: &[VerifierKey]) -> Result<Report, Open
     let snapshot = connection.unchecked_transaction()?;
     if check_pages(&snapshot, &mut report)? {
         check_evidence(&snapshot, keys, &mut report)?;
+        for problem in time_stamp::problems(&snapshot)? {
+            report.blame(problem);
+        }
         check_messages(&snapshot, folder, &mut report)?;
         check_used(&snapshot, &mut report)?;
         check_sums(&snapshot, &mut report)?;
@@ -88,6 +92,7 @@ pub fn verify_signed(folder: &Path, keys: &[VerifierKey]) -> Result<Report, Open
             report.blame(fault.to_string());
         }
     }
+    report.time_stamps = time_stamp::count(&snapshot)?;
     snapshot.finish()?;
     Ok(report)
 }

@@ -127,9 +127,17 @@ impl Plan {
 
     /// Digests what is covered while a document passes that is too large to be held.
     pub fn digesting(&self) -> Digesting {
+        self.digesting_around(None)
+    }
+
+    /// The same for a document in which the signature stands already, at this byte.
+    fn digesting_around(&self, signature: Option<u64>) -> Digesting {
         let wanted = self.covered.iter();
         let wanted = wanted.map(|p| (p.target.clone(), p.form.clone(), p.digest_method)).collect();
-        Digesting { covered: self.covered.clone(), digests: Digests::new(wanted, None, Limits::default()) }
+        Digesting {
+            covered: self.covered.clone(),
+            digests: Digests::new(wanted, signature, Limits::default()),
+        }
     }
 
     /// Puts a signature over what was digested into `document` at byte `at`. Of the document only the elements
@@ -141,9 +149,40 @@ impl Plan {
         at: usize,
         signer: &dyn Signer,
     ) -> Result<String, Error> {
+        self.sign_references(references, document, at, "", signer)
+    }
+
+    /// Puts an enveloping signature there: `object`, Object elements as XML, stands inside the Signature, where
+    /// references find it. What is covered is digested in its place.
+    pub fn sign_with_object(
+        &self,
+        document: &str,
+        at: usize,
+        object: &str,
+        signer: &dyn Signer,
+    ) -> Result<String, Error> {
         let (before, after) =
             document.split_at_checked(at).ok_or(Error::Signing("place is outside the document"))?;
-        let signature = self.unsigned(references);
+        let draft = [before, &self.unsigned(&[], object), after].concat();
+        let mut digesting = self.digesting_around(Some(at as u64));
+        let mut reader = SliceReader::new(draft.as_bytes(), xml::Limits::default());
+        while let Some(event) = reader.next_event()? {
+            digesting.push(&event)?;
+        }
+        self.sign_references(&digesting.finish()?, document, at, object, signer)
+    }
+
+    fn sign_references(
+        &self,
+        references: &[Reference],
+        document: &str,
+        at: usize,
+        object: &str,
+        signer: &dyn Signer,
+    ) -> Result<String, Error> {
+        let (before, after) =
+            document.split_at_checked(at).ok_or(Error::Signing("place is outside the document"))?;
+        let signature = self.unsigned(references, object);
         let mut whole = [before, &signature, after].concat();
         let (signed_info, value_at) = self.signed_info(whole.as_bytes(), at as u64)?;
         let value =
@@ -153,7 +192,7 @@ impl Plan {
     }
 
     /// The Signature element with an empty SignatureValue.
-    fn unsigned(&self, references: &[Reference]) -> String {
+    fn unsigned(&self, references: &[Reference], object: &str) -> String {
         let mut writer = Writer::new();
         writer.start("ds:Signature").namespace("ds", NS_DSIG).start("ds:SignedInfo");
         write_canonicalization(&mut writer, "ds:CanonicalizationMethod", &self.canonicalization);
@@ -168,6 +207,7 @@ impl Plan {
         if !self.key_info.is_empty() {
             writer.start("ds:KeyInfo").raw(&self.key_info).end();
         }
+        writer.raw(object);
         writer.finish()
     }
 

@@ -295,6 +295,15 @@ impl Collector {
         Ok(())
     }
 
+    /// The signature that was found last.
+    pub(super) fn last(&self) -> Option<&Candidate> {
+        self.found.last()
+    }
+
+    pub(super) fn found(&self) -> usize {
+        self.found.len()
+    }
+
     /// The signatures in document order.
     pub fn finish(self) -> Vec<Candidate> {
         self.found

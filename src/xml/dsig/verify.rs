@@ -1,4 +1,5 @@
-//! Second pass of a verification: digests everything a signature refers to, then checks digests and value.
+//! Verification: digests everything a signature refers to, then checks digests and value; as a second pass
+//! over the document, or in one pass with the search ([`read_once`]).
 //!
 //! Against wrapping: all ID attributes of the document must differ, and the proof names what was covered by its
 //! bytes and its place, to be compared with what will be processed ([`SignatureVerified::covers_exactly`]).
@@ -6,15 +7,16 @@
 //! canonical, verified bytes of SignedInfo say.
 
 use std::collections::{HashMap, HashSet};
+use std::io::BufRead;
 use std::ops::Range;
 
 use aws_lc_rs::digest::Context as Digest;
 
-use super::signature::{Canonicalization, Form, Reference, Signature, SignedInfo};
+use super::signature::{Candidate, Canonicalization, Collector, Form, Reference, Signature, SignedInfo};
 use super::{DigestMethod, Error, Limits, SignatureMethod, Target, key};
 use crate::mime::transfer::Base64Decoder;
 use crate::xml::c14n::Canonicalizer;
-use crate::xml::read::{Event, StartElement};
+use crate::xml::read::{Event, StartElement, StreamReader};
 use crate::xml::tree::{self, Element};
 use crate::xml::{self, NS_XML};
 
@@ -239,6 +241,44 @@ fn name_of(references: &[(Target, Form, DigestMethod)], at: usize) -> String {
     references.get(at).map(|(target, ..)| target.to_string()).unwrap_or_default()
 }
 
+/// Both passes in one: what follows the signature is read once, and only what stands before it a second time. In a
+/// message whose header holds the signature, that is nearly nothing.
+///
+/// `open` gives the document from its start; `is_wanted` is asked for each signature until it says yes. What comes
+/// back has seen the whole document and awaits attachments and key, beside all signatures that were found.
+pub fn read_once<R: BufRead>(
+    mut open: impl FnMut() -> std::io::Result<R>,
+    reading: &xml::Limits,
+    limits: &Limits,
+    mut is_wanted: impl FnMut(&Candidate) -> bool,
+) -> Result<(Option<Verification>, Vec<Candidate>), Error> {
+    let mut open = || match open() {
+        Ok(stream) => Ok(StreamReader::new(stream, reading.clone())),
+        Err(error) => Err(xml::ErrorKind::Input(error.kind()).at(0)),
+    };
+    let mut collector = Collector::new(limits.clone(), tree::Limits::default());
+    let mut verification: Option<Verification> = None;
+    let mut known = 0;
+    let mut reader = open()?;
+    while let Some(event) = reader.next_event()? {
+        collector.push(&event)?;
+        if let Some(verification) = &mut verification {
+            verification.push(&event)?;
+        } else if collector.found() > known {
+            known = collector.found();
+            if let Some(candidate) = collector.last()
+                && let Ok(signature) = &candidate.signature
+                && is_wanted(candidate)
+            {
+                let mut begun = Verification::new(signature.clone());
+                begun.catch_up(&mut open()?)?;
+                verification = Some(begun);
+            }
+        }
+    }
+    Ok((verification, collector.finish()))
+}
+
 /// Verifies one signature while the document passes for the second time.
 pub struct Verification {
     signature: Signature,
@@ -262,6 +302,18 @@ impl Verification {
             canonicalizer: None,
             signature_seen: false,
         }
+    }
+
+    /// Reads up to the end of the signature.
+    fn catch_up<R: BufRead>(&mut self, reader: &mut StreamReader<R>) -> Result<(), Error> {
+        let end = self.signature.span.end;
+        while let Some(event) = reader.next_event()? {
+            self.push(&event)?;
+            if matches!(&event, Event::End(tag) if tag.span().end == end) {
+                return Ok(());
+            }
+        }
+        Err(Error::SignatureMissing)
     }
 
     /// Takes the next event of the very document the signature was found in.

@@ -226,10 +226,16 @@ fn read_transport(method: &Element) -> Option<KeyTransport> {
 
 fn write_transport(writer: &mut Writer, digest: OaepHash, mask: OaepHash) -> Option<()> {
     let digest = HASHES.iter().find(|(hash, ..)| *hash == digest)?.1;
-    let mask = HASHES.iter().find(|(hash, ..)| *hash == mask)?.2?;
-    writer.start("xenc:EncryptionMethod").attribute("Algorithm", RSA_OAEP);
-    writer.start("xenc11:MGF").namespace("xenc11", NS_XENC11);
-    writer.attribute("Algorithm", &format!("{NS_XENC11}{mask}")).end();
+    writer.start("xenc:EncryptionMethod");
+    if mask == OaepHash::Sha1 {
+        // The older name means this mask, and older peers know no other.
+        writer.attribute("Algorithm", RSA_OAEP_MGF1P);
+    } else {
+        let mask = HASHES.iter().find(|(hash, ..)| *hash == mask)?.2?;
+        writer.attribute("Algorithm", RSA_OAEP);
+        writer.start("xenc11:MGF").namespace("xenc11", NS_XENC11);
+        writer.attribute("Algorithm", &format!("{NS_XENC11}{mask}")).end();
+    }
     writer.start("ds:DigestMethod").attribute("Algorithm", digest).end().end();
     Some(())
 }

@@ -267,3 +267,5 @@ pub fn decrypt(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof_tests;

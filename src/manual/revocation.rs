@@ -1,0 +1,44 @@
+//! How revocation is learnt, and what happens when it cannot be told.
+//!
+//! # What counts
+//!
+//! | source | set by | believed if |
+//! | --- | --- | --- |
+//! | full list on disk | `tls.crls` | signed by the certificate's issuer, current, of the right scope |
+//! | delta list | `tls.crls`, `revocation.lists` | as above; it adds names to the full list and never takes one away |
+//! | fetched list | `revocation.lists`, `revocation.hosts` | as above, and not older than the one it replaces |
+//! | responder's answer (OCSP) | `revocation.ocsp`, `revocation.hosts` | signed by the issuer or a responder that it appointed, about this very certificate, fresh, with our nonce or (unless `ocsp_nonce_required`) none |
+//!
+//! Every certificate of a path but the anchor needs a list or an answer. One that is named as revoked is refused,
+//! however old the list or answer that names it. Indirect lists, lists for some reasons only and unknown critical
+//! extensions are refused with a sentence; nothing is read as if it had not said so.
+//!
+//! A responder that answers "unknown" makes the verdict `indeterminate` even where a list is clear: a list cannot name
+//! what was never issued.
+//!
+//! # When it cannot be told
+//!
+//! `tls.unknown_revocation` decides: `"warn"` goes on and lets the process card say `indeterminate`; `"refuse"` refuses.
+//! No client waits for a responder. The first inspection of a new certificate notes the question, the server asks in
+//! the background, and the answer counts from the next inspection on. With `"refuse"` a new certificate is therefore
+//! turned away until the answer is there, which takes seconds.
+//!
+//! # Who is asked
+//!
+//! Addresses stand in certificates, and certificates come from strangers. Only hosts in `revocation.hosts` are asked,
+//! over plain HTTP (lists and answers are signed), within `revocation.fetch_seconds`, up to 32 MB for a list and 64 kB
+//! for an answer. Redirects are not followed. Issuers' certificates are never fetched.
+//!
+//! # What to watch
+//!
+//! `amtsbote_revocation_list_seconds_left` by issuer, `amtsbote_revocation_fetches_total` by kind and outcome,
+//! `amtsbote_ocsp_answers`. The log warns (`revocation-list-stale`) from a day before a list runs out, or the last
+//! quarter of its time if that is shorter; `amtsbote check` says the same. A failed fetch is repeated after five minutes.
+//!
+//! # Trying it with OpenSSL
+//!
+//! ```text
+//! openssl crl -in list.crl -noout -text
+//! openssl ocsp -issuer ca.crt -cert participant.crt -url http://ca.example/ -CAfile ca.crt
+//! amtsbote cert check participant.crt
+//! ```

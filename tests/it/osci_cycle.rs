@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use amtsbote::clock::Clock;
 use amtsbote::domain::content::{Digest, Manifest, Part, PartRole};
 use amtsbote::domain::message_id::MessageId;
 use amtsbote::domain::state::DeliveryState;
@@ -277,5 +278,67 @@ async fn what_came_through_another_door_goes_out_with_its_metadata() {
     let got = author.send_changed(&office, delivery(&fresh), |draft| draft.message.custom.push(forged)).await;
     assert_eq!(got.codes(), ["9811"]);
     assert_eq!(office.entries().await.len(), 2);
+    office.close().await;
+}
+
+/// What the administration's socket says about open dialogs.
+async fn dialogs(office: &Office, limit: u32) -> serde_json::Value {
+    use amtsbote::admin::protocol::{Question, VERSION, Verb};
+    use amtsbote::admin::server::{Server, Settings};
+    use amtsbote::net::{LocalHandler, LocalPeer, full};
+    use http_body_util::BodyExt;
+
+    let settings = Settings { own_uid: 1000, uids: Vec::new(), server_version: "test".to_owned() };
+    let clock = std::sync::Arc::new(office.clock.clone());
+    let server = Server::new(
+        office.store.clone(),
+        office.relay.clone(),
+        clock,
+        std::sync::Arc::new(Vec::new),
+        settings,
+    );
+    let question = Question { version: VERSION, verb: Verb::Dialogs { limit } };
+    let question = serde_json::to_vec(&question).expect("a question");
+    let request = hyper::Request::post("/admin").body(full(question)).expect("a request");
+    let response = server.handle(request, LocalPeer { uid: 1000, gid: 1000, pid: None }).await;
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    let answer: serde_json::Value = serde_json::from_slice(&body).expect("an answer");
+    answer["dialogs"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_open_dialogs_and_cannot_go_on_with_one() {
+    let office = Office::open().await;
+    assert_eq!(dialogs(&office, 10).await, serde_json::json!([]));
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let id = store(&office, &mut author).await;
+    let opened_at = office.clock.now();
+    office.clock.advance(Duration::from_secs(7));
+    let mut reader = Client::new("reader", true, true);
+    reader.begin(&office).await;
+    reader.send(&office, fetch()).await.answer();
+
+    let seen = dialogs(&office, 10).await;
+    let [first, second] = seen.as_array().expect("a list").as_slice() else { panic!("{seen}") };
+    assert_eq!(
+        (&first["account"], &second["account"]),
+        (&"reader".into(), &"author".into()),
+        "used last first"
+    );
+    assert_eq!(first["handed_out"], serde_json::json!([id.as_str()]), "it is not confirmed");
+    assert_eq!(second["handed_out"], serde_json::json!([]));
+    assert_eq!((&first["requests"], &second["requests"]), (&1.into(), &2.into()));
+    assert_eq!((&first["encrypted"], &second["opened_at"]), (&true.into(), &opened_at.to_string().into()));
+    for dialog in [first, second] {
+        let fields: Vec<_> = dialog.as_object().expect("fields").keys().collect();
+        assert!(!fields.iter().any(|field| field.contains("challenge")), "{fields:?}");
+    }
+    assert_eq!(dialogs(&office, 1).await.as_array().map(Vec::len), Some(1));
+
+    reader.exit(&office).await;
+    assert_eq!(dialogs(&office, 10).await.as_array().map(Vec::len), Some(1), "that one is over");
+    office.clock.advance(IDLE);
+    assert_eq!(dialogs(&office, 10).await, serde_json::json!([]), "so is one that nobody went on with");
     office.close().await;
 }

@@ -9,6 +9,7 @@ mod evidence_proof;
 mod floors;
 mod osci_cycle;
 mod osci_office;
+mod osci_push;
 mod osci_refusals;
 mod pki_openssl;
 mod register_cli;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::account::{Account, AccountName, KeyFingerprint};
 use crate::domain::card::ProcessCard;
+use crate::domain::dialog::{ConversationId, Dialog};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
@@ -48,6 +49,10 @@ pub enum Verb {
     },
     Message {
         id: MessageId,
+    },
+    /// Dialogs of OSCI that are open, the one used last first.
+    Dialogs {
+        limit: u32,
     },
     /// A message with its evidence records.
     Trace {
@@ -149,6 +154,7 @@ pub enum Answer {
     Mailbox(MailboxView),
     Messages { entries: Vec<Entry> },
     Message { entry: Box<Entry> },
+    Dialogs { dialogs: Vec<DialogView> },
     Trace(Box<TraceView>),
     Card { card: Box<ProcessCard> },
     Evidence { file: Vec<u8> },
@@ -183,6 +189,30 @@ pub struct MailboxView {
     pub account: Option<AccountName>,
     /// The oldest entries that are not final.
     pub entries: Vec<Entry>,
+}
+
+/// An open dialog, without its challenge: whoever knows that one can go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialogView {
+    pub id: ConversationId,
+    pub account: AccountName,
+    /// Whether our last answer was encrypted.
+    pub encrypted: bool,
+    /// Requests since it was opened.
+    pub requests: u64,
+    /// Handed out in it and not confirmed.
+    pub handed_out: Vec<MessageId>,
+    pub opened_at: Timestamp,
+    pub used_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+impl From<Dialog> for DialogView {
+    fn from(dialog: Dialog) -> Self {
+        let Dialog { id, account, encrypted, sequence, handed_out, opened_at, used_at, expires_at, .. } =
+            dialog;
+        Self { id, account, encrypted, requests: sequence, handed_out, opened_at, used_at, expires_at }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 
 use super::protocol::{
-    Answer, CertificateAct, CertificateEnd, DirectoryView, HealthView, MailboxView, MessageAct, PATH,
-    QUESTION_BYTES_MAX, Question, Refused, TraceView, VERSION, Verb,
+    Answer, CertificateAct, CertificateEnd, DialogView, DirectoryView, HealthView, MailboxView, MessageAct,
+    PATH, QUESTION_BYTES_MAX, Question, Refused, TraceView, VERSION, Verb,
 };
 use crate::clock::Clock;
 use crate::domain::account::Account;
@@ -95,6 +95,11 @@ impl Server {
             Verb::Message { id } => {
                 let entry = self.store.find(&id).await.map_err(|error| missing(error, &id))?;
                 Ok(Answer::Message { entry: Box::new(entry) })
+            }
+            Verb::Dialogs { limit } => {
+                let dialogs =
+                    self.relay.dialogs(limit.clamp(1, ENTRIES_MAX)).await.map_err(refused_by_relay)?;
+                Ok(Answer::Dialogs { dialogs: dialogs.into_iter().map(DialogView::from).collect() })
             }
             Verb::Trace { id } => self.trace(&id).await,
             Verb::MessageAct { id, act, reason } => self.act(&id, act, by, reason).await,

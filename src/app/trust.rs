@@ -58,8 +58,10 @@ impl Trust {
     /// Anchors and lists alone, after a newer list came in.
     pub(super) fn renew_anchors(&self, config: &Config) -> Result<(), String> {
         let anchors = read_anchors(config, &self.answers)?;
-        let own = self.now().own.clone();
-        let osci = read_osci(config, anchors.clone())?;
+        let before = self.now();
+        let own = before.own.clone();
+        let osci = before.osci.as_deref().cloned();
+        let osci = osci.map(|osci| Arc::new(InForce { anchors: anchors.clone(), ..osci }));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Current { own, anchors, osci });
         Ok(())
@@ -160,7 +162,11 @@ fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<Option<Arc<I
     let (certificate, pkcs8) = read_identity(&osci.signature_certificate, &osci.signature_key)?;
     let key = SigningKey::from_pkcs8(&pkcs8)
         .map_err(|error| format!("{}: {error}", osci.signature_key.display()))?;
-    Ok(Some(Arc::new(InForce { anchors, cipher, signature: SignatureIdentity { certificate, key } })))
+    Ok(Some(Arc::new(InForce {
+        anchors,
+        cipher: cipher.into(),
+        signature: Arc::new(SignatureIdentity { certificate, key }),
+    })))
 }
 
 /// A certificate and the key that is proven to belong to it.

@@ -9,6 +9,7 @@ mod cert;
 mod check;
 mod completions;
 mod demo;
+mod dialog;
 mod evidence;
 pub mod exit;
 mod explain;
@@ -114,6 +115,9 @@ enum Command {
     /// Single messages: see, trace, hold, release, cancel, requeue
     #[command(subcommand)]
     Message(message::Command),
+    /// Dialogs of OSCI that are open
+    #[command(subcommand)]
+    Dialog(dialog::Command),
     /// Process cards (Laufzettel)
     #[command(subcommand)]
     Card(card::Command),
@@ -173,6 +177,7 @@ fn perform(cli: &Cli) -> Result<Exit, Stop> {
         Command::Service(command) => command.run(place),
         Command::Mailbox(command) => command.run(place),
         Command::Message(command) => command.run(place),
+        Command::Dialog(command) => command.run(place),
         Command::Card(command) => command.run(place),
         Command::Evidence(command) => command.run(place),
         Command::Cert(command) => command.run(place),

@@ -90,7 +90,10 @@ const WORDS: &[(&str, &str)] = &[
         "osci.unproven_senders",
         "Whether messages are taken of clients that neither sign nor encrypt. Nothing proves who they are.",
     ),
-    ("osci.aes_cbc", "Whether messages encrypted with AES-CBC are taken. They can be forged and, by asking often, perhaps read."),
+    (
+        "osci.aes_cbc",
+        "Whether messages encrypted with AES-CBC are taken. They can be forged and, by asking often, perhaps read.",
+    ),
     ("osci.rsa_1_5", "Whether keys wrapped by RSA 1.5 are taken."),
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),

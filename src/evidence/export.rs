@@ -332,7 +332,8 @@ fn card_signed(
 /// `last` is the last record's time: a stamp over its checkpoint is not older.
 fn stamped(proof: &Proof, last: Option<Timestamp>, trust: &Trust) -> Result<Vec<Stamped>, Fault> {
     if proof.time_stamps.is_empty() && !trust.stamp_authorities.is_empty() {
-        let what = "there is none, and whose stamps are believed was given; a young checkpoint gets its stamp later";
+        let what =
+            "there is none, and whose stamps are believed was given; a young checkpoint gets its stamp later";
         return Err(fault("time-stamps", what));
     }
     let mut seen: Vec<Stamped> = Vec::new();

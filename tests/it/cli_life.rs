@@ -26,6 +26,8 @@ fn a_message_is_seen_moved_fetched_and_proven() {
     let listed = office.run(&["mailbox", "list", "--json"]).ends(0).json();
     assert_eq!(listed[0]["name"], "ags:10041100");
     assert_eq!(listed[0]["waiting"], 1);
+    assert_eq!(office.run(&["dialog", "list", "--json"]).ends(0).json(), serde_json::json!([]));
+    assert!(office.run(&["dialog", "list"]).ends(0).stdout.starts_with("DIALOG"), "a table with its heads");
 
     // Every change asks, and without anybody to ask it does nothing.
     office.run(&["message", "hold", &id, "--reason", "enquiry"]).ends(5);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use amtsbote::domain::content::PartRole;
+use amtsbote::clock::Clock;
+use amtsbote::domain::content::{Digest, Manifest, Part, PartRole};
 use amtsbote::domain::message_id::MessageId;
 use amtsbote::domain::state::DeliveryState;
 use amtsbote::osci::message::custom_header::CustomHeader;
@@ -10,6 +11,7 @@ use amtsbote::osci::message::fetch_delivery::FetchDelivery;
 use amtsbote::osci::message::fetch_process_card::FetchProcessCard;
 use amtsbote::osci::message::payload::Payload;
 use amtsbote::osci::message::selection::{CardSelection, DeliverySelection};
+use amtsbote::relay::Submission;
 
 use crate::osci_office::{ATTACHED, Client, IDLE, Office, PACKAGE, Reply, delivery, keys};
 
@@ -233,4 +235,144 @@ async fn clients_of_old_are_answered_by_what_they_read() {
         office.close().await;
         strict.close().await;
     }
+}
+
+/// A message that came through another door: two parts and an envelope.
+async fn accept_elsewhere(office: &Office) -> MessageId {
+    let who = crate::osci_office::account("author", "ags:10041100");
+    let id = office.relay.announce(&who).await.expect("an id");
+    let mut writer = office.relay.payload_writer().await.expect("a writer");
+    let mut parts = Vec::new();
+    for (role, content_type, bytes) in
+        [(PartRole::Message, "text/xml", &b"<a/>"[..]), (PartRole::Attachment, "application/pdf", b"pdf")]
+    {
+        parts.push(Part {
+            role,
+            offset: writer.length(),
+            length: bytes.len() as u64,
+            digest: Digest::of(bytes),
+            content_type: content_type.to_owned(),
+            description: None,
+            encoding: None,
+            filename: None,
+            id: None,
+            lang: None,
+            size: None,
+        });
+        writer.write(bytes).await.expect("written");
+    }
+    let party = |value| serde_json::json!({ "identifier": { "value": value } });
+    let envelope = serde_json::json!({
+        "id": id.as_str(),
+        "author": party("ags:10041100"),
+        "reader": party("ags:10041200"),
+        "qualifier": { "service": "urn:service", "subject": "Umzug" },
+    });
+    let submission = Submission {
+        envelope: serde_json::from_value(envelope).expect("an envelope"),
+        manifest: Manifest { parts },
+        payload: writer.seal().await.expect("sealed"),
+        request_digest: Digest::of(b"request"),
+        door: "xta-2.1.1",
+        certificates: Vec::new(),
+    };
+    office.relay.accept(&who, submission).await.expect("accepted");
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_through_another_door_goes_out_with_its_metadata() {
+    let office = Office::open().await;
+    let id = accept_elsewhere(&office).await;
+    let mut reader = Client::new("reader", true, true);
+    reader.begin(&office).await;
+    let reply = reader.send(&office, fetch()).await.answer();
+    assert_eq!(reply.codes(), ["0801"]);
+    assert_eq!((reply.attachment(0), reply.attachment(1)), (&b"<a/>"[..], &b"pdf"[..]));
+    assert_eq!(reply.received.attachments[1].content_type(), "application/pdf");
+    let metadata = reply.received.message.custom[0].clone();
+    assert_eq!((metadata.local.as_str(), metadata.id.as_str()), ("MessageMetaData", "MetaData"));
+    assert!(metadata.xml.contains(id.as_str()) && metadata.xml.contains("urn:service"), "{}", metadata.xml);
+
+    // The same metadata in a storeDelivery fill the envelope, under the id that OSCI issued.
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let fresh = author.message_id(&office).await;
+    let sent = metadata.clone();
+    let got = author.send_changed(&office, delivery(&fresh), |draft| draft.message.custom.push(sent)).await;
+    assert_eq!(got.codes(), ["0801"]);
+    let entries = office.entries().await;
+    let stored = &entries.last().expect("stored").envelope;
+    assert_eq!((stored.id.as_str(), stored.qualifier.service.as_str()), (fresh.as_str(), "urn:service"));
+    assert_eq!(stored.qualifier.subject.as_deref(), Some("Umzug"));
+    // Metadata that name another reader than the addressee's certificate are a contradiction.
+    let fresh = author.message_id(&office).await;
+    let mut forged = metadata;
+    forged.xml = forged.xml.replace("ags:10041200", "ags:3");
+    let got = author.send_changed(&office, delivery(&fresh), |draft| draft.message.custom.push(forged)).await;
+    assert_eq!(got.codes(), ["9811"]);
+    assert_eq!(office.entries().await.len(), 2);
+    office.close().await;
+}
+
+/// What the administration's socket says about open dialogs.
+async fn dialogs(office: &Office, limit: u32) -> serde_json::Value {
+    use amtsbote::admin::protocol::{Question, VERSION, Verb};
+    use amtsbote::admin::server::{Server, Settings};
+    use amtsbote::net::{LocalHandler, LocalPeer, full};
+    use http_body_util::BodyExt;
+
+    let settings = Settings { own_uid: 1000, uids: Vec::new(), server_version: "test".to_owned() };
+    let clock = std::sync::Arc::new(office.clock.clone());
+    let server = Server::new(
+        office.store.clone(),
+        office.relay.clone(),
+        clock,
+        std::sync::Arc::new(Vec::new),
+        settings,
+    );
+    let question = Question { version: VERSION, verb: Verb::Dialogs { limit } };
+    let question = serde_json::to_vec(&question).expect("a question");
+    let request = hyper::Request::post("/admin").body(full(question)).expect("a request");
+    let response = server.handle(request, LocalPeer { uid: 1000, gid: 1000, pid: None }).await;
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    let answer: serde_json::Value = serde_json::from_slice(&body).expect("an answer");
+    answer["dialogs"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_open_dialogs_and_cannot_go_on_with_one() {
+    let office = Office::open().await;
+    assert_eq!(dialogs(&office, 10).await, serde_json::json!([]));
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let id = store(&office, &mut author).await;
+    let opened_at = office.clock.now();
+    office.clock.advance(Duration::from_secs(7));
+    let mut reader = Client::new("reader", true, true);
+    reader.begin(&office).await;
+    reader.send(&office, fetch()).await.answer();
+
+    let seen = dialogs(&office, 10).await;
+    let [first, second] = seen.as_array().expect("a list").as_slice() else { panic!("{seen}") };
+    assert_eq!(
+        (&first["account"], &second["account"]),
+        (&"reader".into(), &"author".into()),
+        "used last first"
+    );
+    assert_eq!(first["handed_out"], serde_json::json!([id.as_str()]), "it is not confirmed");
+    assert_eq!(second["handed_out"], serde_json::json!([]));
+    assert_eq!((&first["requests"], &second["requests"]), (&1.into(), &2.into()));
+    assert_eq!((&first["encrypted"], &second["opened_at"]), (&true.into(), &opened_at.to_string().into()));
+    for dialog in [first, second] {
+        let fields: Vec<_> = dialog.as_object().expect("fields").keys().collect();
+        assert!(!fields.iter().any(|field| field.contains("challenge")), "{fields:?}");
+    }
+    assert_eq!(dialogs(&office, 1).await.as_array().map(Vec::len), Some(1));
+
+    reader.exit(&office).await;
+    assert_eq!(dialogs(&office, 10).await.as_array().map(Vec::len), Some(1), "that one is over");
+    office.clock.advance(IDLE);
+    assert_eq!(dialogs(&office, 10).await, serde_json::json!([]), "so is one that nobody went on with");
+    office.close().await;
 }

@@ -146,14 +146,14 @@ fn in_force() -> Arc<InForce> {
     let (cipher, signature) = (keys("intermediary-cipher"), keys("intermediary-signature"));
     Arc::new(InForce {
         anchors: Arc::new(builder.build()),
-        cipher: vec![CipherIdentity {
+        cipher: Arc::from([CipherIdentity {
             certificate: cipher.certificate.clone(),
             key: RecipientKey::from_pkcs8(&cipher.pkcs8).expect("a key"),
-        }],
-        signature: SignatureIdentity {
+        }]),
+        signature: Arc::new(SignatureIdentity {
             certificate: signature.certificate.clone(),
             key: SigningKey::from_pkcs8(&signature.pkcs8).expect("a key"),
-        },
+        }),
     })
 }
 

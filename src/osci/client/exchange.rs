@@ -124,9 +124,16 @@ pub struct Opened {
 pub async fn exchange(settings: &Arc<Settings>, parcel: Parcel) -> Result<Opened, Error> {
     let own = settings.clone();
     let request = blocking(move || pack(&own, &parcel)).await?;
+    carry(settings, request).await
+}
+
+/// Sends a request that is packed; from here on the peer may see it.
+pub(super) async fn carry(settings: &Arc<Settings>, request: Slice) -> Result<Opened, Error> {
+    // First of all: without a place for the answer nothing is asked.
+    let file = scratch::file(&settings.scratch)?;
     let mut answer =
         transport::post(&settings.transport, &settings.address, request.body(), request.length()).await?;
-    let mut file = tokio::fs::File::from_std(scratch::file(&settings.scratch)?);
+    let mut file = tokio::fs::File::from_std(file);
     while let Some(piece) = answer.next().await? {
         tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await?;
     }
@@ -158,7 +165,7 @@ pub async fn blocking<T: Send + 'static>(
 }
 
 /// The request as it goes out.
-fn pack(settings: &Settings, parcel: &Parcel) -> Result<Slice, Error> {
+pub(super) fn pack(settings: &Settings, parcel: &Parcel) -> Result<Slice, Error> {
     let prepared = prepare(settings, parcel, settings.sign)?;
     let mut out = BufWriter::with_capacity(64 * 1024, scratch::file(&settings.scratch)?);
     if settings.encrypt {

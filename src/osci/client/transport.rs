@@ -5,6 +5,8 @@
 //! never sent into one that is being closed, and is never repeated: OSCI knows no repetition. Answers are bounded in
 //! bytes and time. Left out: connections used again, proxies.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ use crate::pki::tls;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{address} cannot be reached: {source}")]
-    Connect { address: String, source: std::io::Error },
+    Connect { address: String, source: io::Error },
     #[error("{0} is an https address, and no authority for its certificate is configured")]
     NoAnchors(String),
     #[error("no connection to {address} within {limit:?}")]
@@ -60,6 +62,9 @@ pub struct Settings {
     /// Judges the certificate of an https peer; without it only http is spoken.
     pub tls: Option<Arc<ClientConfig>>,
     pub connect_time_max: Duration,
+    /// A host name must not lead to this machine or its link, where services listen that take any neighbour for a
+    /// friend. For URLs that others bring up; whoever means such a place lists its address.
+    pub names_stay_outside: bool,
     /// From the first byte of the request to the last of the answer.
     pub exchange_time_max: Duration,
     pub answer_bytes_max: u64,
@@ -70,6 +75,7 @@ impl Default for Settings {
         Self {
             tls: None,
             connect_time_max: Duration::from_secs(15),
+            names_stay_outside: false,
             exchange_time_max: Duration::from_secs(600),
             answer_bytes_max: 2 << 30,
         }
@@ -132,13 +138,14 @@ async fn connect(settings: &Settings, to: &Address) -> Result<SendRequest<Body>,
         (false, _) => None,
         (true, None) => return Err(Error::NoAnchors(address)),
         (true, Some(tls)) => {
-            let name = tls::server_name(to.host()).map_err(|error| failed(std::io::Error::other(error)))?;
+            let name = tls::server_name(to.host()).map_err(|error| failed(io::Error::other(error)))?;
             Some((TlsConnector::from(tls.clone()), name))
         }
     };
     let limit = settings.connect_time_max;
     let dialled = async {
-        let stream = TcpStream::connect((to.host_bare(), to.port)).await?;
+        let found = places(settings, to).await?;
+        let stream = TcpStream::connect(found.as_slice()).await?;
         stream.set_nodelay(true)?;
         match tls {
             None => Ok(spawn(http1::handshake(TokioIo::new(stream)).await)),
@@ -153,6 +160,35 @@ async fn connect(settings: &Settings, to: &Address) -> Result<SendRequest<Body>,
         .map_err(|_| Error::ConnectTime { address, limit })?
         .map_err(failed)?;
     Ok(sender?)
+}
+
+/// Where a host is found. Resolved once, so that what is judged is what is dialled.
+async fn places(settings: &Settings, to: &Address) -> io::Result<Vec<SocketAddr>> {
+    let found: Vec<_> = tokio::net::lookup_host((to.host_bare(), to.port)).await?.collect();
+    let is_name = to.host_bare().parse::<IpAddr>().is_err();
+    if let Some(inside) = found.iter().find(|place| is_inside(place.ip()))
+        && settings.names_stay_outside
+        && is_name
+    {
+        return Err(io::Error::other(format!("the name leads to {}, and must not lead there", inside.ip())));
+    }
+    Ok(found)
+}
+
+/// This machine, its link (where clouds keep their credentials), everybody or nobody.
+fn is_inside(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.octets()[0] == 0
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()
+        }
+    }
 }
 
 /// Lets the connection work beside the exchange; it ends with the sender or with the peer.
@@ -242,6 +278,30 @@ mod tests {
         let error =
             exchange(&format!("https://{address}/").parse().expect("a URL")).await.expect_err("no TLS");
         assert!(matches!(error, Error::NoAnchors(_)) && !error.reached(), "{error}");
+    }
+
+    #[test]
+    fn this_machine_and_its_link_are_inside() {
+        for (ip, expected) in [
+            ("127.0.0.1", true),
+            ("127.8.8.8", true),
+            ("0.0.0.0", true),
+            ("0.1.2.3", true),
+            ("169.254.169.254", true),
+            ("224.0.0.1", true),
+            ("255.255.255.255", true),
+            ("::1", true),
+            ("::", true),
+            ("fe80::1", true),
+            ("ff02::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("::ffff:169.254.169.254", true),
+            ("10.0.0.1", false),
+            ("192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_inside(ip.parse().expect("an address")), expected, "{ip}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::card::{CertificateFinding, ProcessCard};
+use crate::domain::card::{self as found, CertificateFinding, ProcessCard};
 use crate::domain::envelope::{Envelope, Instant};
 use crate::osci::message::Error;
 use crate::osci::message::message_id::MessageId;
@@ -45,40 +45,31 @@ fn stamp(at: Timestamp) -> process_card::Timestamp {
 }
 
 fn inspection(finding: &CertificateFinding) -> Inspection {
-    let outcome = |kind: &str| {
-        let of_kind = |line: &&String| {
-            line.starts_with(kind) && line.get(kind.len()..).is_some_and(|rest| rest.starts_with(": "))
-        };
-        finding.checks.iter().find(of_kind).map(|line| &line[kind.len() + 2..])
-    };
-    let is_bad = |outcome: Option<&str>| outcome.is_some_and(|words| words.starts_with("bad"));
-    let is_good = |outcome: Option<&str>| outcome == Some("good");
-    let (form, path, validity, revocation) =
-        (outcome("form"), outcome("path"), outcome("validity"), outcome("revocation"));
-    let math = match () {
-        () if is_bad(form) || is_bad(path) => MathResult::Corrupted,
-        () if is_good(path) => MathResult::Ok,
-        () => MathResult::Indeterminate,
-    };
-    let offline = match () {
-        () if is_bad(validity) => OfflineResult::Invalid,
-        () if is_good(validity) => OfflineResult::Valid,
-        () => OfflineResult::Indeterminate,
-    };
-    let online = match () {
-        () if is_bad(revocation) => Some(OnlineResult::Revoked),
-        () if is_good(revocation) => Some(OnlineResult::Ok),
-        () => None,
-    };
+    let results = finding.results();
     Inspection {
         at: stamp(finding.at),
         subject_name: finding.subject.clone(),
         issuer_name: finding.issuer.clone(),
         serial_number: decimal(&finding.serial),
-        certificate_type: CertificateType::Unknown,
-        math,
-        offline,
-        online,
+        certificate_type: match results.kind {
+            found::CertificateKind::Advanced => CertificateType::Advanced,
+            found::CertificateKind::Qualified => CertificateType::Qualified,
+            found::CertificateKind::Unknown => CertificateType::Unknown,
+        },
+        math: match results.math {
+            found::MathResult::Ok => MathResult::Ok,
+            found::MathResult::Corrupted => MathResult::Corrupted,
+            found::MathResult::Indeterminate => MathResult::Indeterminate,
+        },
+        offline: match results.offline {
+            found::OfflineResult::Valid => OfflineResult::Valid,
+            found::OfflineResult::Invalid => OfflineResult::Invalid,
+            found::OfflineResult::Indeterminate => OfflineResult::Indeterminate,
+        },
+        online: results.online.map(|online| match online {
+            found::OnlineResult::Ok => OnlineResult::Ok,
+            found::OnlineResult::Revoked => OnlineResult::Revoked,
+        }),
     }
 }
 

@@ -97,7 +97,8 @@ fn open(
         Incoming::Encrypted(sealed) => {
             let (inner, algorithms) = decrypt(&sealed, &outer, plaintext, in_force, policy)?;
             // Content in CBC is not authentic: whether its padding was right must not show, or it can be read by asking.
-            let code = if algorithms.method.is_cbc() { Code::Undecipherable } else { Code::DecryptedMalformed };
+            let code =
+                if algorithms.method.is_cbc() { Code::Undecipherable } else { Code::DecryptedMalformed };
             match parse(&inner, limits).map_err(|error| unreadable(code, &error))? {
                 Incoming::Message(received) => {
                     let seal = Some(Seal { algorithms });

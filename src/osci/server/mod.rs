@@ -50,11 +50,12 @@ const METADATA: &str = "MessageMetaData";
 const NS_METADATA: &str = "http://www.osci.eu/ws/2014/10/transport";
 
 /// What is in force; a reload replaces it.
+#[derive(Clone)]
 pub struct InForce {
     pub anchors: Arc<TrustAnchors>,
     /// The first is the one that clients should use; further ones are still accepted.
-    pub cipher: Vec<CipherIdentity>,
-    pub signature: SignatureIdentity,
+    pub cipher: Arc<[CipherIdentity]>,
+    pub signature: Arc<SignatureIdentity>,
 }
 
 pub struct CipherIdentity {

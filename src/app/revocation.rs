@@ -121,16 +121,13 @@ impl Keeper {
         let answers = self.trust.answers();
         let questions = stream::iter(answers.take_questions(now));
         let asked = questions.map(|question: Question| async move {
-            let outcome = self.client.ask(&question, now).await;
+            let outcome = self.client.ask(answers, &question, now).await;
             count("ocsp", outcome.is_ok());
-            match outcome {
-                Ok(answer) => answers.keep(question, answer, now),
-                Err(error) => {
-                    let serial = question.certificate.serial().to_owned();
-                    let next_step = "see whether revocation.hosts names the responder and the host answers";
-                    tracing::warn!(code = "ocsp-no-answer", serial, next_step, "{error}");
-                    answers.failed(question, now);
-                }
+            if let Err(error) = outcome {
+                let serial = question.certificate.serial().to_owned();
+                let next_step = "see whether revocation.hosts names the responder and the host answers";
+                tracing::warn!(code = "ocsp-no-answer", serial, next_step, "{error}");
+                answers.failed(question, now);
             }
         });
         asked.buffer_unordered(AT_ONCE_MAX).collect::<()>().await;

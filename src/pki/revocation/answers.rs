@@ -94,13 +94,15 @@ impl Answers {
         questions.into_values().collect()
     }
 
-    pub fn keep(&self, question: Question, answer: Answer, now: Timestamp) {
+    /// Whether the answer was taken: it does not undo what is known already. Only such a one may be written down.
+    pub fn keep(&self, question: Question, answer: Answer, now: Timestamp) -> bool {
         let key = question.key();
         let mut inner = self.inner();
-        if let Some(Known { answer: Some(earlier), .. }) = inner.known.get(&key)
-            && earlier.this_update > answer.this_update
+        if let Some(known) = inner.known.get_mut(&key)
+            && known.answer.as_ref().is_some_and(|earlier| !takes_place(&answer, earlier))
         {
-            return;
+            known.next = known.next.max(later(now, PAUSE_AFTER_FAILURE));
+            return false;
         }
         make_room(&mut inner.known, now);
         // Half of what is left, so that two attempts fit in before it ends.
@@ -108,6 +110,7 @@ impl Answers {
         let next = later(now, (left / 2).max(PAUSE_AFTER_FAILURE));
         inner.known.insert(key, Known { question, answer: Some(answer), next });
         inner.generation += 1;
+        true
     }
 
     /// Nothing was learnt; what was known stays.
@@ -130,7 +133,17 @@ impl Answers {
     }
 }
 
-fn counts(answer: &Answer, now: Timestamp) -> bool {
+/// A revocation yields to another one, and to "good" of a later instant (the end of a hold): no responder that once
+/// knew the certificate can cease to know it.
+fn takes_place(answer: &Answer, earlier: &Answer) -> bool {
+    match (earlier.status, answer.status) {
+        (Status::Revoked { .. }, Status::Unknown) => false,
+        (Status::Revoked { .. }, Status::Good) => answer.this_update > earlier.this_update,
+        _ => answer.this_update >= earlier.this_update,
+    }
+}
+
+pub(super) fn counts(answer: &Answer, now: Timestamp) -> bool {
     matches!(answer.status, Status::Revoked { .. }) || now <= answer.until
 }
 
@@ -199,8 +212,25 @@ mod tests {
         assert_eq!(find(now), Some(revoked), "replayed");
         assert_eq!(find(at("2030-01-01T00:00:00Z")), Some(revoked), "however old");
         assert_eq!(answers.generation(), 2);
+        let end = "2026-01-03T00:00:00Z";
+        for (what, status, this_update, taken) in [
+            ("good of the same instant", Status::Good, "2026-01-02T00:00:00Z", false),
+            ("unknown of the same instant", Status::Unknown, "2026-01-02T00:00:00Z", false),
+            ("unknown of later", Status::Unknown, "2026-01-02T00:00:01Z", false),
+            ("the same again", revoked, "2026-01-02T00:00:00Z", true),
+        ] {
+            assert_eq!(
+                answers.keep(question.clone(), answer(status, this_update, end), now),
+                taken,
+                "{what}"
+            );
+            assert_eq!(find(now), Some(revoked), "{what}");
+        }
         answers.failed(question.clone(), now);
         assert_eq!(find(now), Some(revoked), "a failure takes nothing away");
+        let released = answer(Status::Good, "2026-01-02T00:00:01Z", end);
+        assert!(answers.keep(question.clone(), released, now));
+        assert_eq!(find(now), Some(Status::Good), "off hold");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-use super::answers::{Answers, Question};
+use super::answers::{self, Answers, Question};
 use super::list::{self, LIST_BYTES_MAX, List};
 use super::ocsp::{self, Answer, Nonce, RESPONSE_BYTES_MAX, Request as OcspRequest};
 use crate::pki::certificate::{Certificate, sha256};
@@ -151,8 +151,10 @@ impl Client {
         Ok(Fetched::Newer)
     }
 
-    /// Asks the responders that the certificate names, one after the other, until one gives an answer that counts.
-    pub async fn ask(&self, question: &Question, now: Timestamp) -> Result<Answer, Error> {
+    /// Asks the responders that the certificate names, one after the other, until one gives an answer that counts, and
+    /// hands it in. Only what was taken there is written, so that a replayed answer does not survive a restart; what
+    /// cannot be written counts until then.
+    pub async fn ask(&self, answers: &Answers, question: &Question, now: Timestamp) -> Result<Answer, Error> {
         let Question { certificate, issuer } = question;
         let mut last = Error::NoResponder;
         for url in certificate.ocsp_urls() {
@@ -171,7 +173,12 @@ impl Client {
                 Ok(response) => match ocsp::judge(&response, certificate, issuer, nonce, now) {
                     Err(error) => last = error.into(),
                     Ok(answer) => {
-                        self.write_answer(question, &response)?;
+                        if answers.keep(question.clone(), answer.clone(), now)
+                            && let Err(error) = self.write_answer(question, &response, now)
+                        {
+                            let next_step = "see whether the disk is full and the folder may be written";
+                            tracing::error!(code = "ocsp-answer-not-kept", next_step, "{error}");
+                        }
                         return Ok(answer);
                     }
                 },
@@ -203,15 +210,16 @@ impl Client {
         std::fs::rename(&beside, path).map_err(failed)
     }
 
-    fn write_answer(&self, question: &Question, response: &[u8]) -> Result<(), Error> {
+    fn write_answer(&self, question: &Question, response: &[u8], now: Timestamp) -> Result<(), Error> {
         use base64::Engine as _;
         let kept = Kept {
             certificate: question.certificate.pem(),
             issuer: question.issuer.pem(),
             response: base64::engine::general_purpose::STANDARD.encode(response),
+            received: Some(now),
         };
         let name = format!("{}.{KEPT_EXTENSION}", question.certificate.fingerprint());
-        let bytes = serde_json::to_vec(&kept).expect("three strings");
+        let bytes = serde_json::to_vec(&kept).expect("four strings");
         self.write(&self.settings.folder.join(name), &bytes)
     }
 
@@ -241,6 +249,9 @@ struct Kept {
     certificate: String,
     issuer: String,
     response: String,
+    /// When it was judged good. A responder's certificate that has ended since takes nothing from what it signed.
+    #[serde(default)]
+    received: Option<Timestamp>,
 }
 
 impl Kept {
@@ -253,7 +264,11 @@ impl Kept {
         let certificate = Certificate::from_pem(kept.certificate.as_bytes()).ok()?;
         let issuer = Certificate::from_pem(kept.issuer.as_bytes()).ok()?;
         let response = base64::engine::general_purpose::STANDARD.decode(kept.response).ok()?;
-        let answer = ocsp::judge(&response, &certificate, &issuer, Nonce::Ignored, now).ok()?;
+        let instant = kept.received.map_or(now, |received| received.min(now));
+        let answer = ocsp::judge(&response, &certificate, &issuer, Nonce::Ignored, instant).ok()?;
+        if !answers::counts(&answer, now) {
+            return None;
+        }
         Some((Question { certificate, issuer }, answer))
     }
 }

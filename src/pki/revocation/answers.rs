@@ -122,13 +122,14 @@ impl Answers {
         inner.known.entry(key).or_insert(Known { question, answer: None, next }).next = next;
     }
 
-    /// Answers that count and the first instant at which one of them ends.
+    /// Answers that count and the first instant to come at which one of them ends. A revocation counts beyond its end.
     pub fn state(&self, now: Timestamp) -> (usize, Option<Timestamp>) {
         let inner = self.inner();
         let counting = inner.known.values().filter_map(|known| known.answer.as_ref());
         let counting = counting.filter(|answer| counts(answer, now));
         counting.fold((0, None), |(count, first): (usize, Option<Timestamp>), answer| {
-            (count + 1, Some(first.map_or(answer.until, |first| first.min(answer.until))))
+            let end = Some(answer.until).filter(|until| *until >= now);
+            (count + 1, first.into_iter().chain(end).min())
         })
     }
 }
@@ -252,5 +253,9 @@ mod tests {
         assert!(find(at("2026-01-04T00:00:00Z")).is_some());
         assert!(find(at("2026-01-04T00:00:01Z")).is_none());
         assert_eq!(answers.state(at("2026-01-04T00:00:01Z")), (0, None));
+        let revoked = Status::Revoked { at: at("2026-01-01T00:00:00Z") };
+        answers.keep(question, answer(revoked, "2026-01-04T00:00:00Z", "2026-01-05T00:00:00Z"), now);
+        assert_eq!(answers.state(at("2026-01-05T00:00:00Z")), (1, Some(at("2026-01-05T00:00:00Z"))));
+        assert_eq!(answers.state(at("2026-01-06T00:00:00Z")), (1, None), "counts on, and ends no judgement");
     }
 }

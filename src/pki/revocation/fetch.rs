@@ -26,6 +26,7 @@ use super::answers::{self, Answers, Question};
 use super::list::{self, LIST_BYTES_MAX, List};
 use super::ocsp::{self, Answer, Nonce, RESPONSE_BYTES_MAX, Request as OcspRequest};
 use crate::pki::certificate::{Certificate, sha256};
+use crate::pki::trust::{self, RevocationList};
 
 /// Kept answers that are read at a start; more were never kept.
 const KEPT_MAX: usize = 4096;
@@ -51,10 +52,14 @@ pub enum Error {
     Time { host: String, seconds: u64 },
     #[error("what {url} sent is no revocation list: {source}")]
     List { url: String, source: list::Error },
+    #[error("the list at {url} cannot be used: {source}")]
+    UnusableList { url: String, source: trust::Error },
     #[error("the list at {url} was signed by no authority that is trusted here")]
     ForeignList { url: String },
     #[error("the list at {url} is older than the one at hand")]
     EarlierList { url: String },
+    #[error("the list at {url} is another issuer's or about other certificates than the one at hand; if that is meant, remove {}", path.display())]
+    OtherList { url: String, path: PathBuf },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("the certificate names no responder that may be asked")]
@@ -133,16 +138,24 @@ impl Client {
                 .map_err(|error| unusable(list::Error::Malformed(error.to_string())))?
                 .to_vec(),
         };
-        let list = List::from_der(&der).map_err(unusable)?;
-        if !authorities.iter().any(|authority| list.is_signed_by(authority)) {
+        List::from_der(&der).map_err(unusable)?;
+        // What a reload could not use must not take the place of what it can.
+        let usable = RevocationList::from_der(&der);
+        let usable = usable.map_err(|source| Error::UnusableList { url: url.to_owned(), source })?;
+        let list = usable.own();
+        let is_ours = |list: &List| authorities.iter().any(|authority| list.is_signed_by(authority));
+        if !is_ours(list) {
             return Err(Error::ForeignList { url: url.to_owned() });
         }
         let path = list_path(&self.settings.folder, url);
-        // What cannot be read is as good as absent.
-        let earlier = std::fs::read(&path).ok().and_then(|bytes| List::from_der(&bytes).ok());
-        match earlier {
+        // What cannot be used, or is nobody's whom we believe, is as good as absent.
+        let earlier = std::fs::read(&path).ok().and_then(|bytes| RevocationList::from_der(&bytes).ok());
+        match earlier.as_ref().map(RevocationList::own).filter(|earlier| is_ours(earlier)) {
             Some(earlier) if earlier.der() == list.der() => return Ok(Fetched::Same),
-            Some(earlier) if !list.follows(&earlier) => {
+            Some(earlier) if !list.is_of_series(earlier) => {
+                return Err(Error::OtherList { url: url.to_owned(), path });
+            }
+            Some(earlier) if !list.follows(earlier) => {
                 return Err(Error::EarlierList { url: url.to_owned() });
             }
             _ => {}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rcgen::CustomExtension;
 
-use super::super::list::tests::{Ca, Draft, NOW, at, good};
+use super::super::list::tests::{Ca, Draft, NOW, at, good, named_point, point};
 use super::super::ocsp::Status;
 use super::super::ocsp::tests::{APPOINTED, Appointed, responder};
 use super::*;
@@ -225,4 +225,28 @@ async fn a_revocation_outlives_replay_disk_and_responder() {
     let restarted = Answers::default();
     assert_eq!(client.read_kept_answers(&restarted, at(NOW), Rest::Leave), 1, "one that notes no instant");
     assert_eq!(client.read_kept_answers(&restarted, at("2026-11-23T14:00:00Z"), Rest::Leave), 0);
+}
+
+#[tokio::test]
+async fn only_lists_that_can_be_used_take_a_place_of_their_kind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (host, ca, second) = (Host::start(), Ca::new("Ours"), Ca::new("Second"));
+    let client = client(&[&host.name], folder.path());
+    let authorities = [ca.certificate().clone(), second.certificate().clone()];
+    let url = host.url();
+    let path = list_path(folder.path(), &url);
+    let fetch = async |draft: Draft, by: &Ca| {
+        host.say("200 OK", &draft.signed(by));
+        client.fetch_list(&url, &authorities).await
+    };
+    let part = |draft: Draft| draft.with(point(&named_point(&url)));
+    std::fs::write(&path, Draft::full(9).signed(&Ca::new("Ours"))).expect("written");
+    assert_eq!(fetch(Draft::full(2), &ca).await.expect("fetched"), Fetched::Newer, "a stranger's file");
+    let first = std::fs::read(&path).expect("kept");
+    let endless = Draft { next_update: None, ..Draft::full(3) };
+    assert!(matches!(fetch(endless, &ca).await, Err(Error::UnusableList { .. })));
+    assert!(matches!(fetch(Draft::full(3), &second).await, Err(Error::OtherList { .. })), "another issuer");
+    assert!(matches!(fetch(part(Draft::full(3)), &ca).await, Err(Error::OtherList { .. })), "another scope");
+    assert!(matches!(fetch(Draft::delta(3, 2), &ca).await, Err(Error::OtherList { .. })), "a delta list");
+    assert_eq!(std::fs::read(&path).expect("kept"), first, "nothing was replaced");
 }

@@ -20,12 +20,39 @@ use crate::pki::revocation::fetch::{Client, Fetched};
 
 /// Between two looks at what is to do.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Lists are fetched anew then, and no host is to be asked without end.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(60);
 const AT_ONCE_MAX: usize = 8;
 const BETWEEN_WARNINGS: SignedDuration = SignedDuration::from_hours(1);
 /// After a failed fetch; the list at hand has a good part of its time left.
 const PAUSE_AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(5);
 
 pub(super) async fn keep_current(
+    trust: Trust,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    stop: watch::Receiver<bool>,
+) {
+    let look_after = || look_until_stopped(trust.clone(), config.clone(), clock.clone(), stop.clone());
+    again_after_panic(look_after, PAUSE_AFTER_PANIC, stop.clone()).await;
+}
+
+/// Without this task lists run out unnoticed, so it does not end before the process does.
+async fn again_after_panic<F>(task: impl Fn() -> F, pause: Duration, mut stop: watch::Receiver<bool>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while let Err(error) = tokio::spawn(task()).await {
+        let next_step = "report it with the lines before; it is started again";
+        tracing::error!(code = "revocation-task-ended", next_step, "news of revocation: {error}");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+async fn look_until_stopped(
     trust: Trust,
     config: Config,
     clock: Arc<dyn Clock>,
@@ -37,6 +64,7 @@ pub(super) async fn keep_current(
         config,
         clock,
         lists_due: HashMap::new(),
+        renewal: Renewal::default(),
         warned: Timestamp::MIN,
     };
     let mut tick = tokio::time::interval(PAUSE);
@@ -53,6 +81,36 @@ pub(super) async fn keep_current(
     }
 }
 
+/// Whether lists lie on disk that are not in force yet.
+#[derive(Debug, Default)]
+struct Renewal {
+    due: bool,
+    warned: Option<Timestamp>,
+}
+
+impl Renewal {
+    /// A failure is tried again at the next look, and reported now and then.
+    fn attempt(&mut self, now: Timestamp, renew: impl FnOnce() -> Result<(), String>) {
+        if !self.due {
+            return;
+        }
+        match renew() {
+            Ok(()) => *self = Self::default(),
+            Err(error) => {
+                if self.warned.is_none_or(|warned| now.duration_since(warned) >= PAUSE_AFTER_FAILURE) {
+                    let next_step = "run `amtsbote check`";
+                    tracing::error!(
+                        code = "reload-failed",
+                        next_step,
+                        "the new revocation lists are not in force: {error}"
+                    );
+                    self.warned = Some(now);
+                }
+            }
+        }
+    }
+}
+
 struct Keeper {
     client: Client,
     trust: Trust,
@@ -60,12 +118,14 @@ struct Keeper {
     clock: Arc<dyn Clock>,
     /// By URL.
     lists_due: HashMap<String, Timestamp>,
+    renewal: Renewal,
     warned: Timestamp,
 }
 
 impl Keeper {
     async fn look(&mut self) {
         self.fetch_lists().await;
+        self.renewal.attempt(self.clock.now(), || self.trust.renew_anchors(&self.config));
         if self.config.revocation.ocsp {
             self.ask().await;
         }
@@ -89,12 +149,11 @@ impl Keeper {
             }
         });
         let outcomes: Vec<_> = fetches.buffer_unordered(AT_ONCE_MAX).collect().await;
-        let mut newer = false;
         let longest = SignedDuration::from_mins(i64::from(self.config.revocation.refresh_minutes));
         for (url, outcome) in outcomes {
             let pause = match &outcome {
                 Ok(fetched) => {
-                    newer |= *fetched == Fetched::Newer;
+                    self.renewal.due |= *fetched == Fetched::Newer;
                     longest
                 }
                 Err(error) => {
@@ -106,14 +165,6 @@ impl Keeper {
             count("list", outcome.is_ok());
             self.lists_due.insert(url, now.checked_add(pause).unwrap_or(Timestamp::MAX));
         }
-        if newer && let Err(error) = self.trust.renew_anchors(&self.config) {
-            let next_step = "run `amtsbote check`";
-            tracing::error!(
-                code = "reload-failed",
-                next_step,
-                "the new revocation lists are not in force: {error}"
-            );
-        }
     }
 
     async fn ask(&self) {
@@ -121,16 +172,13 @@ impl Keeper {
         let answers = self.trust.answers();
         let questions = stream::iter(answers.take_questions(now));
         let asked = questions.map(|question: Question| async move {
-            let outcome = self.client.ask(&question, now).await;
+            let outcome = self.client.ask(answers, &question, now).await;
             count("ocsp", outcome.is_ok());
-            match outcome {
-                Ok(answer) => answers.keep(question, answer, now),
-                Err(error) => {
-                    let serial = question.certificate.serial().to_owned();
-                    let next_step = "see whether revocation.hosts names the responder and the host answers";
-                    tracing::warn!(code = "ocsp-no-answer", serial, next_step, "{error}");
-                    answers.failed(question, now);
-                }
+            if let Err(error) = outcome {
+                let serial = question.certificate.serial().to_owned();
+                let next_step = "see whether revocation.hosts names the responder and the host answers";
+                tracing::warn!(code = "ocsp-no-answer", serial, next_step, "{error}");
+                answers.failed(question, now);
             }
         });
         asked.buffer_unordered(AT_ONCE_MAX).collect::<()>().await;
@@ -158,4 +206,53 @@ impl Keeper {
 fn count(kind: &'static str, good: bool) {
     let outcome = if good { "good" } else { "failed" };
     metrics::counter!("amtsbote_revocation_fetches_total", "kind" => kind, "outcome" => outcome).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_failed_renewal_is_tried_again() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().expect("an instant");
+        let mut renewal = Renewal::default();
+        let attempt = |renewal: &mut Renewal, outcome: Result<(), String>| {
+            let mut tried = false;
+            renewal.attempt(now, || {
+                tried = true;
+                outcome
+            });
+            tried
+        };
+        assert!(!attempt(&mut renewal, Ok(())), "nothing new");
+        renewal.due = true;
+        assert!(attempt(&mut renewal, Err("the key is not there".into())));
+        assert!(attempt(&mut renewal, Err("the key is not there".into())), "still due");
+        assert!(attempt(&mut renewal, Ok(())));
+        assert!(!attempt(&mut renewal, Ok(())), "in force");
+    }
+
+    #[tokio::test]
+    async fn a_panic_does_not_end_it() {
+        let starts = Arc::new(AtomicUsize::new(0));
+        let (stop, stopping) = watch::channel(false);
+        let task = || {
+            let (starts, mut stopping) = (starts.clone(), stopping.clone());
+            async move {
+                assert_ne!(starts.fetch_add(1, Ordering::SeqCst), 0, "the first one panics");
+                let _ = stopping.wait_for(|stop| *stop).await;
+            }
+        };
+        let stopper = async {
+            while starts.load(Ordering::SeqCst) < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            stop.send_replace(true);
+        };
+        let both = async { tokio::join!(again_after_panic(task, Duration::ZERO, stopping.clone()), stopper) };
+        tokio::time::timeout(Duration::from_secs(10), both).await.expect("started again, and stopped");
+        assert_eq!(starts.load(Ordering::SeqCst), 2);
+    }
 }

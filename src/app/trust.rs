@@ -1,6 +1,6 @@
 //! Certificates in force: the server's own, and whom it believes. Replaced as a whole by a reload.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,6 +24,8 @@ use super::metadata::XtaMetadata;
 pub(super) struct Trust {
     listener: TlsSource,
     current: Arc<RwLock<Arc<Current>>>,
+    /// Held from reading to replacing, so that what was read first never replaces what was read after it.
+    replacing: Arc<Mutex<()>>,
     /// Outlives reloads.
     answers: Arc<Answers>,
     clock: Arc<dyn Clock>,
@@ -44,11 +46,12 @@ impl Trust {
         }
         let (tls, current) = read(config, &clock, &answers)?;
         let current = Arc::new(RwLock::new(Arc::new(current)));
-        Ok(Self { listener: TlsSource::new(tls), current, answers, clock })
+        Ok(Self { listener: TlsSource::new(tls), current, replacing: Arc::default(), answers, clock })
     }
 
     /// Everything is read before anything is replaced.
     pub(super) fn reload(&self, config: &Config) -> Result<(), String> {
+        let _alone = self.alone();
         let (tls, current) = read(config, &self.clock, &self.answers)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         self.listener.replace(tls);
@@ -57,6 +60,7 @@ impl Trust {
 
     /// Anchors and lists alone, after a newer list came in.
     pub(super) fn renew_anchors(&self, config: &Config) -> Result<(), String> {
+        let _alone = self.alone();
         let anchors = read_anchors(config, &self.answers)?;
         let before = self.now();
         let own = before.own.clone();
@@ -114,6 +118,10 @@ impl Trust {
     pub(super) fn xta_door(&self, relay: Arc<Relay>, config: &Config) -> Arc<dyn Handler> {
         let trust = self.clone();
         Arc::new(xta::server::Door::new(relay, Arc::new(move || trust.anchors()), config.xta_settings()))
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Arc<Current> {

@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::{Any, BmpString, FromDer, Tag};
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
@@ -225,6 +225,7 @@ struct Facts {
     alternative_names: Vec<String>,
     is_qualified: bool,
     ocsp_urls: Vec<String>,
+    list_urls: Vec<String>,
     has_ocsp_nocheck: bool,
     key_bits: Vec<u8>,
     serial_der: Vec<u8>,
@@ -362,6 +363,11 @@ impl Certificate {
         &self.0.ocsp_urls
     }
 
+    /// URLs of distribution points where its issuer's list for all reasons lies (RFC 5280, 4.2.1.13).
+    pub fn list_urls(&self) -> &[String] {
+        &self.0.list_urls
+    }
+
     /// A responder's own revocation needs no answer while it lives (RFC 6960, 4.2.2.2.1).
     pub fn has_ocsp_nocheck(&self) -> bool {
         self.0.has_ocsp_nocheck
@@ -482,6 +488,7 @@ impl Facts {
                 .collect(),
             is_qualified: claims_qualification(parsed),
             ocsp_urls: ocsp_urls(parsed),
+            list_urls: list_urls(parsed),
             has_ocsp_nocheck: extension(parsed, OCSP_NOCHECK).is_some(),
             key_bits: spki.subject_public_key.data.to_vec(),
             serial_der: parsed.raw_serial().to_vec(),
@@ -499,6 +506,8 @@ const QC_COMPLIANCE: &str = "0.4.0.1862.1.1";
 const OCSP_NOCHECK: &str = "1.3.6.1.5.5.7.48.1.5";
 const OCSP_ACCESS: &str = "1.3.6.1.5.5.7.48.1";
 const OCSP_URLS_MAX: usize = 4;
+/// URLs of distribution points that are looked at.
+const LIST_URLS_MAX: usize = 16;
 const OCSP_URL_BYTES_MAX: usize = 1024;
 
 fn extension<'a>(parsed: &'a X509Certificate<'_>, oid: &str) -> Option<&'a [u8]> {
@@ -517,6 +526,30 @@ fn claims_qualification(parsed: &X509Certificate<'_>) -> bool {
         }
     }
     false
+}
+
+fn list_urls(parsed: &X509Certificate<'_>) -> Vec<String> {
+    let points = parsed.extensions().iter().find_map(|one| match one.parsed_extension() {
+        ParsedExtension::CRLDistributionPoints(points) => Some(points),
+        _ => None,
+    });
+    let Some(points) = points else { return Vec::new() };
+    let whole = points.points.iter().filter(|point| point.reasons.is_none() && point.crl_issuer.is_none());
+    whole
+        .filter_map(|point| point.distribution_point.as_ref())
+        .flat_map(urls_of_point)
+        .take(LIST_URLS_MAX)
+        .collect()
+}
+
+/// The URLs by which a list and a certificate name the same distribution point.
+pub(super) fn urls_of_point(name: &DistributionPointName<'_>) -> Vec<String> {
+    let DistributionPointName::FullName(names) = name else { return Vec::new() };
+    let url = |name: &GeneralName<'_>| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    };
+    names.iter().filter_map(url).take(LIST_URLS_MAX).collect()
 }
 
 fn ocsp_urls(parsed: &X509Certificate<'_>) -> Vec<String> {

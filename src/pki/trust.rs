@@ -80,8 +80,9 @@ struct Anchors {
     unknown_revocation: UnknownRevocation,
 }
 
+/// A list that judgements can use.
 #[derive(Debug)]
-struct RevocationList {
+pub(super) struct RevocationList {
     own: List,
     /// A full list as webpki has it, which knows no delta lists.
     full: Option<CertRevocationList<'static>>,
@@ -175,7 +176,7 @@ impl Builder {
 }
 
 impl RevocationList {
-    fn from_der(der: &[u8]) -> Result<Self, Error> {
+    pub(super) fn from_der(der: &[u8]) -> Result<Self, Error> {
         let unusable = |why: &dyn std::fmt::Display| Error::RevocationList(why.to_string());
         let own = List::from_der(der).map_err(|error| unusable(&error))?;
         let full = match own.is_delta() {
@@ -183,6 +184,10 @@ impl RevocationList {
             false => Some(OwnedCertRevocationList::from_der(der).map_err(|error| unusable(&error))?.into()),
         };
         Ok(Self { own, full })
+    }
+
+    pub(super) fn own(&self) -> &List {
+        &self.own
     }
 }
 
@@ -565,9 +570,11 @@ impl<'a> Judgement<'a> {
     fn search(&mut self, search: &Search<'_>, lists: &[&CertRevocationList<'_>], issuers: &Issuers) {
         let unknown = match search.run(lists, Revocation::Proven) {
             Ok(path) if lists.is_empty() => {
-                return self.settle(&path, false, "no revocation list and no responder's answer is at hand");
+                return self.settle(&path, "no revocation list and no responder's answer is at hand");
             }
-            Ok(path) => return self.settle(&path, true, ""),
+            Ok(path) => {
+                return self.settle(&path, "no current revocation list covers it and all its issuers");
+            }
             Err(error) => match unknown_revocation(&error) {
                 Some(why) => why,
                 None => return self.path_bad(&error, issuers),
@@ -575,7 +582,7 @@ impl<'a> Judgement<'a> {
         };
         // Whatever kept revocation from being proven, a list that names the certificate counts.
         match search.run(lists, Revocation::NotNamed) {
-            Ok(path) => self.settle(&path, false, &unknown),
+            Ok(path) => self.settle(&path, &unknown),
             Err(error) if unknown_revocation(&error).is_some() => {
                 // A list that is damaged or by another hand hides the ones after it, so each is asked by itself.
                 let revoked = lists.iter().any(|list| {
@@ -583,7 +590,7 @@ impl<'a> Judgement<'a> {
                 });
                 match search.run(&[], Revocation::NotNamed) {
                     Ok(_) if revoked => self.path_bad(&webpki::Error::CertRevoked, issuers),
-                    Ok(path) => self.settle(&path, false, &unknown),
+                    Ok(path) => self.settle(&path, &unknown),
                     Err(error) => self.path_bad(&error, issuers),
                 }
             }
@@ -591,8 +598,9 @@ impl<'a> Judgement<'a> {
         }
     }
 
-    /// The path is good. `proven`: full lists cover all of it. `otherwise` says why they do not.
-    fn settle(&mut self, path: &Path, proven: bool, otherwise: &str) {
+    /// The path is good. webpki asks the first list that it takes for authoritative, even one for a part to which the
+    /// certificate does not say that it belongs: so each list is asked here. `otherwise` says what they do not cover.
+    fn settle(&mut self, path: &Path, otherwise: &str) {
         self.path_good(path);
         let mut children = std::iter::once(self.leaf).chain(&path.issuers);
         let pairs: Vec<_> =
@@ -611,11 +619,12 @@ impl<'a> Judgement<'a> {
                 Some(Status::Unknown) => disowned = Some(format!("a responder does not know {subject}")),
                 Some(Status::Good) | None => {}
             }
-            if self.is_named_by_delta(certificate, issuer) {
-                let why = format!("a delta revocation list names {subject}");
+            let said = self.said_by_lists(certificate, issuer);
+            if said == Some(Said::Revoked) {
+                let why = format!("a revocation list names {subject}");
                 return self.bad(CheckKind::Revocation, Reason::Revoked, why);
             }
-            all_known &= proven || status == Some(Status::Good) || self.is_clear_by_list(certificate, issuer);
+            all_known &= status == Some(Status::Good) || said == Some(Said::Clear);
         }
         if let Some(why) = disowned {
             self.revocation_unknown(&why);
@@ -628,19 +637,20 @@ impl<'a> Judgement<'a> {
         }
     }
 
-    fn is_named_by_delta(&self, certificate: &Certificate, issuer: &Certificate) -> bool {
+    /// One list that names the certificate outweighs all that do not, unless a later one has taken its place.
+    fn said_by_lists(&self, certificate: &Certificate, issuer: &Certificate) -> Option<Said> {
         let lists = || self.anchors.lists.iter().map(|list| &list.own);
-        lists().filter(|list| list.is_delta()).any(|delta| {
-            let superseded = lists()
-                .filter(|full| !full.is_delta() && full.issuer() == delta.issuer())
-                .any(|full| !delta.adds_to(full) && full.is_signed_by(issuer));
-            !superseded && delta.says(certificate, issuer, self.now) == Some(Said::Revoked)
-        })
-    }
-
-    fn is_clear_by_list(&self, certificate: &Certificate, issuer: &Certificate) -> bool {
-        let full = self.anchors.lists.iter().map(|list| &list.own).filter(|list| !list.is_delta());
-        full.into_iter().any(|list| list.says(certificate, issuer, self.now) == Some(Said::Clear))
+        let is_overtaken =
+            |list: &List| lists().any(|other| other.overtakes(list) && other.is_signed_by(issuer));
+        let mut clear = None;
+        for list in lists().filter(|list| !is_overtaken(list)) {
+            match list.says(certificate, issuer, self.now) {
+                Some(Said::Revoked) => return Some(Said::Revoked),
+                Some(Said::Clear) => clear = Some(Said::Clear),
+                None => {}
+            }
+        }
+        clear
     }
 
     fn path_good(&mut self, path: &Path) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use amtsbote::clock::{Clock, SystemClock};
 use amtsbote::pki::certificate::Certificate;
-use amtsbote::pki::revocation::answers::Question;
+use amtsbote::pki::revocation::answers::{Answers, Question};
 use amtsbote::pki::revocation::fetch::{Client, Settings};
 use amtsbote::pki::revocation::list::{List, Said};
 use amtsbote::pki::revocation::ocsp::Status;
@@ -98,16 +98,17 @@ async fn openssl_answers_and_lists() {
             .spawn()
             .expect("starts");
         let _responder = Responder(child);
+        let answers = Answers::default();
         let ask = async |name: &str| {
             let question =
                 Question { certificate: read(folder, &format!("{name}.crt")), issuer: issuer.clone() };
-            let mut outcome = client.ask(&question, SystemClock.now()).await;
+            let mut outcome = client.ask(&answers, &question, SystemClock.now()).await;
             for _ in 0..100 {
                 if outcome.is_ok() {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                outcome = client.ask(&question, SystemClock.now()).await;
+                outcome = client.ask(&answers, &question, SystemClock.now()).await;
             }
             outcome.unwrap_or_else(|error| panic!("{name} by {signer}: {error}")).status
         };

@@ -94,13 +94,15 @@ impl Answers {
         questions.into_values().collect()
     }
 
-    pub fn keep(&self, question: Question, answer: Answer, now: Timestamp) {
+    /// Whether the answer was taken: it does not undo what is known already. Only such a one may be written down.
+    pub fn keep(&self, question: Question, answer: Answer, now: Timestamp) -> bool {
         let key = question.key();
         let mut inner = self.inner();
-        if let Some(Known { answer: Some(earlier), .. }) = inner.known.get(&key)
-            && earlier.this_update > answer.this_update
+        if let Some(known) = inner.known.get_mut(&key)
+            && known.answer.as_ref().is_some_and(|earlier| !takes_place(&answer, earlier))
         {
-            return;
+            known.next = known.next.max(later(now, PAUSE_AFTER_FAILURE));
+            return false;
         }
         make_room(&mut inner.known, now);
         // Half of what is left, so that two attempts fit in before it ends.
@@ -108,6 +110,7 @@ impl Answers {
         let next = later(now, (left / 2).max(PAUSE_AFTER_FAILURE));
         inner.known.insert(key, Known { question, answer: Some(answer), next });
         inner.generation += 1;
+        true
     }
 
     /// Nothing was learnt; what was known stays.
@@ -119,18 +122,29 @@ impl Answers {
         inner.known.entry(key).or_insert(Known { question, answer: None, next }).next = next;
     }
 
-    /// Answers that count and the first instant at which one of them ends.
+    /// Answers that count and the first instant to come at which one of them ends. A revocation counts beyond its end.
     pub fn state(&self, now: Timestamp) -> (usize, Option<Timestamp>) {
         let inner = self.inner();
         let counting = inner.known.values().filter_map(|known| known.answer.as_ref());
         let counting = counting.filter(|answer| counts(answer, now));
         counting.fold((0, None), |(count, first): (usize, Option<Timestamp>), answer| {
-            (count + 1, Some(first.map_or(answer.until, |first| first.min(answer.until))))
+            let end = Some(answer.until).filter(|until| *until >= now);
+            (count + 1, first.into_iter().chain(end).min())
         })
     }
 }
 
-fn counts(answer: &Answer, now: Timestamp) -> bool {
+/// A revocation yields to another one, and to "good" of a later instant (the end of a hold): no responder that once
+/// knew the certificate can cease to know it.
+fn takes_place(answer: &Answer, earlier: &Answer) -> bool {
+    match (earlier.status, answer.status) {
+        (Status::Revoked { .. }, Status::Unknown) => false,
+        (Status::Revoked { .. }, Status::Good) => answer.this_update > earlier.this_update,
+        _ => answer.this_update >= earlier.this_update,
+    }
+}
+
+pub(super) fn counts(answer: &Answer, now: Timestamp) -> bool {
     matches!(answer.status, Status::Revoked { .. }) || now <= answer.until
 }
 
@@ -199,8 +213,25 @@ mod tests {
         assert_eq!(find(now), Some(revoked), "replayed");
         assert_eq!(find(at("2030-01-01T00:00:00Z")), Some(revoked), "however old");
         assert_eq!(answers.generation(), 2);
+        let end = "2026-01-03T00:00:00Z";
+        for (what, status, this_update, taken) in [
+            ("good of the same instant", Status::Good, "2026-01-02T00:00:00Z", false),
+            ("unknown of the same instant", Status::Unknown, "2026-01-02T00:00:00Z", false),
+            ("unknown of later", Status::Unknown, "2026-01-02T00:00:01Z", false),
+            ("the same again", revoked, "2026-01-02T00:00:00Z", true),
+        ] {
+            assert_eq!(
+                answers.keep(question.clone(), answer(status, this_update, end), now),
+                taken,
+                "{what}"
+            );
+            assert_eq!(find(now), Some(revoked), "{what}");
+        }
         answers.failed(question.clone(), now);
         assert_eq!(find(now), Some(revoked), "a failure takes nothing away");
+        let released = answer(Status::Good, "2026-01-02T00:00:01Z", end);
+        assert!(answers.keep(question.clone(), released, now));
+        assert_eq!(find(now), Some(Status::Good), "off hold");
     }
 
     #[test]
@@ -222,5 +253,9 @@ mod tests {
         assert!(find(at("2026-01-04T00:00:00Z")).is_some());
         assert!(find(at("2026-01-04T00:00:01Z")).is_none());
         assert_eq!(answers.state(at("2026-01-04T00:00:01Z")), (0, None));
+        let revoked = Status::Revoked { at: at("2026-01-01T00:00:00Z") };
+        answers.keep(question, answer(revoked, "2026-01-04T00:00:00Z", "2026-01-05T00:00:00Z"), now);
+        assert_eq!(answers.state(at("2026-01-05T00:00:00Z")), (1, Some(at("2026-01-05T00:00:00Z"))));
+        assert_eq!(answers.state(at("2026-01-06T00:00:00Z")), (1, None), "counts on, and ends no judgement");
     }
 }

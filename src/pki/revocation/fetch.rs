@@ -22,10 +22,11 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-use super::answers::{Answers, Question};
+use super::answers::{self, Answers, Question};
 use super::list::{self, LIST_BYTES_MAX, List};
 use super::ocsp::{self, Answer, Nonce, RESPONSE_BYTES_MAX, Request as OcspRequest};
 use crate::pki::certificate::{Certificate, sha256};
+use crate::pki::trust::{self, RevocationList};
 
 /// Kept answers that are read at a start; more were never kept.
 const KEPT_MAX: usize = 4096;
@@ -51,10 +52,14 @@ pub enum Error {
     Time { host: String, seconds: u64 },
     #[error("what {url} sent is no revocation list: {source}")]
     List { url: String, source: list::Error },
+    #[error("the list at {url} cannot be used: {source}")]
+    UnusableList { url: String, source: trust::Error },
     #[error("the list at {url} was signed by no authority that is trusted here")]
     ForeignList { url: String },
     #[error("the list at {url} is older than the one at hand")]
     EarlierList { url: String },
+    #[error("the list at {url} is another issuer's or about other certificates than the one at hand; if that is meant, remove {}", path.display())]
+    OtherList { url: String, path: PathBuf },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("the certificate names no responder that may be asked")]
@@ -133,16 +138,24 @@ impl Client {
                 .map_err(|error| unusable(list::Error::Malformed(error.to_string())))?
                 .to_vec(),
         };
-        let list = List::from_der(&der).map_err(unusable)?;
-        if !authorities.iter().any(|authority| list.is_signed_by(authority)) {
+        List::from_der(&der).map_err(unusable)?;
+        // What a reload could not use must not take the place of what it can.
+        let usable = RevocationList::from_der(&der);
+        let usable = usable.map_err(|source| Error::UnusableList { url: url.to_owned(), source })?;
+        let list = usable.own();
+        let is_ours = |list: &List| authorities.iter().any(|authority| list.is_signed_by(authority));
+        if !is_ours(list) {
             return Err(Error::ForeignList { url: url.to_owned() });
         }
         let path = list_path(&self.settings.folder, url);
-        // What cannot be read is as good as absent.
-        let earlier = std::fs::read(&path).ok().and_then(|bytes| List::from_der(&bytes).ok());
-        match earlier {
+        // What cannot be used, or is nobody's whom we believe, is as good as absent.
+        let earlier = std::fs::read(&path).ok().and_then(|bytes| RevocationList::from_der(&bytes).ok());
+        match earlier.as_ref().map(RevocationList::own).filter(|earlier| is_ours(earlier)) {
             Some(earlier) if earlier.der() == list.der() => return Ok(Fetched::Same),
-            Some(earlier) if !list.follows(&earlier) => {
+            Some(earlier) if !list.is_of_series(earlier) => {
+                return Err(Error::OtherList { url: url.to_owned(), path });
+            }
+            Some(earlier) if !list.follows(earlier) => {
                 return Err(Error::EarlierList { url: url.to_owned() });
             }
             _ => {}
@@ -151,8 +164,10 @@ impl Client {
         Ok(Fetched::Newer)
     }
 
-    /// Asks the responders that the certificate names, one after the other, until one gives an answer that counts.
-    pub async fn ask(&self, question: &Question, now: Timestamp) -> Result<Answer, Error> {
+    /// Asks the responders that the certificate names, one after the other, until one gives an answer that counts, and
+    /// hands it in. Only what was taken there is written, so that a replayed answer does not survive a restart; what
+    /// cannot be written counts until then.
+    pub async fn ask(&self, answers: &Answers, question: &Question, now: Timestamp) -> Result<Answer, Error> {
         let Question { certificate, issuer } = question;
         let mut last = Error::NoResponder;
         for url in certificate.ocsp_urls() {
@@ -171,7 +186,12 @@ impl Client {
                 Ok(response) => match ocsp::judge(&response, certificate, issuer, nonce, now) {
                     Err(error) => last = error.into(),
                     Ok(answer) => {
-                        self.write_answer(question, &response)?;
+                        if answers.keep(question.clone(), answer.clone(), now)
+                            && let Err(error) = self.write_answer(question, &response, now)
+                        {
+                            let next_step = "see whether the disk is full and the folder may be written";
+                            tracing::error!(code = "ocsp-answer-not-kept", next_step, "{error}");
+                        }
                         return Ok(answer);
                     }
                 },
@@ -203,15 +223,16 @@ impl Client {
         std::fs::rename(&beside, path).map_err(failed)
     }
 
-    fn write_answer(&self, question: &Question, response: &[u8]) -> Result<(), Error> {
+    fn write_answer(&self, question: &Question, response: &[u8], now: Timestamp) -> Result<(), Error> {
         use base64::Engine as _;
         let kept = Kept {
             certificate: question.certificate.pem(),
             issuer: question.issuer.pem(),
             response: base64::engine::general_purpose::STANDARD.encode(response),
+            received: Some(now),
         };
         let name = format!("{}.{KEPT_EXTENSION}", question.certificate.fingerprint());
-        let bytes = serde_json::to_vec(&kept).expect("three strings");
+        let bytes = serde_json::to_vec(&kept).expect("four strings");
         self.write(&self.settings.folder.join(name), &bytes)
     }
 
@@ -241,6 +262,9 @@ struct Kept {
     certificate: String,
     issuer: String,
     response: String,
+    /// When it was judged good. A responder's certificate that has ended since takes nothing from what it signed.
+    #[serde(default)]
+    received: Option<Timestamp>,
 }
 
 impl Kept {
@@ -253,7 +277,11 @@ impl Kept {
         let certificate = Certificate::from_pem(kept.certificate.as_bytes()).ok()?;
         let issuer = Certificate::from_pem(kept.issuer.as_bytes()).ok()?;
         let response = base64::engine::general_purpose::STANDARD.decode(kept.response).ok()?;
-        let answer = ocsp::judge(&response, &certificate, &issuer, Nonce::Ignored, now).ok()?;
+        let instant = kept.received.map_or(now, |received| received.min(now));
+        let answer = ocsp::judge(&response, &certificate, &issuer, Nonce::Ignored, instant).ok()?;
+        if !answers::counts(&answer, now) {
+            return None;
+        }
         Some((Question { certificate, issuer }, answer))
     }
 }

@@ -45,13 +45,32 @@ pub enum Error {
 }
 
 /// Which certificates the list speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Scope {
+    kinds: Kinds,
+    /// A part: the certificates that name one of these URLs. Silence about others proves nothing.
+    part: Option<Vec<String>>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum Kinds {
     All,
     Users,
     Authorities,
-    /// A part that certificates name by their distribution point. Silence about others proves nothing.
-    Part,
+}
+
+impl Scope {
+    const WHOLE: Self = Self { kinds: Kinds::All, part: None };
+
+    fn covers(&self, certificate: &Certificate) -> bool {
+        let of_kind = match self.kinds {
+            Kinds::All => true,
+            Kinds::Users => !certificate.is_ca(),
+            Kinds::Authorities => certificate.is_ca(),
+        };
+        let named = |urls: &Vec<String>| certificate.list_urls().iter().any(|url| urls.contains(url));
+        of_kind && self.part.as_ref().is_none_or(named)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +89,8 @@ pub struct List {
     /// A delta list's base.
     base: Option<Number>,
     scope: Scope,
+    /// The issuing distribution point as it stands there: numbers count within it (RFC 5280, 5.2.3).
+    point: Option<Vec<u8>>,
     this_update: Timestamp,
     next_update: Option<Timestamp>,
     /// Serial numbers, and whether the entry takes a certificate off the list again.
@@ -122,6 +143,7 @@ impl List {
             number: said.number,
             base: said.base,
             scope: said.scope,
+            point: said.point,
             this_update: instant(parsed.last_update())?,
             next_update: parsed.next_update().map(instant).transpose()?,
             entries,
@@ -152,12 +174,19 @@ impl List {
         self.next_update
     }
 
-    /// The same issuer and kind, and not older. What a fetched list must be to take another's place.
+    /// By the same issuer about the same certificates: only such lists can be compared.
+    fn has_scope_of(&self, other: &Self) -> bool {
+        self.issuer_der == other.issuer_der && self.point == other.point
+    }
+
+    /// The same scope, and both full or both delta lists. What a fetched list must be to take another's place.
+    pub fn is_of_series(&self, other: &Self) -> bool {
+        self.has_scope_of(other) && self.is_delta() == other.is_delta()
+    }
+
+    /// The same series, and not older.
     pub fn follows(&self, earlier: &Self) -> bool {
-        self.issuer_der == earlier.issuer_der
-            && self.is_delta() == earlier.is_delta()
-            && self.this_update >= earlier.this_update
-            && self.number >= earlier.number
+        self.is_of_series(earlier) && self.this_update >= earlier.this_update && self.number >= earlier.number
     }
 
     pub fn is_signed_by(&self, issuer: &Certificate) -> bool {
@@ -173,13 +202,7 @@ impl List {
         let entry = self.entries.get(certificate.serial_der());
         let is_named = entry == Some(&false);
         let is_current = self.this_update <= now && self.next_update.is_some_and(|next| now < next);
-        let covers = match self.scope {
-            Scope::All => true,
-            Scope::Users => !certificate.is_ca(),
-            Scope::Authorities => certificate.is_ca(),
-            Scope::Part => false,
-        };
-        let is_clear = !self.is_delta() && covers && is_current && entry.is_none();
+        let is_clear = !self.is_delta() && self.scope.covers(certificate) && is_current && entry.is_none();
         if (is_named || is_clear) && certificate.names_as_issuer(issuer) && self.is_signed_by(issuer) {
             Some(if is_named { Said::Revoked } else { Said::Clear })
         } else {
@@ -189,7 +212,18 @@ impl List {
 
     /// Whether a delta list still adds to the full list: a full list of its number or later has it all.
     pub fn adds_to(&self, full: &Self) -> bool {
-        self.is_delta() && self.issuer_der == full.issuer_der && self.number > full.number
+        self.is_delta() && self.has_scope_of(full) && self.number > full.number
+    }
+
+    /// Whether this full list has all of what the earlier one, full or delta, says. The signature is another question.
+    pub fn overtakes(&self, earlier: &Self) -> bool {
+        if self.is_delta() || !self.has_scope_of(earlier) {
+            return false;
+        }
+        match earlier.is_delta() {
+            true => !earlier.adds_to(self),
+            false => self.follows(earlier) && !earlier.follows(self),
+        }
     }
 }
 
@@ -204,11 +238,12 @@ struct Extensions {
     number: Option<Number>,
     base: Option<Number>,
     scope: Scope,
+    point: Option<Vec<u8>>,
 }
 
 impl Extensions {
     fn read(extensions: &[X509Extension<'_>]) -> Result<Self, Error> {
-        let mut said = Self { number: None, base: None, scope: Scope::All };
+        let mut said = Self { number: None, base: None, scope: Scope::WHOLE, point: None };
         for extension in extensions {
             let oid = extension.oid.to_id_string();
             let integer = || {
@@ -222,7 +257,10 @@ impl Extensions {
             match oid.as_str() {
                 CRL_NUMBER => said.number = Some(integer()?),
                 DELTA_INDICATOR => said.base = Some(integer()?),
-                DISTRIBUTION_POINT => said.scope = scope(extension)?,
+                DISTRIBUTION_POINT => {
+                    said.scope = scope(extension)?;
+                    said.point = Some(extension.value.to_vec());
+                }
                 AUTHORITY_KEY => {}
                 _ if extension.critical => return Err(Error::CriticalExtension(oid)),
                 _ => {}
@@ -248,13 +286,13 @@ fn scope(extension: &X509Extension<'_>) -> Result<Scope, Error> {
     if point.only_contains_attribute_certs {
         return Err(Error::Partial("attribute certificates"));
     }
-    match (point.only_contains_user_certs, point.only_contains_ca_certs, &point.distribution_point) {
-        (true, true, _) => Err(Error::Partial("users only and authorities only")),
-        (_, _, Some(_)) => Ok(Scope::Part),
-        (true, ..) => Ok(Scope::Users),
-        (_, true, _) => Ok(Scope::Authorities),
-        _ => Ok(Scope::All),
-    }
+    let kinds = match (point.only_contains_user_certs, point.only_contains_ca_certs) {
+        (true, true) => return Err(Error::Partial("users only and authorities only")),
+        (true, false) => Kinds::Users,
+        (false, true) => Kinds::Authorities,
+        (false, false) => Kinds::All,
+    };
+    Ok(Scope { kinds, part: point.distribution_point.as_ref().map(certificate::urls_of_point) })
 }
 
 /// A critical extension of an entry may say that the entry is another issuer's.

@@ -409,4 +409,4 @@ fn is_about(id: &[u8], certificate: &Certificate, issuer: &Certificate) -> Optio
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::pki) mod tests;

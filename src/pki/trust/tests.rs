@@ -829,3 +829,42 @@ fn a_record_keeps_and_reads() {
     );
     assert!(finding.checks.contains(&"path: good".to_owned()), "{finding:?}");
 }
+
+#[test]
+fn every_list_is_asked_within_its_scope() {
+    use crate::pki::revocation::list::tests::{named_point, point};
+    use Verdict::{Indeterminate, Invalid, Valid};
+    let ours = Ca::new("Ours");
+    let plain = ours.participant("office");
+    let (url, elsewhere) = ("http://ca.example/1", "http://ca.example/2");
+    let pointing = {
+        let mut params = leaf_params(&leaf(Role::Participant, good(), KeyChoice::P256)).expect("parameters");
+        params.crl_distribution_points = vec![rcgen::CrlDistributionPoint { uris: vec![url.to_owned()] }];
+        ours.authority.issue_from(params, key()).expect("a leaf").certificate().clone()
+    };
+    assert_eq!(pointing.list_urls(), [url]);
+    let part = |draft: Draft, url: &str| draft.with(point(&named_point(url)));
+    let users = |draft: Draft| draft.with(point(&[named_point(url).as_slice(), &[0x81, 1, 0xff]].concat()));
+    let at_day = |draft: Draft, this_update| Draft { this_update, ..draft };
+    let (full, newer) = (Draft::full, |value| at_day(Draft::full(value), "20261102000000Z"));
+    let row = |what: &str, leaf: &Certificate, lists: &[Draft], expected| {
+        let mut builder = TrustAnchors::builder().anchors(TLS, ours.certificate().der()).expect("an anchor");
+        for list in lists {
+            builder = builder.revocation_lists(TLS, &list.signed(&ours)).expect("a list");
+        }
+        let inspection = builder.build().inspect(TLS, leaf, &[], at(NOW));
+        assert_eq!(inspection.verdict, expected, "{what}: {:?}", inspection.sentences);
+    };
+    row("a part it does not name", &plain, &[part(full(1), url)], Indeterminate);
+    row("the part that it names", &pointing, &[part(full(1), url)], Valid);
+    row("another part", &pointing, &[part(full(1), elsewhere)], Indeterminate);
+    row("named by a part", &plain, &[part(full(1).naming(&plain, vec![]), url)], Invalid);
+    let naming = || full(1).naming(&plain, vec![]);
+    row("a newer part hides nothing", &plain, &[naming(), part(newer(2), url)], Invalid);
+    row("nor does a newer list of users", &plain, &[naming(), users(newer(2))], Invalid);
+    row("a newer one of the same scope has it all", &plain, &[naming(), newer(2)], Valid);
+    row("whose number must not go back", &plain, &[full(3).naming(&plain, vec![]), newer(2)], Invalid);
+    let delta = || Draft::delta(3, 1).naming(&plain, vec![]);
+    row("numbers of another scope", &plain, &[full(1), users(newer(9)), delta()], Invalid);
+    row("numbers of its own", &plain, &[newer(9), delta()], Valid);
+}

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use rcgen::CustomExtension;
 
-use super::super::list::tests::{Ca, Draft, NOW, at, good};
+use super::super::list::tests::{Ca, Draft, NOW, at, good, named_point, point};
 use super::super::ocsp::Status;
+use super::super::ocsp::tests::{APPOINTED, Appointed, responder};
 use super::*;
-use crate::pki::development::{KeyChoice, Leaf, Role, leaf_params};
+use crate::pki::development::{KeyChoice, Leaf, Role, Validity, leaf_params};
 
 /// Answers each connection with the bytes at hand; an empty answer means silence.
 struct Host {
@@ -148,9 +149,12 @@ async fn answers_are_kept_and_judged_again() {
     let draft = ocsp::tests::Draft::about(&certificate, ca.certificate());
     host.say("200 OK", &draft.signed(ca.certificate(), &ca.key, &[]));
     let allowed = client(&[&host.name], folder.path());
-    let answer = allowed.ask(&question, at(NOW)).await.expect("an answer");
+    let answer = allowed.ask(&answers, &question, at(NOW)).await.expect("an answer");
     assert_eq!(answer.status, Status::Good);
-    assert!(matches!(client(&[], folder.path()).ask(&question, at(NOW)).await, Err(Error::Host(_))));
+    assert!(matches!(
+        client(&[], folder.path()).ask(&answers, &question, at(NOW)).await,
+        Err(Error::Host(_))
+    ));
 
     let again = Answers::default();
     assert_eq!(allowed.read_kept_answers(&again, at(NOW), Rest::Leave), 1);
@@ -174,4 +178,75 @@ async fn answers_are_kept_and_judged_again() {
     );
     assert!(!path.exists());
     assert_eq!(allowed.read_kept_answers(&fooled, at(NOW), Rest::Remove), 0);
+}
+
+#[tokio::test]
+async fn a_revocation_outlives_replay_disk_and_responder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (host, ca) = (Host::start(), Ca::new("Ours"));
+    let certificate = pointing_to(&ca, &host.url());
+    let question = Question { certificate: certificate.clone(), issuer: ca.certificate().clone() };
+    let status = |answers: &Answers, now: &str| {
+        answers.find(&certificate, ca.certificate(), at(now)).map(|answer| answer.status)
+    };
+    let revoked = Some(Status::Revoked { at: at("2026-11-01T00:00:00Z") });
+    let brief = || Validity { from: at("2020-01-01T00:00:00Z"), until: at("2026-11-23T13:00:00Z") };
+    let (responder, key) = responder(&ca.authority, Appointed { validity: brief, ..APPOINTED });
+    let draft = ocsp::tests::Draft::about(&certificate, ca.certificate());
+    let naming = draft.clone().revoked().signed(&responder, &key, &[&responder]);
+
+    let full = folder.path().join("no folder");
+    std::fs::write(&full, b"").expect("written");
+    let (answers, unlucky) = (Answers::default(), client(&[&host.name], &full));
+    host.say("200 OK", &naming);
+    unlucky.ask(&answers, &question, at(NOW)).await.expect("what cannot be written was still said");
+    assert_eq!(status(&answers, NOW), revoked);
+
+    let (answers, client) = (Answers::default(), client(&[&host.name], &folder.path().join("kept")));
+    client.ask(&answers, &question, at(NOW)).await.expect("an answer");
+    let mut earlier = draft.clone();
+    earlier.this_update = "20261123105900Z";
+    for replayed in [earlier, draft] {
+        host.say("200 OK", &replayed.signed(ca.certificate(), &ca.key, &[]));
+        client.ask(&answers, &question, at(NOW)).await.expect("an answer");
+        assert_eq!(status(&answers, NOW), revoked, "replayed");
+    }
+    for (what, now) in [("at once", NOW), ("after its responder ended", "2026-11-23T14:00:00Z")] {
+        let restarted = Answers::default();
+        assert_eq!(client.read_kept_answers(&restarted, at(now), Rest::Remove), 1, "{what}");
+        assert_eq!(status(&restarted, now), revoked, "{what}");
+    }
+    let path = std::fs::read_dir(folder.path().join("kept")).expect("listed").next().expect("one");
+    let path = path.expect("a file").path();
+    let text = std::fs::read_to_string(&path).expect("text");
+    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    value.as_object_mut().expect("an object").remove("received").expect("noted");
+    std::fs::write(&path, value.to_string()).expect("written");
+    let restarted = Answers::default();
+    assert_eq!(client.read_kept_answers(&restarted, at(NOW), Rest::Leave), 1, "one that notes no instant");
+    assert_eq!(client.read_kept_answers(&restarted, at("2026-11-23T14:00:00Z"), Rest::Leave), 0);
+}
+
+#[tokio::test]
+async fn only_lists_that_can_be_used_take_a_place_of_their_kind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (host, ca, second) = (Host::start(), Ca::new("Ours"), Ca::new("Second"));
+    let client = client(&[&host.name], folder.path());
+    let authorities = [ca.certificate().clone(), second.certificate().clone()];
+    let url = host.url();
+    let path = list_path(folder.path(), &url);
+    let fetch = async |draft: Draft, by: &Ca| {
+        host.say("200 OK", &draft.signed(by));
+        client.fetch_list(&url, &authorities).await
+    };
+    let part = |draft: Draft| draft.with(point(&named_point(&url)));
+    std::fs::write(&path, Draft::full(9).signed(&Ca::new("Ours"))).expect("written");
+    assert_eq!(fetch(Draft::full(2), &ca).await.expect("fetched"), Fetched::Newer, "a stranger's file");
+    let first = std::fs::read(&path).expect("kept");
+    let endless = Draft { next_update: None, ..Draft::full(3) };
+    assert!(matches!(fetch(endless, &ca).await, Err(Error::UnusableList { .. })));
+    assert!(matches!(fetch(Draft::full(3), &second).await, Err(Error::OtherList { .. })), "another issuer");
+    assert!(matches!(fetch(part(Draft::full(3)), &ca).await, Err(Error::OtherList { .. })), "another scope");
+    assert!(matches!(fetch(Draft::delta(3, 2), &ca).await, Err(Error::OtherList { .. })), "a delta list");
+    assert_eq!(std::fs::read(&path).expect("kept"), first, "nothing was replaced");
 }

@@ -63,8 +63,13 @@ pub(in crate::pki) fn base(value: u8) -> Extension {
     (&[0x55, 0x1d, 0x1b], true, integer(value))
 }
 
-fn point(content: &[u8]) -> Extension {
+pub(in crate::pki) fn point(content: &[u8]) -> Extension {
     (&[0x55, 0x1d, 0x1c], true, der::write(SEQUENCE, content))
+}
+
+/// The content of a distribution point that a URL names, as in the list's extension.
+pub(in crate::pki) fn named_point(url: &str) -> Vec<u8> {
+    der::write(der::constructed(0), &der::write(der::constructed(0), &der::write(0x86, url.as_bytes())))
 }
 
 pub(in crate::pki) fn reason(code: u8) -> Extension {
@@ -204,4 +209,20 @@ fn what_may_take_anothers_place() {
     assert!(!foreign.follows(&second));
     assert!(read(Draft::delta(3, 2)).adds_to(&second));
     assert!(!read(Draft::delta(2, 1)).adds_to(&second));
+    let users = |draft: Draft| read(draft.with(point(&[0x81, 1, 0xff])));
+    assert!(!users(Draft::full(3)).follows(&second), "numbers of another scope");
+    assert!(!users(Draft::delta(3, 2)).adds_to(&second));
+    assert!(users(Draft::delta(3, 2)).adds_to(&users(Draft::full(2))));
+    for (what, later, earlier, expected) in [
+        ("a later one", read(Draft::full(3)), read(Draft::full(2)), true),
+        ("itself", read(Draft::full(2)), read(Draft::full(2)), false),
+        ("an earlier one", read(Draft::full(2)), read(Draft::full(3)), false),
+        ("another scope", users(Draft::full(3)), read(Draft::full(2)), false),
+        ("a delta list it has", read(Draft::full(3)), read(Draft::delta(3, 2)), true),
+        ("a delta list of more", read(Draft::full(2)), read(Draft::delta(3, 2)), false),
+        ("a delta list of another scope", users(Draft::full(9)), read(Draft::delta(3, 2)), false),
+        ("by a delta list", read(Draft::delta(4, 2)), read(Draft::delta(3, 2)), false),
+    ] {
+        assert_eq!(later.overtakes(&earlier), expected, "{what}");
+    }
 }

@@ -47,15 +47,15 @@ fn participant(ca: &Ca, name: &'static str) -> Certificate {
 }
 
 #[derive(Clone, Copy)]
-struct Appointed {
-    usage: bool,
-    nocheck: bool,
-    validity: fn() -> Validity,
+pub(in crate::pki) struct Appointed {
+    pub usage: bool,
+    pub nocheck: bool,
+    pub validity: fn() -> Validity,
 }
 
-const APPOINTED: Appointed = Appointed { usage: true, nocheck: true, validity: good };
+pub(in crate::pki) const APPOINTED: Appointed = Appointed { usage: true, nocheck: true, validity: good };
 
-fn responder(ca: &Ca, how: Appointed) -> (Certificate, KeyPair) {
+pub(in crate::pki) fn responder(ca: &Authority, how: Appointed) -> (Certificate, KeyPair) {
     let leaf = Leaf {
         common_name: "responder",
         role: Role::Participant,
@@ -75,7 +75,7 @@ fn responder(ca: &Ca, how: Appointed) -> (Certificate, KeyPair) {
     }
     let key = KeyPair::generate().expect("a key");
     let again = KeyPair::from_pem(&key.serialize_pem()).expect("the same key");
-    let issued = ca.authority.issue_from(params, again).expect("a responder");
+    let issued = ca.issue_from(params, again).expect("a responder");
     (issued.certificate().clone(), key)
 }
 
@@ -116,7 +116,7 @@ impl Draft {
         }
     }
 
-    fn revoked(mut self) -> Self {
+    pub fn revoked(mut self) -> Self {
         self.status = der::write(0xa1, &der::write(GENERALIZED_TIME, b"20261101000000Z"));
         self
     }
@@ -271,7 +271,7 @@ fn forged_ones() {
 fn delegated_responders() {
     let world = World::new();
     let row = |ca: &Ca, how: Appointed, by_key: bool, shown: bool| {
-        let (certificate, key) = responder(ca, how);
+        let (certificate, key) = responder(&ca.authority, how);
         let draft = Draft { by_key, ..world.draft() };
         let with: &[&Certificate] = if shown { &[&world.leaf, &certificate] } else { &[] };
         world.judge(&draft.signed(&certificate, &key, with), Nonce::Ignored).map(|answer| answer.status)

@@ -50,7 +50,7 @@ fn inspection(finding: &CertificateFinding) -> Inspection {
         at: stamp(finding.at),
         subject_name: finding.subject.clone(),
         issuer_name: finding.issuer.clone(),
-        serial_number: decimal(&finding.serial),
+        serial_number: finding.serial_decimal().unwrap_or_else(|| "0".to_owned()),
         certificate_type: match results.kind {
             found::CertificateKind::Advanced => CertificateType::Advanced,
             found::CertificateKind::Qualified => CertificateType::Qualified,
@@ -73,69 +73,48 @@ fn inspection(finding: &CertificateFinding) -> Inspection {
     }
 }
 
-/// A serial number from hexadecimal digits to decimal ones; it may be longer than any integer type.
-fn decimal(hexadecimal: &str) -> String {
-    let mut digits = vec![0_u8];
-    for value in hexadecimal.chars().filter_map(|c| c.to_digit(16)) {
-        let mut carry = value;
-        for digit in &mut digits {
-            let next = u32::from(*digit) * 16 + carry;
-            (*digit, carry) = ((next % 10) as u8, next / 10);
-        }
-        while carry > 0 {
-            digits.push((carry % 10) as u8);
-            carry /= 10;
-        }
-    }
-    digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::card::CertificateResults;
 
-    #[test]
-    fn serial_numbers_are_decimal() {
-        for (hexadecimal, expected) in [
-            ("0", "0"),
-            ("ff", "255"),
-            ("01:00", "256"),
-            ("0123456789abcdef", "81985529216486895"),
-            ("ffffffffffffffffffffffffffffffffffffffff", "1461501637330902918203684832716283019655932542975"),
-        ] {
-            assert_eq!(decimal(hexadecimal), expected);
-        }
+    #[track_caller]
+    fn check(results: CertificateResults, expected: (MathResult, OfflineResult, Option<OnlineResult>)) {
+        let finding = CertificateFinding {
+            role: "reader-cipher".to_owned(),
+            subject: "CN=a".to_owned(),
+            issuer: "CN=b".to_owned(),
+            serial: "0100".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            verdict: "valid".to_owned(),
+            checks: Vec::new(),
+            results: Some(results),
+        };
+        let found = inspection(&finding);
+        assert_eq!((found.math, found.offline, found.online), expected);
+        assert_eq!(found.serial_number, "256");
     }
 
     #[test]
-    fn checks_become_results() {
-        use MathResult as M;
-        use OfflineResult as F;
-        let of = |checks: &[&str]| {
-            let finding = CertificateFinding {
-                role: "reader-cipher".to_owned(),
-                subject: "CN=a".to_owned(),
-                issuer: "CN=b".to_owned(),
-                serial: "10".to_owned(),
-                at: Timestamp::UNIX_EPOCH,
-                verdict: "valid".to_owned(),
-                checks: checks.iter().map(|line| (*line).to_owned()).collect(),
-                results: None,
-            };
-            let found = inspection(&finding);
-            (found.math, found.offline, found.online)
+    fn results_are_the_findings_own() {
+        use found::{MathResult as M, OfflineResult as F, OnlineResult as N};
+        let of = |math, offline, online| CertificateResults {
+            kind: found::CertificateKind::Advanced,
+            math,
+            offline,
+            online,
         };
-        let good = ["form: good", "validity: good", "path: good", "revocation: good"];
-        assert_eq!(of(&good), (M::Ok, F::Valid, Some(OnlineResult::Ok)));
-        assert_eq!(
-            of(&["form: good", "validity: bad, over", "path: good", "revocation: not checked, no list"]),
-            (M::Ok, F::Invalid, None)
+        check(
+            of(M::Ok, F::Valid, Some(N::Ok)),
+            (MathResult::Ok, OfflineResult::Valid, Some(OnlineResult::Ok)),
         );
-        assert_eq!(
-            of(&["validity: good", "path: bad, no anchor", "revocation: bad, revoked"]),
-            (M::Corrupted, F::Valid, Some(OnlineResult::Revoked))
+        check(
+            of(M::Corrupted, F::Invalid, Some(N::Revoked)),
+            (MathResult::Corrupted, OfflineResult::Invalid, Some(OnlineResult::Revoked)),
         );
-        assert_eq!(of(&["form: bad, no"]), (M::Corrupted, F::Indeterminate, None));
-        assert_eq!(of(&[]), (M::Indeterminate, F::Indeterminate, None));
+        check(
+            of(M::Indeterminate, F::Indeterminate, None),
+            (MathResult::Indeterminate, OfflineResult::Indeterminate, None),
+        );
     }
 }

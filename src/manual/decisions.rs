@@ -130,7 +130,7 @@
 //! XTA's answer can also be "unknown", which clients take as "try". A message to a reader that no account owns is
 //! refused here, today and tomorrow, since this post office forwards nowhere. "No" is the truth, and it spares the
 //! author a refused message. It is also the same word as for a reader who does not take the service, so that nobody
-//! learns by asking which identifiers exist.
+//! learns by asking which identifiers exist. (zeep drops a choice whose one value is false and shows an empty one.)
 //!
 //! # A log is not signed over a checkpoint that cannot be compared
 //!

@@ -332,7 +332,7 @@ def greet(tally, clients):
             for reader in clients:
                 answer = lambda: equal(client.run("lookup", reader.identifier, SERVICE).expect_success().out.strip(), "true")
                 tally.check(client, "lookup", reader.identifier, answer)
-            answer = lambda: equal(client.run("lookup", "ags:99999999", SERVICE).expect_success().out.strip(), "unknown")
+            answer = lambda: equal(client.run("lookup", "ags:99999999", SERVICE).expect_success().out.strip(), "false")
             tally.check(client, "lookup", "nobody", answer)
 
 

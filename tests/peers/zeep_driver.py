@@ -52,7 +52,9 @@ class Driver:
         answer = result[0] if isinstance(result, list) else result["LookupServiceResult"][0]
         if answer["ServiceType"] != service:
             raise SystemExit(f"the answer quotes another service: {answer['ServiceType']}")
-        available = answer["IsServiceAvailableValue"]["ServiceIsAvailable"]
+        value = answer["IsServiceAvailableValue"]
+        # zeep drops a choice whose one value is false.
+        available = value["ServiceIsAvailable"] if "ServiceIsAvailable" in value else False
         print("unknown" if available is None else str(available).lower())
 
     def new(self):

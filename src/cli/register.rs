@@ -13,16 +13,19 @@ use super::screen::{self, Align, Table};
 use super::{Reading, read_text};
 use crate::clock::{Clock, SystemClock};
 use crate::pki::key::{self, Readers};
-use crate::register::copies::{Asked, Copies, CopyError, LoadReceipt, LogKey, Settings};
+use crate::register::copies::{Asked, Copies, CopyError, LoadReceipt, LogKey, Settings, Taken};
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
 use crate::register::reconcile::{Difference, buckets, differing, hash};
 use crate::register::rights::{Asker, Explanation, Purpose, Reach, explain};
+use crate::register::stream::Change;
 use crate::register::synth;
 
 const LOG_KEY_FILE: &str = "log.key";
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
 const CHUNK: usize = 500;
+/// Cases of one list; the oldest come first.
+const CASES_MAX: u32 = 1000;
 
 /// Where the copies are.
 #[derive(Debug, Clone, clap::Args)]
@@ -60,6 +63,15 @@ pub enum Command {
         /// How many records the municipality announced [default: as many as the file has]
         #[arg(long, value_name = "COUNT")]
         announced: Option<u64>,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Take changes of the stream; says what is missing (exit code 4 if something is)
+    Feed {
+        /// Changes as JSON, one a line
+        file: PathBuf,
         #[command(flatten)]
         folder: Folder,
         #[command(flatten)]
@@ -123,6 +135,21 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// What is owed because of questions: hand-overs to municipalities, notices to persons and authorities
+    Cases {
+        /// This one is done
+        #[arg(long, value_name = "NUMBER")]
+        done: Option<u64>,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Erase what the log may no longer keep, and features that ran out
+    Sweep {
+        #[command(flatten)]
+        folder: Folder,
+    },
     /// Walk the log of looks from its first entry (exit code 4 if it was changed)
     Log {
         #[command(flatten)]
@@ -153,6 +180,9 @@ impl Command {
                 let readers = [reader.as_str(), second_reader.as_str()];
                 report(&folder.open(false)?, *ags, mark, readers, *reading)
             }
+            Self::Feed { file, folder, reading } => feed(&folder.open(false)?, file, *reading),
+            Self::Cases { done, folder, reading } => cases(&folder.open(false)?, *done, *reading),
+            Self::Sweep { folder } => sweep(&folder.open(false)?),
             Self::Log { folder } => verify(&folder.open(false)?),
         }
     }
@@ -292,6 +322,105 @@ fn load(
         }
     }
     Ok(if receipt.refused > 0 { Exit::Problems } else { Exit::Done })
+}
+
+/// What became of the changes of one file.
+#[derive(Default, Serialize)]
+struct FeedReceipt {
+    applied: u64,
+    repeated: u64,
+    held: u64,
+    refused: Vec<(u64, String)>,
+    /// Municipality, first and last number that is missing.
+    missing: Vec<(Ags, u64, u64)>,
+}
+
+fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop> {
+    let mut receipt = FeedReceipt::default();
+    let mut fed = std::collections::BTreeSet::new();
+    for (number, record) in (1..).zip(records(file)?) {
+        // The parser's own words might repeat what stands in the line.
+        let change: Change = match serde_json::from_slice(&record?) {
+            Ok(change) => change,
+            Err(error) => {
+                receipt.refused.push((number, format!("no change, at column {}", error.column())));
+                continue;
+            }
+        };
+        fed.insert(change.ags);
+        match copies.change(&change) {
+            Ok(Taken::Applied { after_it }) => {
+                receipt.applied += 1 + after_it;
+                receipt.held = receipt.held.saturating_sub(after_it);
+            }
+            Ok(Taken::Repeated) => receipt.repeated += 1,
+            Ok(Taken::Held { .. }) => receipt.held += 1,
+            Err(error @ (CopyError::Refused(_) | CopyError::Record(_))) => {
+                receipt.refused.push((number, error.to_string()));
+            }
+            Err(error) => return Err(stop(error)),
+        }
+    }
+    for ags in fed {
+        receipt.missing.extend(copies.gap(ags).map_err(stop)?.map(|(first, last)| (ags, first, last)));
+    }
+    if reading.json {
+        screen::json(&receipt)?;
+    } else {
+        let missing: Vec<String> =
+            receipt.missing.iter().map(|(ags, first, last)| format!("{ags}: {first} to {last}")).collect();
+        screen::data(&screen::fields(&[
+            ("applied", receipt.applied.to_string()),
+            ("repeated", receipt.repeated.to_string()),
+            ("held", receipt.held.to_string()),
+            ("refused", receipt.refused.len().to_string()),
+            ("missing", missing.join(", ")),
+        ]))?;
+        for (number, why) in &receipt.refused {
+            screen::sentence(&format!("Change {number} was refused: {why}."));
+        }
+    }
+    let whole = receipt.refused.is_empty() && receipt.missing.is_empty();
+    Ok(if whole { Exit::Done } else { Exit::Problems })
+}
+
+fn cases(copies: &Copies, done: Option<u64>, reading: Reading) -> Result<Exit, Stop> {
+    if let Some(number) = done {
+        if !copies.settle_duty(number, SystemClock.now()).map_err(stop)? {
+            return Err(Stop::new(Exit::Unknown, format!("no case {number} is open")));
+        }
+        return Ok(Exit::Done);
+    }
+    let now = SystemClock.now();
+    let open = copies.open_duties(0, CASES_MAX).map_err(stop)?;
+    if reading.json {
+        screen::json(&open)?;
+    } else {
+        let mut table = Table::new(&[
+            ("CASE", Align::Right),
+            ("AGE", Align::Right),
+            ("KIND", Align::Left),
+            ("MUNICIPALITY", Align::Left),
+            ("PERSON", Align::Left),
+        ]);
+        for one in &open {
+            table.row([
+                one.number.to_string(),
+                screen::age(one.since, now),
+                one.kind.clone(),
+                one.ags.to_string(),
+                one.mark.clone().unwrap_or_default(),
+            ]);
+        }
+        screen::data(&table.render())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn sweep(copies: &Copies) -> Result<Exit, Stop> {
+    let erased = copies.erase_expired(SystemClock.now()).map_err(stop)?;
+    screen::sentence(&format!("{erased} entries of the log were erased."));
+    Ok(Exit::Done)
 }
 
 fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {

@@ -61,6 +61,32 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     run(&[&report[..], &["a"]].concat(), 1);
     assert!(run(&["log"], 0).stdout.contains("4 entries, whole"));
 
+    // Number 2 comes before number 1, and a lock does not wait for its turn.
+    let change = |sequence: u64, occasion: &str, record: &str| {
+        format!(
+            r#"{{"ags":"10041100","generation":1,"sequence":{sequence},"at":"2026-03-02T08:00:00Z","occasion":"{occasion}","mark":"A1","record":{record}}}"#
+        )
+    };
+    let kept = adler.replace(r#""card_lock_word":"geheim","#, "");
+    write(
+        folder.path(),
+        "2.jsonl",
+        &change(2, "lock-set", &kept.replace("\"sex\"", "\"locks\":[3],\"sex\"")),
+    );
+    assert!(run(&["feed", "2.jsonl"], 4).stdout.contains("10041100: 1 to 1"));
+    write(folder.path(), "q.json", &question("Adler", "Otto", "public-body", "task", "person-search"));
+    assert_eq!(run(&["search", "q.json"], 0).stdout, neutral[0]);
+    let cases = run(&["cases", "--json"], 0).stdout;
+    assert_eq!(cases.matches("notice-to-person").count(), 2, "{cases}");
+    assert_eq!(cases.matches("by-hand").count(), 3, "{cases}");
+    run(&["cases", "--done", "1"], 0);
+    run(&["cases", "--done", "1"], 6);
+    let feed = format!("{}\n{}\n", change(1, "address", &kept), change(3, "lock-ended", &kept));
+    write(folder.path(), "1-3.jsonl", &feed);
+    run(&["feed", "1-3.jsonl"], 0);
+    assert!(run(&["search", "q.json"], 0).stdout.contains("Krumme Straße"));
+    run(&["sweep"], 0);
+
     write(folder.path(), "original.jsonl", &format!("{made}{}\n", adler.replace("Otto", "Ernst")));
     let difference = run(&["reconcile", "original.jsonl", "--ags", "10041100", "--json"], 4).stdout;
     for expected in ["\"surplus\": [\n    \"A2\"", "\"changed\": [\n    \"A1\"", "\"missing\": []"] {

@@ -4,6 +4,7 @@
 //! a running load at its next chunk; readers have connections of their own. The original is always the municipality's
 //! register: nothing here edits a record.
 
+mod duties;
 mod intake;
 mod looks;
 mod schema;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 use super::person::{Ags, RecordError};
 use super::question::Reason;
+pub use duties::OpenDuty;
 pub use intake::{CopyState, LoadReceipt, Taken};
 pub use looks::{LogKey, Look, LookEntry};
 pub use search::{Asked, Outcome, Requester};

@@ -141,10 +141,22 @@ impl Fault {
 }
 
 /// Held while the store is open, so that no second process opens it.
-fn lock(folder: &Path) -> Result<File, OpenError> {
+///
+/// Dropping it unlocks expressly: a process started meanwhile inherits the open file until it executes its program, and
+/// closing our descriptor alone would leave the lock with it for that long (flock(2)).
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where this fails the lock goes with the last descriptor.
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}
+
+fn lock(folder: &Path) -> Result<Lock, OpenError> {
     let file = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(folder.to_owned())),
         Err(error) => Err(OpenError::Folder(error.into())),
     }
@@ -187,7 +199,7 @@ pub struct EmbeddedStore {
     readers: Arc<Readers>,
     writer: Writer,
     checkpointer: Mutex<Option<Checkpointer>>,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Lock>>,
 }
 
 impl EmbeddedStore {
@@ -785,6 +797,16 @@ mod tests {
         assert!(matches!(upgrade(folder.path()), Err(OpenError::Locked(_))));
         drop(store);
         EmbeddedStore::open(settings(folder.path())).expect("free again");
+    }
+
+    #[test]
+    fn a_descriptor_inherited_by_another_process_does_not_keep_the_store_locked() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let held = lock(folder.path()).expect("locked");
+        let inherited = held.0.try_clone().expect("a second descriptor of the same open file");
+        drop(held);
+        lock(folder.path()).expect("free although a descriptor is still open");
+        drop(inherited);
     }
 
     #[test]

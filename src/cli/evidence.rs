@@ -13,6 +13,7 @@ use crate::admin::protocol::{Answer, Verb};
 use crate::app::{card_key, evidence_key};
 use crate::config::Config;
 use crate::domain::card::ProcessCard;
+use crate::domain::hex;
 use crate::domain::message_id::MessageId;
 use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
 use crate::evidence::export::{self, PROOF_BYTES_MAX, Proof, Trust, Verified};
@@ -285,8 +286,8 @@ fn parts(proof: &Proof) -> Result<Vec<(String, Vec<u8>)>, Stop> {
     }
     for record in &proof.records {
         parts.push((format!("record-{}.txt", record.index), record.bytes.clone()));
-        let hex = |hash: &[u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
-        let path: String = record.path.iter().map(hex).collect();
+        let line = |hash: &[u8; 32]| hex::lower(hash) + "\n";
+        let path: String = record.path.iter().map(line).collect();
         parts.push((format!("record-{}.path", record.index), path.into_bytes()));
     }
     for (token, number) in proof.time_stamps.iter().zip(1..) {

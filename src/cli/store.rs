@@ -10,6 +10,7 @@ use crate::admin::protocol::{Answer, HealthView, Verb};
 use crate::app::evidence_key;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::domain::hex;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::store::embedded::{self, OpenError, Report};
 
@@ -188,7 +189,7 @@ pub(super) fn report(report: &Report, reading: Reading) -> Result<Exit, Stop> {
         evidence_records: report.evidence_records,
         checkpoints: report.checkpoints,
         time_stamps: report.time_stamps,
-        evidence_root: report.root.iter().map(|byte| format!("{byte:02x}")).collect(),
+        evidence_root: hex::lower(&report.root),
         first_wrong_record: report.first_wrong_record,
         problem_count: report.problem_count,
         problems: &report.problems,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::content::Digest;
+use super::hex;
 use super::party::{MailboxName, PartyIdentifier};
 use super::profile::{ProfileName, ServiceProfile};
 
@@ -89,7 +90,7 @@ pub struct KeyFingerprint(pub [u8; 32]);
 
 impl std::fmt::Display for KeyFingerprint {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        out.write_str(&hex::lower(&self.0))
     }
 }
 

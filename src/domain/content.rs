@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hex;
+
 /// SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -12,7 +14,7 @@ pub struct Digest(pub [u8; 32]);
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        out.write_str(&hex::lower(&self.0))
     }
 }
 
@@ -24,7 +26,7 @@ impl std::fmt::Debug for Digest {
 
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
-        digest.to_string()
+        hex::lower(&digest.0)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod content;
 pub mod date_time;
 pub mod dialog;
 pub mod envelope;
+pub mod hex;
 pub mod limits;
 pub mod message_id;
 pub mod party;

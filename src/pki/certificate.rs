@@ -22,6 +22,7 @@ use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
 use super::signature::Brainpool;
 use crate::domain::account::KeyFingerprint;
+use crate::domain::hex;
 
 /// A certificate larger than this is refused unread. Real ones are below 4 kB.
 pub const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
@@ -59,7 +60,7 @@ pub struct CertificateFingerprint(pub [u8; 32]);
 
 impl fmt::Display for CertificateFingerprint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        out.write_str(&hex::lower(&self.0))
     }
 }
 
@@ -473,7 +474,7 @@ impl Facts {
                 .iter_common_name()
                 .next()
                 .map(|name| escape(&value_text(name.attr_value()))),
-            serial: parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            serial: hex::lower(parsed.raw_serial()),
             not_before: instant(&parsed.validity().not_before)?,
             not_after: instant(&parsed.validity().not_after)?,
             key_usages,

@@ -4,6 +4,7 @@
 use super::Algorithm::{Exclusive, ExclusiveWithComments, Inclusive, InclusiveWithComments};
 use super::*;
 use crate::xml::Limits;
+use crate::xml::namespaces::Context;
 use crate::xml::read::{SliceReader, StreamReader};
 
 /// The canonical form of the first element named `apex`, or of the document if that is empty.
@@ -44,11 +45,11 @@ fn by_runs(
     let mut inside = apex.is_empty();
     loop {
         while inside {
-            let run = reader.plain_run(|context, prefix| {
+            let permit = |context: &Context, prefix: &str| {
                 context.resolve(prefix).is_some_and(|uri| canonicalizer.takes_as_it_stands(prefix, uri))
-            });
-            let Some(run) = run? else { break };
-            out.extend_from_slice(run);
+            };
+            let Some(run) = reader.plain_run(permit)? else { break };
+            run.for_each(|octets| out.extend_from_slice(octets));
         }
         let Some(event) = reader.next_event()? else { return Ok(out) };
         inside |= matches!(&event, Event::Start(start) if start.name().local == apex);

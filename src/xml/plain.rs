@@ -3,8 +3,8 @@
 //! rules; nothing is refused here. That both ways agree is tested by reading every sample whole, where this room is
 //! used, and in pieces, where it is not.
 //!
-//! A *run* goes further: text and whole elements, one after the other, that are their own canonical form and hold
-//! nothing that anybody waits for, taken as bytes in one step ([`run`]).
+//! A *run* goes further: text and whole elements, one after the other, whose canonical form is made of their own bytes
+//! and that hold nothing anybody waits for, taken in one step ([`run`]).
 
 use std::ops::Range;
 
@@ -154,23 +154,48 @@ pub(super) struct Run {
     pub seen: usize,
 }
 
-/// What a run must keep to, and memory that is used again.
-pub(super) struct Runner<'a> {
+/// Memory of [`run`] that is used again.
+#[derive(Debug, Default)]
+pub(super) struct Runner {
+    /// The canonical form of the run, as pieces of the input.
+    pub pieces: Vec<Range<usize>>,
+    attributes: Vec<PlainAttribute>,
+    /// Names of the run's elements that are open.
+    open: Vec<Range<usize>>,
+}
+
+/// What surrounds a run.
+pub(super) struct Around<'a> {
     pub limits: &'a Limits,
     /// Elements that are open where the run begins, and bytes kept for them.
     pub depth: usize,
     pub kept: usize,
-    pub attributes: &'a mut Vec<PlainAttribute>,
-    pub open: &'a mut Vec<Range<usize>>,
+}
+
+/// A place where a run may end.
+#[derive(Clone, Copy, Default)]
+struct Safe {
+    at: usize,
+    /// Pieces that are complete there, and where the one that is not begins.
+    pieces: usize,
+    from: usize,
 }
 
 /// The longest run that `input`, inside an element and between its markup, begins with: text and elements whose start
-/// and end both lie in it, canonical as they stand (Canonical XML 1.0, section 2.3), without declarations, attributes
-/// with a prefix and ID attributes. `permit` is asked about the prefixes of elements, the empty one included.
-pub(super) fn run(input: &[u8], runner: Runner<'_>, mut permit: impl FnMut(&str) -> bool) -> Run {
-    let Runner { limits, depth, mut kept, attributes, open } = runner;
+/// and end both lie in it, canonical as they stand but for the order of attributes (Canonical XML 1.0, sections 2.2
+/// and 2.3), without declarations, attributes with a prefix and ID attributes. `permit` is asked about the prefixes of
+/// elements, the empty one included.
+pub(super) fn run(
+    input: &[u8],
+    around: Around<'_>,
+    runner: &mut Runner,
+    mut permit: impl FnMut(&str) -> bool,
+) -> Run {
+    let Around { limits, depth, mut kept } = around;
+    let Runner { pieces, attributes, open } = runner;
     open.clear();
-    let (mut at, mut taken, mut ascii) = (0, 0, true);
+    pieces.clear();
+    let (mut at, mut from, mut safe, mut ascii) = (0, 0, Safe::default(), true);
     let mut permitted: Option<&[u8]> = None;
     loop {
         let text = at;
@@ -179,7 +204,7 @@ pub(super) fn run(input: &[u8], runner: Runner<'_>, mut permit: impl FnMut(&str)
         }
         ascii = ascii && input.get(text..at).unwrap_or_default().is_ascii();
         if open.is_empty() {
-            taken = at;
+            safe = Safe { at, pieces: pieces.len(), from };
         }
         let rest = input.get(at..).unwrap_or_default();
         if let [b'<', b'/', closing @ ..] = rest {
@@ -190,15 +215,12 @@ pub(super) fn run(input: &[u8], runner: Runner<'_>, mut permit: impl FnMut(&str)
             at += name.len() + 3;
             kept -= name.len();
             open.pop();
-            if open.is_empty() {
-                taken = at;
-            }
         } else if let [b'<', ..] = rest {
             let Some(tag) = start_tag(rest, limits, attributes).filter(|tag| !tag.empty) else { break };
             let prefix = rest.get(1..1 + tag.prefix).unwrap_or_default();
             kept += tag.name;
             let fits = depth + open.len() < limits.depth_max && kept <= limits.context_bytes_max;
-            if !fits || !are_plain_and_in_order(rest, attributes) {
+            if !fits || !are_plain(rest, attributes) {
                 break;
             }
             if permitted != Some(prefix) {
@@ -207,31 +229,50 @@ pub(super) fn run(input: &[u8], runner: Runner<'_>, mut permit: impl FnMut(&str)
                 }
                 permitted = Some(prefix);
             }
+            if !are_in_order(rest, attributes) {
+                let name = |attribute: &PlainAttribute| rest.get(attribute.name.clone()).unwrap_or_default();
+                attributes.sort_unstable_by(|one, other| name(one).cmp(name(other)));
+                // Two of the same name are for the full rules to refuse.
+                if !are_in_order(rest, attributes) {
+                    break;
+                }
+                pieces.push(from..at + 1 + tag.name);
+                // Each with the space before it and its quotes.
+                pieces.extend(attributes.iter().map(|a| at + a.name.start - 1..at + a.value.end + 1));
+                from = at + tag.end - 1;
+            }
             ascii &= tag.ascii;
             open.push(at + 1..at + 1 + tag.name);
             at += tag.end;
         } else if let Some(reference) =
-            ["&amp;", "&lt;", "&gt;"].iter().find(|r| rest.starts_with(r.as_bytes()))
+            ["&amp;", "&lt;", "&gt;"].iter().find(|reference| rest.starts_with(reference.as_bytes()))
         {
             at += reference.len();
         } else {
             break;
         }
     }
-    if !ascii {
-        taken = whole_characters(input.get(..taken).unwrap_or_default());
+    let run = input.get(..safe.at).unwrap_or_default();
+    let taken = if ascii { safe.at } else { whole_characters(run) };
+    pieces.truncate(if taken == 0 { 0 } else { safe.pieces });
+    if taken > safe.from {
+        pieces.push(safe.from..taken);
     }
     Run { taken, seen: at }
 }
 
-/// Without prefix and declarations, no ID, and by name as canonical form wants them.
-fn are_plain_and_in_order(tag: &[u8], attributes: &[PlainAttribute]) -> bool {
-    let name = |attribute: &PlainAttribute| tag.get(attribute.name.clone()).unwrap_or_default();
-    let plain = attributes.iter().all(|attribute| {
-        let name = name(attribute);
+/// Without prefix and declarations, and no ID.
+fn are_plain(tag: &[u8], attributes: &[PlainAttribute]) -> bool {
+    attributes.iter().all(|attribute| {
+        let name = tag.get(attribute.name.clone()).unwrap_or_default();
         attribute.prefix == 0 && name != b"xmlns" && !name.eq_ignore_ascii_case(b"id")
-    });
-    plain && attributes.windows(2).all(|pair| matches!(pair, [before, after] if name(before) < name(after)))
+    })
+}
+
+/// By name, each once, as canonical form wants them.
+fn are_in_order(tag: &[u8], attributes: &[PlainAttribute]) -> bool {
+    let name = |attribute: &PlainAttribute| tag.get(attribute.name.clone()).unwrap_or_default();
+    attributes.windows(2).all(|pair| matches!(pair, [before, after] if name(before) < name(after)))
 }
 
 /// Bytes of a run with characters beyond ASCII; a character that is cut by the end waits for its rest, and where there

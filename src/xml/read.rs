@@ -21,7 +21,7 @@ use quick_xml::events::attributes::Attributes;
 
 use super::chars::{check_chars, is_white, resolve_reference, split_qname};
 use super::namespaces::{Context, Declaration, Namespace};
-use super::plain::{self, PlainAttribute, PlainTag};
+use super::plain::{self, PlainAttribute, PlainTag, Runner};
 use super::{Error, ErrorKind, Limits, check_limit};
 
 const REFERENCE_BYTES_MAX: usize = 64;
@@ -219,8 +219,7 @@ pub struct Reader {
     empty_tag: bool,
     attributes: Vec<AttributeSlot>,
     plain_attributes: Vec<PlainAttribute>,
-    /// Names of the elements of a run, used again.
-    run_names: Vec<Range<usize>>,
+    runner: Runner,
     /// Before this byte of the document there is no further run to be found.
     no_run_before: u64,
     /// Names and values of the attributes of the current start tag.
@@ -250,7 +249,7 @@ impl Reader {
             empty_tag: false,
             attributes: Vec::new(),
             plain_attributes: Vec::new(),
-            run_names: Vec::new(),
+            runner: Runner::default(),
             no_run_before: 0,
             attribute_text: String::new(),
             scratch: String::new(),
@@ -286,15 +285,11 @@ impl Reader {
         if self.context.depth() == 0 {
             return Ok(0);
         }
-        let runner = plain::Runner {
-            limits: &self.limits,
-            depth: self.context.depth(),
-            kept: self.context.kept_bytes(),
-            attributes: &mut self.plain_attributes,
-            open: &mut self.run_names,
-        };
         let context = &self.context;
-        let plain::Run { taken, seen } = plain::run(input, runner, |prefix| permit(context, prefix));
+        let (depth, kept) = (context.depth(), context.kept_bytes());
+        let around = plain::Around { limits: &self.limits, depth, kept };
+        let plain::Run { taken, seen } =
+            plain::run(input, around, &mut self.runner, |prefix| permit(context, prefix));
         self.no_run_before = self.offset + seen as u64;
         if taken > 0 {
             self.brackets = 0;
@@ -1023,6 +1018,21 @@ impl<'i> SliceReader<'i> {
     }
 }
 
+/// The canonical form of a run, in pieces.
+#[derive(Debug)]
+pub struct Octets<'a> {
+    buffer: &'a [u8],
+    pieces: std::slice::Iter<'a, Range<usize>>,
+}
+
+impl<'a> Iterator for Octets<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.pieces.next().map(|piece| self.buffer.get(piece.clone()).unwrap_or_default())
+    }
+}
+
 /// Reads a document from a stream, holding no more than the stream's own buffer.
 #[derive(Debug)]
 pub struct StreamReader<R> {
@@ -1037,11 +1047,14 @@ impl<R: BufRead> StreamReader<R> {
         Self { reader: Reader::new(limits), stream, used: 0 }
     }
 
-    /// In place of events: text and whole elements that come next, as bytes, if they are their own canonical form and
-    /// have neither declarations, nor attributes with a prefix or ID attributes. `permit` is asked whether elements
-    /// with a prefix (or, for the empty one, without) may be among them. `None` says only that the next event must be
-    /// looked at.
-    pub fn plain_run(&mut self, permit: impl FnMut(&Context, &str) -> bool) -> Result<Option<&[u8]>, Error> {
+    /// In place of events: text and whole elements that come next, in canonical form, if that is made of their own
+    /// bytes and they have neither declarations, nor attributes with a prefix or ID attributes. `permit` is asked
+    /// whether elements with a prefix (or, for the empty one, without) may be among them. The canonical octets
+    /// come in pieces. `None` says only that the next event must be looked at.
+    pub fn plain_run(
+        &mut self,
+        permit: impl FnMut(&Context, &str) -> bool,
+    ) -> Result<Option<Octets<'_>>, Error> {
         self.stream.consume(std::mem::take(&mut self.used));
         let offset = self.reader.offset;
         self.used = self.reader.plain_run(fill(&mut self.stream, offset)?, permit)?;
@@ -1049,7 +1062,8 @@ impl<R: BufRead> StreamReader<R> {
             return Ok(None);
         }
         // Nothing was consumed since, so this is the buffer the run was found in.
-        Ok(fill(&mut self.stream, offset)?.get(..self.used))
+        let buffer = fill(&mut self.stream, offset)?;
+        Ok(Some(Octets { buffer, pieces: self.reader.runner.pieces.iter() }))
     }
 
     /// The next event; `None` at the end of a complete document.

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::Error;
 use super::markup::{self, Fields};
 use super::names::{NS_DSIG, NS_OSCI};
+use crate::domain::hex;
 use crate::mime::transfer::Base64Decoder;
 use crate::xml::chars::is_ncname;
 use crate::xml::tree::Element;
@@ -93,7 +94,7 @@ impl Role {
         };
         let purpose = if self.is_signature() { "signature" } else { "cipher" };
         let hash = digest::digest(&digest::SHA256, der);
-        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::lower(hash.as_ref());
         format!("{role}_{purpose}_{hex}")
     }
 }

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use super::answers::{self, Answers, Question};
 use super::list::{self, LIST_BYTES_MAX, List};
 use super::ocsp::{self, Answer, Nonce, RESPONSE_BYTES_MAX, Request as OcspRequest};
+use crate::domain::hex;
 use crate::pki::certificate::{Certificate, sha256};
 use crate::pki::trust::{self, RevocationList};
 
@@ -98,7 +99,7 @@ pub enum Rest {
 
 /// Where the list of a URL is kept.
 pub fn list_path(folder: &Path, url: &str) -> PathBuf {
-    let digest: String = sha256(url.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::lower(sha256(url.as_bytes()).get(..16).unwrap_or_default());
     folder.join(format!("{digest}.crl"))
 }
 

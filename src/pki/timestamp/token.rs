@@ -10,6 +10,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::der::{self, Reader, Value};
 use super::{Error, Hash, Oid, RESPONSE_BYTES_MAX, oid};
+use crate::domain::hex;
 use crate::pki::certificate::{CERTIFICATES_MAX, Certificate, ExtendedKeyUsage, KeyUsage};
 use crate::pki::path;
 
@@ -141,7 +142,7 @@ impl Info {
             extensions_known(extensions.reader("extensions"))?;
         }
         info.finish()?;
-        let serial = serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        let serial = hex::lower(serial);
         Ok(Self { policy, hash, imprint: digest, serial, time, accuracy, nonce })
     }
 }

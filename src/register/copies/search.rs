@@ -13,6 +13,7 @@ use super::intake::read_stored;
 use super::looks::{self, Look};
 use super::terms::{Probe, probes};
 use super::{Copies, CopyError, CopyRow, copies_where, copy_of, instant, micros, schema};
+use crate::domain::hex;
 use crate::register::answer::{Answer, Duty, Hit};
 use crate::register::criteria::Criteria;
 use crate::register::matching::name::Token;
@@ -217,7 +218,7 @@ impl Copies {
     ) -> Result<String, CopyError> {
         let mut bytes = [0; FEATURE_BYTES];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CopyError::Random)?;
-        let feature: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let feature = hex::lower(&bytes);
         let until = now.checked_add(self.settings.feature_valid).unwrap_or(Timestamp::MAX);
         work.prepare_cached(
             "INSERT INTO feature (feature, ags, requester, mark, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -21,6 +21,8 @@ use crate::store::{PayloadReader, PayloadWriter, StagedPayload, StagedPlace, Sta
 const FOLDER: &str = "payloads";
 /// Bytes gathered before they are handed to the disk, and given out at once when read.
 const PIECE_BYTES: usize = 256 * 1024;
+/// What most payloads need, so that taking one in asks for memory once.
+const INLINE_BYTES_USUAL: usize = 16 * 1024;
 
 /// The folder of payload files, and which of them are not yet named by a row.
 #[derive(Debug, Clone)]
@@ -201,6 +203,9 @@ impl PayloadWriter for Intake {
         let mut rest = bytes;
         while !rest.is_empty() {
             let bound = if self.file.is_some() { PIECE_BYTES } else { self.inline_bytes_max };
+            if self.buffer.capacity() == 0 {
+                self.buffer.reserve_exact(bound.min(INLINE_BYTES_USUAL));
+            }
             let (piece, later) = rest.split_at(rest.len().min(bound.saturating_sub(self.buffer.len())));
             self.buffer.extend_from_slice(piece);
             rest = later;

@@ -171,10 +171,6 @@ impl Digests {
         })
     }
 
-    fn push_run(&mut self, run: &[u8]) {
-        self.running.iter_mut().for_each(|running| running.digest.update(run));
-    }
-
     /// What was digested, in the order of the references; attachments are left open.
     pub(super) fn finish(mut self) -> Result<Vec<Option<Digested>>, Error> {
         while let Some(running) = self.running.pop() {
@@ -359,7 +355,7 @@ impl Verification {
                 holds_no_signature(context, prefix) && digests.takes_as_it_stands(prefix, uri)
             };
             let Some(run) = reader.plain_run(permit)? else { break };
-            digests.push_run(run);
+            run.for_each(|octets| digests.running.iter_mut().for_each(|one| one.digest.update(octets)));
         }
         Ok(())
     }

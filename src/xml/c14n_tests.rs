@@ -60,27 +60,93 @@ fn by_runs(
     }
 }
 
+/// Pieces of content: mostly well-formed, plain and less plain, and now and then a fault.
+fn content() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    const TEXTS: [&[u8]; 24] = [
+        b"text",
+        b"M\xc3\xbcller",
+        b"\n",
+        b"\t",
+        b"&amp;",
+        b"&lt;",
+        b"&gt;",
+        b"&quot;",
+        b"&#65;",
+        b">",
+        b"]",
+        b"]]",
+        b"\r\n",
+        b"\r",
+        b"<!-- c -->",
+        b"<![CDATA[<]]>",
+        b"<?pi d?>",
+        b"<e/>",
+        b"<e></e>",
+        b"<e ></e>",
+        b"<e\n></e >",
+        b"<q:c></q:c>",
+        b"",
+        b"\xe2\x82\xac",
+    ];
+    const FAULTS: [&[u8]; 10] = [
+        b"\xef\xbf\xbf",
+        b"\xc3",
+        b"\x01",
+        b"&x;",
+        b"]]>",
+        b"&",
+        b"</e>",
+        b"<e>",
+        b"<e x=\"1\" x=\"2\"></e>",
+        b"<u:c></u:c>",
+    ];
+    const TAGS: [(&str, &str); 20] = [
+        ("<a>", "</a>"),
+        ("<a x=\"1\" y=\"2\">", "</a>"),
+        ("<a y=\"2\" x=\"1\">", "</a>"),
+        ("<a z=\"3\" x=\"1\" y=\"2\">", "</a>"),
+        ("<a x='1'>", "</a>"),
+        ("<a  x=\"1\">", "</a>"),
+        ("<a x=\"&amp;\">", "</a>"),
+        ("<a x=\"&#9;>\">", "</a>"),
+        ("<a x=\"\u{e4}\">", "</a>"),
+        ("<a xmlns=\"urn:n\">", "</a>"),
+        ("<a xmlns=\"\">", "</a>"),
+        ("<a xml:lang=\"de\">", "</a>"),
+        ("<a p:x=\"1\">", "</a>"),
+        ("<a q:x=\"1\">", "</a>"),
+        ("<a Id=\"i\">", "</a>"),
+        ("<p:b>", "</p:b>"),
+        ("<q:b>", "</q:b>"),
+        ("<p:b q:x=\"1\" b=\"2\" a=\"1\">", "</p:b>"),
+        ("<p:b xmlns:p=\"urn:q\">", "</p:b>"),
+        ("<q:b xmlns:q=\"urn:p\" xmlns:s=\"urn:s\">", "</q:b>"),
+    ];
+    let text = prop_oneof![
+        200 => prop::sample::select(&TEXTS[..]),
+        1 => prop::sample::select(&FAULTS[..]),
+    ];
+    let leaf = text.prop_map(<[u8]>::to_vec);
+    let tree = leaf.prop_recursive(5, 40, 6, |inner| {
+        (prop::sample::select(&TAGS[..]), prop::collection::vec(inner, 0..6))
+            .prop_map(|((start, end), inner)| [start.as_bytes(), &inner.concat(), end.as_bytes()].concat())
+    });
+    prop::collection::vec(tree, 0..6).prop_map(|trees| trees.concat())
+}
+
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { cases: 600, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
 
     /// Whether runs are taken or every event is looked at: the octets are the same, and so is what is refused.
     #[test]
     fn runs_change_nothing(
-        tokens in proptest::collection::vec(proptest::sample::select(vec![
-            &b"<a>"[..], b"</a>", b"<a>", b"</a>", b"<p:b>", b"</p:b>", b"<a x=\"1\" y=\"2\">", b"<a y=\"2\" x=\"1\">",
-            b"<a x='1'>", b"<a x=\"1\" x=\"2\">", b"<a  x=\"1\">", b"<a xmlns=\"urn:n\">", b"<p:b xmlns:p=\"urn:q\">",
-            b"<q:c>", b"</q:c>", b"<a p:x=\"1\">", b"<a Id=\"i\">", b"<a xml:lang=\"de\">", b"<e/>", b"<a x=\"&amp;\">",
-            b"<a x=\"&#9;\">", b"<a x=\"\xc3\xa4\">", b"<a x=\"\xff\">", b"text", b"M\xc3\xbcller", b"\xef\xbf\xbf", b"\xc3", b"&amp;",
-            b"&lt;", b"&gt;", b"&quot;", b"&#65;", b"&x;", b"]]>", b"]]", b">", b"\r\n", b"\r", b"\n", b"\t", b"\x01", b"<!-- c -->",
-            b"<![CDATA[<]]>", b"<?pi d?>", b"</a >", b"<a\n>", b"&", b"<", b"\"",
-        ]), 0..24),
-        buffer in 1_usize..80,
-        depth_max in 3_usize..8,
+        inner in content(),
+        buffer in 1_usize..200,
+        depth_max in 5_usize..10,
     ) {
-        let inner: Vec<u8> = tokens.concat();
-        let document =
-            [&b"<r xmlns:p=\"urn:p\" xmlns:q=\"urn:p\"><a><p:b>"[..], &inner, b"</p:b></a></r>"].concat();
-        let limits = || Limits { depth_max, context_bytes_max: 60, document_bytes_max: 300, ..Limits::default() };
+        let document = [&b"<r xmlns:p=\"urn:p\" xmlns:q=\"urn:p\"><a><p:b>"[..], &inner, b"</p:b></a></r>"].concat();
+        let limits = || Limits { depth_max, context_bytes_max: 120, document_bytes_max: 800, ..Limits::default() };
         for algorithm in [Inclusive, Exclusive] {
             let by_events = || {
                 let mut reader = SliceReader::new(&document, limits());

@@ -144,9 +144,10 @@ proptest::proptest! {
         inner in content(),
         buffer in 1_usize..200,
         depth_max in 5_usize..10,
+        context_bytes_max in 18_usize..60,
     ) {
         let document = [&b"<r xmlns:p=\"urn:p\" xmlns:q=\"urn:p\"><a><p:b>"[..], &inner, b"</p:b></a></r>"].concat();
-        let limits = || Limits { depth_max, context_bytes_max: 120, document_bytes_max: 800, ..Limits::default() };
+        let limits = || Limits { depth_max, context_bytes_max, document_bytes_max: 800, ..Limits::default() };
         for algorithm in [Inclusive, Exclusive] {
             let by_events = || {
                 let mut reader = SliceReader::new(&document, limits());

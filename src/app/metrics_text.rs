@@ -32,6 +32,14 @@ fn describe() {
         "amtsbote_connections_cut_total",
         "Connections that ended by a limit or an error."
     );
+    metrics::describe_counter!(
+        "amtsbote_connections_refused_total",
+        "Connections that were closed at once, by door and by the share that was used up."
+    );
+    metrics::describe_counter!(
+        "amtsbote_certificates_refused_total",
+        "Requests with a certificate that was not taken, by reason."
+    );
     metrics::describe_gauge!("amtsbote_mailbox_messages", "Messages in mailboxes by state.");
     metrics::describe_gauge!(
         "amtsbote_mailbox_oldest_seconds",

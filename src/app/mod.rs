@@ -28,7 +28,7 @@ use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::evidence::checkpoint::VerifierKey;
-use crate::net::{Listener, LocalListener, Permits, Serving};
+use crate::net::{Listener, LocalListener, Permits, Serving, Shares};
 use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
 use crate::store::Store;
@@ -119,16 +119,22 @@ impl App {
         }
 
         let bounds = config.bounds();
-        let permits = Permits::new(config.limits.connections_max);
-        let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
+        let shares = Shares {
+            connections_max: config.limits.connections_max,
+            per_peer_max: config.limits.connections_per_peer_max,
+            newcomers_max: config.limits.newcomers_max,
+        };
+        // Each door its own, so that whoever fills one keeps nobody out of the other.
+        let (xta_permits, osci_permits) = (Permits::of_door("xta", shares), Permits::of_door("osci", shares));
+        let xta = Listener::tls(config.xta.address, trust.listener(), bounds, xta_permits.clone())
             .await
             .map_err(|source| listen("XTA listener", config.xta.address, source))?;
         let osci = match config.osci.address {
             None => None,
             Some(address) => {
                 let bound = match config.osci.tls {
-                    true => Listener::tls(address, trust.listener(), bounds, permits.clone()).await,
-                    false => Listener::plain(address, bounds, permits.clone()).await,
+                    true => Listener::tls(address, trust.listener(), bounds, osci_permits.clone()).await,
+                    false => Listener::plain(address, bounds, osci_permits.clone()).await,
                 };
                 Some(bound.map_err(|source| listen("OSCI listener", address, source))?)
             }
@@ -153,7 +159,8 @@ impl App {
         };
 
         let (stop, stopping) = channel(false);
-        let state = operator::State::new(store.clone(), relay.clone(), metrics, permits);
+        let state =
+            operator::State::new(store.clone(), relay.clone(), metrics, vec![xta_permits, osci_permits]);
         let door = trust.xta_door(relay.clone(), &config);
         let osci_door = trust.osci_door(relay.clone(), &config);
         let osci = osci.zip(osci_door.clone()).map(|(osci, door)| osci.serve(door));

@@ -421,7 +421,7 @@ impl Config {
             return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
         }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 16] = [
+        let positive: [(&'static str, u64); 18] = [
             ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
             ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
             ("evidence.time_stamp_interval_seconds", self.evidence.time_stamp_interval_seconds),
@@ -448,6 +448,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+            ("limits.connections_per_peer_max", limits.connections_per_peer_max as u64),
+            ("limits.newcomers_max", limits.newcomers_max as u64),
     use super::*;
 
     #[track_caller]

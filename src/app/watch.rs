@@ -115,3 +115,4 @@ fn look(trust: &Trust, cards: &CardSigner, relay: &Relay, clock: &dyn Clock) {
         }
     }
 }
+            Loudness::Debug => tracing::debug!(code = "certificate-ends", next_step, "{sentence}"),

@@ -11,6 +11,7 @@ use crate::app::evidence_key;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::evidence::checkpoint::VerifierKey;
+use crate::pki::timestamp::Authorities;
 use crate::store::embedded::{self, OpenError, Report};
 
 #[derive(Debug, clap::Subcommand)]
@@ -71,7 +72,8 @@ impl Command {
                     Some(folder) => (folder.clone(), Vec::new()),
                     None => configured(place)?,
                 };
-                let checked = embedded::verify_signed(&folder, &keys).map_err(stop)?;
+                let checked =
+                    embedded::verify_signed(&folder, &keys, &Authorities::default()).map_err(stop)?;
                 report(&checked, *reading)
             }
             Self::Restore { from, into, reading } => {

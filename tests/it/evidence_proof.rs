@@ -632,6 +632,17 @@ fn a_served_office_stamps_what_it_signs_and_waits_for_no_authority() {
     drop(verified);
     let checked = office.run(&["evidence", "verify", "--store", "copy", "--json"]).ends(0).json();
     assert_eq!(checked["time_stamps"], 1);
+    let of_the_store = |more: &[&str]| {
+        let all: Vec<&str> = ["evidence", "verify", "--store", "copy"].iter().chain(more).copied().collect();
+        office.run(&all)
+    };
+    assert!(of_the_store(&[]).ends(0).stderr.contains("give --time-stamp-anchor"));
+    let believed = of_the_store(&["--time-stamp-anchor", tsa]).ends(0);
+    assert!(believed.stderr.contains("revoked was not checked"), "{believed:#?}");
+    std::fs::write(office.path("stranger.pem"), Authority::new().anchor_pem()).expect("written");
+    let strange = of_the_store(&["--time-stamp-anchor", "stranger.pem"]).ends(4);
+    assert!(strange.stderr.contains("is not trusted"), "{strange:#?}");
+    of_the_store(&["--card-certificate", "card.pem"]).ends(2);
     let checks = office.run(&["check", "--json"]).ends(0).json();
     let said =
         checks.as_array().expect("a list").iter().map(|one| one["what"].as_str().unwrap_or("").to_owned());

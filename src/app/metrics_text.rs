@@ -55,7 +55,10 @@ fn describe() {
         "amtsbote_store_checkpoints_total",
         "Times that the write-ahead log was moved into the database."
     );
-    metrics::describe_gauge!("amtsbote_certificate_days_left", "Days until a certificate ends, by owner.");
+    metrics::describe_gauge!(
+        "amtsbote_certificate_days_left",
+        "Days until a certificate without a successor ends, by owner and role."
+    );
 }
 
 /// Keeps histograms small.

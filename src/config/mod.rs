@@ -332,6 +332,22 @@ impl Config {
         example::render(self)
     }
 
+    /// Every file of a private key or of one of our own certificates.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        let Self { tls, osci, evidence, .. } = self;
+        let single = [
+            &tls.certificate,
+            &tls.key,
+            &evidence.key,
+            &evidence.card_key,
+            &evidence.card_certificate,
+            &osci.signature_certificate,
+            &osci.signature_key,
+        ];
+        let lists = osci.cipher_certificates.iter().chain(&osci.cipher_keys);
+        single.into_iter().chain(lists).cloned().collect()
+    }
+
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
         let Self { server, tls, revocation, store, osci, evidence, spool, .. } = self;
@@ -432,6 +448,8 @@ impl Config {
             ("limits.http_header_bytes_max", limits.http_header_bytes_max as u64),
             ("limits.xml_depth_max", limits.xml_depth_max as u64),
             ("limits.connections_max", limits.connections_max as u64),
+            ("limits.connections_per_peer_max", limits.connections_per_peer_max as u64),
+            ("limits.newcomers_max", limits.newcomers_max as u64),
             ("limits.handshake_seconds", limits.handshake_seconds),
             ("limits.header_seconds", limits.header_seconds),
             ("limits.idle_seconds", limits.idle_seconds),
@@ -448,8 +466,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-            ("limits.connections_per_peer_max", limits.connections_per_peer_max as u64),
-            ("limits.newcomers_max", limits.newcomers_max as u64),
     use super::*;
 
     #[track_caller]

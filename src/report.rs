@@ -24,6 +24,8 @@ impl fmt::Display for CorrelationId {
 /// How loudly the operator is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loudness {
+    /// The same was said a moment ago; kept for whoever follows a correlation id with the filter at `debug`.
+    Debug,
     /// The peer's mistake; of interest when the peer asks.
     Info,
     /// Something an administrator may want to see to.
@@ -55,6 +57,7 @@ impl Failure {
     pub fn log(&self, correlation: CorrelationId) {
         let (code, detail, next_step) = (self.code, self.detail.as_str(), self.next_step.as_str());
         match self.loudness {
+            Loudness::Debug => tracing::debug!(%correlation, code, detail, next_step, "{}", self.sentence),
             Loudness::Info => tracing::info!(%correlation, code, detail, next_step, "{}", self.sentence),
             Loudness::Warn => tracing::warn!(%correlation, code, detail, next_step, "{}", self.sentence),
             Loudness::Error => tracing::error!(%correlation, code, detail, next_step, "{}", self.sentence),

@@ -11,6 +11,7 @@ use crate::domain::dialog::{ConversationId, Dialog};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
+use crate::pki::expiry::Role;
 use crate::store::{AdminAct, Entry, LoggedRecord, MailboxSummary, MessageQuery, StoreHealth};
 
 /// Raised whenever a question or an answer changes its meaning.
@@ -235,11 +236,12 @@ pub struct HealthView {
 /// When a certificate ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateEnd {
-    /// `server`, or the account.
+    /// `server`, the account, or the authority's common name.
     pub owner: String,
+    pub role: Role,
     pub subject: String,
     pub key: KeyFingerprint,
     pub not_after: Timestamp,
-    /// Whether the owner has another certificate that lasts longer.
+    /// Whether a certificate that lasts longer stands in for it.
     pub replaced: bool,
 }

@@ -21,7 +21,7 @@ use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::DeliveryState;
 use crate::net::{Body, LocalHandler, LocalPeer, full};
-use crate::pki::certificate::Certificate;
+use crate::pki::expiry::{self, Dependence};
 use crate::relay::{Refusal, Relay};
 use crate::report::{CorrelationId, Failure};
 use crate::store::{AdminAct, MailboxSummary, MessageQuery, Store, StoreError};
@@ -40,8 +40,8 @@ pub struct Settings {
     pub server_version: String,
 }
 
-/// The certificates that the listeners show, asked anew each time because a reload replaces them.
-pub type OwnCertificates = Arc<dyn Fn() -> Vec<Certificate> + Send + Sync>;
+/// The certificates that the post office depends on, asked anew each time because a reload replaces them.
+pub type DependedOn = Arc<dyn Fn() -> Vec<Dependence> + Send + Sync>;
 
 /// Takes over what was changed on disk, and changes nothing if any of it cannot be used.
 pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -50,7 +50,7 @@ pub struct Server {
     store: Arc<dyn Store>,
     relay: Arc<Relay>,
     clock: Arc<dyn Clock>,
-    own_certificates: OwnCertificates,
+    depended_on: DependedOn,
     settings: Settings,
     started_at: Timestamp,
     reload: Option<Reload>,
@@ -61,11 +61,11 @@ impl Server {
         store: Arc<dyn Store>,
         relay: Arc<Relay>,
         clock: Arc<dyn Clock>,
-        own_certificates: OwnCertificates,
+        depended_on: DependedOn,
         settings: Settings,
     ) -> Self {
         let started_at = clock.now();
-        Self { store, relay, clock, own_certificates, settings, started_at, reload: None }
+        Self { store, relay, clock, depended_on, settings, started_at, reload: None }
     }
 
     pub fn with_reload(self, reload: Reload) -> Self {
@@ -293,32 +293,20 @@ impl Server {
     }
 
     fn certificate_ends(&self) -> Vec<CertificateEnd> {
-        let own = (self.own_certificates)().into_iter().map(|certificate| ("server".to_owned(), certificate));
-        let directory = self.relay.directory();
-        let theirs = directory.accounts().flat_map(|account| {
-            account
-                .certificates()
-                .filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
-                .map(|certificate| (account.name.to_string(), certificate))
-        });
-        let mut ends: Vec<CertificateEnd> = own
-            .chain(theirs)
-            .map(|(owner, certificate)| CertificateEnd {
-                owner,
-                subject: certificate.subject().to_owned(),
-                key: certificate.key_fingerprint(),
-                not_after: certificate.not_after(),
-                replaced: false,
+        let all = (self.depended_on)();
+        let last = expiry::place_ends(&all);
+        let mut ends: Vec<CertificateEnd> = all
+            .into_iter()
+            .zip(last)
+            .map(|(one, last)| CertificateEnd {
+                owner: one.owner,
+                role: one.role,
+                subject: one.certificate.subject().to_owned(),
+                key: one.certificate.key_fingerprint(),
+                not_after: one.certificate.not_after(),
+                replaced: last > one.certificate.not_after(),
             })
             .collect();
-        let mut longest: BTreeMap<String, Timestamp> = BTreeMap::new();
-        for end in &ends {
-            let last = longest.entry(end.owner.clone()).or_insert(end.not_after);
-            *last = (*last).max(end.not_after);
-        }
-        for end in &mut ends {
-            end.replaced = longest.get(&end.owner).is_some_and(|last| *last > end.not_after);
-        }
         ends.sort_by_key(|end| end.not_after);
         ends
     }

@@ -12,6 +12,7 @@ use super::{StartError, evidence_key};
 use crate::config::Evidence;
 use crate::evidence::signed_card::CardSigner;
 use crate::pki::certificate::Certificate;
+use crate::pki::key::switch::{NewFile, switch};
 use crate::pki::key::{self, Readers};
 
 /// How long a certificate that is made here lasts; its end is announced like that of any other.
@@ -31,9 +32,11 @@ pub(super) fn load_or_make(settings: &Evidence, now: Timestamp) -> Result<CardSi
 /// Key and certificate as configured; they must belong together.
 pub fn read(settings: &Evidence) -> Result<CardSigner, String> {
     let chain = certificates(settings)?;
-    let pem = key::read_bounded(&settings.card_key).map_err(|error| error.to_string())?;
-    let private = key::PrivateKey::from_pem(&pem).map_err(|error| error.to_string())?;
-    key::Identity::new(chain.clone(), &private).map_err(|error| error.to_string())?;
+    let path = &settings.card_key;
+    let wrong = |error: key::Error| format!("{}: {error}", path.display());
+    let pem = key::read_bounded(path).map_err(|error| error.to_string())?;
+    let private = key::PrivateKey::from_pem(&pem).map_err(wrong)?;
+    key::Identity::new(chain.clone(), &private).map_err(wrong)?;
     let der = evidence_key::pkcs8(&settings.card_key)?;
     CardSigner::new(&der, chain).map_err(|error| error.to_string())
 }
@@ -58,10 +61,17 @@ fn make(settings: &Evidence, now: Timestamp) -> Result<(), String> {
     params.not_before = epoch + Duration::from_secs(seconds.saturating_sub(3600));
     params.not_after = epoch + Duration::from_secs(seconds.saturating_add(VALID_DAYS * 86_400));
     let certificate = params.self_signed(&pair).map_err(text)?;
-    let write = |path: &std::path::Path, pem: &str, readers| {
-        key::write_new(path, pem.as_bytes(), readers).map_err(|error| error.to_string())
+    let file = |path: &std::path::Path, pem: String, readers| NewFile {
+        path: path.to_owned(),
+        bytes: pem.into_bytes(),
+        readers,
+        kept: path.to_owned(),
     };
-    // The key first: a certificate without its key would stop every later start.
-    write(&settings.card_key, &pair.serialize_pem(), Readers::Owner)?;
-    write(&settings.card_certificate, &certificate.pem(), Readers::Everybody)
+    // Together: a certificate without its key, or a key without its certificate, would stop every later start.
+    switch(&[
+        file(&settings.card_key, pair.serialize_pem(), Readers::Owner),
+        file(&settings.card_certificate, certificate.pem(), Readers::Everybody),
+    ])
+    .map(drop)
+    .map_err(|error| error.to_string())
 }

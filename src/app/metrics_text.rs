@@ -32,6 +32,14 @@ fn describe() {
         "amtsbote_connections_cut_total",
         "Connections that ended by a limit or an error."
     );
+    metrics::describe_counter!(
+        "amtsbote_connections_refused_total",
+        "Connections that were closed at once, by door and by the share that was used up."
+    );
+    metrics::describe_counter!(
+        "amtsbote_certificates_refused_total",
+        "Requests with a certificate that was not taken, by reason."
+    );
     metrics::describe_gauge!("amtsbote_mailbox_messages", "Messages in mailboxes by state.");
     metrics::describe_gauge!(
         "amtsbote_mailbox_oldest_seconds",
@@ -47,7 +55,10 @@ fn describe() {
         "amtsbote_store_checkpoints_total",
         "Times that the write-ahead log was moved into the database."
     );
-    metrics::describe_gauge!("amtsbote_certificate_days_left", "Days until a certificate ends, by owner.");
+    metrics::describe_gauge!(
+        "amtsbote_certificate_days_left",
+        "Days until a certificate without a successor ends, by owner and role."
+    );
 }
 
 /// Keeps histograms small.

@@ -28,7 +28,8 @@ use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::evidence::checkpoint::VerifierKey;
-use crate::net::{Listener, LocalListener, Permits, Serving};
+use crate::net::{Listener, LocalListener, Permits, Serving, Shares};
+use crate::pki::key;
 use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
 use crate::store::Store;
@@ -84,6 +85,7 @@ pub struct Running {
     store: Arc<dyn Store>,
     trust: Trust,
     config: Config,
+    clock: Arc<dyn Clock>,
     xta: Serving,
     osci: Option<Serving>,
     admin: Serving,
@@ -101,6 +103,7 @@ impl App {
 
     pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
         let metrics = metrics_text::recorder().map_err(StartError::Metrics)?;
+        recover(&config).map_err(StartError::Trust)?;
         let trust = Trust::load(&config, clock.clone()).map_err(StartError::Trust)?;
         let key = evidence_key::load_or_make(&config.evidence)?;
         let card_signer = Arc::new(card_key::load_or_make(&config.evidence, clock.now())?);
@@ -108,7 +111,7 @@ impl App {
         let store = open_store(&config).await?;
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
-        relay.sign_cards_with(card_signer.clone());
+        relay.sign_cards_with(card_signer);
         if let Some(stamper) = stamper {
             relay.stamp_checkpoints_with(Arc::new(stamper));
         }
@@ -119,16 +122,22 @@ impl App {
         }
 
         let bounds = config.bounds();
-        let permits = Permits::new(config.limits.connections_max);
-        let xta = Listener::tls(config.xta.address, trust.listener(), bounds, permits.clone())
+        let shares = Shares {
+            connections_max: config.limits.connections_max,
+            per_peer_max: config.limits.connections_per_peer_max,
+            newcomers_max: config.limits.newcomers_max,
+        };
+        // Each door its own, so that whoever fills one keeps nobody out of the other.
+        let (xta_permits, osci_permits) = (Permits::of_door("xta", shares), Permits::of_door("osci", shares));
+        let xta = Listener::tls(config.xta.address, trust.listener(), bounds, xta_permits.clone())
             .await
             .map_err(|source| listen("XTA listener", config.xta.address, source))?;
         let osci = match config.osci.address {
             None => None,
             Some(address) => {
                 let bound = match config.osci.tls {
-                    true => Listener::tls(address, trust.listener(), bounds, permits.clone()).await,
-                    false => Listener::plain(address, bounds, permits.clone()).await,
+                    true => Listener::tls(address, trust.listener(), bounds, osci_permits.clone()).await,
+                    false => Listener::plain(address, bounds, osci_permits.clone()).await,
                 };
                 Some(bound.map_err(|source| listen("OSCI listener", address, source))?)
             }
@@ -153,7 +162,8 @@ impl App {
         };
 
         let (stop, stopping) = channel(false);
-        let state = operator::State::new(store.clone(), relay.clone(), metrics, permits);
+        let state =
+            operator::State::new(store.clone(), relay.clone(), metrics, vec![xta_permits, osci_permits]);
         let door = trust.xta_door(relay.clone(), &config);
         let osci_door = trust.osci_door(relay.clone(), &config);
         let osci = osci.zip(osci_door.clone()).map(|(osci, door)| osci.serve(door));
@@ -161,23 +171,17 @@ impl App {
             store.clone(),
             relay.clone(),
             clock.clone(),
-            trust.own_certificates(),
+            depended_on(&trust, &relay),
             admin::server::Settings {
                 own_uid: rustix::process::geteuid().as_raw(),
                 uids: config.server.admin_uids.clone(),
                 server_version: env!("CARGO_PKG_VERSION").to_owned(),
             },
         )
-        .with_reload(reload_for_the_office(&trust, &relay, &config));
+        .with_reload(reload_for_the_office(&trust, &relay, &config, &clock));
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
-            tokio::spawn(watch::certificates(
-                trust.clone(),
-                card_signer,
-                relay.clone(),
-                clock.clone(),
-                stopping.clone(),
-            )),
+            tokio::spawn(watch::certificates(trust.clone(), relay.clone(), clock.clone(), stopping.clone())),
             tokio::spawn(revocation::keep_current(
                 trust.clone(),
                 config.clone(),
@@ -201,6 +205,7 @@ impl App {
             store,
             trust,
             config,
+            clock,
             state,
             stop,
             tasks,
@@ -224,18 +229,56 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     }
 }
 
-async fn reload(trust: &Trust, relay: &Relay, config: &Config) -> Result<Reloaded, String> {
-    trust.reload(config)?;
-    relay.reload_directory().await.map_err(|refusal| refusal.to_string())?;
+/// A change of keys and certificates that a crash interrupted is completed before any of them is read.
+fn recover(config: &Config) -> Result<(), String> {
+    let paths = config.key_files();
+    let recovered = key::switch::recover(paths.iter().map(PathBuf::as_path)).map_err(|error| {
+        format!("a change of certificates was interrupted and cannot be completed: {error}")
+    })?;
+    for journal in recovered {
+        tracing::warn!(code = "change-completed", journal = %journal.display(), "a change of certificates was interrupted; it is complete");
+    }
+    Ok(())
+}
+
+/// Everything is read before anything is replaced, and what replaces cannot fail: the old state or the new one, never
+/// some of both.
+async fn reload(
+    trust: &Trust,
+    relay: &Relay,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Reloaded, String> {
+    let _alone = trust.reloading().await;
+    recover(config)?;
+    let directory = relay.read_directory().await.map_err(|refusal| format!("participants: {refusal}"))?;
+    let cards = card_key::read(&config.evidence)?;
+    let stamper = time_stamp::load(&config.evidence, clock.clone()).map_err(|error| error.to_string())?;
+    trust.prepare(config)?.put_in_force();
+    relay.use_directory(directory);
+    relay.sign_cards_with(Arc::new(cards));
+    if let Some(stamper) = stamper {
+        relay.stamp_checkpoints_with(Arc::new(stamper));
+    }
     Ok(Reloaded { directory_revision: relay.directory().revision() })
 }
 
-fn reload_for_the_office(trust: &Trust, relay: &Arc<Relay>, config: &Config) -> admin::server::Reload {
-    let (trust, relay, config) = (trust.clone(), relay.clone(), config.clone());
+fn depended_on(trust: &Trust, relay: &Arc<Relay>) -> admin::server::DependedOn {
+    let (trust, relay) = (trust.clone(), relay.clone());
+    Arc::new(move || watch::dependences(&trust, &relay))
+}
+
+fn reload_for_the_office(
+    trust: &Trust,
+    relay: &Arc<Relay>,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> admin::server::Reload {
+    let (trust, relay, config, clock) = (trust.clone(), relay.clone(), config.clone(), clock.clone());
     Arc::new(move || {
-        let (trust, relay, config) = (trust.clone(), relay.clone(), config.clone());
+        let (trust, relay, config, clock) = (trust.clone(), relay.clone(), config.clone(), clock.clone());
         Box::pin(async move {
-            let reloaded = reload(&trust, &relay, &config).await?;
+            let reloaded = reload(&trust, &relay, &config, &clock).await?;
             tracing::info!(directory_revision = reloaded.directory_revision, "reloaded");
             Ok(())
         })
@@ -260,10 +303,11 @@ impl Running {
         &self.config.file
     }
 
-    /// Reads participants, the server's certificate, anchors and revocation lists again. What cannot be used is left
-    /// as it was, all of it; no connection is cut.
+    /// Reads participants, the server's certificates (those for OSCI and of process cards included), anchors, also those
+    /// for time stamps, and revocation lists again. If any of it cannot be used, all of it is left as it was, and the
+    /// error names the file; no connection is cut.
     pub async fn reload(&self) -> Result<Reloaded, String> {
-        reload(&self.trust, &self.relay, &self.config).await
+        reload(&self.trust, &self.relay, &self.config, &self.clock).await
     }
 
     /// Stops in order. What was accepted is safe without this; it saves clients a broken connection.

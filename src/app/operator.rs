@@ -24,7 +24,8 @@ struct Inner {
     store: Arc<dyn Store>,
     relay: Arc<Relay>,
     metrics: PrometheusHandle,
-    permits: Permits,
+    /// Of the doors that participants reach.
+    permits: Vec<Permits>,
     draining: AtomicBool,
 }
 
@@ -33,7 +34,7 @@ impl State {
         store: Arc<dyn Store>,
         relay: Arc<Relay>,
         metrics: PrometheusHandle,
-        permits: Permits,
+        permits: Vec<Permits>,
     ) -> Self {
         Self(Arc::new(Inner { store, relay, metrics, permits, draining: AtomicBool::new(false) }))
     }
@@ -52,8 +53,8 @@ impl State {
         if self.0.draining.load(Ordering::Relaxed) {
             return Some("the server is stopping".to_owned());
         }
-        if self.0.permits.free() == 0 {
-            return Some("every connection is taken".to_owned());
+        if let Some(full) = self.0.permits.iter().find(|permits| permits.free() == 0) {
+            return Some(format!("every connection of the door {} is taken", full.door()));
         }
         match self.0.store.health().await {
             Ok(health) if health.accepting => None,

@@ -19,6 +19,7 @@ use crate::xml::enc::RecipientKey;
 use crate::{osci, xta};
 
 use super::metadata::XtaMetadata;
+use super::time_stamp;
 
 #[derive(Clone)]
 pub(super) struct Trust {
@@ -26,9 +27,26 @@ pub(super) struct Trust {
     current: Arc<RwLock<Arc<Current>>>,
     /// Held from reading to replacing, so that what was read first never replaces what was read after it.
     replacing: Arc<Mutex<()>>,
+    /// Held by a whole reload.
+    reloading: Arc<tokio::sync::Mutex<()>>,
     /// Outlives reloads.
     answers: Arc<Answers>,
     clock: Arc<dyn Clock>,
+}
+
+/// What was read and can be put in force without anything that could fail.
+pub(super) struct Prepared<'a> {
+    trust: &'a Trust,
+    tls: Arc<rustls::ServerConfig>,
+    current: Arc<Current>,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Prepared<'_> {
+    pub(super) fn put_in_force(self) {
+        *self.trust.current.write().unwrap_or_else(PoisonError::into_inner) = self.current;
+        self.trust.listener.replace(self.tls);
+    }
 }
 
 struct Current {
@@ -36,6 +54,7 @@ struct Current {
     anchors: Arc<TrustAnchors>,
     /// Absent where there is no OSCI.
     osci: Option<Arc<InForce>>,
+    stamp_anchors: Arc<[Certificate]>,
 }
 
 impl Trust {
@@ -46,16 +65,20 @@ impl Trust {
         }
         let (tls, current) = read(config, &clock, &answers)?;
         let current = Arc::new(RwLock::new(Arc::new(current)));
-        Ok(Self { listener: TlsSource::new(tls), current, replacing: Arc::default(), answers, clock })
+        let (replacing, reloading) = (Arc::default(), Arc::default());
+        Ok(Self { listener: TlsSource::new(tls), current, replacing, reloading, answers, clock })
     }
 
-    /// Everything is read before anything is replaced.
-    pub(super) fn reload(&self, config: &Config) -> Result<(), String> {
-        let _alone = self.alone();
+    /// One reload after the other.
+    pub(super) async fn reloading(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reloading.lock().await
+    }
+
+    /// Reads everything and replaces nothing yet. Whoever holds this holds up every other replacement.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Prepared<'_>, String> {
+        let alone = self.alone();
         let (tls, current) = read(config, &self.clock, &self.answers)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
-        self.listener.replace(tls);
-        Ok(())
+        Ok(Prepared { trust: self, tls, current: Arc::new(current), _alone: alone })
     }
 
     /// Anchors and lists alone, after a newer list came in.
@@ -67,7 +90,7 @@ impl Trust {
         let osci = before.osci.as_deref().cloned();
         let osci = osci.map(|osci| Arc::new(InForce { anchors: anchors.clone(), ..osci }));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Current { own, anchors, osci });
+            Arc::new(Current { own, anchors, osci, stamp_anchors: before.stamp_anchors.clone() });
         Ok(())
     }
 
@@ -88,16 +111,17 @@ impl Trust {
         self.now().own.clone()
     }
 
-    /// Our own certificates for OSCI.
-    pub(super) fn own_osci(&self) -> Vec<Certificate> {
+    /// Our own certificates for OSCI: those to encrypt for, and the one that we sign with.
+    pub(super) fn own_osci(&self) -> (Vec<Certificate>, Vec<Certificate>) {
         let current = self.now();
-        let in_force = current.osci.iter();
-        in_force
-            .flat_map(|osci| {
-                osci.cipher.iter().map(|own| &own.certificate).chain([&osci.signature.certificate])
-            })
-            .cloned()
-            .collect()
+        let cipher = current.osci.iter().flat_map(|osci| osci.cipher.iter());
+        let signature = current.osci.iter().map(|osci| osci.signature.certificate.clone());
+        (cipher.map(|own| own.certificate.clone()).collect(), signature.collect())
+    }
+
+    /// Whose time stamps are believed.
+    pub(super) fn stamp_anchors(&self) -> Arc<[Certificate]> {
+        self.now().stamp_anchors.clone()
     }
 
     /// The door, where the configuration has one.
@@ -108,11 +132,6 @@ impl Trust {
         let in_force = Arc::new(move || trust.now().osci.clone().unwrap_or_else(|| first.clone()));
         let door = osci::server::Door::new(relay, in_force, Arc::new(XtaMetadata), config.osci_settings());
         Some(Arc::new(door))
-    }
-
-    pub(super) fn own_certificates(&self) -> crate::admin::server::OwnCertificates {
-        let trust = self.clone();
-        Arc::new(move || trust.own().into_iter().take(1).collect())
     }
 
     pub(super) fn xta_door(&self, relay: Arc<Relay>, config: &Config) -> Arc<dyn Handler> {
@@ -144,13 +163,15 @@ fn read(
     if let Ok(Some(exposed)) = key::exposure(&tls.key) {
         tracing::warn!(code = "key-exposed", "{exposed}");
     }
-    let identity = Identity::load(&tls.certificate, &tls.key).map_err(|error| error.to_string())?;
+    let identity = load_identity(&tls.certificate, &tls.key)?;
     let anchors = read_anchors(config, answers)?;
     // Without a certificate the door refuses in the protocol's terms, which helps more than a broken handshake.
     let listener = server_config(&identity, ClientCertificate::Optional, clock.clone())
         .map_err(|error| error.to_string())?;
     let osci = read_osci(config, anchors.clone())?;
-    let current = Current { own: identity.chain().to_vec(), anchors, osci };
+    let stamps = time_stamp::anchors(&config.evidence).map_err(|error| error.to_string())?;
+    let stamp_anchors = stamps.certificates().into();
+    let current = Current { own: identity.chain().to_vec(), anchors, osci, stamp_anchors };
     Ok((Arc::new(listener), current))
 }
 
@@ -177,6 +198,14 @@ fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<Option<Arc<I
     })))
 }
 
+/// Errors that name no file by themselves get both names.
+fn load_identity(certificate: &std::path::Path, key: &std::path::Path) -> Result<Identity, String> {
+    Identity::load(certificate, key).map_err(|error| match error {
+        error @ (key::Error::Read { .. } | key::Error::TooLarge { .. }) => error.to_string(),
+        error => format!("{} with {}: {error}", certificate.display(), key.display()),
+    })
+}
+
 /// A certificate and the key that is proven to belong to it.
 pub(crate) fn read_identity(
     certificate: &std::path::Path,
@@ -185,7 +214,7 @@ pub(crate) fn read_identity(
     if let Ok(Some(exposed)) = key::exposure(key) {
         tracing::warn!(code = "key-exposed", "{exposed}");
     }
-    let identity = Identity::load(certificate, key).map_err(|error| error.to_string())?;
+    let identity = load_identity(certificate, key)?;
     let own = identity.chain().first().cloned().ok_or("no certificate")?;
     let bytes = key::read_bounded(key).map_err(|error| error.to_string())?;
     let private = PrivateKey::from_pem(&bytes).map_err(|error| error.to_string())?;

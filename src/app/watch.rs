@@ -1,17 +1,18 @@
 //! What is looked at now and then: certificates that near their end are announced once a day, in the log and as metrics
 //! (lists: `revocation.rs`), and large messages that were abandoned on their way are forgotten.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::trust::Trust;
 use crate::clock::Clock;
-use crate::evidence::signed_card::CardSigner;
 use crate::osci::server::Door;
 use crate::pki::certificate::Certificate;
-use crate::pki::expiry::{self, Holder, Watched};
+use crate::pki::expiry::{self, Dependence, Holder, Role};
 use crate::relay::Relay;
 use crate::report::Loudness;
 
@@ -46,7 +47,6 @@ pub(super) async fn chunks(door: Option<Arc<Door>>, mut stop: watch::Receiver<bo
 
 pub(super) async fn certificates(
     trust: Trust,
-    cards: Arc<CardSigner>,
     relay: Arc<Relay>,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
@@ -54,63 +54,89 @@ pub(super) async fn certificates(
     let mut tick = tokio::time::interval(DAY);
     loop {
         tokio::select! {
-            _ = tick.tick() => look(&trust, &cards, &relay, clock.as_ref()),
+            _ = tick.tick() => look(&trust, &relay, clock.as_ref()),
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }
 
-fn look(trust: &Trust, cards: &CardSigner, relay: &Relay, clock: &dyn Clock) {
-    let (own, anchors, directory) = (trust.own(), trust.anchors(), relay.directory());
-    let own_osci = trust.own_osci();
-    let participants: Vec<(String, Certificate)> = directory
-        .accounts()
-        .flat_map(|account| {
-            account
-                .certificates()
-                .filter_map(|pem| Certificate::from_pem(pem.as_bytes()).ok())
-                .map(|certificate| (account.name.to_string(), certificate))
+/// Every certificate that the post office depends on; the command line and the announcements have this one list.
+pub(super) fn dependences(trust: &Trust, relay: &Relay) -> Vec<Dependence> {
+    let own = |role: Role, chain: Vec<Certificate>| {
+        // The leaf, and what was put beside it so that others find its path.
+        chain.into_iter().enumerate().map(move |(at, certificate)| Dependence {
+            holder: Holder::Own,
+            role,
+            owner: "server".to_owned(),
+            place: if at == 0 { String::new() } else { certificate.subject().to_owned() },
+            certificate,
         })
-        .collect();
-    let authorities: Vec<(String, &Certificate)> = anchors
-        .authorities()
-        .map(|(_, certificate)| (certificate.common_name().unwrap_or("authority").to_owned(), certificate))
-        .collect();
-    let watched: Vec<Watched<'_>> = own
-        .iter()
-        .take(1)
-        .map(|certificate| Watched { holder: Holder::Own, owner: "the listener", certificate })
-        .chain(own_osci.iter().map(|certificate| Watched {
-            holder: Holder::Own,
-            owner: "the OSCI intermediary",
-            certificate,
-        }))
-        .chain(cards.chain().iter().take(1).map(|certificate| Watched {
-            holder: Holder::Own,
-            owner: "process cards",
-            certificate,
-        }))
-        .chain(authorities.iter().map(|(owner, certificate)| Watched {
-            holder: Holder::Authority,
-            owner,
-            certificate,
-        }))
-        .chain(participants.iter().map(|(owner, certificate)| Watched {
-            holder: Holder::Participant,
-            owner,
-            certificate,
-        }))
-        .collect();
-    let now = clock.now();
-    for one in &watched {
-        let days = (one.certificate.not_after().as_second() - now.as_second()) as f64 / DAY.as_secs_f64();
-        metrics::gauge!("amtsbote_certificate_days_left", "owner" => one.owner.to_owned()).set(days);
+    };
+    let authority = |role: Role, certificate: &Certificate| Dependence {
+        holder: Holder::Authority,
+        role,
+        owner: certificate.common_name().unwrap_or("authority").to_owned(),
+        place: certificate.subject().to_owned(),
+        certificate: certificate.clone(),
+    };
+    let mut all: Vec<Dependence> = own(Role::Tls, trust.own()).collect();
+    let (cipher, signature) = trust.own_osci();
+    // Each by itself a leaf: former ones are there as long as somebody may encrypt for them.
+    all.extend(cipher.into_iter().flat_map(|one| own(Role::OsciEncryption, vec![one])));
+    all.extend(own(Role::OsciSignature, signature));
+    all.extend(own(
+        Role::ProcessCards,
+        relay.card_signer().map_or_else(Vec::new, |cards| cards.chain().to_vec()),
+    ));
+    let anchors = trust.anchors();
+    for (_, certificate) in anchors.authorities() {
+        let known = |one: &Dependence| one.role == Role::Anchor && one.certificate == *certificate;
+        // The same one serves several purposes.
+        if !all.iter().any(known) {
+            all.push(authority(Role::Anchor, certificate));
+        }
     }
+    all.extend(trust.stamp_anchors().iter().map(|one| authority(Role::TimeStamps, one)));
+    for account in relay.directory().accounts() {
+        let keys = account.keys.iter().map(|one| (Role::Tls, "", &one.certificate));
+        let cipher = account.osci.cipher.iter().map(|one| {
+            (Role::OsciEncryption, one.identifier.as_deref().unwrap_or_default(), &one.certificate)
+        });
+        let signature = account.osci.signature.iter().map(|one| (Role::OsciSignature, "", &one.certificate));
+        for (role, place, pem) in keys.chain(cipher).chain(signature) {
+            let read = pem.as_ref().and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
+            all.extend(read.map(|certificate| Dependence {
+                holder: Holder::Participant,
+                role,
+                owner: account.name.to_string(),
+                place: place.to_owned(),
+                certificate,
+            }));
+        }
+    }
+    all
+}
+
+fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
+    let (all, now) = (dependences(trust, relay), clock.now());
+    // Of one owner's role the place that ends first.
+    let mut first: BTreeMap<(&str, Role), Timestamp> = BTreeMap::new();
+    for (one, end) in all.iter().zip(expiry::place_ends(&all)) {
+        let first = first.entry((one.owner.as_str(), one.role)).or_insert(end);
+        *first = (*first).min(end);
+    }
+    for ((owner, role), end) in first {
+        let days = (end.as_second() - now.as_second()) as f64 / DAY.as_secs_f64();
+        let owner = owner.to_owned();
+        metrics::gauge!("amtsbote_certificate_days_left", "owner" => owner, "role" => role.name()).set(days);
+    }
+    let watched = all.iter().map(Dependence::watched);
     for warning in expiry::warnings(watched, now) {
         let (sentence, next_step) = (warning.sentence.as_str(), warning.next_step.as_str());
         match warning.loudness {
             Loudness::Error => tracing::error!(code = "certificate-ends", next_step, "{sentence}"),
             Loudness::Warn => tracing::warn!(code = "certificate-ends", next_step, "{sentence}"),
+            Loudness::Debug => tracing::debug!(code = "certificate-ends", next_step, "{sentence}"),
             Loudness::Info => tracing::info!(code = "certificate-ends", next_step, "{sentence}"),
         }
     }

@@ -43,7 +43,8 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Certificates that end soon: the server's and the participants' (exit code 4 if there are any)
+    /// Certificates that end soon: the server's for every role, authorities' and participants' (exit code 4 if there are
+    /// any)
     Expiring {
         /// Within how many days
         #[arg(long, default_value_t = 60, value_name = "DAYS")]
@@ -218,7 +219,7 @@ fn expiring(place: &Place, link: &Link, days: u32, reading: Reading) -> Result<E
         screen::json(&certificates)?;
     } else {
         let now = SystemClock.now();
-        let heads = ["ENDS", "AT", "OWNER", "SUBJECT", "REMARK"].map(|head| (head, Align::Left));
+        let heads = ["ENDS", "AT", "OWNER", "ROLE", "SUBJECT", "REMARK"].map(|head| (head, Align::Left));
         let mut table = Table::new(&heads);
         for end in &certificates {
             let ends = match end.not_after < now {
@@ -227,7 +228,8 @@ fn expiring(place: &Place, link: &Link, days: u32, reading: Reading) -> Result<E
             };
             let remark = if end.replaced { "a later one is there" } else { "" };
             let at = screen::instant(end.not_after);
-            table.row([ends, at, end.owner.clone(), end.subject.clone(), remark.to_owned()]);
+            let role = end.role.name().to_owned();
+            table.row([ends, at, end.owner.clone(), role, end.subject.clone(), remark.to_owned()]);
         }
         if certificates.is_empty() {
             screen::sentence(&format!("No certificate that is known here ends within {days} days."));

@@ -14,7 +14,7 @@ use crate::app::{card_key, evidence_key, time_stamp};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::pki::certificate::Certificate;
-use crate::pki::expiry::{self, Holder, Watched};
+use crate::pki::expiry::{self, Holder, Role, Watched};
 use crate::pki::inspection::Purpose;
 use crate::pki::key::{self, Identity};
 use crate::pki::revocation::fetch;
@@ -112,7 +112,7 @@ fn look_at_own_certificate(config: &Config, now: Timestamp, findings: &mut Findi
     if own.not_before() > now {
         findings.problem(WHAT, format!("not valid before {}", screen::instant(own.not_before())));
     }
-    warn_of_ends([(Holder::Own, "the listener", own)], WHAT, now, findings);
+    warn_of_ends([(Holder::Own, Role::Tls, "", own)], WHAT, now, findings);
     if own.not_before() <= now && now <= own.not_after() {
         findings.good(WHAT, format!("fits its key, valid until {}", screen::instant(own.not_after())));
     }
@@ -125,7 +125,9 @@ fn look_at_osci_certificates(config: &Config, now: Timestamp, findings: &mut Fin
         return;
     }
     let cipher = osci.cipher_certificates.iter().zip(&osci.cipher_keys);
-    for (certificate, key) in cipher.chain([(&osci.signature_certificate, &osci.signature_key)]) {
+    let cipher = cipher.map(|(certificate, key)| (Role::OsciEncryption, certificate, key));
+    let signature = (Role::OsciSignature, &osci.signature_certificate, &osci.signature_key);
+    for (role, certificate, key) in cipher.chain([signature]) {
         if let Ok(Some(sentence)) = key::exposure(key) {
             findings.problem("OSCI key", sentence);
         }
@@ -133,7 +135,7 @@ fn look_at_osci_certificates(config: &Config, now: Timestamp, findings: &mut Fin
             Err(error) => findings.problem(WHAT, error.to_string()),
             Ok(identity) => {
                 let Some(own) = identity.chain().first() else { continue };
-                warn_of_ends([(Holder::Own, "the OSCI intermediary", own)], WHAT, now, findings);
+                warn_of_ends([(Holder::Own, role, "", own)], WHAT, now, findings);
                 if own.not_before() <= now && now <= own.not_after() {
                     let until = screen::instant(own.not_after());
                     findings
@@ -145,13 +147,17 @@ fn look_at_osci_certificates(config: &Config, now: Timestamp, findings: &mut Fin
 }
 
 fn warn_of_ends<'a>(
-    certificates: impl IntoIterator<Item = (Holder, &'a str, &'a Certificate)>,
+    certificates: impl IntoIterator<Item = (Holder, Role, &'a str, &'a Certificate)>,
     what: &'static str,
     now: Timestamp,
     findings: &mut Findings,
 ) {
-    let watched =
-        certificates.into_iter().map(|(holder, owner, certificate)| Watched { holder, owner, certificate });
+    let watched = certificates.into_iter().map(|(holder, role, owner, certificate)| Watched {
+        holder,
+        role,
+        owner,
+        certificate,
+    });
     for warning in expiry::warnings(watched, now) {
         let verdict = match warning.stage {
             expiry::Stage::Expired => Verdict::Problem,
@@ -170,7 +176,7 @@ fn look_at_anchors(config: &Config, now: Timestamp, findings: &mut Findings) {
     let count = anchors.anchors(Purpose::ParticipantTls).len();
     findings.good(WHAT, format!("{count} for participants' certificates"));
     let authorities = anchors.authorities().map(|(_, certificate)| {
-        (Holder::Authority, certificate.common_name().unwrap_or("authority"), certificate)
+        (Holder::Authority, Role::Anchor, certificate.common_name().unwrap_or("authority"), certificate)
     });
     warn_of_ends(authorities, WHAT, now, findings);
     look_at_revocation(config, &anchors, now, findings);
@@ -231,7 +237,7 @@ fn look_at_card_key(config: &Config, now: Timestamp, findings: &mut Findings) {
     match card_key::read(&config.evidence) {
         Err(error) => findings.problem(WHAT, error),
         Ok(signer) => {
-            let own = signer.chain().iter().take(1).map(|own| (Holder::Own, "process cards", own));
+            let own = signer.chain().iter().take(1).map(|own| (Holder::Own, Role::ProcessCards, "", own));
             warn_of_ends(own, WHAT, now, findings);
             let subject = signer.chain().first().map_or("", |own| own.subject());
             findings.good(WHAT, format!("fits the certificate of {subject}"));
@@ -248,8 +254,9 @@ fn look_at_time_stamps(config: &Config, now: Timestamp, findings: &mut Findings)
         Err(error) => findings.problem(WHAT, error.to_string()),
         Ok(authorities) => {
             let anchors = authorities.certificates().iter();
-            let anchors =
-                anchors.map(|one| (Holder::Authority, one.common_name().unwrap_or("authority"), one));
+            let anchors = anchors.map(|one| {
+                (Holder::Authority, Role::TimeStamps, one.common_name().unwrap_or("authority"), one)
+            });
             warn_of_ends(anchors, WHAT, now, findings);
             findings.good(
                 WHAT,

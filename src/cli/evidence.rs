@@ -83,25 +83,31 @@ pub struct Believe {
 
 impl Believe {
     fn trust(&self) -> Result<Trust, Stop> {
-        let read = |path: &Path| -> Result<Vec<Certificate>, Stop> {
-            let wrong = |error: String| Stop::usage(format!("{}: {error}", path.display()));
-            let pem = key::read_bounded(path).map_err(|error| Stop::usage(error.to_string()))?;
-            Certificate::bundle_from_pem(&pem).map_err(|error| wrong(error.to_string()))
-        };
         let mut trust = Trust::keys(self.keys.iter().cloned());
         if let Some(path) = &self.card_certificate {
             trust = trust
-                .with_card_certificates(read(path)?)
+                .with_card_certificates(certificates(path)?)
                 .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
         }
-        if let Some(path) = &self.time_stamp_anchor {
-            let authorities = Authorities::new(read(path)?)
-                .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+        if let Some(authorities) = self.stamp_authorities()? {
             trust = trust.with_stamp_authorities(authorities);
         }
         Ok(trust)
     }
+
+    fn stamp_authorities(&self) -> Result<Option<Authorities>, Stop> {
+        let Some(path) = &self.time_stamp_anchor else { return Ok(None) };
+        let authorities = Authorities::new(certificates(path)?);
+        authorities.map(Some).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+    }
 }
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, Stop> {
+    let pem = key::read_bounded(path).map_err(|error| Stop::usage(error.to_string()))?;
+    Certificate::bundle_from_pem(&pem).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+}
+
+const NO_REVOCATION: &str = "Whether the time stamp authority's certificates were revoked was not checked.";
 
 #[derive(Serialize)]
 struct Outcome<'a> {
@@ -174,7 +180,7 @@ impl Command {
                 verify_file(file, &believe.trust()?, *reading)
             }
             Self::Verify { store: Some(folder), believe, reading, .. } => {
-                verify_store(folder, &believe.keys, *reading)
+                verify_store(folder, believe, *reading)
             }
             Self::Verify { .. } => Err(Stop::usage("name a proof file or --store FOLDER")),
             Self::Unpack { file, folder, believe } => unpack(file, folder, &believe.trust()?),
@@ -366,6 +372,9 @@ fn tell(verified: &Verified) -> Result<(), Stop> {
         None => out.push_str("The card was deleted at the end of its retention; the records say so.\n"),
     }
     screen::data(&out)?;
+    if verified.time_stamps.iter().any(|stamped| stamped.trusted) {
+        screen::sentence(NO_REVOCATION);
+    }
     screen::sentence(match verified.key_trusted {
         true => "Every byte is as the post office signed it.",
         false => {
@@ -376,12 +385,26 @@ fn tell(verified: &Verified) -> Result<(), Stop> {
     Ok(())
 }
 
-fn verify_store(folder: &Path, keys: &[VerifierKey], reading: Reading) -> Result<Exit, Stop> {
-    let report = embedded::verify_signed(folder, keys).map_err(super::store::stop)?;
-    if keys.is_empty() {
+fn verify_store(folder: &Path, believe: &Believe, reading: Reading) -> Result<Exit, Stop> {
+    if believe.card_certificate.is_some() {
+        return Err(Stop::usage(
+            "--card-certificate is for proof files: a store's cards are signed when they are exported",
+        ));
+    }
+    let authorities = believe.stamp_authorities()?.unwrap_or_default();
+    let report = embedded::verify_signed(folder, &believe.keys, &authorities).map_err(super::store::stop)?;
+    if believe.keys.is_empty() {
         screen::sentence(
             "Who signed the checkpoints was not checked; give --key, from the post office, for that.",
         );
+    }
+    if report.time_stamps > 0 {
+        screen::sentence(match authorities.is_empty() {
+            true => {
+                "Whose the time stamps are was not checked; give --time-stamp-anchor, from the authority, for that."
+            }
+            false => NO_REVOCATION,
+        });
     }
     super::store::report(&report, reading)
 }

@@ -12,6 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::hex;
 use crate::evidence::checkpoint::VerifierKey;
+use crate::pki::timestamp::Authorities;
 use crate::store::embedded::{self, OpenError, Report};
 
 #[derive(Debug, clap::Subcommand)]
@@ -72,7 +73,8 @@ impl Command {
                     Some(folder) => (folder.clone(), Vec::new()),
                     None => configured(place)?,
                 };
-                let checked = embedded::verify_signed(&folder, &keys).map_err(stop)?;
+                let checked =
+                    embedded::verify_signed(&folder, &keys, &Authorities::default()).map_err(stop)?;
                 report(&checked, *reading)
             }
             Self::Restore { from, into, reading } => {

@@ -149,7 +149,20 @@ const WORDS: &[(&str, &str)] = &[
     ("limits.xml_attributes_max", "Attributes of one element."),
     ("limits.xml_attribute_bytes_max", "One attribute's value, in bytes."),
     ("limits.xml_name_bytes_max", "One name, in bytes."),
-    ("limits.connections_max", "Participants' connections at a time; further ones wait."),
+    (
+        "limits.connections_max",
+        "Participants' connections of one door (XTA, OSCI) at a time; further ones wait.",
+    ),
+    (
+        "limits.connections_per_peer_max",
+        "Connections of one door from one address (IPv6: one network of 64 bits); further ones are closed. Where all \
+         participants come through one proxy, set it to connections_max.",
+    ),
+    (
+        "limits.newcomers_max",
+        "Connections of one door that have not yet sent a complete request; further ones are closed. One address has the \
+         same part of these as of all connections.",
+    ),
     ("limits.handshake_seconds", "Time for the TLS handshake."),
     ("limits.header_seconds", "Time for the complete HTTP header."),
     ("limits.idle_seconds", "Time without a byte while a body is read or an answer written."),

@@ -332,6 +332,22 @@ impl Config {
         example::render(self)
     }
 
+    /// Every file of a private key or of one of our own certificates.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        let Self { tls, osci, evidence, .. } = self;
+        let single = [
+            &tls.certificate,
+            &tls.key,
+            &evidence.key,
+            &evidence.card_key,
+            &evidence.card_certificate,
+            &osci.signature_certificate,
+            &osci.signature_key,
+        ];
+        let lists = osci.cipher_certificates.iter().chain(&osci.cipher_keys);
+        single.into_iter().chain(lists).cloned().collect()
+    }
+
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
         let Self { server, tls, revocation, store, osci, evidence, spool, .. } = self;
@@ -421,7 +437,7 @@ impl Config {
             return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
         }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 16] = [
+        let positive: [(&'static str, u64); 18] = [
             ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
             ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
             ("evidence.time_stamp_interval_seconds", self.evidence.time_stamp_interval_seconds),
@@ -432,6 +448,8 @@ impl Config {
             ("limits.http_header_bytes_max", limits.http_header_bytes_max as u64),
             ("limits.xml_depth_max", limits.xml_depth_max as u64),
             ("limits.connections_max", limits.connections_max as u64),
+            ("limits.connections_per_peer_max", limits.connections_per_peer_max as u64),
+            ("limits.newcomers_max", limits.newcomers_max as u64),
             ("limits.handshake_seconds", limits.handshake_seconds),
             ("limits.header_seconds", limits.header_seconds),
             ("limits.idle_seconds", limits.idle_seconds),

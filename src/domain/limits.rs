@@ -24,8 +24,12 @@ pub struct Limits {
     pub xml_attributes_max: usize,
     pub xml_attribute_bytes_max: usize,
     pub xml_name_bytes_max: usize,
-    /// Connections at a time, all listeners together.
+    /// Connections of one door (XTA, OSCI) at a time.
     pub connections_max: usize,
+    /// Connections of one door from one IPv4 address or one IPv6 network of 64 bits.
+    pub connections_per_peer_max: usize,
+    /// Connections of one door that have not yet sent a complete request (handshake and header).
+    pub newcomers_max: usize,
     /// Seconds for the TLS handshake.
     pub handshake_seconds: u64,
     /// Seconds for the complete HTTP header.
@@ -59,6 +63,8 @@ impl Default for Limits {
             xml_attribute_bytes_max: 64 * 1024,
             xml_name_bytes_max: 1024,
             connections_max: 1024,
+            connections_per_peer_max: 256,
+            newcomers_max: 256,
             handshake_seconds: 10,
             header_seconds: 15,
             idle_seconds: 60,

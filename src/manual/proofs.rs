@@ -68,7 +68,10 @@
 //! `time_stamp_interval_seconds`; it covers every record before it, so a message accepted since the last stamp is
 //! stamped by the next one. An authority that does not answer holds up nothing: `time-stamp-missing` stands in the log,
 //! `/readyz` says so beside `ready`, `amtsbote_time_stamp_failing` is 1, and the next stamp catches up. A stamp is
-//! renewed `time_stamp_renew_days` before its certificate or algorithm ends, by a stamp over itself.
+//! renewed `time_stamp_renew_days` before its certificate or algorithm ends, by a stamp over itself. The authority is asked
+//! by plain HTTP only: its signature and the nonce protect the answer, and what goes out is a digest. An authority that
+//! wants HTTPS needs a proxy on this machine. Whether its certificates were revoked is not checked here; where that
+//! matters, check it by the authority's lists (`openssl ts -verify` takes none; `openssl verify -crl_check` does).
 //!
 //! # A new key for the log
 //!

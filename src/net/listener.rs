@@ -5,34 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Bounds, Handler, Peer, TlsSource, connection};
-
-/// Connections that may live at a time; shared by the listeners that strangers reach.
-#[derive(Clone)]
-pub struct Permits(Arc<Semaphore>);
-
-impl Permits {
-    pub fn new(connections_max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS))))
-    }
-
-    /// Connections that could still be opened.
-    pub fn free(&self) -> usize {
-        self.0.available_permits()
-    }
-
-    pub(super) fn try_take(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_owned().ok()
-    }
-
-    pub(super) async fn take(&self) -> tokio::sync::OwnedSemaphorePermit {
-        Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed")
-    }
-}
+use super::permits::Admitted;
+use super::{Bounds, Handler, Peer, Permits, TlsSource, connection};
 
 /// A bound socket that does not serve yet.
 pub struct Listener {
@@ -102,11 +80,17 @@ impl Listener {
             reap(&mut connections);
             match accepted {
                 Ok((stream, address)) => {
+                    let admitted = match self.permits.admit(permit, address.ip()) {
+                        Ok(admitted) => admitted,
+                        Err(refused) => {
+                            self.permits.report(refused);
+                            continue;
+                        }
+                    };
                     let (tls, bounds) = (self.tls.clone(), self.bounds);
                     let (handler, stop) = (Arc::clone(&handler), waiting.clone());
                     connections.spawn(async move {
-                        attend(stream, address, tls, bounds, handler, stop).await;
-                        drop(permit);
+                        attend(stream, address, tls, bounds, handler, &admitted, stop).await;
                     });
                 }
                 Err(error) => pause_after(&error).await,
@@ -177,13 +161,14 @@ async fn attend(
     tls: Option<TlsSource>,
     bounds: Bounds,
     handler: Arc<dyn Handler>,
+    admitted: &Admitted,
     mut stop: watch::Receiver<bool>,
 ) {
     // Answers are written as a whole; waiting for more bytes would only add delay.
     let _ = stream.set_nodelay(true);
     let _counted = Counted::begin();
     let result = match tls {
-        None => exchange(stream, address, Arc::from([]), bounds, handler, stop).await,
+        None => exchange(stream, address, Arc::from([]), bounds, handler, admitted, stop).await,
         Some(source) => {
             let handshake = TlsAcceptor::from(source.current()).accept(stream);
             let shaken = tokio::select! {
@@ -194,7 +179,7 @@ async fn attend(
                 Ok(Ok(stream)) => {
                     let sent = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let certificates = sent.iter().map(|one| one.clone().into_owned()).collect();
-                    exchange(stream, address, certificates, bounds, handler, stop).await
+                    exchange(stream, address, certificates, bounds, handler, admitted, stop).await
                 }
                 Ok(Err(error)) => Err(format!("handshake: {error}")),
                 Err(_) => Err(format!("handshake not complete after {} s", bounds.handshake.as_secs_f64())),
@@ -213,6 +198,7 @@ async fn exchange<S>(
     certificates: Arc<[rustls_pki_types::CertificateDer<'static>]>,
     bounds: Bounds,
     handler: Arc<dyn Handler>,
+    admitted: &Admitted,
     stop: watch::Receiver<bool>,
 ) -> Result<(), String>
 where
@@ -220,6 +206,7 @@ where
 {
     let peer = Arc::new(Peer::new(address, certificates));
     connection::serve(stream, bounds, stop, |request| {
+        admitted.has_asked();
         let (handler, peer) = (Arc::clone(&handler), Arc::clone(&peer));
         async move { handler.handle(request, &peer).await }
     })

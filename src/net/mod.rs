@@ -8,6 +8,8 @@
 mod connection;
 mod listener;
 mod pace;
+mod permits;
+mod seldom;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -24,7 +26,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use rustls_pki_types::CertificateDer;
 
-pub use listener::{Listener, Permits, Serving};
+pub use listener::{Listener, Serving};
+pub use permits::{Permits, Shares};
+pub use seldom::Seldom;
 pub use tls::TlsSource;
 pub use unix::{LocalHandler, LocalListener, LocalPeer};
 

@@ -36,8 +36,8 @@ pub(super) struct SharedPhase(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     phase: AtomicU8,
-    /// Of an answer whose body is through and whose bytes are not yet all out.
-    going_out: Mutex<Option<WhenWritten>>,
+    /// Of answers whose bodies are through and whose bytes are not yet all out: several where requests are pipelined.
+    going_out: Mutex<Vec<WhenWritten>>,
 }
 
 impl SharedPhase {
@@ -59,14 +59,12 @@ impl SharedPhase {
     }
 
     fn body_is_through(&self, then: WhenWritten) {
-        *self.0.going_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(then);
+        self.0.going_out.lock().unwrap_or_else(PoisonError::into_inner).push(then);
     }
 
     fn everything_is_out(&self) {
-        let written = self.0.going_out.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(written) = written {
-            written.tell();
-        }
+        let written = std::mem::take(&mut *self.0.going_out.lock().unwrap_or_else(PoisonError::into_inner));
+        written.iter().for_each(WhenWritten::tell);
     }
 }
 
@@ -380,5 +378,28 @@ impl HttpBody for LastPhase {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn answers_that_go_out_together_are_all_told() {
+        let (phase, told) = (SharedPhase::new(), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..3 {
+            let told = told.clone();
+            let written = WhenWritten::new(move || {
+                told.fetch_add(1, Ordering::SeqCst);
+            });
+            phase.body_is_through(written);
+        }
+        assert_eq!(told.load(Ordering::SeqCst), 0, "nothing is out yet");
+        phase.everything_is_out();
+        phase.everything_is_out();
+        assert_eq!(told.load(Ordering::SeqCst), 3, "each once");
     }
 }

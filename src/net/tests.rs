@@ -387,6 +387,93 @@ async fn an_answer_is_written_when_all_of_it_is_out() {
     serving.drain().await;
 }
 
+#[tokio::test]
+async fn every_one_of_pipelined_answers_is_told() {
+    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let listener = Listener::plain((Ipv4Addr::LOCALHOST, 0).into(), strict(), Permits::new(8)).await;
+    let listener = listener.expect("a free loopback port");
+    let address = listener.address().expect("bound");
+    let serving = listener.serve(Arc::new(Telling(told.clone())));
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let more = "GET /small HTTP/1.1\r\nhost: x\r\n\r\n".repeat(7);
+    let last = "GET /streamed HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all((more + last).as_bytes()).await.expect("writes");
+    let said = until_closed(&mut stream).await;
+    assert_eq!(said.matches("200 OK").count(), 8, "{said}");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), 8);
+    serving.drain().await;
+}
+
+/// Asks and keeps the connection.
+async fn ask_and_stay(address: SocketAddr) -> (TcpStream, bool) {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = [0; 512];
+    let length = timeout(Duration::from_secs(5), stream.read(&mut answer)).await.expect("not left alone");
+    let served = length.is_ok_and(|length| String::from_utf8_lossy(&answer[..length]).contains("0 bytes"));
+    (stream, served)
+}
+
+#[tokio::test]
+async fn one_peer_fills_neither_a_door_nor_the_door_beside_it() {
+    let shares = Shares { connections_max: 12, per_peer_max: 3, newcomers_max: 12 };
+    let bounds = Bounds { header: Duration::from_secs(60), keep_alive: Duration::from_secs(60), ..strict() };
+    let mut doors = Vec::new();
+    for door in ["one", "other"] {
+        let permits = Permits::of_door(door, shares);
+        let listener = Listener::plain((Ipv4Addr::LOCALHOST, 0).into(), bounds, permits.clone()).await;
+        let listener = listener.expect("a free loopback port");
+        let address = listener.address().expect("bound");
+        doors.push((address, permits, listener.serve(Arc::new(Counting { thinks: Duration::ZERO }))));
+    }
+    let (address, permits) = (doors[0].0, doors[0].1.clone());
+    let mut held = Vec::new();
+    for number in 0..6 {
+        let (stream, served) = ask_and_stay(address).await;
+        assert_eq!(served, number < 3, "connection {number}");
+        held.push(stream);
+    }
+    assert!(permits.free() >= 8, "a stranger holds his share; the next place is kept ready");
+    assert!(ask_and_stay(doors[1].0).await.1, "the other door is as it was");
+    held.truncate(1);
+    let again = async {
+        while !ask_and_stay(address).await.1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), again).await.expect("what was given back can be taken again");
+    drop(held);
+    for (_, _, serving) in doors {
+        serving.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn silent_newcomers_leave_room_for_whoever_asks() {
+    let shares = Shares { connections_max: 12, per_peer_max: 12, newcomers_max: 2 };
+    let permits = Permits::of_door("test", shares);
+    let listener = Listener::plain((Ipv4Addr::LOCALHOST, 0).into(), strict(), permits.clone()).await;
+    let listener = listener.expect("a free loopback port");
+    let address = listener.address().expect("bound");
+    let serving = listener.serve(Arc::new(Counting { thinks: Duration::ZERO }));
+    let (regular, served) = ask_and_stay(address).await;
+    assert!(served);
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(TcpStream::connect(address).await.expect("connects"));
+    }
+    assert!(!ask_and_stay(address).await.1, "the newcomers' share is used up");
+    assert!(permits.free() >= 8, "{} are free", permits.free());
+    // They are cut after the time for a header, and their places are free again.
+    for stream in &mut silent {
+        assert_eq!(until_closed(stream).await, "");
+    }
+    polite(address).await;
+    drop(regular);
+    serving.drain().await;
+}
+
 fn server_config(name: &str) -> (Arc<rustls::ServerConfig>, rustls_pki_types::CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
     let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");

@@ -58,6 +58,13 @@ pub enum Error {
 #[serde(try_from = "String", into = "String")]
 pub struct CertificateFingerprint(pub [u8; 32]);
 
+impl CertificateFingerprint {
+    /// Of bytes that need not be readable as a certificate.
+    pub fn of(der: &[u8]) -> Self {
+        Self(sha256(der))
+    }
+}
+
 impl fmt::Display for CertificateFingerprint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&hex::lower(&self.0))

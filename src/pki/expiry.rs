@@ -1,8 +1,10 @@
 //! Which certificates end soon, whose they are, and what to do about it: once at 60, 30, 14, 7 and 1 days ahead, and
 //! when it is too late. A pure function; metrics, log and command line show what it says.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::certificate::{Certificate, CertificateFingerprint};
 use super::trust::ListState;
@@ -24,12 +26,89 @@ pub enum Holder {
     Participant,
 }
 
-/// A certificate to watch. `owner` names an account, a listener or an authority.
+/// What a certificate is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Tls,
+    OsciEncryption,
+    OsciSignature,
+    ProcessCards,
+    /// An authority below which certificates are believed.
+    Anchor,
+    /// An authority whose time stamps are believed.
+    TimeStamps,
+}
+
+impl Role {
+    pub const ALL: [Self; 6] = [
+        Self::Tls,
+        Self::OsciEncryption,
+        Self::OsciSignature,
+        Self::ProcessCards,
+        Self::Anchor,
+        Self::TimeStamps,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::OsciEncryption => "osci-encryption",
+            Self::OsciSignature => "osci-signature",
+            Self::ProcessCards => "process-cards",
+            Self::Anchor => "anchor",
+            Self::TimeStamps => "time-stamps",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::OsciEncryption => "OSCI encryption",
+            Self::OsciSignature => "OSCI signatures",
+            Self::ProcessCards => "process cards",
+            Self::Anchor => "certificates",
+            Self::TimeStamps => "time stamps",
+        }
+    }
+}
+
+/// A certificate to watch. `owner` names an account or an authority.
 #[derive(Debug, Clone, Copy)]
 pub struct Watched<'a> {
     pub holder: Holder,
+    pub role: Role,
     pub owner: &'a str,
     pub certificate: &'a Certificate,
+}
+
+/// A certificate that the post office depends on.
+#[derive(Debug, Clone)]
+pub struct Dependence {
+    pub holder: Holder,
+    pub role: Role,
+    pub owner: String,
+    /// Which of the owner's places in this role it fills, such as one mailbox: only one that lasts longer in the same
+    /// place stands in for it.
+    pub place: String,
+    pub certificate: Certificate,
+}
+
+impl Dependence {
+    pub fn watched(&self) -> Watched<'_> {
+        Watched { holder: self.holder, role: self.role, owner: &self.owner, certificate: &self.certificate }
+    }
+}
+
+/// For each, in order, when the last certificate of its place ends: one of which that is later has a successor.
+pub fn place_ends(all: &[Dependence]) -> Vec<Timestamp> {
+    let key = |one: &Dependence| (one.holder, one.role, one.owner.clone(), one.place.clone());
+    let mut last: BTreeMap<_, Timestamp> = BTreeMap::new();
+    for one in all {
+        let end = one.certificate.not_after();
+        last.entry(key(one)).and_modify(|last| *last = (*last).max(end)).or_insert(end);
+    }
+    all.iter().map(|one| last.get(&key(one)).copied().unwrap_or(Timestamp::MIN)).collect()
 }
 
 /// How near the end is. Ordered: the later, the worse.
@@ -47,6 +126,7 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
     pub holder: Holder,
+    pub role: Role,
     pub owner: String,
     pub subject: String,
     pub fingerprint: CertificateFingerprint,
@@ -74,10 +154,14 @@ fn warning(watched: &Watched<'_>, now: Timestamp) -> Option<Warning> {
     let not_after = watched.certificate.not_after();
     let days_left = days_between(now, not_after);
     let stage = stage(days_left)?;
-    let whose = match watched.holder {
-        Holder::Own => format!("our own certificate for {}", watched.owner),
-        Holder::Authority => format!("the authority's certificate {}", watched.owner),
-        Holder::Participant => format!("the certificate of {}", watched.owner),
+    let whose = match (watched.holder, watched.role) {
+        (Holder::Own, role) => format!("our own certificate for {}", role.words()),
+        (Holder::Authority, Role::TimeStamps) => {
+            format!("the time stamp authority's certificate {}", watched.owner)
+        }
+        (Holder::Authority, _) => format!("the authority's certificate {}", watched.owner),
+        (Holder::Participant, Role::Tls) => format!("the certificate of {}", watched.owner),
+        (Holder::Participant, role) => format!("the certificate for {} of {}", role.words(), watched.owner),
     };
     let sentence = match (stage, days_left) {
         (Stage::Expired, _) => format!("{whose} expired at {not_after}"),
@@ -87,6 +171,7 @@ fn warning(watched: &Watched<'_>, now: Timestamp) -> Option<Warning> {
     };
     Some(Warning {
         holder: watched.holder,
+        role: watched.role,
         owner: watched.owner.to_owned(),
         subject: watched.certificate.subject().to_owned(),
         fingerprint: watched.certificate.fingerprint(),
@@ -95,7 +180,7 @@ fn warning(watched: &Watched<'_>, now: Timestamp) -> Option<Warning> {
         stage,
         loudness: loudness(stage, watched.holder),
         sentence,
-        next_step: next_step(watched.holder, stage),
+        next_step: next_step(watched.holder, watched.role, stage),
     })
 }
 
@@ -121,29 +206,60 @@ fn loudness(stage: Stage, holder: Holder) -> Loudness {
     }
 }
 
-fn next_step(holder: Holder, stage: Stage) -> String {
+fn next_step(holder: Holder, role: Role, stage: Stage) -> String {
     let expired = stage == Stage::Expired;
-    match holder {
-        Holder::Own if expired => {
-            "nobody can connect until it is replaced: put the new certificate in place (amtsbote cert import server)"
+    let command = match role {
+        Role::OsciEncryption => "amtsbote cert import osci-encryption",
+        Role::OsciSignature => "amtsbote cert import osci-signature",
+        Role::ProcessCards => "amtsbote cert import process-cards",
+        _ => "amtsbote cert import server",
+    };
+    match (holder, role) {
+        (Holder::Own, Role::ProcessCards) if expired => {
+            format!("proofs made from here on are not believed: put the new certificate in place ({command})")
         }
-        Holder::Own => {
+        (Holder::Own, Role::Tls) if expired => {
+            format!("nobody can connect until it is replaced: put the new certificate in place ({command})")
+        }
+        (Holder::Own, _) if expired => {
+            format!("clients refuse it until it is replaced: put the new certificate in place ({command})")
+        }
+        (Holder::Own, Role::Tls) => {
             "request a new one (amtsbote cert request) and roll over before that day (amtsbote cert roll-over server)"
+                .to_owned()
         }
-        Holder::Authority if expired => {
-            "every certificate below it is refused: add the authority's successor to the anchors, then reload"
+        (Holder::Own, _) => {
+            format!("request a new one (amtsbote cert request) and put it in place before that day ({command})")
         }
-        Holder::Authority => {
-            "add the authority's successor to the anchors beside it before that day, then reload"
+        (Holder::Authority, Role::TimeStamps) if expired => {
+            "new time stamps below it are refused: add the authority's successor to evidence.time_stamp_anchors, then \
+             reload"
+                .to_owned()
         }
-        Holder::Participant if expired => {
+        (Holder::Authority, Role::TimeStamps) => {
+            "add the authority's successor to evidence.time_stamp_anchors beside it before that day, then reload"
+                .to_owned()
+        }
+        (Holder::Authority, _) if expired => {
+            "every certificate below it is refused: add the authority's successor to the anchors, then reload".to_owned()
+        }
+        (Holder::Authority, _) => {
+            "add the authority's successor to the anchors beside it before that day, then reload".to_owned()
+        }
+        (Holder::Participant, Role::OsciEncryption | Role::OsciSignature) => format!(
+            "{}ask the participant for the new certificate and register it (amtsbote cert import participant --role {})",
+            if expired { "it is refused: " } else { "" },
+            role.name()
+        ),
+        (Holder::Participant, _) if expired => {
             "it is refused: ask the participant for the new certificate and register it (amtsbote cert import participant)"
+                .to_owned()
         }
-        Holder::Participant => {
+        (Holder::Participant, _) => {
             "ask the participant for the new certificate and register it beside the old one (amtsbote cert roll-over participant)"
+                .to_owned()
         }
     }
-    .to_owned()
 }
 
 /// Revocation lists that are overdue or run out within a day, or within the last quarter of their time if that is
@@ -173,7 +289,7 @@ pub fn list_warnings(lists: impl IntoIterator<Item = ListState>, now: Timestamp)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::development::{Authority, KeyChoice, Leaf, Role, Validity};
+    use crate::pki::development::{self, Authority, KeyChoice, Leaf, Validity};
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("an instant")
@@ -184,15 +300,22 @@ mod tests {
         let until = at("2026-06-30T12:00:00Z");
         let validity = Validity { from: at("2026-01-01T00:00:00Z"), until };
         let authority = Authority::root("Root", KeyChoice::P256, validity).expect("a root");
-        let leaf =
-            Leaf { common_name: "leaf", role: Role::Participant, key: KeyChoice::P256, validity, names: &[] };
+        let leaf = Leaf {
+            common_name: "leaf",
+            role: development::Role::Participant,
+            key: KeyChoice::P256,
+            validity,
+            names: &[],
+        };
         let certificate = authority.issue(&leaf).expect("a leaf").certificate().clone();
         let check = |holder: Holder, now: &str, expected: Option<(i64, Stage, Loudness)>| {
-            let watched = Watched { holder, owner: "registry-office", certificate: &certificate };
+            let watched =
+                Watched { holder, role: Role::Tls, owner: "registry-office", certificate: &certificate };
             let seen = warnings([watched], at(now));
             assert_eq!(seen.first().map(|one| (one.days_left, one.stage, one.loudness)), expected, "{now}");
             if let Some(one) = seen.first() {
-                assert!(one.sentence.contains("registry-office"), "{}", one.sentence);
+                let named = holder == Holder::Own || one.sentence.contains("registry-office");
+                assert!(named, "{}", one.sentence);
                 assert!(one.sentence.contains("2026-06-30T12:00:00Z"), "{}", one.sentence);
             }
         };
@@ -244,11 +367,68 @@ mod tests {
         let (late, soon) = (root("late", "2026-03-01T00:00:00Z"), root("soon", "2026-02-01T00:00:00Z"));
         let watched = [&late, &soon].map(|certificate| Watched {
             holder: Holder::Authority,
+            role: Role::Anchor,
             owner: certificate.common_name().expect("a name"),
             certificate,
         });
         let owners: Vec<String> =
             warnings(watched, at("2026-02-10T00:00:00Z")).into_iter().map(|one| one.owner).collect();
         assert_eq!(owners, ["soon", "late"]);
+    }
+
+    #[test]
+    fn every_role_says_whose_it_is_and_what_to_do() {
+        let validity = Validity { from: at("2026-01-01T00:00:00Z"), until: at("2026-06-30T12:00:00Z") };
+        let root = Authority::root("Root", KeyChoice::P256, validity).expect("a root");
+        for (now, phase) in [("2026-06-01T00:00:00Z", "soon"), ("2026-07-01T00:00:00Z", "over")] {
+            let mut said = std::collections::BTreeSet::new();
+            let [own, authority, participant] = [Holder::Own, Holder::Authority, Holder::Participant];
+            let kinds = [
+                (own, Role::Tls, "for TLS", "server"),
+                (own, Role::OsciEncryption, "for OSCI encryption", "import osci-encryption"),
+                (own, Role::OsciSignature, "for OSCI signatures", "import osci-signature"),
+                (own, Role::ProcessCards, "for process cards", "import process-cards"),
+                (authority, Role::Anchor, "authority's certificate office", "to the anchors"),
+                (authority, Role::TimeStamps, "time stamp authority's", "evidence.time_stamp_anchors"),
+                (participant, Role::Tls, "certificate of office", "participant"),
+                (
+                    participant,
+                    Role::OsciEncryption,
+                    "for OSCI encryption of office",
+                    "--role osci-encryption",
+                ),
+                (participant, Role::OsciSignature, "for OSCI signatures of office", "--role osci-signature"),
+            ];
+            for (holder, role, whose, todo) in kinds {
+                let watched = Watched { holder, role, owner: "office", certificate: root.certificate() };
+                let warning = warnings([watched], at(now)).pop().expect("a warning");
+                assert!(warning.sentence.contains(whose), "{phase}: {}", warning.sentence);
+                assert!(warning.next_step.contains(todo), "{phase}: {}", warning.next_step);
+                assert!(said.insert(warning.sentence), "{phase}: told apart");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_later_one_in_the_same_place_stands_in() {
+        let one = |role: Role, place: &str, until: &str| {
+            let validity = Validity { from: at("2026-01-01T00:00:00Z"), until: at(until) };
+            let root = Authority::root("Root", KeyChoice::P256, validity).expect("a root");
+            let certificate = root.certificate().clone();
+            let (owner, place) = ("office".to_owned(), place.to_owned());
+            Dependence { holder: Holder::Participant, role, owner, place, certificate }
+        };
+        let (soon, late) = ("2026-02-01T00:00:00Z", "2027-02-01T00:00:00Z");
+        let all = [
+            one(Role::Tls, "", soon),
+            one(Role::Tls, "", late),
+            one(Role::OsciEncryption, "ags:1", soon),
+            one(Role::OsciEncryption, "ags:2", late),
+            one(Role::OsciSignature, "", soon),
+        ];
+        let ends = place_ends(&all);
+        let replaced: Vec<bool> =
+            all.iter().zip(ends).map(|(one, end)| end > one.certificate.not_after()).collect();
+        assert_eq!(replaced, [true, false, false, false, false]);
     }
 }

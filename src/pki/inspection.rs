@@ -71,6 +71,27 @@ pub enum Reason {
     RevocationUnknown,
 }
 
+impl Reason {
+    /// As in JSON, and fit for a log: it names nobody.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooManyCertificates => "too-many-certificates",
+            Self::Malformed => "malformed",
+            Self::BadSignature => "bad-signature",
+            Self::UnknownIssuer => "unknown-issuer",
+            Self::Revoked => "revoked",
+            Self::WrongPurpose => "wrong-purpose",
+            Self::PathConstraint => "path-constraint",
+            Self::WeakKey => "weak-key",
+            Self::WeakAlgorithm => "weak-algorithm",
+            Self::IssuerOutOfDate => "issuer-out-of-date",
+            Self::NotYetValid => "not-yet-valid",
+            Self::Expired => "expired",
+            Self::RevocationUnknown => "revocation-unknown",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckKind {

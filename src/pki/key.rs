@@ -3,6 +3,8 @@
 //! Left out: encrypted keys (the operator decrypts them or keeps them in a place that needs no passphrase at start)
 //! and keys in hardware.
 
+pub mod switch;
+
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -188,28 +190,6 @@ pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Erro
     write_partial(path, bytes, readers, None, place)
 }
 
-/// Puts `bytes` in the place of a file, which goes on under the name `kept`; that name must be free. A reader finds the
-/// one or the other, never neither. The new file has the former one's owner and, within `readers`, its mode.
-pub fn replace(path: &Path, bytes: &[u8], readers: Readers, kept: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Write { path: path.to_owned(), source };
-    let former = std::fs::symlink_metadata(path).map_err(failed)?;
-    if former.file_type().is_symlink() {
-        // Whoever placed the link expects it to stay one.
-        return Err(Error::Link { path: path.to_owned() });
-    }
-    let place = |partial: &Path| {
-        std::fs::hard_link(path, kept)?;
-        std::fs::rename(partial, path)
-    };
-    write_partial(path, bytes, readers, Some(&former), place)
-}
-
-/// Takes a [`replace`] back.
-pub fn restore(path: &Path, kept: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Write { path: path.to_owned(), source };
-    std::fs::rename(kept, path).and_then(|()| sync_folder_of(path)).map_err(failed)
-}
-
 fn write_partial(
     path: &Path,
     bytes: &[u8],
@@ -341,27 +321,6 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 2, "no remains");
         let nowhere = directory.path().join("missing").join("file");
         assert!(matches!(write_new(&nowhere, b"", Readers::Owner), Err(Error::Write { .. })));
-    }
-
-    #[test]
-    fn a_file_that_is_replaced_is_kept() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let [path, kept, link] = ["key", "kept", "link"].map(|name| directory.path().join(name));
-        let absent = replace(&path, b"new", Readers::Owner, &kept).expect_err("nothing to replace");
-        assert!(matches!(absent, Error::Write { .. }), "{absent}");
-        write_new(&path, b"one", Readers::Owner).expect("written");
-        replace(&path, b"two", Readers::Owner, &kept).expect("replaced");
-        let read = |path: &Path| read_bounded(path).expect("readable");
-        assert_eq!((read(&path), read(&kept)), (b"two".to_vec(), b"one".to_vec()));
-        assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
-        replace(&path, b"three", Readers::Owner, &kept).expect_err("the name is taken");
-        assert_eq!((read(&path), read(&kept)), (b"two".to_vec(), b"one".to_vec()));
-        std::os::unix::fs::symlink(&path, &link).expect("a link");
-        let error = replace(&link, b"three", Readers::Owner, &directory.path().join("free"));
-        assert!(matches!(error, Err(Error::Link { .. })), "{error:?}");
-        restore(&path, &kept).expect("restored");
-        assert_eq!(read(&path), b"one");
-        assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 2, "no remains");
     }
 
     #[test]

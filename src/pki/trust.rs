@@ -25,7 +25,7 @@ use super::inspection::{Check, CheckKind, Inspection, Outcome, Purpose, Reason, 
 use super::key;
 use super::path::{self, Issuers, Path, RequiredUsage, Revocation, Search, Unfit};
 use super::revocation::answers::Answers;
-use super::revocation::list::{self, List, Said};
+use super::revocation::list::{self, List, Said, Sealed, SignatureVerified};
 use super::revocation::ocsp::Status;
 
 /// Intermediate certificates that the operator may configure for one purpose.
@@ -147,22 +147,46 @@ impl Builder {
         Ok(self)
     }
 
-    /// Full and delta revocation lists (PEM or DER). Their signatures are verified when they are consulted.
+    /// Full and delta revocation lists (PEM or DER). Their signatures are verified here where the authority is known
+    /// already, otherwise when its certificate shows up.
     pub fn revocation_lists(mut self, purpose: Purpose, bytes: &[u8]) -> Result<Self, Error> {
+        let authorities = self.authorities();
         let anchors = self.0.entry(purpose).or_default();
         let unusable = |why: &dyn std::fmt::Display| Error::RevocationList(why.to_string());
+        let read = |der: &[u8]| {
+            let sealed = Sealed::read(der).map_err(|error| unusable(&error))?;
+            let proof = authorities.iter().find_map(|authority| sealed.verify(authority));
+            RevocationList::open(&sealed, proof)
+        };
         if bytes.first() == Some(&0x30) {
-            anchors.add_list(RevocationList::from_der(bytes)?);
+            anchors.add_list(read(bytes)?);
         } else {
             let before = anchors.lists.len();
             for der in CertificateRevocationListDer::pem_slice_iter(bytes) {
-                anchors.add_list(RevocationList::from_der(&der.map_err(|error| unusable(&error))?)?);
+                anchors.add_list(read(&der.map_err(|error| unusable(&error))?)?);
             }
             if anchors.lists.len() == before {
                 return Err(unusable(&"the text holds no `X509 CRL`"));
             }
         }
         Ok(self)
+    }
+
+    /// One that was fetched: nothing where no authority of any purpose signed it, and then it is not unpacked.
+    fn fetched_list(&mut self, purpose: Purpose, der: &[u8]) -> Result<Option<()>, Error> {
+        let authorities = self.authorities();
+        let sealed = Sealed::read(der).map_err(|error| Error::RevocationList(error.to_string()))?;
+        let Some(proof) = authorities.iter().find_map(|authority| sealed.verify(authority)) else {
+            return Ok(None);
+        };
+        let list = RevocationList::open(&sealed, Some(proof))?;
+        self.0.entry(purpose).or_default().add_list(list);
+        Ok(Some(()))
+    }
+
+    fn authorities(&self) -> Vec<Certificate> {
+        let all = self.0.values();
+        all.flat_map(|anchors| anchors.certificates.iter().chain(&anchors.intermediates)).cloned().collect()
     }
 
     pub fn unknown_revocation(mut self, purpose: Purpose, policy: UnknownRevocation) -> Self {
@@ -176,12 +200,16 @@ impl Builder {
 }
 
 impl RevocationList {
-    pub(super) fn from_der(der: &[u8]) -> Result<Self, Error> {
-        let unusable = |why: &dyn std::fmt::Display| Error::RevocationList(why.to_string());
-        let own = List::from_der(der).map_err(|error| unusable(&error))?;
+    fn open(sealed: &Sealed<'_>, proof: Option<SignatureVerified>) -> Result<Self, Error> {
+        Self::of(List::open(sealed, proof).map_err(|error| Error::RevocationList(error.to_string()))?)
+    }
+
+    /// If webpki can read it as well.
+    pub(super) fn of(own: List) -> Result<Self, Error> {
+        let unusable = |error: webpki::Error| Error::RevocationList(error.to_string());
         let full = match own.is_delta() {
             true => None,
-            false => Some(OwnedCertRevocationList::from_der(der).map_err(|error| unusable(&error))?.into()),
+            false => Some(OwnedCertRevocationList::from_der(own.der()).map_err(unusable)?.into()),
         };
         Ok(Self { own, full })
     }
@@ -207,23 +235,33 @@ impl TrustAnchors {
     pub fn load(settings: &Settings) -> Result<Self, Error> {
         type Add = fn(Builder, Purpose, &[u8]) -> Result<Builder, Error>;
         let mut builder = Self::builder();
-        for (purpose, files) in settings {
-            let kinds: [(&[PathBuf], Add, usize); 3] = [
-                (&files.anchors, Builder::anchors, certificate::PEM_BYTES_MAX),
-                (&files.intermediates, Builder::intermediates, certificate::PEM_BYTES_MAX),
-                (&files.revocation_lists, Builder::revocation_lists, list::LIST_BYTES_MAX * 2),
-            ];
-            for (paths, add, bytes_max) in kinds {
-                for path in paths {
-                    let bytes = key::read_at_most(path, bytes_max)?;
-                    builder = add(builder, *purpose, &bytes)
-                        .map_err(|source| Error::File { path: path.clone(), source: Box::new(source) })?;
-                }
+        let add_files = |mut builder: Builder, purpose, paths: &[PathBuf], add: Add, bytes_max| {
+            for path in paths {
+                let bytes = key::read_at_most(path, bytes_max)?;
+                builder = add(builder, purpose, &bytes)
+                    .map_err(|source| Error::File { path: path.clone(), source: Box::new(source) })?;
             }
+            Ok::<_, Error>(builder)
+        };
+        for (purpose, files) in settings {
+            let bytes_max = certificate::PEM_BYTES_MAX;
+            builder = add_files(builder, *purpose, &files.anchors, Builder::anchors, bytes_max)?;
+            builder = add_files(builder, *purpose, &files.intermediates, Builder::intermediates, bytes_max)?;
+        }
+        // Every authority is known before the first list is looked at.
+        for (purpose, files) in settings {
+            let (lists, bytes_max) = (&files.revocation_lists, list::LIST_BYTES_MAX * 2);
+            builder = add_files(builder, *purpose, lists, Builder::revocation_lists, bytes_max)?;
             for path in &files.fetched_lists {
                 let Ok(bytes) = key::read_at_most(path, list::LIST_BYTES_MAX) else { continue };
-                match RevocationList::from_der(&bytes) {
-                    Ok(list) => builder.0.entry(*purpose).or_default().add_list(list),
+                match builder.fetched_list(*purpose, &bytes) {
+                    Ok(Some(())) => {}
+                    Ok(None) => tracing::warn!(
+                        code = "revocation-list-foreign",
+                        path = %path.display(),
+                        next_step = "see whether revocation.lists names the right URL; the file is fetched anew",
+                        "a fetched revocation list is signed by no authority that is trusted here; it is not used"
+                    ),
                     Err(error) => {
                         tracing::warn!(code = "revocation-list-damaged", path = %path.display(), %error);
                     }

@@ -468,6 +468,8 @@ pub trait Store: Send + Sync + 'static {
     async fn consistency_proof(&self, old_size: u64, size: u64) -> Result<Vec<[u8; 32]>, StoreError>;
     /// Root of the first `size` leaves.
     async fn tree_root(&self, size: u64) -> Result<[u8; 32], StoreError>;
+    /// Keeps a checkpoint, in place of another one of the same size. `Outdated` if that one is another note and has time
+    /// stamps: they would stand over nothing.
     async fn save_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError>;
     /// The smallest checkpoint that covers at least `size` leaves, or the latest for `None`.
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError>;

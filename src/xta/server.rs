@@ -57,11 +57,12 @@ pub struct Door {
     relay: Arc<Relay>,
     trust: TrustSource,
     settings: Settings,
+    refused: identity::Lines,
 }
 
 impl Door {
     pub fn new(relay: Arc<Relay>, trust: TrustSource, settings: Settings) -> Self {
-        Self { relay, trust, settings }
+        Self { relay, trust, settings, refused: identity::Lines::default() }
     }
 
     fn takes(&self, path: &str) -> bool {
@@ -72,7 +73,7 @@ impl Door {
     async fn post(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
         let correlation = CorrelationId::random();
         let (head, mut body) = request.into_parts();
-        let caller = identity::inspect(&self.relay, &self.trust, peer);
+        let caller = identity::inspect(&self.relay, &self.trust, &self.refused, peer);
         let content_type = content_type(&head.headers);
         let http_action = content_type
             .as_ref()

@@ -308,3 +308,263 @@ fn a_participant_is_rolled_over_with_both_certificates_good() {
         .collect();
     assert_eq!(states, ["next", "active"]);
 }
+
+/// Owner and role of every certificate that the running server says it depends on, with its key.
+fn depended_on(office: &Office) -> Vec<(String, String, String)> {
+    let listed = office.run(&["cert", "expiring", "--days", "36500", "--json"]).ends(4).json();
+    let text = |end: &serde_json::Value, field: &str| end[field].as_str().unwrap_or_default().to_owned();
+    let listed = listed.as_array().expect("a list");
+    listed.iter().map(|end| (text(end, "owner"), text(end, "role"), text(end, "key"))).collect()
+}
+
+fn keys(office: &Office, owner: &str, role: &str) -> Vec<String> {
+    let listed = depended_on(office);
+    let fits = |one: &&(String, String, String)| one.0 == owner && one.1 == role;
+    listed.iter().filter(fits).map(|one| one.2.clone()).collect()
+}
+
+#[test]
+fn every_certificate_that_the_office_depends_on_is_listed() {
+    let office = Office::open_with_changes(|text| {
+        text.replace("time_stamp_anchors = []", "time_stamp_anchors = [\"tls/ca.crt\"]")
+    });
+    let listed = depended_on(&office);
+    let metrics = {
+        use std::io::{Read, Write};
+        let address = office.operator.trim_start_matches("http://").trim_end_matches('/');
+        let mut stream = TcpStream::connect(address).expect("connects");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("asks");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("answers");
+        text
+    };
+    for role in ["tls", "osci-encryption", "osci-signature", "process-cards"] {
+        assert!(listed.iter().any(|one| one.0 == "server" && one.1 == role), "server, {role}: {listed:#?}");
+        assert!(metrics.contains(&format!("owner=\"server\",role=\"{role}\"")), "{role}: {metrics}");
+    }
+    for role in ["anchor", "time-stamps"] {
+        let known = |one: &&(String, String, String)| one.1 == role;
+        assert_eq!(listed.iter().filter(known).count(), 1, "{role}, once: {listed:#?}");
+    }
+    for role in ["tls", "osci-encryption", "osci-signature"] {
+        assert_eq!(keys(&office, "standesamt", role).len(), 1, "standesamt, {role}: {listed:#?}");
+    }
+}
+
+/// The announcements come from the same list; the clock says that everything ended long ago.
+#[tokio::test]
+async fn every_certificate_that_the_office_depends_on_is_announced() {
+    use amtsbote::app::App;
+    use amtsbote::clock::HandClock;
+    use amtsbote::config::Config;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| crate::cli_fixture::amtsbote(folder.path(), arguments).ends(0);
+    run(&["init", ".", "--xta", "127.0.0.1:0", "--osci", "127.0.0.1:0", "--operator", "127.0.0.1:0"]);
+    let path = folder.path().join("amtsbote.toml");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    let text = text.replace("time_stamp_anchors = []", "time_stamp_anchors = [\"tls/ca.crt\"]");
+    std::fs::write(&path, text).expect("writes");
+    let config = Config::load(&path).expect("well-formed");
+    let running = App::start(config.clone()).await.expect("starts");
+    let path = folder.path().to_owned();
+    let applied = tokio::task::spawn_blocking(move || {
+        let arguments = ["participant", "apply", "participants.toml", "--yes", "--reason", "first set-up"];
+        crate::cli_fixture::amtsbote(&path, &arguments)
+    });
+    applied.await.expect("no panic").ends(0);
+    running.stop().await;
+
+    let (said, _listening) = crate::revocation_life::listening();
+    let late = Arc::new(HandClock::at(days(40_000)));
+    let running = App::start_at(config, late).await.expect("starts");
+    let begun = std::time::Instant::now();
+    let expected = [
+        "our own certificate for TLS expired",
+        "our own certificate for OSCI encryption expired",
+        "our own certificate for OSCI signatures expired",
+        "our own certificate for process cards expired",
+        "the authority's certificate ",
+        "the time stamp authority's certificate ",
+        "the certificate of standesamt expired",
+        "the certificate for OSCI encryption of standesamt expired",
+        "the certificate for OSCI signatures of standesamt expired",
+    ];
+    while let Some(missing) = expected.iter().find(|sentence| !said.text().contains(**sentence)) {
+        assert!(begun.elapsed().as_secs() < 20, "{missing}: {}", said.text());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    running.stop().await;
+}
+
+fn issue_rsa(authority: &Authority, role: Role) -> Issued {
+    let leaf =
+        Leaf { common_name: "renewed", role, key: KeyChoice::Rsa3072, validity: valid(-1, 300), names: &[] };
+    authority.issue(&leaf).expect("a certificate")
+}
+
+#[test]
+fn every_certificate_of_our_own_is_imported_into_the_running_server() {
+    let mut office = Office::open();
+    let ca = authority(office.folder.path());
+    write(&office, "signature", &issue(&ca, Role::Signature, valid(-1, 300), &[]));
+    write(&office, "cards", &issue(&ca, Role::Signature, valid(-1, 300), &[]));
+    write(&office, "cipher", &issue_rsa(&ca, Role::Encryption));
+    for (role, file, wrong) in [
+        ("osci-signature", "signature", "cipher"),
+        ("process-cards", "cards", "cipher"),
+        ("osci-encryption", "cipher", "signature"),
+    ] {
+        let arguments = |name: &str| [format!("{name}.crt"), format!("{name}.key")];
+        let [certificate, key] = arguments(wrong);
+        let refused = import(&office, &[&[role, &certificate, "--key", &key][..], &SURE].concat()).ends(4);
+        assert!(refused.stderr.contains("key usage"), "{refused:#?}");
+        let [certificate, key] = arguments(file);
+        let former = keys(&office, "server", role);
+        let all = [&[role, &certificate, "--key", &key][..], &SURE].concat();
+        if role == "osci-encryption" {
+            let refused = import(&office, &all).ends(4);
+            assert!(refused.stderr.contains("no place for the former one"), "{refused:#?}");
+            assert_eq!(keys(&office, "server", role), former);
+            office.restart_after(|folder| {
+                let tls = folder.join("tls");
+                for kind in ["crt", "key"] {
+                    let (from, to) = (format!("osci-cipher.{kind}"), format!("osci-cipher-former.{kind}"));
+                    std::fs::copy(tls.join(from), tls.join(to)).expect("copies");
+                }
+                let path = folder.join("amtsbote.toml");
+                let text = std::fs::read_to_string(&path).expect("readable");
+                let second = |text: String, kind: &str| {
+                    let one = format!("[\"tls/osci-cipher.{kind}\"]");
+                    let two = format!("[\"tls/osci-cipher.{kind}\", \"tls/osci-cipher-former.{kind}\"]");
+                    assert!(text.contains(&one), "{text}");
+                    text.replace(&one, &two)
+                };
+                std::fs::write(&path, second(second(text, "crt"), "key")).expect("writes");
+            });
+        }
+        import(&office, &all).ends(0);
+        let certificate = std::fs::read(office.path(&certificate)).expect("readable");
+        let new =
+            Certificate::chain_from_pem(&certificate).expect("a chain")[0].key_fingerprint().to_string();
+        let mut expected = vec![new];
+        if role == "osci-encryption" {
+            expected.extend(former);
+        }
+        let mut found = keys(&office, "server", role);
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{role} is in force");
+    }
+    // Laid ready and switched, as the listener's.
+    write(&office, "later", &issue(&ca, Role::Signature, valid(-1, 400), &[]));
+    for role in ["osci-signature", "process-cards"] {
+        let step = |more: &[&str]| {
+            let all: Vec<&str> = ["cert", "roll-over", role].iter().chain(more).copied().collect();
+            office.run(&all)
+        };
+        step(&[&["--next", "later.crt", "--next-key", "later.key"][..], &SURE].concat()).ends(0);
+        let view = step(&["--json"]).ends(0).json();
+        assert_eq!(
+            (&view["in_force"], &view["stages"][1]["state"]),
+            (&true.into(), &"next".into()),
+            "{view}"
+        );
+        step(&[&["--switch"][..], &SURE].concat()).ends(0);
+        let later = std::fs::read(office.path("later.crt")).expect("readable");
+        let later = Certificate::chain_from_pem(&later).expect("a chain")[0].key_fingerprint().to_string();
+        assert_eq!(keys(&office, "server", role), [later]);
+    }
+}
+
+#[test]
+fn a_participants_osci_certificates_are_imported_beside_those_it_has() {
+    let office = Office::open();
+    let ca = authority(office.folder.path());
+    write(&office, "signature", &issue(&ca, Role::Signature, valid(-1, 300), &[]));
+    write(&office, "cipher", &issue_rsa(&ca, Role::Encryption));
+    for (role, good, wrong) in [
+        ("osci-signature", "signature.crt", "cipher.crt"),
+        ("osci-encryption", "cipher.crt", "signature.crt"),
+    ] {
+        let ask = |file: &str| {
+            let all = [&["participant", "standesamt", file, "--role", role][..], &SURE].concat();
+            import(&office, &all)
+        };
+        let before = keys(&office, "standesamt", role).len();
+        ask(wrong).ends(4);
+        assert_eq!(keys(&office, "standesamt", role).len(), before);
+        ask(good).ends(0);
+        ask(good).ends(0);
+        assert_eq!(keys(&office, "standesamt", role).len(), before + 1, "{role}, once");
+    }
+}
+
+fn reloads(office: &Office, word: &str) -> String {
+    let count = || std::fs::read_to_string(office.path("server.log")).expect("a log").matches(word).count();
+    let before = count();
+    office.signal(rustix::process::Signal::HUP);
+    let begun = std::time::Instant::now();
+    while count() == before {
+        assert!(begun.elapsed().as_secs() < 10, "never {word:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::fs::read_to_string(office.path("server.log")).expect("a log")
+}
+
+#[test]
+fn a_reload_that_fails_in_its_middle_leaves_everything_as_it_was() {
+    let office = Office::open_with_changes(|text| {
+        text.replace("time_stamp_anchors = []", "time_stamp_anchors = [\"tls/ca.crt\"]")
+    });
+    let ca = authority(office.folder.path());
+    let (before, good) = (depended_on(&office), issue(&ca, Role::Server, valid(-1, 300), &LOCAL_NAMES));
+    // Everything that comes first is good and new; what is read late is not.
+    std::fs::write(office.path("tls/server.crt"), good.chain_pem()).expect("writes");
+    std::fs::write(office.path("tls/server.key"), good.key_pem()).expect("writes");
+    let card = std::fs::read(office.path("evidence-card.crt")).expect("readable");
+    for (name, bytes) in
+        [("evidence-card.crt", b"no certificate".to_vec()), ("tls/osci-signature.crt", card.clone())]
+    {
+        let whole = std::fs::read(office.path(name)).expect("readable");
+        std::fs::write(office.path(name), bytes).expect("writes");
+        let log = reloads(&office, "nothing was reloaded");
+        let line = log.lines().rfind(|line| line.contains("nothing was reloaded")).expect("a line");
+        assert!(line.contains(name) && line.contains("next_step"), "{line}");
+        assert_eq!(depended_on(&office), before, "{name}");
+        std::fs::write(office.path(name), whole).expect("writes");
+    }
+    reloads(&office, "reloaded directory_revision");
+    let after = depended_on(&office);
+    assert_eq!(keys(&office, "server", "tls"), [good.certificate().key_fingerprint().to_string()]);
+    // The second CA is an anchor, and believed about time too.
+    assert_eq!(after.len(), before.len() + 2, "{after:#?}");
+}
+
+#[test]
+fn a_change_that_a_crash_interrupted_is_completed_by_the_next_start() {
+    let mut office = Office::open();
+    let ca = authority(office.folder.path());
+    let good = issue(&ca, Role::Server, valid(-1, 300), &LOCAL_NAMES);
+    office.restart_after(|folder| {
+        let tls = folder.join("tls");
+        // As it is after the first of the two files: the new key, the former certificate.
+        std::fs::rename(tls.join("server.key"), tls.join("server.key.until-then")).expect("renames");
+        std::fs::write(tls.join("server.key"), good.key_pem()).expect("writes");
+        std::fs::write(tls.join("server.crt.incoming"), good.chain_pem()).expect("writes");
+        let step = |name: &str| {
+            serde_json::json!({
+                "path": tls.join(name),
+                "from": tls.join(format!("{name}.incoming")),
+                "kept": tls.join(format!("{name}.until-then")),
+            })
+        };
+        let journal = serde_json::json!({ "version": 1, "steps": [step("server.key"), step("server.crt")] });
+        std::fs::write(tls.join(".amtsbote-change"), journal.to_string()).expect("writes");
+    });
+    assert_eq!(shown(&office, &ca).as_ref(), Some(good.certificate()));
+    assert!(!office.path("tls/.amtsbote-change").exists());
+    assert_eq!(beside(&office, ".until-then").len(), 2);
+    let log = std::fs::read_to_string(office.path("server.log")).expect("a log");
+    assert!(log.contains("change-completed"), "{log}");
+}

@@ -190,6 +190,67 @@ async fn a_proof_holds_signed_card_and_time_stamp() {
     assert_eq!(stamped.time_stamps.len(), 1);
 }
 
+/// An authority that is slow: meanwhile something else happens.
+struct Slow {
+    stamper: Arc<Stamper>,
+    meanwhile: Arc<Relay>,
+}
+
+#[async_trait]
+impl TimeStamper for Slow {
+    async fn stamp(&self, bytes: &[u8]) -> Result<TimeStamp, String> {
+        let stamp = self.stamper.stamp(bytes).await;
+        self.meanwhile.sign_checkpoint().await.expect("the log is whole");
+        stamp
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_signed_anew_while_it_is_stamped_is_stamped_next_time() {
+    let office = Office::open();
+    office.post("one").await;
+    office.relay.sign_checkpoint().await.expect("the log is whole");
+    let successor = relay_after(&office.store, &office.clock, 2, vec![log_key(1).verifier().clone()]);
+    let slow = Slow { stamper: office.stamper.clone(), meanwhile: successor.clone() };
+    office.relay.stamp_checkpoints_with(Arc::new(slow));
+    let stamped = office.relay.stamp_what_is_due().await.expect("no damage, only late");
+    assert_eq!((stamped, office.store.time_stamps(1).await.expect("stamps").len()), (0, 0));
+    let note = office.store.checkpoint(None).await.expect("an answer").expect("one");
+    assert!(Checkpoint::open(&note, log_key(2).verifier()).is_ok(), "the successor's");
+    successor.stamp_checkpoints_with(office.stamper.clone());
+    assert_eq!(successor.stamp_what_is_due().await.expect("the store answers"), 1);
+    assert_eq!(office.store.time_stamps(1).await.expect("stamps").len(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_between_checkpoint_and_stamp_is_healed_by_the_next_start() {
+    let office = Office::open();
+    office.post("one").await;
+    assert_eq!(office.work().await, 1);
+    // The interval holds the next one back; the process ends before it is over.
+    office.post("two").await;
+    assert_eq!(office.work().await, 0);
+    for crash in 0..3 {
+        let next = relay(&office.store, &office.clock, 1);
+        next.stamp_checkpoints_with(office.stamper.clone());
+        assert_eq!(next.stamp_what_is_due().await.expect("the store answers"), 0, "start {crash}");
+    }
+    office.clock.advance(Duration::from_secs(3600));
+    let next = relay(&office.store, &office.clock, 1);
+    next.stamp_checkpoints_with(office.stamper.clone());
+    // Nothing new is logged: the checkpoint that was left is stamped all the same.
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(next.clone().run(stopping));
+    let stamped = async {
+        while office.store.time_stamped(None).await.expect("an answer") != Some(2) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), stamped).await.expect("stamped at once");
+    stop.send_replace(true);
+    running.await.expect("ends");
+}
+
 #[tokio::test]
 async fn whoever_is_not_believed_is_named() {
     let office = Office::open();
@@ -571,6 +632,17 @@ fn a_served_office_stamps_what_it_signs_and_waits_for_no_authority() {
     drop(verified);
     let checked = office.run(&["evidence", "verify", "--store", "copy", "--json"]).ends(0).json();
     assert_eq!(checked["time_stamps"], 1);
+    let of_the_store = |more: &[&str]| {
+        let all: Vec<&str> = ["evidence", "verify", "--store", "copy"].iter().chain(more).copied().collect();
+        office.run(&all)
+    };
+    assert!(of_the_store(&[]).ends(0).stderr.contains("give --time-stamp-anchor"));
+    let believed = of_the_store(&["--time-stamp-anchor", tsa]).ends(0);
+    assert!(believed.stderr.contains("revoked was not checked"), "{believed:#?}");
+    std::fs::write(office.path("stranger.pem"), Authority::new().anchor_pem()).expect("written");
+    let strange = of_the_store(&["--time-stamp-anchor", "stranger.pem"]).ends(4);
+    assert!(strange.stderr.contains("is not trusted"), "{strange:#?}");
+    of_the_store(&["--card-certificate", "card.pem"]).ends(2);
     let checks = office.run(&["check", "--json"]).ends(0).json();
     let said =
         checks.as_array().expect("a list").iter().map(|one| one["what"].as_str().unwrap_or("").to_owned());

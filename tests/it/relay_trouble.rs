@@ -14,6 +14,7 @@ use amtsbote::domain::message_id::MessageId;
 use amtsbote::domain::party::MailboxName;
 use amtsbote::domain::profile::ServiceProfile;
 use amtsbote::evidence::checkpoint::SigningKey;
+use amtsbote::pki::timestamp::Authorities;
 use amtsbote::relay::{Refusal, Relay, Settings};
 use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
@@ -260,7 +261,7 @@ async fn a_change_of_the_signing_key_does_not_hide_a_rewritten_log() {
     store.inner.close().await.expect("closed");
     let verify = |seeds: &[u8]| {
         let keys: Vec<_> = seeds.iter().map(|seed| key(*seed).verifier().clone()).collect();
-        embedded::verify_signed(folder.path(), &keys).expect("readable").problems
+        embedded::verify_signed(folder.path(), &keys, &Authorities::default()).expect("readable").problems
     };
     assert_eq!(verify(&[5, 7]), Vec::<String>::new());
     let unknown = verify(&[7]);

@@ -963,6 +963,12 @@ async fn time_stamps_are_kept(bench: &dyn Bench) {
     );
     store.save_time_stamp(1, 0, &one).await.expect("saved");
     store.save_time_stamp(3, 0, &two).await.expect("saved");
+    store.save_checkpoint(3, &notes[2]).await.expect("the same again");
+    let other = store.save_checkpoint(3, &notes[2].replace("c2lnbmF0dXJl", "b3RoZXI=")).await;
+    assert!(matches!(other, Err(StoreError::Outdated { found: 1 })), "from under its stamp: {other:?}");
+    assert_eq!(store.checkpoint(Some(3)).await.expect("an answer").as_ref(), Some(&notes[2]));
+    store.save_checkpoint(2, &notes[1].replace("c2lnbmF0dXJl", "b3RoZXI=")).await.expect("it has none");
+    store.save_checkpoint(2, &notes[1]).await.expect("put back");
     assert_unknown(store.save_time_stamp(4, 0, &one).await);
     let wrong = store.save_time_stamp(2, 0, &one).await;
     assert!(matches!(wrong, Err(StoreError::Corrupt(_))), "over another note: {wrong:?}");

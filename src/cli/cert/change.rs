@@ -1,7 +1,8 @@
 //! What import and roll-over share: judging what is to come, putting it in the place of what was, keeping that,
 //! writing down who did it and why, and having the running server take it over.
 //!
-//! Written down before the first file changes. If the server cannot use the files, the former ones come back.
+//! Written down before the first file changes. Files that belong together change together ([`key::switch`]). If the
+//! server cannot use them, the former ones come back.
 
 use std::path::{Path, PathBuf};
 
@@ -18,13 +19,19 @@ use crate::cli::participant::directory;
 use crate::cli::{Changing, Place, runtime, screen};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::account::{Account, AccountKey};
+use crate::domain::account::{Account, AccountKey, CipherCertificate, SignatureCertificate};
+use crate::domain::content::Digest;
+use crate::evidence::signed_card::CardSigner;
 use crate::pki::certificate::Certificate;
+use crate::pki::expiry::Role;
 use crate::pki::inspection::{CheckKind, Inspection, Outcome, Purpose};
+use crate::pki::key::switch::{NewFile, beside, switch};
 use crate::pki::key::{self, Identity, Readers};
 use crate::pki::trust::TrustAnchors;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{AdminAct, Store};
+use crate::xml::dsig::sign::SigningKey;
+use crate::xml::enc::RecipientKey;
 
 /// One change by one operator.
 pub(super) struct Act<'a> {
@@ -76,17 +83,28 @@ impl Act<'_> {
     /// The whole of it: ask, write down, replace, reload; or as it was before.
     pub(super) fn put_in_place(&self, files: &[NewFile]) -> Result<Placed, Stop> {
         let server = self.write_down()?;
-        let mut placed = Vec::new();
-        let outcome = files.iter().try_for_each(|file| file.put(&mut placed)).and_then(|()| match server {
+        let placed = match switch(files) {
+            Ok(placed) => placed,
+            Err(error) => {
+                let paths = self.config.key_files();
+                let is_begun = !key::switch::interrupted(paths.iter().map(PathBuf::as_path)).is_empty();
+                let sentence = match is_begun {
+                    true => {
+                        format!("the change is begun and not complete; the next start completes it: {error}")
+                    }
+                    false => format!("nothing was changed: {error}"),
+                };
+                self.record(self.act.failed(), &sentence)?;
+                return Err(Stop::failed(sentence));
+            }
+        };
+        let taken_over = match server {
             Server::Running => self.link.ask(self.place, Verb::Reload).map(drop),
             Server::Stopped => Ok(()),
-        });
-        let Err(stop) = outcome else {
-            return Ok(Placed { kept: placed.into_iter().filter_map(|one| one.kept).collect(), server });
         };
-        let undone = placed.iter().rev().try_for_each(Undo::undo);
+        let Err(stop) = taken_over else { return Ok(Placed { kept: placed.kept(), server }) };
         let why = stop.sentence.trim_end_matches('.');
-        let sentence = match undone {
+        let sentence = match placed.undo() {
             Ok(()) => format!("nothing was changed: {why}"),
             Err(error) => format!("{why}; and the former files could not be put back: {error}"),
         };
@@ -119,57 +137,27 @@ impl Placed {
     }
 }
 
-/// A file to be written at a place where another may be.
-pub(super) struct NewFile {
-    pub path: PathBuf,
-    pub bytes: Vec<u8>,
-    pub readers: Readers,
+/// The file for a place, where what was there goes on under a name that says until when it was in use.
+pub(super) fn new_file(path: &Path, bytes: Vec<u8>, readers: Readers) -> NewFile {
+    let ending = SystemClock.now().strftime(".until-%Y%m%dT%H%M%S.%3fZ").to_string();
+    NewFile { path: path.to_owned(), bytes, readers, kept: beside(path, &ending) }
 }
 
-struct Undo {
-    path: PathBuf,
-    kept: Option<PathBuf>,
+/// Nothing has to be taken over; where the former files are.
+pub(super) fn put_alone(files: &[NewFile]) -> Result<Vec<PathBuf>, Stop> {
+    Ok(switch(files).map_err(|error| Stop::failed(error.to_string()))?.kept())
 }
 
-impl NewFile {
-    /// Nothing has to be taken over; where the former file is.
-    pub(super) fn put_alone(&self) -> Result<Option<PathBuf>, Stop> {
-        let mut placed = Vec::new();
-        self.put(&mut placed)?;
-        Ok(placed.pop().and_then(|one| one.kept))
+/// Takes what is left of a change that was interrupted, before anything is read.
+pub(super) fn recover(config: &Config) -> Result<(), Stop> {
+    let paths = config.key_files();
+    let recovered = key::switch::recover(paths.iter().map(PathBuf::as_path)).map_err(|error| {
+        Stop::failed(format!("a change that was interrupted cannot be completed: {error}"))
+    })?;
+    for journal in recovered {
+        screen::sentence(&format!("A change that was interrupted is complete ({}).", journal.display()));
     }
-
-    fn put(&self, placed: &mut Vec<Undo>) -> Result<(), Stop> {
-        let failed = |error: key::Error| Stop::failed(error.to_string());
-        if self.path.symlink_metadata().is_err() {
-            key::write_new(&self.path, &self.bytes, self.readers).map_err(failed)?;
-            placed.push(Undo { path: self.path.clone(), kept: None });
-            return Ok(());
-        }
-        let kept = kept_path(&self.path, SystemClock.now());
-        key::replace(&self.path, &self.bytes, self.readers, &kept).map_err(failed)?;
-        placed.push(Undo { path: self.path.clone(), kept: Some(kept) });
-        Ok(())
-    }
-}
-
-impl Undo {
-    fn undo(&self) -> Result<(), String> {
-        match &self.kept {
-            Some(kept) => key::restore(&self.path, kept).map_err(|error| error.to_string()),
-            None => std::fs::remove_file(&self.path).map_err(|error| error.to_string()),
-        }
-    }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(ending);
-    path.with_file_name(name)
-}
-
-fn kept_path(path: &Path, now: Timestamp) -> PathBuf {
-    beside(path, &now.strftime(".until-%Y%m%dT%H%M%S.%3fZ").to_string())
+    Ok(())
 }
 
 /// Where what comes next waits for its time.
@@ -230,17 +218,116 @@ impl Pair {
         &self.chain[0]
     }
 
-    /// The key first: should the machine stop in between, both former files are still there.
+    /// For places that change together.
     pub(super) fn files(&self, certificate: &Path, key: &Path) -> Vec<NewFile> {
         let text: String = self.chain.iter().map(Certificate::pem).collect();
-        let new = |path: &Path, bytes: Vec<u8>, readers| NewFile { path: path.to_owned(), bytes, readers };
         if certificate == key {
-            return vec![new(key, [&self.key, text.as_bytes()].concat(), Readers::Owner)];
+            return vec![new_file(key, [&self.key, text.as_bytes()].concat(), Readers::Owner)];
         }
         let unchanged = key::read_bounded(key).is_ok_and(|present| present == self.key);
-        let key = (!unchanged).then(|| new(key, self.key.clone(), Readers::Owner));
-        key.into_iter().chain([new(certificate, text.into_bytes(), Readers::Everybody)]).collect()
+        let key = (!unchanged).then(|| new_file(key, self.key.clone(), Readers::Owner));
+        key.into_iter().chain([new_file(certificate, text.into_bytes(), Readers::Everybody)]).collect()
     }
+}
+
+/// A place for a certificate of our own and its key.
+pub(super) struct Spot {
+    pub name: &'static str,
+    pub role: Role,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Spot {
+    pub(super) fn server(config: &Config) -> Self {
+        let (certificate, key) = (config.tls.certificate.clone(), config.tls.key.clone());
+        Self { name: "server", role: Role::Tls, certificate, key }
+    }
+
+    pub(super) fn osci_signature(config: &Config) -> Self {
+        let (certificate, key) =
+            (config.osci.signature_certificate.clone(), config.osci.signature_key.clone());
+        Self { name: "osci-signature", role: Role::OsciSignature, certificate, key }
+    }
+
+    pub(super) fn process_cards(config: &Config) -> Self {
+        let (certificate, key) = (config.evidence.card_certificate.clone(), config.evidence.card_key.clone());
+        Self { name: "process-cards", role: Role::ProcessCards, certificate, key }
+    }
+
+    /// The first of them, which clients encrypt for.
+    pub(super) fn osci_encryption(config: &Config) -> Result<Self, Stop> {
+        let pair = config.osci.cipher_certificates.first().zip(config.osci.cipher_keys.first());
+        let (certificate, key) = pair.ok_or_else(|| Stop::usage("osci.cipher_certificates names no file"))?;
+        let (certificate, key) = (certificate.clone(), key.clone());
+        Ok(Self { name: "osci-encryption", role: Role::OsciEncryption, certificate, key })
+    }
+
+    /// Judges a pair for this place at `at`, beside the one that is there.
+    pub(super) fn judge(
+        &self,
+        config: &Config,
+        pair: &Pair,
+        active: Option<&Certificate>,
+        at: Timestamp,
+    ) -> Result<Judged, Stop> {
+        let purpose = match self.role {
+            Role::OsciEncryption => Purpose::OsciEncryption,
+            Role::OsciSignature | Role::ProcessCards => Purpose::OsciSignature,
+            _ => return judge_server(config, &pair.chain, active, at),
+        };
+        let mut judged = judge_own(config, purpose, &pair.chain, at)?;
+        let pkcs8 =
+            key::PrivateKey::from_pem(&pair.key).ok().and_then(|key| key.pkcs8_der().map(<[u8]>::to_vec));
+        match pkcs8 {
+            None => judged
+                .problems
+                .push("the key is not in PKCS #8; convert it: openssl pkcs8 -topk8 -nocrypt".to_owned()),
+            Some(der) => {
+                let usable = match self.role {
+                    Role::OsciEncryption => RecipientKey::from_pkcs8(&der)
+                        .map(drop)
+                        .ok_or("OSCI encryption needs an RSA key".to_owned()),
+                    Role::ProcessCards => {
+                        CardSigner::new(&der, pair.chain.clone()).map(drop).map_err(|error| error.to_string())
+                    }
+                    _ => SigningKey::from_pkcs8(&der).map(drop).map_err(|error| error.to_string()),
+                };
+                judged.problems.extend(usable.err());
+            }
+        }
+        if active.is_some_and(|active| pair.leaf().not_after() < active.not_after()) {
+            judged.warnings.push("it ends before the present one does".to_owned());
+        }
+        Ok(judged)
+    }
+}
+
+/// For the OSCI pairs that clients may still encrypt for: each moves one place on, the new one comes first.
+pub(super) fn shifted(config: &Config, pair: &Pair) -> Result<Vec<NewFile>, Stop> {
+    let (certificates, keys) = (&config.osci.cipher_certificates, &config.osci.cipher_keys);
+    let read = |path: &PathBuf| key::read_bounded(path).map_err(|error| Stop::usage(error.to_string()));
+    let spot = Spot::osci_encryption(config)?;
+    let mut files = pair.files(&spot.certificate, &spot.key);
+    for (from, to) in (0..).zip(1..certificates.len()) {
+        files.push(new_file(&certificates[to], read(&certificates[from])?, Readers::Everybody));
+        files.push(new_file(&keys[to], read(&keys[from])?, Readers::Owner));
+    }
+    Ok(files)
+}
+
+/// Judges a certificate of ours. Whom others believe is not ours to say.
+fn judge_own(
+    config: &Config,
+    purpose: Purpose,
+    chain: &[Certificate],
+    at: Timestamp,
+) -> Result<Judged, Stop> {
+    let settings = config.trust_settings().into_values().map(|one| (purpose, one)).collect();
+    let anchors = TrustAnchors::load(&settings).map_err(|error| Stop::usage(error.to_string()))?;
+    let inspection =
+        anchors.inspect_chain(purpose, chain, at).ok_or_else(|| Stop::usage("there is no certificate"))?;
+    Ok(Judged::of(&inspection, |kind| kind != CheckKind::Path))
 }
 
 /// Judges a certificate for the listener at `at`, beside the one that is there.
@@ -250,13 +337,7 @@ pub(super) fn judge_server(
     active: Option<&Certificate>,
     at: Timestamp,
 ) -> Result<Judged, Stop> {
-    let settings = config.trust_settings().into_values().map(|one| (Purpose::ServerTls, one)).collect();
-    let anchors = TrustAnchors::load(&settings).map_err(|error| Stop::usage(error.to_string()))?;
-    let inspection = anchors
-        .inspect_chain(Purpose::ServerTls, chain, at)
-        .ok_or_else(|| Stop::usage("there is no certificate"))?;
-    // Whom the participants believe is not ours to say.
-    let mut judged = Judged::of(&inspection, |kind| kind != CheckKind::Path);
+    let mut judged = judge_own(config, Purpose::ServerTls, chain, at)?;
     let leaf = &chain[0];
     if leaf.alternative_names().is_empty() {
         judged.problems.push("it bears no host name or address".to_owned());
@@ -276,11 +357,12 @@ pub(super) fn judge_server(
 /// Judges a participant's certificate as the door will, at `at`.
 pub(super) fn judge_participant(
     config: &Config,
+    purpose: Purpose,
     chain: &[Certificate],
     at: Timestamp,
 ) -> Result<Judged, Stop> {
     let inspection = participant_anchors(config, now())?
-        .inspect_chain(Purpose::ParticipantTls, chain, at)
+        .inspect_chain(purpose, chain, at)
         .ok_or_else(|| Stop::usage("there is no certificate"))?;
     let mut judged = Judged::of(&inspection, |_| true);
     if !inspection.is_acceptable() && judged.problems.is_empty() {
@@ -310,6 +392,35 @@ pub(super) fn add_key(
     match account.keys.iter_mut().find(|one| one.key == key) {
         Some(same) => same.certificate = entry.certificate,
         None => account.keys.push(entry),
+    }
+    replace_account(act, based_on, account)
+}
+
+/// Registers an OSCI certificate beside those that the account has; `identifier` says whose mailbox one to encrypt for
+/// names, where the account has several.
+pub(super) fn add_osci(
+    act: &Act<'_>,
+    based_on: u64,
+    mut account: Account,
+    purpose: Purpose,
+    identifier: Option<String>,
+    new: &Certificate,
+) -> Result<(), Stop> {
+    let (fingerprint, certificate) = (Digest::of(new.der()), Some(new.pem()));
+    match purpose {
+        Purpose::OsciEncryption => {
+            account.osci.cipher.retain(|one| one.fingerprint != fingerprint);
+            account.osci.cipher.push(CipherCertificate {
+                fingerprint,
+                identifier,
+                certificate,
+                remark: None,
+            });
+        }
+        _ => {
+            account.osci.signature.retain(|one| one.fingerprint != fingerprint);
+            account.osci.signature.push(SignatureCertificate { fingerprint, certificate, remark: None });
+        }
     }
     replace_account(act, based_on, account)
 }
@@ -348,7 +459,7 @@ pub(super) fn evidence_obstacle(config: &Config) -> Result<Option<String>, Stop>
 
 /// The checkpoint key changes with the next start; the one at work signs once more as it stops.
 pub(super) fn change_evidence_key(act: &Act<'_>, bytes: Vec<u8>) -> Result<Placed, Stop> {
-    act.put_in_place(&[NewFile { path: act.config.evidence.key.clone(), bytes, readers: Readers::Owner }])
+    act.put_in_place(&[new_file(&act.config.evidence.key, bytes, Readers::Owner)])
 }
 
 pub(super) fn now() -> Timestamp {

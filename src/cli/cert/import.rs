@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::change::{self, Act, Judged, Pair, add_key, change_evidence_key};
+use super::change::{self, Act, Judged, Pair, Spot, add_key, change_evidence_key};
 use super::{Exit, Stop, chain};
 use crate::admin::protocol::CertificateAct;
 use crate::app::evidence_key;
@@ -12,21 +12,22 @@ use crate::cli::link::Link;
 use crate::cli::{Changing, Place, screen};
 use crate::config::Config;
 use crate::pki::certificate::Certificate;
+use crate::pki::expiry::Role;
+use crate::pki::inspection::Purpose;
 use crate::pki::key;
 use crate::pki::summary::Summary;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// The listener's certificate and key (exit code 4 if they cannot be used)
-    Server {
-        /// PEM file, the server's own certificate first, its intermediates after it
-        file: PathBuf,
-        /// Its private key; if absent, the key that is in place
-        #[arg(long, value_name = "FILE")]
-        key: Option<PathBuf>,
-        #[command(flatten)]
-        asking: Asking,
-    },
+    Server(New),
+    /// The certificate and key that OSCI clients encrypt for; the former one moves to the next place of
+    /// osci.cipher_certificates (exit code 4 if they cannot be used or there is no next place)
+    OsciEncryption(New),
+    /// The certificate and key of our OSCI signatures (exit code 4 if they cannot be used)
+    OsciSignature(New),
+    /// The certificate and key that sign process cards (exit code 4 if they cannot be used)
+    ProcessCards(New),
     /// The key that signs the evidence log (Ed25519, PKCS #8); in force with the next start
     Evidence {
         /// PEM file
@@ -40,9 +41,43 @@ pub enum Command {
         account: String,
         /// PEM file, the participant's own certificate first
         file: PathBuf,
+        /// What it shows the certificate for
+        #[arg(long, value_enum, default_value = "tls")]
+        role: ParticipantRole,
+        /// The identifier whose mailbox a certificate for OSCI encryption names; needed where the account has several
+        #[arg(long, value_name = "IDENTIFIER")]
+        identifier: Option<String>,
         #[command(flatten)]
         asking: Asking,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ParticipantRole {
+    Tls,
+    OsciEncryption,
+    OsciSignature,
+}
+
+impl ParticipantRole {
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Tls => Purpose::ParticipantTls,
+            Self::OsciEncryption => Purpose::OsciEncryption,
+            Self::OsciSignature => Purpose::OsciSignature,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct New {
+    /// PEM file, our own certificate first, its intermediates after it
+    file: PathBuf,
+    /// Its private key; if absent, the key that is in place
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    asking: Asking,
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,10 +106,17 @@ struct Report<'a> {
 impl Command {
     pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
         let config = Config::load(&place.path())?;
+        change::recover(&config)?;
         match self {
-            Self::Server { file, key, asking } => server(place, &config, file, key.as_deref(), asking),
+            Self::Server(new) => own(place, &config, &Spot::server(&config), new),
+            Self::OsciEncryption(new) => own(place, &config, &Spot::osci_encryption(&config)?, new),
+            Self::OsciSignature(new) => own(place, &config, &Spot::osci_signature(&config), new),
+            Self::ProcessCards(new) => own(place, &config, &Spot::process_cards(&config), new),
             Self::Evidence { key, asking } => evidence(place, &config, key, asking),
-            Self::Participant { account, file, asking } => participant(place, &config, account, file, asking),
+            Self::Participant { account, file, role, identifier, asking } => {
+                let shown = Shown { role: *role, identifier: identifier.clone() };
+                participant(place, &config, account, file, shown, asking)
+            }
         }
     }
 }
@@ -101,33 +143,45 @@ impl Asking {
     }
 }
 
-fn server(
-    place: &Place,
-    config: &Config,
-    file: &Path,
-    key: Option<&Path>,
-    asking: &Asking,
-) -> Result<Exit, Stop> {
-    let pair = Pair::read(file, key.unwrap_or(&config.tls.key))?;
-    let active = chain(&config.tls.certificate).ok().and_then(|chain| chain.into_iter().next());
-    let mut judged = change::judge_server(config, &pair.chain, active.as_ref(), change::now())?;
-    if let Some(Ok(Some(exposed))) = key.map(key::exposure) {
+fn own(place: &Place, config: &Config, spot: &Spot, new: &New) -> Result<Exit, Stop> {
+    let New { file, key, asking } = new;
+    let pair = Pair::read(file, key.as_ref().unwrap_or(&spot.key))?;
+    let active = chain(&spot.certificate).ok().and_then(|chain| chain.into_iter().next());
+    let is_there = active.as_ref() == Some(pair.leaf());
+    let mut judged = spot.judge(config, &pair, active.as_ref(), change::now())?;
+    if let Some(Ok(Some(exposed))) = key.as_ref().map(|key| key::exposure(key)) {
         judged.warnings.push(exposed);
     }
-    if !asking.show("server", Some(pair.leaf()), &judged)? {
+    let shifts = spot.role == Role::OsciEncryption;
+    if shifts && active.is_some() && !is_there && config.osci.cipher_certificates.len() < 2 {
+        judged.problems.push(format!(
+            "there is no place for the former one, for which clients still encrypt: copy {} and {}, name the copies as \
+             second entries of osci.cipher_certificates and osci.cipher_keys, restart the server, and import again",
+            spot.certificate.display(),
+            spot.key.display()
+        ));
+    }
+    if !asking.show(spot.name, Some(pair.leaf()), &judged)? {
         return Ok(Exit::Done);
     }
-    if active.as_ref() == Some(pair.leaf()) {
+    if is_there {
         screen::sentence("It is in place already; nothing to do.");
         return Ok(Exit::Done);
     }
     let leaf = pair.leaf();
-    screen::confirm(
-        &format!("Put {} (until {}) in place of the server's certificate?", leaf.subject(), leaf.not_after()),
-        asking.changing.yes,
-    )?;
-    let act = asking.act(place, config, format!("server, key {}", leaf.key_fingerprint()));
-    act.put_in_place(&pair.files(&config.tls.certificate, &config.tls.key))?.say("The certificate");
+    let question = format!(
+        "Put {} (until {}) in place of the certificate for {}?",
+        leaf.subject(),
+        leaf.not_after(),
+        spot.name
+    );
+    screen::confirm(&question, asking.changing.yes)?;
+    let act = asking.act(place, config, format!("{}, key {}", spot.name, leaf.key_fingerprint()));
+    let files = match shifts && active.is_some() {
+        true => change::shifted(config, &pair)?,
+        false => pair.files(&spot.certificate, &spot.key),
+    };
+    act.put_in_place(&files)?.say("The certificate");
     Ok(Exit::Done)
 }
 
@@ -160,23 +214,33 @@ fn evidence(place: &Place, config: &Config, file: &Path, asking: &Asking) -> Res
     Ok(Exit::Done)
 }
 
+/// How a participant shows a certificate.
+struct Shown {
+    role: ParticipantRole,
+    identifier: Option<String>,
+}
+
 fn participant(
     place: &Place,
     config: &Config,
     name: &str,
     file: &Path,
+    shown: Shown,
     asking: &Asking,
 ) -> Result<Exit, Stop> {
     let chain = chain(file)?;
     let leaf = &chain[0];
-    let judged = change::judge_participant(config, &chain, change::now())?;
+    let judged = change::judge_participant(config, shown.role.purpose(), &chain, change::now())?;
     if !asking.show("participant", Some(leaf), &judged)? {
         return Ok(Exit::Done);
     }
     let (view, account) = change::account(&asking.link, place, name)?;
     screen::confirm(&format!("Let {} act for {name}?", leaf.subject()), asking.changing.yes)?;
     let act = asking.act(place, config, format!("{name}, key {}", leaf.key_fingerprint()));
-    add_key(&act, view.revision, account, leaf)?;
+    match shown.role {
+        ParticipantRole::Tls => add_key(&act, view.revision, account, leaf)?,
+        _ => change::add_osci(&act, view.revision, account, shown.role.purpose(), shown.identifier, leaf)?,
+    }
     screen::sentence(&format!("{} acts for {name} as well, until {}.", leaf.subject(), leaf.not_after()));
     Ok(Exit::Done)
 }

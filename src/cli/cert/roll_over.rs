@@ -1,7 +1,7 @@
 //! `amtsbote cert roll-over`: the change to the next certificate or key with overlap, one step at a time.
 //!
 //! Without a step it reads: what is active, what is next and from when, what is to be done now. The next pair of the
-//! listener and the next key of the evidence log wait beside the files that are in use, with `.next` at their names'
+//! listener, of OSCI signatures, of process cards and the next key of the evidence log wait beside the files that are in use, with `.next` at their names'
 //! end. A participant's overlap is two registered certificates.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::change::{self, Act, Pair, add_key, change_evidence_key, next_path, replace_account};
+use super::change::{self, Act, Pair, Spot, add_key, change_evidence_key, next_path, replace_account};
 use super::{Exit, Stop, chain};
 use crate::admin::protocol::{Answer, CertificateAct, Verb};
 use crate::app::evidence_key;
@@ -18,6 +18,7 @@ use crate::cli::{Changing, Place, screen};
 use crate::config::Config;
 use crate::domain::account::KeyFingerprint;
 use crate::pki::certificate::Certificate;
+use crate::pki::inspection::Purpose;
 use crate::pki::key;
 
 /// How long before its end a certificate's successor should be asked for.
@@ -28,19 +29,11 @@ const DAYS_MAX: u32 = 100 * 366;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// The listener's certificate: lay the next one beside it, switch when its time has come
-    Server {
-        /// Lay this chain (PEM, the server's own certificate first) ready as the next one
-        #[arg(long, value_name = "FILE", requires = "reason")]
-        next: Option<PathBuf>,
-        /// Its private key; if absent, the key that is in use
-        #[arg(long, value_name = "FILE", requires = "next")]
-        next_key: Option<PathBuf>,
-        /// Put the next one in place of the active one, which is kept (exit code 4 before its time)
-        #[arg(long, conflicts_with = "next", requires = "reason")]
-        switch: bool,
-        #[command(flatten)]
-        step: Step,
-    },
+    Server(Turn),
+    /// The certificate of our OSCI signatures: lay the next one beside it, switch when its time has come
+    OsciSignature(Turn),
+    /// The certificate that signs process cards: lay the next one beside it, switch when its time has come
+    ProcessCards(Turn),
     /// The evidence log's key: make the next one, publish it, switch
     Evidence {
         /// Make the next key; prints the public one
@@ -65,6 +58,32 @@ pub enum Command {
         #[command(flatten)]
         step: Step,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Turn {
+    /// Lay this chain (PEM, our own certificate first) ready as the next one
+    #[arg(long, value_name = "FILE", requires = "reason")]
+    next: Option<PathBuf>,
+    /// Its private key; if absent, the key that is in use
+    #[arg(long, value_name = "FILE", requires = "next")]
+    next_key: Option<PathBuf>,
+    /// Put the next one in place of the active one, which is kept (exit code 4 before its time)
+    #[arg(long, conflicts_with = "next", requires = "reason")]
+    switch: bool,
+    #[command(flatten)]
+    step: Step,
+}
+
+impl Turn {
+    fn run(&self, place: &Place, config: &Config, spot: Spot) -> Result<Exit, Stop> {
+        let own = Own { place, config, step: &self.step, spot };
+        match &self.next {
+            Some(next) => own.lay_ready(next, self.next_key.as_deref()),
+            None if self.switch => own.switch(),
+            None => show(&own.view()?, self.step.json),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,15 +147,11 @@ struct View {
 impl Command {
     pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
         let config = Config::load(&place.path())?;
+        change::recover(&config)?;
         match self {
-            Self::Server { next, next_key, switch, step } => {
-                let server = Server { place, config: &config, step };
-                match next {
-                    Some(next) => server.lay_ready(next, next_key.as_deref()),
-                    None if *switch => server.switch(),
-                    None => show(&server.view()?, step.json),
-                }
-            }
+            Self::Server(turn) => turn.run(place, &config, Spot::server(&config)),
+            Self::OsciSignature(turn) => turn.run(place, &config, Spot::osci_signature(&config)),
+            Self::ProcessCards(turn) => turn.run(place, &config, Spot::process_cards(&config)),
             Self::Evidence { new, switch, step } => {
                 let evidence = Evidence { place, config: &config, step };
                 match (new, switch) {
@@ -184,13 +199,15 @@ fn stage(state: State, certificate: &Certificate) -> Stage {
     }
 }
 
-struct Server<'a> {
+/// A certificate of our own on its way to the next one.
+struct Own<'a> {
     place: &'a Place,
     config: &'a Config,
     step: &'a Step,
+    spot: Spot,
 }
 
-impl Server<'_> {
+impl Own<'_> {
     fn leaf(path: &Path) -> Result<Option<Certificate>, Stop> {
         match path.exists() {
             true => Ok(chain(path)?.into_iter().next()),
@@ -199,15 +216,15 @@ impl Server<'_> {
     }
 
     fn next_paths(&self) -> (PathBuf, PathBuf) {
-        (next_path(&self.config.tls.certificate), next_path(&self.config.tls.key))
+        (next_path(&self.spot.certificate), next_path(&self.spot.key))
     }
 
     fn view(&self) -> Result<View, Stop> {
         let now = change::now();
-        let active = Self::leaf(&self.config.tls.certificate)?;
+        let active = Self::leaf(&self.spot.certificate)?;
         let next = Self::leaf(&self.next_paths().0)?;
         let in_force = match &active {
-            Some(active) => self.shown_key()?.map(|shown| shown == active.key_fingerprint()),
+            Some(active) => self.shows(active.key_fingerprint())?,
             None => None,
         };
         let ended = |certificate: &Certificate| certificate.not_after() < now;
@@ -222,15 +239,17 @@ impl Server<'_> {
                 "The running server shows another key than the file holds: send it SIGHUP.".into(),
             );
         }
-        Ok(View { role: "server".to_owned(), stages, in_force, do_now })
+        Ok(View { role: self.spot.name.to_owned(), stages, in_force, do_now })
     }
 
-    /// What the running server shows; nothing if none runs.
-    fn shown_key(&self) -> Result<Option<KeyFingerprint>, Stop> {
+    /// Whether the running server shows this key; nothing if none runs.
+    fn shows(&self, key: KeyFingerprint) -> Result<Option<bool>, Stop> {
         match self.step.link.ask(self.place, Verb::CertificatesExpiring { days: DAYS_MAX }) {
-            Ok(Answer::Certificates { certificates }) => {
-                Ok(certificates.into_iter().find(|end| end.owner == "server").map(|end| end.key))
-            }
+            Ok(Answer::Certificates { certificates }) => Ok(Some(
+                certificates
+                    .iter()
+                    .any(|end| end.owner == "server" && end.role == self.spot.role && end.key == key),
+            )),
             Ok(_) => Err(crate::cli::link::unexpected()),
             Err(stop) if stop.exit == Exit::NotRunning => Ok(None),
             Err(stop) => Err(stop),
@@ -238,11 +257,11 @@ impl Server<'_> {
     }
 
     fn lay_ready(&self, next: &Path, next_key: Option<&Path>) -> Result<Exit, Stop> {
-        let pair = Pair::read(next, next_key.unwrap_or(&self.config.tls.key))?;
+        let pair = Pair::read(next, next_key.unwrap_or(&self.spot.key))?;
         let leaf = pair.leaf();
-        let active = Self::leaf(&self.config.tls.certificate)?;
+        let active = Self::leaf(&self.spot.certificate)?;
         let at = change::now().max(leaf.not_before());
-        change::judge_server(self.config, &pair.chain, active.as_ref(), at)?.say("it")?;
+        self.spot.judge(self.config, &pair, active.as_ref(), at)?.say("it")?;
         let (certificate, key) = self.next_paths();
         let question = match certificate.exists() {
             true => "Lay it ready in place of the next one that is there?",
@@ -250,14 +269,10 @@ impl Server<'_> {
         };
         screen::confirm(question, self.step.yes)?;
         let changing = self.step.changing();
-        let object = format!("server, next key {}", leaf.key_fingerprint());
+        let object = format!("{}, next key {}", self.spot.name, leaf.key_fingerprint());
         let act = self.act(object, &changing);
         act.write_down()?;
-        let placed = pair.files(&certificate, &key).iter().try_fold(Vec::new(), |mut kept, file| {
-            kept.extend(file.put_alone()?);
-            Ok::<_, Stop>(kept)
-        })?;
-        for kept in placed {
+        for kept in change::put_alone(&pair.files(&certificate, &key))? {
             screen::sentence(&format!("The former next file is kept as {}.", kept.display()));
         }
         screen::sentence(&format!("The next certificate lies ready as {}.", certificate.display()));
@@ -272,9 +287,10 @@ impl Server<'_> {
     fn switch(&self) -> Result<Exit, Stop> {
         let (certificate, key) = self.next_paths();
         if !certificate.exists() {
-            return Err(Stop::new(Exit::Problems, "no next certificate lies ready").then(
-                "Give it with --next, or put one in place at once with `amtsbote cert import server`",
-            ));
+            return Err(Stop::new(Exit::Problems, "no next certificate lies ready").then(format!(
+                "Give it with --next, or put one in place at once with `amtsbote cert import {}`",
+                self.spot.name
+            )));
         }
         let pair = Pair::read(&certificate, &key)?;
         let (leaf, now) = (pair.leaf(), change::now());
@@ -284,12 +300,12 @@ impl Server<'_> {
                 format!("its time has not come: it is valid from {}", screen::instant(leaf.not_before())),
             ));
         }
-        let active = Self::leaf(&self.config.tls.certificate)?;
-        change::judge_server(self.config, &pair.chain, active.as_ref(), now)?.say("it")?;
+        let active = Self::leaf(&self.spot.certificate)?;
+        self.spot.judge(self.config, &pair, active.as_ref(), now)?.say("it")?;
         screen::confirm("Put the next certificate in place of the active one?", self.step.yes)?;
         let changing = self.step.changing();
-        let act = self.act(format!("server, key {}", leaf.key_fingerprint()), &changing);
-        let files = pair.files(&self.config.tls.certificate, &self.config.tls.key);
+        let act = self.act(format!("{}, key {}", self.spot.name, leaf.key_fingerprint()), &changing);
+        let files = pair.files(&self.spot.certificate, &self.spot.key);
         act.put_in_place(&files)?.say("The certificate");
         clear_away([&certificate, &key]);
         show(&self.view()?, self.step.json)
@@ -481,7 +497,7 @@ impl Participant<'_> {
         let chain = chain(file)?;
         let leaf = &chain[0];
         let at = change::now().max(leaf.not_before());
-        change::judge_participant(self.config, &chain, at)?.say("it")?;
+        change::judge_participant(self.config, Purpose::ParticipantTls, &chain, at)?.say("it")?;
         let (view, account) = change::account(&self.step.link, self.place, self.name)?;
         screen::confirm(&format!("Let {} act for {} as well?", leaf.subject(), self.name), self.step.yes)?;
         let changing = self.step.changing();

@@ -3,16 +3,23 @@
 //! An inspection never waits: it takes what is known, and notes what is not. Whoever has time and the operator's
 //! permission asks, and hands in the answer. A later answer is never replaced by an earlier one, so that a replayed
 //! "good" does not undo a revocation. Bounded in both directions; what is forgotten is asked again.
+//!
+//! With more certificates than the bound, one answer goes for each that comes: what no longer counts first, then the
+//! one that was not wanted for longest, revocations last. Where all were wanted a moment ago, the newcomers share one
+//! place: so those that are held stay, rather than each pushing out the next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::ocsp::{Answer, Status};
-use crate::pki::certificate::Certificate;
+use crate::pki::certificate::{Certificate, CertificateFingerprint};
 
-const KNOWN_MAX: usize = 4096;
+/// About 4 kB each.
+const KNOWN_MAX: usize = 8192;
+/// Wanted within this time: not to make room for another.
+const IN_USE: SignedDuration = SignedDuration::from_mins(10);
 const WANTED_MAX: usize = 256;
 /// After a failure, a responder is left alone about this certificate for so long.
 const PAUSE_AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(5);
@@ -42,20 +49,71 @@ struct Known {
     answer: Option<Answer>,
     /// Not to be asked before.
     next: Timestamp,
+    /// When an inspection last looked for it.
+    wanted_at: Timestamp,
+    /// Counts up with each that comes.
+    number: u64,
 }
 
-#[derive(Debug, Default)]
+impl Known {
+    fn is_revocation(&self) -> bool {
+        matches!(self.answer, Some(Answer { status: Status::Revoked { .. }, .. }))
+    }
+
+    fn counts(&self, now: Timestamp) -> bool {
+        self.answer.as_ref().is_some_and(|answer| counts(answer, now))
+    }
+}
+
+#[derive(Debug)]
 struct Inner {
+    known_max: usize,
     known: HashMap<Key, Known>,
     wanted: HashMap<Key, Question>,
     generation: u64,
+    next_number: u64,
+    /// Certificates whose answers were given up, until somebody takes them from the disk as well.
+    forgotten: Vec<CertificateFingerprint>,
 }
 
 /// Shared by all anchors of a process, across reloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Answers(Mutex<Inner>);
 
+impl Default for Answers {
+    fn default() -> Self {
+        Self::of_at_most(KNOWN_MAX)
+    }
+}
+
 impl Answers {
+    /// For so many certificates, at least two.
+    pub fn of_at_most(known_max: usize) -> Self {
+        Self(Mutex::new(Inner {
+            known_max: known_max.max(2),
+            known: HashMap::new(),
+            wanted: HashMap::new(),
+            generation: 0,
+            next_number: 0,
+            forgotten: Vec::new(),
+        }))
+    }
+
+    /// Whether another answer can be held and nothing need be given up.
+    pub fn has_room(&self) -> bool {
+        let inner = self.inner();
+        inner.known.len() < inner.known_max
+    }
+
+    /// Whose answers were given up since this was last asked.
+    pub fn take_forgotten(&self) -> Vec<CertificateFingerprint> {
+        let mut inner = self.inner();
+        let forgotten = std::mem::take(&mut inner.forgotten);
+        // One that has come again since is not forgotten.
+        let known: HashSet<[u8; 32]> = inner.known.keys().map(|(certificate, _)| *certificate).collect();
+        forgotten.into_iter().filter(|certificate| !known.contains(&certificate.0)).collect()
+    }
+
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,6 +127,9 @@ impl Answers {
     pub fn find(&self, certificate: &Certificate, issuer: &Certificate, now: Timestamp) -> Option<Answer> {
         let key = key(certificate, issuer);
         let mut inner = self.inner();
+        if let Some(known) = inner.known.get_mut(&key) {
+            known.wanted_at = known.wanted_at.max(now);
+        }
         let known = inner.known.get(&key);
         let found = known.and_then(|known| known.answer.clone()).filter(|answer| counts(answer, now));
         let is_due = known.is_none_or(|known| known.next <= now);
@@ -104,11 +165,10 @@ impl Answers {
             known.next = known.next.max(later(now, PAUSE_AFTER_FAILURE));
             return false;
         }
-        make_room(&mut inner.known, now);
         // Half of what is left, so that two attempts fit in before it ends.
         let left = answer.until.duration_since(now).max(SignedDuration::ZERO);
         let next = later(now, (left / 2).max(PAUSE_AFTER_FAILURE));
-        inner.known.insert(key, Known { question, answer: Some(answer), next });
+        inner.put(key, question, Some(answer), next, now);
         inner.generation += 1;
         true
     }
@@ -118,8 +178,10 @@ impl Answers {
         let key = question.key();
         let mut inner = self.inner();
         let next = later(now, PAUSE_AFTER_FAILURE);
-        make_room(&mut inner.known, now);
-        inner.known.entry(key).or_insert(Known { question, answer: None, next }).next = next;
+        match inner.known.get_mut(&key) {
+            Some(known) => known.next = next,
+            None => inner.put(key, question, None, next, now),
+        }
     }
 
     /// Answers that count and the first instant to come at which one of them ends. A revocation counts beyond its end.
@@ -152,20 +214,33 @@ fn later(instant: Timestamp, by: SignedDuration) -> Timestamp {
     instant.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Revocations are the last to be forgotten.
-fn make_room(known: &mut HashMap<Key, Known>, now: Timestamp) {
-    if known.len() < KNOWN_MAX {
-        return;
+impl Inner {
+    fn put(&mut self, key: Key, question: Question, answer: Option<Answer>, next: Timestamp, now: Timestamp) {
+        if !self.known.contains_key(&key) && self.known.len() >= self.known_max {
+            self.give_one_up(now);
+        }
+        let wanted_at = self.known.get(&key).map_or(now, |known| known.wanted_at);
+        self.next_number += 1;
+        let number = self.next_number;
+        self.known.insert(key, Known { question, answer, next, wanted_at, number });
     }
-    known.retain(|_, known| known.answer.as_ref().is_some_and(|answer| counts(answer, now)));
-    if known.len() >= KNOWN_MAX {
-        let is_revocation = |known: &Known| {
-            known.answer.as_ref().is_some_and(|answer| matches!(answer.status, Status::Revoked { .. }))
+
+    fn give_one_up(&mut self, now: Timestamp) {
+        let least = |known: &Known| {
+            let is_idle = now.duration_since(known.wanted_at) >= IN_USE;
+            let order = match is_idle {
+                true => (known.wanted_at, 0),
+                // All are in use: the one that came last.
+                false => (Timestamp::MAX, u64::MAX - known.number),
+            };
+            (known.counts(now), known.is_revocation(), order)
         };
-        known.retain(|_, known| is_revocation(known));
-    }
-    if known.len() >= KNOWN_MAX {
-        known.clear();
+        let first = self.known.iter().min_by_key(|(_, known)| least(known)).map(|(key, _)| *key);
+        if let Some(key) = first
+            && let Some(known) = self.known.remove(&key)
+        {
+            self.forgotten.push(known.question.certificate.fingerprint());
+        }
     }
 }
 
@@ -257,5 +332,73 @@ mod tests {
         answers.keep(question, answer(revoked, "2026-01-04T00:00:00Z", "2026-01-05T00:00:00Z"), now);
         assert_eq!(answers.state(at("2026-01-05T00:00:00Z")), (1, Some(at("2026-01-05T00:00:00Z"))));
         assert_eq!(answers.state(at("2026-01-06T00:00:00Z")), (1, None), "counts on, and ends no judgement");
+    }
+
+    /// Many certificates by one CA.
+    fn questions(count: usize) -> Vec<Question> {
+        let validity = Validity { from: at("2020-01-01T00:00:00Z"), until: at("2120-01-01T00:00:00Z") };
+        let root = Authority::root("Root", KeyChoice::P256, validity).expect("a root");
+        let leaf =
+            Leaf { common_name: "leaf", role: Role::Participant, key: KeyChoice::P256, validity, names: &[] };
+        let certificate = || root.issue(&leaf).expect("a leaf").certificate().clone();
+        (0..count)
+            .map(|_| Question { certificate: certificate(), issuer: root.certificate().clone() })
+            .collect()
+    }
+
+    #[test]
+    fn more_certificates_than_the_bound_push_out_few() {
+        let answers = Answers::of_at_most(8);
+        let all = questions(12);
+        let start = at("2026-01-02T00:00:00Z");
+        let good = || answer(Status::Good, "2026-01-02T00:00:00Z", "2026-01-09T00:00:00Z");
+        // In turn, again and again: whoever is not held is asked for and comes.
+        let (mut asked, mut second) = (0, 0);
+        for _ in 0..20 {
+            for one in &all {
+                let now = later(start, SignedDuration::from_secs(second));
+                second += 1;
+                if answers.find(&one.certificate, &one.issuer, now).is_none() {
+                    asked += 1;
+                    answers.keep(one.clone(), good(), now);
+                }
+            }
+        }
+        assert_eq!(answers.state(start).0, 8, "bounded");
+        // Seven stay; the other five share one place, each of the twenty times.
+        assert_eq!(asked, 7 + 5 * 20, "of {} looks", 12 * 20);
+        let forgotten = answers.take_forgotten();
+        assert!(forgotten.len() <= 12 * 20 && !forgotten.is_empty());
+        let held: Vec<_> = all.iter().map(|one| one.certificate.fingerprint()).collect();
+        let given_up: Vec<_> = held.iter().filter(|one| forgotten.contains(one)).collect();
+        assert_eq!(given_up.len(), 4, "what is held is not forgotten");
+        assert!(answers.take_forgotten().is_empty());
+    }
+
+    #[test]
+    fn the_ended_go_first_then_the_idle_and_revocations_last() {
+        let answers = Answers::of_at_most(4);
+        let all = questions(9);
+        let start = at("2026-01-02T00:00:00Z");
+        let revoked = Status::Revoked { at: at("2026-01-01T00:00:00Z") };
+        let (soon, late) = ("2026-01-02T00:30:00Z", "2026-01-09T00:00:00Z");
+        for (number, status, until) in
+            [(0, revoked, soon), (1, Status::Good, soon), (2, Status::Good, late), (3, Status::Good, late)]
+        {
+            answers.keep(all[number].clone(), answer(status, "2026-01-02T00:00:00Z", until), start);
+        }
+        let has = |number: usize, now| {
+            let one: &Question = &all[number];
+            answers.find(&one.certificate, &one.issuer, now).is_some()
+        };
+        let an_hour = at("2026-01-02T01:00:00Z");
+        assert!(has(3, an_hour), "in use");
+        let good = || answer(Status::Good, "2026-01-02T01:00:00Z", late);
+        for (new, gone) in [(4, 1), (5, 2), (6, 5), (7, 6)] {
+            answers.keep(all[new].clone(), good(), an_hour);
+            let forgotten = answers.take_forgotten();
+            assert_eq!(forgotten, [all[gone].certificate.fingerprint()], "{new} comes");
+        }
+        assert!(has(0, an_hour) && has(3, an_hour));
     }
 }

@@ -4,11 +4,10 @@
 //! certificates come from strangers. Redirects are not followed, answers are bounded in size and time. Lists and
 //! answers are signed, so TLS would add nothing and could not be checked without itself (RFC 5280, section 8).
 //!
-//! What is on disk is not believed: lists are verified when they are consulted, answers are judged again when they are
-//! read. Left out: LDAP, HTTPS, proxies, caching headers.
+//! What is on disk is not believed: lists are verified when they are read, answers are judged again when they are read. Left out: LDAP, HTTPS, proxies, caching headers.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -23,14 +22,13 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use super::answers::{self, Answers, Question};
-use super::list::{self, LIST_BYTES_MAX, List};
+use super::list::{self, LIST_BYTES_MAX, List, Sealed};
 use super::ocsp::{self, Answer, Nonce, RESPONSE_BYTES_MAX, Request as OcspRequest};
 use crate::domain::hex;
-use crate::pki::certificate::{Certificate, sha256};
+use crate::pki::certificate::{Certificate, CertificateFingerprint, sha256};
+use crate::pki::key;
 use crate::pki::trust::{self, RevocationList};
 
-/// Kept answers that are read at a start; more were never kept.
-const KEPT_MAX: usize = 4096;
 /// Two certificates and an answer, in text.
 const KEPT_BYTES_MAX: u64 = 512 * 1024;
 const KEPT_EXTENSION: &str = "ocsp";
@@ -139,19 +137,25 @@ impl Client {
                 .map_err(|error| unusable(list::Error::Malformed(error.to_string())))?
                 .to_vec(),
         };
-        List::from_der(&der).map_err(unusable)?;
+        let proof = |sealed: &Sealed<'_>| authorities.iter().find_map(|authority| sealed.verify(authority));
+        // Nothing of a stranger's is unpacked, however large it is.
+        let sealed = Sealed::read(&der).map_err(unusable)?;
+        let Some(proven) = proof(&sealed) else {
+            return Err(Error::ForeignList { url: url.to_owned() });
+        };
+        let list = List::open(&sealed, Some(proven)).map_err(unusable)?;
         // What a reload could not use must not take the place of what it can.
-        let usable = RevocationList::from_der(&der);
+        let usable = RevocationList::of(list);
         let usable = usable.map_err(|source| Error::UnusableList { url: url.to_owned(), source })?;
         let list = usable.own();
-        let is_ours = |list: &List| authorities.iter().any(|authority| list.is_signed_by(authority));
-        if !is_ours(list) {
-            return Err(Error::ForeignList { url: url.to_owned() });
-        }
         let path = list_path(&self.settings.folder, url);
         // What cannot be used, or is nobody's whom we believe, is as good as absent.
-        let earlier = std::fs::read(&path).ok().and_then(|bytes| RevocationList::from_der(&bytes).ok());
-        match earlier.as_ref().map(RevocationList::own).filter(|earlier| is_ours(earlier)) {
+        let earlier = key::read_at_most(&path, LIST_BYTES_MAX).ok().and_then(|bytes| {
+            let sealed = Sealed::read(&bytes).ok()?;
+            let list = List::open(&sealed, Some(proof(&sealed)?)).ok()?;
+            RevocationList::of(list).ok()
+        });
+        match earlier.as_ref().map(RevocationList::own) {
             Some(earlier) if earlier.der() == list.der() => return Ok(Fetched::Same),
             Some(earlier) if !list.is_of_series(earlier) => {
                 return Err(Error::OtherList { url: url.to_owned(), path });
@@ -193,6 +197,7 @@ impl Client {
                             let next_step = "see whether the disk is full and the folder may be written";
                             tracing::error!(code = "ocsp-answer-not-kept", next_step, "{error}");
                         }
+                        self.remove_forgotten(answers);
                         return Ok(answer);
                     }
                 },
@@ -232,19 +237,38 @@ impl Client {
             response: base64::engine::general_purpose::STANDARD.encode(response),
             received: Some(now),
         };
-        let name = format!("{}.{KEPT_EXTENSION}", question.certificate.fingerprint());
         let bytes = serde_json::to_vec(&kept).expect("four strings");
-        self.write(&self.settings.folder.join(name), &bytes)
+        self.write(&self.answer_path(question.certificate.fingerprint()), &bytes)
     }
 
-    /// Answers of before, judged again: how many count.
+    fn answer_path(&self, certificate: CertificateFingerprint) -> PathBuf {
+        self.settings.folder.join(format!("{certificate}.{KEPT_EXTENSION}"))
+    }
+
+    /// The folder holds what memory holds, so that nothing is read again that was given up.
+    fn remove_forgotten(&self, answers: &Answers) {
+        for certificate in answers.take_forgotten() {
+            let _ = std::fs::remove_file(self.answer_path(certificate));
+        }
+    }
+
+    /// Answers of before, judged again: how many count. The last written come first, for there may be more than are
+    /// held.
     pub fn read_kept_answers(&self, answers: &Answers, now: Timestamp, rest: Rest) -> usize {
         let Ok(folder) = std::fs::read_dir(&self.settings.folder) else { return 0 };
         let paths = folder.filter_map(Result::ok).map(|entry| entry.path());
         let kept = paths.filter(|path| path.extension().is_some_and(|extension| extension == KEPT_EXTENSION));
+        let mut kept: Vec<(Option<SystemTime>, PathBuf)> = kept
+            .map(|path| (std::fs::metadata(&path).and_then(|found| found.modified()).ok(), path))
+            .collect();
+        kept.sort_unstable_by(|one, other| other.cmp(one));
         let mut count = 0;
-        for path in kept.take(KEPT_MAX) {
-            match Kept::read(&path, now) {
+        for (_, path) in kept {
+            let read = match answers.has_room() {
+                true => Kept::read(&path, now),
+                false => None,
+            };
+            match read {
                 Some((question, answer)) => {
                     answers.keep(question, answer, now);
                     count += 1;

@@ -1,5 +1,9 @@
 //! Revocation lists (RFC 5280, section 5): full ones and delta lists, read once.
 //!
+//! Bytes that came from elsewhere are a [`Sealed`] list first: only its frame is read, so that the signature can be
+//! verified over the bytes before a list of megabytes is unpacked. That a key made a signature is remembered as a
+//! [`SignatureVerified`] and not worked out again.
+//!
 //! A list is refused as a whole, with the reason, if it says something that is not understood here: an indirect list,
 //! one for some reasons or for attribute certificates only, an unknown critical extension of the list or of an entry.
 //! It is never read as if it had not said so.
@@ -9,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use x509_parser::extensions::{ParsedExtension, X509Extension};
@@ -16,12 +21,16 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::ReasonCode;
 
-use super::der::{Reader, SEQUENCE};
+use super::der::{BIT_STRING, INTEGER, Reader, SEQUENCE};
+use crate::domain::account::KeyFingerprint;
 use crate::pki::certificate::{self, Certificate, KeyUsage};
 use crate::pki::path;
 
 /// One revocation list; a large CA's list is a few megabytes.
 pub const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Keys whose say on a list's signature is remembered. A name has one or two in its life.
+const SIGNERS_MAX: usize = 8;
 
 const CRL_NUMBER: &str = "2.5.29.20";
 const DELTA_INDICATOR: &str = "2.5.29.27";
@@ -99,6 +108,78 @@ pub struct List {
     signed: Range<usize>,
     algorithm: Vec<u8>,
     signature: Vec<u8>,
+    /// By key: the proof, or that there is none.
+    signers: Mutex<Vec<(KeyFingerprint, Option<SignatureVerified>)>>,
+}
+
+/// That the key of an authority, which may sign lists, made the signature on a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignatureVerified {
+    key: KeyFingerprint,
+}
+
+impl SignatureVerified {
+    fn verify(
+        issuer: &Certificate,
+        issuer_der: &[u8],
+        algorithm: &[u8],
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Option<Self> {
+        if !may_sign(issuer) || issuer_der != issuer.subject_der() {
+            return None;
+        }
+        #[cfg(test)]
+        tests::VERIFIED.with(|count| count.set(count.get() + 1));
+        path::made_by(issuer, algorithm, signed, signature).then(|| Self { key: issuer.key_fingerprint() })
+    }
+}
+
+fn may_sign(issuer: &Certificate) -> bool {
+    issuer.key_usages().is_none_or(|usages| usages.has(KeyUsage::CrlSign))
+}
+
+/// A list of which only the frame was read: who is said to have signed what. Its content is neither unpacked nor
+/// believed.
+#[derive(Debug)]
+pub struct Sealed<'a> {
+    der: &'a [u8],
+    signed: Range<usize>,
+    issuer_der: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Sealed<'a> {
+    pub fn read(der: &'a [u8]) -> Result<Self, Error> {
+        if der.len() > LIST_BYTES_MAX {
+            return Err(Error::TooLarge { seen: der.len(), max: LIST_BYTES_MAX });
+        }
+        Self::frame(der).ok_or_else(|| Error::Malformed("it is not a list and a signature".into()))
+    }
+
+    fn frame(der: &'a [u8]) -> Option<Self> {
+        let outer = Reader::only(der, SEQUENCE)?;
+        let start = der.len() - outer.content.len();
+        let mut parts = Reader(outer.content);
+        let signed = parts.expect(SEQUENCE)?;
+        let algorithm = parts.expect(SEQUENCE)?.content;
+        let (unused_bits, signature) = parts.expect(BIT_STRING)?.content.split_first()?;
+        if *unused_bits != 0 || !parts.is_empty() {
+            return None;
+        }
+        let mut fields = Reader(signed.content);
+        fields.optional(INTEGER)?;
+        fields.expect(SEQUENCE)?;
+        let issuer_der = fields.expect(SEQUENCE)?.whole;
+        Some(Self { der, signed: start..start + signed.whole.len(), issuer_der, algorithm, signature })
+    }
+
+    /// The proof, if the authority bears the issuer's name, may sign lists, and its key made the signature.
+    pub fn verify(&self, issuer: &Certificate) -> Option<SignatureVerified> {
+        let signed = self.der.get(self.signed.clone())?;
+        SignatureVerified::verify(issuer, self.issuer_der, self.algorithm, signed, self.signature)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,10 +193,14 @@ impl Number {
 }
 
 impl List {
+    /// For lists of our own operator, whose signer may show up only with a certificate.
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
-        if der.len() > LIST_BYTES_MAX {
-            return Err(Error::TooLarge { seen: der.len(), max: LIST_BYTES_MAX });
-        }
+        Self::open(&Sealed::read(der)?, None)
+    }
+
+    /// Unpacks the list; `proof` is what is known of its signature.
+    pub fn open(sealed: &Sealed<'_>, proof: Option<SignatureVerified>) -> Result<Self, Error> {
+        let der = sealed.der;
         let malformed = |why: &dyn std::fmt::Display| Error::Malformed(why.to_string());
         let (rest, parsed) = CertificateRevocationList::from_der(der).map_err(|error| malformed(&error))?;
         if !rest.is_empty() {
@@ -123,10 +208,9 @@ impl List {
         }
         let tbs = &parsed.tbs_cert_list;
         tbs.extensions_map().map_err(|error| malformed(&error))?;
-        let signed = signed_part(der).ok_or(malformed(&"no signed part"))?;
-        let algorithm = Reader(der.get(signed.end..).unwrap_or_default())
-            .expect(SEQUENCE)
-            .ok_or(malformed(&"no signature algorithm"))?;
+        if tbs.issuer.as_raw() != sealed.issuer_der {
+            return Err(malformed(&"its issuer can be read in two ways"));
+        }
         let instant = |time: x509_parser::time::ASN1Time| {
             Timestamp::from_second(time.timestamp()).map_err(|error| malformed(&error))
         };
@@ -139,7 +223,7 @@ impl List {
         }
         Ok(Self {
             issuer: certificate::render_name(parsed.issuer()),
-            issuer_der: tbs.issuer.as_raw().to_vec(),
+            issuer_der: sealed.issuer_der.to_vec(),
             number: said.number,
             base: said.base,
             scope: said.scope,
@@ -147,10 +231,11 @@ impl List {
             this_update: instant(parsed.last_update())?,
             next_update: parsed.next_update().map(instant).transpose()?,
             entries,
-            algorithm: algorithm.content.to_vec(),
-            signature: parsed.signature_value.data.to_vec(),
-            signed,
+            algorithm: sealed.algorithm.to_vec(),
+            signature: sealed.signature.to_vec(),
+            signed: sealed.signed.clone(),
             der: der.to_vec(),
+            signers: Mutex::new(proof.map(|proof| (proof.key, Some(proof))).into_iter().collect()),
         })
     }
 
@@ -190,11 +275,28 @@ impl List {
     }
 
     pub fn is_signed_by(&self, issuer: &Certificate) -> bool {
-        let may_sign = issuer.key_usages().is_none_or(|usages| usages.has(KeyUsage::CrlSign));
+        self.proof_of(issuer).is_some()
+    }
+
+    /// Worked out at most once for a key.
+    fn proof_of(&self, issuer: &Certificate) -> Option<SignatureVerified> {
+        // Another certificate of the same key may lack the right or bear another name.
+        if !may_sign(issuer) || self.issuer_der != issuer.subject_der() {
+            return None;
+        }
+        let key = issuer.key_fingerprint();
+        let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, proof)) = signers.iter().find(|(known, _)| *known == key) {
+            return *proof;
+        }
         let signed = self.der.get(self.signed.clone()).unwrap_or_default();
-        may_sign
-            && self.issuer_der == issuer.subject_der()
-            && path::made_by(issuer, &self.algorithm, signed, &self.signature)
+        let proof =
+            SignatureVerified::verify(issuer, &self.issuer_der, &self.algorithm, signed, &self.signature);
+        if signers.len() >= SIGNERS_MAX {
+            signers.retain(|(_, proof)| proof.is_some());
+        }
+        signers.push((key, proof));
+        proof
     }
 
     /// What this list, which `issuer` must have signed, says of a certificate of this issuer.
@@ -227,13 +329,6 @@ impl List {
     }
 }
 
-fn signed_part(der: &[u8]) -> Option<Range<usize>> {
-    let outer = Reader::only(der, SEQUENCE)?;
-    let start = der.len() - outer.content.len();
-    let signed = Reader(outer.content).expect(SEQUENCE)?;
-    Some(start..start + signed.whole.len())
-}
-
 struct Extensions {
     number: Option<Number>,
     base: Option<Number>,
@@ -247,7 +342,7 @@ impl Extensions {
         for extension in extensions {
             let oid = extension.oid.to_id_string();
             let integer = || {
-                let element = Reader::only(extension.value, super::der::INTEGER);
+                let element = Reader::only(extension.value, INTEGER);
                 let content = element.map(|element| element.content);
                 content
                     .filter(|bytes| bytes.len() <= 21 && bytes.first().is_some_and(|first| first & 0x80 == 0))

@@ -4,7 +4,7 @@
 //! shortened or rewritten is never signed over, and the operator is told. That holds across a change of the signing
 //! key as well, for which the former public key must be known ([`crate::relay::Settings::former_evidence_keys`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
 
@@ -32,11 +32,14 @@ impl Relay {
         }
     }
 
-    /// From here on proofs hold the process card as signed XML. The first signer given stays.
+    /// From here on proofs hold the process card as XML that this signer signs.
     pub fn sign_cards_with(&self, signer: Arc<CardSigner>) {
-        if self.card_signer.set(signer).is_err() {
-            tracing::warn!("process cards have a signing key already; the second one is not used");
-        }
+        *self.card_signer.write().unwrap_or_else(PoisonError::into_inner) = Some(signer);
+    }
+
+    /// Who signs process cards, if anybody does.
+    pub fn card_signer(&self) -> Option<Arc<CardSigner>> {
+        self.card_signer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The key by which others check this log, where it is signed.
@@ -71,7 +74,12 @@ impl Relay {
             return Ok(None);
         }
         let root = self.store.tree_root(size).await?;
-        self.store.save_checkpoint(size, &signer.sign(size, &root)).await?;
+        match self.store.save_checkpoint(size, &signer.sign(size, &root)).await {
+            Ok(()) => {}
+            // A former key's checkpoint was stamped after we had looked: it stays, and so does its stamp.
+            Err(StoreError::Outdated { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
         metrics::counter!("amtsbote_checkpoints_total").increment(1);
         self.checkpoint_added.notify_one();
         tracing::debug!(size, "evidence log signed");
@@ -148,7 +156,7 @@ impl Relay {
     }
 
     fn signed_card(&self, card: &ProcessCard) -> Result<Option<SignedCard>, Refusal> {
-        let signer = self.card_signer.get();
+        let signer = self.card_signer();
         let signed = signer.map(|signer| signer.sign(card, self.now())).transpose();
         signed.map_err(|error| Refusal::Internal { detail: format!("{}: {error}", card.id) })
     }

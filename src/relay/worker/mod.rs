@@ -43,8 +43,8 @@ pub struct Relay {
     destinations: Mutex<Vec<Arc<push::Destination>>>,
     destination_added: Notify,
     signer: OnceLock<Arc<SigningKey>>,
-    card_signer: OnceLock<Arc<CardSigner>>,
-    stamper: OnceLock<Arc<dyn time_stamps::TimeStamper>>,
+    card_signer: RwLock<Option<Arc<CardSigner>>>,
+    stamper: RwLock<Option<Arc<dyn time_stamps::TimeStamper>>>,
     stamping: Mutex<time_stamps::Stamping>,
     /// There may be something to stamp earlier than the next poll.
     checkpoint_added: Notify,
@@ -63,8 +63,8 @@ impl Relay {
             destinations: Mutex::default(),
             destination_added: Notify::new(),
             signer: OnceLock::new(),
-            card_signer: OnceLock::new(),
-            stamper: OnceLock::new(),
+            card_signer: RwLock::default(),
+            stamper: RwLock::default(),
             stamping: Mutex::default(),
             checkpoint_added: Notify::new(),
         })
@@ -84,7 +84,18 @@ impl Relay {
     }
 
     pub async fn reload_directory(&self) -> Result<(), Refusal> {
-        let read = Arc::new(self.store.directory().await?);
+        let read = self.read_directory().await?;
+        self.use_directory(read);
+        Ok(())
+    }
+
+    /// Accounts and profiles as they stand in the store; not in force until [`Relay::use_directory`] takes them.
+    pub async fn read_directory(&self) -> Result<Arc<Directory>, Refusal> {
+        Ok(Arc::new(self.store.directory().await?))
+    }
+
+    /// Puts in force what was read, unless something later is.
+    pub fn use_directory(&self, read: Arc<Directory>) {
         let revision = read.revision();
         let mut held = self.directory.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         // Two reloads may finish in the other order than they began.
@@ -96,7 +107,6 @@ impl Relay {
                 tracing::info!(revision, "directory read");
             }
         }
-        Ok(())
     }
 
     pub async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, Refusal> {

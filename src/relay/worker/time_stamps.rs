@@ -2,10 +2,11 @@
 //!
 //! The newest checkpoint is stamped, at most once in an interval. It covers every record before it, so whatever an
 //! authority missed while it was down is caught up by the next stamp. A stamp whose certificate or algorithm ends soon
-//! is renewed by a stamp over itself. Who stamps and whom to believe is the [`TimeStamper`]'s, plugged in by the
+//! is renewed by a stamp over itself. What is stamped is in the store, so a stop between a checkpoint and its stamp costs
+//! nothing: the next start looks first. Who stamps and whom to believe is the [`TimeStamper`]'s, plugged in by the
 //! composition root.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,11 +39,13 @@ pub(super) struct Stamping {
 }
 
 impl Relay {
-    /// From here on checkpoints are stamped by this authority. The first one given stays.
+    /// From here on checkpoints are stamped by this authority. Before the relay works at the latest, for the first one.
     pub fn stamp_checkpoints_with(&self, stamper: Arc<dyn TimeStamper>) {
-        if self.stamper.set(stamper).is_err() {
-            tracing::warn!("checkpoints have a time stamp authority already; the second one is not used");
-        }
+        *self.stamper.write().unwrap_or_else(PoisonError::into_inner) = Some(stamper);
+    }
+
+    fn stamper(&self) -> Option<Arc<dyn TimeStamper>> {
+        self.stamper.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Since when no time stamp can be had, and why; nothing while all is well or none is wanted.
@@ -54,10 +57,13 @@ impl Relay {
     /// Stamps the newest checkpoint if its time has come, and renews one stamp that ends soon. Returns how many stamps
     /// were added. What an authority refuses is noted, not returned: no caller could do anything about it.
     pub async fn stamp_what_is_due(&self) -> Result<usize, Refusal> {
-        let Some(stamper) = self.stamper.get() else { return Ok(0) };
+        let Some(stamper) = self.stamper() else { return Ok(0) };
         let mut added = 0;
         for wanted in [self.unstamped().await?, self.ending().await?].into_iter().flatten() {
             match stamper.stamp(&wanted.bytes).await {
+                // The checkpoint was signed anew by another key meanwhile: this stamp is over what is gone, and the next
+                // look finds the checkpoint without one.
+                Ok(_) if wanted.number == 0 && !self.is_still(&wanted).await? => {}
                 Ok(stamp) if wanted.ends.is_none_or(|ends| stamp.good_until > ends) => {
                     self.store.save_time_stamp(wanted.size, wanted.number, &stamp).await?;
                     self.stamped(wanted.size, &stamp);
@@ -93,6 +99,11 @@ impl Relay {
             }
         }
         Ok(Some(Wanted { size: stated.size, number: 0, bytes: note.into_bytes(), ends: None }))
+    }
+
+    async fn is_still(&self, wanted: &Wanted) -> Result<bool, Refusal> {
+        let note = self.store.checkpoint(Some(wanted.size)).await?;
+        Ok(note.is_some_and(|note| note.as_bytes() == wanted.bytes))
     }
 
     /// The stamp that is the first to end, if that is soon.
@@ -163,7 +174,7 @@ struct Wanted {
 
 /// Stamps as long as the relay works. A stop does not wait for an authority.
 pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
-    if relay.stamper.get().is_none() {
+    if relay.stamper().is_none() {
         return;
     }
     let mut in_trouble = false;

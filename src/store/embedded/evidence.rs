@@ -99,6 +99,14 @@ fn logged(row: &rusqlite::Row<'_>) -> rusqlite::Result<LoggedRecord> {
 }
 
 pub fn save_checkpoint(connection: &Connection, size: u64, note: &str) -> Result<(), Fault> {
+    let stamps: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM time_stamp s JOIN checkpoint c ON c.size = s.size WHERE s.size = ?1 AND c.note <> ?2",
+        )?
+        .query_row(params![int(size), note], |row| row.get(0))?;
+    if stamps > 0 {
+        return Err(StoreError::Outdated { found: uint(stamps) }.into());
+    }
     connection
         .prepare_cached("INSERT OR REPLACE INTO checkpoint (size, note, digest) VALUES (?1, ?2, ?3)")?
         .execute(params![int(size), note, Digest::of(note.as_bytes()).0])?;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Fault;
 use super::schema::{instant, int, micros, uint};
 use crate::domain::content::Digest;
-use crate::pki::timestamp::Token;
+use crate::pki::timestamp::{Authorities, Token};
 use crate::store::{StoreError, TimeStamp};
 use jiff::Timestamp;
 
@@ -84,8 +84,11 @@ pub(super) fn count(connection: &Connection) -> Result<u64, rusqlite::Error> {
 }
 
 /// What is wrong with the stamps that are kept, a sentence each: numbers without gaps, bytes as they came, each over
-/// what it stands behind, none without its checkpoint.
-pub(super) fn problems(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+/// what it stands behind, none without its checkpoint; and by an authority that is believed, where any is named.
+pub(super) fn problems(
+    connection: &Connection,
+    believed: &Authorities,
+) -> Result<Vec<String>, rusqlite::Error> {
     let mut problems = Vec::new();
     let mut rows = connection.prepare(
         "SELECT s.size, s.number, s.token, s.digest, s.time, CAST(c.note AS BLOB) \
@@ -110,6 +113,11 @@ pub(super) fn problems(connection: &Connection) -> Result<Vec<String>, rusqlite:
             (_, Err(error)) => problems.push(format!("{name}: {error}")),
             (Some(covered), Ok(read)) => {
                 if let Err(error) = read.covers(&covered) {
+                    problems.push(format!("{name}: {error}"));
+                }
+                if !believed.is_empty()
+                    && let Err(error) = believed.trust(&read)
+                {
                     problems.push(format!("{name}: {error}"));
                 }
                 if micros(read.time()) != row.get::<_, i64>(4)? {

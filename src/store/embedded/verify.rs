@@ -25,6 +25,7 @@ use crate::domain::message_id::MessageId;
 use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
 use crate::evidence::record::{Record, RecordEvent};
 use crate::evidence::tree::{Frontier, Hash, leaf_hash};
+use crate::pki::timestamp::Authorities;
 
 /// Problems that a report lists; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
@@ -66,11 +67,16 @@ impl Report {
 
 /// Reads everything and compares everything. May run beside a process that has the store open.
 pub fn verify(folder: &Path) -> Result<Report, OpenError> {
-    verify_signed(folder, &[])
+    verify_signed(folder, &[], &Authorities::default())
 }
 
-/// As [`verify`], and every checkpoint must be signed by one of `keys`, where any are given.
-pub fn verify_signed(folder: &Path, keys: &[VerifierKey]) -> Result<Report, OpenError> {
+/// As [`verify`]; and every checkpoint must be signed by one of `keys`, where any are given, every time stamp lead to one
+/// of `authorities`, where there are any. Revocation of their certificates is not looked at.
+pub fn verify_signed(
+    folder: &Path,
+    keys: &[VerifierKey],
+    authorities: &Authorities,
+) -> Result<Report, OpenError> {
     let connection = open(folder)?;
     let (found, known) = (schema::version_of(&connection)?, schema::current_version());
     match found {
@@ -82,7 +88,7 @@ pub fn verify_signed(folder: &Path, keys: &[VerifierKey]) -> Result<Report, Open
     let snapshot = connection.unchecked_transaction()?;
     if check_pages(&snapshot, &mut report)? {
         check_evidence(&snapshot, keys, &mut report)?;
-        for problem in time_stamp::problems(&snapshot)? {
+        for problem in time_stamp::problems(&snapshot, authorities)? {
             report.blame(problem);
         }
         check_messages(&snapshot, folder, &mut report)?;

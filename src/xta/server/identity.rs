@@ -1,13 +1,19 @@
 //! Who asks: from the certificate on the connection to an account (XTA 2 WS 2.1.1, transport layer; errors 9010-9014).
 //!
 //! TLS has proven possession of the key and nothing else; here the certificate is judged and its key looked up.
+//!
+//! The log names a certificate that is not taken by its key's fingerprint, never by its subject or the address it came
+//! from, which may be a person's; and once in an hour, for a stranger can knock without end.
+
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::domain::account::Account;
 use crate::domain::card::CertificateFinding;
 use crate::domain::party::PartyIdentifier;
-use crate::net::Peer;
+use crate::net::{Peer, Seldom};
+use crate::pki::certificate::CertificateFingerprint;
 use crate::pki::inspection::{Inspection, Purpose, Reason};
 use crate::pki::tls;
 use crate::relay::Relay;
@@ -55,38 +61,76 @@ impl Caller {
     }
 }
 
-pub(super) fn inspect(relay: &Relay, trust: &TrustSource, peer: &Peer) -> Result<Caller, Fault> {
-    let unknown = |detail: String| {
-        Fault::of_client(
+/// Between two lines about one certificate.
+const BETWEEN_LINES: Duration = Duration::from_secs(3600);
+/// Certificates that are told apart for that; further ones share one line.
+const TOLD_APART_MAX: usize = 64;
+
+/// Lines about certificates that were not taken.
+pub(super) struct Lines(Seldom<(&'static str, String)>);
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self(Seldom::new(BETWEEN_LINES, TOLD_APART_MAX))
+    }
+}
+
+impl Lines {
+    /// The operator's face of a refusal, as loud as it is due.
+    fn tell(&self, fault: Fault, named: &str, why: &str, next_step: &str) -> Fault {
+        let code = fault.failure.code;
+        metrics::counter!("amtsbote_certificates_refused_total", "code" => code).increment(1);
+        match self.0.due((code, named.to_owned()), Instant::now()) {
+            None => fault.with_operator(Loudness::Debug, format!("{named}: {why}"), next_step),
+            Some(unsaid) => {
+                let detail =
+                    format!("{named}: {why}; {unsaid} like this since the last line, the next in an hour");
+                fault.with_operator(Loudness::Warn, detail, next_step)
+            }
+        }
+    }
+}
+
+pub(super) fn inspect(
+    relay: &Relay,
+    trust: &TrustSource,
+    lines: &Lines,
+    peer: &Peer,
+) -> Result<Caller, Fault> {
+    let unknown = |named: &str, why: &str| {
+        let fault = Fault::of_client(
             ErrorNumber::AccountUnknown,
             "account-unknown",
             "no account is known for the certificate of this connection",
-        )
-        .with_operator(
-            Loudness::Warn,
-            format!("{detail}; from {}", peer.address),
-            "if this is a participant, add the key to its account: amtsbote participant",
-        )
+        );
+        let next_step = "if it is a participant's (`amtsbote cert show FILE` says the fingerprint of the key in its \
+                         certificate), add the certificate to its account: amtsbote cert import participant";
+        lines.tell(fault, named, why, next_step)
     };
     // Read once for all requests of a connection, judged anew for each.
     let shown = peer.remember(|ders| tls::presented(Some(ders)));
-    let chain = shown.as_ref().as_ref().map_err(|error| unknown(error.to_string()))?;
+    let chain = shown.as_ref().as_ref().map_err(|_| {
+        let first = peer.certificates.first().map(|der| CertificateFingerprint::of(der));
+        let named = first.map_or_else(|| "no certificate".to_owned(), |first| format!("certificate {first}"));
+        unknown(&named, "it or its chain cannot be read")
+    })?;
     let now: Timestamp = relay.now();
     let Some(inspection) = trust().inspect_chain(Purpose::ParticipantTls, chain, now) else {
-        return Err(unknown("the connection showed no certificate".to_owned()));
+        return Err(unknown("no certificate", "the connection showed none"));
     };
+    let named = format!("key {}", inspection.key);
     let directory = relay.directory();
     let account = directory.account_by_key(&inspection.key);
     if let Some(reason) = inspection.refusal() {
         return Err(match (reason, account) {
-            (Reason::Expired, _) => expired(&inspection),
+            (Reason::Expired, _) => expired(&inspection, &named, lines),
             // The client hears what a stranger hears; the operator must not be told to add a key that is there.
-            (reason, Some(account)) => refused(&inspection, reason, account, peer),
-            (_, None) => unknown(described(&inspection)),
+            (reason, Some(account)) => refused(reason, account, &named, lines),
+            (reason, None) => unknown(&named, &format!("{}, and no account has it", reason.name())),
         });
     }
     match account {
-        None => Err(unknown(format!("key {} of {}", inspection.key, inspection.subject))),
+        None => Err(unknown(&named, "no account has it")),
         Some(account) if account.blocked => {
             Err(Fault::of_client(ErrorNumber::AccountBlocked, "account-blocked", "this account is blocked")
                 .with_operator(
@@ -99,20 +143,18 @@ pub(super) fn inspect(relay: &Relay, trust: &TrustSource, peer: &Peer) -> Result
     }
 }
 
-fn expired(inspection: &Inspection) -> Fault {
-    Fault::of_client(
+fn expired(inspection: &Inspection, named: &str, lines: &Lines) -> Fault {
+    let fault = Fault::of_client(
         ErrorNumber::CertificateExpired,
         "certificate-expired",
         format!("the certificate of this connection expired at {}", inspection.not_after),
-    )
-    .with_operator(
-        Loudness::Warn,
-        described(inspection),
-        "the participant needs a new certificate; add its key to the account: amtsbote participant",
-    )
+    );
+    let next_step =
+        "the participant needs a new certificate; add it to its account: amtsbote participant apply";
+    lines.tell(fault, named, &format!("expired at {}", inspection.not_after), next_step)
 }
 
-fn refused(inspection: &Inspection, reason: Reason, account: &Account, peer: &Peer) -> Fault {
+fn refused(reason: Reason, account: &Account, named: &str, lines: &Lines) -> Fault {
     let next_step = match reason {
         Reason::Revoked => {
             "the key may be in a stranger's hands: retire it (amtsbote cert roll-over participant) and ask for a new \
@@ -121,15 +163,11 @@ fn refused(inspection: &Inspection, reason: Reason, account: &Account, peer: &Pe
         Reason::RevocationUnknown => "see why revocation cannot be told: amtsbote check",
         _ => "see what is wrong with it (amtsbote cert check) and ask the participant for a new certificate",
     };
-    let detail = format!("account {}, {}; from {}", account.name, described(inspection), peer.address);
-    Fault::of_client(
+    let fault = Fault::of_client(
         ErrorNumber::AccountUnknown,
         "certificate-refused",
         "no account is known for the certificate of this connection",
-    )
-    .with_operator(Loudness::Warn, detail, next_step)
-}
-
-fn described(inspection: &Inspection) -> String {
-    format!("{}, serial {}: {}", inspection.subject, inspection.serial, inspection.sentences.join(" "))
+    );
+    let why = format!("{}, account {}", reason.name(), account.name);
+    lines.tell(fault, named, &why, next_step)
 }

@@ -78,6 +78,10 @@ async fn lists_take_the_place_of_earlier_ones_only() {
     assert!(matches!(fetch(Draft::full(1), &ca).await, Err(Error::EarlierList { .. })), "replayed");
     assert!(matches!(fetch(Draft::full(3), &Ca::new("Ours")).await, Err(Error::ForeignList { .. })));
     assert!(matches!(fetch(Draft::full(3), &Ca::new("Other")).await, Err(Error::ForeignList { .. })));
+    // A stranger's list is not unpacked: what is wrong inside it does not matter.
+    let unreadable = Draft::full(3).with((&[0x55, 0x1d, 0x7f], true, vec![5, 0]));
+    assert!(matches!(fetch(unreadable.clone(), &Ca::new("Ours")).await, Err(Error::ForeignList { .. })));
+    assert!(matches!(fetch(unreadable, &ca).await, Err(Error::List { .. })));
     host.say("200 OK", b"<html>");
     assert!(matches!(client.fetch_list(&url, &authorities).await, Err(Error::List { .. })));
     assert_eq!(std::fs::read(list_path(folder.path(), &url)).expect("kept"), first, "nothing was replaced");

@@ -6,6 +6,11 @@ use super::super::der::{self, BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID};
 use super::*;
 use crate::pki::development::{Authority, KeyChoice, Leaf, Role, Validity, authority_params};
 
+thread_local! {
+    /// Signatures on lists that this thread has verified.
+    pub(in crate::pki) static VERIFIED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 pub(in crate::pki) fn at(text: &str) -> Timestamp {
     text.parse().expect("an instant")
 }
@@ -225,4 +230,30 @@ fn what_may_take_anothers_place() {
     ] {
         assert_eq!(later.overtakes(&earlier), expected, "{what}");
     }
+}
+
+#[test]
+fn a_signature_is_verified_once_for_each_key() {
+    let (ca, namesake) = (Ca::new("CA"), Ca::new("CA"));
+    let (leaf, der) = (ca.participant("leaf"), Draft::full(1).signed(&ca));
+    let verified = || VERIFIED.with(std::cell::Cell::get);
+    let sealed = Sealed::read(&der).expect("a frame");
+    assert_eq!(sealed.verify(namesake.certificate()), None);
+    let proof = sealed.verify(ca.certificate());
+    assert!(proof.is_some());
+    for (proof, expected) in [(proof, 1), (None, 2)] {
+        let list = List::open(&sealed, proof).expect("read");
+        let before = verified();
+        for _ in 0..5 {
+            assert_eq!(list.says(&leaf, ca.certificate(), at(NOW)), Some(Said::Clear));
+            assert!(!list.is_signed_by(namesake.certificate()), "its proof is another's");
+        }
+        assert_eq!(verified() - before, expected, "proof at hand: {}", proof.is_some());
+    }
+    let list = List::open(&sealed, None).expect("read");
+    for _ in 0..20 {
+        assert!(!list.is_signed_by(Ca::new("CA").certificate()));
+    }
+    assert!(list.signers.lock().expect("whole").len() <= SIGNERS_MAX, "bounded");
+    assert!(list.is_signed_by(ca.certificate()));
 }

@@ -6,9 +6,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[path = "../tests/it/cli_fixture.rs"]
 #[allow(dead_code)]
@@ -19,7 +17,7 @@ mod ground;
 #[allow(dead_code)]
 mod store_fixture;
 
-use ground::{AUTHOR, READER};
+use ground::{AUTHOR, READER, timed, watched};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -69,30 +67,6 @@ fn send(office: &cli_fixture::Office) -> String {
 fn fetch(office: &cli_fixture::Office, id: &str, into: &Path) {
     let into = into.display().to_string();
     office.run_as(READER.0, &["fetch", id, "--into", &into]).ends(0);
-}
-
-/// Time, highest resident memory and CPU time of the server while `work` goes on.
-fn watched(pid: u32, work: impl FnOnce()) -> (Duration, u64, Duration) {
-    let (over, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let (until, seen) = (over.clone(), peak.clone());
-    let watch = std::thread::spawn(move || {
-        while !until.load(Ordering::Relaxed) {
-            seen.fetch_max(ground::resident(pid), Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    });
-    let cpu = ground::cpu_time(pid);
-    let taken = timed(work);
-    let cpu = ground::cpu_time(pid) - cpu;
-    over.store(true, Ordering::Relaxed);
-    watch.join().expect("nobody panicked");
-    (taken, peak.load(Ordering::Relaxed), cpu)
-}
-
-fn timed(work: impl FnOnce()) -> Duration {
-    let began = Instant::now();
-    work();
-    began.elapsed()
 }
 
 /// The floor: the bytes read and written once, and synced.

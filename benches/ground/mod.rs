@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use amtsbote::clock::SystemClock;
@@ -132,6 +133,30 @@ pub fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+/// Time, highest resident memory and CPU time of the server while `work` goes on.
+pub fn watched(pid: u32, work: impl FnOnce()) -> (Duration, u64, Duration) {
+    let (over, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (until, seen) = (over.clone(), peak.clone());
+    let watch = std::thread::spawn(move || {
+        while !until.load(Ordering::Relaxed) {
+            seen.fetch_max(resident(pid), Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let cpu = cpu_time(pid);
+    let taken = timed(work);
+    let cpu = cpu_time(pid) - cpu;
+    over.store(true, Ordering::Relaxed);
+    watch.join().expect("nobody panicked");
+    (taken, peak.load(Ordering::Relaxed), cpu)
+}
+
+pub fn timed(work: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
 }
 
 /// A counter of the server, as its operator reads it.

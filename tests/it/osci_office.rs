@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use amtsbote::domain::limits::Limits;
 use amtsbote::domain::party::PartyIdentifier;
 use amtsbote::mime::content_id::ContentId;
 use amtsbote::mime::write::Boundary;
-use amtsbote::net::{Bounds, Listener, Permits, Serving};
+use amtsbote::net::{Bounds, Handler, Listener, Peer, Permits, Serving};
 use amtsbote::osci::envelope::encrypted::{self, Algorithms, OwnKey, PreparedSealed};
 use amtsbote::osci::envelope::fault::Fault;
 use amtsbote::osci::envelope::read::{self, Incoming, Received};
@@ -32,13 +34,13 @@ use amtsbote::osci::message::payload::Payload;
 use amtsbote::osci::message::store_delivery::StoreDelivery;
 use amtsbote::osci::message::timestamp_quality::TimestampQualities;
 use amtsbote::osci::server::{CipherIdentity, Door, InForce, Settings, SignatureIdentity};
-use amtsbote::pki::certificate::Certificate;
+use amtsbote::pki::certificate::{Certificate, KeyKind};
 use amtsbote::pki::development::{Authority, KeyChoice, Leaf, Role as KeyRole, Validity};
 use amtsbote::pki::inspection::Purpose;
 use amtsbote::pki::key::PrivateKey;
 use amtsbote::pki::trust::TrustAnchors;
 use amtsbote::relay::{self, Relay};
-use amtsbote::store::embedded::{EmbeddedStore, Settings as StoreSettings};
+use amtsbote::store::embedded::{EmbeddedStore, Settings as StoreSettings, Synchronous};
 use amtsbote::store::{AdminAct, Entry, Store};
 use amtsbote::xml::dsig::sign::SigningKey;
 use amtsbote::xml::dsig::{DigestMethod, SignatureMethod};
@@ -80,17 +82,26 @@ pub fn keys(name: &str) -> &'static Keys {
     &cast().people[name]
 }
 
+/// The authority of everybody but the untrusted, and its revocation list; both PEM.
+pub fn authority() -> (&'static [u8], &'static [u8]) {
+    (&cast().anchor, &cast().revoked)
+}
+
+/// Set before the first key is asked for, signatures are made with keys that take no time.
+pub static QUICK: AtomicBool = AtomicBool::new(false);
+
 fn cast() -> &'static Cast {
     static CAST: OnceLock<Cast> = OnceLock::new();
     CAST.get_or_init(|| {
         let instant = |text: &str| text.parse::<Timestamp>().expect("an instant");
         let validity =
             |until: &str| Validity { from: instant("2026-01-01T00:00:00Z"), until: instant(until) };
-        let far = "2029-01-01T00:00:00Z";
+        // Also for a server that goes by the real time.
+        let far = "2049-01-01T00:00:00Z";
         let authority =
-            Authority::root("root", KeyChoice::P256, validity("2030-01-01T00:00:00Z")).expect("a root");
+            Authority::root("root", KeyChoice::P256, validity("2049-06-01T00:00:00Z")).expect("a root");
         let other =
-            Authority::root("other", KeyChoice::P256, validity("2030-01-01T00:00:00Z")).expect("a root");
+            Authority::root("other", KeyChoice::P256, validity("2049-06-01T00:00:00Z")).expect("a root");
         let mut people = BTreeMap::new();
         let mut revoked = Vec::new();
         for (name, by, role, until) in [
@@ -109,7 +120,8 @@ fn cast() -> &'static Cast {
             ("revoked-cipher", &authority, KeyRole::Encryption, far),
             ("revoked-signature", &authority, KeyRole::Signature, far),
         ] {
-            let key = KeyChoice::Rsa2048;
+            let quick = role == KeyRole::Signature && QUICK.load(Ordering::Relaxed);
+            let key = if quick { KeyChoice::P256 } else { KeyChoice::Rsa2048 };
             let leaf = Leaf { common_name: name, role, key, validity: validity(until), names: &[] };
             let issued = by.issue(&leaf).expect("a certificate");
             if name.starts_with("revoked") {
@@ -133,15 +145,16 @@ pub struct Office {
     pub door: Arc<Door>,
     serving: Serving,
     settings: Settings,
+    synchronous: Synchronous,
     folder: Arc<tempfile::TempDir>,
 }
 
 fn in_force() -> Arc<InForce> {
-    let cast = cast();
+    let (anchor, list) = authority();
     let mut builder = TrustAnchors::builder();
     for purpose in [Purpose::OsciSignature, Purpose::OsciEncryption] {
-        builder = builder.anchors(purpose, &cast.anchor).expect("an anchor");
-        builder = builder.revocation_lists(purpose, &cast.revoked).expect("a list");
+        builder = builder.anchors(purpose, anchor).expect("an anchor");
+        builder = builder.revocation_lists(purpose, list).expect("a list");
     }
     let (cipher, signature) = (keys("intermediary-cipher"), keys("intermediary-signature"));
     Arc::new(InForce {
@@ -191,7 +204,22 @@ impl Office {
     }
 
     pub async fn open_with(change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        Self::open_in(tempfile::tempdir().expect("a folder"), Synchronous::Full, change).await
+    }
+
+    /// In memory, where there is room for that: for many short lives.
+    pub async fn open_quickly() -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir());
+        Self::open_in(folder.expect("a folder"), Synchronous::Normal, |_| ()).await
+    }
+
+    async fn open_in(
+        folder: tempfile::TempDir,
+        synchronous: Synchronous,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let folder = Arc::new(folder);
         let mut settings = Settings {
             path: "/".to_owned(),
             spool_folder: folder.path().join("incoming"),
@@ -203,7 +231,7 @@ impl Office {
         };
         change(&mut settings);
         let clock = HandClock::at("2026-11-23T10:00:00Z".parse().expect("an instant"));
-        let office = Self::start(folder, clock, settings).await;
+        let office = Self::start(folder, clock, settings, synchronous).await;
         let accounts = [
             ("author", AUTHOR),
             ("reader", READER),
@@ -215,9 +243,14 @@ impl Office {
         office
     }
 
-    async fn start(folder: Arc<tempfile::TempDir>, clock: HandClock, settings: Settings) -> Self {
-        let stored =
-            StoreSettings { disk_reserve_bytes: 0, ..StoreSettings::new(folder.path().join("store")) };
+    async fn start(
+        folder: Arc<tempfile::TempDir>,
+        clock: HandClock,
+        settings: Settings,
+        synchronous: Synchronous,
+    ) -> Self {
+        let place = folder.path().join("store");
+        let stored = StoreSettings { disk_reserve_bytes: 0, synchronous, ..StoreSettings::new(place) };
         let store = Arc::new(EmbeddedStore::open(stored).expect("a store"));
         let relay_settings = relay::Settings {
             limits: settings.limits,
@@ -236,7 +269,7 @@ impl Office {
         let listener = Listener::plain(any, Bounds::default(), Permits::new(64)).await.expect("a listener");
         let port = listener.address().expect("an address").port();
         let serving = listener.serve(door.clone());
-        Self { clock, relay, store, port, door, serving, settings, folder }
+        Self { clock, relay, store, port, door, serving, settings, synchronous, folder }
     }
 
     pub async fn apply(&self, accounts: Vec<Account>) {
@@ -254,11 +287,19 @@ impl Office {
 
     /// Another process, as far as anybody can tell.
     pub async fn restart(self) -> Self {
-        let Self { clock, store, serving, settings, folder, relay, door, .. } = self;
+        let Self { clock, store, serving, settings, synchronous, folder, relay, door, .. } = self;
         serving.drain().await;
         store.close().await.expect("closed");
         drop((store, relay, door));
-        Self::start(folder, clock, settings).await
+        Self::start(folder, clock, settings, synchronous).await
+    }
+
+    /// Hands a request to the door without a socket.
+    pub async fn hand_in(&self, body: Vec<u8>) -> Vec<u8> {
+        let request = hyper::Request::post("/any/path").body(amtsbote::net::full(body)).expect("a request");
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), Arc::from([]));
+        let answer = self.door.handle(request, &peer).await;
+        http_body_util::BodyExt::collect(answer.into_body()).await.expect("an answer").to_bytes().to_vec()
     }
 
     pub async fn close(self) {
@@ -444,7 +485,10 @@ impl Client {
             outgoing.signing = Some(Signing {
                 signer: &signer,
                 certificate_id: &certificate_id,
-                method: SignatureMethod::RsaSha256,
+                method: match signature.certificate.key_kind() {
+                    KeyKind::P256 => SignatureMethod::EcdsaSha256,
+                    _ => SignatureMethod::RsaSha256,
+                },
                 digest: DigestMethod::Sha256,
             });
         }
@@ -455,8 +499,8 @@ impl Client {
         seal_by(prepared, self.algorithms, &recipient.certificate)
     }
 
-    /// Reads an answer, and follows the dialog.
-    pub fn read(&mut self, bytes: Vec<u8>) -> Got {
+    /// Reads an answer, which must be as its request was: encrypted or not, and signed by the intermediary.
+    pub fn open(&self, bytes: Vec<u8>) -> Got {
         let limits = amtsbote::osci::envelope::Limits::default();
         let parse = |bytes: &[u8]| read::read(&mut &bytes[..], &limits).expect("a message");
         let (received, bytes, encrypted) = match parse(&bytes) {
@@ -491,6 +535,16 @@ impl Client {
         let signature =
             received.signature.as_ref().expect("a signature that holds").as_ref().expect("signed");
         assert_eq!(signature.certificate().der, keys("intermediary-signature").der());
+        Got::Answer(Box::new(Reply { received, bytes }))
+    }
+
+    /// Reads an answer, and follows the dialog.
+    pub fn read(&mut self, bytes: Vec<u8>) -> Got {
+        let reply = match self.open(bytes) {
+            Got::Answer(reply) => reply,
+            fault => return fault,
+        };
+        let received = &reply.received;
         let control = &received.message.control;
         let id = control.conversation_id.as_ref().expect("a ConversationId").as_str().to_owned();
         let begun = received.message.kind() == Kind::Response(Operation::InitDialog);
@@ -509,7 +563,7 @@ impl Client {
             }
             _ => {}
         }
-        Got::Answer(Box::new(Reply { received, bytes }))
+        Got::Answer(reply)
     }
 
     pub async fn send(&mut self, office: &Office, payload: Payload) -> Got {

@@ -120,6 +120,44 @@ async fn a_dialog_is_kept_to() {
     office.close().await;
 }
 
+/// A participant may own several certificates, and a dialog goes on with those that it began with.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_do_not_change_in_a_dialog() {
+    let office = Office::open().await;
+    let mut author = account("author", crate::osci_office::AUTHOR);
+    let other = account("stranger", "x").osci;
+    author.osci.cipher.extend(other.cipher);
+    author.osci.signature.extend(other.signature);
+    office.apply(vec![author, account("reader", crate::osci_office::READER)]).await;
+    let mut client = Client::new("author", true, true);
+    client.begin(&office).await;
+    client.message_id(&office).await;
+    client.signs_as = "stranger";
+    assert_eq!(client.send(&office, Payload::GetMessageId).await.codes(), ["fault 9400"]);
+    client.signs_as = "author";
+    let got = client.send_changed(&office, Payload::GetMessageId, |draft| {
+        show(draft, Role::CipherOriginator, "stranger-cipher");
+    });
+    assert_eq!(got.await.codes(), ["fault 9400"]);
+    client.message_id(&office).await;
+    client.exit(&office).await;
+    // A dialog that began unsigned goes on with the first signature that it saw.
+    let mut client = Client::new("author", true, false);
+    client.begin(&office).await;
+    client.signed = true;
+    client.message_id(&office).await;
+    client.signs_as = "stranger";
+    assert_eq!(client.send(&office, Payload::GetMessageId).await.codes(), ["fault 9400"]);
+    // Another participant's signature is nobody's here: it proves nothing, and the dialog does not keep it.
+    let mut client = Client::new("author", false, false);
+    client.begin(&office).await;
+    (client.signed, client.signs_as) = (true, "reader");
+    assert_eq!(client.send(&office, Payload::GetMessageId).await.codes(), ["9601"]);
+    client.signs_as = "author";
+    client.message_id(&office).await;
+    office.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_need_a_dialog_say_so() {
     let office = Office::open().await;

@@ -338,6 +338,16 @@ fn a_signature_covers_the_message_and_nothing_else() {
         let refused = refused.expect_err(what);
         assert_eq!(refused.feedback(), code, "{what}: {refused}");
     }
+    // The signed body is kept where nobody acts on it, and another one takes its place. The wrapper's prefix is declared
+    // already, so that the canonical form stays as it was signed.
+    let (start, end) =
+        (original.find("<soap:Body ").expect("it"), original.find("</soap:Envelope>").expect("it"));
+    let (before, body, after) = (&original[..start], &original[start..end], &original[end..]);
+    let kept = format!("<xsi:Kept Id=\"kept\">{body}</xsi:Kept></soap:Header>");
+    let before = before.replacen("</soap:Header>", &kept, 1);
+    let other = body.replace(" Id=\"", " Id=\"other-").replace("R3LDvMOfZQ==", "R3LDvMOfZR==");
+    let refused = message(format!("{before}{other}{after}").as_bytes()).expect("a message").signature;
+    assert!(matches!(refused, Err(Refused::Coverage { .. })), "{refused:?}");
     // The attachment is taken away whole.
     let start =
         original.find(&format!("\r\n--{BOUNDARY}\r\nContent-Type: text/plain")).expect("the attachment");
@@ -370,27 +380,28 @@ fn references_of_another_form_are_refused() {
     ];
     let exclusive =
         Canonicalization { algorithm: crate::xml::c14n::Algorithm::Exclusive, ..Default::default() };
-    for (what, form, drop, expected) in [
+    let usual = || Form::Canonical { canonicalization: Canonicalization::default(), enveloped: false };
+    // Stands inside a block.
+    let inner = fixture::signer_id(&sent);
+    for (what, form, drop, more, expected) in [
+        ("all in order", usual(), None, None, None),
         (
-            "all in order",
-            Form::Canonical { canonicalization: Canonicalization::default(), enveloped: false },
+            "exclusive",
+            Form::Canonical { canonicalization: exclusive, enveloped: false },
             None,
             None,
+            Some(9601),
         ),
-        ("exclusive", Form::Canonical { canonicalization: exclusive, enveloped: false }, None, Some(9601)),
-        ("base64", Form::Base64, None, Some(9601)),
-        (
-            "one missing",
-            Form::Canonical { canonicalization: Canonicalization::default(), enveloped: false },
-            Some("body"),
-            Some(9602),
-        ),
+        ("base64", Form::Base64, None, None, Some(9601)),
+        ("one missing", usual(), Some("body"), None, Some(9602)),
+        ("one too many", usual(), None, Some(inner.as_str()), Some(9602)),
+        ("another", usual(), Some("body"), Some(inner.as_str()), Some(9602)),
     ] {
-        let covered = ids.iter().filter(|id| drop != Some(**id)).map(|id| {
-            let target = crate::xml::dsig::Target::Element((*id).to_owned());
+        let covered = ids.iter().copied().filter(|id| drop != Some(*id)).chain(more).map(|id| {
+            let target = crate::xml::dsig::Target::Element(id.to_owned());
             let mut planned = Planned::canonical(target, Canonicalization::default(), DigestMethod::Sha256);
             // Nothing stands in this one, so it is good base64, too.
-            if *id == "desiredlanguages" {
+            if id == "desiredlanguages" {
                 planned.form = form.clone();
             }
             planned

@@ -28,6 +28,7 @@ use crate::osci::message::fetch_process_card::{FetchProcessCard, ResponseToFetch
 use crate::osci::message::payload::Payload;
 use crate::osci::message::selection::{CardRole, CardSelection, DeliverySelection};
 use crate::store::{CardQuery, Entry, Selection};
+use crate::xml::dsig::DigestMethod;
 use crate::xml::write::Writer;
 
 /// Waiting messages that are looked at for one that OSCI can carry.
@@ -157,6 +158,7 @@ impl Door {
             let id = ContentId::from_header(&content_id).map_err(|error| failed(error.to_string()))?;
             let mut attachment = OutgoingAttachment::new(id, &part.content_type, Arc::new(source));
             attachment.coding = coding;
+            attachment.digests.push(digest(part));
             attachments.push(attachment);
         }
         let package: Shared = Arc::new(writer.finish().into_bytes());
@@ -220,6 +222,12 @@ impl Door {
     }
 }
 
+/// What was found of a part's octets when they came. If they have changed since, our signature does not cover them, and
+/// their reader notices.
+fn digest(part: &Part) -> (DigestMethod, Vec<u8>) {
+    (DigestMethod::Sha256, part.digest.0.to_vec())
+}
+
 /// Whether OSCI can carry the message.
 fn can_carry(entry: &Entry) -> bool {
     entry.has_payload && entry.manifest.parts.iter().all(|part| part.role != PartRole::EncryptedData)
@@ -258,6 +266,7 @@ fn relayed(
         let mut attachment = OutgoingAttachment::new(id, &framed.content_type, Arc::new(source));
         attachment.extra.clone_from(&framed.extra);
         attachment.coding = coding;
+        attachment.digests.push(digest(part));
         attachments.push(attachment);
     }
     let certificates = frame.certificates().ok_or_else(|| damaged("its certificates".to_owned()))?;

@@ -11,7 +11,7 @@ use super::inspect::{self, Inspected};
 use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
-use crate::domain::dialog::{ConversationId, Originator};
+use crate::domain::dialog::{ConversationId, Dialog, Originator};
 use crate::domain::party::PartyIdentifier;
 use crate::osci::code::{Code, Language};
 use crate::osci::dialog::{
@@ -101,8 +101,9 @@ impl Door {
             signer.as_ref().ok().and_then(|signer| signer.as_ref()).map(|signer| signer.der.clone());
         let standing = match &opening {
             Opening::Continues(continuation) => {
-                let signed_by = self.belongs(continuation, signed_by.as_deref()).await?;
-                self.go_on(continuation.clone(), &request, signed_by.as_deref()).await?
+                let found = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
+                let signed_by = signed_by.as_deref().filter(|der| self.belongs(found.as_ref(), der));
+                self.go_on(found, continuation.clone(), &request, signed_by).await?
             }
             Opening::Begins { challenge } | Opening::Implicit { challenge } => {
                 let (cipher, warnings) = self.originator(&request.received, in_force)?;
@@ -178,30 +179,23 @@ impl Door {
         Ok((cipher.der.clone(), inspected.codes.into_iter().map(|code| (code, None)).collect()))
     }
 
-    /// The signer's certificate, if the dialog's account owns it; another's signature proves nothing here.
-    async fn belongs(
-        &self,
-        continuation: &Continuation,
-        signed_by: Option<&[u8]>,
-    ) -> Result<Option<Vec<u8>>, Refused> {
-        let Some(signed_by) = signed_by else { return Ok(None) };
-        let dialog = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
+    /// Whether the dialog's account owns the signer's certificate; another's signature proves nothing here.
+    fn belongs(&self, dialog: Option<&Dialog>, signed_by: &[u8]) -> bool {
         let directory = self.relay.directory();
         let owner = directory.account_by_signature(&Digest::of(signed_by));
-        let is_own = dialog.is_some_and(|dialog| owner.is_some_and(|owner| owner.name == dialog.account));
-        Ok(is_own.then(|| signed_by.to_vec()))
+        dialog.is_some_and(|dialog| owner.is_some_and(|owner| owner.name == dialog.account))
     }
 
     /// A further request of an explicit dialog: the dialog moves on, and what it confirms is received, before anything
     /// else happens.
     async fn go_on(
         &self,
+        found: Option<Dialog>,
         continuation: Continuation,
         request: &Request,
         signed_by: Option<&[u8]>,
     ) -> Result<Standing, Refused> {
         let mismatch = |refusal: dialog::Refusal| Refused::new(Code::DialogMismatch, refusal.to_string());
-        let found = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
         let now = self.relay.now();
         let state = ExpectRequest::resume(found, now).map_err(mismatch)?;
         let certificates = request.received.message.certificates.as_ref();

@@ -31,6 +31,7 @@ use crate::osci::message::store_delivery::ResponseToStoreDelivery;
 use crate::pki::inspection::Verdict;
 use crate::relay::{Refusal, Submission};
 use crate::store::{Accepted, PayloadWriter};
+use crate::xml::dsig::DigestMethod;
 
 /// Header fields that every part has.
 const OWN_FIELDS: [&str; 4] = ["content-type", "content-transfer-encoding", "content-id", "content-length"];
@@ -335,7 +336,10 @@ impl Intake {
             TransferEncoding::Identity => Written::AsTheyAre,
             TransferEncoding::Base64 => Written::Decoded,
         };
-        self.write(part, &request.bytes.stretch(attachment.span.clone()), written).await
+        // Digested when it was read, by the method of parts.
+        let known =
+            attachment.digest(DigestMethod::Sha256).and_then(|octets| octets.try_into().ok()).map(Digest);
+        self.write_digested(part, &request.bytes.stretch(attachment.span.clone()), written, known).await
     }
 
     fn begin(&self, role: PartRole, content_type: &str) -> Part {
@@ -354,7 +358,18 @@ impl Intake {
         }
     }
 
-    async fn write(&mut self, mut part: Part, source: &Stretch, written: Written) -> Result<(), Refused> {
+    async fn write(&mut self, part: Part, source: &Stretch, written: Written) -> Result<(), Refused> {
+        self.write_digested(part, source, written, None).await
+    }
+
+    /// `known` is the digest of the octets, where there is one already.
+    async fn write_digested(
+        &mut self,
+        mut part: Part,
+        source: &Stretch,
+        written: Written,
+        known: Option<Digest>,
+    ) -> Result<(), Refused> {
         let failed_io = |error: std::io::Error| Refused::new(Code::Failed, format!("the spool: {error}"));
         let wrong = |error: crate::mime::Error| Refused::told(Code::Failed, format!("content: {error}"));
         let mut hasher = Hasher::new(&SHA256);
@@ -380,12 +395,17 @@ impl Intake {
             if seen > self.bytes_max {
                 return Err(failed(Refusal::TooLarge { max: self.bytes_max, seen }));
             }
-            hasher.update(&octets);
+            if known.is_none() {
+                hasher.update(&octets);
+            }
             part.length += octets.len() as u64;
             self.writer.write(&octets).await.map_err(|error| failed(error.into()))?;
         }
         decoder.map_or(Ok(()), Base64Decoder::finish).map_err(wrong)?;
-        part.digest.0.copy_from_slice(hasher.finish().as_ref());
+        match known {
+            Some(known) => part.digest = known,
+            None => part.digest.0.copy_from_slice(hasher.finish().as_ref()),
+        }
         self.parts.push(part);
         Ok(())
     }

@@ -291,7 +291,7 @@ codes! {
         en: "The signature is invalid.",
         de: "Die Signatur ist ungültig.",
         peer: "Check keys and algorithms; SHA-1 is not taken.",
-        operator: "The log says what was found.",
+        operator: "The log says what was found. The account's `osci.signature_methods` and `osci.digest_methods` narrow what is taken.",
     },
     SignatureIncomplete = "9602" Error {
         en: "The signature does not cover everything it must.",

@@ -16,6 +16,7 @@ pub mod inspect;
 mod partial_fetch;
 mod partial_store;
 mod parts;
+mod policy;
 mod request;
 mod spool;
 mod store;

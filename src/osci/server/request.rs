@@ -8,6 +8,7 @@ use aws_lc_rs::rand;
 use super::answer::{self, Answer};
 use super::incoming::Request;
 use super::inspect::{self, Inspected};
+use super::policy;
 use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
@@ -34,7 +35,6 @@ use crate::osci::message::partial_fetch_delivery::ResponseToPartialFetchDelivery
 use crate::osci::message::partial_store_delivery::ResponseToPartialStoreDelivery;
 use crate::osci::message::payload::Payload;
 use crate::osci::message::store_delivery::ResponseToStoreDelivery;
-use crate::pki::certificate::Certificate as Parsed;
 use crate::relay::Refusal;
 use crate::report::{CorrelationId, Loudness};
 
@@ -267,22 +267,7 @@ impl Door {
             }
             context.findings.extend(inspected.codes.into_iter().map(|code| (code, None)));
         }
-        let demands = &account.osci;
-        if demands.signature_required && signer.is_none() {
-            return Err(Refused::new(Code::SignatureMissing, "the account demands signatures"));
-        }
-        if demands.encryption_required && context.request.seal.is_none() {
-            return Err(Refused::told(Code::Failed, "requests of this participant must be encrypted"));
-        }
-        if let Some(bits_min) = demands.rsa_bits_min {
-            let signer = signer.as_ref().map(|signer| signer.der.as_slice());
-            for der in std::iter::once(cipher).chain(signer) {
-                if Parsed::from_der(der).is_ok_and(|parsed| inspect::is_short(&parsed, bits_min)) {
-                    let sentence = format!("RSA keys of this participant have at least {bits_min} bits");
-                    return Err(Refused::told(Code::Failed, sentence));
-                }
-            }
-        }
+        policy::judge(&account.osci, context.request, cipher, signer.as_ref())?;
         let opens_mailbox = matches!(
             operation,
             Operation::FetchDelivery | Operation::FetchProcessCard | Operation::PartialFetchDelivery

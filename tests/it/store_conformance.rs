@@ -26,8 +26,9 @@ use base64::Engine;
 use jiff::Timestamp;
 
 use crate::store_dialogs::{
-    cards_are_found_for_author_and_reader, dialogs_confirm_by_a_further_request_only,
-    dialogs_hand_out_where_they_stand, dialogs_move_on_exactly_once, dialogs_outlive_the_process,
+    cards_are_found_for_author_and_reader, cards_are_found_however_deep_they_lie,
+    dialogs_confirm_by_a_further_request_only, dialogs_hand_out_where_they_stand,
+    dialogs_move_on_exactly_once, dialogs_outlive_the_process,
 };
 use crate::store_fixture::*;
 use crate::store_oracle::assert_evidence;
@@ -75,6 +76,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         dialogs_outlive_the_process,
         dialogs_hand_out_where_they_stand,
         cards_are_found_for_author_and_reader,
+        cards_are_found_however_deep_they_lie,
         pushes_are_leased,
         pushes_keep_the_order,
         the_directory_has_revisions,

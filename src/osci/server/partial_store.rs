@@ -251,7 +251,8 @@ impl Door {
         context.findings.extend(warnings);
         let signer = super::request::signer(received);
         // Whoever sent the chunks has shown who he is, and the message inside must be his.
-        let client = self.client(&cipher, signer, None, true, Operation::StoreDelivery, context)?;
+        let mut client = self.client(&cipher, signer, None, true, Operation::StoreDelivery, context)?;
+        client.by_id_alone &= outer.by_id_alone;
         if client.account.name != outer.account.name {
             return Err(Refused::told(
                 Code::ChunkInconsistent,

@@ -13,6 +13,7 @@ use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
 use crate::domain::dialog::{ConversationId, Originator};
+use crate::domain::message_id::Bond;
 use crate::domain::party::PartyIdentifier;
 use crate::osci::code::{Code, Language};
 use crate::osci::dialog::{
@@ -48,6 +49,11 @@ pub(super) struct Client {
     pub owner: PartyIdentifier,
     /// The explicit dialog, and where it stands.
     pub dialog: Option<(ConversationId, u64)>,
+    /// SHA-256 of its cipher certificate.
+    pub cipher: Digest,
+    /// Neither a signature nor a dialog's challenge proves who asks: only that he knows a message id that nobody else
+    /// could read does.
+    pub by_id_alone: bool,
 }
 
 /// Everything about the request that its execution needs.
@@ -280,7 +286,35 @@ impl Door {
                 "a request that is neither encrypted in an encrypted dialog nor signed proves nobody's identity",
             ));
         }
-        Ok(Client { account: account.clone(), owner: owner.clone(), dialog })
+        Ok(Client {
+            account: account.clone(),
+            owner: owner.clone(),
+            by_id_alone: dialog.is_none() && signer.is_none(),
+            dialog,
+            cipher: Digest::of(cipher),
+        })
+    }
+
+    /// Whether this client may use a message id for a request of its own, issued as it was. An id is good for the cipher
+    /// certificate that it was issued to. One that left in the clear is known to whoever listened, and so proves nothing
+    /// where nothing else proves who asks. Ids from other doors were issued to the account as a whole.
+    pub(super) async fn may_use(
+        &self,
+        client: &Client,
+        id: &crate::domain::message_id::MessageId,
+        request: &Request,
+    ) -> Result<(), Refused> {
+        let Some(bond) = self.relay.bond(id).await.map_err(failed)? else { return Ok(()) };
+        if bond.party != client.cipher {
+            let sentence = "the message id was issued to another cipher certificate";
+            return Err(Refused::told(Code::MessageIdUnknown, sentence));
+        }
+        if client.by_id_alone && request.seal.is_some() && !bond.sealed {
+            let sentence =
+                "the message id was issued in the clear; sign, or ask for one in an encrypted request";
+            return Err(Refused::told(Code::MessageIdUnknown, sentence));
+        }
+        Ok(())
     }
 
     /// initDialog: the dialog is in the store before the answer names it.
@@ -322,7 +356,8 @@ impl Door {
                 plainly(|feedback| Payload::ResponseToExitDialog(ResponseToExitDialog { feedback }))
             }
             Operation::GetMessageId => {
-                let id = self.relay.announce(&client.account).await.map_err(failed)?;
+                let bond = Bond { party: client.cipher, sealed: context.request.seal.is_some() };
+                let id = self.relay.announce_bound(&client.account, Some(&bond)).await.map_err(failed)?;
                 let id = MessageId::new(id.as_str())
                     .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
                 Ok(Executed::Payload(Box::new(move |feedback| {

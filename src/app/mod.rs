@@ -6,6 +6,7 @@
 
 pub mod card_key;
 pub mod evidence_key;
+pub mod foreign;
 pub mod log;
 pub mod metadata;
 mod metrics_text;
@@ -61,6 +62,8 @@ pub enum StartError {
     Directory(Refusal),
     #[error("{0}")]
     Spool(String),
+    #[error("intermediary {url}: {what}")]
+    Intermediary { url: String, what: String },
     #[error("metrics: {0}")]
     Metrics(String),
 }
@@ -116,6 +119,10 @@ impl App {
         for spool in &config.spool {
             let outlet = Spool::open(&spool.folder).map_err(|error| StartError::Spool(error.to_string()))?;
             relay.add_outlet(spool.mailboxes.clone(), Arc::new(outlet));
+        }
+        for intermediary in &config.intermediary {
+            foreign::add(intermediary, &relay, &config, &clock)
+                .map_err(|what| StartError::Intermediary { url: intermediary.url.clone(), what })?;
         }
 
         let bounds = config.bounds();

@@ -12,6 +12,7 @@ mod osci_chunks;
 mod osci_command_line;
 mod osci_cycle;
 mod osci_office;
+mod osci_outlet;
 mod osci_push;
 mod osci_refusals;
 mod pki_openssl;

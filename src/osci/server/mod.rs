@@ -9,7 +9,7 @@
 
 mod answer;
 pub mod card;
-mod fetch;
+pub(in crate::osci) mod fetch;
 mod frame;
 mod incoming;
 pub mod inspect;
@@ -18,7 +18,7 @@ mod partial_store;
 mod parts;
 mod policy;
 mod request;
-mod spool;
+pub(in crate::osci) mod spool;
 mod store;
 
 use std::path::PathBuf;

@@ -273,6 +273,44 @@ mod tests {
     }
 
     #[test]
+    fn demands_are_checked_shown_and_exported() {
+        let of = |demands: &str| {
+            format!(
+                "[[account]]\nname = \"a\"\nidentifiers = [{{ value = \"ags:1\" }}]\n[account.osci]\n{demands}"
+            )
+        };
+        check(
+            &of("digest_methods = []\n"),
+            "account a: osci.digest_methods is empty, so that nothing would be taken; leave it out to take what the \
+             post office takes",
+        );
+        check(
+            &of("rsa_bits_min = 30720\n"),
+            "account a: osci.rsa_bits_min is 30720; no key here has more than 8192 bits",
+        );
+        let misspelt =
+            parse(&of("signature_methods = [\"rsa-sha1\"]\n")).expect_err("not a method").to_string();
+        assert!(misspelt.starts_with("line 5, column ") && misspelt.contains("rsa-pss-sha256"), "{misspelt}");
+
+        let old = view(&of("signature_required = true\n"));
+        let new = view(&of("signature_required = true\nencryption_required = true\nec_bits_min = 384\n\
+             signature_methods = [\"rsa-pss-sha256\", \"ecdsa-sha384\"]\ndigest_methods = [\"sha3-512\"]\n\
+             content_methods = [\"aes256-gcm\"]\nkey_transports = [\"rsa-oaep-sha256\"]\n"));
+        let difference = Difference::between(&old, &new.accounts, &new.profiles).to_string();
+        for line in [
+            "+ osci.signature_methods: rsa-pss-sha256\n",
+            "+ osci.signature_methods: ecdsa-sha384\n",
+            "+ osci.digest_methods: sha3-512\n",
+            "+ osci.content_methods: aes256-gcm\n",
+            "+ osci.key_transports: rsa-oaep-sha256\n",
+            "+ osci.ec_bits_min: 384\n",
+        ] {
+            assert!(difference.contains(line), "{line}{difference}");
+        }
+        assert_eq!(view(&export(&new).expect("exports")), new);
+    }
+
+    #[test]
     fn an_export_reads_back() {
         let text = format!(
             "[[profile]]\nname = \"fast\"\nexpiry_days = 2\n[[account]]\nname = \"a\"\ntitle = \"Amt \\\"A\\\"\"\nprofile = \"fast\"\n\

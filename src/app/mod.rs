@@ -6,6 +6,7 @@
 
 pub mod card_key;
 pub mod evidence_key;
+pub mod foreign;
 pub mod log;
 pub mod metadata;
 mod metrics_text;
@@ -29,6 +30,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::net::{Listener, LocalListener, Permits, Serving, Shares};
+use crate::pki::expiry::Dependence;
 use crate::pki::key;
 use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
@@ -62,6 +64,8 @@ pub enum StartError {
     Directory(Refusal),
     #[error("{0}")]
     Spool(String),
+    #[error("intermediary {url}: {what}")]
+    Intermediary { url: String, what: String },
     #[error("metrics: {0}")]
     Metrics(String),
 }
@@ -120,6 +124,13 @@ impl App {
             let outlet = Spool::open(&spool.folder).map_err(|error| StartError::Spool(error.to_string()))?;
             relay.add_outlet(spool.mailboxes.clone(), Arc::new(outlet));
         }
+        let mut abroad = Vec::new();
+        for intermediary in &config.intermediary {
+            let dependences = foreign::add(intermediary, &relay, &config, &clock)
+                .map_err(|what| StartError::Intermediary { url: intermediary.url.clone(), what })?;
+            abroad.extend(dependences);
+        }
+        let depended_on = depended_on(&trust, &relay, abroad);
 
         let bounds = config.bounds();
         let shares = Shares {
@@ -171,7 +182,7 @@ impl App {
             store.clone(),
             relay.clone(),
             clock.clone(),
-            depended_on(&trust, &relay),
+            depended_on.clone(),
             admin::server::Settings {
                 own_uid: rustix::process::geteuid().as_raw(),
                 uids: config.server.admin_uids.clone(),
@@ -181,7 +192,7 @@ impl App {
         .with_reload(reload_for_the_office(&trust, &relay, &config, &clock));
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
-            tokio::spawn(watch::certificates(trust.clone(), relay.clone(), clock.clone(), stopping.clone())),
+            tokio::spawn(watch::certificates(depended_on, clock.clone(), stopping.clone())),
             tokio::spawn(revocation::keep_current(
                 trust.clone(),
                 config.clone(),
@@ -263,9 +274,14 @@ async fn reload(
     Ok(Reloaded { directory_revision: relay.directory().revision() })
 }
 
-fn depended_on(trust: &Trust, relay: &Arc<Relay>) -> admin::server::DependedOn {
+/// `abroad` was read at the start, as what it is needed for.
+fn depended_on(trust: &Trust, relay: &Arc<Relay>, abroad: Vec<Dependence>) -> admin::server::DependedOn {
     let (trust, relay) = (trust.clone(), relay.clone());
-    Arc::new(move || watch::dependences(&trust, &relay))
+    Arc::new(move || {
+        let mut all = watch::dependences(&trust, &relay);
+        all.extend(abroad.iter().cloned());
+        all
+    })
 }
 
 fn reload_for_the_office(

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::trust::Trust;
+use crate::admin::server::DependedOn;
 use crate::clock::Clock;
 use crate::osci::server::Door;
 use crate::pki::certificate::Certificate;
@@ -46,15 +47,14 @@ pub(super) async fn chunks(door: Option<Arc<Door>>, mut stop: watch::Receiver<bo
 }
 
 pub(super) async fn certificates(
-    trust: Trust,
-    relay: Arc<Relay>,
+    depended_on: DependedOn,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut tick = tokio::time::interval(DAY);
     loop {
         tokio::select! {
-            _ = tick.tick() => look(&trust, &relay, clock.as_ref()),
+            _ = tick.tick() => look(&depended_on(), clock.as_ref()),
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
@@ -117,11 +117,11 @@ pub(super) fn dependences(trust: &Trust, relay: &Relay) -> Vec<Dependence> {
     all
 }
 
-fn look(trust: &Trust, relay: &Relay, clock: &dyn Clock) {
-    let (all, now) = (dependences(trust, relay), clock.now());
+fn look(all: &[Dependence], clock: &dyn Clock) {
+    let now = clock.now();
     // Of one owner's role the place that ends first.
     let mut first: BTreeMap<(&str, Role), Timestamp> = BTreeMap::new();
-    for (one, end) in all.iter().zip(expiry::place_ends(&all)) {
+    for (one, end) in all.iter().zip(expiry::place_ends(all)) {
         let first = first.entry((one.owner.as_str(), one.role)).or_insert(end);
         *first = (*first).min(end);
     }

@@ -1,6 +1,7 @@
 //! `amtsbote check`: looks at everything that a start would need, and changes nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::screen::{self, Align, Table};
 use super::{Place, Reading, runtime};
 use crate::admin::client::{self, ClientError};
 use crate::admin::protocol::{Answer, Verb};
-use crate::app::{card_key, evidence_key, time_stamp};
+use crate::app::{card_key, evidence_key, foreign, time_stamp};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::pki::certificate::Certificate;
@@ -68,6 +69,7 @@ impl Args {
                 findings.good("configuration", format!("{} is well-formed", config.file.display()));
                 look_at_own_certificate(&config, now, &mut findings);
                 look_at_osci_certificates(&config, now, &mut findings);
+                look_at_intermediaries(&config, now, &mut findings);
                 look_at_anchors(&config, now, &mut findings);
                 look_at_evidence_key(&config, &mut findings);
                 look_at_card_key(&config, now, &mut findings);
@@ -141,6 +143,28 @@ fn look_at_osci_certificates(config: &Config, now: Timestamp, findings: &mut Fin
                     findings
                         .good(WHAT, format!("{} fits its key, valid until {until}", certificate.display()));
                 }
+            }
+        }
+    }
+}
+
+fn look_at_intermediaries(config: &Config, now: Timestamp, findings: &mut Findings) {
+    const WHAT: &str = "other intermediaries";
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    for foreign in &config.intermediary {
+        match foreign::settings(foreign, &clock) {
+            Err(error) => findings.problem(WHAT, format!("{}: {error}", foreign.url)),
+            Ok(settings) => {
+                match foreign::dependences(foreign, &settings) {
+                    Err(error) => findings.problem(WHAT, format!("{}: {error}", foreign.url)),
+                    Ok(all) => {
+                        let watched = all
+                            .iter()
+                            .map(|one| (one.holder, one.role, one.owner.as_str(), &one.certificate));
+                        warn_of_ends(watched, WHAT, now, findings);
+                    }
+                }
+                findings.good(WHAT, format!("{}: certificates and keys can be used", foreign.url));
             }
         }
     }

@@ -153,6 +153,11 @@ fn table(accounts: &[Account]) -> String {
     table.render()
 }
 
+/// The algorithms of a list, as the participants' file names them.
+fn words_of(list: &[impl ToString]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
+
 fn show(account: &Account) -> String {
     let list = |entries: Option<&Vec<String>>| match entries {
         None => "all".to_owned(),
@@ -201,6 +206,11 @@ fn show(account: &Account) -> String {
         osci.signature_required.then(|| "signed".to_owned()),
         osci.encryption_required.then(|| "encrypted".to_owned()),
         osci.rsa_bits_min.map(|bits| format!("RSA keys of {bits} bits or more")),
+        osci.ec_bits_min.map(|bits| format!("EC keys of {bits} bits or more")),
+        osci.signature_methods.as_ref().map(|list| format!("signed by {}", words_of(list))),
+        osci.digest_methods.as_ref().map(|list| format!("digested by {}", words_of(list))),
+        osci.content_methods.as_ref().map(|list| format!("encrypted by {}", words_of(list))),
+        osci.key_transports.as_ref().map(|list| format!("keys encrypted by {}", words_of(list))),
     ];
     let demands: Vec<String> = demands.into_iter().flatten().collect();
     if !demands.is_empty() {

@@ -214,6 +214,24 @@ const REPEATED: &str = "
 # folder = \"spool\"
 ";
 
+/// The same for other intermediaries.
+const REPEATED_FOREIGN: &str = "
+# Another OSCI intermediary: messages of these mailboxes are stored there, for the reader whom the certificate names.
+# The mailbox belongs to a participant here that stands for him; own_… is who we are there, as its operator knows us.
+# Without signature_certificate its answers count because only it could read our question; tls_anchors is for https.
+# No other URL is dialled. May be repeated; a change takes a restart.
+# [[intermediary]]
+# url = \"http://other.example:8444/osci\"
+# cipher_certificate = \"other/osci-cipher.crt\"
+# signature_certificate = \"other/osci-signature.crt\"
+# tls_anchors = []
+# own_cipher_certificate = \"tls/there-cipher.crt\"
+# own_cipher_key = \"tls/there-cipher.key\"
+# own_signature_certificate = \"tls/there-signature.crt\"
+# own_signature_key = \"tls/there-signature.key\"
+# readers = [{ mailbox = \"ags:10042200\", certificate = \"other/reader-cipher.crt\" }]
+";
+
 const WIDTH: usize = 110;
 
 pub(super) fn render(config: &Config) -> String {
@@ -222,7 +240,8 @@ pub(super) fn render(config: &Config) -> String {
          # Unknown keys are errors. Paths are relative to this file's folder. `amtsbote check` tells what is wrong.\n",
     );
     let mut table = toml::Table::try_from(config).expect("a configuration is a table");
-    let repeated = table.remove("spool");
+    let repeated = [("spool", REPEATED), ("intermediary", REPEATED_FOREIGN)];
+    let repeated = repeated.map(|(name, shown)| (name, table.remove(name), shown));
     for (name, words) in WORDS {
         match name.split_once('.') {
             None => {
@@ -242,11 +261,13 @@ pub(super) fn render(config: &Config) -> String {
             }
         }
     }
-    match repeated {
-        None => out.push_str(REPEATED),
-        Some(spools) => {
-            let tables = toml::Table::from_iter([("spool".to_owned(), spools)]);
-            out.push_str(&format!("\n{tables}"));
+    for (name, present, shown) in repeated {
+        match present {
+            None => out.push_str(shown),
+            Some(tables) => {
+                let tables = toml::Table::from_iter([(name.to_owned(), tables)]);
+                out.push_str(&format!("\n{tables}"));
+            }
         }
     }
     out
@@ -309,10 +330,13 @@ mod tests {
             text.replace(&commented, &commented[2..])
         });
         let (before, spool) = uncommented.split_once("# [[spool]]").expect("the repeated table is shown");
-        let uncommented = format!("{before}[[spool]]{}", spool.replace("\n# ", "\n"));
+        let (spool, foreign) = spool.split_once("# [[intermediary]]").expect("so is the other");
+        let (spool, words) = spool.split_once("\n\n").expect("an empty line between them");
+        let [spool, foreign] = [spool, foreign].map(|table| table.replace("\n# ", "\n"));
+        let uncommented = format!("{before}[[spool]]{spool}\n\n{words}[[intermediary]]{foreign}");
         let parsed: Config = toml::from_str(&uncommented).expect("parses");
         assert_eq!(parsed.profile.content_bytes_max, Some(10_485_760));
-        assert_eq!(parsed.spool.len(), 1);
+        assert_eq!((parsed.spool.len(), parsed.intermediary.len()), (1, 1));
         let rendered: Config = toml::from_str(&render(&parsed)).expect("what is rendered parses");
         assert_eq!(rendered, parsed);
     }

@@ -18,6 +18,7 @@ use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::evidence::checkpoint::VerifierKey;
+use crate::osci::client::address::Address;
 use crate::pki::inspection::UnknownRevocation;
 use crate::pki::revocation::fetch;
 use crate::pki::timestamp;
@@ -61,6 +62,9 @@ pub struct Config {
     /// Mailboxes that are pushed into folders.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spool: Vec<Spool>,
+    /// Mailboxes that are pushed to other OSCI intermediaries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intermediary: Vec<Intermediary>,
     /// Where it was read from; paths are relative to this file's folder.
     #[serde(skip)]
     pub file: PathBuf,
@@ -142,6 +146,34 @@ pub struct Osci {
 pub struct Spool {
     pub mailboxes: Vec<MailboxName>,
     pub folder: PathBuf,
+}
+
+/// Another OSCI intermediary, through which readers are reached whose mailboxes here are emptied to there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intermediary {
+    pub url: String,
+    pub cipher_certificate: PathBuf,
+    /// Absent: its answers are believed because they return what only it could decrypt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_certificate: Option<PathBuf>,
+    /// For an https URL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tls_anchors: Vec<PathBuf>,
+    /// Who we are there.
+    pub own_cipher_certificate: PathBuf,
+    pub own_cipher_key: PathBuf,
+    pub own_signature_certificate: PathBuf,
+    pub own_signature_key: PathBuf,
+    pub readers: Vec<ForeignReader>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignReader {
+    pub mailbox: MailboxName,
+    /// His cipher certificate, which names his mailbox there.
+    pub certificate: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -350,9 +382,27 @@ impl Config {
 
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { server, tls, revocation, store, osci, evidence, spool, .. } = self;
+        let Self { server, tls, revocation, store, osci, evidence, spool, intermediary, .. } = self;
         for spool in spool {
             spool.folder = folder.join(&spool.folder);
+        }
+        for foreign in intermediary {
+            let own = [
+                &mut foreign.cipher_certificate,
+                &mut foreign.own_cipher_certificate,
+                &mut foreign.own_cipher_key,
+                &mut foreign.own_signature_certificate,
+                &mut foreign.own_signature_key,
+            ];
+            let readers = foreign.readers.iter_mut().map(|reader| &mut reader.certificate);
+            for path in own
+                .into_iter()
+                .chain(&mut foreign.signature_certificate)
+                .chain(&mut foreign.tls_anchors)
+                .chain(readers)
+            {
+                *path = folder.join(&*path);
+            }
         }
         let single = [
             &mut server.admin_socket,
@@ -381,6 +431,36 @@ impl Config {
         for path in single.into_iter().chain(lists.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
+    }
+
+    /// Where mailboxes are pushed to: each to one place, and only to such as can be dialled.
+    fn check_pushes(&self) -> Result<(), (&'static str, String)> {
+        let mut pushed: Vec<&MailboxName> = self.spool.iter().flat_map(|spool| &spool.mailboxes).collect();
+        for foreign in &self.intermediary {
+            let address: Address = foreign
+                .url
+                .parse()
+                .map_err(|error| ("intermediary.url", format!("cannot be dialled: {error}")))?;
+            if address.secure && foreign.tls_anchors.is_empty() {
+                let what = format!("names no file, so that {address} could not be trusted");
+                return Err(("intermediary.tls_anchors", what));
+            }
+            if foreign.readers.is_empty() {
+                return Err((
+                    "intermediary.readers",
+                    format!("names nobody who is reached through {address}"),
+                ));
+            }
+            for reader in &foreign.readers {
+                if pushed.contains(&&reader.mailbox) {
+                    let what =
+                        format!("names {} again, which is pushed to another place", reader.mailbox.as_str());
+                    return Err(("intermediary.readers", what));
+                }
+                pushed.push(&reader.mailbox);
+            }
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -418,6 +498,9 @@ impl Config {
                     return wrong(key, "names no file, so that no participant could be trusted".to_owned());
                 }
             }
+        }
+        if let Err((key, what)) = self.check_pushes() {
+            return wrong(key, what);
         }
         if let Err((key, what)) = self.evidence.check() {
             return wrong(key, what);
@@ -488,7 +571,7 @@ mod tests {
         check(
             "[stor]\n",
             "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, \
-             `revocation`, `store`, `xta`, `osci`, `evidence`, `log`, `limits`, `profile`, `spool`",
+             `revocation`, `store`, `xta`, `osci`, `evidence`, `log`, `limits`, `profile`, `spool`, `intermediary`",
         );
         check(
             "[limits]\n  idle_seconds = \"soon\"\n",
@@ -544,6 +627,37 @@ mod tests {
             "[tls]\nanchors = []\n",
             "/etc/amtsbote.toml: tls.anchors names no file, so that no participant could be trusted",
         );
+    }
+
+    #[test]
+    fn a_mailbox_is_pushed_to_one_declared_place() {
+        let of = |url: &str, more: &str| {
+            format!(
+                "{more}[[intermediary]]\nurl = \"{url}\"\ncipher_certificate = \"b.crt\"\nown_cipher_certificate = \"a.crt\"\n\
+                 own_cipher_key = \"a.key\"\nown_signature_certificate = \"s.crt\"\nown_signature_key = \"s.key\"\n\
+                 readers = [{{ mailbox = \"ags:1\", certificate = \"r.crt\" }}]\n"
+            )
+        };
+        check(&of("http://b.example/osci", ""), "taken");
+        check(
+            &of("ftp://b.example/", ""),
+            "/etc/amtsbote.toml: intermediary.url cannot be dialled: \"ftp://b.example/\" is not a URL of the form \
+             http://host:port/path or https://host:port/path",
+        );
+        check(
+            &of("https://b.example/", ""),
+            "/etc/amtsbote.toml: intermediary.tls_anchors names no file, so that https://b.example:443/ could not be \
+             trusted",
+        );
+        check(
+            &of("http://b.example/", "[[spool]]\nmailboxes = [\"ags:1\"]\nfolder = \"out\"\n"),
+            "/etc/amtsbote.toml: intermediary.readers names ags:1 again, which is pushed to another place",
+        );
+        let text = of("http://b.example/", "");
+        let config = Config::parse(&text, Path::new("/etc/amtsbote/x.toml")).expect("well-formed");
+        let foreign = &config.intermediary[0];
+        assert_eq!(foreign.own_cipher_key, Path::new("/etc/amtsbote/a.key"));
+        assert_eq!(foreign.readers[0].certificate, Path::new("/etc/amtsbote/r.crt"));
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl Config {
             spool_folder: self.store.folder.join("incoming"),
             chunk_folder: self.store.folder.join("osci-chunks"),
             limits: self.limits,
+            inside_wait: Duration::from_secs(20),
             dialog_idle: Duration::from_secs(self.osci.dialog_idle_seconds),
             unproven_senders: self.osci.unproven_senders,
             policy,

@@ -9,10 +9,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::algorithm::{ContentMethod, DigestMethod, KeyTransport, SignatureMethod};
 use super::content::Digest;
 use super::hex;
 use super::party::{MailboxName, PartyIdentifier};
 use super::profile::{ProfileName, ServiceProfile};
+
+/// Largest keys that can be demanded, in bits: more is not taken of anybody.
+const RSA_BITS_MIN_MAX: u32 = 8192;
+const EC_BITS_MIN_MAX: u32 = 521;
 
 /// An account's name: 1 to 64 characters of `a-z 0-9 - _ .`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,6 +44,8 @@ pub enum AccountError {
         "account {account}: the cipher certificate {certificate} must name one of the account's identifiers"
     )]
     CipherIdentifier { account: AccountName, certificate: Digest },
+    #[error("account {account}: osci.{key} {what}")]
+    OsciDemand { account: AccountName, key: &'static str, what: String },
     #[error("two accounts bear the name {0}")]
     SharedName(AccountName),
     #[error("account {account} names the service profile {profile}, which does not exist")]
@@ -146,11 +153,25 @@ pub struct AccountKey {
 pub struct OsciParticipant {
     /// Requests must be signed (9600).
     pub signature_required: bool,
-    /// Requests must be encrypted.
+    /// Requests must be encrypted, the first of a dialog too.
     pub encryption_required: bool,
     /// Smallest RSA key of its certificates, in bits, where more is wanted than the post office demands of everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rsa_bits_min: Option<u32>,
+    /// The same for keys on elliptic curves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ec_bits_min: Option<u32>,
+    /// What its requests may be signed by, where they are signed (9601). An absent list takes what the post office takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature_methods: Option<Vec<SignatureMethod>>,
+    /// What is signed may be digested by these (9601).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest_methods: Option<Vec<DigestMethod>>,
+    /// What its requests may be encrypted by, where they are encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_methods: Option<Vec<ContentMethod>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_transports: Option<Vec<KeyTransport>>,
     /// Each names one mailbox of the account; after a renewal two may name the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cipher: Vec<CipherCertificate>,
@@ -231,6 +252,32 @@ impl OsciParticipant {
     /// Nothing is said about OSCI.
     fn is_absent(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Demands that nobody could meet, or that say nothing.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let lists = [
+            ("signature_methods", self.signature_methods.as_ref().map(Vec::len)),
+            ("digest_methods", self.digest_methods.as_ref().map(Vec::len)),
+            ("content_methods", self.content_methods.as_ref().map(Vec::len)),
+            ("key_transports", self.key_transports.as_ref().map(Vec::len)),
+        ];
+        if let Some((key, _)) = lists.into_iter().find(|(_, length)| *length == Some(0)) {
+            return Err((
+                key,
+                "is empty, so that nothing would be taken; leave it out to take what the post office takes"
+                    .to_owned(),
+            ));
+        }
+        for (key, bits, most) in [
+            ("rsa_bits_min", self.rsa_bits_min, RSA_BITS_MIN_MAX),
+            ("ec_bits_min", self.ec_bits_min, EC_BITS_MIN_MAX),
+        ] {
+            if let Some(bits) = bits.filter(|bits| *bits > most) {
+                return Err((key, format!("is {bits}; no key here has more than {most} bits")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -344,6 +391,11 @@ impl Directory {
     }
 
     fn add_osci(&mut self, account: &Account) -> Result<(), AccountError> {
+        account.osci.check().map_err(|(key, what)| AccountError::OsciDemand {
+            account: account.name.clone(),
+            key,
+            what,
+        })?;
         let claimed = |certificate: Digest, one: &AccountName| {
             if *one == account.name {
                 AccountError::RepeatedCertificate { account: one.clone(), certificate }

@@ -9,6 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::content::Digest;
+
 /// Longest id that is accepted, in bytes. XTA allows 100 characters; OSCI names no bound.
 pub const MESSAGE_ID_BYTES_MAX: usize = 256;
 /// Longest XTA message id, in characters.
@@ -97,6 +99,16 @@ fn is_xta(text: &str) -> bool {
     text.as_bytes()
         .get(..XTA_PREFIX.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(XTA_PREFIX.as_bytes()))
+}
+
+/// To whom an id was issued, where the protocol knows parties by certificates and not only by accounts
+/// (OSCI-Transport 1.2, section 10 of our notes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bond {
+    /// SHA-256 of the certificate that named the party.
+    pub party: Digest,
+    /// Nobody but the certificate's holder could read the id when it was issued.
+    pub sealed: bool,
 }
 
 impl fmt::Display for MessageId {

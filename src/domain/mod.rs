@@ -4,6 +4,7 @@
 //! a constructor of this room needs no second look further inside.
 
 pub mod account;
+pub mod algorithm;
 pub mod card;
 pub mod content;
 pub mod date_time;

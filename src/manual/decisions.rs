@@ -128,9 +128,43 @@
 //! # lookupService says no where nobody owns the reader
 //!
 //! XTA's answer can also be "unknown", which clients take as "try". A message to a reader that no account owns is
-//! refused here, today and tomorrow, since this post office forwards nowhere. "No" is the truth, and it spares the
-//! author a refused message. It is also the same word as for a reader who does not take the service, so that nobody
+//! refused here, today and tomorrow: a reader who is reached through another intermediary has an account here that
+//! stands for him. "No" is the truth, and it spares the author a refused message. It is also the same word as for a reader who does not take the service, so that nobody
 //! learns by asking which identifiers exist. (zeep drops a choice whose one value is false and shows an empty one.)
+//!
+//! # An OSCI message id is bound to a certificate, and to secrecy only where nothing else proves
+//!
+//! The standard leaves open who may use an id. Ours is good for the cipher certificate that it was issued to, not for the
+//! dialog: clients fetch ids in one dialog and use them in another, and a library lets its user switch encryption on in
+//! between, so an id that came in the clear may be used in an encrypted request, and the reverse. One use is refused. An
+//! encrypted request outside any dialog and without a signature proves its sender only by an id that nobody else could
+//! read; if that id was issued in the clear, whoever listened could store in the issuer's name. It is answered 9801, and
+//! the client asks for another id or signs ([`crate::osci::server`]).
+//!
+//! # A participant's demands narrow, and are judged after decryption
+//!
+//! Who speaks is known only when the request is open. What the post office takes of nobody is refused before that, alike
+//! for everybody; a participant's own lists come after it and can only refuse more. OSCI has codes for signatures and none
+//! for encryption or key sizes, so the latter are 9811 with a sentence. An empty list is refused when it is applied.
+//!
+//! # Another intermediary stores a message once, whatever breaks
+//!
+//! OSCI knows no repetition: a client that lost the answer to storeDelivery does not know whether it was taken. So the id
+//! that the other one issued is on our disk before it is used, and an attempt that finds one asks for its process card
+//! first. A card is the proof that it was taken. 9801 without a card means that the id is not good there any more and
+//! that nothing was stored under it; only then is another asked for. The card here says received when the other one has
+//! it, with its id and times in words, and not when its reader fetched it: from there on it is the other one's promise.
+//! Step times are ours, because clocks are never compared. Our dialog begins with a message that carries no content, so
+//! a wrong certificate is found before anything is sent ([`crate::osci::outlet`]).
+//!
+//! A sender becomes an author there, and the post office is the originator: the ids of all certificates stay, since
+//! signatures point to them. The other's operator lists the identifiers that this office may write for.
+//!
+//! # How deep one request looks
+//!
+//! A mailbox may hold messages that only XTA can carry before the first that OSCI can. They are passed over in pages of
+//! 100, up to 20,000 in one request; a question for process cards reads up to 20,000 cards. Beyond, the answer is 9811 with
+//! what to do, never "none matches": nobody has looked.
 //!
 //! # A log is not signed over a checkpoint that cannot be compared
 //!

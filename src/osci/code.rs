@@ -3,6 +3,11 @@
 //! A fault says that a message could not be answered as a request; feedback is part of an answer. The first digit tells
 //! the severity: 0 done, 3 done with a warning, 9 not done. The advice beside each code is for `amtsbote explain`.
 //! Left out: where which code is given, which the rooms that find the reason decide.
+//!
+//! 3951 is known and never given. It says that the time for the message inside chunks is over; but here that time has no
+//! end. Whoever brings the last chunk hears what became of the message in the same answer, whoever asks meanwhile hears
+//! 3952, and a crash in between leaves the chunks to whoever asks next. What ends, three days after its first chunk, is an
+//! upload that is not whole; then nothing of it is known any more, and the next chunk begins anew.
 
 /// How a code reaches the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -273,13 +278,13 @@ codes! {
         en: "The time for the inner message is over.",
         de: "Die Bearbeitungszeit der inneren Nachricht ist überschritten.",
         peer: "Ask for the process card.",
-        operator: "Nothing, as a rule.",
+        operator: "This post office does not send it: it sets no limit to that time.",
     },
     InsideWorking = "3952" Warning {
         en: "The inner message is still being processed.",
         de: "Die innere Nachricht wird noch bearbeitet.",
-        peer: "Ask again later.",
-        operator: "Nothing, as a rule.",
+        peer: "Ask again later, with InfoOnly.",
+        operator: "Nothing, as a rule: another request of the same client is at work on the message.",
     },
     SignatureMissing = "9600" Error {
         en: "A signature is required and missing.",
@@ -291,7 +296,7 @@ codes! {
         en: "The signature is invalid.",
         de: "Die Signatur ist ungültig.",
         peer: "Check keys and algorithms; SHA-1 is not taken.",
-        operator: "The log says what was found.",
+        operator: "The log says what was found. The account's `osci.signature_methods` and `osci.digest_methods` narrow what is taken.",
     },
     SignatureIncomplete = "9602" Error {
         en: "The signature does not cover everything it must.",

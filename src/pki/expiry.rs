@@ -38,16 +38,19 @@ pub enum Role {
     Anchor,
     /// An authority whose time stamps are believed.
     TimeStamps,
+    /// What messages travel under to another OSCI intermediary.
+    Intermediary,
 }
 
 impl Role {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Tls,
         Self::OsciEncryption,
         Self::OsciSignature,
         Self::ProcessCards,
         Self::Anchor,
         Self::TimeStamps,
+        Self::Intermediary,
     ];
 
     pub fn name(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Role {
             Self::ProcessCards => "process-cards",
             Self::Anchor => "anchor",
             Self::TimeStamps => "time-stamps",
+            Self::Intermediary => "intermediary",
         }
     }
 
@@ -69,6 +73,7 @@ impl Role {
             Self::ProcessCards => "process cards",
             Self::Anchor => "certificates",
             Self::TimeStamps => "time stamps",
+            Self::Intermediary => "another intermediary",
         }
     }
 }
@@ -155,7 +160,9 @@ fn warning(watched: &Watched<'_>, now: Timestamp) -> Option<Warning> {
     let days_left = days_between(now, not_after);
     let stage = stage(days_left)?;
     let whose = match (watched.holder, watched.role) {
+        (Holder::Own, Role::Intermediary) => format!("our own certificate for {}", watched.owner),
         (Holder::Own, role) => format!("our own certificate for {}", role.words()),
+        (Holder::Participant, Role::Intermediary) => format!("a certificate of {}", watched.owner),
         (Holder::Authority, Role::TimeStamps) => {
             format!("the time stamp authority's certificate {}", watched.owner)
         }
@@ -215,6 +222,12 @@ fn next_step(holder: Holder, role: Role, stage: Stage) -> String {
         _ => "amtsbote cert import server",
     };
     match (holder, role) {
+        (Holder::Own, Role::Intermediary) => {
+            "give its operator the new certificate, name it under [[intermediary]] and restart".to_owned()
+        }
+        (_, Role::Intermediary) => {
+            "ask its operator for the new certificate, name it under [[intermediary]] and restart".to_owned()
+        }
         (Holder::Own, Role::ProcessCards) if expired => {
             format!("proofs made from here on are not believed: put the new certificate in place ({command})")
         }

@@ -17,7 +17,7 @@ use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
 use crate::domain::content::{Digest, Manifest};
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
 use crate::domain::envelope::Envelope;
-use crate::domain::message_id::MessageId;
+use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::{DeliveryState, Event, TransitionDenied};
@@ -296,6 +296,8 @@ pub struct PushLease {
 pub enum PushOutcome {
     /// The recipient confirmed: the message is received.
     Received,
+    /// The same by another post office, which hands it on: handed out and received, with what it said, for the card.
+    Taken { remark: String },
     /// Try again at `next_at`.
     Failed { reason: String, next_at: Timestamp },
     /// Given up: dead letter.
@@ -354,7 +356,20 @@ pub trait Store: Send + Sync + 'static {
         account: &AccountName,
         now: Timestamp,
         expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.announce_bound(id, account, None, now, expires_at).await
+    }
+    /// The same, and remembers to whom it was issued beyond the account.
+    async fn announce_bound(
+        &self,
+        id: &MessageId,
+        account: &AccountName,
+        bond: Option<&Bond>,
+        now: Timestamp,
+        expires_at: Timestamp,
     ) -> Result<(), StoreError>;
+    /// What was remembered with an announced id, used or not.
+    async fn bond(&self, id: &MessageId) -> Result<Option<Bond>, StoreError>;
     async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError>;
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 
@@ -443,6 +458,9 @@ pub trait Store: Send + Sync + 'static {
         outcome: PushOutcome,
         now: Timestamp,
     ) -> Result<ProcessCard, StoreError>;
+    /// Durably remembers what an outlet must know at its next attempt at this message; nothing forgets it again.
+    async fn note_push(&self, id: &MessageId, note: Option<&str>) -> Result<(), StoreError>;
+    async fn push_note(&self, id: &MessageId) -> Result<Option<String>, StoreError>;
 
     // Directory and acts.
     async fn directory(&self) -> Result<Directory, StoreError>;

@@ -70,14 +70,20 @@ impl Office {
 
     /// `change` makes another configuration of the one that `init` wrote.
     pub fn open_with_changes(change: impl FnOnce(&str) -> String) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::open_in(tempfile::tempdir().expect("a folder"), |folder| {
+            let config = folder.join("amtsbote.toml");
+            let text = std::fs::read_to_string(&config).expect("the configuration");
+            std::fs::write(&config, change(&text)).expect("writes");
+        })
+    }
+
+    /// `change` sees the folder as `init` left it, participants and keys included.
+    pub fn open_in(folder: tempfile::TempDir, change: impl FnOnce(&Path)) -> Self {
         let made =
             ["init", ".", "--xta", "127.0.0.1:0", "--osci", "127.0.0.1:0", "--operator", "127.0.0.1:0"];
         // The folder itself may exist; its files may not.
         amtsbote(folder.path(), &made).ends(0);
-        let config = folder.path().join("amtsbote.toml");
-        let text = std::fs::read_to_string(&config).expect("the configuration");
-        std::fs::write(&config, change(&text)).expect("writes");
+        change(folder.path());
         let (process, [xta, osci, operator]) = serve(folder.path());
         let office = Self { folder, process, xta, osci, operator };
         office
@@ -94,6 +100,12 @@ impl Office {
         let begun = Instant::now();
         (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
         begun.elapsed()
+    }
+
+    /// Starts the server again, after it was killed.
+    pub fn start_again(&mut self) {
+        let _ = self.process.0.wait();
+        (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
     }
 
     pub fn pid(&self) -> u32 {

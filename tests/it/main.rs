@@ -15,6 +15,7 @@ mod osci_model;
 mod osci_office;
 mod osci_operations;
 mod osci_oracle;
+mod osci_outlet;
 mod osci_push;
 mod osci_refusals;
 mod osci_simulation;

@@ -169,6 +169,56 @@ async fn an_upload_goes_on_after_a_restart_and_is_accepted_once() {
     office.close().await;
 }
 
+/// Keeps everybody from writing to the store, as a slow disk would, until it is dropped.
+fn stall(office: &Office) -> rusqlite::Connection {
+    let file = office.folder().join("store").join("amtsbote.sqlite");
+    let other = rusqlite::Connection::open(file).expect("a database");
+    other.busy_timeout(std::time::Duration::from_secs(10)).expect("a setting");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes at this moment");
+    other
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_at_work_is_called_so() {
+    let office =
+        Office::open_with(|settings| settings.inside_wait = std::time::Duration::from_millis(50)).await;
+    let mut author = begun(&office, "author").await;
+    let id = author.message_id(&office).await;
+    let whole = inside("author", &id);
+    for number in [1, 2] {
+        assert_eq!(upload(&mut author, &office, &id, &whole, number).await.codes(), ["0801"]);
+    }
+    // Outside any dialog a request writes nothing before the message inside is accepted.
+    let (mut last, mut asking) = (Client::new("author", true, true), Client::new("author", true, true));
+    let heard = said(ask(&mut asking, &office, &id).await);
+    assert_eq!(heard.chunk.received, Some(vec![1, 2]));
+    let other = stall(&office);
+    let bring = upload(&mut last, &office, &id, &whole, 3);
+    let ask_meanwhile = async {
+        let mut codes = Vec::new();
+        // The first questions may come before the last chunk is there.
+        for _ in 0..100 {
+            let heard = ask(&mut asking, &office, &id).await;
+            codes = heard.codes();
+            if codes.contains(&"3952".to_owned()) {
+                let heard = said(heard);
+                assert_eq!((heard.inside.is_none(), heard.card.is_none()), (true, true));
+                assert_eq!(heard.chunk.received, Some(vec![1, 2, 3]));
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        drop(other);
+        codes
+    };
+    let (brought, codes) = tokio::join!(bring, ask_meanwhile);
+    assert_eq!(codes, ["3952", "0800"]);
+    assert_eq!(inner_codes(&said(brought)), ["0800"]);
+    assert_eq!(ask(&mut asking, &office, &id).await.codes(), ["3950", "0800"]);
+    assert_eq!(office.entries().await.len(), 1);
+    office.close().await;
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.expect("an entry").path());

@@ -239,12 +239,17 @@ async fn clients_of_old_are_answered_by_what_they_read() {
 
 /// A message that came through another door: two parts and an envelope.
 async fn accept_elsewhere(office: &Office) -> MessageId {
+    accept_as(office, PartRole::Attachment).await
+}
+
+/// The same, its second part in some role.
+async fn accept_as(office: &Office, second: PartRole) -> MessageId {
     let who = crate::osci_office::account("author", "ags:10041100");
     let id = office.relay.announce(&who).await.expect("an id");
     let mut writer = office.relay.payload_writer().await.expect("a writer");
     let mut parts = Vec::new();
     for (role, content_type, bytes) in
-        [(PartRole::Message, "text/xml", &b"<a/>"[..]), (PartRole::Attachment, "application/pdf", b"pdf")]
+        [(PartRole::Message, "text/xml", &b"<a/>"[..]), (second, "application/pdf", b"pdf")]
     {
         parts.push(Part {
             role,
@@ -312,6 +317,46 @@ async fn what_came_through_another_door_goes_out_with_its_metadata() {
     let got = author.send_changed(&office, delivery(&fresh), |draft| draft.message.custom.push(forged)).await;
     assert_eq!(got.codes(), ["9811"]);
     assert_eq!(office.entries().await.len(), 2);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_found_however_deep_it_lies() {
+    let office = Office::open().await;
+    let mut deep = Vec::new();
+    // Two that OSCI can carry behind 230 and 330 that it cannot.
+    for place in 0..340 {
+        let role = if [230, 330].contains(&place) { PartRole::Attachment } else { PartRole::EncryptedData };
+        if place == 330 {
+            office.clock.advance(Duration::from_secs(60));
+        }
+        let id = accept_as(&office, role).await;
+        deep.extend((role == PartRole::Attachment).then_some(id));
+    }
+    let mut reader = Client::new("reader", true, true);
+    reader.begin(&office).await;
+    let fetched = async |reader: &mut Client, selection: Option<DeliverySelection>| {
+        let reply = reader.send(&office, Payload::FetchDelivery(FetchDelivery { selection })).await.answer();
+        let codes = reply.codes();
+        let id = match reply.received.message.payload {
+            Payload::ResponseToFetchDelivery(answer) => {
+                answer.card.map(|card| card.message_id.as_str().to_owned())
+            }
+            other => panic!("{:?}", other.kind()),
+        };
+        (codes.join(" "), id)
+    };
+    let named = |at: usize| Some(deep[at].as_str().to_owned());
+    let since =
+        amtsbote::domain::envelope::Instant { at: office.clock.now(), text: office.clock.now().to_string() };
+    let later = Some(DeliverySelection::ReceptionOfDelivery(since));
+    assert_eq!(fetched(&mut reader, later).await, ("0801".to_owned(), named(1)));
+    // That was confirmed by this request; had it not been, both would be offered.
+    assert_eq!(fetched(&mut reader, None).await, ("0801".to_owned(), named(0)));
+    assert_eq!(fetched(&mut reader, None).await, ("9803".to_owned(), None));
+    let more = [accept_elsewhere(&office).await, accept_elsewhere(&office).await];
+    assert_eq!(fetched(&mut reader, None).await, ("3800 0801".to_owned(), Some(more[0].as_str().to_owned())));
+    assert_eq!(fetched(&mut reader, None).await, ("0801".to_owned(), Some(more[1].as_str().to_owned())));
     office.close().await;
 }
 

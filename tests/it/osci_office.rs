@@ -225,6 +225,7 @@ impl Office {
             spool_folder: folder.path().join("incoming"),
             chunk_folder: folder.path().join("chunks"),
             limits: Limits::default(),
+            inside_wait: Duration::from_secs(20),
             dialog_idle: IDLE,
             unproven_senders: false,
             policy: encrypted::policy(),
@@ -310,6 +311,11 @@ impl Office {
     /// Where messages in chunks are kept.
     pub fn chunks(&self) -> &std::path::Path {
         &self.settings.chunk_folder
+    }
+
+    /// Where everything of this office lies.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Files that were left behind where messages wait.

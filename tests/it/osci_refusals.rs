@@ -240,6 +240,82 @@ async fn signatures_are_judged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_participant_demands_of_itself_is_kept() {
+    use amtsbote::domain::algorithm::{ContentMethod, DigestMethod, KeyTransport, SignatureMethod};
+    let office = Office::open().await;
+    type Demand = fn(&mut amtsbote::domain::account::OsciParticipant);
+    // What the client writes is signed by RSA with SHA-256, and encrypted by AES-256-GCM and RSA-OAEP with SHA-256.
+    let demands: [(Demand, &str); 9] = [
+        (|osci| osci.signature_methods = Some(vec![SignatureMethod::RsaSha256]), "0801"),
+        (|osci| osci.signature_methods = Some(vec![SignatureMethod::RsaPssSha256]), "9601"),
+        (|osci| osci.digest_methods = Some(vec![DigestMethod::Sha512]), "9601"),
+        (|osci| osci.content_methods = Some(vec![ContentMethod::Aes256Gcm]), "0801"),
+        (|osci| osci.content_methods = Some(vec![ContentMethod::Aes128Gcm]), "9811"),
+        (|osci| osci.key_transports = Some(vec![KeyTransport::RsaOaepSha512]), "9811"),
+        (|osci| osci.rsa_bits_min = Some(3072), "9811"),
+        (|osci| osci.rsa_bits_min = Some(2048), "0801"),
+        (|osci| osci.ec_bits_min = Some(384), "0801"),
+    ];
+    for (at, (demand, expected)) in demands.into_iter().enumerate() {
+        let mut demanding = account("author", "ags:1");
+        demand(&mut demanding.osci);
+        office.apply(vec![demanding, account("reader", "ags:2")]).await;
+        let mut client = Client::new("author", true, true);
+        assert_eq!(client.send(&office, Payload::InitDialog).await.codes(), [expected], "demand {at}");
+        // Others are free of it.
+        let mut other = Client::new("reader", true, true);
+        assert_eq!(other.send(&office, Payload::InitDialog).await.codes(), ["0801"], "demand {at}");
+    }
+    // In a dialog that began before the demand, the next request is judged by it.
+    office.apply(vec![account("author", "ags:1"), account("reader", "ags:2")]).await;
+    let mut client = Client::new("author", true, true);
+    client.begin(&office).await;
+    let id = client.message_id(&office).await;
+    let mut demanding = account("author", "ags:1");
+    demanding.osci.digest_methods = Some(vec![DigestMethod::Sha3_256]);
+    office.apply(vec![demanding, account("reader", "ags:2")]).await;
+    assert_eq!(client.send(&office, delivery(&id)).await.codes(), ["9601"]);
+    assert_eq!(office.entries().await.len(), 0);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_ids_are_good_where_they_were_issued_to() {
+    let office = Office::open().await;
+    // Two cipher certificates of one account, each with a mailbox of its own.
+    let mut both = account("author", "ags:1");
+    let mut second = account("stranger", "ags:2");
+    both.identifiers.extend(second.identifiers);
+    both.osci.cipher[0].identifier = Some("ags:1".to_owned());
+    second.osci.cipher[0].identifier = Some("ags:2".to_owned());
+    both.osci.cipher.extend(second.osci.cipher);
+    both.osci.signature.extend(second.osci.signature);
+    office.apply(vec![both, account("reader", "ags:3")]).await;
+    let stored = async |client: &mut Client, id: &MessageId| client.send(&office, delivery(id)).await.codes();
+
+    let (mut one, mut other) = (Client::new("author", true, true), Client::new("stranger", true, true));
+    let id = one.message_id(&office).await;
+    assert_eq!(stored(&mut other, &id).await, ["9801"], "another certificate of the same account");
+    assert_eq!(stored(&mut one, &id).await, ["0800"]);
+
+    // Signed, but in the clear: whoever listened knows the id and can encrypt for us.
+    let (mut open, mut forger) = (Client::new("author", false, true), Client::new("author", true, false));
+    let id = open.message_id(&office).await;
+    assert_eq!(stored(&mut forger, &id).await, ["9801"], "nothing proves who asks");
+    let mut signed = Client::new("author", true, true);
+    assert_eq!(stored(&mut signed, &id).await, ["0800"], "a signature does");
+    let id = open.message_id(&office).await;
+    let mut dialog = Client::new("author", true, false);
+    dialog.begin(&office).await;
+    assert_eq!(stored(&mut dialog, &id).await, ["0801"], "so does a challenge that left encrypted");
+    // An id that only its owner could read is proof enough.
+    let id = forger.message_id(&office).await;
+    assert_eq!(stored(&mut forger, &id).await, ["0800"]);
+    assert_eq!(office.entries().await.len(), 4);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_proves_nothing_gets_nothing() {
     let office = Office::open().await;
     let mut client = Client::new("author", false, false);

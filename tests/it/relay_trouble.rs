@@ -10,7 +10,7 @@ use amtsbote::clock::HandClock;
 use amtsbote::domain::account::{Account, AccountName, Directory};
 use amtsbote::domain::card::{CertificateFinding, ProcessCard};
 use amtsbote::domain::dialog::{ConversationId, Dialog, DialogStep};
-use amtsbote::domain::message_id::MessageId;
+use amtsbote::domain::message_id::{Bond, MessageId};
 use amtsbote::domain::party::MailboxName;
 use amtsbote::domain::profile::ServiceProfile;
 use amtsbote::evidence::checkpoint::SigningKey;
@@ -69,7 +69,8 @@ macro_rules! pass_on {
 }
 
 pass_on! {
-    fn announce(id: &MessageId, account: &AccountName, now: Timestamp, expires_at: Timestamp) -> ();
+    fn announce_bound(id: &MessageId, account: &AccountName, bond: Option<&Bond>, now: Timestamp, expires_at: Timestamp) -> ();
+    fn bond(id: &MessageId) -> Option<Bond>;
     fn payload_writer() -> Box<dyn PayloadWriter>;
     fn accept(acceptance: Acceptance) -> Accepted;
     fn list(selection: &Selection, after: u64, limit: u32) -> Listing;
@@ -94,6 +95,8 @@ pass_on! {
     fn dialogs(now: Timestamp, limit: u32) -> Vec<Dialog>;
     fn lease_push(mailboxes: &[MailboxName], ordered: bool, now: Timestamp, until: Timestamp, limit: u32) -> Vec<PushLease>;
     fn record_attempt(lease: &PushLease, outcome: PushOutcome, now: Timestamp) -> ProcessCard;
+    fn note_push(id: &MessageId, note: Option<&str>) -> ();
+    fn push_note(id: &MessageId) -> Option<String>;
     fn directory() -> Directory;
     fn apply_directory(based_on: u64, accounts: Vec<Account>, profiles: Vec<ServiceProfile>, act: AdminAct) -> Directory;
     fn record_act(act: AdminAct) -> ();

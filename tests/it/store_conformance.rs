@@ -11,7 +11,7 @@ use std::time::Duration;
 use amtsbote::domain::account::{Account, Rights};
 use amtsbote::domain::card::{CertificateFinding, Finding, ProcessCard, Severity};
 use amtsbote::domain::content::Digest;
-use amtsbote::domain::message_id::MessageId;
+use amtsbote::domain::message_id::{Bond, MessageId};
 use amtsbote::domain::party::PartyIdentifier;
 use amtsbote::domain::profile::ServiceProfile;
 use amtsbote::domain::state::{DeliveryState, Event, TransitionDenied, transition};
@@ -26,8 +26,9 @@ use base64::Engine;
 use jiff::Timestamp;
 
 use crate::store_dialogs::{
-    cards_are_found_for_author_and_reader, dialogs_confirm_by_a_further_request_only,
-    dialogs_hand_out_where_they_stand, dialogs_move_on_exactly_once, dialogs_outlive_the_process,
+    cards_are_found_for_author_and_reader, cards_are_found_however_deep_they_lie,
+    dialogs_confirm_by_a_further_request_only, dialogs_hand_out_where_they_stand,
+    dialogs_move_on_exactly_once, dialogs_outlive_the_process,
 };
 use crate::store_fixture::*;
 use crate::store_oracle::assert_evidence;
@@ -75,6 +76,9 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         dialogs_outlive_the_process,
         dialogs_hand_out_where_they_stand,
         cards_are_found_for_author_and_reader,
+        cards_are_found_however_deep_they_lie,
+        bonds_and_push_notes_are_kept,
+        what_another_post_office_took_is_handed_out_and_received,
         pushes_are_leased,
         pushes_keep_the_order,
         the_directory_has_revisions,
@@ -397,6 +401,51 @@ async fn what_already_happened_is_not_recorded_twice(bench: &dyn Bench) {
     store.purge_payload(&id("a"), at(10)).await.expect("purged");
     store.purge_payload(&id("a"), at(11)).await.expect("purged before");
     assert_eq!(store.evidence_of(&id("a")).await.expect("records").len(), 4);
+    store.close().await.expect("closed");
+}
+
+async fn bonds_and_push_notes_are_kept(bench: &dyn Bench) {
+    let store = bench.open();
+    let bond = Bond { party: Digest([7; 32]), sealed: true };
+    let open = Bond { sealed: false, ..bond };
+    for (name, bond) in [("a", Some(bond)), ("b", Some(open)), ("c", None)] {
+        let announced =
+            store.announce_bound(&id(name), &account("author"), bond.as_ref(), at(0), at(100)).await;
+        announced.expect("announced");
+    }
+    send(&*store, &Draft { accepted_at: at(1), ..draft("a") }).await;
+    let unknown = store.note_push(&id("b"), Some("early")).await;
+    assert!(matches!(unknown, Err(StoreError::Unknown)), "{unknown:?}: it is not a message yet");
+    assert_eq!(store.push_note(&id("a")).await.expect("known"), None);
+    store.note_push(&id("a"), Some("theirs")).await.expect("noted");
+    store.close().await.expect("closed");
+    let store = bench.open();
+    for (name, expected) in [("a", Some(bond)), ("b", Some(open)), ("c", None), ("d", None)] {
+        assert_eq!(store.bond(&id(name)).await.expect("an answer"), expected, "{name}");
+    }
+    // Whatever becomes of the message, the note stays until it is taken back.
+    let lease = &store.lease_push(&[mailbox("ags:1")], false, at(2), at(3), 1).await.expect("leased")[0];
+    let dead = PushOutcome::Dead { reason: "no".to_owned() };
+    store.record_attempt(lease, dead, at(2)).await.expect("recorded");
+    store.change(change("a", Event::Requeued, 5)).await.expect("requeued");
+    assert_eq!(store.push_note(&id("a")).await.expect("known").as_deref(), Some("theirs"));
+    store.note_push(&id("a"), None).await.expect("taken back");
+    assert_eq!(store.push_note(&id("a")).await.expect("known"), None);
+    store.close().await.expect("closed");
+}
+
+async fn what_another_post_office_took_is_handed_out_and_received(bench: &dyn Bench) {
+    let store = bench.open();
+    send(&*store, &draft("a")).await;
+    let lease = &store.lease_push(&[mailbox("ags:1")], false, at(2), at(3), 1).await.expect("leased")[0];
+    let taken = PushOutcome::Taken { remark: "as theirs at noon".to_owned() };
+    // Told late, under a lease that is over: it counts all the same, once.
+    let card = store.record_attempt(lease, taken.clone(), at(9)).await.expect("recorded");
+    assert_eq!((card.first_handed_out_at, card.received_at), (Some(at(9)), Some(at(9))));
+    let last = card.steps.last().expect("steps");
+    assert_eq!((last.event, last.reason.as_deref()), (Event::Received, Some("as theirs at noon")));
+    let again = store.record_attempt(lease, taken, at(10)).await.expect("ignored");
+    assert_eq!(again, card);
     store.close().await.expect("closed");
 }
 

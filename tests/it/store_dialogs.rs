@@ -39,7 +39,7 @@ fn step(of: &Dialog, sequence: u64) -> DialogStep {
     }
 }
 
-async fn waiting(store: &dyn Store, name: &'static str) {
+async fn waiting(store: &dyn Store, name: &str) {
     draft(name).send(store).await.expect("accepted");
 }
 
@@ -219,5 +219,56 @@ pub async fn cards_are_found_for_author_and_reader(bench: &dyn Bench) {
         let found: Vec<_> = found.into_iter().map(|entry| entry.envelope.id).collect();
         assert_eq!((found, cut), (expected, more), "{query:?}");
     }
+    store.close().await.expect("closed");
+}
+
+pub async fn cards_are_found_however_deep_they_lie(bench: &dyn Bench) {
+    let store = bench.open();
+    // More than one page of every index; the card that is wanted is the oldest.
+    waiting(&*store, "wanted").await;
+    for place in 0..700 {
+        waiting(&*store, &format!("m{place}")).await;
+        if place % 3 == 0 {
+            store.change(change(&format!("m{place}"), Event::Received, 40)).await.expect("received");
+        }
+    }
+    store.change(change("wanted", Event::HandedOut, 90)).await.expect("handed out");
+    let card = store.find(&id("wanted")).await.expect("known").card;
+    let all = CardQuery {
+        account: card.posted_by.clone(),
+        author: card.author.value().to_owned(),
+        mailbox: card.mailbox.clone(),
+        as_author: true,
+        as_reader: true,
+        ids: Vec::new(),
+        accepted_from: None,
+        modified_from: None,
+        unreceived_only: false,
+        limit: 1000,
+    };
+    let found = async |query: &CardQuery| {
+        let (found, cut) = store.cards(query).await.expect("cards");
+        let ids: Vec<_> = found.into_iter().map(|entry| entry.envelope.id).collect();
+        (ids, cut)
+    };
+    let late = CardQuery { modified_from: Some(at(90)), ..all.clone() };
+    for query in [
+        late.clone(),
+        CardQuery { as_author: false, ..late.clone() },
+        CardQuery { as_reader: false, ..late.clone() },
+        CardQuery { unreceived_only: true, ..late },
+    ] {
+        assert_eq!(found(&query).await, (vec![id("wanted")], false), "{query:?}");
+    }
+    // All of them, each once, the newest first, by whatever index.
+    let names = (0..700).rev().map(|place| id(&format!("m{place}"))).chain([id("wanted")]);
+    let names: Vec<_> = names.collect();
+    for (as_author, as_reader) in [(true, true), (true, false), (false, true)] {
+        let query = CardQuery { as_author, as_reader, ..all.clone() };
+        let (ids, cut) = found(&query).await;
+        assert!(ids == names && !cut, "{as_author} {as_reader}: {} cards", ids.len());
+    }
+    let (ids, cut) = found(&CardQuery { limit: 300, ..all }).await;
+    assert!(ids == names[..300] && cut);
     store.close().await.expect("closed");
 }

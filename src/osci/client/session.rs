@@ -11,6 +11,7 @@ use super::fetched::Fetched;
 use super::request::{self, Addressed, Ask};
 use super::scratch::{self, Slice};
 use crate::mime::content_id::ContentId;
+use crate::osci::envelope::scope::Scope;
 use crate::osci::envelope::source::Shared;
 use crate::osci::envelope::write::OutgoingAttachment;
 use crate::osci::message::Message;
@@ -167,6 +168,16 @@ impl Session {
         stored(self.ask(&Ask::Store(delivery), Some(content)).await?)
     }
 
+    /// Stores somebody else's delivery, inside the declarations that stood around its content.
+    pub async fn store_in(
+        &mut self,
+        delivery: Addressed,
+        content: Content,
+        scope: Scope,
+    ) -> Result<Stored, Error> {
+        stored(self.ask_in(&Ask::Store(delivery), Some(content), scope).await?)
+    }
+
     pub async fn forward(
         &mut self,
         delivery: Addressed,
@@ -308,10 +319,14 @@ impl Session {
     }
 
     async fn ask(&mut self, ask: &Ask, content: Option<Content>) -> Result<Opened, Error> {
+        self.ask_in(ask, content, Scope::standard()).await
+    }
+
+    async fn ask_in(&mut self, ask: &Ask, content: Option<Content>, scope: Scope) -> Result<Opened, Error> {
         // Taken out first: without a readable answer there is nothing to go on with.
         let open = self.open.take().ok_or(Error::Over)?;
         let (control, expect) = open.request(challenge()?);
-        let parcel = parcel(self.client.message(ask, control, false)?, content);
+        let parcel = Parcel { scope, ..parcel(self.client.message(ask, control, false)?, content) };
         let (opened, signer) = exchange::ask(&self.client.settings, parcel, self.supplier.as_deref()).await?;
         self.open = Some(expect.answered(control_of(&opened))?);
         self.supplier = self.supplier.take().or(signer);

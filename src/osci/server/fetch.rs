@@ -4,14 +4,15 @@
 //! door gets a package of its own, with its parts as attachments and its envelope as the custom header MessageMetaData;
 //! content that is encrypted in XTA's form stays in the mailbox for XTA, because OSCI names keys in a way that it does
 //! not. Which delivery: the one that is named, also if it was received and is still kept; otherwise the oldest that was
-//! not received, from an instant on where one is given.
+//! not received, from an instant on where one is given, however many lie before it that OSCI cannot carry.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::frame::{FRAME_BYTES_MAX, Frame};
 use super::request::{Client, Context, Delivered, Executed, failed};
 use super::spool::{Frozen, Spool, Stretch};
-use super::{Door, Refused, card};
+use super::{Door, Metadata, Refused, card};
 use crate::domain::content::{Part, PartRole};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
@@ -27,16 +28,19 @@ use crate::osci::message::fetch_delivery::{FetchDelivery, ResponseToFetchDeliver
 use crate::osci::message::fetch_process_card::{FetchProcessCard, ResponseToFetchProcessCard};
 use crate::osci::message::payload::Payload;
 use crate::osci::message::selection::{CardRole, CardSelection, DeliverySelection};
-use crate::store::{CardQuery, Entry, Selection};
+use crate::store::{CardQuery, Entry, PayloadReader, Selection};
 use crate::xml::dsig::DigestMethod;
 use crate::xml::write::Writer;
 
-/// Waiting messages that are looked at for one that OSCI can carry.
-const LOOKED_AT_MAX: u32 = 100;
+/// Waiting messages that are read at a time while one is sought that OSCI can carry.
+const PAGE: u32 = 100;
+/// Waiting messages that one request looks at. Whoever has more before the first that OSCI can carry is told so, and
+/// names one or begins at a later instant.
+const LOOKED_AT_MAX: u32 = 20_000;
 const METADATA_ID: &str = "MetaData";
 
-/// A delivery as its answer carries it.
-pub(super) struct Content {
+/// A delivery as it goes on to its reader.
+pub(in crate::osci) struct Content {
     pub certificates: Option<NonIntermediaryCertificates>,
     pub custom: Vec<CustomHeader>,
     pub scope: Scope,
@@ -104,14 +108,8 @@ impl Door {
                 selection.ids = vec![MessageId::parse(id.as_str()).map_err(|_| none())?];
             }
         }
-        let named = selection.ids.first().cloned();
-        let listing = self
-            .relay
-            .list_mailbox(&client.account, &client.owner, selection, LOOKED_AT_MAX)
-            .await
-            .map_err(failed)?;
-        if let Some(id) = named {
-            let offered = listing.entries.into_iter().next();
+        if let Some(id) = selection.ids.first().cloned() {
+            let offered = self.page(client, &selection, 0).await?.into_iter().next();
             let found = match offered {
                 Some(entry) => Some(entry),
                 None => {
@@ -127,67 +125,48 @@ impl Door {
                 )),
             };
         }
-        let count = listing.entries.iter().filter(|entry| can_carry(entry)).count() as u64;
-        let entry = listing.entries.into_iter().find(can_carry).ok_or_else(none)?;
-        Ok((entry, count + listing.pending > 1))
+        // Page by page, so that neither memory nor the answer depends on what waits before it.
+        let (mut first, mut after, mut looked_at) = (None, 0, 0);
+        loop {
+            let page = self.page(client, &selection, after).await?;
+            let Some(last) = page.last().map(|entry| entry.sequence) else {
+                return first.map(|entry| (entry, false)).ok_or_else(none);
+            };
+            (after, looked_at) = (last, looked_at + u32::try_from(page.len()).unwrap_or(u32::MAX));
+            for entry in page.into_iter().filter(can_carry) {
+                match first.take() {
+                    None => first = Some(entry),
+                    Some(first) => return Ok((first, true)),
+                }
+            }
+            if looked_at >= LOOKED_AT_MAX {
+                // Nobody has looked whether there is one more.
+                return first.map(|entry| (entry, false)).ok_or_else(|| {
+                    Refused::told(
+                        Code::Failed,
+                        format!(
+                            "the first {looked_at} waiting deliveries can be fetched by XTA only; name a MessageId or \
+                             a later instant"
+                        ),
+                    )
+                });
+            }
+        }
+    }
+
+    /// Waiting messages behind a place in the mailbox, oldest first.
+    async fn page(&self, client: &Client, selection: &Selection, after: u64) -> Result<Vec<Entry>, Refused> {
+        let listing =
+            self.relay.list_mailbox(&client.account, &client.owner, selection.clone(), after, PAGE).await;
+        Ok(listing.map_err(failed)?.entries)
     }
 
     pub(super) async fn content(&self, entry: &Entry, in_base64: bool) -> Result<Content, Refused> {
-        let spool = self.spooled(entry).await?;
-        let stretch = |part: &Part| spool.stretch(part.offset..part.offset.saturating_add(part.length));
-        let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };
-        let of_role = |role| entry.manifest.parts.iter().find(|part| part.role == role);
-        match (of_role(PartRole::OsciPackage), of_role(PartRole::OsciFrame)) {
-            (Some(package), Some(frame)) => relayed(entry, stretch(package), &stretch(frame), coding, &spool),
-            _ => self.bridged(entry, coding, &spool),
-        }
-    }
-
-    /// A message that came through another door.
-    fn bridged(&self, entry: &Entry, coding: Coding, spool: &Frozen) -> Result<Content, Refused> {
-        let failed = |error: String| Refused::new(Code::Failed, error);
-        let mut writer = Writer::new();
-        writer.start("osci:ContentPackage").start("osci:ContentContainer").attribute("Id", "container1");
-        let mut attachments = Vec::new();
-        let content = entry.manifest.parts.iter().filter(|part| part.role.is_content());
-        for (number, part) in content.enumerate() {
-            let content_id = format!("part{}", number + 1);
-            writer.start("osci:Content").attribute("Id", &format!("content{}", number + 1));
-            writer.attribute("href", &format!("cid:{content_id}")).end();
-            let source = spool.stretch(part.offset..part.offset.saturating_add(part.length));
-            let id = ContentId::from_header(&content_id).map_err(|error| failed(error.to_string()))?;
-            let mut attachment = OutgoingAttachment::new(id, &part.content_type, Arc::new(source));
-            attachment.coding = coding;
-            attachment.digests.push(digest(part));
-            attachments.push(attachment);
-        }
-        let package: Shared = Arc::new(writer.finish().into_bytes());
-        let metadata = self.metadata.write(&entry.envelope, &entry.card, METADATA_ID);
-        let custom = vec![CustomHeader {
-            namespace: super::NS_METADATA.to_owned(),
-            local: super::METADATA.to_owned(),
-            id: METADATA_ID.to_owned(),
-            xml: metadata,
-        }];
-        // The author has no certificate that he showed; the intermediary vouches for him by the card.
-        Ok(Content { certificates: None, custom, scope: Scope::standard(), package, attachments })
-    }
-
-    /// The whole payload, where sources can read it.
-    async fn spooled(&self, entry: &Entry) -> Result<Frozen, Refused> {
-        use std::io::Write as _;
-        let mut spool = Spool::new(&self.settings.spool_folder, u64::MAX);
         let whole = Part { offset: 0, length: entry.card.payload_bytes, ..any_part(entry)? };
-        let mut payload = self.relay.open_part(entry, &whole).await.map_err(failed)?;
-        loop {
-            let piece = payload.next().await.map_err(|error| failed(error.into()))?;
-            let Some(piece) = piece else { return Ok(spool.freeze()) };
-            let written = tokio::task::spawn_blocking(move || spool.write_all(&piece).map(|()| spool)).await;
-            spool = written
-                .map_err(|_| std::io::Error::other("the process is stopping"))
-                .and_then(|written| written)
-                .map_err(|error| Refused::new(Code::Failed, format!("the spool: {error}")))?;
-        }
+        let payload = self.relay.open_part(entry, &whole).await.map_err(failed)?;
+        let spool = spooled(payload, &self.settings.spool_folder).await?;
+        let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };
+        carried(entry, &spool, coding, self.metadata.as_ref())
     }
 
     pub(super) async fn fetch_process_card(
@@ -200,10 +179,28 @@ impl Door {
         };
         let asked = asked.clone();
         let query = card_query(&client, &asked, self.settings.limits.list_items_max)?;
-        let (entries, more) =
+        let asked_ids = query.ids.clone();
+        let (mut entries, more) =
             self.relay.cards(&client.account, &client.owner, query).await.map_err(failed)?;
+        // A delivery whose metadata name another author than its originator's mailbox is the originator's all the same.
+        for id in asked_ids {
+            let is_known = entries.iter().any(|entry| entry.envelope.id.key() == id.key());
+            let is_his = async || {
+                let bond = self.relay.bond(&id).await.map_err(failed)?;
+                Ok::<_, Refused>(bond.is_some_and(|bond| bond.party == client.cipher))
+            };
+            if !is_known && !more && is_his().await? {
+                entries.extend(self.relay.card(&client.account, None, &id).await.ok());
+            }
+        }
         if entries.is_empty() {
-            return Err(Refused::new(Code::NoCard, "no process card matches"));
+            return Err(match more {
+                false => Refused::new(Code::NoCard, "no process card matches"),
+                true => Refused::told(
+                    Code::Failed,
+                    "none of the newest process cards matches, and there are too many to look at all; name a MessageId",
+                ),
+            });
         }
         if more {
             context.findings.push((Code::MoreCards, None));
@@ -228,8 +225,76 @@ fn digest(part: &Part) -> (DigestMethod, Vec<u8>) {
     (DigestMethod::Sha256, part.digest.0.to_vec())
 }
 
+/// A whole payload, where sources can read it.
+pub(in crate::osci) async fn spooled(
+    mut payload: Box<dyn PayloadReader>,
+    folder: &Path,
+) -> Result<Frozen, Refused> {
+    use std::io::Write as _;
+    let mut spool = Spool::new(folder, u64::MAX);
+    loop {
+        let piece = payload.next().await.map_err(|error| failed(error.into()))?;
+        let Some(piece) = piece else { return Ok(spool.freeze()) };
+        let written = tokio::task::spawn_blocking(move || spool.write_all(&piece).map(|()| spool)).await;
+        spool = written
+            .map_err(|_| std::io::Error::other("the process is stopping"))
+            .and_then(|written| written)
+            .map_err(|error| Refused::new(Code::Failed, format!("the spool: {error}")))?;
+    }
+}
+
+/// What goes on of a message whose payload lies in `spool`.
+pub(in crate::osci) fn carried(
+    entry: &Entry,
+    spool: &Frozen,
+    coding: Coding,
+    metadata: &dyn Metadata,
+) -> Result<Content, Refused> {
+    let stretch = |part: &Part| spool.stretch(part.offset..part.offset.saturating_add(part.length));
+    let of_role = |role| entry.manifest.parts.iter().find(|part| part.role == role);
+    match (of_role(PartRole::OsciPackage), of_role(PartRole::OsciFrame)) {
+        (Some(package), Some(frame)) => relayed(entry, stretch(package), &stretch(frame), coding, spool),
+        _ => bridged(entry, coding, spool, metadata),
+    }
+}
+
+/// A message that came through another door.
+fn bridged(
+    entry: &Entry,
+    coding: Coding,
+    spool: &Frozen,
+    metadata: &dyn Metadata,
+) -> Result<Content, Refused> {
+    let failed = |error: String| Refused::new(Code::Failed, error);
+    let mut writer = Writer::new();
+    writer.start("osci:ContentPackage").start("osci:ContentContainer").attribute("Id", "container1");
+    let mut attachments = Vec::new();
+    let content = entry.manifest.parts.iter().filter(|part| part.role.is_content());
+    for (number, part) in content.enumerate() {
+        let content_id = format!("part{}", number + 1);
+        writer.start("osci:Content").attribute("Id", &format!("content{}", number + 1));
+        writer.attribute("href", &format!("cid:{content_id}")).end();
+        let source = spool.stretch(part.offset..part.offset.saturating_add(part.length));
+        let id = ContentId::from_header(&content_id).map_err(|error| failed(error.to_string()))?;
+        let mut attachment = OutgoingAttachment::new(id, &part.content_type, Arc::new(source));
+        attachment.coding = coding;
+        attachment.digests.push(digest(part));
+        attachments.push(attachment);
+    }
+    let package: Shared = Arc::new(writer.finish().into_bytes());
+    let metadata = metadata.write(&entry.envelope, &entry.card, METADATA_ID);
+    let custom = vec![CustomHeader {
+        namespace: super::NS_METADATA.to_owned(),
+        local: super::METADATA.to_owned(),
+        id: METADATA_ID.to_owned(),
+        xml: metadata,
+    }];
+    // The author has no certificate that he showed; the intermediary vouches for him by the card.
+    Ok(Content { certificates: None, custom, scope: Scope::standard(), package, attachments })
+}
+
 /// Whether OSCI can carry the message.
-fn can_carry(entry: &Entry) -> bool {
+pub(in crate::osci) fn can_carry(entry: &Entry) -> bool {
     entry.has_payload && entry.manifest.parts.iter().all(|part| part.role != PartRole::EncryptedData)
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::domain::card::CertificateFinding;
 use crate::osci::code::Code;
 use crate::osci::message::certificates::{Certificate as Shown, Role};
-use crate::pki::certificate::{Certificate, KeyKind};
+use crate::pki::certificate::Certificate;
 use crate::pki::inspection::{Inspection, Purpose, Reason, Verdict};
 use crate::pki::trust::TrustAnchors;
 
@@ -125,9 +125,4 @@ pub fn one(anchors: &TrustAnchors, shown: &Shown, now: Timestamp, inspected: &mu
             });
         }
     }
-}
-
-/// Whether an RSA key is shorter than demanded.
-pub fn is_short(certificate: &Certificate, bits_min: u32) -> bool {
-    matches!(certificate.key_kind(), KeyKind::Rsa { bits } if *bits < bits_min as usize)
 }

@@ -9,15 +9,16 @@
 
 mod answer;
 pub mod card;
-mod fetch;
+pub(in crate::osci) mod fetch;
 mod frame;
 mod incoming;
 pub mod inspect;
 mod partial_fetch;
 mod partial_store;
 mod parts;
+mod policy;
 mod request;
-mod spool;
+pub(in crate::osci) mod spool;
 mod store;
 
 use std::path::PathBuf;
@@ -87,6 +88,9 @@ pub struct Settings {
     /// Where messages that come or go in chunks are kept; it outlives the process.
     pub chunk_folder: PathBuf,
     pub limits: Limits,
+    /// How long a request waits for another one at work on the same large message, before it is told to ask again
+    /// (3952); well below the time that clients wait for an answer.
+    pub inside_wait: Duration,
     /// A dialog that is silent for so long is over.
     pub dialog_idle: Duration,
     /// Whether messages are taken of clients that neither sign nor encrypt, so that nothing proves who they are.

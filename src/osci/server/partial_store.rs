@@ -3,7 +3,8 @@
 //! A chunk is kept on disk before it is said to be received, so that an upload goes on after a restart, in any dialog of
 //! the same account. With the last missing chunk the message inside is judged as a storeDelivery in a dialog of its own
 //! and accepted as one; its feedback and card come with the answer. A client that did not hear that answer asks with
-//! InfoOnly: what was accepted is said again (3950), and what a crash interrupted is done then. If the message inside is
+//! InfoOnly: what was accepted is said again (3950), what is still at work is called so (3952), and what a crash
+//! interrupted is done then. If the message inside is
 //! refused its chunks are forgotten, unless we are to blame. Whether its id was issued here is judged with the message
 //! inside; until then the bounds per account hold what anybody may put on our disk.
 
@@ -48,7 +49,22 @@ impl Door {
         };
         let id = whole_id(asked)?;
         let upload = self.parts.upload(&client.account.name, id.as_str());
-        let _busy = self.parts.hold(upload.place()).await;
+        // A chunk must be judged and kept; a question need not wait for what another request is at work on.
+        let _busy = match asked.chunk {
+            Chunk::Information(_) => self.parts.hold(upload.place()).await,
+            Chunk::InfoOnly => {
+                match self.parts.hold_within(upload.place(), self.settings.inside_wait).await {
+                    Some(busy) => busy,
+                    None => {
+                        let standing = self.standing(&upload).await?;
+                        if standing.is_whole() {
+                            context.findings.push((Code::InsideWorking, None));
+                        }
+                        return Ok(answered(None, standing.into_information(None)));
+                    }
+                }
+            }
+        };
         let mut standing = self.standing(&upload).await?;
         let mut number = None;
         if let Chunk::Information(information) = &asked.chunk {
@@ -65,20 +81,7 @@ impl Door {
             (None, true) => Some(self.inside(&client, &id, &upload, &standing, context).await?),
             (None, false) => None,
         };
-        let chunk = ChunkInformation {
-            number,
-            received: (!standing.received.is_empty()).then(|| standing.received.into_iter().collect()),
-            total: standing.begun.map(|begun| begun.cut.total),
-            ..ChunkInformation::default()
-        };
-        Ok(Executed::Payload(Box::new(move |feedback| {
-            let (inside, card) = match inside {
-                Some(Inside { feedback, card }) => (Some(feedback), card),
-                None => (None, None),
-            };
-            let answer = ResponseToPartialStoreDelivery { inside, feedback, card, chunk };
-            Payload::ResponseToPartialStoreDelivery(Box::new(answer))
-        })))
+        Ok(answered(inside, standing.into_information(number)))
     }
 
     async fn standing(&self, upload: &Upload) -> Result<Standing, Refused> {
@@ -251,7 +254,8 @@ impl Door {
         context.findings.extend(warnings);
         let signer = super::request::signer(received);
         // Whoever sent the chunks has shown who he is, and the message inside must be his.
-        let client = self.client(&cipher, signer, None, true, Operation::StoreDelivery, context)?;
+        let mut client = self.client(&cipher, signer, None, true, Operation::StoreDelivery, context)?;
+        client.by_id_alone &= outer.by_id_alone;
         if client.account.name != outer.account.name {
             return Err(Refused::told(
                 Code::ChunkInconsistent,
@@ -260,6 +264,28 @@ impl Door {
         }
         self.store(&client, super::store::Again::IsTheSame, context).await
     }
+}
+
+impl Standing {
+    fn into_information(self, number: Option<u64>) -> ChunkInformation {
+        ChunkInformation {
+            number,
+            received: (!self.received.is_empty()).then(|| self.received.into_iter().collect()),
+            total: self.begun.map(|begun| begun.cut.total),
+            ..ChunkInformation::default()
+        }
+    }
+}
+
+fn answered(inside: Option<Inside>, chunk: ChunkInformation) -> Executed {
+    Executed::Payload(Box::new(move |feedback| {
+        let (inside, card) = match inside {
+            Some(Inside { feedback, card }) => (Some(feedback), card),
+            None => (None, None),
+        };
+        let answer = ResponseToPartialStoreDelivery { inside, feedback, card, chunk };
+        Payload::ResponseToPartialStoreDelivery(Box::new(answer))
+    }))
 }
 
 fn whole_id(asked: &PartialStoreDelivery) -> Result<MessageId, Refused> {

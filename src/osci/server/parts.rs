@@ -108,6 +108,15 @@ impl Parts {
         lock.lock_owned().await
     }
 
+    /// The same, unless somebody else holds it for longer than this.
+    pub async fn hold_within(
+        &self,
+        place: &Path,
+        limit: Duration,
+    ) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        tokio::time::timeout(limit, self.hold(place)).await.ok()
+    }
+
     /// Whether `place` may be begun, and hold so many bytes.
     pub fn room(&self, place: &Path, bytes: u64) -> io::Result<Room> {
         fs::create_dir_all(&self.folder)?;

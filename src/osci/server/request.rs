@@ -8,10 +8,12 @@ use aws_lc_rs::rand;
 use super::answer::{self, Answer};
 use super::incoming::Request;
 use super::inspect::{self, Inspected};
+use super::policy;
 use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
 use crate::domain::dialog::{ConversationId, Dialog, Originator};
+use crate::domain::message_id::Bond;
 use crate::domain::party::PartyIdentifier;
 use crate::osci::code::{Code, Language};
 use crate::osci::dialog::{
@@ -34,7 +36,6 @@ use crate::osci::message::partial_fetch_delivery::ResponseToPartialFetchDelivery
 use crate::osci::message::partial_store_delivery::ResponseToPartialStoreDelivery;
 use crate::osci::message::payload::Payload;
 use crate::osci::message::store_delivery::ResponseToStoreDelivery;
-use crate::pki::certificate::Certificate as Parsed;
 use crate::relay::Refusal;
 use crate::report::{CorrelationId, Loudness};
 
@@ -48,6 +49,11 @@ pub(super) struct Client {
     pub owner: PartyIdentifier,
     /// The explicit dialog, and where it stands.
     pub dialog: Option<(ConversationId, u64)>,
+    /// SHA-256 of its cipher certificate.
+    pub cipher: Digest,
+    /// Neither a signature nor a dialog's challenge proves who asks: only that he knows a message id that nobody else
+    /// could read does.
+    pub by_id_alone: bool,
 }
 
 /// Everything about the request that its execution needs.
@@ -261,22 +267,7 @@ impl Door {
             }
             context.findings.extend(inspected.codes.into_iter().map(|code| (code, None)));
         }
-        let demands = &account.osci;
-        if demands.signature_required && signer.is_none() {
-            return Err(Refused::new(Code::SignatureMissing, "the account demands signatures"));
-        }
-        if demands.encryption_required && context.request.seal.is_none() {
-            return Err(Refused::told(Code::Failed, "requests of this participant must be encrypted"));
-        }
-        if let Some(bits_min) = demands.rsa_bits_min {
-            let signer = signer.as_ref().map(|signer| signer.der.as_slice());
-            for der in std::iter::once(cipher).chain(signer) {
-                if Parsed::from_der(der).is_ok_and(|parsed| inspect::is_short(&parsed, bits_min)) {
-                    let sentence = format!("RSA keys of this participant have at least {bits_min} bits");
-                    return Err(Refused::told(Code::Failed, sentence));
-                }
-            }
-        }
+        policy::judge(&account.osci, context.request, cipher, signer.as_ref())?;
         let opens_mailbox = matches!(
             operation,
             Operation::FetchDelivery | Operation::FetchProcessCard | Operation::PartialFetchDelivery
@@ -289,7 +280,35 @@ impl Door {
                 "a request that is neither encrypted in an encrypted dialog nor signed proves nobody's identity",
             ));
         }
-        Ok(Client { account: account.clone(), owner: owner.clone(), dialog })
+        Ok(Client {
+            account: account.clone(),
+            owner: owner.clone(),
+            by_id_alone: dialog.is_none() && signer.is_none(),
+            dialog,
+            cipher: Digest::of(cipher),
+        })
+    }
+
+    /// Whether this client may use a message id for a request of its own, issued as it was. An id is good for the cipher
+    /// certificate that it was issued to. One that left in the clear is known to whoever listened, and so proves nothing
+    /// where nothing else proves who asks. Ids from other doors were issued to the account as a whole.
+    pub(super) async fn may_use(
+        &self,
+        client: &Client,
+        id: &crate::domain::message_id::MessageId,
+        request: &Request,
+    ) -> Result<(), Refused> {
+        let Some(bond) = self.relay.bond(id).await.map_err(failed)? else { return Ok(()) };
+        if bond.party != client.cipher {
+            let sentence = "the message id was issued to another cipher certificate";
+            return Err(Refused::told(Code::MessageIdUnknown, sentence));
+        }
+        if client.by_id_alone && request.seal.is_some() && !bond.sealed {
+            let sentence =
+                "the message id was issued in the clear; sign, or ask for one in an encrypted request";
+            return Err(Refused::told(Code::MessageIdUnknown, sentence));
+        }
+        Ok(())
     }
 
     /// initDialog: the dialog is in the store before the answer names it.
@@ -331,7 +350,8 @@ impl Door {
                 plainly(|feedback| Payload::ResponseToExitDialog(ResponseToExitDialog { feedback }))
             }
             Operation::GetMessageId => {
-                let id = self.relay.announce(&client.account).await.map_err(failed)?;
+                let bond = Bond { party: client.cipher, sealed: context.request.seal.is_some() };
+                let id = self.relay.announce_bound(&client.account, Some(&bond)).await.map_err(failed)?;
                 let id = MessageId::new(id.as_str())
                     .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
                 Ok(Executed::Payload(Box::new(move |feedback| {

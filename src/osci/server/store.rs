@@ -91,6 +91,7 @@ impl Door {
             asked.message_id.as_ref().ok_or_else(|| Refused::new(Code::MessageIdMissing, "no MessageId"))?;
         let id = MessageId::parse(id.as_str())
             .map_err(|error| Refused::new(Code::MessageIdUnknown, error.to_string()))?;
+        self.may_use(client, &id, context.request).await?;
         let envelope =
             self.envelope(client, &id, asked.subject.as_deref(), &addressee.der, context.request)?;
         let mut findings = inspected.findings;

@@ -3,7 +3,7 @@
 use crate::domain::account::Account;
 use crate::domain::card::ProcessCard;
 use crate::domain::envelope::Envelope;
-use crate::domain::message_id::MessageId;
+use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::PartyIdentifier;
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::Event;
@@ -20,6 +20,11 @@ const ANNOUNCE_TRIES: u32 = 3;
 impl Relay {
     /// Issues a message id that only `who` may use, once.
     pub async fn announce(&self, who: &Account) -> Result<MessageId, Refusal> {
+        self.announce_bound(who, None).await
+    }
+
+    /// The same, and remembers to which of the account's parties; the door that asks for it judges its use.
+    pub async fn announce_bound(&self, who: &Account, bond: Option<&Bond>) -> Result<MessageId, Refusal> {
         let now = self.now();
         let expires_at = ServiceProfile::after_days(now, self.settings.limits.announced_days);
         for _ in 0..ANNOUNCE_TRIES {
@@ -27,7 +32,7 @@ impl Relay {
                 MessageId::xta(&self.settings.system, uuid::Uuid::new_v4().as_u128()).map_err(|error| {
                     Refusal::Internal { detail: format!("the configured system name: {error}") }
                 })?;
-            match self.store.announce(&id, &who.name, now, expires_at).await {
+            match self.store.announce_bound(&id, &who.name, bond, now, expires_at).await {
                 Ok(()) => return Ok(id),
                 Err(StoreError::IdUsed) => {}
                 Err(error) => return Err(counted("announce", error.into())),
@@ -35,6 +40,11 @@ impl Relay {
         }
         let detail = format!("{ANNOUNCE_TRIES} random ids in a row were already used");
         Err(counted("announce", Refusal::Internal { detail }))
+    }
+
+    /// To whom of an account's parties an id was issued, where its door said so.
+    pub async fn bond(&self, id: &MessageId) -> Result<Option<Bond>, Refusal> {
+        self.store.bond(id).await.map_err(|error| counted("accept", error.into()))
     }
 
     /// "Accepted" is a promise: when this returns `Ok`, the message is on stable storage with everything it needs.

@@ -44,15 +44,16 @@ impl Relay {
         Ok(())
     }
 
-    /// What is offered in one mailbox of the asker's, oldest entry first.
+    /// What is offered in one mailbox of the asker's behind a place in it, oldest entry first.
     pub async fn list_mailbox(
         &self,
         who: &Account,
         owner: &PartyIdentifier,
         selection: Selection,
+        after: u64,
         limit: u32,
     ) -> Result<Listing, Refusal> {
-        self.list(who, Some(owner), selection, 0, limit).await
+        self.list(who, Some(owner), selection, after, limit).await
     }
 
     /// A message that was received before and is still kept; its reader may look at it again.

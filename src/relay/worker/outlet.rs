@@ -1,6 +1,6 @@
 //! What the relay needs from above to push: one destination's way of handing a message over.
 //!
-//! The doors' rooms implement it (OSCI acceptDelivery, XTA sendMessage to a foreign server, spool directory) and the
+//! The doors' rooms implement it (OSCI storeDelivery at a foreign intermediary, spool directory) and the
 //! composition root plugs it in. Retry, order, circuit breaker and dead letters are the relay's; an outlet tries once.
 
 use async_trait::async_trait;
@@ -12,6 +12,8 @@ use crate::store::{Entry, PayloadReader};
 pub enum PushVerdict {
     /// The recipient confirmed durably: the message is received.
     Received,
+    /// Another post office confirmed durably and hands it on; with what it said, for the card.
+    Taken { remark: String },
     /// It did not work out and may work out later (no connection, time-out, busy).
     TryLater { reason: String },
     /// It will never work out (the recipient refused it for good): dead letter.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::domain::message_id::MessageId;
 use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::state::DeliveryState;
 use crate::relay::retry::{Breaker, Permission, pause_after};
@@ -75,6 +76,17 @@ impl Relay {
         Ok(tried)
     }
 
+    /// What an outlet has noted about a message that it pushes; see [`Relay::note_push`].
+    pub async fn push_note(&self, id: &MessageId) -> Result<Option<String>, Refusal> {
+        Ok(self.store.push_note(id).await?)
+    }
+
+    /// Notes, durably before this returns, what the outlet must know if it comes to this message again: after a crash,
+    /// a cut-off attempt, a time among the dead.
+    pub async fn note_push(&self, id: &MessageId, note: Option<&str>) -> Result<(), Refusal> {
+        Ok(self.store.note_push(id, note).await?)
+    }
+
     async fn push_one(&self, destination: &Destination) -> Result<Pushed, Refusal> {
         let now = self.now();
         if let Permission::NotBefore(until) = destination.breaker().permission(now) {
@@ -136,6 +148,10 @@ impl Relay {
                 destination.breaker().succeeded();
                 (PushOutcome::Received, "received")
             }
+            PushVerdict::Taken { remark } => {
+                destination.breaker().succeeded();
+                (PushOutcome::Taken { remark }, "received")
+            }
             PushVerdict::Refused { reason } => {
                 // It is alive: it looked at the message and said no.
                 destination.breaker().succeeded();
@@ -160,6 +176,7 @@ impl Relay {
         };
         let reason = match &outcome {
             PushOutcome::Received => "",
+            PushOutcome::Taken { remark } => remark.as_str(),
             PushOutcome::Failed { reason, .. } | PushOutcome::Dead { reason } => reason.as_str(),
         }
         .to_owned();
@@ -172,7 +189,7 @@ impl Relay {
             }
             DeliveryState::Received => {
                 metrics::counter!("amtsbote_received_total", "by" => "push").increment(1);
-                tracing::info!(message_id = %id, destination = name, attempt = lease.attempt, "pushed and received");
+                tracing::info!(message_id = %id, destination = name, attempt = lease.attempt, remark = reason, "pushed and received");
             }
             _ => {
                 tracing::info!(message_id = %id, destination = name, attempt = lease.attempt, reason, "push failed");

@@ -11,7 +11,7 @@ use super::{Fault, evidence};
 use crate::domain::account::AccountName;
 use crate::domain::card::{CertificateFinding, ProcessCard, Step};
 use crate::domain::content::Digest;
-use crate::domain::message_id::MessageId;
+use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::{DeliveryState, Event, TransitionDenied, transition};
@@ -245,6 +245,7 @@ pub fn announce(
     work: &Writing<'_>,
     id: &MessageId,
     account: &AccountName,
+    bond: Option<&Bond>,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<(), Fault> {
@@ -253,9 +254,45 @@ pub fn announce(
         .execute(params![id.key().as_str(), micros(now)])?;
     let new = work
         .connection
-        .prepare_cached("INSERT OR IGNORE INTO used (key, account, expires_at) VALUES (?1, ?2, ?3)")?
-        .execute(params![id.key().as_str(), account.as_str(), micros(expires_at)])?;
+        .prepare_cached(
+            "INSERT OR IGNORE INTO used (key, account, expires_at, issued_to, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            id.key().as_str(),
+            account.as_str(),
+            micros(expires_at),
+            bond.map(|bond| bond.party.0),
+            bond.map(|bond| bond.sealed),
+        ])?;
     if new == 1 { Ok(()) } else { Err(StoreError::IdUsed.into()) }
+}
+
+pub fn bond(connection: &Connection, id: &MessageId) -> Result<Option<Bond>, Fault> {
+    type Columns = (Option<[u8; 32]>, Option<bool>);
+    let found: Option<Columns> = connection
+        .prepare_cached("SELECT issued_to, sealed FROM used WHERE key = ?1")?
+        .query_row(params![id.key().as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(match found {
+        Some((Some(party), Some(sealed))) => Some(Bond { party: Digest(party), sealed }),
+        _ => None,
+    })
+}
+
+pub fn note_push(work: &Writing<'_>, id: &MessageId, note: Option<&str>) -> Result<(), Fault> {
+    let row = row_by_id(work.connection, id)?;
+    work.connection
+        .prepare_cached("UPDATE message SET push_note = ?2 WHERE sequence = ?1")?
+        .execute(params![int(row.sequence), note])?;
+    Ok(())
+}
+
+pub fn push_note(connection: &Connection, id: &MessageId) -> Result<Option<String>, Fault> {
+    let row = row_by_id(connection, id)?;
+    let note = connection
+        .prepare_cached("SELECT push_note FROM message WHERE sequence = ?1")?
+        .query_row(params![int(row.sequence)], |row| row.get(0))?;
+    Ok(note)
 }
 
 /// Whether the id may be used by this acceptance; `Some` answers without storing anything.
@@ -333,7 +370,9 @@ pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance) -> Result<Accepte
     };
     work.connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO used (key, account, sequence, request_digest) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO used (key, account, sequence, request_digest) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (key) DO UPDATE SET account = excluded.account, sequence = excluded.sequence, \
+             request_digest = excluded.request_digest, expires_at = NULL",
         )?
         .execute(params![
             card.id.key().as_str(),
@@ -693,18 +732,24 @@ pub fn record_attempt(
     let mut row = row_by_id(work.connection, &lease.entry.card.id)?;
     let current = row.push_leased && uint(row.push_token) == lease.token;
     // A recipient's yes counts however late it is told; a late no has been overtaken by another attempt.
-    let counts = current || matches!(outcome, PushOutcome::Received);
+    let counts = current || matches!(outcome, PushOutcome::Received | PushOutcome::Taken { .. });
     if !counts || !row.state.is_offered() {
         return card(work.connection, row.sequence);
     }
     row.push_leased = false;
+    let id = &lease.entry.card.id;
     let (event, reason) = match outcome {
         PushOutcome::Received => (Event::Received, None),
+        PushOutcome::Taken { remark } => {
+            apply(work, row, &own(id, Event::HandedOut, now, None))?;
+            row = row_by_id(work.connection, id)?;
+            (Event::Received, Some(remark.clone()))
+        }
         PushOutcome::Failed { reason, next_at } => {
             row.push_at = micros(*next_at);
             (Event::PushFailed, Some(reason.clone()))
         }
         PushOutcome::Dead { reason } => (Event::Undeliverable, Some(reason.clone())),
     };
-    apply(work, row, &own(&lease.entry.card.id, event, now, reason))
+    apply(work, row, &own(id, event, now, reason))
 }

@@ -39,7 +39,7 @@ use super::{
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
-use crate::domain::message_id::MessageId;
+use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::evidence::tree;
@@ -262,16 +262,22 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait]
 impl Store for EmbeddedStore {
-    async fn announce(
+    async fn announce_bound(
         &self,
         id: &MessageId,
         account: &AccountName,
+        bond: Option<&Bond>,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
         self.refuse_when_full(0)?;
-        let (id, account) = (id.clone(), account.clone());
-        self.write(move |work| message::announce(work, &id, &account, now, expires_at)).await
+        let (id, account, bond) = (id.clone(), account.clone(), bond.copied());
+        self.write(move |work| message::announce(work, &id, &account, bond.as_ref(), now, expires_at)).await
+    }
+
+    async fn bond(&self, id: &MessageId) -> Result<Option<Bond>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| message::bond(connection, &id)).await
     }
 
     async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError> {
@@ -474,6 +480,16 @@ impl Store for EmbeddedStore {
     ) -> Result<ProcessCard, StoreError> {
         let lease = lease.clone();
         self.write(move |work| message::record_attempt(work, &lease, &outcome, now)).await
+    }
+
+    async fn note_push(&self, id: &MessageId, note: Option<&str>) -> Result<(), StoreError> {
+        let (id, note) = (id.clone(), note.map(str::to_owned));
+        self.write(move |work| message::note_push(work, &id, note.as_deref())).await
+    }
+
+    async fn push_note(&self, id: &MessageId) -> Result<Option<String>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| message::push_note(connection, &id)).await
     }
 
     async fn directory(&self) -> Result<Directory, StoreError> {

@@ -18,6 +18,7 @@ use super::schema::{instant, int, micros, state_number, uint};
 use crate::domain::account::{AccountName, Directory};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
+use crate::domain::state::DeliveryState;
 use crate::store::{
     AdminAct, CardQuery, Due, Entry, Iterator, Listing, MailboxSummary, MessageQuery, Selection, StoreError,
 };
@@ -262,58 +263,107 @@ fn scan(
     rows.map(|sequence| Ok(uint(sequence?))).collect()
 }
 
-/// Cards that one question looks at; beyond, the asker narrows it.
+/// Messages whose cards one question looks at; beyond, the asker narrows it. What is told by a message's row is told
+/// without reading its card, and does not count.
 const CARDS_LOOKED_AT_MAX: usize = 20_000;
+/// Rows that are read at a time from each index.
+const CARDS_PAGE: usize = 256;
 
+/// Walks back through what an account posted and what entered a mailbox, a page of each at a time, until enough was
+/// found: what it holds in memory is the answer and two pages, however many cards there are.
 pub fn cards(connection: &Connection, query: &CardQuery) -> Result<(Vec<Entry>, bool), Fault> {
-    let mut candidates = BTreeSet::new();
-    let bound = CARDS_LOOKED_AT_MAX as i64;
-    let mut cut = false;
-    if query.ids.is_empty() {
-        let mut gather = |question: &str, key: &str| -> Result<(), Fault> {
-            let mut rows = connection.prepare_cached(question)?;
-            let rows = rows.query_map(params![key, bound], |row| row.get::<_, i64>(0))?;
-            let before = candidates.len();
-            for sequence in rows {
-                candidates.insert(uint(sequence?));
-            }
-            cut |= candidates.len() - before >= CARDS_LOOKED_AT_MAX;
-            Ok(())
-        };
-        if query.as_author {
-            gather(
-                "SELECT sequence FROM message INDEXED BY message_posted WHERE posted_by = ?1 \
-                 ORDER BY sequence DESC LIMIT ?2",
-                query.account.as_str(),
-            )?;
-        }
-        if query.as_reader {
-            for offered in ["0", "1"] {
-                gather(
-                    &format!(
-                        "SELECT sequence FROM message INDEXED BY message_mailbox WHERE mailbox = ?1 \
-                         AND offered = {offered} ORDER BY sequence DESC LIMIT ?2"
-                    ),
-                    query.mailbox.as_str(),
-                )?;
-            }
-        }
-    } else {
+    let mut found = Vec::new();
+    if !query.ids.is_empty() {
+        let mut sequences = BTreeSet::new();
         for id in &query.ids {
-            candidates.extend(sequence_by_id(connection, id)?);
+            sequences.extend(sequence_by_id(connection, id)?);
+        }
+        let more = collect_cards(connection, query, sequences.into_iter().rev(), &mut found, &mut 0)?;
+        return Ok((found, more));
+    }
+    let (mut before, mut looked_at) = (i64::MAX, 0);
+    loop {
+        let (page, next) = cards_page(connection, query, before)?;
+        if collect_cards(connection, query, page.into_iter().rev(), &mut found, &mut looked_at)? {
+            return Ok((found, true));
+        }
+        match next {
+            Some(next) => before = next,
+            None => return Ok((found, false)),
         }
     }
-    let mut found = Vec::new();
-    for sequence in candidates.into_iter().rev() {
-        if row_by_sequence(connection, sequence)?.is_none() || !query.wants(&card(connection, sequence)?) {
+}
+
+/// Adds the cards that the query wants; true where it ended before the last one.
+fn collect_cards(
+    connection: &Connection,
+    query: &CardQuery,
+    sequences: impl std::iter::Iterator<Item = u64>,
+    found: &mut Vec<Entry>,
+    looked_at: &mut usize,
+) -> Result<bool, Fault> {
+    for sequence in sequences {
+        let Some(row) = row_by_sequence(connection, sequence)? else { continue };
+        if query.unreceived_only && row.state == DeliveryState::Received {
+            continue;
+        }
+        if *looked_at >= CARDS_LOOKED_AT_MAX {
+            return Ok(true);
+        }
+        *looked_at += 1;
+        if !query.wants(&card(connection, sequence)?) {
             continue;
         }
         if found.len() >= query.limit as usize {
-            return Ok((found, true));
+            return Ok(true);
         }
         found.push(entry(connection, sequence)?);
     }
-    Ok((found, cut))
+    Ok(false)
+}
+
+/// The newest candidates below `before`, and from where to go on. Of what the indexes hold, no more is given than all of
+/// them have been read down to, so that pages follow each other without gaps.
+fn cards_page(
+    connection: &Connection,
+    query: &CardQuery,
+    before: i64,
+) -> Result<(BTreeSet<u64>, Option<i64>), Fault> {
+    let mut sources = Vec::new();
+    if query.as_author {
+        sources.push((
+            "SELECT sequence FROM message INDEXED BY message_posted WHERE posted_by = ?1 AND sequence < ?2 \
+             ORDER BY sequence DESC LIMIT ?3",
+            query.account.as_str(),
+        ));
+    }
+    if query.as_reader {
+        let mailbox = query.mailbox.as_str();
+        sources.push((
+            "SELECT sequence FROM message INDEXED BY message_mailbox WHERE mailbox = ?1 AND offered = 0 \
+             AND sequence < ?2 ORDER BY sequence DESC LIMIT ?3",
+            mailbox,
+        ));
+        sources.push((
+            "SELECT sequence FROM message INDEXED BY message_mailbox WHERE mailbox = ?1 AND offered = 1 \
+             AND sequence < ?2 ORDER BY sequence DESC LIMIT ?3",
+            mailbox,
+        ));
+    }
+    let (mut page, mut down_to) = (BTreeSet::new(), None);
+    for (question, key) in sources {
+        let mut rows = connection.prepare_cached(question)?;
+        let rows = rows.query_map(params![key, before, CARDS_PAGE as i64], |row| row.get::<_, i64>(0))?;
+        let rows: Vec<i64> = rows.collect::<Result<_, _>>()?;
+        if rows.len() == CARDS_PAGE {
+            down_to = down_to.max(rows.last().copied());
+        }
+        page.extend(rows.into_iter().map(uint));
+    }
+    if let Some(down_to) = down_to {
+        page = page.split_off(&uint(down_to));
+    }
+    Ok((page, down_to))
 }
 
 pub fn mailboxes(connection: &Connection) -> Result<Vec<MailboxSummary>, Fault> {

@@ -121,8 +121,15 @@ CREATE TABLE time_stamp (
 CREATE INDEX time_stamp_ending ON time_stamp (good_until);
 ";
 
+/// To whom an id was issued, and what an outlet notes between its attempts.
+const VERSION_5: &str = "
+ALTER TABLE used ADD COLUMN issued_to BLOB;
+ALTER TABLE used ADD COLUMN sealed INTEGER;
+ALTER TABLE message ADD COLUMN push_note TEXT;
+";
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

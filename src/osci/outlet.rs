@@ -1,0 +1,287 @@
+//! Deliveries for a reader at another intermediary: storeDelivery there, as one of its clients (OSCI12, sections 3, 8 and
+//! 10; item 8 of section 10 on requests that are repeated).
+//!
+//! What came by OSCI goes on byte for byte in its sender's declarations, so that signatures of authors hold. Its sender
+//! becomes an author of ours, with the ids of his certificates kept; we are the originator. What came through another
+//! door is bridged as a fetch would bridge it. Only the one URL of the configuration is ever dialled.
+//!
+//! A message is stored there once, whatever breaks: the id that the other one issued is noted durably before it is used,
+//! and an attempt that finds a note asks for that id's process card before it sends anything. An id that was used (9801)
+//! and has a card counts as delivered; one that was used or forgotten and has none was never ours there, and another is
+//! asked for. Left out: deliveries in chunks, and asking later when the reader there confirmed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+
+use super::client::exchange;
+use super::client::judge::Distrust;
+use super::client::request::Addressed;
+use super::client::session::{Client, Content, Error as SessionError, Session, Stored};
+use super::code::Code;
+use super::envelope::write::Coding;
+use super::message::certificates::{Certificate as Shown, NonIntermediaryCertificates, Role};
+use super::message::fetch_process_card::FetchProcessCard;
+use super::message::message_id::MessageId;
+use super::message::process_card::{ProcessCardBundle, Timestamp};
+use super::message::selection::CardSelection;
+use super::server::Metadata;
+use super::server::fetch::{self, can_carry, carried};
+use crate::domain::party::MailboxName;
+use crate::pki::certificate::Certificate;
+use crate::relay::{Outlet, PushVerdict, Refusal, Relay};
+use crate::store::{Entry, PayloadReader};
+
+/// Refusals that speak of this delivery and will be the same tomorrow: certificates of its addressee, readers and
+/// authors, and its size.
+const FOR_GOOD: [Code; 7] = [
+    Code::AuthorCipherUntrusted,
+    Code::AuthorCipherRevoked,
+    Code::AddresseeCipherUntrusted,
+    Code::AddresseeCipherRevoked,
+    Code::ReaderCipherUntrusted,
+    Code::ReaderCipherRevoked,
+    Code::MessageTooBig,
+];
+
+/// One foreign intermediary, and whom we reach through it.
+pub struct ForeignIntermediary {
+    /// The relay holds its outlets, so they do not hold it.
+    relay: Weak<Relay>,
+    client: Client,
+    readers: BTreeMap<MailboxName, Certificate>,
+    metadata: Arc<dyn Metadata>,
+    spool_folder: PathBuf,
+    name: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("our own store: {0}")]
+    Relay(#[from] Refusal),
+    #[error("{0}")]
+    Content(String),
+    /// It will never work out.
+    #[error("{0}")]
+    Impossible(&'static str),
+    #[error(
+        "the message id {0} that was kept for it is no longer good there; the next attempt asks for another"
+    )]
+    IdForgotten(String),
+}
+
+impl ForeignIntermediary {
+    /// `client` is who we are there. Each reader's cipher certificate addresses what lies in his mailbox here.
+    pub fn new(
+        relay: &Arc<Relay>,
+        client: Client,
+        readers: BTreeMap<MailboxName, Certificate>,
+        metadata: Arc<dyn Metadata>,
+        spool_folder: PathBuf,
+    ) -> Self {
+        let name = client.settings().address.to_string();
+        Self { relay: Arc::downgrade(relay), client, readers, metadata, spool_folder, name }
+    }
+
+    async fn hand_over(&self, entry: &Entry, payload: Box<dyn PayloadReader>) -> Result<String, Error> {
+        let relay = self.relay.upgrade().ok_or(Error::Content("the post office is closing".to_owned()))?;
+        let reader = self
+            .readers
+            .get(&entry.card.mailbox)
+            .ok_or(Error::Impossible("no certificate of its reader is known"))?;
+        if !can_carry(entry) {
+            return Err(Error::Impossible("it is encrypted in the form of XTA, which OSCI cannot carry"));
+        }
+        let refused = |refused: super::server::Refused| Error::Content(refused.detail);
+        let spool = fetch::spooled(payload, &self.spool_folder).await.map_err(refused)?;
+        let content = carried(entry, &spool, Coding::Binary, self.metadata.as_ref()).map_err(refused)?;
+        let id = &entry.envelope.id;
+        let noted = relay.push_note(id).await?;
+        let mut session = self.client.begin().await?;
+        let remote = match noted {
+            Some(noted) => {
+                let remote =
+                    MessageId::new(noted.as_str()).map_err(|error| Error::Content(error.to_string()))?;
+                // An attempt before this one used it or was about to; whether it was taken, only the other one knows.
+                if let Some(card) = card_of(&mut session, &remote).await? {
+                    return Ok(self.taken(&remote, Some(&card), session).await);
+                }
+                remote
+            }
+            None => {
+                let remote = session.message_id().await?;
+                relay.note_push(id, Some(remote.as_str())).await?;
+                remote
+            }
+        };
+        let addressed = Addressed {
+            id: Some(remote.clone()),
+            subject: entry.envelope.qualifier.subject.clone(),
+            certificates: certificates(content.certificates.as_ref(), reader.der()),
+            custom: content.custom,
+        };
+        let parcel = Content { package: content.package, attachments: content.attachments };
+        match session.store_in(addressed, parcel, content.scope).await {
+            Ok(Stored { card, .. }) => Ok(self.taken(&remote, card.as_ref(), session).await),
+            Err(error) if is(&error, Code::MessageIdUnknown) => match card_of(&mut session, &remote).await? {
+                Some(card) => Ok(self.taken(&remote, Some(&card), session).await),
+                None => {
+                    relay.note_push(id, None).await?;
+                    Err(Error::IdForgotten(remote.as_str().to_owned()))
+                }
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the other one says of it. It has the delivery, whatever becomes of the dialog.
+    async fn taken(&self, remote: &MessageId, card: Option<&ProcessCardBundle>, session: Session) -> String {
+        if let Err(error) = session.exit().await {
+            tracing::debug!(destination = self.name, %error, "a dialog did not end as it should");
+        }
+        let mut remark = format!("{} took it as {}", self.name, remote.as_str());
+        let mut add = |what: &str, at: Option<&Timestamp>| match at {
+            Some(Timestamp::Plain(at)) => remark.push_str(&format!(", {what} {}", at.text)),
+            Some(Timestamp::Cryptographic { .. }) => remark.push_str(&format!(", {what} by a time stamp")),
+            None => {}
+        };
+        add("created", card.map(|card| &card.creation));
+        add("forwarded", card.and_then(|card| card.forwarding.as_ref()));
+        add("received", card.and_then(|card| card.reception.as_ref()));
+        remark
+    }
+
+    fn verdict(&self, error: &Error) -> PushVerdict {
+        let reason = match advice(error) {
+            None => error.to_string(),
+            Some(advice) => {
+                tracing::warn!(code = "foreign-intermediary", destination = self.name, %error, "{advice}");
+                format!("{error}; {advice}")
+            }
+        };
+        let for_good = match error {
+            Error::Impossible(_) => true,
+            Error::Session(error) => FOR_GOOD.iter().any(|code| is(error, *code)),
+            _ => false,
+        };
+        if for_good { PushVerdict::Refused { reason } } else { PushVerdict::TryLater { reason } }
+    }
+}
+
+#[async_trait]
+impl Outlet for ForeignIntermediary {
+    async fn push(&self, entry: &Entry, payload: Box<dyn PayloadReader>) -> PushVerdict {
+        match self.hand_over(entry, payload).await {
+            Ok(remark) => PushVerdict::Taken { remark },
+            Err(error) => self.verdict(&error),
+        }
+    }
+
+    fn destination(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The process card of an id, if the other one has one for us.
+async fn card_of(session: &mut Session, id: &MessageId) -> Result<Option<ProcessCardBundle>, SessionError> {
+    let wanted =
+        FetchProcessCard { selection: Some(CardSelection::MessageIds(vec![id.clone()])), quantity_max: None };
+    let cards = session.cards(wanted).await?;
+    Ok(cards.into_iter().find(|card| card.message_id == *id))
+}
+
+fn is(error: &SessionError, code: Code) -> bool {
+    error.code().is_some_and(|found| found.to_string() == code.as_str())
+}
+
+/// What the operator can do where no repetition helps until he does.
+fn advice(error: &Error) -> Option<&'static str> {
+    use exchange::Error as E;
+    match error {
+        Error::Session(error) if is(error, Code::KeyUnknown) || is(error, Code::KeyRevoked) => Some(
+            "nothing was sent: intermediary.cipher_certificate is not the one that is in use there; ask for the \
+             current one",
+        ),
+        Error::Session(SessionError::Exchange(E::Distrust(Distrust::Signer | Distrust::Signature(_)))) => {
+            Some(
+                "the answer is not signed by intermediary.signature_certificate; ask for the current one, and whether \
+             it is who answers at this URL",
+            )
+        }
+        Error::Session(SessionError::Exchange(E::Sealed(_))) => Some(
+            "intermediary.own_cipher_key does not open the answer; it must belong to own_cipher_certificate",
+        ),
+        _ => None,
+    }
+}
+
+/// The parties of a delivery when it is ours to send: its sender becomes one more author, and its addressee one more
+/// reader where we address another certificate. Their ids stay, because signatures and keys point to them.
+fn certificates(theirs: Option<&NonIntermediaryCertificates>, reader: &[u8]) -> Vec<Shown> {
+    let mut all: Vec<Shown> = theirs.into_iter().flat_map(|block| block.all().iter().cloned()).collect();
+    all.retain(|certificate| certificate.role != Role::SignatureAddressee);
+    for certificate in &mut all {
+        certificate.role = match certificate.role {
+            Role::CipherOriginator => Role::CipherOtherAuthor,
+            Role::SignatureOriginator => Role::SignatureOtherAuthor,
+            Role::CipherAddressee if certificate.der != reader => Role::CipherOtherReader,
+            role => role,
+        };
+    }
+    if !all.iter().any(|certificate| certificate.role == Role::CipherAddressee) {
+        all.push(Shown::new(Role::CipherAddressee, reader));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(theirs: &[(Role, &str, &str)], expected: &[(Role, &str, &str)]) {
+        let all = theirs.iter().map(|(role, id, der)| Shown {
+            role: *role,
+            id: (*id).to_owned(),
+            der: der.as_bytes().to_vec(),
+        });
+        let block = NonIntermediaryCertificates::new(all.collect()).expect("a block");
+        let made = certificates(Some(&block), b"reader");
+        let made: Vec<_> = made
+            .iter()
+            .map(|one| (one.role, one.id.as_str(), std::str::from_utf8(&one.der).expect("text")))
+            .collect();
+        assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn a_sender_becomes_an_author_under_the_same_ids() {
+        use Role as R;
+        check(
+            &[
+                (R::CipherOriginator, "a", "author"),
+                (R::CipherAddressee, "r", "reader"),
+                (R::SignatureOriginator, "s", "signer"),
+                (R::SignatureOtherAuthor, "t", "second"),
+                (R::SignatureAddressee, "u", "reader-signature"),
+            ],
+            &[
+                (R::CipherOtherAuthor, "a", "author"),
+                (R::CipherAddressee, "r", "reader"),
+                (R::SignatureOtherAuthor, "s", "signer"),
+                (R::SignatureOtherAuthor, "t", "second"),
+            ],
+        );
+        let addressee = Shown::new(R::CipherAddressee, b"reader".to_vec());
+        check(
+            &[(R::CipherAddressee, "r", "former")],
+            &[(R::CipherOtherReader, "r", "former"), (R::CipherAddressee, &addressee.id, "reader")],
+        );
+        let none = certificates(None, b"reader");
+        assert_eq!(none, [addressee]);
+    }
+}

@@ -1,0 +1,354 @@
+//! Two post offices as processes of their own: what is posted at one for a reader at the other is stored there, once,
+//! whatever breaks between them.
+//!
+//! Between the two stands a middleman who carries each exchange whole, can be away, and can end the other process after it
+//! has answered and before the answer is handed on.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use amtsbote::admin::directory;
+use amtsbote::admin::protocol::DirectoryView;
+use amtsbote::domain::account::{
+    Account, AccountName, CipherCertificate, OsciParticipant, Rights, SignatureCertificate,
+};
+use amtsbote::domain::content::Digest;
+use amtsbote::domain::party::PartyIdentifier;
+use amtsbote::pki::certificate::Certificate;
+
+use crate::cli_fixture::Office;
+
+const AUTHOR: &str = "psw:100411000000";
+const READER: &str = "ags:10041100";
+const NOTICE: &str = "<notice>Grüße</notice>";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct State {
+    /// Host and port of the other office; nobody is at home without.
+    target: Option<String>,
+    refused: usize,
+    exchanges: usize,
+    /// Bytes of the longest request.
+    longest: usize,
+    /// End this process once so many exchanges were answered.
+    kill: Option<(usize, u32)>,
+}
+
+#[derive(Clone)]
+struct Middleman {
+    address: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Middleman {
+    fn open() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let state = Arc::new(Mutex::new(State::default()));
+        let own = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = own.clone();
+                std::thread::spawn(move || drop(carry(stream, &state)));
+            }
+        });
+        Self { address, state }
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().expect("nobody panicked"));
+    }
+
+    fn see<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock().expect("nobody panicked"))
+    }
+
+    fn leads_to(&self, office: &Office) {
+        let target = office.osci.trim_start_matches("http://").split('/').next().expect("a host").to_owned();
+        self.set(|state| state.target = Some(target));
+    }
+}
+
+fn carry(mut from: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    from.set_read_timeout(Some(PATIENCE))?;
+    let Some(target) = state.lock().expect("nobody panicked").target.clone() else {
+        state.lock().expect("nobody panicked").refused += 1;
+        return Ok(());
+    };
+    let mut request = Vec::new();
+    let mut piece = [0; 64 * 1024];
+    loop {
+        let read = from.read(&mut piece)?;
+        request.extend_from_slice(&piece[..read]);
+        if read == 0 || is_whole(&request) {
+            break;
+        }
+    }
+    let mut to = TcpStream::connect(target)?;
+    to.set_read_timeout(Some(PATIENCE))?;
+    to.write_all(&request)?;
+    let mut answer = Vec::new();
+    to.read_to_end(&mut answer)?;
+    let victim = {
+        let mut state = state.lock().expect("nobody panicked");
+        state.exchanges += 1;
+        state.longest = state.longest.max(request.len());
+        let exchanges = state.exchanges;
+        let victim = state.kill.take_if(|(at, _)| *at == exchanges);
+        if victim.is_some() {
+            state.target = None;
+        }
+        victim
+    };
+    if let Some((_, pid)) = victim {
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("an id");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("our own child");
+        return Ok(());
+    }
+    from.write_all(&answer)
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let header = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
+    let length = header.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    request.len() >= end + 4 + length.unwrap_or(0_usize)
+}
+
+fn certificate(path: &Path) -> Certificate {
+    Certificate::from_pem(&std::fs::read(path).expect("a file")).expect("a certificate")
+}
+
+/// An account that is nothing but OSCI certificates and an identifier.
+fn stand_in(name: &str, identifier: &str, cipher: &Certificate, signature: Option<&Certificate>) -> Account {
+    let fingerprint = |certificate: &Certificate| Digest(certificate.fingerprint().0);
+    Account {
+        name: AccountName::parse(name).expect("a name"),
+        title: String::new(),
+        blocked: false,
+        keys: Vec::new(),
+        identifiers: vec![PartyIdentifier::new(identifier).expect("an identifier")],
+        accepts: None,
+        rights: Rights::default(),
+        profile: None,
+        osci: OsciParticipant {
+            cipher: vec![CipherCertificate {
+                fingerprint: fingerprint(cipher),
+                identifier: None,
+                certificate: Some(cipher.pem()),
+                remark: None,
+            }],
+            signature: signature
+                .map(|certificate| SignatureCertificate {
+                    fingerprint: fingerprint(certificate),
+                    certificate: Some(certificate.pem()),
+                    remark: None,
+                })
+                .into_iter()
+                .collect(),
+            ..OsciParticipant::default()
+        },
+    }
+}
+
+/// One of the two offices of `init` stays, the other is somewhere else and somebody stands in for it.
+fn replace_participant(folder: &Path, gone: &str, account: Account) {
+    let file = folder.join("participants.toml");
+    let text = std::fs::read_to_string(&file).expect("participants");
+    let (mut accounts, profiles) = directory::parse(&text).expect("participants");
+    accounts.retain(|account| account.name.as_str() != gone);
+    accounts.push(account);
+    let view = DirectoryView { revision: 0, accounts, profiles };
+    std::fs::write(file, directory::export(&view).expect("exports")).expect("writes");
+}
+
+/// Believes the other office's authority too, and pushes without long pauses.
+fn configure(folder: &Path, other: &Path, more: &str) {
+    let tls = |of: &Path, file: &str| of.join("tls").join(file);
+    std::fs::copy(tls(other, "ca.crt"), tls(folder, "other-ca.crt")).expect("copied");
+    let config = folder.join("amtsbote.toml");
+    let mut text = std::fs::read_to_string(&config).expect("the configuration");
+    for (old, new) in [
+        (
+            "signature_anchors = [\"tls/ca.crt\"]",
+            "signature_anchors = [\"tls/ca.crt\", \"tls/other-ca.crt\"]",
+        ),
+        ("cipher_anchors = [\"tls/ca.crt\"]", "cipher_anchors = [\"tls/ca.crt\", \"tls/other-ca.crt\"]"),
+        ("push_backoff_first_seconds = 10", "push_backoff_first_seconds = 1"),
+    ] {
+        assert!(text.contains(old), "{old}");
+        text = text.replace(old, new);
+    }
+    let osci = text.find("[osci]").expect("a section");
+    let (before, section) = text.split_at(osci);
+    // Both authorities bear one name, so a list of the one would be taken for a list of the other.
+    let section = section.replacen("crls = [\"tls/ca.crl\"]", "crls = []", 1);
+    std::fs::write(config, format!("{before}{section}{more}")).expect("writes");
+}
+
+struct World {
+    /// Where messages are posted, and where their reader is.
+    here: Office,
+    there: Office,
+    middleman: Middleman,
+}
+
+impl World {
+    fn open() -> Self {
+        Self::open_with(|intermediary| intermediary)
+    }
+
+    /// `change` alters the `[[intermediary]]` of the office here.
+    fn open_with(change: impl FnOnce(String) -> String) -> Self {
+        let middleman = Middleman::open();
+        let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (here_folder, there_folder) = (one.path().to_owned(), other.path().to_owned());
+        let mut there = None;
+        let intermediary = change(format!(
+            "\n[[intermediary]]\nurl = \"http://{}/\"\ncipher_certificate = \"{other}/tls/osci-cipher.crt\"\n\
+             signature_certificate = \"{other}/tls/osci-signature.crt\"\nown_cipher_certificate = \"tls/osci-cipher.crt\"\n\
+             own_cipher_key = \"tls/osci-cipher.key\"\nown_signature_certificate = \"tls/osci-signature.crt\"\n\
+             own_signature_key = \"tls/osci-signature.key\"\n\
+             readers = [{{ mailbox = \"{READER}\", certificate = \"{other}/tls/meldebehoerde-cipher.crt\" }}]\n",
+            middleman.address,
+            other = there_folder.display(),
+        ));
+        let here = Office::open_in(one, |here| {
+            there = Some(Office::open_in(other, |there| {
+                let tls = here.join("tls");
+                let (cipher, signature) =
+                    (certificate(&tls.join("osci-cipher.crt")), certificate(&tls.join("osci-signature.crt")));
+                // The office here speaks there for whoever posts with it.
+                let account = stand_in("office-here", AUTHOR, &cipher, Some(&signature));
+                replace_participant(there, "standesamt", account);
+                configure(there, &here_folder, "");
+            }));
+            let reader = certificate(&there_folder.join("tls").join("meldebehoerde-cipher.crt"));
+            replace_participant(here, "meldebehoerde", stand_in("reader-there", READER, &reader, None));
+            configure(here, &there_folder, &intermediary);
+        });
+        let world = Self { here, there: there.expect("opened"), middleman };
+        world.middleman.leads_to(&world.there);
+        world
+    }
+
+    fn state(&self, id: &str) -> String {
+        let card = self.here.run(&["card", "show", id, "--json"]).ends(0).json();
+        card["state"].as_str().expect("a state").to_owned()
+    }
+
+    fn waits_for(&self, what: &str, mut seen: impl FnMut(&Self) -> bool) {
+        let begun = Instant::now();
+        while !seen(self) {
+            let log = std::fs::read_to_string(self.here.path("server.log")).expect("a log");
+            assert!(begun.elapsed() < PATIENCE, "not {what}: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn is_received(&self, id: &str) {
+        self.waits_for("received", |world| world.state(id) == "received");
+    }
+
+    /// What lies there for the reader.
+    fn waiting_there(&self) -> u64 {
+        let mailboxes = self.there.run(&["mailbox", "list", "--json"]).ends(0).json();
+        let mailboxes = mailboxes.as_array().expect("a list");
+        let own = mailboxes.iter().find(|mailbox| mailbox["name"] == READER);
+        own.map_or(0, |mailbox| mailbox["waiting"].as_u64().expect("a number"))
+    }
+}
+
+#[test]
+fn a_reader_at_another_post_office_gets_it_by_either_protocol() {
+    let world = World::open();
+    // Posted by XTA here, fetched by XTA there.
+    let id = world.here.post(NOTICE);
+    world.is_received(&id);
+    let got = world.there.run_as("meldebehoerde", &["fetch", "--into", "by-xta", "--json"]).ends(0).json();
+    assert_eq!((&got[0]["author"], &got[0]["reader"]), (&AUTHOR.into(), &READER.into()), "{got:#}");
+    let file = got[0]["files"][0].as_str().expect("a file");
+    assert_eq!(std::fs::read_to_string(world.there.path(file)).expect("is there"), NOTICE);
+    let trace = world.here.run(&["message", "trace", &id]).ends(0).stdout;
+    let theirs = got[0]["id"].as_str().expect("an id");
+    assert!(trace.contains(&format!("took it as {theirs}")) && trace.contains(", created 2"), "{trace}");
+    assert!(trace.contains("handed-out") || trace.contains("handed out"), "{trace}");
+
+    // Posted by OSCI here, signed by its author; fetched by OSCI there, where the signature holds.
+    let photo: Vec<u8> = (0..300_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(world.here.path("photo.bin"), &photo).expect("writes");
+    let reader = world.there.path("tls").join("meldebehoerde-cipher.crt").display().to_string();
+    let arguments = ["send", "notice.xml", "photo.bin", "--to-cert", &reader, "--subject", "Geburt"];
+    let id = world.here.run_osci_as("standesamt", &arguments).ends(0).stdout.trim().to_owned();
+    world.is_received(&id);
+    let got = world.there.run_osci_as("meldebehoerde", &["fetch", "--into", "by-osci", "--json"]);
+    let got = got.ends(0).json();
+    assert_eq!((got.as_array().map(Vec::len), &got[0]["subject"]), (Some(1), &"Geburt".into()), "{got:#}");
+    let signature = &got[0]["signatures"][0];
+    assert_eq!(signature["outcome"], "holds", "{got:#}");
+    assert!(signature["by"].as_str().expect("a name").contains("standesamt signature"), "{got:#}");
+    let files = got[0]["files"].as_array().expect("files").iter();
+    let files: Vec<_> = files
+        .map(|file| std::fs::read(world.there.path(file.as_str().expect("a path"))).expect("is there"))
+        .collect();
+    assert!(files == [NOTICE.as_bytes(), &photo]);
+    let log = std::fs::read_to_string(world.here.path("server.log")).expect("a log");
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+    world.here.run(&["check"]).ends(0);
+}
+
+#[test]
+fn whatever_breaks_between_two_post_offices_doubles_nothing() {
+    let mut world = World::open();
+    world.middleman.set(|state| state.target = None);
+    let first = world.here.post(NOTICE);
+    world.waits_for("tried", |world| world.middleman.see(|state| state.refused > 0));
+    assert_eq!(world.state(&first), "waiting");
+    world.middleman.leads_to(&world.there);
+    world.is_received(&first);
+    assert_eq!(world.waiting_there(), 1);
+
+    // initDialog, getMessageId, storeDelivery: after the third answer the other process is no more.
+    let pid = world.there.pid();
+    world.middleman.set(|state| state.kill = Some((state.exchanges + 3, pid)));
+    let second = world.here.post(NOTICE);
+    world.waits_for("ended", |world| world.middleman.see(|state| state.kill.is_none()));
+    assert_ne!(world.state(&second), "received");
+    world.there.start_again();
+    assert_eq!(world.waiting_there(), 2, "it had been stored before the process ended");
+    // Our own end in the meantime changes nothing: what was noted is on disk.
+    world.here.signal(rustix::process::Signal::KILL);
+    world.here.start_again();
+    world.middleman.leads_to(&world.there);
+    world.is_received(&second);
+    assert_eq!(world.waiting_there(), 2, "and was not stored again");
+}
+
+#[test]
+fn a_wrong_certificate_of_the_other_stops_everything() {
+    for (from, to, words) in [
+        ("{other}/tls/osci-cipher.crt", "tls/osci-cipher.crt", "intermediary.cipher_certificate"),
+        ("{other}/tls/osci-signature.crt", "tls/osci-signature.crt", "intermediary.signature_certificate"),
+    ] {
+        let mut other = String::new();
+        let world = World::open_with(|text| {
+            let key = words.trim_start_matches("intermediary.");
+            let line = text.lines().find(|line| line.starts_with(key)).expect("a line").to_owned();
+            other.clone_from(&line);
+            text.replacen(&line, &format!("{key} = \"{to}\""), 1)
+        });
+        assert!(other.ends_with(&format!("{}\"", from.trim_start_matches("{other}"))), "{other}");
+        let content = format!("<notice>{}</notice>", "x".repeat(100_000));
+        let id = world.here.post(&content);
+        world.waits_for("said", |world| {
+            let log = std::fs::read_to_string(world.here.path("server.log")).expect("a log");
+            log.lines().any(|line| line.contains("WARN") && line.contains(words))
+        });
+        assert_eq!((world.state(&id).as_str(), world.waiting_there()), ("waiting", 0), "{words}");
+        assert!(world.middleman.see(|state| state.longest) < 50_000, "no content left the house");
+    }
+}

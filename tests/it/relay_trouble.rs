@@ -17,9 +17,9 @@ use amtsbote::evidence::checkpoint::SigningKey;
 use amtsbote::relay::{Refusal, Relay, Settings};
 use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
-    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, Iterator, Listing, LoggedRecord,
-    MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection, Store,
-    StoreError, StoreHealth, TimeStamp,
+    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, FinishedPush, Iterator, Listing,
+    LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
+    Selection, Store, StoreError, StoreHealth, TimeStamp,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -93,6 +93,7 @@ pass_on! {
     fn dialogs(now: Timestamp, limit: u32) -> Vec<Dialog>;
     fn lease_push(mailboxes: &[MailboxName], ordered: bool, now: Timestamp, until: Timestamp, limit: u32) -> Vec<PushLease>;
     fn record_attempt(lease: &PushLease, outcome: PushOutcome, now: Timestamp) -> ProcessCard;
+    fn finish_push(push: FinishedPush) -> ProcessCard;
     fn directory() -> Directory;
     fn apply_directory(based_on: u64, accounts: Vec<Account>, profiles: Vec<ServiceProfile>, act: AdminAct) -> Directory;
     fn record_act(act: AdminAct) -> ();

@@ -47,6 +47,10 @@ fn describe() {
         "amtsbote_store_checkpoints_total",
         "Times that the write-ahead log was moved into the database."
     );
+    metrics::describe_counter!(
+        "amtsbote_osci_pushes_total",
+        "Pushes to passive recipients by operation and outcome (taken, or the code)."
+    );
     metrics::describe_gauge!("amtsbote_certificate_days_left", "Days until a certificate ends, by owner.");
 }
 

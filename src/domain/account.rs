@@ -150,6 +150,10 @@ pub struct OsciParticipant {
     /// Smallest RSA key of its certificates, in bits, where more is wanted than the post office demands of everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rsa_bits_min: Option<u32>,
+    /// Where its passive recipients listen: URLs that forwardDelivery and mediateDelivery to this account may name, each
+    /// with everything below its path. Others are not dialled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub receivers: Vec<String>,
     /// Each names one mailbox of the account; after a renewal two may name the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cipher: Vec<CipherCertificate>,

@@ -350,11 +350,9 @@ impl Door {
             Operation::FetchProcessCard => self.fetch_process_card(client, context).await,
             Operation::PartialStoreDelivery => self.partial_store_delivery(client, context).await,
             Operation::PartialFetchDelivery => self.partial_fetch_delivery(client, context).await,
-            Operation::ForwardDelivery
-            | Operation::MediateDelivery
-            | Operation::InitDialog
-            | Operation::AcceptDelivery
-            | Operation::ProcessDelivery => {
+            Operation::ForwardDelivery => self.forward_delivery(client, context).await,
+            Operation::MediateDelivery => self.mediate_delivery(client, context).await,
+            Operation::InitDialog | Operation::AcceptDelivery | Operation::ProcessDelivery => {
                 Err(Refused::told(Code::Failed, format!("{} is not offered here", operation.name())))
             }
         }

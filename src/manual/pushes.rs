@@ -34,7 +34,8 @@
 //!
 //! A reply is handed out in the sender's dialog and received by his next request in it. If the answer is lost, the reply
 //! is in his mailbox and fetchDelivery brings it. A mediateDelivery without MessageId leaves neither cards nor anything
-//! else behind, as the standard has it; its rights are the same.
+//! else behind, as the standard has it; its rights are the same. A reply goes only to whoever has proven who he is, even
+//! where `osci.unproven_senders` lets others send.
 //!
 //! The id of a message that was accepted is used, whatever came of it: a repeated request hears 9801, nobody is asked
 //! twice, and fetchProcessCard tells how far it came. Its card has a Forwarding and no Reception while the outcome is

@@ -509,6 +509,24 @@ async fn a_push_ends_though_its_sender_has_left() {
     office.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_in_particular_may_send_and_gets_no_reply() {
+    let recipient = Recipient::listen(Says::Answer(Answer { encrypted: false, ..YES })).await;
+    let office = office_with(&[&recipient.url], |settings| settings.unproven_senders = true).await;
+    let mut author = Client::new("author", false, false);
+    author.begin(&office).await;
+    let id = author.message_id(&office).await;
+    for asked in [Some(&id), None] {
+        let (_, got) = send(&office, &mut author, mediate(asked, &recipient.url)).await;
+        assert_eq!(got.codes(), ["9600"]);
+    }
+    assert_eq!((recipient.dialled(), office.entries().await.len()), (0, 0));
+    let (_, got) = send(&office, &mut author, forward(&id, &recipient.url)).await;
+    assert_eq!(got.codes(), ["0801"]);
+    assert_eq!(steps(&only(&office).await), TAKEN);
+    office.close().await;
+}
+
 fn reply_of(got: Got) -> (Option<ProcessCardBundle>, Option<ProcessCardBundle>) {
     let reply = got.answer();
     assert_eq!(reply.package(), REPLY.as_bytes(), "byte for byte");

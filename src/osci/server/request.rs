@@ -285,7 +285,11 @@ impl Door {
         }
         let opens_mailbox = matches!(
             operation,
-            Operation::FetchDelivery | Operation::FetchProcessCard | Operation::PartialFetchDelivery
+            Operation::FetchDelivery
+                | Operation::FetchProcessCard
+                | Operation::PartialFetchDelivery
+                // A reply is for the mailbox's owner, too.
+                | Operation::MediateDelivery
         );
         let needs_no_proof = matches!(operation, Operation::InitDialog | Operation::ExitDialog)
             || self.settings.unproven_senders;

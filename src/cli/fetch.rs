@@ -11,8 +11,8 @@ use super::screen::{self, Align, Table};
 use super::{Reading, runtime};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::PartyIdentifier;
-use crate::xta::client::Client;
 use crate::xta::client::content::FolderSink;
+use crate::xta::client::{Client, Error};
 use crate::xta::message::msg_box::MsgSelector;
 
 #[derive(Debug, clap::Args)]
@@ -57,6 +57,21 @@ struct Message {
     bytes: Option<u64>,
     files: Vec<PathBuf>,
     confirmed: bool,
+    /// Why it was not fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+/// Why a message was not fetched, and whether the next one may still be.
+struct Trouble {
+    stop: Stop,
+    of_this_message: bool,
+}
+
+impl Trouble {
+    fn of_this_message(stop: Stop) -> Self {
+        Self { stop, of_this_message: true }
+    }
 }
 
 fn reader(value: &str) -> Result<PartyIdentifier, String> {
@@ -77,14 +92,33 @@ impl Args {
             let selector = MsgSelector { ids: self.ids.clone(), ..MsgSelector::default() };
             let page = client.list(&selector, Some(self.limit)).await.map_err(office::stop)?;
             let mut messages: Vec<Message> = page.messages.into_iter().map(listed).collect();
-            if !self.list {
-                for message in &mut messages {
-                    fetch(&client, message, &self.into, self.keep).await?;
-                }
-            }
-            self.tell(&messages, page.pending)
+            let stopped = match self.list {
+                true => None,
+                false => self.fetch_each(&client, &mut messages).await,
+            };
+            // What was fetched and confirmed is told in any case: nobody offers it again.
+            self.tell(&messages, page.pending)?;
+            stopped.map_or(Ok(()), Err)
         })?;
         Ok(Exit::Done)
+    }
+
+    /// One message that cannot be had does not keep the others back. What went wrong first is returned.
+    async fn fetch_each(&self, client: &Client, messages: &mut [Message]) -> Option<Stop> {
+        let mut first = None;
+        for message in messages {
+            let Err(trouble) = fetch(client, message, &self.into, self.keep).await else { continue };
+            let Trouble { stop, of_this_message } = trouble;
+            message.problem = Some(stop.sentence.clone());
+            if of_this_message && !self.reading.json {
+                screen::sentence(&screen::plain(&format!("{}: {}.", message.id, stop.sentence)));
+            }
+            first.get_or_insert(stop);
+            if !of_this_message {
+                break;
+            }
+        }
+        first
     }
 
     fn run_osci(&self) -> Result<Exit, Stop> {
@@ -143,7 +177,8 @@ impl Args {
                 screen::data(&format!("{}\n", file.display()))?;
             }
             let done = if self.keep { "fetched and not confirmed" } else { "fetched and confirmed" };
-            screen::sentence(&format!("{} messages {done}.", messages.len()));
+            let fetched = messages.iter().filter(|message| message.problem.is_none()).count();
+            screen::sentence(&format!("{fetched} messages {done}."));
         }
         if pending > 0 {
             screen::sentence(&format!("{pending} more wait."));
@@ -164,29 +199,48 @@ fn listed(shown: crate::xta::message::metadata::Shown) -> Message {
         id: envelope.id,
         files: Vec::new(),
         confirmed: false,
+        problem: None,
     }
 }
 
 /// Into files first, and only then confirmed: a crash in between repeats the message, and loses none.
-async fn fetch(client: &Client, message: &mut Message, into: &Path, keep: bool) -> Result<(), Stop> {
+async fn fetch(client: &Client, message: &mut Message, into: &Path, keep: bool) -> Result<(), Trouble> {
     let folder = into.join(folder_name(message.id.as_str()));
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| Stop::failed(format!("{} cannot be made: {error}", folder.display())))?;
-    let mut sink = FolderSink::new(&folder);
-    let fetched = client.fetch(&message.id, &mut sink).await.map_err(|error| match error {
-        crate::xta::client::Error::File(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Stop::failed(format!("{} holds files of an earlier attempt", folder.display()))
-                .then("Remove them, or fetch into another folder; the message is still offered")
-        }
-        error => office::stop(error),
+    std::fs::create_dir_all(&folder).map_err(|error| Trouble {
+        stop: Stop::failed(format!("{} cannot be made: {error}", folder.display())),
+        of_this_message: false,
     })?;
+    let mut sink = FolderSink::new(&folder);
+    let fetched = match client.fetch(&message.id, &mut sink).await {
+        Ok(fetched) => fetched,
+        Err(error) => {
+            sink.discard();
+            return Err(match error {
+                Error::File(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    Trouble::of_this_message(
+                        Stop::failed(format!("{} holds files of an earlier attempt", folder.display()))
+                            .then("Remove them, or fetch into another folder; the message is still offered"),
+                    )
+                }
+                error => trouble(error),
+            });
+        }
+    };
+    sink.sync_names().map_err(|error| trouble(Error::File(error)))?;
     message.files = sink.files.into_values().collect();
     if !keep {
         let request = fetched.request_id.as_deref().unwrap_or("1");
-        client.close(request, std::slice::from_ref(&message.id)).await.map_err(office::stop)?;
+        client.close(request, std::slice::from_ref(&message.id)).await.map_err(trouble)?;
         message.confirmed = true;
     }
     Ok(())
+}
+
+/// A server that cannot be reached and a disk that cannot be written to fail the next message as well.
+fn trouble(error: Error) -> Trouble {
+    let of_this_message =
+        !matches!(error, Error::Url(_) | Error::Connect { .. } | Error::Time(_) | Error::File(_));
+    Trouble { stop: office::stop(error), of_this_message }
 }
 
 /// An id as the name of a folder: what could mean a path, or a file of this system's own, becomes `_`.

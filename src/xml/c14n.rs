@@ -121,6 +121,13 @@ impl Canonicalizer {
         self.root_ended
     }
 
+    /// Whether a run ([`super::read::StreamReader::plain_run`]) with elements of this prefix stands in canonical form as
+    /// it is: it does below the apex, where the prefix' namespace needs no declaration.
+    pub(super) fn takes_as_it_stands(&self, prefix: &str, uri: &str) -> bool {
+        let declared = !self.algorithm.is_exclusive() || self.rendered_uri(prefix) == uri;
+        !self.marks.is_empty() && declared
+    }
+
     /// Beside the root, nodes are parted from it by a line feed.
     fn outside_element<O: FnMut(&str)>(&self, out: &mut O, write: impl FnOnce(&mut O)) {
         let outside = self.marks.is_empty();

@@ -4,7 +4,7 @@
 use super::Algorithm::{Exclusive, ExclusiveWithComments, Inclusive, InclusiveWithComments};
 use super::*;
 use crate::xml::Limits;
-use crate::xml::read::SliceReader;
+use crate::xml::read::{SliceReader, StreamReader};
 
 /// The canonical form of the first element named `apex`, or of the document if that is empty.
 fn canonical(document: &str, apex: &str, algorithm: Algorithm, prefix_list: &str) -> String {
@@ -24,6 +24,77 @@ fn canonical(document: &str, apex: &str, algorithm: Algorithm, prefix_list: &str
 
 fn check(document: &str, apex: &str, algorithm: Algorithm, expected: &str) {
     assert_eq!(canonical(document, apex, algorithm, ""), expected, "{algorithm:?} of {apex:?} in {document}");
+    for buffer in [1, 7, 64, 4096] {
+        let by_runs = by_runs(document.as_bytes(), apex, algorithm, Limits::default(), buffer);
+        assert_eq!(by_runs.unwrap(), expected.as_bytes(), "{algorithm:?} of {apex:?} by runs in {document}");
+    }
+}
+
+/// The same, with what the reader calls a run taken as it stands.
+fn by_runs(
+    document: &[u8],
+    apex: &str,
+    algorithm: Algorithm,
+    limits: Limits,
+    buffer: usize,
+) -> Result<Vec<u8>, crate::xml::Error> {
+    let mut reader = StreamReader::new(std::io::BufReader::with_capacity(buffer, document), limits);
+    let mut canonicalizer = Canonicalizer::new(algorithm, "");
+    let mut out = Vec::new();
+    let mut inside = apex.is_empty();
+    loop {
+        while inside {
+            let run = reader.plain_run(|context, prefix| {
+                context.resolve(prefix).is_some_and(|uri| canonicalizer.takes_as_it_stands(prefix, uri))
+            });
+            let Some(run) = run? else { break };
+            out.extend_from_slice(run);
+        }
+        let Some(event) = reader.next_event()? else { return Ok(out) };
+        inside |= matches!(&event, Event::Start(start) if start.name().local == apex);
+        if inside && canonicalizer.push(&event, &mut |bytes| out.extend_from_slice(bytes)) && !apex.is_empty()
+        {
+            return Ok(out);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 600, failure_persistence: None, ..Default::default() })]
+
+    /// Whether runs are taken or every event is looked at: the octets are the same, and so is what is refused.
+    #[test]
+    fn runs_change_nothing(
+        tokens in proptest::collection::vec(proptest::sample::select(vec![
+            &b"<a>"[..], b"</a>", b"<a>", b"</a>", b"<p:b>", b"</p:b>", b"<a x=\"1\" y=\"2\">", b"<a y=\"2\" x=\"1\">",
+            b"<a x='1'>", b"<a x=\"1\" x=\"2\">", b"<a  x=\"1\">", b"<a xmlns=\"urn:n\">", b"<p:b xmlns:p=\"urn:q\">",
+            b"<q:c>", b"</q:c>", b"<a p:x=\"1\">", b"<a Id=\"i\">", b"<a xml:lang=\"de\">", b"<e/>", b"<a x=\"&amp;\">",
+            b"<a x=\"&#9;\">", b"<a x=\"\xc3\xa4\">", b"<a x=\"\xff\">", b"text", b"M\xc3\xbcller", b"\xef\xbf\xbf", b"\xc3", b"&amp;",
+            b"&lt;", b"&gt;", b"&quot;", b"&#65;", b"&x;", b"]]>", b"]]", b">", b"\r\n", b"\r", b"\n", b"\t", b"\x01", b"<!-- c -->",
+            b"<![CDATA[<]]>", b"<?pi d?>", b"</a >", b"<a\n>", b"&", b"<", b"\"",
+        ]), 0..24),
+        buffer in 1_usize..80,
+        depth_max in 3_usize..8,
+    ) {
+        let inner: Vec<u8> = tokens.concat();
+        let document =
+            [&b"<r xmlns:p=\"urn:p\" xmlns:q=\"urn:p\"><a><p:b>"[..], &inner, b"</p:b></a></r>"].concat();
+        let limits = || Limits { depth_max, context_bytes_max: 60, document_bytes_max: 300, ..Limits::default() };
+        for algorithm in [Inclusive, Exclusive] {
+            let by_events = || {
+                let mut reader = SliceReader::new(&document, limits());
+                let mut canonicalizer = Canonicalizer::new(algorithm, "");
+                let mut out = Vec::new();
+                while let Some(event) = reader.next_event()? {
+                    canonicalizer.push(&event, &mut |bytes| out.extend_from_slice(bytes));
+                }
+                Ok::<_, crate::xml::Error>(out)
+            };
+            let (expected, found) = (by_events(), by_runs(&document, "", algorithm, limits(), buffer));
+            // In pieces, the same document may be refused for another of its faults.
+            proptest::prop_assert_eq!(expected.ok(), found.ok());
+        }
+    }
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl Context {
         self.elements.len()
     }
 
+    /// Bytes that count towards [`Limits::context_bytes_max`].
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Opens an element; its declarations follow by [`Self::declare`].
     pub(super) fn open(&mut self, name: &str, prefix: &str, limits: &Limits) -> Result<(), ErrorKind> {
         check_limit("depth of elements", limits.depth_max, self.elements.len() + 1)?;

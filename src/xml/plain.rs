@@ -2,10 +2,14 @@
 //! them, with names of ASCII and nothing to resolve or normalise. What is not plainly so is left to the reader's full
 //! rules; nothing is refused here. That both ways agree is tested by reading every sample whole, where this room is
 //! used, and in pieces, where it is not.
+//!
+//! A *run* goes further: text and whole elements, one after the other, that are their own canonical form and hold
+//! nothing that anybody waits for, taken as bytes in one step ([`run`]).
 
 use std::ops::Range;
 
 use super::Limits;
+use super::chars::check_chars;
 
 const NAME_START: u8 = 1;
 const NAME: u8 = 2;
@@ -13,6 +17,8 @@ const NAME: u8 = 2;
 const VALUE: u8 = 4;
 /// May stand in text, means itself and is not escaped in canonical form.
 const TEXT: u8 = 8;
+/// Part of a character beyond ASCII.
+const WIDE: u8 = 16;
 /// Beyond it, a look at each byte costs more than the searches that look at many.
 const TEXT_BYTES_MAX: usize = 96;
 
@@ -35,6 +41,9 @@ const fn classes() -> [u8; 256] {
         }
         if b < 0x80 && (b >= b' ' || matches!(b, b'\t' | b'\n')) && !matches!(b, b'<' | b'&' | b'>' | b']') {
             class |= TEXT;
+        }
+        if b >= 0x80 {
+            class |= WIDE;
         }
         classes[byte] = class;
         byte += 1;
@@ -134,4 +143,106 @@ pub(super) fn start_tag(
 pub(super) fn text(input: &[u8]) -> Option<usize> {
     let end = input.iter().take(TEXT_BYTES_MAX).position(|byte| !is(Some(byte), TEXT))?;
     (end > 0 && input.get(end) == Some(&b'<')).then_some(end)
+}
+
+/// What [`run`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Bytes of the run.
+    pub taken: usize,
+    /// Bytes that were looked at: another look before their end finds no more.
+    pub seen: usize,
+}
+
+/// What a run must keep to, and memory that is used again.
+pub(super) struct Runner<'a> {
+    pub limits: &'a Limits,
+    /// Elements that are open where the run begins, and bytes kept for them.
+    pub depth: usize,
+    pub kept: usize,
+    pub attributes: &'a mut Vec<PlainAttribute>,
+    pub open: &'a mut Vec<Range<usize>>,
+}
+
+/// The longest run that `input`, inside an element and between its markup, begins with: text and elements whose start
+/// and end both lie in it, canonical as they stand (Canonical XML 1.0, section 2.3), without declarations, attributes
+/// with a prefix and ID attributes. `permit` is asked about the prefixes of elements, the empty one included.
+pub(super) fn run(input: &[u8], runner: Runner<'_>, mut permit: impl FnMut(&str) -> bool) -> Run {
+    let Runner { limits, depth, mut kept, attributes, open } = runner;
+    open.clear();
+    let (mut at, mut taken, mut ascii) = (0, 0, true);
+    let mut permitted: Option<&[u8]> = None;
+    loop {
+        let text = at;
+        while is(input.get(at), TEXT | WIDE) {
+            at += 1;
+        }
+        ascii = ascii && input.get(text..at).unwrap_or_default().is_ascii();
+        if open.is_empty() {
+            taken = at;
+        }
+        let rest = input.get(at..).unwrap_or_default();
+        if let [b'<', b'/', closing @ ..] = rest {
+            let Some(name) = open.last().and_then(|name| input.get(name.clone())) else { break };
+            if !closing.starts_with(name) || closing.get(name.len()) != Some(&b'>') {
+                break;
+            }
+            at += name.len() + 3;
+            kept -= name.len();
+            open.pop();
+            if open.is_empty() {
+                taken = at;
+            }
+        } else if let [b'<', ..] = rest {
+            let Some(tag) = start_tag(rest, limits, attributes).filter(|tag| !tag.empty) else { break };
+            let prefix = rest.get(1..1 + tag.prefix).unwrap_or_default();
+            kept += tag.name;
+            let fits = depth + open.len() < limits.depth_max && kept <= limits.context_bytes_max;
+            if !fits || !are_plain_and_in_order(rest, attributes) {
+                break;
+            }
+            if permitted != Some(prefix) {
+                if !std::str::from_utf8(prefix).is_ok_and(&mut permit) {
+                    break;
+                }
+                permitted = Some(prefix);
+            }
+            ascii &= tag.ascii;
+            open.push(at + 1..at + 1 + tag.name);
+            at += tag.end;
+        } else if let Some(reference) =
+            ["&amp;", "&lt;", "&gt;"].iter().find(|r| rest.starts_with(r.as_bytes()))
+        {
+            at += reference.len();
+        } else {
+            break;
+        }
+    }
+    if !ascii {
+        taken = whole_characters(input.get(..taken).unwrap_or_default());
+    }
+    Run { taken, seen: at }
+}
+
+/// Without prefix and declarations, no ID, and by name as canonical form wants them.
+fn are_plain_and_in_order(tag: &[u8], attributes: &[PlainAttribute]) -> bool {
+    let name = |attribute: &PlainAttribute| tag.get(attribute.name.clone()).unwrap_or_default();
+    let plain = attributes.iter().all(|attribute| {
+        let name = name(attribute);
+        attribute.prefix == 0 && name != b"xmlns" && !name.eq_ignore_ascii_case(b"id")
+    });
+    plain && attributes.windows(2).all(|pair| matches!(pair, [before, after] if name(before) < name(after)))
+}
+
+/// Bytes of a run with characters beyond ASCII; a character that is cut by the end waits for its rest, and where there
+/// is one that may not be, there is no run.
+fn whole_characters(run: &[u8]) -> usize {
+    let text = match std::str::from_utf8(run) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            run.get(..error.valid_up_to()).and_then(|run| std::str::from_utf8(run).ok()).unwrap_or_default()
+        }
+        Err(_) => return 0,
+    };
+    if check_chars(text).is_ok() { text.len() } else { 0 }
 }

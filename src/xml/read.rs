@@ -219,6 +219,10 @@ pub struct Reader {
     empty_tag: bool,
     attributes: Vec<AttributeSlot>,
     plain_attributes: Vec<PlainAttribute>,
+    /// Names of the elements of a run, used again.
+    run_names: Vec<Range<usize>>,
+    /// Before this byte of the document there is no further run to be found.
+    no_run_before: u64,
     /// Names and values of the attributes of the current start tag.
     attribute_text: String,
     scratch: String,
@@ -246,6 +250,8 @@ impl Reader {
             empty_tag: false,
             attributes: Vec::new(),
             plain_attributes: Vec::new(),
+            run_names: Vec::new(),
+            no_run_before: 0,
             attribute_text: String::new(),
             scratch: String::new(),
             cut: Vec::new(),
@@ -262,6 +268,45 @@ impl Reader {
         let (consumed, found) = self.advance(all)?;
         *input = all.get(consumed..).unwrap_or_default();
         Ok(self.event(found, all))
+    }
+
+    /// Consumes what [`StreamReader::plain_run`] hands out; its bytes, which may be none.
+    fn plain_run(
+        &mut self,
+        input: &[u8],
+        mut permit: impl FnMut(&Context, &str) -> bool,
+    ) -> Result<usize, Error> {
+        let between = self.state == State::Text && !self.after_cr && self.cut.is_empty();
+        if !between || self.end_due || self.failed.is_some() || self.offset < self.no_run_before {
+            return Ok(0);
+        }
+        if std::mem::take(&mut self.close_due) {
+            self.context.close();
+        }
+        if self.context.depth() == 0 {
+            return Ok(0);
+        }
+        let runner = plain::Runner {
+            limits: &self.limits,
+            depth: self.context.depth(),
+            kept: self.context.kept_bytes(),
+            attributes: &mut self.plain_attributes,
+            open: &mut self.run_names,
+        };
+        let context = &self.context;
+        let plain::Run { taken, seen } = plain::run(input, runner, |prefix| permit(context, prefix));
+        self.no_run_before = self.offset + seen as u64;
+        if taken > 0 {
+            self.brackets = 0;
+            self.offset += taken as u64;
+        }
+        let (value, seen) = (self.limits.document_bytes_max, self.offset);
+        if seen > value {
+            let error = ErrorKind::LimitExceeded { limit: "bytes of the document", value, seen }.at(seen);
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        Ok(taken)
     }
 
     /// To be called when the input has ended and [`Self::next_event`] has returned `None`.
@@ -990,6 +1035,21 @@ pub struct StreamReader<R> {
 impl<R: BufRead> StreamReader<R> {
     pub fn new(stream: R, limits: Limits) -> Self {
         Self { reader: Reader::new(limits), stream, used: 0 }
+    }
+
+    /// In place of events: text and whole elements that come next, as bytes, if they are their own canonical form and
+    /// have neither declarations, nor attributes with a prefix or ID attributes. `permit` is asked whether elements
+    /// with a prefix (or, for the empty one, without) may be among them. `None` says only that the next event must be
+    /// looked at.
+    pub fn plain_run(&mut self, permit: impl FnMut(&Context, &str) -> bool) -> Result<Option<&[u8]>, Error> {
+        self.stream.consume(std::mem::take(&mut self.used));
+        let offset = self.reader.offset;
+        self.used = self.reader.plain_run(fill(&mut self.stream, offset)?, permit)?;
+        if self.used == 0 {
+            return Ok(None);
+        }
+        // Nothing was consumed since, so this is the buffer the run was found in.
+        Ok(fill(&mut self.stream, offset)?.get(..self.used))
     }
 
     /// The next event; `None` at the end of a complete document.

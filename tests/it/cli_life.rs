@@ -96,6 +96,55 @@ fn a_message_is_seen_moved_fetched_and_proven() {
 }
 
 #[test]
+fn a_message_that_cannot_be_had_does_not_keep_the_others_back() {
+    let office = Office::open();
+    let large: String = "<large>".to_owned() + &"x".repeat(200_000) + "</large>";
+    let ids = [office.post("<first/>"), office.post(&large), office.post("<third/>"), office.post("<last/>")];
+    // The second is damaged on the server's disk; where the third is to go, there is something already.
+    let damaged = files_below(&office.path("store"))
+        .into_iter()
+        .find(|path| std::fs::metadata(path).is_ok_and(|found| found.len() == large.len() as u64))
+        .expect("a payload of its own");
+    let mut bytes = std::fs::read(&damaged).expect("readable");
+    bytes[100_000] ^= 1;
+    std::fs::write(&damaged, &bytes).expect("writable");
+    let once = office.run_as("meldebehoerde", &["fetch", &ids[2], "--keep", "--into", "in", "--json"]);
+    let kept = std::path::PathBuf::from(once.ends(0).json()[0]["files"][0].as_str().expect("a file"));
+
+    let told = office.run_as("meldebehoerde", &["fetch", "--into", "in", "--json"]).ends(1).json();
+    let told: Vec<_> = told
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|message| (message["confirmed"].as_bool(), message["problem"].is_string()))
+        .collect();
+    let (had, not_had) = ((Some(true), false), (Some(false), true));
+    assert_eq!(told, [had, not_had, not_had, had]);
+    assert_eq!(
+        std::fs::read_to_string(office.path(kept.to_str().expect("text"))).expect("untouched"),
+        "<third/>"
+    );
+    let waiting = office.run_as("meldebehoerde", &["fetch", "--list", "--json"]).ends(0).json();
+    assert_eq!(waiting.as_array().map(Vec::len), Some(2), "only what was had is confirmed");
+
+    // Mended on both sides, both come; the attempt that failed has left nothing in the way.
+    bytes[100_000] ^= 1;
+    std::fs::write(&damaged, &bytes).expect("writable");
+    std::fs::remove_file(office.path(kept.to_str().expect("text"))).expect("removed");
+    let ran = office.run_as("meldebehoerde", &["fetch", "--into", "in"]).ends(0);
+    assert!(ran.stderr.contains("2 messages fetched and confirmed"), "{ran:?}");
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+#[test]
 fn what_does_not_exist_is_said_so() {
     let office = Office::open();
     for arguments in [

@@ -295,6 +295,11 @@ impl Collector {
         Ok(())
     }
 
+    /// True while a signature is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.builder.is_open()
+    }
+
     /// The signature that was found last.
     pub(super) fn last(&self) -> Option<&Candidate> {
         self.found.last()

@@ -13,10 +13,11 @@ use std::ops::Range;
 use aws_lc_rs::digest::Context as Digest;
 
 use super::signature::{Candidate, Canonicalization, Collector, Form, Reference, Signature, SignedInfo};
-use super::{DigestMethod, Error, Limits, SignatureMethod, Target, key};
+use super::{DigestMethod, Error, Limits, NS_DSIG, SignatureMethod, Target, key};
 use crate::mime::transfer::Base64Decoder;
 use crate::pki::signature::PublicKey;
 use crate::xml::c14n::Canonicalizer;
+use crate::xml::namespaces::Context;
 use crate::xml::read::{Event, StartElement, StreamReader};
 use crate::xml::tree::{self, Element};
 use crate::xml::{self, NS_XML};
@@ -157,6 +158,23 @@ impl Digests {
         Ok(())
     }
 
+    /// Whether a run can be taken whole: nothing of it is left out or decoded.
+    fn takes_runs(&self) -> bool {
+        let canonical = |running: &Running| matches!(running.form, RunningForm::Canonical(_));
+        self.skip_depth.is_none() && self.running.iter().all(canonical)
+    }
+
+    fn takes_as_it_stands(&self, prefix: &str, uri: &str) -> bool {
+        self.running.iter().all(|running| match &running.form {
+            RunningForm::Canonical(canonicalizer) => canonicalizer.takes_as_it_stands(prefix, uri),
+            RunningForm::Base64(_) => false,
+        })
+    }
+
+    fn push_run(&mut self, run: &[u8]) {
+        self.running.iter_mut().for_each(|running| running.digest.update(run));
+    }
+
     /// What was digested, in the order of the references; attachments are left open.
     pub(super) fn finish(mut self) -> Result<Vec<Option<Digested>>, Error> {
         while let Some(running) = self.running.pop() {
@@ -238,6 +256,11 @@ impl Digests {
     }
 }
 
+/// True for prefixes that are bound, and to another namespace than that of signatures.
+fn holds_no_signature(context: &Context, prefix: &str) -> bool {
+    context.resolve(prefix).is_some_and(|uri| uri != NS_DSIG)
+}
+
 fn name_of(references: &[(Target, Form, DigestMethod)], at: usize) -> String {
     references.get(at).map(|(target, ..)| target.to_string()).unwrap_or_default()
 }
@@ -261,7 +284,15 @@ pub fn read_once<R: BufRead>(
     let mut verification: Option<Verification> = None;
     let mut known = 0;
     let mut reader = open()?;
-    while let Some(event) = reader.next_event()? {
+    loop {
+        // Between signatures, what is plain goes to the digests as it stands.
+        if !collector.is_reading() {
+            match &mut verification {
+                Some(verification) => verification.push_runs(&mut reader)?,
+                None => while reader.plain_run(holds_no_signature)?.is_some() {},
+            }
+        }
+        let Some(event) = reader.next_event()? else { break };
         collector.push(&event)?;
         if let Some(verification) = &mut verification {
             verification.push(&event)?;
@@ -308,13 +339,29 @@ impl Verification {
     /// Reads up to the end of the signature.
     fn catch_up<R: BufRead>(&mut self, reader: &mut StreamReader<R>) -> Result<(), Error> {
         let end = self.signature.span.end;
-        while let Some(event) = reader.next_event()? {
+        loop {
+            self.push_runs(reader)?;
+            let Some(event) = reader.next_event()? else { break };
             self.push(&event)?;
             if matches!(&event, Event::End(tag) if tag.span().end == end) {
                 return Ok(());
             }
         }
         Err(Error::SignatureMissing)
+    }
+
+    /// Takes what comes next as it stands, where nothing of it can be a part of the signature.
+    fn push_runs<R: BufRead>(&mut self, reader: &mut StreamReader<R>) -> Result<(), Error> {
+        let Self { digests, canonicalizer, .. } = self;
+        while canonicalizer.is_none() && digests.takes_runs() {
+            let permit = |context: &Context, prefix: &str| {
+                let uri = context.resolve(prefix).unwrap_or_default();
+                holds_no_signature(context, prefix) && digests.takes_as_it_stands(prefix, uri)
+            };
+            let Some(run) = reader.plain_run(permit)? else { break };
+            digests.push_run(run);
+        }
+        Ok(())
     }
 
     /// Takes the next event of the very document the signature was found in.

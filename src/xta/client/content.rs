@@ -183,6 +183,26 @@ impl FolderSink {
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), file: None, files: std::collections::BTreeMap::new() }
     }
+
+    /// Makes the files' names durable as well: only then may the message be confirmed.
+    pub fn sync_names(&self) -> std::io::Result<()> {
+        for folder in [Some(self.folder.as_path()), self.folder.parent()].into_iter().flatten() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            std::fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an attempt that failed has left, so that the next one finds room.
+    pub fn discard(self) {
+        drop(self.file);
+        for path in self.files.into_values() {
+            // A file that cannot be removed is named by the next attempt.
+            let _ = std::fs::remove_file(path);
+        }
+        // Only an empty folder goes.
+        let _ = std::fs::remove_dir(&self.folder);
+    }
 }
 
 #[async_trait]

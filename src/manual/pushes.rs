@@ -43,9 +43,10 @@
 //!
 //! # What is left to you
 //!
-//! A message stays held where the recipient may have it, or the server was killed in the middle of a push.
+//! A message stays held where the recipient may have it, or the server ended in the middle of a push: it was killed, or
+//! stopped and the push took longer than `limits.drain_seconds`.
 //! `amtsbote message list --state held` shows them; `amtsbote message show ID` says why: a step `push-failed` with the
-//! code, or only "held while it is pushed to its recipient" after a kill. No timer repeats the push, because a recipient
+//! code, or only "held while it is pushed to its recipient" after such an end. No timer repeats the push, because a recipient
 //! might then have it twice. Ask him, and then
 //!
 //! - `amtsbote message release ID` if he does not have it: it enters his mailbox, and he fetches it like any other (an

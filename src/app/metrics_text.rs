@@ -59,6 +59,10 @@ fn describe() {
         "amtsbote_certificate_days_left",
         "Days until a certificate without a successor ends, by owner and role."
     );
+    metrics::describe_counter!(
+        "amtsbote_osci_pushes_total",
+        "Pushes to passive recipients by operation and outcome (taken, or the code)."
+    );
 }
 
 /// Keeps histograms small.

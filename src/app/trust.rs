@@ -11,7 +11,7 @@ use crate::pki::key::PrivateKey;
 use crate::pki::key::{self, Identity};
 use crate::pki::revocation::answers::Answers;
 use crate::pki::revocation::fetch::{Client, Rest};
-use crate::pki::tls::{ClientCertificate, server_config};
+use crate::pki::tls::{ClientCertificate, client_config, server_config};
 use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
 use crate::xml::dsig::sign::SigningKey;
@@ -87,8 +87,9 @@ impl Trust {
         let anchors = read_anchors(config, &self.answers)?;
         let before = self.now();
         let own = before.own.clone();
+        let recipients = recipients_tls(config, &anchors, &self.clock)?;
         let osci = before.osci.as_deref().cloned();
-        let osci = osci.map(|osci| Arc::new(InForce { anchors: anchors.clone(), ..osci }));
+        let osci = osci.map(|osci| Arc::new(InForce { anchors: anchors.clone(), recipients, ..osci }));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Current { own, anchors, osci, stamp_anchors: before.stamp_anchors.clone() });
         Ok(())
@@ -168,7 +169,7 @@ fn read(
     // Without a certificate the door refuses in the protocol's terms, which helps more than a broken handshake.
     let listener = server_config(&identity, ClientCertificate::Optional, clock.clone())
         .map_err(|error| error.to_string())?;
-    let osci = read_osci(config, anchors.clone())?;
+    let osci = read_osci(config, anchors.clone(), clock)?;
     let stamps = time_stamp::anchors(&config.evidence).map_err(|error| error.to_string())?;
     let stamp_anchors = stamps.certificates().into();
     let current = Current { own: identity.chain().to_vec(), anchors, osci, stamp_anchors };
@@ -176,7 +177,11 @@ fn read(
 }
 
 /// What the OSCI door needs, where the configuration has one.
-fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<Option<Arc<InForce>>, String> {
+fn read_osci(
+    config: &Config,
+    anchors: Arc<TrustAnchors>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<InForce>>, String> {
     let osci = &config.osci;
     if osci.address.is_none() {
         return Ok(None);
@@ -192,6 +197,7 @@ fn read_osci(config: &Config, anchors: Arc<TrustAnchors>) -> Result<Option<Arc<I
     let key = SigningKey::from_pkcs8(&pkcs8)
         .map_err(|error| format!("{}: {error}", osci.signature_key.display()))?;
     Ok(Some(Arc::new(InForce {
+        recipients: recipients_tls(config, &anchors, clock)?,
         anchors,
         cipher: cipher.into(),
         signature: Arc::new(SignatureIdentity { certificate, key }),
@@ -204,6 +210,19 @@ fn load_identity(certificate: &std::path::Path, key: &std::path::Path) -> Result
         error @ (key::Error::Read { .. } | key::Error::TooLarge { .. }) => error.to_string(),
         error => format!("{} with {}: {error}", certificate.display(), key.display()),
     })
+}
+
+/// How passive recipients' servers are judged, where the configuration names their authorities.
+fn recipients_tls(
+    config: &Config,
+    anchors: &Arc<TrustAnchors>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
+    if config.osci.receiver_anchors.is_empty() {
+        return Ok(None);
+    }
+    let tls = client_config(anchors.clone(), None, clock.clone()).map_err(|error| error.to_string())?;
+    Ok(Some(Arc::new(tls)))
 }
 
 /// A certificate and the key that is proven to belong to it.

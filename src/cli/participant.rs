@@ -9,6 +9,7 @@ use super::{Changing, Place, Reading, read_text};
 use crate::admin::directory::{self as file, Difference};
 use crate::admin::protocol::{Answer, DirectoryView, Verb};
 use crate::domain::account::Account;
+use crate::osci::client::address::Address;
 use crate::pki::certificate::Certificate;
 
 #[derive(Debug, clap::Subcommand)]
@@ -94,6 +95,17 @@ impl Command {
     }
 }
 
+/// A URL that nothing could match would look like permission and be none.
+fn check_receivers(accounts: &[Account]) -> Result<(), String> {
+    for account in accounts {
+        for receiver in &account.osci.receivers {
+            Address::parse(receiver)
+                .map_err(|error| format!("account {}, osci.receivers: {error}", account.name))?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn directory(link: &Link, place: &Place) -> Result<DirectoryView, Stop> {
     match link.ask(place, Verb::Directory)? {
         Answer::Directory(view) => Ok(view),
@@ -110,6 +122,7 @@ fn apply(
 ) -> Result<Exit, Stop> {
     let (accounts, profiles) = file::parse(&read_text(path)?)
         .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+    check_receivers(&accounts).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
     let old = directory(link, place)?;
     let difference = Difference::between(&old, &accounts, &profiles);
     if difference.is_empty() {
@@ -201,6 +214,9 @@ fn show(account: &Account) -> String {
     for signature in &osci.signature {
         let words = words(&signature.certificate, &signature.remark);
         pairs.push(("OSCI signature", format!("{}{words}", signature.fingerprint)));
+    }
+    for receiver in &osci.receivers {
+        pairs.push(("OSCI receiver", receiver.clone()));
     }
     let demands = [
         osci.signature_required.then(|| "signed".to_owned()),

@@ -95,6 +95,18 @@ const WORDS: &[(&str, &str)] = &[
         "Whether messages encrypted with AES-CBC are taken. They can be forged and, by asking often, perhaps read.",
     ),
     ("osci.rsa_1_5", "Whether keys wrapped by RSA 1.5 are taken."),
+    (
+        "osci.receiver_anchors",
+        "Certificate authorities (PEM) of passive recipients' https servers; without any, only http is dialled.",
+    ),
+    (
+        "osci.push_seconds",
+        "Seconds for one push to a passive recipient (forwardDelivery, mediateDelivery), his answer included.",
+    ),
+    (
+        "osci.pushes_per_recipient_max",
+        "Pushes to one participant at a time; further ones are refused (9809) after two seconds.",
+    ),
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
     ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),

@@ -138,6 +138,9 @@ pub struct Osci {
     pub unproven_senders: bool,
     pub aes_cbc: bool,
     pub rsa_1_5: bool,
+    pub receiver_anchors: Vec<PathBuf>,
+    pub push_seconds: u64,
+    pub pushes_per_recipient_max: usize,
 }
 
 /// A folder for a procedure that reads files and speaks no protocol.
@@ -278,6 +281,9 @@ impl Default for Osci {
             unproven_senders: false,
             aes_cbc: false,
             rsa_1_5: false,
+            receiver_anchors: Vec::new(),
+            push_seconds: 120,
+            pushes_per_recipient_max: 8,
         }
     }
 }
@@ -426,6 +432,7 @@ impl Config {
             &mut osci.cipher_anchors,
             &mut osci.intermediates,
             &mut osci.crls,
+            &mut osci.receiver_anchors,
             &mut evidence.time_stamp_anchors,
         ];
         for path in single.into_iter().chain(lists.into_iter().flatten()) {
@@ -520,7 +527,7 @@ impl Config {
             return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
         }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 18] = [
+        let positive: [(&'static str, u64); 20] = [
             ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
             ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
             ("evidence.time_stamp_interval_seconds", self.evidence.time_stamp_interval_seconds),
@@ -539,6 +546,8 @@ impl Config {
             ("limits.keep_alive_seconds", limits.keep_alive_seconds),
             ("limits.list_items_max", u64::from(limits.list_items_max)),
             ("osci.dialog_idle_seconds", self.osci.dialog_idle_seconds),
+            ("osci.push_seconds", self.osci.push_seconds),
+            ("osci.pushes_per_recipient_max", self.osci.pushes_per_recipient_max as u64),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => wrong(key, "must not be 0".to_owned()),

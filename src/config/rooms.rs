@@ -75,6 +75,10 @@ impl Config {
             dialog_idle: Duration::from_secs(self.osci.dialog_idle_seconds),
             unproven_senders: self.osci.unproven_senders,
             policy,
+            push: osci::server::push::Settings {
+                time_max: Duration::from_secs(self.osci.push_seconds),
+                per_recipient_max: self.osci.pushes_per_recipient_max,
+            },
         }
     }
 
@@ -104,6 +108,16 @@ impl Config {
                     unknown_revocation: osci.unknown_revocation,
                 };
                 settings.insert(purpose, believed);
+            }
+            if !osci.receiver_anchors.is_empty() {
+                let believed = PurposeSettings {
+                    anchors: osci.receiver_anchors.clone(),
+                    intermediates: osci.intermediates.clone(),
+                    revocation_lists: osci.crls.clone(),
+                    fetched_lists,
+                    unknown_revocation: osci.unknown_revocation,
+                };
+                settings.insert(Purpose::ServerTls, believed);
             }
         }
         settings

@@ -172,6 +172,10 @@ pub struct OsciParticipant {
     pub content_methods: Option<Vec<ContentMethod>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_transports: Option<Vec<KeyTransport>>,
+    /// Where its passive recipients listen: URLs that forwardDelivery and mediateDelivery to this account may name, each
+    /// with everything below its path. Others are not dialled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub receivers: Vec<String>,
     /// Each names one mailbox of the account; after a renewal two may name the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cipher: Vec<CipherCertificate>,

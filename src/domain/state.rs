@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryState {
-    /// Kept back until NotBefore, or by an operator.
+    /// Kept back until NotBefore, by an operator, or while a door pushes it and until it knows the recipient's answer.
     Held,
     /// In the mailbox, offered to its reader.
     Waiting,
@@ -22,7 +22,7 @@ pub enum DeliveryState {
     HandedOut,
     /// Confirmed by the reader.
     Received,
-    /// Withdrawn by the author before NotBefore, or by an operator.
+    /// Withdrawn by the author before NotBefore, by an operator, or because the recipient of a push did not take it.
     Cancelled,
     /// Nobody fetched it in time.
     Expired,
@@ -88,7 +88,7 @@ pub enum Event {
     HeldByOperator,
     Expired,
     Reminded,
-    /// A push failed and will be tried again.
+    /// A push failed and will be tried again; of a held message, a push whose end is not known.
     PushFailed,
     Undeliverable,
     Requeued,
@@ -115,7 +115,8 @@ pub fn transition(state: DeliveryState, event: Event) -> Result<DeliveryState, T
         (S::Held | S::Waiting | S::HandedOut | S::Dead, E::CancelledByOperator) => Ok(S::Cancelled),
         (S::Waiting | S::HandedOut, E::HeldByOperator) => Ok(S::Held),
         (S::Held | S::Waiting | S::HandedOut | S::Dead, E::Expired) => Ok(S::Expired),
-        (S::Waiting | S::HandedOut, E::Reminded | E::PushFailed) => Ok(state),
+        (S::Waiting | S::HandedOut, E::Reminded) => Ok(state),
+        (S::Held | S::Waiting | S::HandedOut, E::PushFailed) => Ok(state),
         (S::Waiting | S::HandedOut, E::Undeliverable) => Ok(S::Dead),
         (S::Dead | S::Expired | S::Cancelled, E::Requeued) => Ok(S::Waiting),
         (S::Received | S::Cancelled | S::Expired, E::PayloadPurged) => Ok(state),

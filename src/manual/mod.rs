@@ -2,4 +2,5 @@
 
 pub mod decisions;
 pub mod proofs;
+pub mod pushes;
 pub mod revocation;

@@ -19,6 +19,9 @@ use crate::store::Deadlines;
 use super::refusal::Refusal;
 use super::route;
 
+/// Why a pushed message is held, for its card. A process that ended in the middle of a push leaves no other word.
+const PUSHED: &str = "held while it is pushed to its recipient";
+
 /// How the author wants the message to travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
@@ -29,6 +32,10 @@ pub enum Manner {
     /// An answer to a message that was addressed to him; without it nobody could answer in a service whose profile
     /// is synchronous only.
     Answer,
+    /// A door pushes it to its recipient at once (OSCI: forwardDelivery, mediateDelivery). It is held meanwhile, under
+    /// no deadline but its expiry, so that nothing but the outcome of the push or an operator lets it go. Whether the
+    /// author waits is between him and the recipient, who has had himself listed for pushes.
+    Pushed,
 }
 
 /// What is known about the message besides its envelope.
@@ -84,7 +91,15 @@ pub fn decide(
     let (profile, finding) = profile(envelope, addressee, situation)?;
     manner(profile, situation.manner)?;
     size(content, profile, situation.limits)?;
-    let (state, deadlines) = deadlines(envelope, profile, situation.now)?;
+    let (mut state, deadlines) = deadlines(envelope, profile, situation.now)?;
+    let pushed = situation.manner == Manner::Pushed;
+    if pushed && deadlines.release_at.is_some() {
+        let what = "NotBefore lies ahead, and a push is done at once".to_owned();
+        return Err(Refusal::ParameterInvalid { what });
+    }
+    if pushed {
+        state = DeliveryState::Held;
+    }
 
     let mut card = ProcessCard {
         version: 1,
@@ -110,7 +125,8 @@ pub fn decide(
         certificates,
     };
     let by = Some(who.name.to_string());
-    card.record(Step { at: situation.now, event: Event::Accepted, state, by, reason: None });
+    let reason = pushed.then(|| PUSHED.to_owned());
+    card.record(Step { at: situation.now, event: Event::Accepted, state, by, reason });
     let announced_only = !who.rights.foreign_message_ids;
     Ok(Decision { card, deadlines, announced_only, profile: profile.clone() })
 }

@@ -304,6 +304,20 @@ pub enum PushOutcome {
     Dead { reason: String },
 }
 
+/// A recipient took what was pushed to it while it was held.
+#[derive(Debug)]
+pub struct FinishedPush {
+    pub id: MessageId,
+    /// When the message to the recipient was complete.
+    pub forwarded_at: Timestamp,
+    /// When its yes was read.
+    pub received_at: Timestamp,
+    /// The recipient.
+    pub by: AccountName,
+    /// What it replied, for the author's mailbox.
+    pub reply: Option<Acceptance>,
+}
+
 /// Who changed the directory, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminAct {
@@ -461,6 +475,10 @@ pub trait Store: Send + Sync + 'static {
     /// Durably remembers what an outlet must know at its next attempt at this message; nothing forgets it again.
     async fn note_push(&self, id: &MessageId, note: Option<&str>) -> Result<(), StoreError>;
     async fn push_note(&self, id: &MessageId) -> Result<Option<String>, StoreError>;
+    /// The recipient's yes to a held message, as one change: it is released, handed out, received and relieved of its
+    /// payload, and the reply is accepted with it; or nothing of all that. What was released meanwhile goes on from
+    /// there, what was received stays so, and what is over otherwise is `Denied`.
+    async fn finish_push(&self, push: FinishedPush) -> Result<ProcessCard, StoreError>;
 
     // Directory and acts.
     async fn directory(&self) -> Result<Directory, StoreError>;

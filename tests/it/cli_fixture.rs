@@ -108,6 +108,13 @@ impl Office {
         (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
     }
 
+    /// Kills the server, as a power cut would, and starts it again.
+    pub fn kill_and_restart(&mut self) {
+        self.process.0.kill().expect("killed");
+        self.process.0.wait().expect("ended");
+        (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }

@@ -46,7 +46,7 @@ use amtsbote::xta::message::names::{OSCIMETA, WSA};
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::cli_fixture::{Office, Ran};
+use crate::cli_fixture::{Office, Ran, amtsbote};
 use crate::xta_office::party;
 
 const REGISTRY: &str = "standesamt";
@@ -330,6 +330,90 @@ fn content_that_is_encrypted_for_a_reader_stays_with_its_protocol() {
     assert_eq!((&got[0]["id"], &got[0]["encrypted"]), (&by_osci.as_str().into(), &1.into()), "{got:#}");
     let got = office.run_as(REGISTRATION, &["fetch", "--into", "x", "--json"]).ends(0).json();
     assert_eq!(got[0]["id"], by_xta.as_str(), "{got:#}");
+}
+
+/// A passive recipient that takes a request and never answers; tells when it has one.
+fn silent_recipient() -> (String, std::sync::mpsc::Receiver<()>) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let url = format!("http://{}/osci", listener.local_addr().expect("an address"));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::Read as _;
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 16]);
+            open.push(stream);
+            if tell.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, told)
+}
+
+/// Lists a URL for the registration office, by what an administrator has.
+fn list_receiver(office: &Office, url: &str, code: i32) -> Ran {
+    let file = office.path("participants.toml");
+    let text = office.run(&["participant", "export"]).ends(0).stdout;
+    let (before, after) = text.split_once("name = \"meldebehoerde\"").expect("the account");
+    let after = after.replacen("[account.osci]", &format!("[account.osci]\nreceivers = [{url:?}]"), 1);
+    let after = match after.contains("receivers") {
+        true => after,
+        false => after.replacen(
+            "[[account.osci.cipher]]",
+            &format!("[account.osci]\nreceivers = [{url:?}]\n\n[[account.osci.cipher]]"),
+            1,
+        ),
+    };
+    std::fs::write(&file, format!("{before}name = \"meldebehoerde\"{after}")).expect("writes");
+    let apply = ["participant", "apply", "participants.toml", "--yes", "--reason", "a passive recipient"];
+    office.run(&apply).ends(code)
+}
+
+#[test]
+fn a_push_that_was_cut_off_is_the_operators() {
+    let mut office = Office::open();
+    let (url, told) = silent_recipient();
+    let wrong = list_receiver(&office, "ewo.example", 2);
+    assert!(wrong.stderr.contains("osci.receivers"), "{wrong:#?}");
+    list_receiver(&office, &url, 0);
+    let shown = office.run(&["participant", "show", REGISTRATION]).ends(0).stdout;
+    assert!(shown.contains(&url), "{shown}");
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let client = Client::new(settings(&office, REGISTRY));
+        let runtime = runtime();
+        let id = runtime.block_on(client.message_id()).expect("an id");
+        let inline = content::compose(&[Piece::Inline(NOTICE.into())], None).expect("composed");
+        let (addressed, uri) = (to_reader(&office, &id), url.clone());
+        let push =
+            runtime.spawn(async move { client.forward(addressed, &uri, content_of(inline, vec![])).await });
+        told.recv_timeout(std::time::Duration::from_secs(20)).expect("the recipient is dialled");
+        office.kill_and_restart();
+        runtime.block_on(push).expect("a task").expect_err("no answer");
+        ids.push(id.as_str().to_owned());
+    }
+    let held = office.run(&["message", "list", "--state", "held", "--json"]).ends(0).json();
+    assert_eq!(held.as_array().map(Vec::len), Some(2), "{held:#}");
+    for id in &ids {
+        assert_eq!(state(&office, id), "held");
+        let trace = office.run(&["message", "trace", id]).ends(0).stdout;
+        assert!(trace.contains("held while it is pushed to its recipient"), "{trace}");
+        let card = office.run_osci_as(REGISTRY, &["card", "show", id, "--json"]).ends(0).json();
+        assert_eq!(card["reception"], "-", "nothing is claimed: {card:#}");
+    }
+    let into =
+        |into: &str| office.run_osci_as(REGISTRATION, &["fetch", "--into", into, "--json"]).ends(0).json();
+    assert_eq!(into("nothing"), serde_json::json!([]));
+    office.run(&["message", "release", &ids[0], "--yes", "--reason", "he does not have it"]).ends(0);
+    office.run(&["message", "cancel", &ids[1], "--yes", "--reason", "he has it"]).ends(0);
+    let got = into("released");
+    assert_eq!((got.as_array().map(Vec::len), &got[0]["id"]), (Some(1), &ids[0].as_str().into()), "{got:#}");
+    check_files(&office, &got[0], &[NOTICE.as_bytes()]);
+    assert_eq!((state(&office, &ids[0]), state(&office, &ids[1])), ("received".into(), "cancelled".into()));
+    office.restart_after(|folder| {
+        amtsbote(folder, &["store", "verify"]).ends(0);
+    });
 }
 
 fn runtime() -> tokio::runtime::Runtime {

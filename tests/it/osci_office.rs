@@ -167,6 +167,7 @@ fn in_force() -> Arc<InForce> {
             certificate: signature.certificate.clone(),
             key: SigningKey::from_pkcs8(&signature.pkcs8).expect("a key"),
         }),
+        recipients: None,
     })
 }
 
@@ -229,6 +230,7 @@ impl Office {
             dialog_idle: IDLE,
             unproven_senders: false,
             policy: encrypted::policy(),
+            push: Default::default(),
         };
         change(&mut settings);
         let clock = HandClock::at("2026-11-23T10:00:00Z".parse().expect("an instant"));
@@ -443,7 +445,10 @@ impl Client {
             },
         };
         let mut certificates = Vec::new();
-        let stores = matches!(payload, Payload::StoreDelivery(_));
+        let stores = matches!(
+            payload,
+            Payload::StoreDelivery(_) | Payload::ForwardDelivery(_) | Payload::MediateDelivery(_)
+        );
         if self.dialog.is_none() || begins || stores {
             certificates.push(Shown::new(Role::CipherOriginator, self.keys("cipher").der()));
         }

@@ -35,12 +35,12 @@ use tokio::task::JoinHandle;
 
 use crate::osci_office::{ATTACHED, PACKAGE, boundary, keys, seal};
 
-const REPLY: &str = "<osci:ContentPackage><osci:ContentContainer Id=\"r\"><osci:Content><osci:Base64Content \
+pub const REPLY: &str = "<osci:ContentPackage><osci:ContentContainer Id=\"r\"><osci:Content><osci:Base64Content \
     Id=\"r0\">YW50\nd29ydA==</osci:Base64Content></osci:Content></osci:ContentContainer></osci:ContentPackage>";
 
 /// How the recipient behaves.
 #[derive(Clone)]
-enum Says {
+pub enum Says {
     /// An answer of OSCI.
     Answer(Answer),
     Fault(Side),
@@ -48,23 +48,48 @@ enum Says {
     Http(&'static str),
 }
 
-#[derive(Clone)]
-struct Answer {
-    code: &'static str,
-    signed: bool,
-    encrypted: bool,
-    /// Whether it returns the challenge that it was sent.
-    ours: bool,
-    /// Changed after it was signed.
-    damage: Option<(&'static str, &'static str)>,
-    content: bool,
+impl Says {
+    /// What goes over the wire; nothing where he is silent.
+    pub fn bytes(&self, request: &Received) -> Option<Vec<u8>> {
+        match self {
+            Self::Http("") => None,
+            Self::Http(bytes) => Some(bytes.as_bytes().to_vec()),
+            Self::Fault(side) => {
+                let code = CodeNumber::new(9000);
+                let fault = Fault { side: *side, code, text: "nein".to_owned() };
+                Some(http(fault.prepare(&boundary()).expect("a fault").to_vec().expect("written")))
+            }
+            Self::Answer(answer) => Some(http(written(answer, request))),
+        }
+    }
 }
 
-const YES: Answer =
-    Answer { code: "0800", signed: true, encrypted: true, ours: true, damage: None, content: true };
+#[derive(Clone)]
+pub struct Answer {
+    pub code: &'static str,
+    pub signed: bool,
+    /// Whose key signs.
+    pub signer: &'static str,
+    pub encrypted: bool,
+    /// Whether it returns the challenge that it was sent.
+    pub ours: bool,
+    /// Changed after it was signed.
+    pub damage: Option<(&'static str, &'static str)>,
+    pub content: bool,
+}
+
+pub const YES: Answer = Answer {
+    code: "0800",
+    signed: true,
+    signer: "reader-signature",
+    encrypted: true,
+    ours: true,
+    damage: None,
+    content: true,
+};
 
 /// What the recipient was sent: the message, and its bytes in the clear.
-type Seen = (Received, Vec<u8>);
+pub type Seen = (Received, Vec<u8>);
 
 struct Recipient {
     address: Address,
@@ -79,18 +104,9 @@ impl Recipient {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let request = body(&mut stream).await;
             let seen = open(request);
-            let answer = match &says {
-                Says::Http("") => {
-                    tokio::time::sleep(Duration::from_secs(20)).await;
-                    return None;
-                }
-                Says::Http(bytes) => bytes.as_bytes().to_vec(),
-                Says::Fault(side) => {
-                    let code = CodeNumber::new(9000);
-                    let fault = Fault { side: *side, code, text: "nein".to_owned() };
-                    http(fault.prepare(&boundary()).expect("a fault").to_vec().expect("written"))
-                }
-                Says::Answer(answer) => http(written(answer, &seen.0)),
+            let Some(answer) = says.bytes(&seen.0) else {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                return None;
             };
             stream.write_all(&answer).await.expect("answered");
             Some(seen)
@@ -99,7 +115,7 @@ impl Recipient {
     }
 }
 
-async fn body(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
+pub async fn body(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         stream.read_buf(&mut bytes).await.expect("a request");
@@ -112,14 +128,14 @@ async fn body(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
     }
 }
 
-fn http(body: Vec<u8>) -> Vec<u8> {
+pub fn http(body: Vec<u8>) -> Vec<u8> {
     let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
     answer.extend(body);
     answer
 }
 
 /// Opens a message with the reader's key.
-fn open(bytes: Vec<u8>) -> Seen {
+pub fn open(bytes: Vec<u8>) -> Seen {
     let parse = |bytes: &[u8]| read::read(&mut &bytes[..], &Limits::default()).expect("a message");
     match parse(&bytes) {
         Incoming::Message(received) => (*received, bytes),
@@ -140,7 +156,7 @@ fn open(bytes: Vec<u8>) -> Seen {
     }
 }
 
-fn written(answer: &Answer, request: &Received) -> Vec<u8> {
+pub fn written(answer: &Answer, request: &Received) -> Vec<u8> {
     let challenge = request.message.control.challenge.clone().expect("a challenge");
     let response = if answer.ours { challenge } else { Challenge::new("another").expect("a challenge") };
     let control = ControlBlock { response: Some(response), ..ControlBlock::default() };
@@ -153,7 +169,7 @@ fn written(answer: &Answer, request: &Received) -> Vec<u8> {
     } else {
         Payload::ResponseToAcceptDelivery(ResponseToAcceptDelivery { feedback })
     };
-    let own = keys("reader-signature");
+    let own = keys(answer.signer);
     let shown = Certificate::new(Role::SignatureAddressee, own.der());
     let signer = SigningKey::from_pkcs8(&own.pkcs8).expect("a key");
     let mut message = Message::new(control, payload);
@@ -217,7 +233,7 @@ fn bundle() -> ProcessCardBundle {
     }
 }
 
-fn note() -> CustomHeader {
+pub fn note() -> CustomHeader {
     CustomHeader {
         namespace: "urn:x".to_owned(),
         local: "Note".to_owned(),
@@ -338,7 +354,10 @@ async fn each_outcome_has_its_code() {
         let found = match outcome {
             Ok(answered) => {
                 let codes: Vec<_> = answered.warnings.iter().map(|code| code.as_str()).collect();
-                codes.join(" ")
+                match answered.lacks_content {
+                    true => "9806".to_owned(),
+                    false => codes.join(" "),
+                }
             }
             Err(failure) => failure.code.as_str().to_owned(),
         };

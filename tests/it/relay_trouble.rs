@@ -18,9 +18,9 @@ use amtsbote::pki::timestamp::Authorities;
 use amtsbote::relay::{Refusal, Relay, Settings};
 use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
-    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, Iterator, Listing, LoggedRecord,
-    MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection, Store,
-    StoreError, StoreHealth, TimeStamp,
+    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, FinishedPush, Iterator, Listing,
+    LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
+    Selection, Store, StoreError, StoreHealth, TimeStamp,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -97,6 +97,7 @@ pass_on! {
     fn record_attempt(lease: &PushLease, outcome: PushOutcome, now: Timestamp) -> ProcessCard;
     fn note_push(id: &MessageId, note: Option<&str>) -> ();
     fn push_note(id: &MessageId) -> Option<String>;
+    fn finish_push(push: FinishedPush) -> ProcessCard;
     fn directory() -> Directory;
     fn apply_directory(based_on: u64, accounts: Vec<Account>, profiles: Vec<ServiceProfile>, act: AdminAct) -> Directory;
     fn record_act(act: AdminAct) -> ();

@@ -19,8 +19,8 @@ use amtsbote::evidence::record::{Record, RecordEvent};
 use amtsbote::evidence::tree;
 use amtsbote::pki::timestamp::{Request, token_of};
 use amtsbote::store::{
-    Acceptance, Accepted, AdminAct, Change, Deadlines, DueKind, Iterator, Listing, MessageQuery, PushOutcome,
-    Selection, Store, StoreError, TimeStamp,
+    Acceptance, Accepted, AdminAct, Change, Deadlines, DueKind, FinishedPush, Iterator, Listing,
+    MessageQuery, PushOutcome, Selection, Store, StoreError, TimeStamp,
 };
 use base64::Engine;
 use jiff::Timestamp;
@@ -80,6 +80,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         bonds_and_push_notes_are_kept,
         what_another_post_office_took_is_handed_out_and_received,
         pushes_are_leased,
+        a_finished_push_is_one_change,
         pushes_keep_the_order,
         the_directory_has_revisions,
         acts_are_recorded,
@@ -810,6 +811,72 @@ async fn pushes_are_leased(bench: &dyn Bench) {
     // An operator's requeue starts the count again; a stale report does not touch what was received elsewhere.
     store.change(change("b", Event::Requeued, 2000)).await.expect("requeued");
     assert_eq!(of(&lease(2000, 2010, 10).await), [("b".to_owned(), 1), ("c".to_owned(), 4)]);
+    store.close().await.expect("closed");
+}
+
+async fn a_finished_push_is_one_change(bench: &dyn Bench) {
+    use Event as E;
+    let store = bench.open();
+    let reply = |name: &str| Draft {
+        mailbox: mailbox("ags:2"),
+        posted_by: account("reader"),
+        relates_to: vec![id("question")],
+        content: content(7, 90_000),
+        ..draft(name)
+    };
+    async fn finish(
+        store: &dyn Store,
+        name: &str,
+        reply: Option<&Draft>,
+    ) -> Result<amtsbote::domain::card::ProcessCard, StoreError> {
+        let reply = match reply {
+            None => None,
+            Some(reply) => Some(reply.acceptance(reply.stage(store).await?)),
+        };
+        let (id, by) = (id(name), account("reader"));
+        store.finish_push(FinishedPush { id, forwarded_at: at(5), received_at: at(7), by, reply }).await
+    }
+    for name in ["question", "second", "released", "cancelled"] {
+        send(&*store, &draft(name)).await;
+        store.change(change(name, E::HeldByOperator, 1)).await.expect("held");
+    }
+    let size = store.evidence_size().await.expect("a size");
+    let card = finish(&*store, "question", Some(&reply("answer"))).await.expect("finished");
+    let steps: Vec<_> = card.steps[2..].iter().map(|step| (step.event, step.at, step.by.is_some())).collect();
+    let expected = [
+        (E::Released, at(5), false),
+        (E::HandedOut, at(5), false),
+        (E::Received, at(7), true),
+        (E::PayloadPurged, at(7), false),
+    ];
+    assert_eq!(steps, expected);
+    let found = store.find(&id("question")).await.expect("found");
+    assert_eq!((&found.card, found.has_payload), (&card, false));
+    assert_eq!((card.first_handed_out_at, card.received_at), (Some(at(5)), Some(at(7))));
+    let got = payload_of(&*store, &id("answer"), 0, u64::MAX).await.expect("the reply");
+    assert!(got == reply("answer").content, "byte for byte");
+    assert_eq!(list_all(&*store, "ags:2").await, ["answer"]);
+    // Four changes, and the reply.
+    assert_eq!(store.evidence_size().await.expect("a size"), size + 5);
+    // Said twice, it changes nothing.
+    finish(&*store, "question", None).await.expect("received before");
+    assert_eq!(store.evidence_size().await.expect("a size"), size + 5);
+
+    // A reply that cannot be accepted takes everything back.
+    let before = store.find(&id("second")).await.expect("found");
+    let used = finish(&*store, "second", Some(&reply("answer"))).await;
+    assert!(matches!(used, Err(StoreError::IdUsed)), "{used:?}");
+    assert_eq!(store.find(&id("second")).await.expect("found"), before);
+    // An operator was faster: what he released is received all the same, what he cancelled stays so, reply and all.
+    store.change(change("released", E::Released, 2)).await.expect("released");
+    let card = finish(&*store, "released", None).await.expect("finished");
+    assert_eq!(card.state, DeliveryState::Received);
+    store.change(change("cancelled", E::CancelledByOperator, 2)).await.expect("cancelled");
+    let late = finish(&*store, "cancelled", Some(&reply("late"))).await;
+    assert!(matches!(late, Err(StoreError::Denied(_))), "{late:?}");
+    assert!(matches!(store.find(&id("late")).await, Err(StoreError::Unknown)));
+    let unknown = finish(&*store, "unknown", None).await;
+    assert!(matches!(unknown, Err(StoreError::Unknown)));
     store.close().await.expect("closed");
 }
 

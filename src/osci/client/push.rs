@@ -61,6 +61,8 @@ pub struct Answered {
     pub warnings: Vec<Code>,
     /// The certificate (DER) that he signed with; nobody has judged it yet.
     pub signer: Option<Vec<u8>>,
+    /// He took the question and replied nothing (9806).
+    pub lacks_content: bool,
 }
 
 /// Why the push did not bring a yes, in the terms of whoever asked for it.
@@ -87,7 +89,7 @@ pub async fn push(settings: &Arc<Settings>, delivery: Delivery) -> Result<Answer
     let own = settings.clone();
     let request = blocking(move || exchange::pack(&own, &parcel)).await.map_err(not_sent)?;
     let opened = exchange::carry(settings, request).await;
-    answered(settings, operation, expect, opened.map_err(|error| Failure::new(code(&error), error))?)
+    answered(settings, operation, expect, opened.map_err(|error| Failure::new(code(&error), detail(&error)))?)
 }
 
 fn parcel(settings: &Settings, delivery: Delivery, control: ControlBlock) -> Parcel {
@@ -111,6 +113,17 @@ fn parcel(settings: &Settings, delivery: Delivery, control: ControlBlock) -> Par
         ..Message::new(control, payload)
     };
     Parcel { message, scope, content: Some(content), attachments }
+}
+
+/// The recipient's words may name persons; his codes do not.
+fn detail(error: &ExchangeError) -> String {
+    match error {
+        ExchangeError::Fault(fault) => {
+            let code = fault.code.map_or_else(|| "without a code".to_owned(), |code| code.to_string());
+            format!("the recipient answered with a fault {code}")
+        }
+        error => error.to_string(),
+    }
 }
 
 /// What it means for the sender that there was no answer, or none that could be read.
@@ -144,14 +157,13 @@ fn answered(
     let feedback = received.message.payload.feedback();
     said_yes(feedback.ok_or_else(|| Failure::new(Code::Reached, "the answer has no Feedback"))?)?;
     let is_empty = received.package.as_ref().is_none_or(|package| package.is_empty());
-    if operation == Operation::ProcessDelivery && is_empty {
-        return Err(Failure::new(Code::NoContent, "the reply has no content"));
-    }
+    let lacks_content = operation == Operation::ProcessDelivery && is_empty;
     let unsigned = signer.is_none().then_some(Code::AnswerUnsigned);
-    let unencrypted = (!opened.encrypted).then_some(Code::AnswerUnencrypted);
+    // Whoever was spoken to in the clear answers so.
+    let unencrypted = (settings.encrypt && !opened.encrypted).then_some(Code::AnswerUnencrypted);
     let warnings = unsigned.into_iter().chain(unencrypted).collect();
     let signer = signer.map(<[u8]>::to_vec);
-    Ok(Answered { opened, warnings, signer })
+    Ok(Answered { opened, warnings, signer, lacks_content })
 }
 
 fn said_yes(feedback: &Feedback) -> Result<(), Failure> {

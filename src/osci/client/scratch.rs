@@ -49,6 +49,12 @@ impl Slice {
         Self { file: self.file.clone(), range: at(range.start)..at(range.end) }
     }
 
+    /// The file, where this piece is all of it.
+    pub fn whole_file(&self) -> Option<Arc<File>> {
+        let length = self.file.metadata().ok()?.len();
+        (self.range == (0..length)).then(|| self.file.clone())
+    }
+
     pub fn length(&self) -> u64 {
         self.range.end.saturating_sub(self.range.start)
     }

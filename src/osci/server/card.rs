@@ -1,6 +1,7 @@
 //! A process card as OSCI shows it: the projection of the one card type to ProcessCardBundle (section 5.1 of our notes).
 //!
-//! Creation is the acceptance, Forwarding the first hand-out, Reception the confirmation. An inspection repeats what was
+//! Creation is the acceptance, Forwarding the first hand-out (or the push whose end is not known), Reception the
+//! confirmation. An inspection repeats what was
 //! found about a certificate when the message came in. Cryptographic time stamps are left out; the evidence log proves
 //! more.
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::domain::card::{self as found, CertificateFinding, ProcessCard};
 use crate::domain::envelope::{Envelope, Instant};
+use crate::domain::state::{DeliveryState, Event};
 use crate::osci::message::Error;
 use crate::osci::message::message_id::MessageId;
 use crate::osci::message::process_card::{
@@ -23,7 +25,7 @@ pub fn bundle(card: &ProcessCard, envelope: &Envelope) -> Result<ProcessCardBund
         message_id: MessageId::new(card.id.as_str())?,
         recent_modification: instant(card.modified_at()),
         creation: stamp(card.accepted_at),
-        forwarding: card.first_handed_out_at.map(stamp),
+        forwarding: card.first_handed_out_at.or_else(|| pushed_at(card)).map(stamp),
         reception: card.received_at.map(stamp),
         subject: envelope.qualifier.subject.clone(),
         inspections: card
@@ -33,6 +35,13 @@ pub fn bundle(card: &ProcessCard, envelope: &Envelope) -> Result<ProcessCardBund
             .map(inspection)
             .collect(),
     })
+}
+
+/// When the message left for its recipient, where it is not known whether he took it.
+fn pushed_at(card: &ProcessCard) -> Option<Timestamp> {
+    let mut steps = card.steps.iter();
+    let open = steps.find(|step| step.event == Event::PushFailed && step.state == DeliveryState::Held);
+    open.map(|step| step.at)
 }
 
 /// In the spelling of `xs:dateTime`.

@@ -4,8 +4,7 @@
 //! where it cannot be answered as a request, otherwise by an answer with feedback, signed, and encrypted if the request
 //! was. Nothing is stored unless the feedback says so. Who speaks is told by the cipher certificate of the originator,
 //! which names a mailbox of an account; mailboxes are open only to who has proven to hold its key (by a challenge that
-//! left encrypted) or has signed. Left out: pushes (forwardDelivery, mediateDelivery), which are answered with 9811; OCSP;
-//! cryptographic time stamps.
+//! left encrypted) or has signed. Left out: OCSP; cryptographic time stamps.
 
 mod answer;
 pub mod card;
@@ -17,6 +16,7 @@ mod partial_fetch;
 mod partial_store;
 mod parts;
 mod policy;
+pub mod push;
 mod request;
 pub(in crate::osci) mod spool;
 mod store;
@@ -57,6 +57,8 @@ pub struct InForce {
     /// The first is the one that clients should use; further ones are still accepted.
     pub cipher: Arc<[CipherIdentity]>,
     pub signature: Arc<SignatureIdentity>,
+    /// Judges the servers of passive recipients; without it only `http` is dialled.
+    pub recipients: Option<Arc<rustls::ClientConfig>>,
 }
 
 pub struct CipherIdentity {
@@ -97,6 +99,7 @@ pub struct Settings {
     pub unproven_senders: bool,
     /// What is accepted of old clients.
     pub policy: Policy,
+    pub push: push::Settings,
 }
 
 impl Settings {
@@ -107,12 +110,14 @@ impl Settings {
     }
 }
 
+#[derive(Clone)]
 pub struct Door {
     relay: Arc<Relay>,
     in_force: InForceSource,
     metadata: Arc<dyn Metadata>,
     settings: Settings,
     parts: Arc<parts::Parts>,
+    recipients: Arc<push::Recipients>,
 }
 
 /// Why a request is not executed: the client hears the code and the sentence, the operator the rest.
@@ -161,7 +166,8 @@ impl Door {
         settings: Settings,
     ) -> Self {
         let parts = Arc::new(parts::Parts::new(&settings.chunk_folder, settings.limits.disk_reserve_bytes));
-        Self { relay, in_force, metadata, settings, parts }
+        let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
+        Self { relay, in_force, metadata, settings, parts, recipients }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.

@@ -299,7 +299,11 @@ fn whole_id(asked: &PartialStoreDelivery) -> Result<MessageId, Refused> {
 }
 
 /// A chunk without its transfer encoding.
-fn octets(source: &dyn Source, encoding: TransferEncoding, mut spool: Spool) -> io::Result<Frozen> {
+pub(super) fn octets(
+    source: &dyn Source,
+    encoding: TransferEncoding,
+    mut spool: Spool,
+) -> io::Result<Frozen> {
     use std::io::Write as _;
     let mut reader = source.open()?;
     let invalid = |error: crate::mime::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());

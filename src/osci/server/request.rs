@@ -270,7 +270,11 @@ impl Door {
         policy::judge(&account.osci, context.request, cipher, signer.as_ref())?;
         let opens_mailbox = matches!(
             operation,
-            Operation::FetchDelivery | Operation::FetchProcessCard | Operation::PartialFetchDelivery
+            Operation::FetchDelivery
+                | Operation::FetchProcessCard
+                | Operation::PartialFetchDelivery
+                // A reply is for the mailbox's owner, too.
+                | Operation::MediateDelivery
         );
         let needs_no_proof = matches!(operation, Operation::InitDialog | Operation::ExitDialog)
             || self.settings.unproven_senders;
@@ -364,11 +368,9 @@ impl Door {
             Operation::FetchProcessCard => self.fetch_process_card(client, context).await,
             Operation::PartialStoreDelivery => self.partial_store_delivery(client, context).await,
             Operation::PartialFetchDelivery => self.partial_fetch_delivery(client, context).await,
-            Operation::ForwardDelivery
-            | Operation::MediateDelivery
-            | Operation::InitDialog
-            | Operation::AcceptDelivery
-            | Operation::ProcessDelivery => {
+            Operation::ForwardDelivery => self.forward_delivery(client, context).await,
+            Operation::MediateDelivery => self.mediate_delivery(client, context).await,
+            Operation::InitDialog | Operation::AcceptDelivery | Operation::ProcessDelivery => {
                 Err(Refused::told(Code::Failed, format!("{} is not offered here", operation.name())))
             }
         }

@@ -19,12 +19,15 @@ use crate::domain::card::CertificateFinding;
 use crate::domain::content::{Digest, Manifest, Part, PartRole};
 use crate::domain::envelope::{Envelope, Party, Qualifier};
 use crate::domain::message_id::MessageId;
+use crate::domain::party::PartyIdentifier;
 use crate::mime::transfer::{Base64Decoder, TransferEncoding};
 use crate::osci::code::Code;
+use crate::osci::envelope::attachment::Attachment;
 use crate::osci::envelope::authors::Outcome;
 use crate::osci::envelope::content::Content;
 use crate::osci::envelope::source::Source;
 use crate::osci::message::certificates::Role;
+use crate::osci::message::message_id::MessageId as WireId;
 use crate::osci::message::payload::Payload;
 use crate::osci::message::process_card::ProcessCardBundle;
 use crate::osci::message::store_delivery::ResponseToStoreDelivery;
@@ -66,11 +69,31 @@ impl Door {
         again: Again,
         context: &mut Context<'_>,
     ) -> Result<ProcessCardBundle, Refused> {
-        let message = &context.request.received.message;
-        let Payload::StoreDelivery(asked) = &message.payload else {
+        let Payload::StoreDelivery(asked) = &context.request.received.message.payload else {
             return Err(Refused::new(Code::Malformed, "not a storeDelivery"));
         };
-        let certificates = message.certificates.as_ref();
+        let (addressee, findings) = self.judge_certificates(context)?;
+        let id = named(asked.message_id.as_ref())?;
+        self.may_use(client, &id, context.request).await?;
+        let envelope = self.envelope(client, &id, asked.subject.as_deref(), &addressee, context.request)?;
+        let submission = self.submission(envelope, findings, context.request).await?;
+        match self.relay.accept(&issued_only(&client.account), submission).await.map_err(failed)? {
+            Accepted::New => {}
+            Accepted::Before if again == Again::IsTheSame => {}
+            Accepted::Before => return Err(used()),
+        }
+        let entry = self.relay.card(&client.account, None, &id).await.map_err(failed)?;
+        card::bundle(&entry.card, &entry.envelope)
+            .map_err(|error| Refused::new(Code::Failed, error.to_string()))
+    }
+
+    /// What was found about the certificates of a delivery, and the cipher certificate (DER) that addresses it. One
+    /// that is revoked or not trusted stops it.
+    pub(super) fn judge_certificates(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Result<(Vec<u8>, Vec<CertificateFinding>), Refused> {
+        let certificates = context.request.received.message.certificates.as_ref();
         let addressee = certificates
             .and_then(|certificates| certificates.first(Role::CipherAddressee))
             .ok_or_else(|| Refused::told(Code::Failed, "the CipherCertificateAddressee is missing"))?;
@@ -87,36 +110,26 @@ impl Door {
                 context.findings.push((code, None));
             }
         }
-        let id =
-            asked.message_id.as_ref().ok_or_else(|| Refused::new(Code::MessageIdMissing, "no MessageId"))?;
-        let id = MessageId::parse(id.as_str())
-            .map_err(|error| Refused::new(Code::MessageIdUnknown, error.to_string()))?;
-        self.may_use(client, &id, context.request).await?;
-        let envelope =
-            self.envelope(client, &id, asked.subject.as_deref(), &addressee.der, context.request)?;
-        let mut findings = inspected.findings;
-        findings.extend(self.authors(context.request, now));
-        let writer = self.relay.payload_writer().await.map_err(failed)?;
-        let mut intake = Intake::new(writer, self.settings.limits.content_bytes_max);
-        intake.take(context.request).await?;
-        let (manifest, payload) = intake.seal().await?;
-        let request_digest = request_digest(&envelope, &manifest)?;
-        let submission =
-            Submission { envelope, manifest, payload, request_digest, door: DOOR, certificates: findings };
-        // Only ids that were issued here to this client, whatever other doors allow it.
-        let rights = Rights { foreign_message_ids: false, ..client.account.rights.clone() };
-        let who = Account { rights, ..client.account.clone() };
-        match self.relay.accept(&who, submission).await.map_err(failed)? {
-            Accepted::New => {}
-            Accepted::Before if again == Again::IsTheSame => {}
-            Accepted::Before => return Err(Refused::new(Code::MessageIdUnknown, "the id was used before")),
-        }
-        let entry = self.relay.card(&client.account, None, &id).await.map_err(failed)?;
-        card::bundle(&entry.card, &entry.envelope)
-            .map_err(|error| Refused::new(Code::Failed, error.to_string()))
+        Ok((addressee.der.clone(), inspected.findings))
     }
 
-    fn envelope(
+    /// A delivery at the counter: its parts in the store's hands, nothing promised.
+    pub(super) async fn submission(
+        &self,
+        envelope: Envelope,
+        mut findings: Vec<CertificateFinding>,
+        request: &Request,
+    ) -> Result<Submission, Refused> {
+        findings.extend(self.authors(request, self.relay.now()));
+        let writer = self.relay.payload_writer().await.map_err(failed)?;
+        let mut intake = Intake::new(writer, self.settings.limits.content_bytes_max);
+        intake.take(request).await?;
+        let (manifest, payload) = intake.seal().await?;
+        let request_digest = request_digest(&envelope, &manifest)?;
+        Ok(Submission { envelope, manifest, payload, request_digest, door: DOOR, certificates: findings })
+    }
+
+    pub(super) fn envelope(
         &self,
         client: &Client,
         id: &MessageId,
@@ -128,37 +141,10 @@ impl Door {
         let (_, reader) = directory.account_by_cipher(&Digest::of(addressee)).ok_or_else(|| {
             Refused::told(Code::Failed, "no mailbox here belongs to the cipher certificate of the addressee")
         })?;
-        let party = |identifier: &crate::domain::party::PartyIdentifier| Party {
-            identifier: identifier.clone(),
-            security_tokens: Vec::new(),
-        };
-        let mut custom = request.received.message.custom.iter();
-        let metadata = custom.find(|custom| custom.local == METADATA && custom.namespace == NS_METADATA);
-        let mut envelope = match metadata {
-            None => Envelope {
-                id: id.clone(),
-                test: false,
-                author: party(&client.owner),
-                sender: None,
-                reply_to: None,
-                reader: party(reader),
-                other_readers: Vec::new(),
-                cc_readers: Vec::new(),
-                in_reply_to: Vec::new(),
-                process_ref: None,
-                qualifier: Qualifier::default(),
-                properties: Vec::new(),
-                origin: None,
-                not_before: None,
-                obsolete_after: None,
-                service_quality: None,
-                receipt_requests: None,
-                token_container: None,
-                stated_size: None,
-            },
-            Some(header) => {
-                let element = with_declarations(&header.xml, &request.received.scope.envelope);
-                let read = self.metadata.read(&element).map_err(|error| {
+        let mut envelope = match self.metadata(request) {
+            None => plain_envelope(id, &client.owner, reader),
+            Some(read) => {
+                let read = read.map_err(|error| {
                     Refused::told(Code::Failed, format!("the message metadata cannot be read: {error}"))
                 })?;
                 if !read.reader.identifier.matches(reader) {
@@ -174,6 +160,14 @@ impl Door {
             envelope.qualifier.subject.get_or_insert_with(|| subject.to_owned());
         }
         Ok(envelope)
+    }
+
+    /// What the message metadata of XTA say, where a delivery brings them.
+    pub(super) fn metadata(&self, request: &Request) -> Option<Result<Envelope, String>> {
+        let mut custom = request.received.message.custom.iter();
+        let header = custom.find(|custom| custom.local == METADATA && custom.namespace == NS_METADATA)?;
+        let element = with_declarations(&header.xml, &request.received.scope.envelope);
+        Some(self.metadata.read(&element))
     }
 
     /// What was found about authors' signatures over content in the clear.
@@ -218,6 +212,55 @@ impl Door {
         });
         judged.collect()
     }
+}
+
+/// Header fields of an attachment that go on with it.
+pub(super) fn extra_fields(attachment: &Attachment) -> Vec<(String, String)> {
+    let is_own = |name: &str| OWN_FIELDS.contains(&name.to_ascii_lowercase().as_str());
+    attachment.headers.iter().filter(|(name, _)| !is_own(name)).cloned().collect()
+}
+
+/// What certificates and directory say of a delivery without metadata.
+pub(super) fn plain_envelope(id: &MessageId, author: &PartyIdentifier, reader: &PartyIdentifier) -> Envelope {
+    let party =
+        |identifier: &PartyIdentifier| Party { identifier: identifier.clone(), security_tokens: Vec::new() };
+    Envelope {
+        id: id.clone(),
+        test: false,
+        author: party(author),
+        sender: None,
+        reply_to: None,
+        reader: party(reader),
+        other_readers: Vec::new(),
+        cc_readers: Vec::new(),
+        in_reply_to: Vec::new(),
+        process_ref: None,
+        qualifier: Qualifier::default(),
+        properties: Vec::new(),
+        origin: None,
+        not_before: None,
+        obsolete_after: None,
+        service_quality: None,
+        receipt_requests: None,
+        token_container: None,
+        stated_size: None,
+    }
+}
+
+/// The id that a delivery must bear.
+pub(super) fn named(id: Option<&WireId>) -> Result<MessageId, Refused> {
+    let id = id.ok_or_else(|| Refused::new(Code::MessageIdMissing, "no MessageId"))?;
+    MessageId::parse(id.as_str()).map_err(|error| Refused::new(Code::MessageIdUnknown, error.to_string()))
+}
+
+pub(super) fn used() -> Refused {
+    Refused::new(Code::MessageIdUnknown, "the id was used before")
+}
+
+/// Only ids that were issued here to this client, whatever other doors allow it.
+pub(super) fn issued_only(account: &Account) -> Account {
+    let rights = Rights { foreign_message_ids: false, ..account.rights.clone() };
+    Account { rights, ..account.clone() }
 }
 
 /// A fragment that stands alone: what the envelope declares is declared on it, unless it does so itself.
@@ -324,12 +367,11 @@ impl Intake {
         if frame.attachments.iter().any(|known| known.content_id == content_id) {
             return Ok(());
         }
-        let is_own = |name: &str| OWN_FIELDS.contains(&name.to_ascii_lowercase().as_str());
         frame.attachments.push(FramedAttachment {
             part: self.parts.len(),
             content_id: content_id.to_owned(),
             content_type: attachment.content_type().to_owned(),
-            extra: attachment.headers.iter().filter(|(name, _)| !is_own(name)).cloned().collect(),
+            extra: extra_fields(attachment),
         });
         let mut part = self.begin(role, attachment.content_type());
         part.filename = Some(content_id.to_owned());

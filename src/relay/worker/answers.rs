@@ -85,7 +85,7 @@ impl Relay {
         let author = submission.envelope.author.identifier.clone();
         let reader = submission.envelope.reader.identifier.clone();
         let waiter = self.waiting.enter(&id);
-        let (_, profile) = self.accept_in(who, submission, Manner::Synchronous).await?;
+        let (.., profile) = self.accept_in(who, submission, Manner::Synchronous).await?;
         // A repeated message is answered as before even where its author has since lost the identifier, and the
         // mailbox with it.
         route::own(who, &author).map_err(|refusal| counted("answer", refusal))?;

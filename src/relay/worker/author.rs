@@ -49,16 +49,16 @@ impl Relay {
 
     /// "Accepted" is a promise: when this returns `Ok`, the message is on stable storage with everything it needs.
     pub async fn accept(&self, who: &Account, submission: Submission) -> Result<Accepted, Refusal> {
-        self.accept_in(who, submission, Manner::Asynchronous).await.map(|(accepted, _)| accepted)
+        self.accept_in(who, submission, Manner::Asynchronous).await.map(|(accepted, ..)| accepted)
     }
 
-    /// Accepts, and says how long the profile lets an author wait for the answer.
+    /// Accepts, and says with the card how long the profile lets an author wait for the answer.
     pub(super) async fn accept_in(
         &self,
         who: &Account,
         submission: Submission,
         manner: Manner,
-    ) -> Result<(Accepted, ServiceProfile), Refusal> {
+    ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
         let id = submission.envelope.id.clone();
         match self.accept_uncounted(who, submission, manner).await {
             Ok((accepted, card, profile)) => {
@@ -66,7 +66,7 @@ impl Relay {
                 metrics::counter!("amtsbote_accepted_total", "door" => card.door.clone(), "again" => again.to_string())
                     .increment(1);
                 tracing::info!(message_id = %id, account = %who.name, state = %card.state, bytes = card.payload_bytes, again, "accepted");
-                Ok((accepted, profile))
+                Ok((accepted, card, profile))
             }
             Err(refusal) => {
                 tracing::info!(message_id = %id, account = %who.name, code = refusal.code(), "not accepted");

@@ -10,6 +10,7 @@ mod dialogs;
 mod operator;
 pub mod outlet;
 mod push;
+mod pushed;
 mod reader;
 pub mod time_stamps;
 mod timers;

@@ -18,7 +18,8 @@ use crate::domain::state::{DeliveryState, Event, TransitionDenied, transition};
 use crate::evidence::record::{Record, RecordEvent};
 use crate::evidence::tree::Frontier;
 use crate::store::{
-    Acceptance, Accepted, Change, Deadlines, DueKind, Entry, PushLease, PushOutcome, StagedPlace, StoreError,
+    Acceptance, Accepted, Change, Deadlines, DueKind, Entry, FinishedPush, PushLease, PushOutcome,
+    StagedPlace, StoreError,
 };
 
 /// The writer's hands inside one command of one transaction.
@@ -610,6 +611,35 @@ fn apply(work: &mut Writing<'_>, before: Row, change: &Change) -> Result<Process
     };
     rewrite(work, &before, &after, &card, event.into(), change.at)?;
     Ok(card)
+}
+
+/// Everything that a recipient's yes to a held message means.
+pub fn finish_push(work: &mut Writing<'_>, push: &FinishedPush) -> Result<ProcessCard, Fault> {
+    if let Some(reply) = &push.reply
+        && accept(work, reply)? != Accepted::New
+    {
+        return Err(StoreError::IdUsed.into());
+    }
+    let by = Some(push.by.to_string());
+    let mut card = None;
+    for (event, at) in [
+        (Event::Released, push.forwarded_at),
+        (Event::HandedOut, push.forwarded_at),
+        (Event::Received, push.received_at),
+        (Event::PayloadPurged, push.received_at),
+    ] {
+        let row = row_by_id(work.connection, &push.id)?;
+        let passed = match event {
+            Event::Released => row.state != DeliveryState::Held,
+            Event::HandedOut => row.state == DeliveryState::Received,
+            _ => false,
+        };
+        if !passed {
+            let by = if event == Event::Received { by.clone() } else { None };
+            card = Some(apply(work, row, &Change { by, ..own(&push.id, event, at, None) })?);
+        }
+    }
+    card.ok_or(Fault::Refusal(StoreError::Unknown))
 }
 
 /// A change by the post office itself.

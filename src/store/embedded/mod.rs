@@ -32,9 +32,9 @@ use self::schema::{int, micros, uint};
 pub use self::verify::{Report, restore, upgrade, verify, verify_signed};
 use self::writer::Writer;
 use super::{
-    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, Iterator, Listing, LoggedRecord,
-    MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome, Selection,
-    StagedPlace, Store, StoreError, StoreHealth, TimeStamp,
+    Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
+    LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
+    Selection, StagedPlace, Store, StoreError, StoreHealth, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -286,10 +286,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        let inline = match &acceptance.payload.place {
-            StagedPlace::Inline(bytes) => bytes.len(),
-            StagedPlace::Staged(_) => 0,
-        };
+        let inline = inline_bytes(&acceptance);
         self.refuse_when_full(inline as u64)?;
         // The staged file's fate hangs on the outcome, so its token waits outside the command for it.
         let acceptance = Arc::new(Mutex::new(acceptance));
@@ -298,13 +295,16 @@ impl Store for EmbeddedStore {
             let acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
             message::accept(work, &acceptance)
         };
+        let keep = |acceptance: &Mutex<Acceptance>| {
+            keep_payload(&mut acceptance.lock().unwrap_or_else(PoisonError::into_inner));
+        };
         let settle = move |answer: &Accepted| {
             if *answer == Accepted::New {
-                keep_payload(&stored);
+                keep(&stored);
             }
         };
         // Whether a row names the file is not known; the next start's sweep finds out.
-        let unknown = move || keep_payload(&unknown);
+        let unknown = move || keep(&unknown);
         self.writer.run(inline + 4096, command, settle, unknown).await
     }
 
@@ -492,6 +492,24 @@ impl Store for EmbeddedStore {
         self.read(move |connection| message::push_note(connection, &id)).await
     }
 
+    async fn finish_push(&self, push: FinishedPush) -> Result<ProcessCard, StoreError> {
+        let inline = push.reply.as_ref().map_or(0, inline_bytes);
+        if push.reply.is_some() {
+            self.refuse_when_full(inline as u64)?;
+        }
+        let push = Arc::new(Mutex::new(push));
+        let (stored, unknown) = (Arc::clone(&push), Arc::clone(&push));
+        let command = move |work: &mut Writing<'_>| {
+            let push = push.lock().unwrap_or_else(PoisonError::into_inner);
+            message::finish_push(work, &push)
+        };
+        let keep = |push: &Mutex<FinishedPush>| {
+            let mut push = push.lock().unwrap_or_else(PoisonError::into_inner);
+            push.reply.iter_mut().for_each(keep_payload);
+        };
+        self.writer.run(inline + 4096, command, move |_| keep(&stored), move || keep(&unknown)).await
+    }
+
     async fn directory(&self) -> Result<Directory, StoreError> {
         self.read(read::directory).await
     }
@@ -666,8 +684,15 @@ impl Drop for EmbeddedStore {
     }
 }
 
-fn keep_payload(acceptance: &Mutex<Acceptance>) {
-    let mut acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
+/// Bytes of payload that travel in the transaction.
+fn inline_bytes(acceptance: &Acceptance) -> usize {
+    match &acceptance.payload.place {
+        StagedPlace::Inline(bytes) => bytes.len(),
+        StagedPlace::Staged(_) => 0,
+    }
+}
+
+fn keep_payload(acceptance: &mut Acceptance) {
     if let StagedPlace::Staged(token) = &mut acceptance.payload.place {
         token.keep();
     }

@@ -4,6 +4,7 @@
 //! Left out: choosing what to cover and where the signature goes (the caller's protocol says it).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature as lc;
@@ -24,8 +25,9 @@ pub trait Signer {
     fn sign(&self, method: SignatureMethod, message: &[u8]) -> Option<Vec<u8>>;
 }
 
-/// A private key in memory.
-pub struct SigningKey(Kind);
+/// A private key in memory. Clones share it.
+#[derive(Clone)]
+pub struct SigningKey(Arc<Kind>);
 
 enum Kind {
     Rsa(lc::RsaKeyPair),
@@ -36,7 +38,7 @@ impl SigningKey {
     /// Reads a PKCS#8 key: RSA, or ECDSA over P-256, P-384 or P-521, each with the hash of its size.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, Error> {
         if let Ok(key) = lc::RsaKeyPair::from_pkcs8(der) {
-            return Ok(Self(Kind::Rsa(key)));
+            return Ok(Self(Arc::new(Kind::Rsa(key))));
         }
         for (method, algorithm) in [
             (SignatureMethod::EcdsaSha256, &lc::ECDSA_P256_SHA256_FIXED_SIGNING),
@@ -44,7 +46,7 @@ impl SigningKey {
             (SignatureMethod::EcdsaSha512, &lc::ECDSA_P521_SHA512_FIXED_SIGNING),
         ] {
             if let Ok(key) = lc::EcdsaKeyPair::from_pkcs8(algorithm, der) {
-                return Ok(Self(Kind::Ecdsa(method, key)));
+                return Ok(Self(Arc::new(Kind::Ecdsa(method, key))));
             }
         }
         Err(Error::Key)
@@ -54,7 +56,7 @@ impl SigningKey {
 impl Signer for SigningKey {
     fn sign(&self, method: SignatureMethod, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
-        match &self.0 {
+        match &*self.0 {
             Kind::Rsa(key) => {
                 let padding: &'static dyn lc::RsaEncoding = match method {
                     SignatureMethod::RsaSha256 => &lc::RSA_PKCS1_SHA256,

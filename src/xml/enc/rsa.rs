@@ -5,6 +5,7 @@
 //! The only room with `unsafe`: each call hands the provider pointers that live through it.
 
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 
 use aws_lc_sys as lc;
 
@@ -114,8 +115,9 @@ fn digest_of(hash: OaepHash) -> *const lc::EVP_MD {
     }
 }
 
-/// A recipient's private key, parsed once.
-pub struct RecipientKey(Key);
+/// A recipient's private key, parsed once. Clones share it.
+#[derive(Clone)]
+pub struct RecipientKey(Arc<Key>);
 
 impl std::fmt::Debug for RecipientKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,7 +128,7 @@ impl std::fmt::Debug for RecipientKey {
 impl RecipientKey {
     /// Reads an RSA key of 2048 to 8192 bits (PKCS#8, DER).
     pub fn from_pkcs8(der: &[u8]) -> Option<Self> {
-        Key::parse(der, lc::EVP_parse_private_key).map(Self)
+        Key::parse(der, lc::EVP_parse_private_key).map(|key| Self(Arc::new(key)))
     }
 
     pub(super) fn oaep(&self, digest: OaepHash, mask: OaepHash, wrapped: &[u8]) -> Option<Vec<u8>> {

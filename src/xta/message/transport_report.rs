@@ -168,10 +168,16 @@ fn of_step(step: &Step) -> Record {
         Event::HandedOut => (Severity::Info, "handed-out", "The message was handed out."),
         Event::Received => (Severity::Info, "received", "The reader confirmed the message."),
         Event::CancelledByAuthor => (Severity::Error, "cancelled", "The author cancelled the message."),
+        Event::CancelledByOperator if step.by.is_none() => {
+            (Severity::Error, "cancelled", "The recipient that it was pushed to did not take the message.")
+        }
         Event::CancelledByOperator => (Severity::Error, "cancelled", "An operator cancelled the message."),
         Event::HeldByOperator => (Severity::Info, "held", "An operator held the message back."),
         Event::Expired => (Severity::Error, "expired", "Nobody fetched the message in time."),
         Event::Reminded => (Severity::Info, "unfetched", "The message has not been fetched yet."),
+        Event::PushFailed if step.state == DeliveryState::Held => {
+            (Severity::Warning, "push-open", "Whether the message reached the recipient is not known.")
+        }
         Event::PushFailed => (Severity::Warning, "push-failed", "The message could not be delivered yet."),
         Event::Undeliverable => (Severity::Error, "undeliverable", "The message cannot be delivered."),
         Event::Requeued => (Severity::Info, "requeued", "An operator put the message back into the mailbox."),

@@ -44,12 +44,13 @@ fn by_runs(
     let mut out = Vec::new();
     let mut inside = apex.is_empty();
     loop {
-        while inside {
+        if inside {
             let permit = |context: &Context, prefix: &str| {
                 context.resolve(prefix).is_some_and(|uri| canonicalizer.takes_as_it_stands(prefix, uri))
             };
-            let Some(run) = reader.plain_run(permit)? else { break };
-            run.for_each(|octets| out.extend_from_slice(octets));
+            while let Some(run) = reader.plain_run(permit)? {
+                run.for_each(|octets| out.extend_from_slice(octets));
+            }
         }
         let Some(event) = reader.next_event()? else { return Ok(out) };
         inside |= matches!(&event, Event::Start(start) if start.name().local == apex);

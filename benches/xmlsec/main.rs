@@ -23,10 +23,6 @@ use aws_lc_rs::signature::{self as lc, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The allocator of the program.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const SECONDS: f64 = 2.0;
 const MIB: f64 = 1024.0 * 1024.0;
 /// Each document with its size and whether it is one text node.

@@ -26,7 +26,7 @@ fn canonical(document: &str, apex: &str, algorithm: Algorithm, prefix_list: &str
 fn check(document: &str, apex: &str, algorithm: Algorithm, expected: &str) {
     assert_eq!(canonical(document, apex, algorithm, ""), expected, "{algorithm:?} of {apex:?} in {document}");
     for buffer in [1, 7, 64, 4096] {
-        let by_runs = by_runs(document.as_bytes(), apex, algorithm, Limits::default(), buffer);
+        let by_runs = by_runs(document.as_bytes(), apex, (algorithm, ""), Limits::default(), buffer);
         assert_eq!(by_runs.unwrap(), expected.as_bytes(), "{algorithm:?} of {apex:?} by runs in {document}");
     }
 }
@@ -35,12 +35,12 @@ fn check(document: &str, apex: &str, algorithm: Algorithm, expected: &str) {
 fn by_runs(
     document: &[u8],
     apex: &str,
-    algorithm: Algorithm,
+    (algorithm, prefix_list): (Algorithm, &str),
     limits: Limits,
     buffer: usize,
 ) -> Result<Vec<u8>, crate::xml::Error> {
     let mut reader = StreamReader::new(std::io::BufReader::with_capacity(buffer, document), limits);
-    let mut canonicalizer = Canonicalizer::new(algorithm, "");
+    let mut canonicalizer = Canonicalizer::new(algorithm, prefix_list);
     let mut out = Vec::new();
     let mut inside = apex.is_empty();
     loop {
@@ -149,17 +149,17 @@ proptest::proptest! {
     ) {
         let document = [&b"<r xmlns:p=\"urn:p\" xmlns:q=\"urn:p\"><a><p:b>"[..], &inner, b"</p:b></a></r>"].concat();
         let limits = || Limits { depth_max, context_bytes_max, document_bytes_max: 800, ..Limits::default() };
-        for algorithm in [Inclusive, Exclusive] {
+        for form in [(Inclusive, ""), (Exclusive, ""), (Exclusive, "q s #default")] {
             let by_events = || {
                 let mut reader = SliceReader::new(&document, limits());
-                let mut canonicalizer = Canonicalizer::new(algorithm, "");
+                let mut canonicalizer = Canonicalizer::new(form.0, form.1);
                 let mut out = Vec::new();
                 while let Some(event) = reader.next_event()? {
                     canonicalizer.push(&event, &mut |bytes| out.extend_from_slice(bytes));
                 }
                 Ok::<_, crate::xml::Error>(out)
             };
-            let (expected, found) = (by_events(), by_runs(&document, "", algorithm, limits(), buffer));
+            let (expected, found) = (by_events(), by_runs(&document, "", form, limits(), buffer));
             // In pieces, the same document may be refused for another of its faults.
             proptest::prop_assert_eq!(expected.ok(), found.ok());
         }

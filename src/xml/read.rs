@@ -269,8 +269,23 @@ impl Reader {
         Ok(self.event(found, all))
     }
 
-    /// Consumes what [`StreamReader::plain_run`] hands out; its bytes, which may be none.
-    fn plain_run(
+    /// In place of events: text and whole elements that `input` begins with, in canonical form, if that is made of their
+    /// own bytes and they have neither declarations, nor attributes with a prefix or ID attributes. `permit` is asked
+    /// whether elements with a prefix (or, for the empty one, without) may be among them. The canonical octets come in
+    /// pieces. `None` says only that the next event must be looked at.
+    pub fn plain_run<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+        permit: impl FnMut(&Context, &str) -> bool,
+    ) -> Result<Option<Octets<'s>>, Error> {
+        let buffer = *input;
+        let taken = self.take_run(buffer, permit)?;
+        *input = buffer.get(taken..).unwrap_or_default();
+        Ok((taken > 0).then(|| Octets { buffer, pieces: self.runner.pieces.iter() }))
+    }
+
+    /// Consumes a run; its bytes, which may be none.
+    fn take_run(
         &mut self,
         input: &[u8],
         mut permit: impl FnMut(&Context, &str) -> bool,
@@ -288,8 +303,9 @@ impl Reader {
         let context = &self.context;
         let (depth, kept) = (context.depth(), context.kept_bytes());
         let around = plain::Around { limits: &self.limits, depth, kept };
-        let plain::Run { taken, seen } =
-            plain::run(input, around, &mut self.runner, |prefix| permit(context, prefix));
+        let plain::Run { taken, seen } = plain::run(input, around, &mut self.runner, |prefix| {
+            context.resolve(prefix).is_some() && permit(context, prefix)
+        });
         self.no_run_before = self.offset + seen as u64;
         if taken > 0 {
             self.brackets = 0;
@@ -1019,7 +1035,7 @@ impl<'i> SliceReader<'i> {
 }
 
 /// The canonical form of a run, in pieces.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Octets<'a> {
     buffer: &'a [u8],
     pieces: std::slice::Iter<'a, Range<usize>>,
@@ -1047,17 +1063,14 @@ impl<R: BufRead> StreamReader<R> {
         Self { reader: Reader::new(limits), stream, used: 0 }
     }
 
-    /// In place of events: text and whole elements that come next, in canonical form, if that is made of their own
-    /// bytes and they have neither declarations, nor attributes with a prefix or ID attributes. `permit` is asked
-    /// whether elements with a prefix (or, for the empty one, without) may be among them. The canonical octets
-    /// come in pieces. `None` says only that the next event must be looked at.
+    /// [`Reader::plain_run`] of what comes next.
     pub fn plain_run(
         &mut self,
         permit: impl FnMut(&Context, &str) -> bool,
     ) -> Result<Option<Octets<'_>>, Error> {
         self.stream.consume(std::mem::take(&mut self.used));
         let offset = self.reader.offset;
-        self.used = self.reader.plain_run(fill(&mut self.stream, offset)?, permit)?;
+        self.used = self.reader.take_run(fill(&mut self.stream, offset)?, permit)?;
         if self.used == 0 {
             return Ok(None);
         }

@@ -15,6 +15,7 @@ use crate::osci::message::certificates::{Certificate, NonIntermediaryCertificate
 use crate::xml::dsig::signature::Signature;
 use crate::xml::dsig::verify::{SignatureVerified, Verification};
 use crate::xml::dsig::{self, Target};
+use crate::xml::namespaces::Context;
 use crate::xml::read::Reader as XmlReader;
 
 /// What was found about one signature.
@@ -89,12 +90,34 @@ impl Authors {
     /// Takes the next bytes of the SOAP part.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut input = bytes;
-        while let Some(event) = self.xml.next_event(&mut input)? {
+        loop {
+            self.push_runs(&mut input)?;
+            let Some(event) = self.xml.next_event(&mut input)? else { break };
             for candidate in &mut self.candidates {
                 if let Ok(verification) = &mut candidate.state
                     && let Err(error) = verification.push(&event)
                 {
                     candidate.state = Err(Outcome::Refused(error.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Content is mostly plain, and goes to all digests as it stands.
+    fn push_runs(&mut self, input: &mut &[u8]) -> Result<(), Error> {
+        let Self { candidates, xml, .. } = self;
+        let takes = |candidates: &[Candidate]| {
+            candidates.iter().filter_map(Candidate::running).all(Verification::takes_runs)
+        };
+        while takes(candidates) {
+            let permit = |context: &Context, prefix: &str| {
+                candidates.iter().filter_map(Candidate::running).all(|one| one.permits(context, prefix))
+            };
+            let Some(run) = xml.plain_run(input, permit)? else { break };
+            for candidate in candidates.iter_mut() {
+                if let Ok(verification) = &mut candidate.state {
+                    verification.push_run(run.clone());
                 }
             }
         }
@@ -123,6 +146,10 @@ impl Authors {
 }
 
 impl Candidate {
+    fn running(&self) -> Option<&Verification> {
+        self.state.as_ref().ok()
+    }
+
     fn finish(self, attachments: &[Attachment]) -> AuthorReport {
         let outcome = match self.state {
             Err(outcome) => outcome,

@@ -18,7 +18,7 @@ use crate::mime::transfer::Base64Decoder;
 use crate::pki::signature::PublicKey;
 use crate::xml::c14n::Canonicalizer;
 use crate::xml::namespaces::Context;
-use crate::xml::read::{Event, StartElement, StreamReader};
+use crate::xml::read::{Event, Octets, StartElement, StreamReader};
 use crate::xml::tree::{self, Element};
 use crate::xml::{self, NS_XML};
 
@@ -348,16 +348,28 @@ impl Verification {
 
     /// Takes what comes next as it stands, where nothing of it can be a part of the signature.
     fn push_runs<R: BufRead>(&mut self, reader: &mut StreamReader<R>) -> Result<(), Error> {
-        let Self { digests, canonicalizer, .. } = self;
-        while canonicalizer.is_none() && digests.takes_runs() {
-            let permit = |context: &Context, prefix: &str| {
-                let uri = context.resolve(prefix).unwrap_or_default();
-                holds_no_signature(context, prefix) && digests.takes_as_it_stands(prefix, uri)
-            };
-            let Some(run) = reader.plain_run(permit)? else { break };
-            run.for_each(|octets| digests.running.iter_mut().for_each(|one| one.digest.update(octets)));
+        while self.takes_runs() {
+            let Some(run) = reader.plain_run(|context, prefix| self.permits(context, prefix))? else { break };
+            self.push_run(run);
         }
         Ok(())
+    }
+
+    /// Whether the next run of the document may be handed in whole ([`Self::push_run`]) in place of its events.
+    pub fn takes_runs(&self) -> bool {
+        self.canonicalizer.is_none() && self.digests.takes_runs()
+    }
+
+    /// Whether elements with this prefix may be in that run.
+    pub fn permits(&self, context: &Context, prefix: &str) -> bool {
+        let uri = context.resolve(prefix).unwrap_or_default();
+        holds_no_signature(context, prefix) && self.digests.takes_as_it_stands(prefix, uri)
+    }
+
+    /// Takes a run that was permitted.
+    pub fn push_run(&mut self, run: Octets<'_>) {
+        let running = &mut self.digests.running;
+        run.for_each(|octets| running.iter_mut().for_each(|one| one.digest.update(octets)));
     }
 
     /// Takes the next event of the very document the signature was found in.

@@ -16,8 +16,9 @@ use amtsbote::xml::enc::{ContentMethod, IvLength, KeyTransport, Plan, Recipient,
 use amtsbote::xml::tree::Element;
 use libfuzzer_sys::fuzz_target;
 
-static KEY: LazyLock<RecipientKey> =
-    LazyLock::new(|| RecipientKey::from_pkcs8(&der(include_str!("../../tests/data/pki/rsa.key"))).expect("a key"));
+static KEY: LazyLock<RecipientKey> = LazyLock::new(|| {
+    RecipientKey::from_pkcs8(&der(include_str!("../../tests/data/pki/rsa.key"))).expect("a key")
+});
 static CERTIFICATE: LazyLock<Certificate> = LazyLock::new(|| {
     Certificate::from_pem(include_bytes!("../../tests/data/pki/rsa.crt")).expect("a certificate")
 });
@@ -39,7 +40,8 @@ fn seal(content: &[u8], iv: IvLength) -> (Sealed, Vec<u8>) {
     let recipient = Recipient::by_certificate(CERTIFICATE.der(), CERTIFICATE.spki().to_vec());
     let (method, transport) = (ContentMethod::Aes256Gcm, KeyTransport::OAEP_SHA256);
     let plan = Plan { method, iv, transport, recipients: vec![recipient] };
-    let (data, mut sealing) = plan.seal_attachment("osci_enc", "Multipart/Related", Vec::new()).expect("sealed");
+    let (data, mut sealing) =
+        plan.seal_attachment("osci_enc", "Multipart/Related", Vec::new()).expect("sealed");
     sealing.push(content).expect("sealed");
     let ciphertext = sealing.finish().expect("sealed");
     let data = Element::parse(data.as_bytes(), &Default::default(), &Default::default()).expect("an element");

@@ -48,7 +48,10 @@ fn note(seen: &mut Vec<String>, event: &Event<'_>) {
             let name = tag.name();
             let mut line = format!("<{{{}}}{}", name.ns, name.local);
             for attribute in tag.attributes() {
-                line.push_str(&format!(" {{{}}}{}={:?}", attribute.name.ns, attribute.name.local, attribute.value));
+                line.push_str(&format!(
+                    " {{{}}}{}={:?}",
+                    attribute.name.ns, attribute.name.local, attribute.value
+                ));
             }
             seen.push(line);
         }

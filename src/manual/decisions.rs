@@ -172,6 +172,33 @@
 //! would be skipped, and with it the one moment in which a rewritten log shows. So former public keys are configured
 //! (`evidence.former_keys`); an unknown signer stops signing, not accepting, and the log says which line is missing.
 //!
+//! # XML is read by rules of our own over a tokenizer
+//!
+//! A signature is over canonical octets, so whoever verifies must see exactly what the standard sees. Of the crates for
+//! XML security one writes `xmlns=""` wrongly, another does not normalise attribute values and takes a wrapping attack in
+//! its lenient mode; quick-xml takes two roots, `<` in attributes, control characters and unbound prefixes, and has no
+//! bounds. So well-formedness, bounds, namespaces and canonical form are ours, as a stream ([`crate::xml::read`],
+//! [`crate::xml::c14n`]); quick-xml cuts the rare start tag that is not written plainly. libxml2 and xmlsec1 judge in
+//! `tests/peers`.
+//!
+//! # Plain content goes to the digest as it stands
+//!
+//! What procedures send is nearly always written the way Canonical XML writes it. A stretch of text and whole elements
+//! without declarations, prefixed attributes and IDs, in namespaces that need no declaration and are not that of
+//! signatures, is its own canonical form but for the order of attributes. It is found in one look at each byte and handed
+//! to the digest as pieces of the input; everything else goes the long way ([`crate::xml::read::Reader::plain_run`]).
+//! Both ways are compared over random trees, and each condition was taken away once to see that the comparison notices.
+//! The verifier's rate at 1 MB rose from 76 to 181 MB a second, from 3.0 to 6.2 times libxmlsec1 and from 1.8 to 3.8
+//! times the JDK in the same run; at 10 kB, where the RSA operation and the signature's own XML weigh more, from 1.95 to
+//! 3.0 times libxmlsec1 and from 1.7 to 2.6 times the JDK. The doors use it where they verify authors' signatures;
+//! the envelope of a message, whose elements somebody must look at, is read event by event.
+//!
+//! # The system's allocator stays
+//!
+//! With 64 XTA clients a sixth of the server's time goes into it, and mimalloc took half of that away. It also kept
+//! 918 MiB resident after 32 OSCI clients had gone and 78 MiB instead of 4 after a message of 1 GiB. On a machine that
+//! an authority shares, memory that does not come back is the worse surprise.
+//!
 //! # What the whole server costs, as measured
 //!
 //! Two cores that other work used at the same time, ext4 on one virtual disk, client and server on the same machine; `benches/README.md` says how each figure is taken. Ratios are to floors of the same run.

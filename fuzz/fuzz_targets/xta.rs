@@ -109,7 +109,7 @@ impl Office {
         let door = Door::new(relay, Arc::new(move || anchors.clone()), settings);
         let chain = issued.identity().expect("an identity");
         let certificates = chain.chain().iter().map(|one| one.der().to_vec().into()).collect();
-        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), certificates };
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), certificates);
         Self { runtime, door, store, peer, requests: 0, _folder: folder }
     }
 

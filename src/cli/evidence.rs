@@ -19,6 +19,7 @@ use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
 use crate::evidence::export::{self, PROOF_BYTES_MAX, Proof, Trust, Verified};
 use crate::pki::certificate::Certificate;
 use crate::pki::key;
+use crate::pki::summary::Summary;
 use crate::pki::timestamp::Authorities;
 use crate::store::embedded;
 
@@ -63,7 +64,10 @@ pub enum Command {
         reading: Reading,
     },
     /// The certificate (PEM) that signs process cards, to be handed to whoever verifies
-    Certificate,
+    Certificate {
+        #[command(flatten)]
+        reading: Reading,
+    },
 }
 
 /// Whom the reader of a proof believes.
@@ -153,6 +157,20 @@ struct Keys {
     former_keys: Vec<VerifierKey>,
 }
 
+/// One of the certificates that sign cards, as `cert show --json` has it, and itself.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    summary: Summary,
+    pem: String,
+}
+
+impl From<&Certificate> for Shown {
+    fn from(certificate: &Certificate) -> Self {
+        Self { summary: certificate.into(), pem: certificate.pem() }
+    }
+}
+
 impl Command {
     pub fn run(&self, place: &Place) -> Result<Exit, Stop> {
         match self {
@@ -195,10 +213,13 @@ impl Command {
                 }
                 Ok(Exit::Done)
             }
-            Self::Certificate => {
+            Self::Certificate { reading } => {
                 let config = Config::load(&place.path())?;
                 let chain = card_key::certificates(&config.evidence).map_err(Stop::usage)?;
-                screen::data(&chain.iter().map(Certificate::pem).collect::<String>())?;
+                match reading.json {
+                    false => screen::data(&chain.iter().map(Certificate::pem).collect::<String>())?,
+                    true => screen::json(&chain.iter().map(Shown::from).collect::<Vec<_>>())?,
+                }
                 Ok(Exit::Done)
             }
         }

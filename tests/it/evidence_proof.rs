@@ -610,8 +610,12 @@ fn a_served_office_stamps_what_it_signs_and_waits_for_no_authority() {
             .is_some_and(|stamps| stamps.len() == 1)
     });
     let key = office.run(&["evidence", "key"]).ends(0).stdout;
-    std::fs::write(office.path("card.pem"), office.run(&["evidence", "certificate"]).ends(0).stdout)
-        .expect("written");
+    let pem = office.run(&["evidence", "certificate"]).ends(0).stdout;
+    std::fs::write(office.path("card.pem"), &pem).expect("written");
+    let told = office.run(&["evidence", "certificate", "--json"]).ends(0).json();
+    let shown = office.run(&["cert", "show", "card.pem", "--json"]).ends(0).json();
+    assert_eq!((&told[0]["pem"], &told[0]["fingerprint"]), (&pem.into(), &shown[0]["fingerprint"]));
+    assert_eq!(told.as_array().map(Vec::len), Some(1));
     let tsa = anchor.path().to_str().expect("UTF-8");
     let believed = ["--key", key.trim(), "--card-certificate", "card.pem", "--time-stamp-anchor", tsa];
     let verify: Vec<&str> = ["evidence", "verify", "proof", "--json"].into_iter().chain(believed).collect();

@@ -26,6 +26,7 @@ mod relay_life;
 mod relay_spool;
 mod relay_trouble;
 mod revocation_life;
+mod serve_kill;
 mod store_conformance;
 mod store_dialogs;
 mod store_embedded;

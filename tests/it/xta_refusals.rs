@@ -5,6 +5,7 @@ use amtsbote::store::Store;
 use amtsbote::xta::action::Operation;
 use tokio::io::AsyncWriteExt;
 
+use crate::cli_fixture;
 use crate::xta_office::{AUTHOR, Office, READER, SERVICE};
 use crate::xta_raw::{self, container, envelope, metadata, post, soap};
 
@@ -519,4 +520,20 @@ async fn too_much_is_refused_before_all_of_it_was_sent() {
     assert!(answer.head.to_ascii_lowercase().contains("connection: close"), "{}", answer.head);
     assert_eq!((office.stored().await, office.payload_files()), (0, 0));
     office.close().await;
+}
+
+/// A client that quotes the id from its refusal leads the operator to what he can do about it.
+#[test]
+fn a_refusal_is_found_in_the_log_by_its_correlation_id() {
+    let office = cli_fixture::Office::open();
+    std::fs::write(office.path("notice.xml"), "<notice/>").expect("written");
+    let stranger = ["send", "notice.xml", "--from", "psw:100411000000", "--to", "ags:09999999"];
+    let said = office.run_as("standesamt", &stranger).ends(1).stderr;
+    let correlation = said.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(id, _)| id);
+    let correlation = correlation.unwrap_or_else(|| panic!("no correlation id: {said}"));
+    let log = std::fs::read_to_string(office.path("server.log")).expect("a log");
+    let line = log.lines().find(|line| line.contains(&format!("correlation={correlation} ")));
+    let line = line.unwrap_or_else(|| panic!("{said} is not in the log: {log}"));
+    assert!(line.contains("code=\"reader-unknown\""), "{line}");
+    assert!(line.contains("next_step=\"If the reader is a participant"), "{line}");
 }

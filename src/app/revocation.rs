@@ -1,7 +1,7 @@
 //! Keeps news of revocation current: fetches lists before they run out, asks responders what inspections wanted to
 //! know. A task of its own, so that no client waits for it; a slow host holds up no other host.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::pki::certificate::Certificate;
 use crate::pki::expiry;
 use crate::pki::revocation::answers::Question;
 use crate::pki::revocation::fetch::{Client, Fetched};
+use crate::pki::trust::ListState;
 
 /// Between two looks at what is to do.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -186,11 +187,8 @@ impl Keeper {
 
     fn report(&mut self) {
         let (now, anchors) = (self.clock.now(), self.trust.anchors());
-        for list in anchors.revocation_lists() {
-            if let Some(due) = list.next_update {
-                let left = due.duration_since(now).as_secs_f64();
-                metrics::gauge!("amtsbote_revocation_list_seconds_left", "issuer" => list.issuer).set(left);
-            }
+        for (issuer, left) in seconds_left(anchors.revocation_lists(), now) {
+            metrics::gauge!("amtsbote_revocation_list_seconds_left", "issuer" => issuer).set(left);
         }
         metrics::gauge!("amtsbote_ocsp_answers").set(self.trust.answers().state(now).0 as f64);
         if now.duration_since(self.warned) < BETWEEN_WARNINGS {
@@ -203,6 +201,17 @@ impl Keeper {
     }
 }
 
+/// By issuer's name, of the list that runs out first: several keys may bear it, each with full and delta lists.
+fn seconds_left(lists: impl IntoIterator<Item = ListState>, now: Timestamp) -> BTreeMap<String, f64> {
+    let mut least = BTreeMap::new();
+    for list in lists {
+        let Some(due) = list.next_update else { continue };
+        let left = due.duration_since(now).as_secs_f64();
+        least.entry(list.issuer).and_modify(|known: &mut f64| *known = known.min(left)).or_insert(left);
+    }
+    least
+}
+
 fn count(kind: &'static str, good: bool) {
     let outcome = if good { "good" } else { "failed" };
     metrics::counter!("amtsbote_revocation_fetches_total", "kind" => kind, "outcome" => outcome).increment(1);
@@ -213,6 +222,29 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::pki::inspection::Purpose;
+
+    #[test]
+    fn the_list_that_runs_out_first_counts() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().expect("an instant");
+        let list = |issuer: &str, delta, left: Option<i64>| ListState {
+            purpose: Purpose::ParticipantTls,
+            issuer: issuer.to_owned(),
+            delta,
+            this_update: now,
+            next_update: left.map(|left| now + SignedDuration::from_secs(left)),
+        };
+        let (ours, theirs) = ("CN=Ours", "CN=Theirs");
+        let lists = [
+            list(ours, false, Some(90)),
+            list(ours, true, Some(-5)),
+            list(ours, false, Some(3000)),
+            list(ours, false, None),
+            list(theirs, false, Some(7)),
+        ];
+        let expected = [(ours.to_owned(), -5.0), (theirs.to_owned(), 7.0)];
+        assert_eq!(seconds_left(lists, now), BTreeMap::from(expected));
+    }
 
     #[test]
     fn a_failed_renewal_is_tried_again() {

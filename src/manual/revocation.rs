@@ -13,6 +13,13 @@
 //! however old the list or answer that names it. Indirect lists, lists for some reasons only and unknown critical
 //! extensions are refused with a sentence; nothing is read as if it had not said so.
 //!
+//! Two authorities may bear one name, as an old and a new key of one CA do: each list counts for the certificates of the
+//! key that signed it, and hides none of the other's.
+//!
+//! Not consulted: the revocation of time stamp authorities' certificates. A time stamp is verified up to
+//! `evidence.time_stamp_anchors`, and one whose authority was revoked still passes. Who learns of a revocation changes
+//! the authority, and for stamps of before judges by hand.
+//!
 //! A responder that answers "unknown" makes the verdict `indeterminate` even where a list is clear: a list cannot name
 //! what was never issued.
 //!
@@ -31,7 +38,8 @@
 //!
 //! # What to watch
 //!
-//! `amtsbote_revocation_list_seconds_left` by issuer, `amtsbote_revocation_fetches_total` by kind and outcome,
+//! `amtsbote_revocation_list_seconds_left` by issuer (of the list that runs out first, where an issuer's name has
+//! several: full and delta lists, old and new key), `amtsbote_revocation_fetches_total` by kind and outcome,
 //! `amtsbote_ocsp_answers`. The log warns (`revocation-list-stale`) from a day before a list runs out, or the last
 //! quarter of its time if that is shorter; `amtsbote check` says the same. A failed fetch is repeated after five minutes.
 //!

@@ -606,33 +606,30 @@ impl<'a> Judgement<'a> {
     }
 
     fn search(&mut self, search: &Search<'_>, lists: &[&CertRevocationList<'_>], issuers: &Issuers) {
-        let unknown = match search.run(lists, Revocation::Proven) {
+        let missing = "no current revocation list covers it and all its issuers";
+        let stopped = match search.run(lists, Revocation::Proven) {
             Ok(path) if lists.is_empty() => {
                 return self.settle(&path, "no revocation list and no responder's answer is at hand");
             }
-            Ok(path) => {
-                return self.settle(&path, "no current revocation list covers it and all its issuers");
+            Ok(path) => return self.settle(&path, missing),
+            // The list was signed by the key that signed the certificate which it names.
+            Err(error) if lists.is_empty() || error == webpki::Error::CertRevoked => {
+                return self.path_bad(&error, issuers);
             }
-            Err(error) => match unknown_revocation(&error) {
-                Some(why) => why,
-                None => return self.path_bad(&error, issuers),
-            },
+            Err(error) => error,
         };
-        // Whatever kept revocation from being proven, a list that names the certificate counts.
+        // webpki takes the first list that bears the issuer's name, whatever its key, and of all paths it tells one
+        // failure: only without lists does it speak of the path alone.
+        let bare = match search.run(&[], Revocation::NotNamed) {
+            Ok(path) => path,
+            Err(error) => return self.path_bad(&error, issuers),
+        };
+        let otherwise = unknown_revocation(&stopped).unwrap_or_else(|| missing.into());
+        // Another path may do without an issuer that is named. Where lists hide each other, `settle` asks each.
         match search.run(lists, Revocation::NotNamed) {
-            Ok(path) => self.settle(&path, &unknown),
-            Err(error) if unknown_revocation(&error).is_some() => {
-                // A list that is damaged or by another hand hides the ones after it, so each is asked by itself.
-                let revoked = lists.iter().any(|list| {
-                    search.run(&[*list], Revocation::NotNamed).err() == Some(webpki::Error::CertRevoked)
-                });
-                match search.run(&[], Revocation::NotNamed) {
-                    Ok(_) if revoked => self.path_bad(&webpki::Error::CertRevoked, issuers),
-                    Ok(path) => self.settle(&path, &unknown),
-                    Err(error) => self.path_bad(&error, issuers),
-                }
-            }
-            Err(error) => self.path_bad(&error, issuers),
+            Ok(path) => self.settle(&path, &otherwise),
+            Err(error @ webpki::Error::CertRevoked) => self.path_bad(&error, issuers),
+            Err(_) => self.settle(&bare, &otherwise),
         }
     }
 

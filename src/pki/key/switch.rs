@@ -3,8 +3,12 @@
 //!
 //! What is new is written beside what is there. Then a journal that names every step comes into the folder in one
 //! rename: from that instant on the change counts, and whoever finds the journal takes the steps that are left. Each
-//! can be taken twice. Before that instant nothing has changed.
+//! can be taken twice. Before that instant nothing has changed. The journal names whole paths, so that it is good from
+//! whatever folder it is found.
+//!
+//! One change at a time: whoever makes or completes one holds a lock on the folders (flock(2)).
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +40,13 @@ struct Step {
     kept: Option<PathBuf>,
 }
 
+impl Step {
+    fn relative(&self) -> Option<&Path> {
+        let paths = [Some(&self.path), self.from.as_ref(), self.kept.as_ref()];
+        paths.into_iter().flatten().map(PathBuf::as_path).find(|path| path.is_relative())
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Journal {
@@ -63,6 +74,7 @@ impl Switched {
     }
 
     fn undo_within(self, stop: &mut Stop) -> Result<(), Error> {
+        let _alone = Locks::take(self.steps.iter().map(|step| step.path.as_path()))?;
         let back = |step: Step| Step { path: step.path, from: step.kept, kept: None };
         let steps: Vec<Step> = self.steps.into_iter().map(back).collect();
         commit(&steps, stop)?;
@@ -102,6 +114,17 @@ pub fn switch(files: &[NewFile]) -> Result<Switched, Error> {
 }
 
 fn switch_within(files: &[NewFile], stop: &mut Stop) -> Result<Switched, Error> {
+    let files: Vec<NewFile> = files
+        .iter()
+        .map(|file| Ok(NewFile { path: whole(&file.path)?, kept: whole(&file.kept)?, ..file.clone() }))
+        .collect::<Result<_, Error>>()?;
+    let places = || files.iter().map(|file| file.path.as_path());
+    let _alone = Locks::take(places())?;
+    // Its files that are still to come must not be overwritten.
+    if let Some(journal) = interrupted(places()).into_iter().next() {
+        let why = "an earlier change is not complete; try again, which completes it first";
+        return Err(Error::Write { path: journal, source: std::io::Error::other(why) });
+    }
     let mut steps = Vec::new();
     let prepared = files.iter().try_for_each(|file| {
         let former = match std::fs::symlink_metadata(&file.path) {
@@ -157,8 +180,14 @@ fn take(steps: &[Step], stop: &mut Stop) -> Result<(), Error> {
     for step in steps {
         let failed = |source| Error::Write { path: step.path.clone(), source };
         match &step.from {
-            // Moved already.
-            Some(from) if from.symlink_metadata().is_err() => continue,
+            Some(from) if from.symlink_metadata().is_err() => {
+                if step.path.symlink_metadata().is_err() {
+                    let why = format!("neither it nor {}, which takes its place, is there", from.display());
+                    return Err(failed(std::io::Error::other(why)));
+                }
+                // Moved already.
+                continue;
+            }
             Some(from) => {
                 if let Some(kept) = &step.kept
                     && !same_file(&step.path, kept)
@@ -182,6 +211,13 @@ fn take(steps: &[Step], stop: &mut Stop) -> Result<(), Error> {
 
 /// Takes what is left of a change that was interrupted, if there was one, and says where its journal was.
 pub fn recover<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<PathBuf>, Error> {
+    let paths: Vec<&Path> = paths.into_iter().collect();
+    let found = interrupted(paths.iter().copied());
+    if found.is_empty() {
+        return Ok(found);
+    }
+    // Who is in the middle of it, and not interrupted, is waited for: a few renames.
+    let _alone = Locks::take(found.iter().map(PathBuf::as_path))?;
     let journals = interrupted(paths);
     for journal in &journals {
         let failed = |why: String| Error::Write { path: journal.clone(), source: std::io::Error::other(why) };
@@ -189,6 +225,13 @@ pub fn recover<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Path
             serde_json::from_slice(&read_bounded(journal)?).map_err(|error| failed(error.to_string()))?;
         if read.version != VERSION {
             return Err(failed(format!("a change of version {}, {VERSION} is known", read.version)));
+        }
+        if let Some(path) = read.steps.iter().find_map(Step::relative) {
+            return Err(failed(format!(
+                "it names {}, which depends on the folder where the change was begun: from there move each file that \
+                 it names under `from` to its `path`, then remove the journal",
+                path.display()
+            )));
         }
         take(&read.steps, &mut Stop::Never)?;
         std::fs::remove_file(journal)
@@ -205,6 +248,49 @@ pub fn interrupted<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf
     journals.dedup();
     journals.retain(|journal| journal.exists());
     journals
+}
+
+fn whole(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// Folders that nobody else changes meanwhile. The folders themselves are locked, so nothing is left behind.
+///
+/// Dropping it unlocks expressly: a process started meanwhile inherits the open folder until it executes its program.
+struct Locks(Vec<File>);
+
+impl Locks {
+    /// On the folders of these files. Waits for whoever holds one.
+    fn take<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Self, Error> {
+        let mut folders = Vec::new();
+        for path in paths {
+            let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let failed = |source| Error::Write { path: folder.to_owned(), source };
+            let file = File::open(folder).map_err(failed)?;
+            let meta = file.metadata().map_err(failed)?;
+            folders.push(((meta.dev(), meta.ino()), folder, file));
+        }
+        // Each once, as two paths may lead to it, and all in one order, so that no two wait for each other.
+        folders.sort_by_key(|(id, ..)| *id);
+        folders.dedup_by_key(|(id, ..)| *id);
+        let mut locks = Self(Vec::new());
+        for (_, folder, file) in folders {
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive))
+                .map_err(|error| Error::Write { path: folder.to_owned(), source: error.into() })?;
+            locks.0.push(file);
+        }
+        Ok(locks)
+    }
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        for file in &self.0 {
+            // Where this fails the lock goes with the last descriptor.
+            let _ = rustix::fs::flock(file, rustix::fs::FlockOperation::Unlock);
+        }
+    }
 }
 
 fn journal_of(path: &Path) -> PathBuf {
@@ -342,5 +428,84 @@ mod tests {
             assert!(recover(paths.iter().map(PathBuf::as_path)).is_err(), "{strange:?}");
             assert_eq!(bench.state(), old);
         }
+    }
+
+    /// The same place, as seen from where the tests run.
+    fn relative(path: &Path) -> PathBuf {
+        let here = std::env::current_dir().expect("a folder");
+        let up = here.components().skip(1).map(|_| "..");
+        up.collect::<PathBuf>().join(path.strip_prefix("/").expect("absolute"))
+    }
+
+    #[test]
+    fn a_journal_is_good_from_every_folder() {
+        let bench = Bench::new();
+        let mut files = bench.files();
+        for file in &mut files {
+            file.path = relative(&file.path);
+            file.kept = relative(&file.kept);
+        }
+        // Three files and the journal are there, and no step is taken.
+        assert!(switch_within(&files, &mut Stop::After(4)).is_err(), "unplugged");
+        let text = std::fs::read(bench.path(JOURNAL)).expect("begun");
+        let journal: Journal = serde_json::from_slice(&text).expect("a journal");
+        assert_eq!(journal.steps.len(), 3);
+        for step in &journal.steps {
+            let paths = [Some(&step.path), step.from.as_ref(), step.kept.as_ref()];
+            assert!(paths.into_iter().flatten().all(|path| path.is_absolute()), "{step:?}");
+        }
+        assert_eq!(bench.recover(), 1);
+        assert_eq!(bench.state(), states().1);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_not_taken_for_done() {
+        let (bench, (old, _)) = (Bench::new(), states());
+        let step = |path: &Path, from: &Path, kept: Option<PathBuf>| Step {
+            path: path.to_owned(),
+            from: Some(from.to_owned()),
+            kept,
+        };
+        let (there, absent) = (bench.path("a.key"), bench.path("absent"));
+        for (steps, why) in [
+            (vec![step(Path::new("a.key"), Path::new("a.key.incoming"), None)], "depends on the folder"),
+            (vec![step(&there, Path::new("a.key.incoming"), None)], "depends on the folder"),
+            (vec![step(&there, &absent, Some("a.key.kept".into()))], "depends on the folder"),
+            (vec![step(&absent, &bench.path("absent.incoming"), None)], "neither"),
+        ] {
+            let text = serde_json::to_vec(&Journal { version: VERSION, steps }).expect("a journal");
+            std::fs::write(bench.path(JOURNAL), text).expect("written");
+            let error = recover([there.as_path()]).expect_err(why);
+            let Error::Write { source, .. } = &error else { panic!("{error:?}") };
+            assert!(source.to_string().contains(why), "{source}");
+            assert!(bench.path(JOURNAL).exists(), "it stays");
+            assert_eq!(bench.state(), old);
+        }
+    }
+
+    #[test]
+    fn one_change_at_a_time() {
+        let bench = Bench::new();
+        assert!(switch_within(&bench.files(), &mut Stop::After(4)).is_err(), "unplugged");
+        let mut others = bench.files();
+        others.iter_mut().for_each(|file| file.bytes = b"other".to_vec());
+        switch(&others).expect_err("another one is not complete");
+        let paths: Vec<PathBuf> = NAMES.iter().map(|name| bench.path(name)).collect();
+
+        // Somebody is in the middle of a change.
+        let folder = std::fs::File::open(bench.0.path()).expect("the folder");
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+        let (done, outcome) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let recovered = recover(paths.iter().map(PathBuf::as_path)).expect("recovers").len();
+            done.send(recovered).expect("heard");
+        });
+        let early = outcome.recv_timeout(std::time::Duration::from_millis(200));
+        assert!(early.is_err(), "it did not wait");
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::Unlock).expect("unlocked");
+        assert_eq!(outcome.recv_timeout(std::time::Duration::from_secs(30)), Ok(1));
+        waiting.join().expect("ends");
+        assert_eq!(bench.state(), states().1, "the first one");
+        switch(&bench.files()[2..]).expect("unlocked").undo().expect("unlocked again");
     }
 }

@@ -681,6 +681,120 @@ fn revocation() {
     check_expired(&gone, &[Reason::Revoked, Reason::Expired]);
 }
 
+/// Of two authorities, in either order, with either list the newer one.
+fn each_way(
+    anchors: &[&Authority],
+    intermediates: &[&Certificate],
+    by: [&Authority; 2],
+    named: [&[&Certificate]; 2],
+    look: impl Fn(&TrustAnchors, &str),
+) {
+    for (reversed, since) in
+        [(false, [2021, 2022]), (false, [2022, 2021]), (true, [2021, 2022]), (true, [2022, 2021])]
+    {
+        let mut builder = TrustAnchors::builder().unknown_revocation(TLS, UnknownRevocation::Warn);
+        let (mut anchors, mut intermediates) = (anchors.to_vec(), intermediates.to_vec());
+        if reversed {
+            anchors.reverse();
+            intermediates.reverse();
+        }
+        for anchor in anchors {
+            builder = builder.anchors(TLS, anchor.certificate().der()).expect("an anchor");
+        }
+        for intermediate in intermediates {
+            builder = builder.intermediates(TLS, intermediate.der()).expect("a CA");
+        }
+        for ((authority, since), named) in by.iter().zip(since).zip(named) {
+            let list = authority.revocation_list(1, years(since, 2120), named).expect("a list");
+            builder = builder.revocation_lists(TLS, list.as_bytes()).expect("a list");
+        }
+        look(&builder.build(), &format!("reversed: {reversed}, lists of {since:?}"));
+    }
+}
+
+#[track_caller]
+fn judged(trust: &TrustAnchors, leaf: &Issued, expected: (Verdict, Option<Reason>), what: &str) {
+    let inspection = trust.inspect(TLS, leaf.certificate(), &[], at(NOW));
+    let seen = (inspection.verdict, inspection.reasons.first().copied());
+    assert_eq!(seen, expected, "{what}: {:?}", inspection.sentences);
+    assert_eq!(inspection.outcome(CheckKind::Path), Some(&Outcome::Good), "{what}");
+}
+
+const VALID: (Verdict, Option<Reason>) = (Verdict::Valid, None);
+const UNKNOWN: (Verdict, Option<Reason>) = (Verdict::Indeterminate, Some(Reason::RevocationUnknown));
+const REVOKED: (Verdict, Option<Reason>) = (Verdict::Invalid, Some(Reason::Revoked));
+
+#[test]
+fn authorities_of_one_name_do_not_hide_each_other() {
+    for choice in [KeyChoice::P256, KeyChoice::Rsa3072] {
+        let one = root("Ours");
+        let other = Authority::root("Ours", choice, good()).expect("a root");
+        let leaves = [issue(&one, Role::Participant), issue(&other, Role::Participant)];
+        let [first, second] = leaves.each_ref().map(Issued::certificate);
+        let rows: [(&str, [&[&Certificate]; 2], _); 4] = [
+            ("none named", [&[], &[]], [VALID, VALID]),
+            ("named by its own", [&[first], &[second]], [REVOKED, REVOKED]),
+            ("its number named by the other", [&[second], &[first]], [VALID, VALID]),
+            ("one named", [&[first], &[]], [REVOKED, VALID]),
+        ];
+        for (what, named, expected) in rows {
+            each_way(&[&one, &other], &[], [&one, &other], named, |trust, way| {
+                for (leaf, expected) in leaves.iter().zip(expected) {
+                    judged(trust, leaf, expected, &format!("{choice:?}, {what}, {way}"));
+                }
+            });
+        }
+        // The other's list alone proves nothing of a certificate, and names none.
+        each_way(&[&one, &other], &[], [&other, &other], [&[first], &[first]], |trust, way| {
+            judged(trust, &leaves[0], UNKNOWN, way);
+            judged(trust, &leaves[1], VALID, way);
+        });
+        let forged = issue(&root("Ours"), Role::Participant);
+        each_way(&[&one, &other], &[], [&one, &other], [&[], &[]], |trust, way| {
+            let inspection = trust.inspect(TLS, forged.certificate(), &[], at(NOW));
+            assert_eq!(inspection.verdict, Verdict::Invalid, "{way}: {:?}", inspection.sentences);
+        });
+    }
+}
+
+#[test]
+fn a_new_key_that_the_old_one_vouches_for() {
+    let old = root("Ours");
+    let params = authority_params("Ours", good(), BasicConstraints::Constrained(1));
+    let new = old.subordinate_from(params, key()).expect("a link certificate");
+    let below = issue(&new, Role::Participant);
+    let (link, leaf) = (new.certificate(), below.certificate());
+    let rows: [(&str, [&[&Certificate]; 2], _); 3] = [
+        ("none named", [&[], &[]], VALID),
+        ("named", [&[], &[leaf]], REVOKED),
+        ("its issuer named", [&[link], &[]], REVOKED),
+    ];
+    for (what, named, expected) in rows {
+        each_way(&[&old], &[link], [&old, &new], named, |trust, way| {
+            judged(trust, &below, expected, &format!("{what}, {way}"));
+        });
+    }
+}
+
+#[test]
+fn an_expired_certificate_of_an_issuer_does_not_hide_the_renewed_one() {
+    let ours = root("Ours");
+    let pair = key();
+    let issuing = |validity| {
+        let again = KeyPair::from_pem(&pair.serialize_pem()).expect("the same key");
+        let params = authority_params("Issuing", validity, BasicConstraints::Constrained(0));
+        ours.subordinate_from(params, again).expect("a CA")
+    };
+    let (expired, renewed) = (issuing(years(2020, 2021)), issuing(good()));
+    let below = issue(&renewed, Role::Participant);
+    let both = [expired.certificate(), renewed.certificate()];
+    each_way(&[&ours], &both, [&ours, &ours], [&[], &[]], |trust, way| judged(trust, &below, UNKNOWN, way));
+    each_way(&[&ours], &both, [&ours, &renewed], [&[], &[]], |trust, way| judged(trust, &below, VALID, way));
+    each_way(&[&ours], &both, [&ours, &renewed], [&[], &[below.certificate()]], |trust, way| {
+        judged(trust, &below, REVOKED, way);
+    });
+}
+
 fn answer(status: Status) -> crate::pki::revocation::ocsp::Answer {
     let (this_update, until) = (at("2026-11-23T11:00:00Z"), at("2026-11-24T11:00:00Z"));
     crate::pki::revocation::ocsp::Answer { status, this_update, until }

@@ -35,7 +35,9 @@ use crate::xml::dsig::DigestMethod;
 use crate::xml::write::Writer;
 
 /// Waiting messages that are read at a time while one is sought that OSCI can carry.
-const PAGE: u32 = 100;
+/// The first usually holds it.
+const PAGE_FIRST: u32 = 100;
+const PAGE: u32 = 1000;
 /// Waiting messages that one request looks at. Whoever has more before the first that OSCI can carry is told so, and
 /// names one or begins at a later instant.
 const LOOKED_AT_MAX: u32 = 20_000;
@@ -159,8 +161,9 @@ impl Door {
 
     /// Waiting messages behind a place in the mailbox, oldest first.
     async fn page(&self, client: &Client, selection: &Selection, after: u64) -> Result<Vec<Entry>, Refused> {
+        let page = if after == 0 { PAGE_FIRST } else { PAGE };
         let listing =
-            self.relay.list_mailbox(&client.account, &client.owner, selection.clone(), after, PAGE).await;
+            self.relay.list_mailbox(&client.account, &client.owner, selection.clone(), after, page).await;
         Ok(listing.map_err(failed)?.entries)
     }
 

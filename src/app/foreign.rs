@@ -36,6 +36,8 @@ pub(super) fn add(
         .map_err(|error| format!("{} cannot be used: {error}", spool_folder.display()))?;
     let mut settings = settings(foreign, clock)?;
     settings.scratch.clone_from(&spool_folder);
+    // The relay ends each attempt by what it carries; no exchange of it need end sooner.
+    settings.transport.exchange_time_max = config.limits.outlet_time(config.limits.content_bytes_max);
     let dependences = dependences(foreign, &settings)?;
     let mut readers = BTreeMap::new();
     for reader in &foreign.readers {

@@ -185,6 +185,14 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("limits.list_items_max", "Entries in one status list."),
     ("limits.drain_seconds", "Time for requests to finish after SIGTERM before they are cut."),
+    (
+        "limits.outlet_seconds",
+        "Time for one attempt to hand a message to a spool folder or another intermediary, beside that of its bytes.",
+    ),
+    (
+        "limits.outlet_bytes_per_second_min",
+        "Slowest line there: an attempt may last one second more for each such number of bytes.",
+    ),
     ("limits.announced_days", "Days after which issued ids that nobody used are forgotten."),
     ("limits.disk_reserve_bytes", "Free disk space below which nothing is accepted, in bytes."),
     ("profile", "The service profile of messages where neither they nor their reader name one."),

@@ -527,7 +527,7 @@ impl Config {
             return wrong("revocation.hosts", format!("holds {host}; hosts are written in lower case"));
         }
         let limits = &self.limits;
-        let positive: [(&'static str, u64); 20] = [
+        let positive: [(&'static str, u64); 22] = [
             ("revocation.refresh_minutes", u64::from(self.revocation.refresh_minutes)),
             ("revocation.fetch_seconds", u64::from(self.revocation.fetch_seconds)),
             ("evidence.time_stamp_interval_seconds", self.evidence.time_stamp_interval_seconds),
@@ -545,6 +545,8 @@ impl Config {
             ("limits.idle_seconds", limits.idle_seconds),
             ("limits.keep_alive_seconds", limits.keep_alive_seconds),
             ("limits.list_items_max", u64::from(limits.list_items_max)),
+            ("limits.outlet_seconds", limits.outlet_seconds),
+            ("limits.outlet_bytes_per_second_min", limits.outlet_bytes_per_second_min),
             ("osci.dialog_idle_seconds", self.osci.dialog_idle_seconds),
             ("osci.push_seconds", self.osci.push_seconds),
             ("osci.pushes_per_recipient_max", self.osci.pushes_per_recipient_max as u64),

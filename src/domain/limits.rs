@@ -44,6 +44,11 @@ pub struct Limits {
     pub list_items_max: u32,
     /// Seconds on a drain before connections are cut.
     pub drain_seconds: u64,
+    /// Seconds for one attempt of an outlet (a spool folder, another intermediary), beside the time that its bytes may
+    /// take.
+    pub outlet_seconds: u64,
+    /// Slowest line of an outlet: bytes of content per second that lengthen an attempt's time.
+    pub outlet_bytes_per_second_min: u64,
     /// Announced ids that nobody used are forgotten after this many days.
     pub announced_days: u32,
     /// Free space of the disk, in bytes, below which nothing is accepted.
@@ -72,6 +77,8 @@ impl Default for Limits {
             body_bytes_per_second_min: 512,
             list_items_max: 1000,
             drain_seconds: 30,
+            outlet_seconds: 120,
+            outlet_bytes_per_second_min: 64 * 1024,
             announced_days: 30,
             disk_reserve_bytes: 256 * 1024 * 1024,
         }
@@ -81,5 +88,28 @@ impl Default for Limits {
 impl Limits {
     pub fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds)
+    }
+
+    /// Time for one attempt of an outlet to hand over so many bytes of content.
+    pub fn outlet_time(&self, content_bytes: u64) -> Duration {
+        let seconds = content_bytes.div_ceil(self.outlet_bytes_per_second_min.max(1));
+        // A hundred years are no end that a clock could not reach.
+        Duration::from_secs(self.outlet_seconds.saturating_add(seconds).min(100 * 365 * 86_400))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_lasts_longer_the_more_it_carries() {
+        let limits = Limits::default();
+        assert_eq!(limits.outlet_time(0), Duration::from_secs(120));
+        assert_eq!(limits.outlet_time(1), Duration::from_secs(121));
+        // At 10 Mbit/s these take 168 s.
+        assert_eq!(limits.outlet_time(200 << 20), Duration::from_secs(120 + 3200));
+        let slowest = Limits { outlet_bytes_per_second_min: 0, ..limits };
+        assert!(jiff::Timestamp::now().checked_add(slowest.outlet_time(u64::MAX)).is_ok());
     }
 }

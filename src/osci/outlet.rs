@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -45,6 +46,9 @@ const FOR_GOOD: [Code; 7] = [
     Code::ReaderCipherRevoked,
     Code::MessageTooBig,
 ];
+
+/// Time for exitDialog; without it the dialog ends there by itself.
+const EXIT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// One foreign intermediary, and whom we reach through it.
 pub struct ForeignIntermediary {
@@ -108,7 +112,7 @@ impl ForeignIntermediary {
                     MessageId::new(noted.as_str()).map_err(|error| Error::Content(error.to_string()))?;
                 // An attempt before this one used it or was about to; whether it was taken, only the other one knows.
                 if let Some(card) = card_of(&mut session, &remote).await? {
-                    return Ok(self.taken(&remote, Some(&card), session).await);
+                    return Ok(self.taken(&remote, Some(&card), session));
                 }
                 remote
             }
@@ -126,9 +130,9 @@ impl ForeignIntermediary {
         };
         let parcel = Content { package: content.package, attachments: content.attachments };
         match session.store_in(addressed, parcel, content.scope).await {
-            Ok(Stored { card, .. }) => Ok(self.taken(&remote, card.as_ref(), session).await),
+            Ok(Stored { card, .. }) => Ok(self.taken(&remote, card.as_ref(), session)),
             Err(error) if is(&error, Code::MessageIdUnknown) => match card_of(&mut session, &remote).await? {
-                Some(card) => Ok(self.taken(&remote, Some(&card), session).await),
+                Some(card) => Ok(self.taken(&remote, Some(&card), session)),
                 None => {
                     relay.note_push(id, None).await?;
                     Err(Error::IdForgotten(remote.as_str().to_owned()))
@@ -139,10 +143,18 @@ impl ForeignIntermediary {
     }
 
     /// What the other one says of it. It has the delivery, whatever becomes of the dialog.
-    async fn taken(&self, remote: &MessageId, card: Option<&ProcessCardBundle>, session: Session) -> String {
-        if let Err(error) = session.exit().await {
-            tracing::debug!(destination = self.name, %error, "a dialog did not end as it should");
-        }
+    fn taken(&self, remote: &MessageId, card: Option<&ProcessCardBundle>, session: Session) -> String {
+        let name = self.name.clone();
+        // Beside the verdict, which must not wait for it: nothing depends on how the dialog ends.
+        tokio::spawn(async move {
+            match tokio::time::timeout(EXIT_TIME_MAX, session.exit()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(destination = name, %error, "a dialog did not end as it should");
+                }
+                Err(_) => tracing::debug!(destination = name, "exitDialog was not answered"),
+            }
+        });
         let mut remark = format!("{} took it as {}", self.name, remote.as_str());
         let mut add = |what: &str, at: Option<&Timestamp>| match at {
             Some(Timestamp::Plain(at)) => remark.push_str(&format!(", {what} {}", at.text)),

@@ -55,8 +55,6 @@ pub struct Settings {
     pub answer_poll_interval: Duration,
     /// How often a destination is looked at where no notice from this process asks for it.
     pub push_poll_interval: Duration,
-    /// Time for one push; its lease lasts a little longer.
-    pub push_time_max: Duration,
     pub breaker: retry::BreakerSettings,
 }
 
@@ -74,7 +72,6 @@ impl Settings {
             former_evidence_keys: Vec::new(),
             answer_poll_interval: Duration::from_secs(1),
             push_poll_interval: Duration::from_secs(5),
-            push_time_max: Duration::from_secs(120),
             breaker: retry::BreakerSettings::default(),
         }
     }

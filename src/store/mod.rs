@@ -466,6 +466,8 @@ pub trait Store: Send + Sync + 'static {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<PushLease>, StoreError>;
+    /// A yes counts however late it is told; to a message that is no longer offered it becomes the finding `taken-late`.
+    /// A late no changes nothing.
     async fn record_attempt(
         &self,
         lease: &PushLease,

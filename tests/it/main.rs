@@ -20,6 +20,7 @@ mod osci_outlet;
 mod osci_push;
 mod osci_refusals;
 mod osci_simulation;
+mod osci_slow;
 mod pki_openssl;
 mod register_cli;
 mod relay_life;

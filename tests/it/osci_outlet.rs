@@ -34,6 +34,8 @@ struct State {
     exchanges: usize,
     /// Bytes of the longest request.
     longest: usize,
+    /// The exchange of this number is never answered.
+    hang: Option<usize>,
     /// End this process once so many exchanges were answered.
     kill: Option<(usize, u32)>,
 }
@@ -87,6 +89,15 @@ fn carry(mut from: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         if read == 0 || is_whole(&request) {
             break;
         }
+    }
+    let hangs = {
+        let mut state = state.lock().expect("nobody panicked");
+        let next = state.exchanges + 1;
+        state.hang.take_if(|at| *at == next).is_some()
+    };
+    if hangs {
+        // Until the other side gives up.
+        return from.read(&mut piece).map(drop);
     }
     let mut to = TcpStream::connect(target)?;
     to.set_read_timeout(Some(PATIENCE))?;
@@ -309,8 +320,11 @@ fn whatever_breaks_between_two_post_offices_doubles_nothing() {
     world.waits_for("tried", |world| world.middleman.see(|state| state.refused > 0));
     assert_eq!(world.state(&first), "waiting");
     world.middleman.leads_to(&world.there);
+    // initDialog, getMessageId, storeDelivery are answered; that exitDialog is not takes nothing back.
+    world.middleman.set(|state| state.hang = Some(state.exchanges + 4));
     world.is_received(&first);
     assert_eq!(world.waiting_there(), 1);
+    world.waits_for("exitDialog", |world| world.middleman.see(|state| state.hang.is_none()));
 
     // initDialog, getMessageId, storeDelivery: after the third answer the other process is no more.
     let pid = world.there.pid();

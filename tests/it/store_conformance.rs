@@ -79,6 +79,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         cards_are_found_however_deep_they_lie,
         bonds_and_push_notes_are_kept,
         what_another_post_office_took_is_handed_out_and_received,
+        a_yes_that_comes_too_late_is_written_down,
         pushes_are_leased,
         a_finished_push_is_one_change,
         pushes_keep_the_order,
@@ -447,6 +448,29 @@ async fn what_another_post_office_took_is_handed_out_and_received(bench: &dyn Be
     assert_eq!((last.event, last.reason.as_deref()), (Event::Received, Some("as theirs at noon")));
     let again = store.record_attempt(lease, taken, at(10)).await.expect("ignored");
     assert_eq!(again, card);
+    store.close().await.expect("closed");
+}
+
+async fn a_yes_that_comes_too_late_is_written_down(bench: &dyn Bench) {
+    let store = bench.open();
+    for (name, event, outcome, words) in [
+        ("a", Event::Expired, PushOutcome::Taken { remark: "as theirs".to_owned() }, "as theirs"),
+        ("b", Event::CancelledByOperator, PushOutcome::Received, "its recipient took it"),
+        ("c", Event::HeldByOperator, PushOutcome::Taken { remark: "as third".to_owned() }, "as third"),
+    ] {
+        send(&*store, &draft(name)).await;
+        let lease = &store.lease_push(&[mailbox("ags:1")], false, at(2), at(30), 1).await.expect("leased")[0];
+        let before = store.change(change(name, event, 5)).await.expect("changed");
+        let card = store.record_attempt(lease, outcome.clone(), at(9)).await.expect("recorded");
+        assert_eq!((card.state, &card.steps), (before.state, &before.steps), "{name}: nothing else changes");
+        let said: Vec<_> = card.findings.iter().map(|one| (one.code.as_str(), one.reason.as_str())).collect();
+        assert_eq!(said, [("taken-late", words)], "{name}");
+        let again = store.record_attempt(lease, outcome, at(10)).await.expect("ignored");
+        assert_eq!(again, card, "{name}: said once");
+        let late_no = PushOutcome::Dead { reason: "no".to_owned() };
+        assert_eq!(store.record_attempt(lease, late_no, at(11)).await.expect("ignored"), card, "{name}");
+        assert_eq!(store.find(&id(name)).await.expect("found").card, card, "{name}: it is kept");
+    }
     store.close().await.expect("closed");
 }
 

@@ -1,4 +1,4 @@
-//! An intermediary that pushes: acceptDelivery and processDelivery to a passive recipient, and what his answer means
+//! The wire of a push, without a message's life ([`crate::osci::server::push`] has that). An intermediary that pushes: acceptDelivery and processDelivery to a passive recipient, and what his answer means
 //! for whoever asked for the push (OSCI12, sections 9.2, 10.1 and 10.2).
 //!
 //! Content, attachments and custom headers go out in their sender's scope, byte for byte. Only a positive answer that

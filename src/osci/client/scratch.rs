@@ -16,7 +16,8 @@ use hyper::body::Frame;
 use crate::net::Body;
 use crate::osci::envelope::source::Source;
 
-const PIECE_BYTES: usize = 256 * 1024;
+/// What is read of a body at a time; a connection holds a few of them in memory.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A new empty file in this folder that no name leads to.
 pub fn file(folder: &Path) -> io::Result<File> {
@@ -63,7 +64,8 @@ impl Slice {
         SliceReader { file: self.file.clone(), at: self.range.start, end: self.range.end }
     }
 
-    /// The body of a request that streams this piece.
+    /// The body of a request or an answer that streams this piece: read as far as it is asked for, in short reads, so that a
+    /// slow reader holds no thread.
     pub fn body(&self) -> Body {
         let frames = stream::try_unfold(self.reader(), |mut reader| async move {
             let read = tokio::task::spawn_blocking(move || {

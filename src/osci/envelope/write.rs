@@ -118,7 +118,7 @@ impl OutgoingAttachment {
         }
     }
 
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let octets = self.source.bytes();
         match self.coding {
             Coding::Binary | Coding::Base64Already => octets,

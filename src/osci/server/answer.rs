@@ -1,21 +1,22 @@
-//! Answers on their way out: signed, encrypted where the request was, with an exact length, streamed (sections 1, 6, 7).
+//! Answers on their way out: signed, encrypted where the request was, with an exact length (sections 1, 6, 7). Small ones
+//! are made in memory, large ones in the [`Outbox`].
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
-use bytes::Bytes;
-use futures_util::stream;
-use http_body_util::{BodyExt, StreamBody};
 use hyper::Response;
-use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
 use super::fetch::Content;
 use super::incoming::Seal;
+use super::outbox::{self, Outbox, Room, WHOLE_BYTES_MAX};
 use super::{InForce, Refused, SignatureIdentity};
 use crate::mime::write::Boundary;
 use crate::net::{self, Body};
+use crate::osci::client::scratch::Slice;
 use crate::osci::code::{Code, Kind, Language};
 use crate::osci::dialog::AnswerControl;
 use crate::osci::envelope::encrypted::{self, PreparedSealed};
@@ -34,11 +35,8 @@ use crate::pki::certificate::{Certificate, KeyKind};
 use crate::report::CorrelationId;
 use crate::xml::dsig::{DigestMethod, SignatureMethod};
 
-/// Answers up to this size are made in one piece.
-const WHOLE_BYTES_MAX: u64 = 64 * 1024;
-const PIECE_BYTES: usize = 64 * 1024;
-/// Pieces that wait for the client.
-const PIECES_MAX: usize = 4;
+/// Bytes that are gathered before they are handed to the disk.
+const GATHERED_BYTES: usize = 256 * 1024;
 
 /// An answer to a request, before it is signed and encrypted.
 pub(super) struct Answer {
@@ -50,6 +48,8 @@ pub(super) struct Answer {
     pub scope: Scope,
     pub content: Option<Shared>,
     pub attachments: Vec<OutgoingAttachment>,
+    /// Disk space that was kept for it.
+    pub room: Option<Room>,
     /// What the client understands, as it said.
     pub features: Option<FeatureDescription>,
     /// The cipher certificate (DER) of the client.
@@ -72,21 +72,36 @@ impl Answer {
             scope: Scope::standard(),
             content: None,
             attachments: Vec::new(),
+            room: None,
             features,
             recipient,
         }
     }
 
+    /// The whole answer, of which nothing went out. Whatever its client does later holds up nobody else.
     pub async fn into_response(
-        self,
+        mut self,
         in_force: Arc<InForce>,
         offered: FeatureDescription,
         seal: Option<Seal>,
+        outbox: &Outbox,
     ) -> Result<Response<Body>, Refused> {
-        let made = tokio::task::spawn_blocking(move || self.prepare(&in_force, offered, seal)).await;
+        let turn = if self.is_large() { outbox.turn().await } else { None };
+        let folder = outbox.folder().to_owned();
+        let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let room = self.room.take();
+            let ready = self.prepare(&in_force, offered, seal)?;
+            ready.make(room, &folder)
+        });
         let stopping = |_| Refused::new(Code::Internal, "the answer could not be made");
-        let ready = made.map_err(stopping)??;
-        ready.into_response().map_err(|error| Refused::new(Code::Internal, error.to_string()))
+        Ok(made.await.map_err(stopping)??.into_response())
+    }
+
+    fn is_large(&self) -> bool {
+        let package = self.content.as_ref().map_or(0, |content| content.bytes());
+        let attached = self.attachments.iter().map(OutgoingAttachment::bytes);
+        outbox::is_large(attached.fold(package, u64::saturating_add))
     }
 
     /// What a delivery brings along.
@@ -196,59 +211,59 @@ impl Ready {
         }
     }
 
-    fn into_response(self) -> Result<Response<Body>, write::Error> {
+    fn make(self, room: Option<Room>, folder: &Path) -> Result<Made, Refused> {
         let size = self.size();
         if size <= WHOLE_BYTES_MAX {
-            let mut bytes = Vec::with_capacity(size as usize);
-            self.write(&mut bytes)?;
-            return Ok(response(size, net::full(bytes)));
+            return self.in_memory().map_err(|error| Refused::new(Code::Internal, error.to_string()));
         }
-        let (send, receive) = tokio::sync::mpsc::channel(PIECES_MAX);
-        tokio::task::spawn_blocking(move || {
-            let mut out = Pieces { send, piece: Vec::with_capacity(PIECE_BYTES) };
-            let written = self.write(&mut out).and_then(|()| Ok(out.flush()?));
-            if let Err(error) = written {
-                // The client went away, or what is stored cannot be read; it notices by the length.
-                tracing::warn!(%error, "an answer was not written to its end");
-                let _ = out.send.blocking_send(Err(io::Error::other("the answer broke off")));
-            }
-        });
-        let pieces = stream::unfold(receive, |mut receive| async move {
-            receive.recv().await.map(|piece| (piece.map(Frame::data), receive))
-        });
-        Ok(response(size, StreamBody::new(pieces).boxed_unsync()))
+        let full = |error: String| {
+            let detail =
+                format!("an answer of {size} bytes cannot be written to {}: {error}", folder.display());
+            Refused::new(Code::Internal, detail)
+        };
+        let file = match room {
+            Some(room) => room.into_file(),
+            None => outbox::nameless(folder).map_err(|error| full(error.to_string()))?,
+        };
+        self.write_to(&file, size).map_err(|error| full(error.to_string()))?;
+        Ok(Made::File(Slice::new(Arc::new(file), 0..size)))
+    }
+
+    fn write_to(&self, file: &File, size: u64) -> Result<(), write::Error> {
+        let mut out = BufWriter::with_capacity(GATHERED_BYTES, file);
+        self.write(&mut out)?;
+        out.flush()?;
+        // More may have been kept than was needed; less than announced must not go out.
+        if (&*file).stream_position()? != size {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(file.set_len(size)?)
+    }
+
+    fn in_memory(&self) -> Result<Made, write::Error> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes)?;
+        Ok(Made::Memory(bytes))
     }
 }
 
-fn response(size: u64, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
-    response
+/// A message that needs only to be read.
+enum Made {
+    Memory(Vec<u8>),
+    File(Slice),
 }
 
-/// Hands on what is written in pieces, and waits while too many are on their way.
-struct Pieces {
-    send: tokio::sync::mpsc::Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = Bytes::from(std::mem::take(&mut self.piece));
-        self.send.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+impl Made {
+    fn into_response(self) -> Response<Body> {
+        let (size, body) = match self {
+            Self::Memory(bytes) => (bytes.len() as u64, net::full(bytes)),
+            Self::File(slice) => (slice.length(), slice.body()),
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+        response
     }
 }
 
@@ -260,7 +275,8 @@ pub(super) fn fault(refused: &Refused, correlation: CorrelationId) -> Result<Res
         code: CodeNumber::parse(code.as_str()),
         text: format!("{} / {} ({correlation})", code.text(Language::German), code.text(Language::English)),
     };
-    Ready::Plain(fault.prepare(&boundary())?).into_response()
+    // In memory, because it must be said on a full disk, too.
+    Ok(Ready::Plain(fault.prepare(&boundary())?).in_memory()?.into_response())
 }
 
 /// Feedback from codes, each with what is added to its words.

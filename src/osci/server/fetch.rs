@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::frame::{FRAME_BYTES_MAX, Frame};
+use super::outbox::Room;
 use super::request::{Client, Context, Delivered, Executed, failed};
 use super::spool::{Frozen, Spool, Stretch};
 use super::{Door, Metadata, Refused, card};
@@ -28,12 +29,15 @@ use crate::osci::message::fetch_delivery::{FetchDelivery, ResponseToFetchDeliver
 use crate::osci::message::fetch_process_card::{FetchProcessCard, ResponseToFetchProcessCard};
 use crate::osci::message::payload::Payload;
 use crate::osci::message::selection::{CardRole, CardSelection, DeliverySelection};
+use crate::report::Loudness;
 use crate::store::{CardQuery, Entry, PayloadReader, Selection};
 use crate::xml::dsig::DigestMethod;
 use crate::xml::write::Writer;
 
 /// Waiting messages that are read at a time while one is sought that OSCI can carry.
-const PAGE: u32 = 100;
+/// The first usually holds it.
+const PAGE_FIRST: u32 = 100;
+const PAGE: u32 = 1000;
 /// Waiting messages that one request looks at. Whoever has more before the first that OSCI can carry is told so, and
 /// names one or begins at a later instant.
 const LOOKED_AT_MAX: u32 = 20_000;
@@ -61,6 +65,7 @@ impl Door {
         let asked = asked.clone();
         let (entry, more) = self.choose(&client, &asked).await?;
         let in_base64 = answers_in_base64(received.message.features.as_ref(), received.has_base64());
+        context.room = self.room(entry.card.payload_bytes, in_base64).await?;
         let content = self.content(&entry, in_base64).await?;
         let mut entry = entry;
         // What was received before is looked at again; nothing changes.
@@ -156,9 +161,25 @@ impl Door {
 
     /// Waiting messages behind a place in the mailbox, oldest first.
     async fn page(&self, client: &Client, selection: &Selection, after: u64) -> Result<Vec<Entry>, Refused> {
+        let page = if after == 0 { PAGE_FIRST } else { PAGE };
         let listing =
-            self.relay.list_mailbox(&client.account, &client.owner, selection.clone(), after, PAGE).await;
+            self.relay.list_mailbox(&client.account, &client.owner, selection.clone(), after, page).await;
         Ok(listing.map_err(failed)?.entries)
+    }
+
+    /// Disk space for an answer that carries so many bytes. Without it nothing is handed out.
+    pub(super) async fn room(&self, bytes: u64, in_base64: bool) -> Result<Option<Room>, Refused> {
+        self.outbox.room(bytes, in_base64).await.map_err(|error| Refused {
+            loudness: Loudness::Error,
+            ..Refused::new(
+                Code::Failed,
+                format!(
+                    "{} has no room for an answer that carries {bytes} bytes ({error}); make room, see \
+                     limits.disk_reserve_bytes",
+                    self.outbox.folder().display()
+                ),
+            )
+        })
     }
 
     pub(super) async fn content(&self, entry: &Entry, in_base64: bool) -> Result<Content, Refused> {

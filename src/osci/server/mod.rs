@@ -12,6 +12,7 @@ pub(in crate::osci) mod fetch;
 mod frame;
 mod incoming;
 pub mod inspect;
+mod outbox;
 mod partial_fetch;
 mod partial_store;
 mod parts;
@@ -117,6 +118,7 @@ pub struct Door {
     metadata: Arc<dyn Metadata>,
     settings: Settings,
     parts: Arc<parts::Parts>,
+    outbox: Arc<outbox::Outbox>,
     recipients: Arc<push::Recipients>,
 }
 
@@ -166,8 +168,10 @@ impl Door {
         settings: Settings,
     ) -> Self {
         let parts = Arc::new(parts::Parts::new(&settings.chunk_folder, settings.limits.disk_reserve_bytes));
+        let outbox =
+            Arc::new(outbox::Outbox::new(&settings.spool_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        Self { relay, in_force, metadata, settings, parts, recipients }
+        Self { relay, in_force, metadata, settings, parts, outbox, recipients }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.
@@ -201,7 +205,7 @@ impl Door {
         };
         let seal = request.seal.clone();
         let answered = match self.perform(request, &in_force, correlation).await {
-            Ok(answer) => answer.into_response(in_force, self.offered(), seal).await,
+            Ok(answer) => answer.into_response(in_force, self.offered(), seal, &self.outbox).await,
             Err(refused) => Err(refused),
         };
         match answered {

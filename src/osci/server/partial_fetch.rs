@@ -55,6 +55,7 @@ impl Door {
         let _busy = self.parts.hold(fetch.place()).await;
         let mut begun = self.begun(&asked, number, &fetch, &client, &entry, more, context).await?;
         let span = begun.slices.span(number).map_err(refused)?;
+        context.room = self.room(span.end.saturating_sub(span.start), in_base64).await?;
         let slices = begun.slices;
         let mut held: BTreeSet<u64> = asked.chunk.received.iter().flatten().copied().collect();
         if held.is_empty() {

@@ -191,8 +191,12 @@ impl Door {
         let (language, outcome) = match parsed {
             Ok(Incoming::Message(received)) => {
                 let request = Request { received: *received, bytes, seal: context.request.seal.clone() };
-                let mut inner =
-                    Context { request: &request, in_force: context.in_force, findings: Findings::new() };
+                let mut inner = Context {
+                    request: &request,
+                    in_force: context.in_force,
+                    findings: Findings::new(),
+                    room: None,
+                };
                 let outcome = self.store_inside(outer, id, &mut inner).await;
                 findings = inner.findings;
                 (language(&request.received.message), outcome)

@@ -8,6 +8,7 @@ use aws_lc_rs::rand;
 use super::answer::{self, Answer};
 use super::incoming::Request;
 use super::inspect::{self, Inspected};
+use super::outbox::Room;
 use super::policy;
 use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
@@ -61,6 +62,8 @@ pub(super) struct Context<'a> {
     pub request: &'a Request,
     pub in_force: &'a Arc<InForce>,
     pub findings: Findings,
+    /// Disk space that was kept for a large answer, before what it carries was noted as handed out.
+    pub room: Option<Room>,
 }
 
 /// Where the request stands and what its answer bears, whatever becomes of it.
@@ -126,7 +129,7 @@ impl Door {
             }
         };
         let Standing { mut control, cipher, dialog, proven, done, warnings } = standing;
-        let mut context = Context { request: &request, in_force, findings: warnings };
+        let mut context = Context { request: &request, in_force, findings: warnings, room: None };
         let client = self.client(&cipher, signer, dialog, proven, operation, &mut context);
         let executed = match client {
             _ if needs_dialog => Err(Refused::new(Code::DialogRequired, "no ConversationId")),
@@ -159,7 +162,8 @@ impl Door {
                 let mut findings = context.findings;
                 findings.push((done, None));
                 let feedback = answer::feedback(language, &findings);
-                Ok(executed.answer(control, feedback, features, cipher))
+                let room = context.room.take();
+                Ok(Answer { room, ..executed.answer(control, feedback, features, cipher) })
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Pushes: one task per destination, so that a slow or dead one never delays another.
+//! Pushes of what waits in mailboxes, through outlets: one task per destination, so that a slow or dead one never delays
+//! another. (What a door pushes while its author waits is in `pushed`.)
 //!
 //! A destination leases one message at a time from the store, tries once, and records the outcome under that lease; a
 //! crash in between lets the lease end by itself. Failures in a row open the destination's circuit: nothing is leased
@@ -93,7 +94,10 @@ impl Relay {
             let pause = Duration::try_from(until.duration_since(now)).unwrap_or(ERROR_PAUSE_FIRST);
             return Ok(Pushed::CircuitOpen(pause));
         }
-        let until = now.checked_add(self.settings.push_time_max + LEASE_MARGIN).unwrap_or(now);
+        // Which message it will be is not known yet, so the lease is long enough for any.
+        let limits = &self.settings.limits;
+        let until =
+            now.checked_add(limits.outlet_time(limits.content_bytes_max) + LEASE_MARGIN).unwrap_or(now);
         let (ordered, free): (Vec<_>, Vec<_>) =
             destination.mailboxes.iter().cloned().partition(|mailbox| self.is_ordered(mailbox));
         let mut leased = None;
@@ -127,7 +131,7 @@ impl Relay {
             Ok(payload) => payload,
             Err(error) => return PushVerdict::TryLater { reason: format!("payload: {error}") },
         };
-        let limit = self.settings.push_time_max;
+        let limit = self.settings.limits.outlet_time(entry.manifest.length());
         match tokio::time::timeout(limit, destination.outlet.push(entry, payload)).await {
             Ok(verdict) => verdict,
             Err(_) => PushVerdict::TryLater { reason: format!("no answer within {} s", limit.as_secs()) },
@@ -180,9 +184,23 @@ impl Relay {
             PushOutcome::Failed { reason, .. } | PushOutcome::Dead { reason } => reason.as_str(),
         }
         .to_owned();
+        let is_yes = matches!(outcome, PushOutcome::Received | PushOutcome::Taken { .. });
         let card = self.store.record_attempt(&lease, outcome, now).await?;
+        let is_late = is_yes && card.state != DeliveryState::Received;
+        let word = if is_late { "late" } else { word };
         metrics::counter!("amtsbote_pushes_total", "outcome" => word).increment(1);
         match card.state {
+            state if is_late => {
+                tracing::warn!(
+                    message_id = %id,
+                    destination = name,
+                    %state,
+                    remark = reason,
+                    "it was taken there when it was no longer to be handed over; its card says so. If it should count \
+                     as received, release or requeue it: the next attempt asks there first. If its reader should not \
+                     act on it, tell him"
+                );
+            }
             DeliveryState::Dead => {
                 metrics::counter!("amtsbote_dead_total").increment(1);
                 tracing::warn!(message_id = %id, destination = name, attempt = lease.attempt, reason, "undeliverable: waits for an operator");

@@ -1,4 +1,5 @@
-//! Messages that a door pushes itself while their author waits (OSCI-Transport 1.2: forwardDelivery, mediateDelivery).
+//! What becomes of messages that a door pushes itself while their author waits (OSCI-Transport 1.2: forwardDelivery,
+//! mediateDelivery); how they are pushed is the door's. (Pushes of what waits in mailboxes are in `push`.)
 //!
 //! Such a message is held from its acceptance until the outcome of its push is known. The recipient's yes is one change
 //! of the store ([`crate::store::Store::finish_push`]), so that reception is never written without it and a process that

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::schema::{self, Shelf, int, micros, state_number, state_of, uint};
 use super::{Fault, evidence};
 use crate::domain::account::AccountName;
-use crate::domain::card::{CertificateFinding, ProcessCard, Step};
+use crate::domain::card::{CertificateFinding, Finding, ProcessCard, Severity, Step};
 use crate::domain::content::Digest;
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
@@ -21,6 +21,9 @@ use crate::store::{
     Acceptance, Accepted, Change, Deadlines, DueKind, Entry, FinishedPush, PushLease, PushOutcome,
     StagedPlace, StoreError,
 };
+
+/// The finding on the card of a message that was taken when it was no longer to be handed over.
+const TAKEN_LATE: &str = "taken-late";
 
 /// The writer's hands inside one command of one transaction.
 pub struct Writing<'a> {
@@ -753,6 +756,30 @@ fn first_undelivered(connection: &Connection, mailbox: &MailboxName) -> Result<O
     Ok(rows.query_row(params![mailbox.as_str()], Row::of).optional()?)
 }
 
+/// A yes to a message that has expired, was cancelled or held meanwhile: it changes nothing but what its card says.
+fn taken_late(
+    work: &mut Writing<'_>,
+    row: &Row,
+    outcome: &PushOutcome,
+    now: Timestamp,
+) -> Result<ProcessCard, Fault> {
+    let mut card = card(work.connection, row.sequence)?;
+    let remark = match outcome {
+        PushOutcome::Taken { remark } => remark.as_str(),
+        PushOutcome::Received => "its recipient took it",
+        PushOutcome::Failed { .. } | PushOutcome::Dead { .. } => return Ok(card),
+    };
+    // The same yes, told again.
+    let known = card.findings.iter().any(|finding| finding.code == TAKEN_LATE && finding.reason == remark);
+    if known || row.state == DeliveryState::Received {
+        return Ok(card);
+    }
+    let (severity, code) = (Severity::Warning, TAKEN_LATE.to_owned());
+    card.findings.push(Finding { at: now, severity, code, reason: remark.to_owned() });
+    rewrite(work, row, row, &card, RecordEvent::Inspected, now)?;
+    Ok(card)
+}
+
 pub fn record_attempt(
     work: &mut Writing<'_>,
     lease: &PushLease,
@@ -764,7 +791,7 @@ pub fn record_attempt(
     // A recipient's yes counts however late it is told; a late no has been overtaken by another attempt.
     let counts = current || matches!(outcome, PushOutcome::Received | PushOutcome::Taken { .. });
     if !counts || !row.state.is_offered() {
-        return card(work.connection, row.sequence);
+        return taken_late(work, &row, outcome, now);
     }
     row.push_leased = false;
     let id = &lease.entry.card.id;

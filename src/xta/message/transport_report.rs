@@ -166,6 +166,10 @@ fn of_step(step: &Step) -> Record {
         Event::Accepted => (Severity::Info, "accepted", "The message was accepted."),
         Event::Released => (Severity::Info, "released", "The message was put into the mailbox."),
         Event::HandedOut => (Severity::Info, "handed-out", "The message was handed out."),
+        // Only the outlet's yes has words of its own and nobody who caused it.
+        Event::Received if step.by.is_none() && step.reason.is_some() => {
+            (Severity::Info, "received", "Another post office took the message for its reader.")
+        }
         Event::Received => (Severity::Info, "received", "The reader confirmed the message."),
         Event::CancelledByAuthor => (Severity::Error, "cancelled", "The author cancelled the message."),
         Event::CancelledByOperator if step.by.is_none() => {
@@ -230,6 +234,23 @@ mod tests {
         };
         card.findings = findings.iter().map(finding).collect();
         card
+    }
+
+    #[test]
+    fn who_took_it_is_said() {
+        let sentence = |by: Option<&str>, reason: Option<&str>| {
+            let (at, event, state) = (Timestamp::UNIX_EPOCH, Event::Received, DeliveryState::Received);
+            let (by, reason) = (by.map(str::to_owned), reason.map(str::to_owned));
+            let record = of_step(&Step { at, event, state, by, reason });
+            (record.code, record.reason)
+        };
+        let code = "received".to_owned();
+        let other = "Another post office took the message for its reader.".to_owned();
+        assert_eq!(sentence(None, Some("it took it as urn:x")), (code.clone(), other));
+        let reader = "The reader confirmed the message.".to_owned();
+        for by in [None, Some("reader")] {
+            assert_eq!(sentence(by, None), (code.clone(), reader.clone()));
+        }
     }
 
     #[test]

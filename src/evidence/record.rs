@@ -22,7 +22,7 @@ const VERSION: &str = "amtsbote-evidence/1";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RecordEvent {
     Delivery(Event),
-    /// Certificate findings were added to the card.
+    /// Findings were added to the card.
     Inspected,
     /// Card and envelope were deleted at the end of their retention. The digest is that of the last card.
     CardPurged,

@@ -118,6 +118,8 @@ pub struct Door {
     settings: Settings,
     parts: Arc<parts::Parts>,
     recipients: Arc<push::Recipients>,
+    /// Shared by pushes that have begun.
+    under_way: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// Why a request is not executed: the client hears the code and the sentence, the operator the rest.
@@ -167,7 +169,8 @@ impl Door {
     ) -> Self {
         let parts = Arc::new(parts::Parts::new(&settings.chunk_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        Self { relay, in_force, metadata, settings, parts, recipients }
+        let under_way = Arc::default();
+        Self { relay, in_force, metadata, settings, parts, recipients, under_way }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.

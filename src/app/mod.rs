@@ -20,6 +20,7 @@ mod watch;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch::{Sender, channel};
@@ -30,6 +31,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::net::{Listener, LocalListener, Permits, Serving, Shares};
+use crate::osci::server::Door as OsciDoor;
 use crate::pki::expiry::Dependence;
 use crate::pki::key;
 use crate::relay::{Refusal, Relay};
@@ -92,6 +94,7 @@ pub struct Running {
     clock: Arc<dyn Clock>,
     xta: Serving,
     osci: Option<Serving>,
+    osci_door: Option<Arc<OsciDoor>>,
     admin: Serving,
     operator: Serving,
     state: operator::State,
@@ -199,7 +202,7 @@ impl App {
                 clock.clone(),
                 stopping.clone(),
             )),
-            tokio::spawn(watch::chunks(osci_door, stopping.clone())),
+            tokio::spawn(watch::chunks(osci_door.clone(), stopping.clone())),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
         tracing::info!(xta = %xta_address, osci = ?osci_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
@@ -210,6 +213,7 @@ impl App {
             admin_socket: socket.clone(),
             xta: xta.serve(door),
             osci,
+            osci_door,
             admin: admin.serve(Arc::new(office)),
             operator: operator.serve(Arc::new(operator::Door::new(state.clone()))),
             relay,
@@ -330,11 +334,22 @@ impl Running {
     pub async fn stop(self) {
         tracing::info!("draining");
         self.state.drain();
+        let end = tokio::time::Instant::now() + Duration::from_secs(self.config.limits.drain_seconds);
         match self.osci {
             None => self.xta.drain().await,
             Some(osci) => {
                 tokio::join!(self.xta.drain(), osci.drain());
             }
+        }
+        // A push goes on when its sender has hung up.
+        if let Some(door) = self.osci_door
+            && tokio::time::timeout_at(end, door.pushes_ended()).await.is_err()
+        {
+            tracing::warn!(
+                code = "drain-deadline",
+                next_step = "see `amtsbote message list --state held` after the next start",
+                "pushes were cut at the end of the drain; their messages stay held"
+            );
         }
         self.stop.send_replace(true);
         for task in self.tasks {

@@ -5,6 +5,8 @@
 //! Whether the certificate is good is the door's judgement and lies in the findings handed in. Content is not looked
 //! at: the relay holds no content key.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::domain::account::{Account, Directory};
@@ -35,7 +37,10 @@ pub enum Manner {
     /// A door pushes it to its recipient at once (OSCI: forwardDelivery, mediateDelivery). It is held meanwhile, under
     /// no deadline but its expiry, so that nothing but the outcome of the push or an operator lets it go. Whether the
     /// author waits is between him and the recipient, who has had himself listed for pushes.
-    Pushed,
+    Pushed {
+        /// How long it may take until the outcome is written down; it must not expire before.
+        time_max: Duration,
+    },
 }
 
 /// What is known about the message besides its envelope.
@@ -92,12 +97,17 @@ pub fn decide(
     manner(profile, situation.manner)?;
     size(content, profile, situation.limits)?;
     let (mut state, deadlines) = deadlines(envelope, profile, situation.now)?;
-    let pushed = situation.manner == Manner::Pushed;
-    if pushed && deadlines.release_at.is_some() {
-        let what = "NotBefore lies ahead, and a push is done at once".to_owned();
-        return Err(Refusal::ParameterInvalid { what });
-    }
-    if pushed {
+    let pushed = matches!(situation.manner, Manner::Pushed { .. });
+    if let Manner::Pushed { time_max } = situation.manner {
+        if deadlines.release_at.is_some() {
+            let what = "NotBefore lies ahead, and a push is done at once".to_owned();
+            return Err(Refusal::ParameterInvalid { what });
+        }
+        if situation.now.checked_add(time_max).map_or(true, |end| deadlines.expire_at < end) {
+            let seconds = time_max.as_secs();
+            let what = format!("it is obsolete within the {seconds} seconds that a push may take");
+            return Err(Refusal::ParameterInvalid { what });
+        }
         state = DeliveryState::Held;
     }
 

@@ -297,3 +297,20 @@ fn a_requeued_message_has_its_time_anew() {
     message.obsolete_after = instant(2000);
     assert_eq!(deadlines_again(&message, &ServiceProfile::standard(), at(1000)).expire_at, at(2000));
 }
+
+#[test]
+fn what_is_pushed_must_live_until_its_end_is_known() {
+    let way = Manner::Pushed { time_max: Duration::from_secs(60) };
+    for (obsolete_after, expected) in [(None, true), (Some(1059), false), (Some(1060), true)] {
+        let decision =
+            decided(5, way, |_, envelope| envelope.obsolete_after = obsolete_after.and_then(instant));
+        match decision {
+            Ok(decision) => assert_eq!((decision.card.state, expected), (DeliveryState::Held, true)),
+            Err(refusal) => {
+                assert!(!expected && refusal.to_string().contains("60 seconds"), "{refusal}");
+            }
+        }
+    }
+    let early = decided(5, way, |_, envelope| envelope.not_before = instant(1001));
+    assert!(early.is_err_and(|refusal| refusal.to_string().contains("NotBefore")));
+}

@@ -260,6 +260,8 @@ pub struct Change {
     pub only_posted_by: Option<AccountName>,
     /// Only if this is still due at `at` (a timer's view): an operator may have moved the deadline meanwhile.
     pub only_if_due: Option<DueKind>,
+    /// Only if the message is in this state (a push's view): an operator may have let it go meanwhile.
+    pub only_while: Option<DeliveryState>,
     /// New deadlines, where the event sets some (requeue).
     pub deadlines: Option<Deadlines>,
 }
@@ -385,6 +387,8 @@ pub trait Store: Send + Sync + 'static {
     /// What was remembered with an announced id, used or not.
     async fn bond(&self, id: &MessageId) -> Result<Option<Bond>, StoreError>;
     async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError>;
+    /// The same for the reply to a push, which may use half of the disk's reserve: its sender has been answered for.
+    async fn reply_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError>;
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 
     // Reading.
@@ -479,7 +483,8 @@ pub trait Store: Send + Sync + 'static {
     async fn push_note(&self, id: &MessageId) -> Result<Option<String>, StoreError>;
     /// The recipient's yes to a held message, as one change: it is released, handed out, received and relieved of its
     /// payload, and the reply is accepted with it; or nothing of all that. What was released meanwhile goes on from
-    /// there, what was received stays so, and what is over otherwise is `Denied`.
+    /// there, what was received stays so. What is over otherwise stays so, too, with the recipient's yes as a finding on
+    /// its card; the reply is accepted all the same.
     async fn finish_push(&self, push: FinishedPush) -> Result<ProcessCard, StoreError>;
 
     // Directory and acts.

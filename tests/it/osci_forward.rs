@@ -498,13 +498,10 @@ async fn a_push_ends_though_its_sender_has_left() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(stream);
+    // Whoever stops the server can wait for it.
+    let ended = tokio::time::timeout(Duration::from_secs(20), office.door.pushes_ended());
+    ended.await.expect("in time");
     recipient.seen.recv().await.expect("a request");
-    for _ in 0..400 {
-        if only(&office).await.card.state == S::Received {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
     assert_eq!(steps(&only(&office).await), TAKEN);
     office.close().await;
 }
@@ -652,4 +649,95 @@ async fn what_a_question_may_come_to() {
     assert_eq!(got.codes(), ["9810"]);
     assert_eq!(steps(&only(&office).await), TAKEN, "the recipient has it all the same");
     office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_cannot_reply_in_the_recipients_name() {
+    let mut recipient =
+        Recipient::listen(Says::Answer(Answer { ours: false, encrypted: false, ..YES })).await;
+    let office = office(&[&recipient.url]).await;
+    // In the clear, signed: so is the push.
+    let mut author = Client::new("author", false, true);
+    author.begin(&office).await;
+    let id = author.message_id(&office).await;
+    let (_, got) = send(&office, &mut author, mediate(Some(&id), &recipient.url)).await;
+    assert_eq!(got.codes(), ["9810"]);
+    let (seen, was_encrypted) = recipient.seen.recv().await.expect("a request");
+    assert!(!was_encrypted);
+    let Payload::ProcessDelivery(process) = &seen.0.message.payload else { panic!("no question") };
+    let reply_id = process.reply_id.clone().expect("an id");
+    // Anybody can encrypt, and show a certificate that is public.
+    let mut listener = Client::new("reader", true, false);
+    assert_eq!(listener.send(&office, delivery(&reply_id)).await.codes()[0], "9801");
+    assert_eq!(office.entries().await.len(), 1);
+    // The recipient's own signature proves who he is, in whatever dialog.
+    let mut reader = Client::new("reader", true, true);
+    assert_eq!(reader.send(&office, delivery(&reply_id)).await.codes(), ["0800"]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_signed_where_the_account_demands_it() {
+    for (signed, code, expected) in [(true, "0801", S::Received), (false, "9807", S::Held)] {
+        let recipient = Recipient::listen(Says::Answer(Answer { signed, ..YES })).await;
+        let office = office(&[&recipient.url]).await;
+        let mut strict = reader_at(&[&recipient.url]);
+        strict.osci.signature_required = true;
+        office.apply(vec![account("author", crate::osci_office::AUTHOR), strict]).await;
+        let mut author = Client::new("author", true, true);
+        author.begin(&office).await;
+        let id = author.message_id(&office).await;
+        let (_, got) = send(&office, &mut author, forward(&id, &recipient.url)).await;
+        assert_eq!((got.codes(), only(&office).await.card.state), (vec![code.to_owned()], expected));
+        office.close().await;
+    }
+}
+
+/// What comes of a push while which an operator does something to the message: the codes, the message and what its
+/// recipient wrote.
+async fn meddled(says: Says, mediates: bool, releases: bool) -> (Vec<String>, Entry, usize) {
+    let recipient = Recipient::listen_after(says, Duration::from_millis(800)).await;
+    let office = Arc::new(office(&[&recipient.url]).await);
+    let (pushing, url) = (office.clone(), recipient.url.clone());
+    let task = tokio::spawn(async move {
+        let mut author = Client::new("author", true, true);
+        author.begin(&pushing).await;
+        let id = author.message_id(&pushing).await;
+        let asked = if mediates { mediate(Some(&id), &url) } else { forward(&id, &url) };
+        send(&pushing, &mut author, asked).await.1.codes()
+    });
+    for _ in 0..1000 {
+        if recipient.dialled() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let id = only(&office).await.envelope.id;
+    match releases {
+        true => office.relay.release(&id, "root", "too early").await.expect("released"),
+        false => office.relay.cancel_as_operator(&id, "root", "too early").await.expect("cancelled"),
+    };
+    let codes = task.await.expect("answered");
+    let entries = office.entries().await;
+    let replies = entries.len() - 1;
+    let entry = office.store.find(&id).await.expect("found");
+    Arc::into_inner(office).expect("the last").close().await;
+    (codes, entry, replies)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_recipient_says_counts_whatever_an_operator_did_meanwhile() {
+    let no = || Says::Answer(Answer { code: "9801", ..YES });
+    let yes = || Says::Answer(YES);
+    for (what, says, mediates, releases, code, state, finding, replies) in [
+        ("cancelled, then a reply", yes(), true, false, "0801", S::Cancelled, Some("push-taken-late"), 1),
+        ("cancelled, then a yes", yes(), false, false, "9810", S::Cancelled, Some("push-taken-late"), 0),
+        ("released, then a reply", yes(), true, true, "0801", S::Received, None, 1),
+        ("released, then a no", no(), false, true, "9805", S::Waiting, Some("push-declined"), 0),
+    ] {
+        let (codes, entry, kept) = meddled(says, mediates, releases).await;
+        assert_eq!((codes, entry.card.state, kept), (vec![code.to_owned()], state, replies), "{what}");
+        let found: Vec<_> = entry.card.findings.iter().map(|finding| finding.code.as_str()).collect();
+        assert_eq!(found, finding.into_iter().collect::<Vec<_>>(), "{what}");
+    }
 }

@@ -72,6 +72,7 @@ pass_on! {
     fn announce_bound(id: &MessageId, account: &AccountName, bond: Option<&Bond>, now: Timestamp, expires_at: Timestamp) -> ();
     fn bond(id: &MessageId) -> Option<Bond>;
     fn payload_writer() -> Box<dyn PayloadWriter>;
+    fn reply_writer() -> Box<dyn PayloadWriter>;
     fn accept(acceptance: Acceptance) -> Accepted;
     fn list(selection: &Selection, after: u64, limit: u32) -> Listing;
     fn find(id: &MessageId) -> Entry;

@@ -891,14 +891,27 @@ async fn a_finished_push_is_one_change(bench: &dyn Bench) {
     let used = finish(&*store, "second", Some(&reply("answer"))).await;
     assert!(matches!(used, Err(StoreError::IdUsed)), "{used:?}");
     assert_eq!(store.find(&id("second")).await.expect("found"), before);
-    // An operator was faster: what he released is received all the same, what he cancelled stays so, reply and all.
+    // An operator was faster: what he released is received all the same, what he cancelled stays so, but nothing that
+    // the recipient said is lost.
     store.change(change("released", E::Released, 2)).await.expect("released");
     let card = finish(&*store, "released", None).await.expect("finished");
     assert_eq!(card.state, DeliveryState::Received);
     store.change(change("cancelled", E::CancelledByOperator, 2)).await.expect("cancelled");
-    let late = finish(&*store, "cancelled", Some(&reply("late"))).await;
-    assert!(matches!(late, Err(StoreError::Denied(_))), "{late:?}");
-    assert!(matches!(store.find(&id("late")).await, Err(StoreError::Unknown)));
+    for again in [false, true] {
+        let card = finish(&*store, "cancelled", Some(&reply("late"))).await.expect("noted");
+        assert_eq!((card.state, card.received_at), (DeliveryState::Cancelled, None), "again: {again}");
+        let codes: Vec<_> = card.findings.iter().map(|finding| finding.code.as_str()).collect();
+        assert_eq!(codes, ["push-taken-late"], "again: {again}");
+        assert_eq!(store.find(&id("cancelled")).await.expect("found").card, card);
+    }
+    let got = payload_of(&*store, &id("late"), 0, u64::MAX).await.expect("the reply");
+    assert!(got == reply("late").content, "byte for byte");
+    // What only a held message suffers.
+    let no = Change { only_while: Some(DeliveryState::Held), ..change("again", E::CancelledByOperator, 3) };
+    send(&*store, &draft("again")).await;
+    assert!(matches!(store.change(no.clone()).await, Err(StoreError::Denied(_))));
+    store.change(change("again", E::HeldByOperator, 3)).await.expect("held");
+    store.change(no).await.expect("cancelled");
     let unknown = finish(&*store, "unknown", None).await;
     assert!(matches!(unknown, Err(StoreError::Unknown)));
     store.close().await.expect("closed");

@@ -96,6 +96,9 @@ fn accepting_stops_before_the_reserve_is_touched() {
         std::fs::write(&more, vec![1; 400 << 10]).expect("written");
         let health = store.health().await.expect("health");
         assert!(!health.accepting && health.reason.contains("full"), "{health:?}");
+        // A reply that a recipient was asked for is kept.
+        assert!(matches!(store.payload_writer().await.err(), Some(StoreError::Full { .. })));
+        drop(store.reply_writer().await.expect("half of the reserve"));
         std::fs::remove_file(&more).expect("removed");
         // What frees room is still allowed.
         let first = &stored[0];

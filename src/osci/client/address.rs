@@ -78,15 +78,25 @@ impl Address {
         let below = self.path.strip_prefix(listed.path.as_str()).is_some_and(|rest| {
             rest.is_empty() || listed.path.ends_with('/') || rest.starts_with(['/', '?'])
         });
-        // A server may resolve such steps and lead out of the listed folder.
-        let plain = !self.path.split(['/', '?']).any(|step| matches!(decoded(step).as_str(), "." | ".."));
+        // A server may resolve such steps and lead out of the listed folder; some cut parameters off first.
+        let plain = !decoded(&self.path).split(['/', '\\', '?', ';']).any(|step| matches!(step, "." | ".."));
         same_server && below && plain
     }
 }
 
-/// A step with its dots and slashes spelled out, whatever their case.
-fn decoded(step: &str) -> String {
-    step.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\")
+/// A path with its dots and whatever may part its steps spelled out, however often they were escaped.
+fn decoded(path: &str) -> String {
+    const ESCAPED: [(&str, &str); 6] =
+        [("%25", "%"), ("%2e", "."), ("%2f", "/"), ("%5c", "\\"), ("%3b", ";"), ("%3f", "?")];
+    let mut path = path.to_ascii_lowercase();
+    loop {
+        let plainer = ESCAPED.iter().fold(path.clone(), |path, (from, to)| path.replace(from, to));
+        // Each round is shorter than the one before.
+        if plainer == path {
+            return path;
+        }
+        path = plainer;
+    }
 }
 
 impl fmt::Display for Address {
@@ -161,6 +171,13 @@ mod tests {
             ("http://one.example:8080/", false),
             ("http://one.example:8080/osci/../admin", false),
             ("http://one.example:8080/osci/%2E%2e/admin", false),
+            ("http://one.example:8080/osci/..%2fadmin", false),
+            ("http://one.example:8080/osci/..%5Cadmin", false),
+            ("http://one.example:8080/osci/..;/admin", false),
+            ("http://one.example:8080/osci/..%3b/admin", false),
+            ("http://one.example:8080/osci/x%2F..%2f..", false),
+            ("http://one.example:8080/osci/%25252e%252e%2fadmin", false),
+            ("http://one.example:8080/osci/a..b;c=d%2f...", true),
             ("http://one.example/osci", false),
             ("https://one.example:8080/osci", false),
             ("http://one.example:8080@evil.example/osci", false),

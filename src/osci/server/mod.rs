@@ -120,6 +120,8 @@ pub struct Door {
     parts: Arc<parts::Parts>,
     outbox: Arc<outbox::Outbox>,
     recipients: Arc<push::Recipients>,
+    /// Shared by pushes that have begun.
+    under_way: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// Why a request is not executed: the client hears the code and the sentence, the operator the rest.
@@ -171,7 +173,8 @@ impl Door {
         let outbox =
             Arc::new(outbox::Outbox::new(&settings.spool_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        Self { relay, in_force, metadata, settings, parts, outbox, recipients }
+        let under_way = Arc::default();
+        Self { relay, in_force, metadata, settings, parts, outbox, recipients, under_way }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,7 +31,7 @@ use crate::domain::account::{Account, AccountName};
 use crate::domain::card::ProcessCard;
 use crate::domain::content::Digest;
 use crate::domain::envelope::Envelope;
-use crate::domain::message_id::MessageId;
+use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::PartyIdentifier;
 use crate::mime::transfer::TransferEncoding;
 use crate::osci::client::address::{Address, Receivers};
@@ -52,7 +52,7 @@ use crate::osci::message::payload::Payload;
 use crate::osci::message::process_card::{self, ProcessCardBundle};
 use crate::osci::message::process_delivery::ProcessDelivery;
 use crate::pki::certificate::Certificate;
-use crate::relay::{Service, Submission};
+use crate::relay::{Refusal, Service, Submission};
 use crate::report::Loudness;
 use crate::store::Accepted;
 
@@ -60,6 +60,9 @@ use crate::store::Accepted;
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A recipient that does not even take the connection is not waited for longer.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long it is tried to write down what a recipient said, where the store has trouble.
+const WRITE_DOWN_TIME_MAX: Duration = Duration::from_secs(10);
+const WRITE_DOWN_PAUSE: Duration = Duration::from_millis(250);
 /// Characters of a client's URI in the log.
 const URI_SHOWN_MAX: usize = 200;
 /// Characters of a reason on a card.
@@ -123,6 +126,8 @@ struct Parties {
     reply_to: PartyIdentifier,
     recipient: Account,
     recipient_as: PartyIdentifier,
+    /// SHA-256 of the cipher certificate that addressed him.
+    recipient_cipher: Digest,
     envelope: Envelope,
 }
 
@@ -197,6 +202,10 @@ impl Door {
         let Taken { card, findings, reply } = self.run(errand).await?;
         context.findings.extend(findings);
         let reply = reply.ok_or_else(|| Refused::new(Code::NoContent, "the reply has no content"))?;
+        // Before the reply counts as handed out: the next request in the dialog would confirm what was never sent.
+        let kept_as = reply.envelope.as_ref().map(|envelope| &envelope.id);
+        let answer = self.content_of(&reply.request, in_base64).await;
+        let answer = answer.map_err(|refused| not_passed_on(kept_as, &refused.detail))?;
         let reply_card = match reply.envelope {
             None => None,
             Some(envelope) => {
@@ -206,7 +215,6 @@ impl Door {
         };
         let cards = card.zip(envelope);
         let request_card = cards.map(|(card, envelope)| bundle(&card, &envelope)).transpose()?;
-        let answer = self.content_of(&reply.request, in_base64).await?;
         Ok(Executed::Delivery(Box::new(Delivered {
             payload: Box::new(move |feedback| {
                 let answer = ResponseToMediateDelivery { feedback, request_card, reply_card };
@@ -221,14 +229,7 @@ impl Door {
             client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
         let place = (conversation, *sequence);
         let handed_out = self.relay.hand_out_in_dialog(&client.account, &client.owner, place, id).await;
-        handed_out.map_err(|refusal| {
-            let detail = format!("the reply {id} waits in the sender's mailbox: {refusal}");
-            Refused {
-                sentence: Some("the recipient's reply waits in your mailbox".to_owned()),
-                loudness: Loudness::Warn,
-                ..Refused::new(Code::Reached, detail)
-            }
-        })
+        handed_out.map_err(|refusal| not_passed_on(Some(id), &refusal.to_string()))
     }
 
     /// Everything that can be refused before anything is stored or dialled.
@@ -278,6 +279,7 @@ impl Door {
             reply_to: client.owner.clone(),
             recipient: recipient.clone(),
             recipient_as: recipient_as.clone(),
+            recipient_cipher: Digest::of(addressee),
             envelope,
         };
         Ok(Errand {
@@ -393,11 +395,20 @@ impl Door {
         })
     }
 
+    /// Returns when no push is under way, also none whose sender has left. To be called when no more requests come.
+    pub async fn pushes_ended(&self) {
+        drop(self.under_way.write().await);
+    }
+
     /// To its end, whatever becomes of the sender's connection.
     async fn run(&self, errand: Errand) -> Result<Taken, Refused> {
         let operation = if errand.processes { "mediateDelivery" } else { "forwardDelivery" };
         let door = self.clone();
-        let task = tokio::spawn(async move { door.carry_out(errand).await });
+        let under_way = self.under_way.clone().read_owned().await;
+        let task = tokio::spawn(async move {
+            let _under_way = under_way;
+            door.carry_out(errand).await
+        });
         let outcome = task.await.unwrap_or_else(|error| {
             let detail = format!("the push broke off: {error}");
             Err(Refused { loudness: Loudness::Error, ..Refused::new(Code::Reached, detail) })
@@ -412,12 +423,19 @@ impl Door {
         let Errand { parties, processes, submission, languages, content, dialling, in_force, _turn } = errand;
         let reply_id = match processes && submission.is_some() {
             false => None,
-            true => Some(self.relay.announce(&parties.recipient).await.map_err(failed)?),
+            true => {
+                // Whoever has read the id on an open wire must not reply with it in the recipient's name.
+                let bond = Bond { party: parties.recipient_cipher, sealed: dialling.encrypt };
+                Some(self.relay.announce_bound(&parties.recipient, Some(&bond)).await.map_err(failed)?)
+            }
         };
         let kept = match submission {
             None => None,
             Some(submission) => {
-                match self.relay.accept_to_push(&parties.sender, submission).await.map_err(failed)? {
+                // With the reply, and once more without it.
+                let time_max = self.settings.push.time_max.saturating_add(2 * WRITE_DOWN_TIME_MAX);
+                let accepted = self.relay.accept_to_push(&parties.sender, submission, time_max).await;
+                match accepted.map_err(failed)? {
                     (Accepted::New, card) => Some(card),
                     (Accepted::Before, _) => return Err(used()),
                 }
@@ -464,7 +482,21 @@ impl Door {
         answered: &Answered,
     ) -> Result<Findings, Refused> {
         let mut findings: Findings = answered.warnings.iter().map(|code| (*code, None)).collect();
-        let Some(signer) = &answered.signer else { return Ok(findings) };
+        let Some(signer) = &answered.signer else {
+            if !recipient.osci.signature_required {
+                return Ok(findings);
+            }
+            // Anybody on an open path could have said yes.
+            let detail = format!(
+                "the answer of {} is not signed, and the participant's account demands signatures \
+                 (osci.signature_required)",
+                recipient.name
+            );
+            let sentence = "the recipient's answer is not signed, which it has to be here".to_owned();
+            let told =
+                Refused { sentence: Some(sentence), ..Refused::new(Code::AnswerSignatureInvalid, detail) };
+            return Err(Refused { loudness: Loudness::Warn, ..told });
+        };
         let digest = Digest::of(signer);
         let directory = self.relay.directory();
         if directory.account_by_signature(&digest).is_none_or(|owner| owner.name != recipient.name) {
@@ -522,32 +554,35 @@ impl Door {
         let recipient = &parties.recipient;
         let mut trouble = None;
         if let Some((request, id)) = reply {
-            let submission = self.reply(parties, id, &request, in_force).await;
-            let finished = match submission {
-                Err(refused) => Err(refused),
-                Ok(submission) => {
-                    let envelope = submission.envelope.clone();
-                    let finished =
-                        self.relay.finish_push(&card.id, forwarded_at, recipient, Some(submission)).await;
-                    finished.map(|card| (card, envelope)).map_err(failed)
-                }
-            };
-            match finished {
+            let finished = persistently(is_ours, || async {
+                let submission = self.reply(parties, id.clone(), &request, in_force).await?;
+                let envelope = submission.envelope.clone();
+                let finished = self.relay.finish_push(&card.id, forwarded_at, recipient, Some(submission));
+                finished.await.map(|card| (card, envelope)).map_err(failed)
+            });
+            match finished.await {
                 Ok((card, envelope)) => {
                     return Ok((card, Some(Reply { request, envelope: Some(envelope) })));
                 }
                 Err(refused) => trouble = Some(refused),
             }
         }
-        let finished = self.relay.finish_push(&card.id, forwarded_at, recipient, None).await;
+        let finished = persistently(Refusal::is_ours, || {
+            self.relay.finish_push(&card.id, forwarded_at, recipient, None)
+        });
         let unwritten = |detail: String| Refused {
             loudness: Loudness::Error,
             ..Refused::new(Code::Reached, format!("{}: {detail}", card.id))
         };
-        let finished = finished.map_err(|refusal| {
+        let finished = finished.await.map_err(|refusal| {
             unwritten(format!("the recipient took it, and that could not be written down: {refusal}"))
         })?;
         match trouble {
+            None if finished.received_at.is_none() => Err(Refused {
+                sentence: Some("the recipient took the message, which was over here meanwhile".to_owned()),
+                loudness: Loudness::Warn,
+                ..unwritten(format!("the recipient took it, and it was {} meanwhile", finished.state))
+            }),
             None => Ok((finished, None)),
             Some(refused) => Err(Refused {
                 sentence: Some("the recipient took the message; its reply could not be kept".to_owned()),
@@ -592,8 +627,24 @@ impl Door {
         for shown in certificates.into_iter().flat_map(|certificates| certificates.all()) {
             inspect::one(&in_force.anchors, shown, self.relay.now(), &mut inspected);
         }
-        self.submission(envelope, inspected.findings, request).await
+        self.reply_submission(envelope, inspected.findings, request).await
     }
+}
+
+/// Taken by the recipient, whose reply does not reach its sender now.
+fn not_passed_on(kept_as: Option<&MessageId>, why: &str) -> Refused {
+    let (detail, sentence) = match kept_as {
+        Some(id) => (
+            format!("the reply {id} waits in the sender's mailbox: {why}"),
+            "the recipient's reply waits in your mailbox",
+        ),
+        None => (
+            format!("the reply cannot be passed on: {why}"),
+            "the recipient replied; its reply cannot be passed on",
+        ),
+    };
+    let told = Refused { sentence: Some(sentence.to_owned()), ..Refused::new(Code::Reached, detail) };
+    Refused { loudness: Loudness::Warn, ..told }
 }
 
 /// The address behind the URI, if the operator has listed it for the recipient.
@@ -610,6 +661,27 @@ fn receiver(recipient: &Account, uri: &str) -> Result<Address, Refused> {
         let told = Refused { sentence: Some(sentence), ..Refused::new(Code::Failed, detail) };
         Refused { loudness: Loudness::Warn, ..told }
     })
+}
+
+/// Whether it is the post office that cannot, so that it may be able to later.
+fn is_ours(refused: &Refused) -> bool {
+    refused.loudness == Loudness::Error
+}
+
+/// Tries again for some seconds while `passes` says of the error that it may pass.
+async fn persistently<T, E, F: Future<Output = Result<T, E>>>(
+    passes: impl Fn(&E) -> bool,
+    attempt: impl Fn() -> F,
+) -> Result<T, E> {
+    let until = Instant::now() + WRITE_DOWN_TIME_MAX;
+    loop {
+        match attempt().await {
+            Err(error) if passes(&error) && Instant::now() < until => {
+                tokio::time::sleep(WRITE_DOWN_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// What a push without a yes means for the message.

@@ -122,11 +122,33 @@ impl Door {
     ) -> Result<Submission, Refused> {
         findings.extend(self.authors(request, self.relay.now()));
         let writer = self.relay.payload_writer().await.map_err(failed)?;
+        self.submission_by(writer, envelope, findings, request).await
+    }
+
+    /// The same for what a recipient replied to a push, which is kept while there is any room.
+    pub(super) async fn reply_submission(
+        &self,
+        envelope: Envelope,
+        mut findings: Vec<CertificateFinding>,
+        request: &Request,
+    ) -> Result<Submission, Refused> {
+        findings.extend(self.authors(request, self.relay.now()));
+        let writer = self.relay.reply_writer().await.map_err(failed)?;
+        self.submission_by(writer, envelope, findings, request).await
+    }
+
+    async fn submission_by(
+        &self,
+        writer: Box<dyn PayloadWriter>,
+        envelope: Envelope,
+        certificates: Vec<CertificateFinding>,
+        request: &Request,
+    ) -> Result<Submission, Refused> {
         let mut intake = Intake::new(writer, self.settings.limits.content_bytes_max);
         intake.take(request).await?;
         let (manifest, payload) = intake.seal().await?;
         let request_digest = request_digest(&envelope, &manifest)?;
-        Ok(Submission { envelope, manifest, payload, request_digest, door: DOOR, certificates: findings })
+        Ok(Submission { envelope, manifest, payload, request_digest, door: DOOR, certificates })
     }
 
     pub(super) fn envelope(

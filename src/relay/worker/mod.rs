@@ -114,6 +114,11 @@ impl Relay {
         self.store.payload_writer().await.map_err(|error| counted("payload", error.into()))
     }
 
+    /// For the reply to a push, while accepting may have stopped for want of room.
+    pub async fn reply_writer(&self) -> Result<Box<dyn PayloadWriter>, Refusal> {
+        self.store.reply_writer().await.map_err(|error| counted("payload", error.into()))
+    }
+
     /// Works until `stop` says true: timers, pushes to every destination, checkpoints, housekeeping. The last
     /// checkpoint is signed when timers and pushes have ended.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {

@@ -565,6 +565,9 @@ pub fn change(work: &mut Writing<'_>, change: &Change) -> Result<ProcessCard, Fa
     if !change.only_if_due.is_none_or(due) {
         return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
     }
+    if change.only_while.is_some_and(|state| state != row.state) {
+        return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
+    }
     apply(work, row, change)
 }
 
@@ -616,12 +619,19 @@ fn apply(work: &mut Writing<'_>, before: Row, change: &Change) -> Result<Process
     Ok(card)
 }
 
-/// Everything that a recipient's yes to a held message means.
+/// Everything that a recipient's yes to a held message means. A message that has ended meanwhile stays as it is; its
+/// card says that the recipient had taken it, and the reply is kept all the same.
 pub fn finish_push(work: &mut Writing<'_>, push: &FinishedPush) -> Result<ProcessCard, Fault> {
+    let row = row_by_id(work.connection, &push.id)?;
     if let Some(reply) = &push.reply
         && accept(work, reply)? != Accepted::New
+        // Told again, because the first answer did not arrive.
+        && matches!(row.state, DeliveryState::Held | DeliveryState::Waiting | DeliveryState::HandedOut)
     {
         return Err(StoreError::IdUsed.into());
+    }
+    if matches!(row.state, DeliveryState::Cancelled | DeliveryState::Expired | DeliveryState::Dead) {
+        return note_late_yes(work, &row, push);
     }
     let by = Some(push.by.to_string());
     let mut card = None;
@@ -645,6 +655,24 @@ pub fn finish_push(work: &mut Writing<'_>, push: &FinishedPush) -> Result<Proces
     card.ok_or(Fault::Refusal(StoreError::Unknown))
 }
 
+fn note_late_yes(work: &mut Writing<'_>, row: &Row, push: &FinishedPush) -> Result<ProcessCard, Fault> {
+    const CODE: &str = "push-taken-late";
+    let mut card = card(work.connection, row.sequence)?;
+    if !card.findings.iter().any(|finding| finding.code == CODE) {
+        card.findings.push(Finding {
+            at: push.received_at,
+            severity: Severity::Warning,
+            code: CODE.to_owned(),
+            reason: format!(
+                "{} had taken it by a push, and the message was {} meanwhile",
+                push.by, row.state
+            ),
+        });
+        rewrite(work, row, row, &card, RecordEvent::Inspected, push.received_at)?;
+    }
+    Ok(card)
+}
+
 /// A change by the post office itself.
 pub fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) -> Change {
     Change {
@@ -657,6 +685,7 @@ pub fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) 
         only_in: None,
         only_posted_by: None,
         only_if_due: None,
+        only_while: None,
         deadlines: None,
     }
 }

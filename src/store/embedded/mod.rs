@@ -246,7 +246,15 @@ impl EmbeddedStore {
     }
 
     fn refuse_when_full(&self, bytes: u64) -> Result<(), StoreError> {
-        let reserve = self.settings.disk_reserve_bytes;
+        self.refuse_below(self.settings.disk_reserve_bytes, bytes)
+    }
+
+    /// What a recipient has been asked for may use half of the reserve; the rest is for what frees room.
+    fn refuse_reply_when_full(&self, bytes: u64) -> Result<(), StoreError> {
+        self.refuse_below(self.settings.disk_reserve_bytes / 2, bytes)
+    }
+
+    fn refuse_below(&self, reserve: u64, bytes: u64) -> Result<(), StoreError> {
         let free = payload::free_bytes(&self.settings.folder)?;
         if free.saturating_sub(bytes) < reserve { Err(StoreError::Full { free, reserve }) } else { Ok(()) }
     }
@@ -282,6 +290,11 @@ impl Store for EmbeddedStore {
 
     async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError> {
         self.refuse_when_full(0)?;
+        Ok(Box::new(Intake::new(self.payloads.clone(), self.settings.inline_bytes_max)))
+    }
+
+    async fn reply_writer(&self) -> Result<Box<dyn PayloadWriter>, StoreError> {
+        self.refuse_reply_when_full(0)?;
         Ok(Box::new(Intake::new(self.payloads.clone(), self.settings.inline_bytes_max)))
     }
 
@@ -495,7 +508,7 @@ impl Store for EmbeddedStore {
     async fn finish_push(&self, push: FinishedPush) -> Result<ProcessCard, StoreError> {
         let inline = push.reply.as_ref().map_or(0, inline_bytes);
         if push.reply.is_some() {
-            self.refuse_when_full(inline as u64)?;
+            self.refuse_reply_when_full(inline as u64)?;
         }
         let push = Arc::new(Mutex::new(push));
         let (stored, unknown) = (Arc::clone(&push), Arc::clone(&push));

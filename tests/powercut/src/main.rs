@@ -92,7 +92,7 @@ struct Options {
     /// Tasks that use the store at once.
     #[arg(long, default_value_t = 6)]
     tasks: u64,
-    #[arg(long, default_value_t = 192)]
+    #[arg(long, default_value_t = 384)]
     disk_mebibytes: u64,
     /// Keeps disk image and ledger of rounds with findings in this folder.
     #[arg(long)]

@@ -171,8 +171,10 @@ fn live(
         outcome.defects.push(format!("the writer ended by itself ({status}): {}", complaints.join(" / ")));
     }
     if !broken {
-        // A healthy disk gives no reason to refuse anything.
-        outcome.defects.extend(ledger.refusals.drain(..).take(3));
+        // A healthy disk gives no reason to refuse anything, unless a quick machine has filled it; what becomes of a full
+        // one has a run of its own.
+        let refusals = ledger.refusals.drain(..).filter(|words| !words.starts_with("refused full "));
+        outcome.defects.extend(refusals.take(3));
     } else {
         outcome.defects.extend(ledger.refusals.drain(..).filter(|line| line.contains("for-good")).take(3));
     }

@@ -64,7 +64,8 @@ fuzz_target!(|input: &[u8]| {
     assert!(bytes <= body.len(), "more came out than went in");
     for piece in [1, 2, usize::from(size).max(3)] {
         let cut = read(&content_type, body, piece);
-        assert_eq!(whole.1, cut.1, "outcome in pieces of {piece}");
+        // Where a refusal is noticed, and which of several faults comes first, depends on the pieces.
+        assert_eq!(whole.1.is_ok(), cut.1.is_ok(), "outcome in pieces of {piece}");
         if whole.1.is_ok() {
             assert_eq!(whole.0, cut.0, "parts in pieces of {piece}");
         }

@@ -37,7 +37,8 @@ fuzz_target!(|input: &[u8]| {
     let whole = read(message, message.len().max(1));
     for piece in [1, usize::from(size).max(2)] {
         let cut = read(message, piece);
-        assert_eq!(whole.1, cut.1, "outcome in pieces of {piece}");
+        // Where a refusal is noticed, and which of several faults comes first, depends on the pieces.
+        assert_eq!(whole.1.is_ok(), cut.1.is_ok(), "outcome in pieces of {piece}");
         if whole.1.is_ok() {
             assert_eq!(whole.0, cut.0, "parts in pieces of {piece}");
         }

@@ -70,7 +70,8 @@ fuzz_target!(|input: &[u8]| {
     let whole = read(document, document.len().max(1));
     for piece in [1, 2, usize::from(size).max(3)] {
         let cut = read(document, piece);
-        assert_eq!(whole.1, cut.1, "outcome in pieces of {piece}");
+        // Where a refusal is noticed, and which of several faults comes first, depends on the pieces.
+        assert_eq!(whole.1.is_ok(), cut.1.is_ok(), "outcome in pieces of {piece}");
         if whole.1.is_ok() {
             assert_eq!(whole.0, cut.0, "document in pieces of {piece}");
         }

@@ -301,12 +301,14 @@ impl Store for EmbeddedStore {
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
         let inline = inline_bytes(&acceptance);
         self.refuse_when_full(inline as u64)?;
+        let papers = message::Papers::of(&acceptance)?;
+        let bytes = inline + papers.length();
         // The staged file's fate hangs on the outcome, so its token waits outside the command for it.
         let acceptance = Arc::new(Mutex::new(acceptance));
         let (stored, unknown) = (Arc::clone(&acceptance), Arc::clone(&acceptance));
         let command = move |work: &mut Writing<'_>| {
             let acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
-            message::accept(work, &acceptance)
+            message::accept(work, &acceptance, &papers)
         };
         let keep = |acceptance: &Mutex<Acceptance>| {
             keep_payload(&mut acceptance.lock().unwrap_or_else(PoisonError::into_inner));
@@ -318,7 +320,7 @@ impl Store for EmbeddedStore {
         };
         // Whether a row names the file is not known; the next start's sweep finds out.
         let unknown = move || keep(&unknown);
-        self.writer.run(inline + 4096, command, settle, unknown).await
+        self.writer.run(bytes, command, settle, unknown).await
     }
 
     async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError> {

@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod log;
 pub mod metadata;
 mod metrics_text;
+mod open_files;
 mod operator;
 mod revocation;
 mod signals;
@@ -110,6 +111,7 @@ impl App {
 
     pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
         let metrics = metrics_text::recorder().map_err(StartError::Metrics)?;
+        open_files::provide(&config);
         recover(&config).map_err(StartError::Trust)?;
         let trust = Trust::load(&config, clock.clone()).map_err(StartError::Trust)?;
         let key = evidence_key::load_or_make(&config.evidence)?;

@@ -305,3 +305,14 @@ fn a_change_of_the_evidence_key_needs_the_former_public_key() {
     office.run(&["evidence", "verify", "--store", "store", "--key", &key]).ends(4);
     office.run(&["evidence", "verify", "--store", "store", "--key", &key, "--key", &former]).ends(0);
 }
+
+#[test]
+fn the_limit_of_open_files_follows_the_configured_connections() {
+    let mut office = Office::open();
+    office.restart_with_open_files(128);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", office.pid())).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let soft = line.split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok()).expect("a number");
+    let most = amtsbote::domain::limits::Limits::default().connections_max as u64;
+    assert_eq!(soft, 2 * 2 * most + 512, "{line}");
+}

@@ -266,6 +266,21 @@ pub struct Change {
     pub deadlines: Option<Deadlines>,
 }
 
+/// What a party to a message said about it and signed (the portal's Security Event Tokens), kept word for word beside
+/// its card and as long as that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Unique beside one message, in its author's own words (`jti`).
+    pub id: String,
+    pub at: Timestamp,
+    pub by: AccountName,
+    /// As it came.
+    pub text: String,
+}
+
+/// Statements that one message may have; a further one is denied.
+pub const STATEMENTS_MAX: usize = 64;
+
 /// Something whose time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -410,6 +425,12 @@ pub trait Store: Send + Sync + 'static {
     /// Applies one change. An event that leaves the state as it is because it already happened (`Received` on a
     /// received message, `HandedOut` for the seventeenth time) succeeds and records nothing.
     async fn change(&self, change: Change) -> Result<ProcessCard, StoreError>;
+    /// Applies a change and keeps what was said with it, or nothing of both. The same statement said again changes
+    /// nothing; another text under its id is `IdUsed`. Beside a new statement the change must be one: `Received` on what
+    /// is received is denied.
+    async fn declare(&self, change: Change, statement: Statement) -> Result<ProcessCard, StoreError>;
+    /// What was said about a message, in order; nothing once its card was purged.
+    async fn statements(&self, id: &MessageId) -> Result<Vec<Statement>, StoreError>;
     /// Adds certificate findings to a card.
     async fn inspect(
         &self,

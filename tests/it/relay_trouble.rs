@@ -20,7 +20,7 @@ use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
-    Selection, Store, StoreError, StoreHealth, TimeStamp,
+    Selection, Statement, Store, StoreError, StoreHealth, TimeStamp,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -81,6 +81,8 @@ pass_on! {
     fn mailboxes() -> Vec<MailboxSummary>;
     fn cards(query: &CardQuery) -> (Vec<Entry>, bool);
     fn change(change: Change) -> ProcessCard;
+    fn declare(change: Change, statement: Statement) -> ProcessCard;
+    fn statements(id: &MessageId) -> Vec<Statement>;
     fn inspect(id: &MessageId, findings: Vec<CertificateFinding>) -> ProcessCard;
     fn next_due_at() -> Option<Timestamp>;
     fn purge_payload(id: &MessageId, now: Timestamp) -> ();

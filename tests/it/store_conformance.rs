@@ -20,7 +20,7 @@ use amtsbote::evidence::tree;
 use amtsbote::pki::timestamp::{Request, token_of};
 use amtsbote::store::{
     Acceptance, Accepted, AdminAct, Change, Deadlines, DueKind, FinishedPush, Iterator, Listing,
-    MessageQuery, PushOutcome, Selection, Store, StoreError, TimeStamp,
+    MessageQuery, PushOutcome, STATEMENTS_MAX, Selection, Statement, Store, StoreError, TimeStamp,
 };
 use base64::Engine;
 use jiff::Timestamp;
@@ -78,6 +78,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         cards_are_found_for_author_and_reader,
         cards_are_found_however_deep_they_lie,
         bonds_and_push_notes_are_kept,
+        statements_are_kept_with_what_they_change,
         what_another_post_office_took_is_handed_out_and_received,
         a_yes_that_comes_too_late_is_written_down,
         pushes_are_leased,
@@ -433,6 +434,67 @@ async fn bonds_and_push_notes_are_kept(bench: &dyn Bench) {
     assert_eq!(store.push_note(&id("a")).await.expect("known").as_deref(), Some("theirs"));
     store.note_push(&id("a"), None).await.expect("taken back");
     assert_eq!(store.push_note(&id("a")).await.expect("known"), None);
+    store.close().await.expect("closed");
+}
+
+fn statement(id: &str, text: &str, seconds: u64) -> Statement {
+    Statement { id: id.to_owned(), at: at(seconds), by: account("reader"), text: text.to_owned() }
+}
+
+async fn statements_are_kept_with_what_they_change(bench: &dyn Bench) {
+    let store = bench.open();
+    send(&*store, &draft("a")).await;
+    assert_unknown(store.declare(change("b", Event::HandedOut, 1), statement("x", "said", 1)).await);
+    let foreign = Change { only_in: Some(vec![mailbox("ags:9")]), ..change("a", Event::HandedOut, 1) };
+    assert_unknown(store.declare(foreign, statement("x", "said", 1)).await);
+    assert_eq!(store.statements(&id("a")).await.expect("an answer"), []);
+
+    let forwarded = statement("forward", "passed on", 1);
+    let card = store.declare(change("a", Event::HandedOut, 1), forwarded.clone()).await.expect("declared");
+    assert_eq!(card.state, DeliveryState::HandedOut);
+    let accepted = statement("accept", "taken", 2);
+    let finding = Finding {
+        at: at(2),
+        severity: Severity::Info,
+        code: "accept-submission".to_owned(),
+        reason: "digest".to_owned(),
+    };
+    let taken = Change { finding: Some(finding), ..change("a", Event::Received, 2) };
+    let card = store.declare(taken.clone(), accepted.clone()).await.expect("declared");
+    assert_eq!((card.state, card.findings.len()), (DeliveryState::Received, 1));
+    let records = store.evidence_of(&id("a")).await.expect("records").len();
+
+    store.close().await.expect("closed");
+    let store = bench.open();
+    // Said again, also with a card that has gone on: as before.
+    for (event, said) in [(Event::HandedOut, &forwarded), (Event::Received, &accepted)] {
+        let again = store.declare(change("a", event, 9), said.clone()).await.expect("as before");
+        assert_eq!(again, card);
+    }
+    // Other words under a used id, and a second verdict.
+    let used = store.declare(change("a", Event::Received, 9), statement("accept", "not taken", 9)).await;
+    assert!(matches!(used, Err(StoreError::IdUsed)), "{used:?}");
+    let late = store.declare(change("a", Event::Received, 9), statement("reject", "not taken", 9)).await;
+    assert_denied(late, DeliveryState::Received, Event::Received);
+    let late = store.declare(change("a", Event::HandedOut, 9), statement("again", "passed on", 9)).await;
+    assert_denied(late, DeliveryState::Received, Event::HandedOut);
+    assert_eq!(store.statements(&id("a")).await.expect("an answer"), [forwarded, accepted]);
+    assert_eq!(store.evidence_of(&id("a")).await.expect("records").len(), records);
+
+    // An id is unique beside one message only, and no message has them without end.
+    send(&*store, &draft("b")).await;
+    for number in 0..STATEMENTS_MAX {
+        let said = statement(&format!("{}accept", "x".repeat(number)), "x", 3);
+        store.declare(change("b", Event::HandedOut, 3), said).await.expect("declared");
+    }
+    let beyond = store.declare(change("b", Event::HandedOut, 3), statement("beyond", "x", 3)).await;
+    assert_denied(beyond, DeliveryState::HandedOut, Event::HandedOut);
+    assert_eq!(store.statements(&id("b")).await.expect("an answer").len(), STATEMENTS_MAX);
+
+    store.purge_payload(&id("a"), at(10)).await.expect("purged");
+    assert_eq!(store.statements(&id("a")).await.expect("an answer").len(), 2);
+    store.purge_card(&id("a"), at(10)).await.expect("purged");
+    assert_eq!(store.statements(&id("a")).await.expect("an answer"), []);
     store.close().await.expect("closed");
 }
 

@@ -37,7 +37,7 @@ fn conforms() {
     store_conformance::run_all(|| Box::new(Embedded::new()));
 }
 
-/// Version 1 knew no dialogs, bonds and notes, and held everything else as it is.
+/// Version 1 knew no dialogs, bonds, notes and statements, and held everything else as it is.
 #[tokio::test]
 async fn a_store_of_version_1_is_upgraded_when_told_to() {
     let bench = Embedded::new();
@@ -48,7 +48,7 @@ async fn a_store_of_version_1_is_upgraded_when_told_to() {
     let folder = bench.settings().folder;
     let database = rusqlite::Connection::open(folder.join("amtsbote.sqlite")).expect("a database");
     let back = "DROP INDEX message_posted; DROP TABLE dialog; DROP TABLE dialog_delivery; DROP TABLE time_stamp; \
-         ALTER TABLE used DROP COLUMN issued_to; ALTER TABLE used DROP COLUMN sealed; \
+         DROP TABLE statement; ALTER TABLE used DROP COLUMN issued_to; ALTER TABLE used DROP COLUMN sealed; \
          ALTER TABLE message DROP COLUMN push_note; \
          PRAGMA user_version = 1;";
     database.execute_batch(back).expect("version 1");

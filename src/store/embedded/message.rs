@@ -576,16 +576,19 @@ fn update_row(connection: &Connection, row: &Row) -> Result<(), Fault> {
     Ok(())
 }
 
-pub fn change(work: &mut Writing<'_>, change: &Change) -> Result<ProcessCard, Fault> {
-    let row = row_by_id(work.connection, &change.id)?;
+/// The message, if it is the asker's.
+pub fn row_in_view(connection: &Connection, change: &Change) -> Result<Row, Fault> {
+    let row = row_by_id(connection, &change.id)?;
     let in_view = change
         .only_in
         .as_ref()
         .is_none_or(|mailboxes| mailboxes.iter().any(|mailbox| mailbox.as_str() == row.mailbox));
     let by_author = change.only_posted_by.as_ref().is_none_or(|account| account.as_str() == row.posted_by);
-    if !in_view || !by_author {
-        return Err(StoreError::Unknown.into());
-    }
+    if in_view && by_author { Ok(row) } else { Err(StoreError::Unknown.into()) }
+}
+
+pub fn change(work: &mut Writing<'_>, change: &Change) -> Result<ProcessCard, Fault> {
+    let row = row_in_view(work.connection, change)?;
     let due = |kind| row.timers().iter().any(|(timer, at)| *timer == kind && *at <= micros(change.at));
     if !change.only_if_due.is_none_or(due) {
         return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
@@ -754,6 +757,7 @@ pub fn purge_card(work: &mut Writing<'_>, id: &MessageId, now: Timestamp) -> Res
         "DELETE FROM message WHERE sequence = ?1",
         "DELETE FROM paper WHERE sequence = ?1",
         "DELETE FROM relation WHERE sequence = ?1",
+        "DELETE FROM statement WHERE sequence = ?1",
     ] {
         work.connection.prepare_cached(delete)?.execute(params![int(row.sequence)])?;
     }

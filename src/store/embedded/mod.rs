@@ -11,6 +11,7 @@ mod message;
 mod payload;
 mod read;
 mod schema;
+mod statement;
 mod time_stamp;
 mod verify;
 mod writer;
@@ -34,7 +35,7 @@ use self::writer::Writer;
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
-    Selection, StagedPlace, Store, StoreError, StoreHealth, TimeStamp,
+    Selection, StagedPlace, Statement, Store, StoreError, StoreHealth, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -362,6 +363,15 @@ impl Store for EmbeddedStore {
 
     async fn change(&self, change: Change) -> Result<ProcessCard, StoreError> {
         self.write(move |work| message::change(work, &change)).await
+    }
+
+    async fn declare(&self, change: Change, statement: Statement) -> Result<ProcessCard, StoreError> {
+        self.write(move |work| statement::declare(work, &change, &statement)).await
+    }
+
+    async fn statements(&self, id: &MessageId) -> Result<Vec<Statement>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| statement::of_message(connection, &id)).await
     }
 
     async fn inspect(

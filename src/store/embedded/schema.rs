@@ -128,8 +128,16 @@ ALTER TABLE used ADD COLUMN sealed INTEGER;
 ALTER TABLE message ADD COLUMN push_note TEXT;
 ";
 
+/// What parties said about a message.
+const VERSION_6: &str = "
+CREATE TABLE statement (
+  sequence INTEGER NOT NULL, number INTEGER NOT NULL, id TEXT NOT NULL, account TEXT NOT NULL, at INTEGER NOT NULL,
+  text TEXT NOT NULL, PRIMARY KEY (sequence, number)
+) WITHOUT ROWID;
+";
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

@@ -8,6 +8,7 @@ mod cli_life;
 mod cli_words;
 mod evidence_proof;
 mod floors;
+mod operation;
 mod osci_chunks;
 mod osci_command_line;
 mod osci_cycle;

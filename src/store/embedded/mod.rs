@@ -1,8 +1,8 @@
 //! The embedded engine: SQLite in one folder, for one node.
 //!
-//! One thread writes and answers after the commit ([`writer`]); readers have connections of their own; checkpoints of
+//! One thread writes and answers after the commit (`writer`); readers have connections of their own; checkpoints of
 //! the write-ahead log run from a third thread, so that they never stall an accept. Large payloads are files beside
-//! the database ([`payload`]). A lock file keeps a second process out. Encryption at rest is the file system's.
+//! the database (`payload`). A lock file keeps a second process out. Encryption at rest is the file system's.
 
 mod care;
 mod dialog;

@@ -9,16 +9,17 @@
 //! | [`rights`] | who may ask what, as a table |
 //! | [`answer`] | what is told, and what must not be |
 //! | [`stream`], [`reconcile`] | how a copy follows its original |
+//! | [`message`] | how all of that is written down between offices |
 //! | [`synth`] | invented persons, for tests, benches and trials |
 //! | [`copies`] | the database of the copies, and the log of every look |
 //!
-//! All but [`copies`] is pure. Messages (XInneres, XMeld), payment, the eight-day re-fetch and the process itself are
-//! not here yet; this room is what they will act on.
+//! All but [`copies`] is pure. Payment and the process itself are not here; this room is what they act on.
 
 pub mod answer;
 pub mod copies;
 pub mod criteria;
 pub mod matching;
+pub mod message;
 pub mod person;
 pub mod question;
 pub mod reconcile;

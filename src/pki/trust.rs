@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
+use rustls_pki_types::{CertificateRevocationListDer, TrustAnchor};
 use serde::{Deserialize, Serialize};
 use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 
@@ -590,11 +590,10 @@ impl<'a> Judgement<'a> {
         // What we were given by our operator comes before what a stranger may stuff the bag with.
         let known: Vec<&Certificate> = anchors.intermediates.iter().chain(self.bag).collect();
         let issuers = path::issuers(self.leaf, &known, &anchors.certificates);
-        let ders: Vec<CertificateDer<'_>> = issuers.reached.iter().map(|one| one.der().clone()).collect();
         let required = self.required_usage();
         let search = Search {
             leaf: self.leaf,
-            issuers: &ders,
+            issuers: &issuers.reached,
             anchors: &anchors.trust,
             anchor_certificates: &anchors.certificates,
             instant: self.path_instant(),

@@ -40,6 +40,7 @@ mod store_model;
 mod store_oracle;
 mod store_tamper;
 mod timestamp;
+mod tools;
 mod tsa;
 mod wycheproof;
 mod xml_attacks;

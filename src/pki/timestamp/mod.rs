@@ -309,10 +309,9 @@ impl Authorities {
         let refuse = |why: String| Error::Untrusted { subject: leaf.subject().to_owned(), why };
         let others: Vec<&Certificate> = token.certificates().iter().collect();
         let issuers = path::issuers(leaf, &others, &self.certificates);
-        let ders: Vec<_> = issuers.reached.iter().map(|issuer| issuer.der().clone()).collect();
         let search = Search {
             leaf,
-            issuers: &ders,
+            issuers: &issuers.reached,
             anchors: &self.anchors,
             anchor_certificates: &self.certificates,
             instant: Timestamp::from_second(token.time().as_second()).unwrap_or(token.time()),

@@ -246,12 +246,17 @@ fn digest(part: &Part) -> (DigestMethod, Vec<u8>) {
     (DigestMethod::Sha256, part.digest.0.to_vec())
 }
 
-/// A whole payload, where sources can read it.
+/// A whole payload, where sources can read it: in the store's own file, or in memory.
 pub(in crate::osci) async fn spooled(
     mut payload: Box<dyn PayloadReader>,
     folder: &Path,
 ) -> Result<Frozen, Refused> {
     use std::io::Write as _;
+    if let Some((file, span)) = payload.file()
+        && span.start == 0
+    {
+        return Ok(Frozen::File(file, span.end));
+    }
     let mut spool = Spool::new(folder, u64::MAX);
     loop {
         let piece = payload.next().await.map_err(|error| failed(error.into()))?;

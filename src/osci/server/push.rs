@@ -272,7 +272,10 @@ impl Door {
         };
         let submission = match kept {
             None => None,
-            Some((envelope, findings)) => Some(self.submission(envelope, findings, request).await?),
+            Some((envelope, findings)) => {
+                let writer = self.relay.payload_writer().await;
+                Some(self.submission(writer, envelope, findings, request).await?)
+            }
         };
         let parties = Parties {
             sender: issued_only(&client.account),
@@ -627,7 +630,9 @@ impl Door {
         for shown in certificates.into_iter().flat_map(|certificates| certificates.all()) {
             inspect::one(&in_force.anchors, shown, self.relay.now(), &mut inspected);
         }
-        self.reply_submission(envelope, inspected.findings, request).await
+        // It is kept while there is any room: its sender has been answered for.
+        let writer = self.relay.reply_writer().await;
+        self.submission(writer, envelope, inspected.findings, request).await
     }
 }
 

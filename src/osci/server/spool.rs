@@ -148,9 +148,7 @@ impl Write for Spool {
         }
         if self.file.is_some() || length > MEMORY_BYTES_MAX as u64 {
             let end = self.length;
-            let file = self.spill()?;
-            file.seek(SeekFrom::Start(end))?;
-            file.write_all(bytes)?;
+            self.spill()?.write_all_at(bytes, end)?;
         } else {
             self.memory.extend_from_slice(bytes);
         }

@@ -2,6 +2,7 @@
 
 use crate::domain::account::Account;
 use crate::domain::card::ProcessCard;
+use crate::domain::dialog::DialogStep;
 use crate::domain::envelope::Envelope;
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::PartyIdentifier;
@@ -17,6 +18,14 @@ use super::{counted, timers};
 /// Random ids collide never in practice; a store that says otherwise three times is broken.
 const ANNOUNCE_TRIES: u32 = 3;
 
+/// What happens in the transaction before a message is accepted.
+enum Before<'a> {
+    Nothing,
+    Step(&'a DialogStep),
+    /// The dialog did not move on, so nothing was accepted.
+    Refused(Refusal),
+}
+
 impl Relay {
     /// Issues a message id that only `who` may use, once.
     pub async fn announce(&self, who: &Account) -> Result<MessageId, Refusal> {
@@ -26,12 +35,9 @@ impl Relay {
     /// The same, and remembers to which of the account's parties; the door that asks for it judges its use.
     pub async fn announce_bound(&self, who: &Account, bond: Option<&Bond>) -> Result<MessageId, Refusal> {
         let now = self.now();
-        let expires_at = ServiceProfile::after_days(now, self.settings.limits.announced_days);
+        let expires_at = self.announced_until(now);
         for _ in 0..ANNOUNCE_TRIES {
-            let id =
-                MessageId::xta(&self.settings.system, uuid::Uuid::new_v4().as_u128()).map_err(|error| {
-                    Refusal::Internal { detail: format!("the configured system name: {error}") }
-                })?;
+            let id = self.random_id()?;
             match self.store.announce_bound(&id, &who.name, bond, now, expires_at).await {
                 Ok(()) => return Ok(id),
                 Err(StoreError::IdUsed) => {}
@@ -40,6 +46,37 @@ impl Relay {
         }
         let detail = format!("{ANNOUNCE_TRIES} random ids in a row were already used");
         Err(counted("announce", Refusal::Internal { detail }))
+    }
+
+    /// The same in the transaction in which a dialog moves on, which it has done unless the outer answer is an error.
+    pub async fn announce_in_dialog(
+        &self,
+        who: &Account,
+        bond: Option<&Bond>,
+        step: &DialogStep,
+    ) -> Result<Result<MessageId, Refusal>, Refusal> {
+        let id = match self.random_id() {
+            Ok(id) => id,
+            Err(refusal) => return self.step_dialog(step).await.map(|()| Err(refusal)),
+        };
+        let expires_at = self.announced_until(step.at);
+        let stepped = self.store.step_and_announce(step, &id, &who.name, bond, expires_at).await;
+        let stepped = stepped.map_err(|error| counted("dialog", error.into()))?;
+        self.stepped(step, &stepped.received);
+        Ok(match stepped.then {
+            Ok(()) => Ok(id),
+            Err(StoreError::IdUsed) => self.announce_bound(who, bond).await,
+            Err(error) => Err(counted("announce", error.into())),
+        })
+    }
+
+    fn announced_until(&self, now: jiff::Timestamp) -> jiff::Timestamp {
+        ServiceProfile::after_days(now, self.settings.limits.announced_days)
+    }
+
+    fn random_id(&self) -> Result<MessageId, Refusal> {
+        MessageId::xta(&self.settings.system, uuid::Uuid::new_v4().as_u128())
+            .map_err(|error| Refusal::Internal { detail: format!("the configured system name: {error}") })
     }
 
     /// To whom of an account's parties an id was issued, where its door said so.
@@ -52,6 +89,35 @@ impl Relay {
         self.accept_in(who, submission, Manner::Asynchronous).await.map(|(accepted, ..)| accepted)
     }
 
+    /// The same, with the card as it was accepted.
+    pub async fn accept_with_card(
+        &self,
+        who: &Account,
+        submission: Submission,
+    ) -> Result<(Accepted, ProcessCard), Refusal> {
+        self.accept_in(who, submission, Manner::Asynchronous)
+            .await
+            .map(|(accepted, card, _)| (accepted, card))
+    }
+
+    /// The same in the transaction in which a dialog moves on, which it has done unless the outer answer is an error;
+    /// with the card as it was accepted.
+    pub async fn accept_in_dialog(
+        &self,
+        who: &Account,
+        submission: Submission,
+        step: &DialogStep,
+    ) -> Result<Result<(Accepted, ProcessCard), Refusal>, Refusal> {
+        let mut before = Before::Step(step);
+        let accepted = self.accept_behind(&mut before, who, submission, Manner::Asynchronous).await;
+        match before {
+            Before::Refused(refusal) => return Err(counted("dialog", refusal)),
+            Before::Step(step) => self.step_dialog(step).await?,
+            Before::Nothing => {}
+        }
+        Ok(accepted.map(|(accepted, card, _)| (accepted, card)))
+    }
+
     /// Accepts, and says with the card how long the profile lets an author wait for the answer.
     pub(super) async fn accept_in(
         &self,
@@ -59,8 +125,18 @@ impl Relay {
         submission: Submission,
         manner: Manner,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
+        self.accept_behind(&mut Before::Nothing, who, submission, manner).await
+    }
+
+    async fn accept_behind(
+        &self,
+        before: &mut Before<'_>,
+        who: &Account,
+        submission: Submission,
+        manner: Manner,
+    ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
         let id = submission.envelope.id.clone();
-        match self.accept_uncounted(who, submission, manner).await {
+        match self.accept_uncounted(before, who, submission, manner).await {
             Ok((accepted, card, profile)) => {
                 let again = accepted == Accepted::Before;
                 metrics::counter!("amtsbote_accepted_total", "door" => card.door.clone(), "again" => again.to_string())
@@ -77,6 +153,7 @@ impl Relay {
 
     async fn accept_uncounted(
         &self,
+        before: &mut Before<'_>,
         who: &Account,
         submission: Submission,
         manner: Manner,
@@ -116,7 +193,18 @@ impl Relay {
             card: card.clone(),
             deadlines,
         };
-        let accepted = self.store.accept(acceptance).await?;
+        let accepted = match *before {
+            Before::Step(step) => {
+                let stepped = self.store.step_and_accept(step, acceptance).await.map_err(|error| {
+                    *before = Before::Refused(Refusal::from(error));
+                    Refusal::UnknownMessage
+                })?;
+                *before = Before::Nothing;
+                self.stepped(step, &stepped.received);
+                stepped.then?
+            }
+            _ => self.store.accept(acceptance).await?,
+        };
         // The timers look by themselves that often; only an earlier deadline is worth waking them.
         if soonest < situation.now.checked_add(timers::SLEEP_MAX).unwrap_or(soonest) {
             self.deadline_added.notify_one();

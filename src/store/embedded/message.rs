@@ -33,6 +33,27 @@ pub struct Writing<'a> {
     pub removed: &'a mut Vec<String>,
 }
 
+impl Writing<'_> {
+    /// Does something that may be refused without undoing what was done before it.
+    pub fn apart<T>(&mut self, part: impl FnOnce(&mut Writing<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let (edge, files) = (self.frontier.clone(), self.removed.len());
+        self.connection.prepare_cached("SAVEPOINT part")?.execute([])?;
+        let done = part(self);
+        match &done {
+            // The whole command is undone.
+            Err(Fault::Sqlite(_)) => return done,
+            Err(Fault::Refusal(_)) => {
+                *self.frontier = edge;
+                self.removed.truncate(files);
+                self.connection.prepare_cached("ROLLBACK TO part")?.execute([])?;
+            }
+            Ok(_) => {}
+        }
+        self.connection.prepare_cached("RELEASE part")?.execute([])?;
+        done
+    }
+}
+
 /// Where the bytes of a payload are; numbers as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

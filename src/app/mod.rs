@@ -11,6 +11,7 @@ pub mod log;
 pub mod metadata;
 mod metrics_text;
 mod operator;
+pub mod register;
 mod revocation;
 mod signals;
 pub mod time_stamp;

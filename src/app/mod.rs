@@ -12,6 +12,7 @@ pub mod metadata;
 mod metrics_text;
 mod open_files;
 mod operator;
+pub mod register;
 mod revocation;
 mod signals;
 pub mod time_stamp;

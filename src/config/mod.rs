@@ -5,6 +5,7 @@
 //! while the server runs (`amtsbote participant apply`).
 
 mod example;
+pub mod register;
 mod rooms;
 
 use std::net::SocketAddr;
@@ -331,34 +332,39 @@ impl Evidence {
     }
 }
 
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::Absent { path: path.to_owned() },
+        _ => ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() },
+    };
+    let found = std::fs::metadata(path).map_err(unreadable)?;
+    if found.len() > FILE_BYTES_MAX {
+        let reason = format!("it has {} bytes, {FILE_BYTES_MAX} are allowed", found.len());
+        return Err(ConfigError::Unreadable { path: path.to_owned(), reason });
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+fn malformed(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = text.get(..at).unwrap_or_default();
+    ConfigError::Malformed {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+        what: error.message().to_owned(),
+    }
+}
+
 impl Config {
     /// Reads the file, resolves its paths, checks what no single key can say.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => ConfigError::Absent { path: path.to_owned() },
-            _ => ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() },
-        };
-        let found = std::fs::metadata(path).map_err(unreadable)?;
-        if found.len() > FILE_BYTES_MAX {
-            let reason = format!("it has {} bytes, {FILE_BYTES_MAX} are allowed", found.len());
-            return Err(ConfigError::Unreadable { path: path.to_owned(), reason });
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path)
+        Self::parse(&read(path)?, path)
     }
 
     /// `path` gives relative paths their folder and errors their place.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start).min(text.len());
-            let before = text.get(..at).unwrap_or_default();
-            ConfigError::Malformed {
-                path: path.to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
-                what: error.message().to_owned(),
-            }
-        })?;
+        let mut config: Self = toml::from_str(text).map_err(|error| malformed(text, path, &error))?;
         config.file = path.to_owned();
         config.resolve_paths();
         config.check()?;

@@ -10,19 +10,24 @@
 //! | [`answer`] | what is told, and what must not be |
 //! | [`stream`], [`reconcile`] | how a copy follows its original |
 //! | [`message`] | how all of that is written down between offices |
+//! | [`refetch`], [`workdays`] | how long an answer can be had, and when an office is late |
+//! | [`desk`] | one message after the other: its effect, its answer |
 //! | [`synth`] | invented persons, for tests, benches and trials |
-//! | [`copies`] | the database of the copies, and the log of every look |
+//! | [`copies`] | the database of the copies, the log of every look, the messages that came and what is sent |
 //!
 //! All but [`copies`] is pure. Payment and the process itself are not here; this room is what they act on.
 
 pub mod answer;
 pub mod copies;
 pub mod criteria;
+pub mod desk;
 pub mod matching;
 pub mod message;
 pub mod person;
 pub mod question;
 pub mod reconcile;
+pub mod refetch;
 pub mod rights;
 pub mod stream;
 pub mod synth;
+pub mod workdays;

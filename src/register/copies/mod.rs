@@ -7,6 +7,8 @@
 mod duties;
 mod intake;
 mod looks;
+mod moves;
+mod post;
 mod schema;
 mod search;
 mod terms;
@@ -27,6 +29,8 @@ use super::question::Reason;
 pub use duties::OpenDuty;
 pub use intake::{CopyState, LoadReceipt, Taken};
 pub use looks::{LogKey, Look, LookEntry};
+pub use moves::{Deadlines, MoveCase, Overdue};
+pub use post::{Again, Arrived, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;

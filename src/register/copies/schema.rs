@@ -69,7 +69,28 @@ CREATE TABLE look_person (
 CREATE INDEX look_person_number ON look_person (number);
 ";
 
-const STEPS: &[&str] = &[VERSION_1];
+/// Messages, what is sent because of them, and cases of moves.
+const VERSION_2: &str = "
+CREATE TABLE message (
+  author TEXT NOT NULL, uuid TEXT NOT NULL, number TEXT NOT NULL, digest BLOB NOT NULL, transport_id TEXT NOT NULL,
+  taken_at INTEGER NOT NULL, PRIMARY KEY (author, uuid)
+) WITHOUT ROWID;
+CREATE TABLE outgoing (
+  id INTEGER PRIMARY KEY, author TEXT NOT NULL, uuid TEXT NOT NULL, number TEXT NOT NULL, reader TEXT NOT NULL,
+  namespace TEXT NOT NULL, in_reply_to TEXT NOT NULL, secret BLOB, sealed BLOB, transport_id TEXT,
+  leaves_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, sent_at INTEGER, given_up_at INTEGER
+);
+CREATE INDEX outgoing_due ON outgoing (leaves_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX outgoing_message ON outgoing (author, uuid);
+CREATE INDEX outgoing_expires ON outgoing (expires_at) WHERE sealed IS NOT NULL;
+CREATE TABLE move_case (
+  uuid TEXT PRIMARY KEY, sign TEXT NOT NULL, new_office TEXT NOT NULL, old_office TEXT NOT NULL,
+  noticed_at INTEGER, notice_late INTEGER NOT NULL DEFAULT 0, warn_at INTEGER, due_at INTEGER, answered_at INTEGER,
+  updates INTEGER NOT NULL DEFAULT 0, warned_at INTEGER, escalated_at INTEGER
+) WITHOUT ROWID;
+";
+
+const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
@@ -77,6 +98,7 @@ pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     connection.set_prepared_statement_cache_capacity(128);
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;
+         PRAGMA secure_delete = ON;
          PRAGMA cache_size = -131072; PRAGMA temp_store = MEMORY;",
     )?;
     prepare(&mut connection)?;

@@ -126,9 +126,22 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "evidence.time_stamp_url",
-        "Time stamp authority (RFC 3161, http://) whose stamps the signed checkpoints get; without it there are none.",
+        "Time stamp authority (RFC 3161, http:// or https://) whose stamps the signed checkpoints get; without it there \
+         are none.",
     ),
     ("evidence.time_stamp_anchors", "Certificate authorities (PEM) whose time stamps are believed."),
+    (
+        "evidence.time_stamp_crls",
+        "Revocation lists (PEM or DER) of these authorities, beside those of revocation.lists.",
+    ),
+    (
+        "evidence.time_stamp_unknown_revocation",
+        "\"warn\" or \"refuse\" a stamp whose authority may have been revoked without our knowing it.",
+    ),
+    (
+        "evidence.time_stamp_server_anchors",
+        "Certificate authorities (PEM) that the authority's server is believed by, for an https:// URL.",
+    ),
     (
         "evidence.time_stamp_policy",
         "Policy (object identifier) to ask the authority for; without it, its own.",

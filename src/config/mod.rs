@@ -191,6 +191,9 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_stamp_url: Option<String>,
     pub time_stamp_anchors: Vec<PathBuf>,
+    pub time_stamp_crls: Vec<PathBuf>,
+    pub time_stamp_unknown_revocation: UnknownRevocation,
+    pub time_stamp_server_anchors: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_stamp_policy: Option<String>,
     pub time_stamp_interval_seconds: u64,
@@ -299,6 +302,9 @@ impl Default for Evidence {
             card_certificate: "evidence-card.crt".into(),
             time_stamp_url: None,
             time_stamp_anchors: Vec::new(),
+            time_stamp_crls: Vec::new(),
+            time_stamp_unknown_revocation: UnknownRevocation::Warn,
+            time_stamp_server_anchors: Vec::new(),
             time_stamp_policy: None,
             time_stamp_interval_seconds: 3600,
             time_stamp_renew_days: 90,
@@ -317,8 +323,13 @@ impl Evidence {
     fn check(&self) -> Result<(), (&'static str, String)> {
         if let Some(url) = &self.time_stamp_url {
             let wait = Duration::from_secs(self.time_stamp_wait_seconds);
-            if let Err(error) = timestamp::client::Client::new(url, wait) {
-                return Err(("evidence.time_stamp_url", format!("cannot be asked: {error}")));
+            match timestamp::client::Client::new(url, wait) {
+                Err(error) => return Err(("evidence.time_stamp_url", format!("cannot be asked: {error}"))),
+                Ok(client) if client.is_tls() && self.time_stamp_server_anchors.is_empty() => {
+                    let what = "names no file, so that the server of an https URL could not be believed";
+                    return Err(("evidence.time_stamp_server_anchors", what.to_owned()));
+                }
+                Ok(_) => {}
             }
             if self.time_stamp_anchors.is_empty() {
                 let what = "names no file, so that no time stamp could be trusted".to_owned();
@@ -440,6 +451,8 @@ impl Config {
             &mut osci.crls,
             &mut osci.receiver_anchors,
             &mut evidence.time_stamp_anchors,
+            &mut evidence.time_stamp_crls,
+            &mut evidence.time_stamp_server_anchors,
         ];
         for path in single.into_iter().chain(lists.into_iter().flatten()) {
             *path = folder.join(&*path);
@@ -606,9 +619,14 @@ mod tests {
             "/etc/amtsbote.toml: server.operator_address is the address of the XTA listener as well",
         );
         check(
-            "[evidence]\ntime_stamp_url = \"https://tsa.example.org\"\n",
-            "/etc/amtsbote.toml: evidence.time_stamp_url cannot be asked: \"https://tsa.example.org\" is no URL of a time \
-             stamp authority: http://host[:port]/path",
+            "[evidence]\ntime_stamp_url = \"ftp://tsa.example.org\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_url cannot be asked: \"ftp://tsa.example.org\" is no URL of a time \
+             stamp authority: http://host[:port]/path, or https",
+        );
+        check(
+            "[evidence]\ntime_stamp_url = \"https://tsa.example.org\"\ntime_stamp_anchors = [\"a.crt\"]\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_server_anchors names no file, so that the server of an https URL could \
+             not be believed",
         );
         check(
             "[evidence]\ntime_stamp_url = \"http://tsa.example.org\"\n",

@@ -499,7 +499,9 @@ impl<'a> Judgement<'a> {
     fn key_usage(&mut self) {
         let wanted: &[KeyUsage] = match self.purpose {
             Purpose::ParticipantTls | Purpose::ServerTls => &[KeyUsage::DigitalSignature],
-            Purpose::OsciSignature => &[KeyUsage::DigitalSignature, KeyUsage::NonRepudiation],
+            Purpose::OsciSignature | Purpose::TimeStamps => {
+                &[KeyUsage::DigitalSignature, KeyUsage::NonRepudiation]
+            }
             Purpose::OsciEncryption => {
                 &[KeyUsage::KeyEncipherment, KeyUsage::KeyAgreement, KeyUsage::DataEncipherment]
             }
@@ -535,12 +537,18 @@ impl<'a> Judgement<'a> {
 
     fn extended_key_usage(&mut self) {
         let Some(present) = self.leaf.extended_key_usages() else {
+            if self.purpose == Purpose::TimeStamps {
+                let why = "it has no extended key usage, and a time stamp authority needs timeStamping";
+                return self.bad(CheckKind::ExtendedKeyUsage, Reason::WrongPurpose, why);
+            }
             return self.good(CheckKind::ExtendedKeyUsage);
         };
         // OSCI names no extended usage of its own; a key made for these alone signs other things than messages.
         let elsewhere =
             [ExtendedKeyUsage::CodeSigning, ExtendedKeyUsage::TimeStamping, ExtendedKeyUsage::OcspSigning];
         let fits = match self.required_usage() {
+            // RFC 3161, section 2.3: this one and no other.
+            _ if self.purpose == Purpose::TimeStamps => present == [ExtendedKeyUsage::TimeStamping],
             RequiredUsage::None => present.iter().any(|usage| !elsewhere.contains(usage)),
             required => required.permitted_by(self.leaf),
         };

@@ -6,6 +6,7 @@ mod cli_cert;
 mod cli_fixture;
 mod cli_life;
 mod cli_words;
+mod enc_attacks;
 mod evidence_proof;
 mod floors;
 mod operation;

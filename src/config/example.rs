@@ -252,7 +252,8 @@ const REPEATED_FOREIGN: &str = "
 # Another OSCI intermediary: messages of these mailboxes are stored there, for the reader whom the certificate names.
 # The mailbox belongs to a participant here that stands for him; own_… is who we are there, as its operator knows us.
 # Without signature_certificate its answers count because only it could read our question; tls_anchors is for https.
-# No other URL is dialled. May be repeated; a change takes a restart.
+# No other URL is dialled. What is larger than chunk_kilobytes (8 to 65536 KB; left out: than the other one's MaxChunkSize)
+# goes in chunks. May be repeated; a change takes a restart.
 # [[intermediary]]
 # url = \"http://other.example:8444/osci\"
 # cipher_certificate = \"other/osci-cipher.crt\"
@@ -262,6 +263,7 @@ const REPEATED_FOREIGN: &str = "
 # own_cipher_key = \"tls/there-cipher.key\"
 # own_signature_certificate = \"tls/there-signature.crt\"
 # own_signature_key = \"tls/there-signature.key\"
+# chunk_kilobytes = 16384
 # readers = [{ mailbox = \"ags:10042200\", certificate = \"other/reader-cipher.crt\" }]
 ";
 

@@ -19,6 +19,7 @@ use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::evidence::checkpoint::VerifierKey;
+use crate::osci::chunk;
 use crate::osci::client::address::Address;
 use crate::pki::inspection::UnknownRevocation;
 use crate::pki::revocation::fetch;
@@ -169,6 +170,9 @@ pub struct Intermediary {
     pub own_cipher_key: PathBuf,
     pub own_signature_certificate: PathBuf,
     pub own_signature_key: PathBuf,
+    /// Larger messages go in chunks of so many KB; absent: of as many as the other one takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_kilobytes: Option<u64>,
     pub readers: Vec<ForeignReader>,
 }
 
@@ -470,6 +474,10 @@ impl Config {
             if address.secure && foreign.tls_anchors.is_empty() {
                 let what = format!("names no file, so that {address} could not be trusted");
                 return Err(("intermediary.tls_anchors", what));
+            }
+            let (min, max) = (chunk::KILOBYTES_MIN, chunk::KILOBYTES_MAX);
+            if foreign.chunk_kilobytes.is_some_and(|size| !(min..=max).contains(&size)) {
+                return Err(("intermediary.chunk_kilobytes", format!("is from {min} to {max}")));
             }
             if foreign.readers.is_empty() {
                 return Err((

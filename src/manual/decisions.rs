@@ -157,13 +157,32 @@
 //! Step times are ours, because clocks are never compared. Our dialog begins with a message that carries no content, so
 //! a wrong certificate is found before anything is sent ([`crate::osci::outlet`]).
 //!
+//! What goes in chunks is cut from a message that was signed once and synced to `outgoing` beside the incoming requests: a
+//! second signature over another challenge would make other bytes, and chunks of two messages make none. Where that file
+//! is gone and chunks are there, another id is asked for; what lies there under the first is forgotten by itself.
+//!
 //! A sender becomes an author there, and the post office is the originator: the ids of all certificates stay, since
 //! signatures point to them. The other's operator lists the identifiers that this office may write for.
+//!
+//! # A dialog's step and what it is for are one transaction
+//!
+//! A request of an explicit dialog moves the dialog on, which confirms what was handed out before, and then does what it is
+//! for. Where that is a write (storeDelivery, getMessageId) both are one transaction with one wait for the disk: the step
+//! first, then under a savepoint the rest. Where the dialog stands elsewhere nothing else is done; where the rest is
+//! refused the step stays, because its answer says so. Every other request makes its step before it looks at anything.
+//!
+//! # An encrypted request is decrypted while it arrives, and read afterwards
+//!
+//! Of 100 MiB, writing them to the page cache once costs the processor more than deciphering and digesting them. So the
+//! ciphertext is not spooled; what comes out of it is, and nobody reads that before the tag at its end was verified. The
+//! private key is used when the ciphertext begins, and whatever is wrong is told when the request has ended, in the order
+//! of a request that was spooled whole, so that an answer's time and code tell no more than before
+//! ([`crate::osci::server`]).
 //!
 //! # How deep one request looks
 //!
 //! A mailbox may hold messages that only XTA can carry before the first that OSCI can. They are passed over in pages of
-//! 100, up to 20,000 in one request; a question for process cards reads up to 20,000 cards. Beyond, the answer is 9811 with
+//! 2, then 100, then 1,000, up to 20,000 in one request; a question for process cards reads up to 20,000 cards. Beyond, the answer is 9811 with
 //! what to do, never "none matches": nobody has looked.
 //!
 //! # A log is not signed over a checkpoint that cannot be compared

@@ -270,8 +270,6 @@ pub struct Change {
     pub only_posted_by: Option<AccountName>,
     /// Only if this is still due at `at` (a timer's view): an operator may have moved the deadline meanwhile.
     pub only_if_due: Option<DueKind>,
-    /// Only if the message is in this state (a push's view): an operator may have let it go meanwhile.
-    pub only_while: Option<DeliveryState>,
     /// New deadlines, where the event sets some (requeue).
     pub deadlines: Option<Deadlines>,
 }

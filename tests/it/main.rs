@@ -14,6 +14,7 @@ mod osci_chunks;
 mod osci_command_line;
 mod osci_cycle;
 mod osci_forward;
+mod osci_lossy;
 mod osci_model;
 mod osci_office;
 mod osci_operations;

@@ -266,6 +266,17 @@ async fn what_a_participant_demands_of_itself_is_kept() {
         let mut other = Client::new("reader", true, true);
         assert_eq!(other.send(&office, Payload::InitDialog).await.codes(), ["0801"], "demand {at}");
     }
+    // What is signed in the clear is enough for others only.
+    let mut demanding = account("author", "ags:1");
+    demanding.osci.encryption_required = true;
+    office.apply(vec![demanding, account("reader", "ags:2")]).await;
+    for (name, encrypted, expected) in
+        [("author", false, "9811"), ("author", true, "0801"), ("reader", false, "0801")]
+    {
+        let mut client = Client::new(name, encrypted, true);
+        let codes = client.send(&office, Payload::InitDialog).await.codes();
+        assert_eq!(codes, [expected], "{name}, encrypted: {encrypted}");
+    }
     // In a dialog that began before the demand, the next request is judged by it.
     office.apply(vec![account("author", "ags:1"), account("reader", "ags:2")]).await;
     let mut client = Client::new("author", true, true);

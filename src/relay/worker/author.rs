@@ -284,7 +284,6 @@ impl Relay {
             only_in: None,
             only_posted_by: Some(who.name.clone()),
             only_if_due: None,
-            only_while: None,
             deadlines: None,
         };
         match self.store.change(change).await {

@@ -100,7 +100,6 @@ impl Relay {
             only_in: Some(route::mailboxes(who, Some(owner))?),
             only_posted_by: None,
             only_if_due: None,
-            only_while: None,
             deadlines: None,
         };
         let (conversation, sequence) = dialog;

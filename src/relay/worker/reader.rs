@@ -110,7 +110,6 @@ impl Relay {
             only_in: Some(mailboxes),
             only_posted_by: None,
             only_if_due: None,
-            only_while: None,
             deadlines: None,
         };
         match self.store.change(change).await {

@@ -614,9 +614,6 @@ pub fn change(work: &mut Writing<'_>, change: &Change) -> Result<ProcessCard, Fa
     if !change.only_if_due.is_none_or(due) {
         return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
     }
-    if change.only_while.is_some_and(|state| state != row.state) {
-        return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
-    }
     apply(work, row, change)
 }
 
@@ -734,7 +731,6 @@ pub fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) 
         only_in: None,
         only_posted_by: None,
         only_if_due: None,
-        only_while: None,
         deadlines: None,
     }
 }

@@ -21,6 +21,7 @@ use crate::xml::enc::Opening;
 
 /// Bytes that are gathered before they are handed to the disk.
 const PIECE_BYTES: usize = 256 * 1024;
+const LINE_END_BYTES: usize = 2;
 
 /// A request in the clear.
 pub struct Request {
@@ -150,11 +151,21 @@ impl Arriving {
             Incoming::Fault(_) => Err(Refused::new(Code::Malformed, "a fault is no request")),
             Incoming::Encrypted(sealed) => {
                 self.decryption.begin(&sealed, &self.in_force, &self.policy);
-                let (inner, algorithms) = self.decryption.finish()?;
-                // Content in CBC is not authentic: whether its padding was right must not show, or it can be read by asking.
-                let code =
-                    if algorithms.method.is_cbc() { Code::Undecipherable } else { Code::DecryptedMalformed };
-                match parse(&inner, &self.limits).map_err(|error| unreadable(code, &error))? {
+                let (inner, algorithms, good) = self.decryption.finish()?;
+                // Content in CBC is not authentic: whether its padding was right must not show, in answer or time, or
+                // blocks of a captured request can be read by asking. So it is read in both cases, and nothing may
+                // stand behind its end in which a foreign block would go unnoticed. That a captured request as a whole
+                // is good does show.
+                let mut code = Code::DecryptedMalformed;
+                if algorithms.method.is_cbc() {
+                    code = Code::Undecipherable;
+                    self.limits.mime.epilogue_bytes_max = LINE_END_BYTES;
+                }
+                let parsed = parse(&inner, &self.limits);
+                if !good {
+                    return Err(undecipherable());
+                }
+                match parsed.map_err(|error| unreadable(code, &error))? {
                     Incoming::Message(received) => {
                         let seal = Some(Seal { algorithms });
                         Ok(Request { received: *received, bytes: inner, seal })
@@ -196,7 +207,8 @@ impl Decryption {
         }
     }
 
-    fn finish(self) -> Result<(Frozen, Algorithms), Refused> {
+    /// With `false` the content is to be read and then refused ([`Opening::finish_alike`]).
+    fn finish(self) -> Result<(Frozen, Algorithms, bool), Refused> {
         let refused = |error: encrypted::Error| {
             let code = match &error {
                 encrypted::Error::Structure(_) => Code::Malformed,
@@ -209,11 +221,12 @@ impl Decryption {
         let (opening, algorithms) = match self {
             Self::UnderWay(opening, algorithms) => (opening, algorithms),
             Self::Failed(error) => return Err(refused(error)),
-            Self::Expected(_) => return Err(refused(encrypted::Error::Undecryptable)),
+            Self::Expected(_) => return Err(undecipherable()),
         };
-        let mut spool = opening.finish().map_err(|error| refused(error.into()))?.into_spool();
+        let (content, good) = opening.finish_alike().map_err(|error| refused(error.into()))?;
+        let mut spool = content.into_spool();
         spool.seek(SeekFrom::Start(0)).map_err(on_our_disk)?;
-        Ok((spool.freeze(), algorithms))
+        Ok((spool.freeze(), algorithms, good))
     }
 }
 
@@ -224,6 +237,10 @@ pub fn parse(bytes: &Frozen, limits: &Limits) -> Result<Incoming, envelope::Erro
     let whole = bytes.stretch(0..bytes.length());
     let mut source = whole.open().map_err(|error| envelope::Error::Input(error.kind()))?;
     read::read(&mut source, limits)
+}
+
+fn undecipherable() -> Refused {
+    Refused::new(Code::Undecipherable, encrypted::Error::Undecryptable.to_string())
 }
 
 fn on_our_disk(error: io::Error) -> Refused {

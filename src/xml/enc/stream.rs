@@ -112,7 +112,16 @@ impl<S: Read + Write + Seek + 'static> Opening<S> {
     }
 
     /// To be called when all has arrived.
-    pub fn finish(mut self) -> Result<Decrypted<S>, Error> {
+    pub fn finish(self) -> Result<Decrypted<S>, Error> {
+        match self.finish_alike()? {
+            (decrypted, true) => Ok(decrypted),
+            (_, false) => Err(Error::Undecryptable),
+        }
+    }
+
+    /// The same, but of AES-CBC, which proves nothing anyhow, a content with a bad padding comes out as well, with `false`:
+    /// whoever reads what comes out must do so with it too and then refuse it, or the time tells good padding from bad.
+    pub fn finish_alike(mut self) -> Result<(Decrypted<S>, bool), Error> {
         if self.written == Written::Base64 {
             self.undecryptable |= std::mem::take(&mut self.base64).finish().is_err();
         }
@@ -123,20 +132,23 @@ impl<S: Read + Write + Seek + 'static> Opening<S> {
             return Err(Error::Undecryptable);
         }
         let last = self.held.as_slice();
-        let good = match self.cipher.take() {
-            Some(Cipher::Gcm(gcm)) => verify_slices_are_equal(&gcm.tag(), last).is_ok(),
+        let (good, proves) = match self.cipher.take() {
+            Some(Cipher::Gcm(gcm)) => (verify_slices_are_equal(&gcm.tag(), last).is_ok(), true),
             Some(Cipher::Cbc(mut cbc)) => {
                 let (content, good) = cbc.last(last).ok_or(Error::Undecryptable)?;
                 self.spool.write_all(&content).map_err(|error| Error::Spool(error.kind()))?;
                 self.bytes += content.len() as u64;
-                good
+                (good, false)
             }
             None => return Err(Error::Undecryptable),
         };
         // Good or bad, the work up to here is the same.
         let rewound = self.spool.flush().and_then(|()| self.spool.rewind());
         rewound.map_err(|error| Error::Spool(error.kind()))?;
-        if good { Ok(Decrypted { spool: self.spool, bytes: self.bytes }) } else { Err(Error::Undecryptable) }
+        if proves && !good {
+            return Err(Error::Undecryptable);
+        }
+        Ok((Decrypted { spool: self.spool, bytes: self.bytes }, good))
     }
 
     /// Decrypts what is held, save for what may be the tag, into the spool.

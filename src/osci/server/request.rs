@@ -82,6 +82,9 @@ impl Context<'_> {
     }
 }
 
+/// Requests up to this size are kept in one transaction with the dialog's step; they pass through memory alone.
+const STORED_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
+
 /// Where the request stands and what its answer bears, whatever becomes of it.
 struct Standing {
     control: AnswerControl,
@@ -164,8 +167,14 @@ impl Door {
                 })
             }
             Ok(client) => {
-                // These two write the step with what they write.
-                if !matches!(operation, Operation::StoreDelivery | Operation::GetMessageId) {
+                // The step goes into one transaction with an id, and with a message unless that takes its time: what
+                // the dialog confirms is received when the request has arrived.
+                let at_once = match operation {
+                    Operation::GetMessageId => true,
+                    Operation::StoreDelivery => request.bytes.length() <= STORED_AT_ONCE_BYTES_MAX,
+                    _ => false,
+                };
+                if !at_once {
                     self.move_on(&mut context).await?;
                 }
                 self.execute(operation, client, &mut context).await
@@ -228,8 +237,8 @@ impl Door {
         dialog.is_some_and(|dialog| owner.is_some_and(|owner| owner.name == dialog.account))
     }
 
-    /// A further request of an explicit dialog, and the step that is to be made before anything else happens: it moves
-    /// the dialog on, and what it confirms is received.
+    /// A further request of an explicit dialog, and the step that is to be made before or with whatever else is written: it
+    /// moves the dialog on, and what it confirms is received.
     fn go_on(
         &self,
         found: Option<Dialog>,

@@ -19,11 +19,11 @@ use super::{counted, timers};
 const ANNOUNCE_TRIES: u32 = 3;
 
 /// What happens in the transaction before a message is accepted.
-enum Before<'a> {
+enum Foregoing<'a> {
     Nothing,
     Step(&'a DialogStep),
-    /// The dialog did not move on, so nothing was accepted.
-    Refused(Refusal),
+    /// The dialog did not move on, so nothing was accepted; the refusal is the dialog's.
+    Refused,
 }
 
 impl Relay {
@@ -108,14 +108,17 @@ impl Relay {
         submission: Submission,
         step: &DialogStep,
     ) -> Result<Result<(Accepted, ProcessCard), Refusal>, Refusal> {
-        let mut before = Before::Step(step);
+        let mut before = Foregoing::Step(step);
         let accepted = self.accept_behind(&mut before, who, submission, Manner::Asynchronous).await;
+        let accepted = accepted.map(|(accepted, card, _)| (accepted, card));
         match before {
-            Before::Refused(refusal) => return Err(counted("dialog", refusal)),
-            Before::Step(step) => self.step_dialog(step).await?,
-            Before::Nothing => {}
+            Foregoing::Refused => accepted.map(Ok),
+            Foregoing::Step(step) => {
+                self.step_dialog(step).await?;
+                Ok(accepted)
+            }
+            Foregoing::Nothing => Ok(accepted),
         }
-        Ok(accepted.map(|(accepted, card, _)| (accepted, card)))
     }
 
     /// Accepts, and says with the card how long the profile lets an author wait for the answer.
@@ -125,12 +128,12 @@ impl Relay {
         submission: Submission,
         manner: Manner,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
-        self.accept_behind(&mut Before::Nothing, who, submission, manner).await
+        self.accept_behind(&mut Foregoing::Nothing, who, submission, manner).await
     }
 
     async fn accept_behind(
         &self,
-        before: &mut Before<'_>,
+        before: &mut Foregoing<'_>,
         who: &Account,
         submission: Submission,
         manner: Manner,
@@ -144,6 +147,7 @@ impl Relay {
                 tracing::info!(message_id = %id, account = %who.name, state = %card.state, bytes = card.payload_bytes, again, "accepted");
                 Ok((accepted, card, profile))
             }
+            Err(refusal) if matches!(before, Foregoing::Refused) => Err(counted("dialog", refusal)),
             Err(refusal) => {
                 tracing::info!(message_id = %id, account = %who.name, code = refusal.code(), "not accepted");
                 Err(counted("accept", refusal))
@@ -153,7 +157,7 @@ impl Relay {
 
     async fn accept_uncounted(
         &self,
-        before: &mut Before<'_>,
+        before: &mut Foregoing<'_>,
         who: &Account,
         submission: Submission,
         manner: Manner,
@@ -194,12 +198,12 @@ impl Relay {
             deadlines,
         };
         let accepted = match *before {
-            Before::Step(step) => {
+            Foregoing::Step(step) => {
                 let stepped = self.store.step_and_accept(step, acceptance).await.map_err(|error| {
-                    *before = Before::Refused(Refusal::from(error));
-                    Refusal::UnknownMessage
+                    *before = Foregoing::Refused;
+                    Refusal::from(error)
                 })?;
-                *before = Before::Nothing;
+                *before = Foregoing::Nothing;
                 self.stepped(step, &stepped.received);
                 stepped.then?
             }

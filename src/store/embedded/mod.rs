@@ -246,17 +246,21 @@ impl EmbeddedStore {
         self.writer.run(1024, command, |_| {}, || {}).await
     }
 
+    /// What an acceptance needs before its turn: room, and its papers.
+    fn provide(&self, acceptance: &Acceptance) -> Result<Papers, StoreError> {
+        self.refuse_when_full(inline_bytes(acceptance) as u64)?;
+        Papers::of(acceptance)
+    }
+
     /// Runs a command that accepts; `is_new` says by its answer whether a row names the payload since.
     async fn accept_by<T: Send + 'static>(
         &self,
         acceptance: Acceptance,
+        papers: Papers,
         is_new: fn(&T) -> bool,
         accept: impl FnOnce(&mut Writing<'_>, &Acceptance, &Papers) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let inline = inline_bytes(&acceptance);
-        self.refuse_when_full(inline as u64)?;
-        let papers = Papers::of(&acceptance)?;
-        let bytes = inline + papers.length();
+        let bytes = inline_bytes(&acceptance) + papers.length();
         // The staged file's fate hangs on the outcome, so its token waits outside the command for it.
         let acceptance = Arc::new(Mutex::new(acceptance));
         let (stored, unknown) = (Arc::clone(&acceptance), Arc::clone(&acceptance));
@@ -332,7 +336,8 @@ impl Store for EmbeddedStore {
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
         let is_new = |accepted: &Accepted| *accepted == Accepted::New;
-        self.accept_by(acceptance, is_new, message::accept).await
+        let papers = self.provide(&acceptance)?;
+        self.accept_by(acceptance, papers, is_new, message::accept).await
     }
 
     async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError> {
@@ -487,12 +492,15 @@ impl Store for EmbeddedStore {
         step: &DialogStep,
         acceptance: Acceptance,
     ) -> Result<Stepped<Accepted>, StoreError> {
-        if let Err(full) = self.refuse_when_full(inline_bytes(&acceptance) as u64) {
-            return Ok(Stepped { received: self.step_dialog(step).await?, then: Err(full) });
-        }
+        let papers = match self.provide(&acceptance) {
+            Ok(papers) => papers,
+            Err(refusal) => {
+                return Ok(Stepped { received: self.step_dialog(step).await?, then: Err(refusal) });
+            }
+        };
         let step = step.clone();
         let is_new = |stepped: &Stepped<Accepted>| matches!(stepped.then, Ok(Accepted::New));
-        self.accept_by(acceptance, is_new, move |work, acceptance, papers| {
+        self.accept_by(acceptance, papers, is_new, move |work, acceptance, papers| {
             dialog::step_and(work, &step, |work| message::accept(work, acceptance, papers))
         })
         .await

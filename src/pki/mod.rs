@@ -16,6 +16,7 @@ pub mod certificate;
 pub mod development;
 pub mod expiry;
 pub mod inspection;
+pub mod jose;
 pub mod key;
 mod path;
 pub mod request;

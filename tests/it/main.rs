@@ -22,6 +22,7 @@ mod osci_refusals;
 mod osci_simulation;
 mod osci_slow;
 mod pki_openssl;
+mod portal_routing;
 mod register_cli;
 mod relay_life;
 mod relay_spool;

@@ -13,7 +13,7 @@
 //! | 9 | [`cli`] | how anything is stored or sent |
 //! | 8 | [`app`] | nothing: only here does everything meet |
 //! | 7 | [`config`] | what the settings do |
-//! | 6 | [`xta`], [`osci`], [`admin`] | each other; how delivery is decided |
+//! | 6 | [`xta`], [`osci`], [`portal`], [`admin`] | each other; how delivery is decided |
 //! | 5 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
 //! | 4 | [`store`] | protocols, policy |
 //! | 3 | [`evidence`] | where anything is kept, who is trusted |
@@ -47,6 +47,9 @@
 //! | registration office | Meldebehörde | keeps the population register |
 //! | shadow copy | Schattenregister | copies of the population registers, searched by law |
 //! | registry office | Standesamt | keeps births, marriages, deaths |
+//! | destination | Zustellpunkt | where a portal's applications go: a mailbox with keys, services and regions |
+//! | submission | Einreichung | an encrypted application with its attachments |
+//! | region, service key | ARS, LeiKa-Schlüssel | what routing goes by |
 //! | specialist procedure | Fachverfahren | the software of an authority that posts and fetches |
 
 pub mod admin;
@@ -61,6 +64,7 @@ pub mod mime;
 pub mod net;
 pub mod osci;
 pub mod pki;
+pub mod portal;
 pub mod register;
 pub mod relay;
 pub mod report;

@@ -90,6 +90,7 @@ impl Office {
             rights: Rights::default(),
             profile: None,
             osci: Default::default(),
+            portal: Default::default(),
         };
         let word = || "fuzz".to_owned();
         let act = AdminAct { at: now, by: word(), act: word(), object: word(), reason: word() };

@@ -14,6 +14,7 @@ use crate::domain::account::{Account, AccountError, Directory};
 use crate::domain::content::Digest;
 use crate::domain::profile::ServiceProfile;
 use crate::pki::certificate::Certificate;
+use crate::pki::jose::jwk::{PublicKey, Purpose};
 
 #[derive(Debug, Error)]
 pub enum DirectoryError {
@@ -25,6 +26,8 @@ pub enum DirectoryError {
     Twice { what: &'static str, name: String },
     #[error("account {account}: {what}")]
     Certificate { account: String, what: String },
+    #[error("account {account}, destination {destination}: {what}")]
+    Destination { account: String, destination: String, what: String },
 }
 
 /// `[[account]]` and `[[profile]]` tables.
@@ -52,6 +55,7 @@ pub fn parse(text: &str) -> Result<(Vec<Account>, Vec<ServiceProfile>), Director
     unique("the profile", file.profiles.iter().map(|profile| profile.name.to_string()))?;
     for account in &mut file.accounts {
         check_certificates(account)?;
+        check_destinations(account)?;
     }
     file.accounts.sort_by(|one, other| one.name.cmp(&other.name));
     file.profiles.sort_by(|one, other| one.name.cmp(&other.name));
@@ -97,6 +101,38 @@ fn check_certificates(account: &Account) -> Result<(), DirectoryError> {
         let found = Digest(read(pem)?.fingerprint().0);
         if found != named {
             return Err(wrong(format!("the certificate's fingerprint is {found}, the file says {named}")));
+        }
+    }
+    Ok(())
+}
+
+/// A destination that nobody could encrypt for, or whose callback would go to nobody, must not look like a good one.
+fn check_destinations(account: &Account) -> Result<(), DirectoryError> {
+    for destination in &account.portal.destinations {
+        let wrong = |what: String| DirectoryError::Destination {
+            account: account.name.to_string(),
+            destination: destination.id.to_string(),
+            what,
+        };
+        let mut keys: Vec<PublicKey> = Vec::new();
+        for key in &destination.keys {
+            let key = PublicKey::parse(&key.jwk).map_err(|error| wrong(error.to_string()))?;
+            if keys.iter().any(|other| other.kid() == key.kid()) {
+                return Err(wrong(format!("the kid {} stands twice", key.kid())));
+            }
+            keys.push(key);
+        }
+        let is_there = keys
+            .iter()
+            .any(|key| key.kid() == destination.encryption_kid && key.purpose == Purpose::Encryption);
+        if !is_there {
+            return Err(wrong("encryption_kid must name one of its keys for encryption".to_owned()));
+        }
+        if destination.callback.as_ref().is_some_and(|callback| !callback.url.starts_with("https://")) {
+            return Err(wrong("its callback is not an https URL".to_owned()));
+        }
+        if destination.callback.as_ref().is_some_and(|callback| callback.secret.len() < 32) {
+            return Err(wrong("its callback's secret has less than 32 characters".to_owned()));
         }
     }
     Ok(())
@@ -182,7 +218,7 @@ fn lines(value: &serde_json::Value) -> Vec<String> {
 
 fn flatten(path: &str, value: &serde_json::Value, out: &mut Vec<String>) {
     match value {
-        serde_json::Value::Object(fields) if ["", "rights", "osci"].contains(&path) => {
+        serde_json::Value::Object(fields) if ["", "rights", "osci", "portal"].contains(&path) => {
             for (key, value) in fields {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 flatten(&path, value, out);
@@ -205,12 +241,20 @@ fn one_line(value: &serde_json::Value) -> String {
             .iter()
             .map(|(key, value)| match (key.as_str(), value) {
                 ("certificate", _) => "with its certificate".to_owned(),
+                ("callback", value) => format!("callback {}", value["url"].as_str().unwrap_or_default()),
+                ("jwk", value) => format!("key {}", kid_in(value)),
                 (_, value) => format!("{key} {}", one_line(value)),
             })
             .collect::<Vec<_>>()
             .join(", "),
         other => other.to_string(),
     }
+}
+
+/// A key's name alone; the rest says nothing to people.
+fn kid_in(jwk: &serde_json::Value) -> String {
+    let parsed = jwk.as_str().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    parsed.and_then(|jwk| jwk["kid"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 impl fmt::Display for Difference {
@@ -308,6 +352,50 @@ mod tests {
             assert!(difference.contains(line), "{line}{difference}");
         }
         assert_eq!(view(&export(&new).expect("exports")), new);
+    }
+
+    #[test]
+    fn destinations_are_checked_shown_and_exported() {
+        let encryption = include_str!("../../tests/data/portal/encryption.jwk").trim_end();
+        let signature = include_str!("../../tests/data/portal/signature.jwk").trim_end();
+        let id = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01";
+        let of = |more: &str, keys: &[&str]| {
+            let keys: String = keys.iter().map(|key| format!("{{ jwk = '{key}' }},")).collect();
+            format!(
+                "[[account]]\nname = \"a\"\nidentifiers = [{{ value = \"ags:1\" }}]\n\
+                 [[account.portal.client]]\nid = \"a-1\"\nsubscribes = true\n\
+                 [[account.portal.destination]]\nid = \"{id}\"\nkeys = [{keys}]\n\
+                 encryption_kid = \"authority-encryption-2026\"\n{more}"
+            )
+        };
+        let good = of("", &[encryption, signature]);
+        check(&good, "taken");
+        let said = |what: &str| format!("account a, destination {id}: {what}");
+        check(&of("", &[signature]), &said("encryption_kid must name one of its keys for encryption"));
+        check(&of("", &[encryption, encryption]), &said("the kid authority-encryption-2026 stands twice"));
+        check(
+            &of("callback = { url = \"http://a.example/\", secret = \"x\" }\n", &[encryption]),
+            &said("its callback is not an https URL"),
+        );
+        check(
+            &of("callback = { url = \"https://a.example/\", secret = \"x\" }\n", &[encryption]),
+            &said("its callback's secret has less than 32 characters"),
+        );
+        check(
+            &of("identifier = \"ags:2\"\n", &[encryption]),
+            &format!("account a, destination {id}: it must name one of the account's identifiers"),
+        );
+        check(
+            &format!("{good}{}", good.replace("name = \"a\"", "name = \"b\"").replace("ags:1", "ags:2")),
+            &format!("account b, destination {id}: its id is claimed by a as well"),
+        );
+        let callback = "callback = { url = \"https://a.example/\", secret = \"0123456789abcdef0123456789abcdef\" }\n\
+             serves = [{ services = [\"99050012104000\"], regions = [\"10041\"], valid_from = \"2026-01-01\" }]\n";
+        let (old, new) = (view(&good), view(&of(callback, &[encryption, signature])));
+        assert_eq!(view(&export(&new).expect("exports")), new);
+        let difference = Difference::between(&old, &new.accounts, &new.profiles).to_string();
+        assert!(difference.contains("callback https://a.example/"), "{difference}");
+        assert!(!difference.contains("0123456789abcdef"), "a secret is not shown: {difference}");
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn account(
         rights: Rights::default(),
         profile: None,
         osci: Default::default(),
+        portal: Default::default(),
     })
 }
 

@@ -9,6 +9,7 @@ mod cert;
 mod check;
 mod completions;
 mod demo;
+mod destination;
 mod dialog;
 mod evidence;
 pub mod exit;
@@ -23,6 +24,7 @@ mod office;
 mod osci;
 mod participant;
 mod register;
+mod route;
 mod screen;
 mod send;
 mod serve;
@@ -109,6 +111,12 @@ enum Command {
     /// Service profiles: every deadline of delivery
     #[command(subcommand)]
     Service(service::Command),
+    /// Where a portal's applications go: destinations with keys, services and regions
+    #[command(subcommand)]
+    Destination(destination::Command),
+    /// Which destination is competent where: explain, check, import, export
+    #[command(subcommand)]
+    Route(route::Command),
     /// Mailboxes and what waits in them
     #[command(subcommand)]
     Mailbox(mailbox::Command),
@@ -175,6 +183,8 @@ fn perform(cli: &Cli) -> Result<Exit, Stop> {
         Command::Check(args) => args.run(place),
         Command::Participant(command) => command.run(place),
         Command::Service(command) => command.run(place),
+        Command::Destination(command) => command.run(place),
+        Command::Route(command) => command.run(place),
         Command::Mailbox(command) => command.run(place),
         Command::Message(command) => command.run(place),
         Command::Dialog(command) => command.run(place),

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::algorithm::{ContentMethod, DigestMethod, KeyTransport, SignatureMethod};
 use super::content::Digest;
+use super::destination::{Destination, DestinationId, PortalClient, PortalParticipant};
 use super::hex;
 use super::party::{MailboxName, PartyIdentifier};
 use super::profile::{ProfileName, ServiceProfile};
@@ -46,6 +47,8 @@ pub enum AccountError {
     CipherIdentifier { account: AccountName, certificate: Digest },
     #[error("account {account}: osci.{key} {what}")]
     OsciDemand { account: AccountName, key: &'static str, what: String },
+    #[error("account {account}, {what}")]
+    Portal { account: AccountName, what: String },
     #[error("two accounts bear the name {0}")]
     SharedName(AccountName),
     #[error("account {account} names the service profile {profile}, which does not exist")]
@@ -250,6 +253,9 @@ pub struct Account {
     pub profile: Option<ProfileName>,
     #[serde(default, skip_serializing_if = "OsciParticipant::is_absent")]
     pub osci: OsciParticipant,
+    /// Destinations for a portal's applications, and programs that send or fetch there.
+    #[serde(default, skip_serializing_if = "PortalParticipant::is_absent")]
+    pub portal: PortalParticipant,
 }
 
 impl OsciParticipant {
@@ -312,6 +318,15 @@ impl Account {
         }
     }
 
+    /// The identifier whose mailbox takes a destination's applications.
+    pub fn mailbox_of(&self, destination: &Destination) -> Option<&PartyIdentifier> {
+        match (&destination.identifier, self.identifiers.as_slice()) {
+            (Some(value), own) => own.iter().find(|own| own.value() == value && !own.is_wildcard()),
+            (None, [only]) if !only.is_wildcard() => Some(only),
+            (None, _) => None,
+        }
+    }
+
     pub fn may_use(&self, service: &str) -> bool {
         allowed(self.rights.services.as_deref(), service)
     }
@@ -344,6 +359,8 @@ pub struct Directory {
     by_identifier: BTreeMap<String, Vec<AccountName>>,
     by_cipher: BTreeMap<[u8; 32], (AccountName, PartyIdentifier)>,
     by_signature: BTreeMap<[u8; 32], AccountName>,
+    by_destination: BTreeMap<DestinationId, (AccountName, usize)>,
+    by_client: BTreeMap<String, (AccountName, usize)>,
 }
 
 impl Directory {
@@ -390,6 +407,7 @@ impl Directory {
             self.by_identifier.entry(own.value().to_owned()).or_default().push(account.name.clone());
         }
         self.add_osci(&account)?;
+        self.add_portal(&account)?;
         self.accounts.insert(account.name.clone(), account);
         Ok(())
     }
@@ -421,6 +439,44 @@ impl Directory {
         for signature in &account.osci.signature {
             if let Some(one) = self.by_signature.insert(signature.fingerprint.0, account.name.clone()) {
                 return Err(claimed(signature.fingerprint, &one));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_portal(&mut self, account: &Account) -> Result<(), AccountError> {
+        let wrong = |what: String| AccountError::Portal { account: account.name.clone(), what };
+        for (at, destination) in account.portal.destinations.iter().enumerate() {
+            let id = &destination.id;
+            if account.mailbox_of(destination).is_none() {
+                return Err(wrong(format!(
+                    "destination {id}: it must name one of the account's identifiers"
+                )));
+            }
+            if let Some(profile) = &destination.profile
+                && self.profile(profile).is_none()
+            {
+                return Err(wrong(format!("destination {id}: the service profile {profile} does not exist")));
+            }
+            if let Some((one, _)) = self.by_destination.insert(id.clone(), (account.name.clone(), at)) {
+                return Err(wrong(format!("destination {id}: its id is claimed by {one} as well")));
+            }
+        }
+        for (at, client) in account.portal.clients.iter().enumerate() {
+            let id = &client.id;
+            let fits = (1..=128).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+            if !fits {
+                let shown: String = id.chars().take(80).collect();
+                return Err(wrong(format!(
+                    "client {shown:?}: an id has 1 to 128 letters, digits, '-', '.', '_' and '~'"
+                )));
+            }
+            if client.sends && !account.identifiers.iter().any(|own| !own.is_wildcard()) {
+                return Err(wrong(format!("client {id}: whoever sends needs an identifier of the account")));
+            }
+            if let Some((one, _)) = self.by_client.insert(id.clone(), (account.name.clone(), at)) {
+                return Err(wrong(format!("client {id}: its id is claimed by {one} as well")));
             }
         }
         Ok(())
@@ -462,6 +518,22 @@ impl Directory {
         self.by_signature.get(&certificate.0).and_then(|name| self.accounts.get(name))
     }
 
+    pub fn destination(&self, id: &DestinationId) -> Option<(&Account, &Destination)> {
+        let (name, at) = self.by_destination.get(id)?;
+        let account = self.accounts.get(name)?;
+        account.portal.destinations.get(*at).map(|destination| (account, destination))
+    }
+
+    pub fn destinations(&self) -> impl Iterator<Item = (&Account, &Destination)> {
+        self.by_destination.keys().filter_map(|id| self.destination(id))
+    }
+
+    pub fn portal_client(&self, id: &str) -> Option<(&Account, &PortalClient)> {
+        let (name, at) = self.by_client.get(id)?;
+        let account = self.accounts.get(name)?;
+        account.portal.clients.get(*at).map(|client| (account, client))
+    }
+
     pub fn profile(&self, name: &str) -> Option<&ServiceProfile> {
         ProfileName::parse(name).ok().and_then(|name| self.profiles.get(&name))
     }
@@ -485,6 +557,7 @@ mod tests {
             rights: Rights::default(),
             profile: None,
             osci: OsciParticipant::default(),
+            portal: Default::default(),
         };
         let taken = Directory::new(1, vec![account("one", one), account("two", other)], Vec::new());
         assert_eq!(taken.is_ok(), expected, "{one:?} {other:?}: {taken:?}");
@@ -502,6 +575,7 @@ mod tests {
             rights: Rights::default(),
             profile: None,
             osci: OsciParticipant::default(),
+            portal: Default::default(),
         };
         let taken = Directory::new(1, vec![bare("ags:1"), bare("ags:2")], Vec::new());
         assert_eq!(taken.err(), Some(AccountError::SharedName(bare("ags:1").name)));
@@ -533,6 +607,7 @@ mod tests {
             accepts: None,
             rights: Rights::default(),
             profile: None,
+            portal: Default::default(),
             osci: OsciParticipant {
                 cipher: cipher
                     .iter()

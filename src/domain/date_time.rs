@@ -35,6 +35,12 @@ pub fn moment(civil: DateTime, offset: Option<Offset>) -> Option<Timestamp> {
     }
 }
 
+/// The day that it is in Germany.
+pub fn german_day(at: Timestamp) -> jiff::civil::Date {
+    let german = TimeZone::posix(GERMAN_RULE).unwrap_or(TimeZone::UTC);
+    german.to_datetime(at).date()
+}
+
 /// The local part and the offset behind it, if one is there.
 pub fn split_offset(text: &str) -> Option<(&str, Option<Offset>)> {
     let time = text.find('T')?;

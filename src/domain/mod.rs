@@ -8,6 +8,7 @@ pub mod algorithm;
 pub mod card;
 pub mod content;
 pub mod date_time;
+pub mod destination;
 pub mod dialog;
 pub mod envelope;
 pub mod hex;

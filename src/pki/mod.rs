@@ -17,6 +17,7 @@ pub mod development;
 mod directory_names;
 pub mod expiry;
 pub mod inspection;
+pub mod jose;
 pub mod key;
 mod path;
 pub mod request;

@@ -31,6 +31,7 @@ pub fn account(name: &str, identifiers: &[&str]) -> Account {
         rights: Rights { foreign_message_ids: true, ..Rights::default() },
         profile: None,
         osci: Default::default(),
+        portal: Default::default(),
     }
 }
 

@@ -25,6 +25,7 @@ mod osci_refusals;
 mod osci_simulation;
 mod osci_slow;
 mod pki_openssl;
+mod portal_routing;
 mod register_cli;
 mod register_messages;
 mod register_serve;

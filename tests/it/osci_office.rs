@@ -182,6 +182,7 @@ pub fn account(name: &'static str, identifier: &str) -> Account {
         accepts: None,
         rights: Rights { foreign_message_ids: true, ..Rights::default() },
         profile: None,
+        portal: Default::default(),
         osci: OsciParticipant {
             cipher: vec![CipherCertificate {
                 fingerprint: keys_of("cipher").digest(),

@@ -150,6 +150,7 @@ fn stand_in(name: &str, identifier: &str, cipher: &Certificate, signature: Optio
         accepts: None,
         rights: Rights::default(),
         profile: None,
+        portal: Default::default(),
         osci: OsciParticipant {
             cipher: vec![CipherCertificate {
                 fingerprint: fingerprint(cipher),

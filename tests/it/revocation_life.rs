@@ -209,6 +209,7 @@ impl Office {
                 rights: Default::default(),
                 profile: None,
                 osci: Default::default(),
+                portal: Default::default(),
             }
         });
         let word = || "test".to_owned();

@@ -1026,6 +1026,7 @@ async fn the_directory_has_revisions(bench: &dyn Bench) {
         rights: Rights::default(),
         profile: None,
         osci: Default::default(),
+        portal: Default::default(),
     };
     let profiles = vec![ServiceProfile::standard()];
     let first = store.apply_directory(0, vec![amt("one", "ags:1")], profiles.clone(), act("first")).await;

@@ -86,6 +86,7 @@ fn accounts(people: &std::collections::BTreeMap<&'static str, Issued>) -> Vec<Ac
         rights: Rights::default(),
         profile: None,
         osci: Default::default(),
+        portal: Default::default(),
     };
     let mut author = account("author", &[AUTHOR, "ags:10041101"]);
     author.rights.services = Some(vec!["http://www.osci.de/*".to_owned(), String::new()]);

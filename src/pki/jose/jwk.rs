@@ -1,0 +1,159 @@
+//! Public RSA keys as JSON (RFC 7517, RFC 7518 6.3.1), in the shape that FIT-Connect asks for: one purpose a key.
+
+use aws_lc_rs::signature::RsaPublicKeyComponents;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, decode, encode, is_kid};
+
+/// Smallest modulus, in bits: what FIT-Connect demands of every key.
+pub const BITS_MIN: usize = 4096;
+const BITS_MAX: usize = 8192;
+/// A key's JSON, certificates included.
+pub const JWK_BYTES_MAX: usize = 64 * 1024;
+
+pub const ALG_SIGNATURE: &str = "PS512";
+pub const ALG_ENCRYPTION: &str = "RSA-OAEP-256";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Content keys are wrapped for it.
+    Encryption,
+    /// Signatures of its holder are verified with it.
+    Signature,
+}
+
+/// The public part, in the field's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jwk {
+    pub kty: String,
+    pub kid: String,
+    pub alg: String,
+    #[serde(default)]
+    pub key_ops: Vec<String>,
+    pub n: String,
+    pub e: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub x5c: Vec<String>,
+}
+
+/// Members that only a private key has, or a symmetric one.
+#[derive(Deserialize)]
+struct Secret {
+    d: Option<serde_json::Value>,
+    p: Option<serde_json::Value>,
+    q: Option<serde_json::Value>,
+    k: Option<serde_json::Value>,
+}
+
+/// A key that was judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    pub jwk: Jwk,
+    pub purpose: Purpose,
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+}
+
+impl PublicKey {
+    /// From the JSON text that an administrator gave.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = |what: String| Error::Key(what);
+        if text.len() > JWK_BYTES_MAX {
+            return Err(wrong(format!("it has more than {JWK_BYTES_MAX} bytes")));
+        }
+        let secret: Secret =
+            serde_json::from_str(text).map_err(|error| wrong(format!("no JSON Web Key: {error}")))?;
+        if secret.d.is_some() || secret.p.is_some() || secret.q.is_some() || secret.k.is_some() {
+            return Err(wrong("it holds a secret part; only a public key belongs here".to_owned()));
+        }
+        let jwk: Jwk =
+            serde_json::from_str(text).map_err(|error| wrong(format!("no JSON Web Key: {error}")))?;
+        Self::judge(jwk)
+    }
+
+    fn judge(jwk: Jwk) -> Result<Self, Error> {
+        let wrong = |what: String| Error::Key(what);
+        if jwk.kty != "RSA" {
+            return Err(wrong(format!("kty is {:?}; only RSA is taken", jwk.kty)));
+        }
+        if !is_kid(&jwk.kid) {
+            return Err(wrong("its kid is empty, too long or has characters that are not taken".to_owned()));
+        }
+        let purpose = match (jwk.alg.as_str(), jwk.key_ops.as_slice()) {
+            (ALG_ENCRYPTION, [only]) if only == "wrapKey" => Purpose::Encryption,
+            (ALG_SIGNATURE, [only]) if only == "verify" => Purpose::Signature,
+            _ => {
+                return Err(wrong(
+                    "it must be for RSA-OAEP-256 with key_ops [\"wrapKey\"], or for PS512 with [\"verify\"]"
+                        .to_owned(),
+                ));
+            }
+        };
+        let (modulus, exponent) = (decode(&jwk.n)?, decode(&jwk.e)?);
+        let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
+        if modulus.first() == Some(&0) || !(BITS_MIN..=BITS_MAX).contains(&bits) {
+            return Err(wrong(format!("it has {bits} bits; {BITS_MIN} to {BITS_MAX} are taken")));
+        }
+        if exponent.last().is_none_or(|last| last & 1 == 0) || exponent == [1] || exponent.len() > 8 {
+            return Err(wrong("its exponent is not taken".to_owned()));
+        }
+        Ok(Self { jwk, purpose, modulus, exponent })
+    }
+
+    pub fn kid(&self) -> &str {
+        &self.jwk.kid
+    }
+
+    pub(super) fn components(&self) -> RsaPublicKeyComponents<&[u8]> {
+        RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
+    }
+}
+
+/// Our own public key, to be published.
+pub(super) fn published(kid: &str, modulus: &[u8], exponent: &[u8]) -> Jwk {
+    Jwk {
+        kty: "RSA".to_owned(),
+        kid: kid.to_owned(),
+        alg: ALG_SIGNATURE.to_owned(),
+        key_ops: vec!["verify".to_owned()],
+        n: encode(modulus),
+        e: encode(exponent),
+        x5c: Vec::new(),
+    }
+}
+
+/// A JWK Set (RFC 7517, 5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JwkSet {
+    pub keys: Vec<Jwk>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::jose::tests::{ENCRYPTION_JWK, SIGNATURE_JWK};
+
+    #[test]
+    fn keys_have_one_purpose_and_no_secret() {
+        assert_eq!(PublicKey::parse(ENCRYPTION_JWK).expect("a key").purpose, Purpose::Encryption);
+        assert_eq!(PublicKey::parse(SIGNATURE_JWK).expect("a key").purpose, Purpose::Signature);
+        for (from, to, words) in [
+            ("\"RSA\"", "\"EC\"", "only RSA"),
+            ("\"wrapKey\"", "\"wrapKey\",\"verify\"", "must be for"),
+            ("RSA-OAEP-256", "RSA1_5", "must be for"),
+            ("RSA-OAEP-256", "PS512", "must be for"),
+            ("\"e\":", "\"d\":\"AQAB\",\"e\":", "secret part"),
+            ("\"e\":\"AQAB\"", "\"e\":\"AQ\"", "exponent"),
+            ("\"kid\":\"", "\"kid\":\"a b", "kid"),
+            ("\"n\":\"", "\"n\":\"AAAA", "bits"),
+        ] {
+            let text = ENCRYPTION_JWK.replacen(from, to, 1);
+            assert_ne!(text, ENCRYPTION_JWK, "{from}");
+            let error = PublicKey::parse(&text).expect_err(to).to_string();
+            assert!(error.contains(words), "{to}: {error}");
+        }
+        let short = ENCRYPTION_JWK.split("\"n\":\"").next().expect("a start").to_owned();
+        let small = format!("{short}\"n\":\"{}\",\"e\":\"AQAB\"}}", encode([0xc1; 256]));
+        assert!(PublicKey::parse(&small).expect_err("small").to_string().contains("2048 bits"));
+    }
+}

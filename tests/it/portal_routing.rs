@@ -1,0 +1,91 @@
+//! Destinations and the routing table on the command line, against a real server.
+
+use crate::cli_fixture::Office;
+
+const TOWN: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01";
+const LAND: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a02";
+const SERVICE: &str = "99050012104000";
+
+/// Two destinations beside the participants that `init` made.
+fn participants(folder: &std::path::Path) {
+    let file = folder.join("participants.toml");
+    let mut text = std::fs::read_to_string(&file).expect("the participants");
+    let jwk = include_str!("../data/portal/encryption.jwk").trim_end();
+    text.push_str("\n[[account]]\nname = \"portal-town\"\nidentifiers = [{ value = \"portal:town\" }]\n");
+    for (id, name) in [(TOWN, "Stadt"), (LAND, "Land")] {
+        text.push_str(&format!(
+            "[[account.portal.destination]]\nid = \"{id}\"\nname = \"{name}\"\nkeys = [{{ jwk = '{jwk}' }}]\n\
+             encryption_kid = \"authority-encryption-2026\"\n\
+             callback = {{ url = \"https://{name}.example/\", secret = \"{}\" }}\n",
+            "s3cret".repeat(8)
+        ));
+    }
+    std::fs::write(file, text).expect("written");
+}
+
+#[test]
+fn a_table_is_imported_explained_checked_and_exported() {
+    let office = Office::open_in(tempfile::tempdir().expect("a folder"), participants);
+    let listed = office.run(&["destination", "list"]).ends(0).stdout;
+    assert!(listed.contains(TOWN) && listed.contains("portal:town"), "{listed}");
+    for arguments in [&["destination", "show", TOWN][..], &["destination", "show", TOWN, "--json"]] {
+        let shown = office.run(arguments).ends(0).stdout;
+        assert!(shown.contains("authority-encryption-2026") && shown.contains("https://Stadt.example/"));
+        assert!(!shown.contains("s3cret"), "a callback's secret is never shown: {shown}");
+    }
+    office.run(&["destination", "show", "nobody"]).ends(6);
+
+    let csv = format!(
+        "ars,leika,destination,valid_from,valid_until\n100000000000,{SERVICE},{LAND},,\n\
+         100410100100,{SERVICE},{TOWN},,\n"
+    );
+    std::fs::write(office.folder.path().join("routes.csv"), &csv).expect("written");
+    let import = |file: &str, more: &[&str]| {
+        office.run(&[&["route", "import", file, "--reason", "test"], more].concat())
+    };
+    import("routes.csv", &["--dry-run"]).ends(4);
+    assert_eq!(
+        office.run(&["route", "export"]).ends(0).stdout,
+        "ars,leika,destination,valid_from,valid_until\n"
+    );
+    import("routes.csv", &["--yes"]).ends(0);
+    assert!(import("routes.csv", &["--yes"]).ends(0).stderr.contains("nothing to do"));
+    assert_eq!(office.run(&["route", "export"]).ends(0).stdout, csv);
+    let toml = office.run(&["route", "export", "--toml"]).ends(0).stdout;
+    std::fs::write(office.folder.path().join("routes.toml"), toml).expect("written");
+    assert!(import("routes.toml", &["--yes"]).ends(0).stderr.contains("nothing to do"));
+
+    let explain = |area: &[&str]| {
+        office.run(&[&["route", "explain", "--leika", SERVICE, "--json"], area].concat()).ends(0).json()
+    };
+    for (area, expected, considered) in [
+        (["--ars", "100410100100"], TOWN, 2),
+        (["--ags", "10041100"], TOWN, 2),
+        (["--name", "Saarbrücken"], TOWN, 2),
+        (["--ags", "10042113"], LAND, 1),
+        (["--name", "Merzig"], LAND, 1),
+    ] {
+        let told = explain(&area);
+        assert_eq!(told["rule"]["destination"], expected, "{area:?}");
+        assert_eq!(told["considered"].as_array().map(Vec::len), Some(considered), "{area:?}");
+    }
+    let told = office.run(&["route", "explain", "--leika", SERVICE, "--ars", "100410100100"]).ends(0).stdout;
+    assert!(
+        told.contains("Stadt of portal-town") && told.contains("a rule for a smaller region wins"),
+        "{told}"
+    );
+    office.run(&["route", "explain", "--leika", SERVICE, "--ars", "091620000000"]).ends(6);
+    office.run(&["route", "explain", "--leika", "1", "--ars", "10"]).ends(2);
+    office.run(&["route", "explain", "--leika", SERVICE, "--name", "Nirgendwo"]).ends(6);
+
+    assert_eq!(office.run(&["route", "check"]).ends(0).stdout, "");
+    let twice = csv.replace(TOWN, LAND).replace("100410100100", "100000000000").replacen(LAND, TOWN, 1);
+    std::fs::write(office.folder.path().join("twice.csv"), twice).expect("written");
+    import("twice.csv", &["--yes"]).ends(0);
+    let found = office.run(&["route", "check"]).ends(4).stdout;
+    assert!(found.starts_with("overlap: "), "{found}");
+    office.run(&["route", "explain", "--leika", SERVICE, "--ags", "10042113"]).ends(4);
+    std::fs::write(office.folder.path().join("wrong.csv"), csv.replace(TOWN, &TOWN.replace("8a01", "8aff")))
+        .expect("written");
+    assert!(import("wrong.csv", &["--yes"]).ends(2).stderr.contains("no participant has the destination"));
+}

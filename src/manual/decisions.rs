@@ -203,7 +203,7 @@
 //! # Plain content goes to the digest as it stands
 //!
 //! What procedures send is nearly always written the way Canonical XML writes it. A stretch of text and whole elements
-//! without declarations, prefixed attributes and IDs, in namespaces that need no declaration and are not that of
+//! without declarations, prefixed attributes and IDs, in namespaces that are not that of
 //! signatures, is its own canonical form but for the order of attributes and, in exclusive form, declarations that it
 //! gets anew. It is found in one look at each byte and handed
 //! to the digest as pieces of the input; everything else goes the long way ([`crate::xml::read::Reader::plain_run`]).

@@ -129,7 +129,7 @@ impl ForeignIntermediary {
             return Err(Error::Impossible("it is encrypted in the form of XTA, which OSCI cannot carry"));
         }
         let refused = |refused: super::server::Refused| Error::Content(refused.detail);
-        let spool = fetch::spooled(payload, &self.spool_folder).await.map_err(refused)?;
+        let spool = fetch::readable(payload, &self.spool_folder).await.map_err(refused)?;
         let content = carried(entry, &spool, Coding::Binary, self.metadata.as_ref()).map_err(refused)?;
         let id = &entry.envelope.id;
         let noted = relay.push_note(id).await?;

@@ -519,6 +519,8 @@ impl Facts {
                 .iter()
                 .filter_map(|name| match name {
                     GeneralName::DirectoryName(name) => Some(name.as_raw().to_vec()),
+                    // One that cannot be read, which no permitted subtree holds.
+                    GeneralName::Invalid(tag, data) if tag.0 == DIRECTORY_NAME => Some(data.to_vec()),
                     _ => None,
                 })
                 .collect(),
@@ -542,6 +544,8 @@ const QC_STATEMENTS: &str = "1.3.6.1.5.5.7.1.3";
 const QC_COMPLIANCE: &str = "0.4.0.1862.1.1";
 const NAME_CONSTRAINTS: &str = "2.5.29.30";
 const OCSP_NOCHECK: &str = "1.3.6.1.5.5.7.48.1.5";
+/// The choice in GeneralName (RFC 5280, 4.2.1.6).
+const DIRECTORY_NAME: u32 = 4;
 const OCSP_ACCESS: &str = "1.3.6.1.5.5.7.48.1";
 const OCSP_URLS_MAX: usize = 4;
 /// URLs of distribution points that are looked at.

@@ -181,7 +181,12 @@ fn are_equal(one: &RelativeName, other: &RelativeName) -> Option<bool> {
     if one.len() != other.len() || one.iter().zip(other).any(|((a, _), (b, _))| a != b) {
         return Some(false);
     }
-    one.iter().zip(other).map(|((_, a), (_, b))| a.equals(b)).fold(Some(true), and)
+    let is_text = |(_, value): &(Vec<u8>, Value)| matches!(value, Value::Text(_));
+    if one.iter().chain(other).all(is_text) {
+        return one.iter().zip(other).map(|((_, a), (_, b))| a.equals(b)).fold(Some(true), and);
+    }
+    // Which value stands for which cannot be said either, so that nothing but the very same bytes are the same.
+    one.iter().zip(other).all(|((_, a), (_, b))| a.equals(b) == Some(true)).then_some(true)
 }
 
 impl Value {
@@ -300,5 +305,18 @@ mod tests {
             assert_eq!(excluded.permit(&other), expected == Some(false), "{other:?}");
         }
         assert_eq!(named(0x02, b"a").is_within(&named(0x02, b"a")), Some(true), "the same bytes");
+        // Which of two values stands for which is not known where one cannot be read.
+        let two = |one: (u8, &[u8]), other: (u8, &[u8])| {
+            use crate::pki::revocation::der::write;
+            let attribute = |(tag, content): (u8, &[u8])| {
+                write(SEQUENCE, &[write(OID, &[0x55, 4, 10]), write(tag, content)].concat())
+            };
+            let set = write(SET, &[attribute(one), attribute(other)].concat());
+            Name::read(&set).expect("a name")
+        };
+        let tree = two((0x0c, b"b"), (0x0c, b"z"));
+        assert_eq!(two((0x1b, b"z"), (0x0c, b"b")).is_within(&tree), None);
+        assert_eq!(two((0x0c, b"z"), (0x0c, b"B")).is_within(&tree), Some(true));
+        assert_eq!(two((0x0c, b"z"), (0x0c, b"c")).is_within(&tree), Some(false));
     }
 }

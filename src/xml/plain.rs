@@ -200,6 +200,8 @@ struct Known {
     declaration: String,
 }
 
+/// Bytes of the input that one run looks at, so that what is kept of it is bounded too.
+const RUN_BYTES_MAX: usize = 64 * 1024;
 /// More prefixes than this end a run.
 const KNOWN_MAX: usize = 8;
 
@@ -230,6 +232,7 @@ pub(super) fn run<'u>(
     runner: &mut Runner,
     mut permit: impl FnMut(&str) -> (Permit, &'u str),
 ) -> Run {
+    let input = input.get(..RUN_BYTES_MAX).unwrap_or(input);
     let Around { limits, depth, mut kept } = around;
     let Runner { pieces, attributes, open, known, declared } = runner;
     open.clear();

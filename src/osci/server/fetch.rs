@@ -191,7 +191,7 @@ impl Door {
     pub(super) async fn content(&self, entry: &Entry, in_base64: bool) -> Result<Content, Refused> {
         let whole = Part { offset: 0, length: entry.card.payload_bytes, ..any_part(entry)? };
         let payload = self.relay.open_part(entry, &whole).await.map_err(failed)?;
-        let spool = spooled(payload, &self.settings.spool_folder).await?;
+        let spool = readable(payload, &self.settings.spool_folder).await?;
         let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };
         carried(entry, &spool, coding, self.metadata.as_ref())
     }
@@ -253,7 +253,7 @@ fn digest(part: &Part) -> (DigestMethod, Vec<u8>) {
 }
 
 /// A whole payload, where sources can read it: in the store's own file, or in memory.
-pub(in crate::osci) async fn spooled(
+pub(in crate::osci) async fn readable(
     mut payload: Box<dyn PayloadReader>,
     folder: &Path,
 ) -> Result<Frozen, Refused> {

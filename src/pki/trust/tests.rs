@@ -476,6 +476,13 @@ fn directory_names_are_constrained_from_above() {
         let leaf = issuer.issue_from(params, key()).expect("a leaf");
         check(what, &trust, TLS, leaf.certificate(), &[issuer.certificate().clone()], expected);
     }
+    // A further name that nobody can read lies in no permitted subtree.
+    let mut params = participant();
+    params.distinguished_name = organisation("Land");
+    params.subject_alt_names.clear();
+    params.custom_extensions.push(unreadable_directory_name());
+    let leaf = anchor.issue_from(params, key()).expect("a leaf");
+    check("an unreadable name", &trust, TLS, leaf.certificate(), &[], &constraint);
     // A CA that changes its key issues itself a certificate, which is no new name.
     let mut params = authority_params("Ours", good(), BasicConstraints::Unconstrained);
     params.name_constraints = within("Land");
@@ -484,6 +491,13 @@ fn directory_names_are_constrained_from_above() {
     params.distinguished_name = organisation("Land");
     let leaf = next.issue_from(params, key()).expect("a leaf");
     check("self-issued", &trust, TLS, leaf.certificate(), &[next.certificate().clone()], &[]);
+}
+
+/// SubjectAltName with a directory name that is a number.
+fn unreadable_directory_name() -> CustomExtension {
+    use crate::pki::revocation::der::{SEQUENCE, constructed, write};
+    let name = write(0x02, &[7]);
+    CustomExtension::from_oid_content(&[2, 5, 29, 17], write(SEQUENCE, &write(constructed(4), &name)))
 }
 
 /// SubjectAltName with the directory name of one organisation.

@@ -271,7 +271,9 @@ fn name_of(references: &[(Target, Form, DigestMethod)], at: usize) -> String {
 /// signature covers something there or canonicalises SignedInfo in a rarer form ([`Before`]).
 ///
 /// `open` gives the document from its start; `is_wanted` is asked for each signature until it says yes. What comes
-/// back has seen the whole document and awaits attachments and key, beside all signatures that were found.
+/// back has seen the whole document and awaits attachments and key, beside all signatures that were found. For whole
+/// documents; the doors, whose signatures may stand behind what they cover and whose octets pass once, feed
+/// [`Verification`] themselves.
 pub fn read_once<R: BufRead>(
     mut open: impl FnMut() -> std::io::Result<R>,
     reading: &xml::Limits,
@@ -390,7 +392,7 @@ impl Before {
     }
 }
 
-/// Verifies one signature while the document passes for the second time.
+/// Verifies one signature while the document passes: for the second time, or from the signature's end on ([`read_once`]).
 pub struct Verification {
     signature: Signature,
     digests: Digests,

@@ -27,6 +27,7 @@ mod osci_slow;
 mod pki_openssl;
 mod register_cli;
 mod register_messages;
+mod register_oracle;
 mod register_serve;
 mod relay_life;
 mod relay_spool;

@@ -5,9 +5,10 @@
 //! that a repetition after a crash is the same message. Full loads run beside the rest: a lock that arrives meanwhile
 //! passes them.
 
+use std::collections::HashMap;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,6 +40,10 @@ const INBOX_FOLDER: &str = "inbox";
 const PAGE: u32 = 100;
 /// Rounds between two sweeps of what has run out.
 const SWEEP_SECONDS: u64 = 60;
+/// How long what has failed waits for the next try.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// The same where the post office is away.
+const TRY_SOON: Duration = Duration::from_secs(5);
 const SERVICE: &str = "urn:de:amtsbote:register";
 
 #[derive(Debug, Error)]
@@ -75,6 +80,12 @@ pub fn open_copies(settings: CopySettings, may_create: bool) -> Result<Option<Co
     Ok(Some(Copies::open(settings, LogKey::new(&secret))?))
 }
 
+/// Why an answer was not posted.
+struct Trouble {
+    reason: String,
+    of_this_message: bool,
+}
+
 /// A register at work.
 pub struct RegisterService {
     desk: Arc<Desk>,
@@ -84,12 +95,14 @@ pub struct RegisterService {
     poll: Duration,
     give_up: Duration,
     clock: Arc<dyn Clock>,
+    /// Messages that could not be taken, and when they are tried again.
+    left: Mutex<HashMap<String, Timestamp>>,
 }
 
 impl RegisterService {
     pub fn open(config: &RegisterConfig) -> Result<Self, RegisterError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let copies = open_copies(config.copies(), true)?
+        let copies = open_copies(config.copies()?, true)?
             .ok_or_else(|| unusable(config.register.folder.display().to_string(), "there is no register"))?;
         let desk = Desk::new(copies, config.desk()?, clock.clone());
         let own = identifier(&desk.own().party.kennung)?;
@@ -105,7 +118,12 @@ impl RegisterService {
             poll: Duration::from_millis(u64::from(config.office.poll_milliseconds)),
             give_up: Duration::from_secs(u64::from(config.office.give_up_hours) * 3600),
             clock,
+            left: Mutex::default(),
         })
+    }
+
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
     }
 
     /// Works until it is told to stop, and then finishes what it has begun.
@@ -144,9 +162,11 @@ impl RegisterService {
                 Err(_) => {}
             }
             let due = service.desk.copies.next_due().ok().flatten();
+            // What is due already was tried in this round.
             let until_due = due.map(|at| at.duration_since(service.clock.now()));
             let wait = until_due
                 .and_then(|wait| Duration::try_from(wait).ok())
+                .filter(|wait| !wait.is_zero())
                 .map_or(service.poll, |wait| wait.clamp(Duration::from_millis(10), service.poll));
             tokio::select! {
                 _ = stop.changed() => {}
@@ -162,7 +182,13 @@ impl RegisterService {
     async fn round(&self, busy: bool, stop: &watch::Receiver<bool>) -> Result<Option<Shown>, ClientError> {
         self.post_due().await;
         let page = self.client.list(&MsgSelector::default(), Some(PAGE)).await?;
-        let (loads, rest): (Vec<Shown>, Vec<Shown>) = page.messages.into_iter().partition(is_load);
+        let now = self.clock.now();
+        let waits = |shown: &Shown| {
+            let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.get(shown.envelope.id.as_str()).is_some_and(|until| *until > now)
+        };
+        let messages = page.messages.into_iter().filter(|shown| !waits(shown));
+        let (loads, rest): (Vec<Shown>, Vec<Shown>) = messages.partition(is_load);
         for shown in rest {
             if *stop.borrow() {
                 break;
@@ -179,15 +205,23 @@ impl RegisterService {
         let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
         let taken = self.fetch_and_handle(shown, &folder).await;
         let _ = tokio::fs::remove_dir_all(&folder).await;
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         match taken {
-            Ok(handled) => say(id, &handled),
-            Err(reason) => tracing::error!(
-                code = "register-message-left",
-                message_id = %id,
-                reason,
-                next_step = "it is offered again; if it comes back, look at disk and database",
-                "a message was not taken"
-            ),
+            Ok(handled) => {
+                left.remove(id.as_str());
+                say(id, &handled);
+            }
+            Err(reason) => {
+                let until = self.clock.now().checked_add(TRY_AGAIN).unwrap_or(Timestamp::MAX);
+                left.insert(id.to_string(), until);
+                tracing::error!(
+                    code = "register-message-left",
+                    message_id = %id,
+                    reason,
+                    next_step = "it is offered again; if it comes back, look at disk and database",
+                    "a message was not taken"
+                );
+            }
         }
     }
 
@@ -233,49 +267,58 @@ impl RegisterService {
             }
         };
         for one in due {
-            if let Err(reason) = self.post(&one).await {
-                let now = self.clock.now();
-                let over = one.since.checked_add(self.give_up).is_ok_and(|until| until <= now);
-                if over && self.desk.copies.note_given_up(one.id, now).is_ok() {
-                    tracing::error!(
-                        code = "register-answer-given-up",
-                        number = one.number,
-                        reader = one.reader,
-                        reason,
-                        next_step = "let the reader into the post office; it can ask for the answer again",
-                        "an answer could not be posted"
-                    );
-                } else {
-                    tracing::warn!(
-                        code = "register-answer-waits",
-                        number = one.number,
-                        reader = one.reader,
-                        reason
-                    );
-                    // The post office is away or full: the others would not fare better.
-                    return;
-                }
+            let Err(trouble) = self.post(&one).await else { continue };
+            let (now, Trouble { reason, of_this_message }) = (self.clock.now(), trouble);
+            let over = one.since.checked_add(self.give_up).is_ok_and(|until| until <= now);
+            if over && self.desk.copies.note_given_up(one.id, now).is_ok() {
+                tracing::error!(
+                    code = "register-answer-given-up",
+                    number = one.number,
+                    reader = one.reader,
+                    reason,
+                    next_step = "let the reader into the post office; it can ask for the answer again",
+                    "an answer could not be posted"
+                );
+                continue;
+            }
+            tracing::warn!(
+                code = "register-answer-waits",
+                number = one.number,
+                reader = one.reader,
+                reason,
+                "an answer is tried again"
+            );
+            // One reader's trouble is nobody else's; an office that is away is everybody's, and for a short time.
+            let pause = if of_this_message { TRY_AGAIN } else { TRY_SOON };
+            let later = now.checked_add(pause).unwrap_or(Timestamp::MAX);
+            if self.desk.copies.note_refused(one.id, later).is_err() || !of_this_message {
+                return;
             }
         }
     }
 
-    async fn post(&self, one: &Outgoing) -> Result<(), String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
+    async fn post(&self, one: &Outgoing) -> Result<(), Trouble> {
+        let ours =
+            |error: &dyn std::fmt::Display| Trouble { reason: error.to_string(), of_this_message: false };
         let id = match &one.transport_id {
-            Some(id) => MessageId::parse(id).map_err(|error| text(&error))?,
+            Some(id) => MessageId::parse(id).map_err(|error| ours(&error))?,
             None => {
-                let id = self.client.create_message_id().await.map_err(|error| text(&error))?;
-                self.desk.copies.note_transport_id(one.id, id.as_str()).map_err(|error| text(&error))?;
+                let id = self.client.create_message_id().await.map_err(|error| ours(&error))?;
+                self.desk.copies.note_transport_id(one.id, id.as_str()).map_err(|error| ours(&error))?;
                 id
             }
         };
-        let reader = identifier(&one.reader).map_err(|error| text(&error))?;
+        let reader = identifier(&one.reader)
+            .map_err(|error| Trouble { reason: error.to_string(), of_this_message: true })?;
         let envelope = self.envelope(id, &reader, one);
         let mut part = OutgoingPart::from_bytes(PartRole::Message, "application/xml", one.bytes.clone());
         part.part.filename = Some(format!("{}.xml", one.number));
         part.part.encoding = Some("UTF-8".to_owned());
-        self.client.send(&envelope, &[part]).await.map_err(|error| text(&error))?;
-        self.desk.copies.note_sent(one.id, self.clock.now()).map_err(|error| text(&error))
+        self.client.send(&envelope, &[part]).await.map_err(|error| Trouble {
+            of_this_message: matches!(error, ClientError::Fault { .. }),
+            reason: error.to_string(),
+        })?;
+        self.desk.copies.note_sent(one.id, self.clock.now()).map_err(|error| ours(&error))
     }
 
     fn envelope(&self, id: MessageId, reader: &PartyIdentifier, one: &Outgoing) -> Envelope {

@@ -15,7 +15,9 @@ use super::{Reading, read_text, runtime_for_server};
 use crate::app::register::{self as process, RegisterError, RegisterService};
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::{EXAMPLE, RegisterConfig};
-use crate::register::copies::{Asked, Copies, CopyError, LoadReceipt, MoveCase, OpenDuty, Settings, Taken};
+use crate::register::copies::{
+    Asked, Copies, CopyError, LoadReceipt, Month, MoveCase, OpenDuty, Settings, Taken,
+};
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
 use crate::register::reconcile::{Difference, buckets, differing, hash};
@@ -160,6 +162,48 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// Shrink and delete records whose periods are over (sections 13, 14 BMG)
+    Retire {
+        #[arg(value_parser = ags)]
+        ags: Ags,
+        /// As of this day [default: today]
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        day: Option<jiff::civil::Date>,
+        /// Do not ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// The yearly report: records that cannot be right (exit code 4 if there are any)
+    Plausibility {
+        #[arg(value_parser = ags)]
+        ags: Ags,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Questions of a month by municipality, profile and kind of asker
+    Statistics {
+        #[arg(value_name = "YYYY-MM", value_parser = month)]
+        month: Month,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// What a month's private enquiries cost, and whose it is
+    Fees {
+        #[arg(value_name = "YYYY-MM", value_parser = month)]
+        month: Month,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
     /// Erase what the log may no longer keep, and features that ran out
     Sweep {
         #[command(flatten)]
@@ -174,6 +218,10 @@ pub enum Command {
 
 fn ags(text: &str) -> Result<Ags, String> {
     Ags::parse(text).map_err(|error| error.to_string())
+}
+
+fn month(text: &str) -> Result<Month, String> {
+    Month::parse(text).ok_or_else(|| "a month is written YYYY-MM".to_owned())
 }
 
 impl Command {
@@ -199,6 +247,12 @@ impl Command {
             }
             Self::Feed { file, folder, reading } => feed(&folder.open(false)?, file, *reading),
             Self::Cases { all, done, folder, reading } => cases(&folder.open(false)?, *all, *done, *reading),
+            Self::Retire { ags, day, yes, folder, reading } => {
+                retire(&folder.open(false)?, *ags, *day, *yes, *reading)
+            }
+            Self::Plausibility { ags, folder, reading } => plausibility(&folder.open(false)?, *ags, *reading),
+            Self::Statistics { month, folder, reading } => statistics(&folder.open(false)?, *month, *reading),
+            Self::Fees { month, folder, reading } => fees(&folder.open(false)?, *month, *reading),
             Self::Sweep { folder } => sweep(&folder.open(false)?),
             Self::Log { folder } => verify(&folder.open(false)?),
         }
@@ -474,6 +528,101 @@ fn cases(copies: &Copies, all: bool, done: Option<u64>, reading: Reading) -> Res
         }
         screen::data(&format!("\n{}", table.render()))?;
     }
+    Ok(Exit::Done)
+}
+
+fn retire(
+    copies: &Copies,
+    ags: Ags,
+    day: Option<jiff::civil::Date>,
+    yes: bool,
+    reading: Reading,
+) -> Result<Exit, Stop> {
+    let day = day.unwrap_or_else(|| SystemClock.now().to_zoned(jiff::tz::TimeZone::UTC).date());
+    screen::confirm(&format!("Shrink and delete records of {ags} whose periods are over on {day}?"), yes)?;
+    let retired = copies.retire(ags, day).map_err(stop)?;
+    if reading.json {
+        screen::json(&retired)?;
+    } else {
+        screen::data(&screen::fields(&[
+            ("restricted", retired.restricted.to_string()),
+            ("deleted", retired.deleted.to_string()),
+        ]))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn plausibility(copies: &Copies, ags: Ags, reading: Reading) -> Result<Exit, Stop> {
+    let report = copies.plausibility(ags).map_err(stop)?;
+    let clean = report.findings.is_empty();
+    if reading.json {
+        screen::json(&report)?;
+    } else {
+        let mut table =
+            Table::new(&[("FINDING", Align::Left), ("RECORDS", Align::Right), ("FIRST", Align::Left)]);
+        for (finding, found) in &report.findings {
+            let word = serde_json::to_value(finding).ok().and_then(|one| one.as_str().map(str::to_owned));
+            let first = found.marks.first().cloned().unwrap_or_default();
+            table.row([word.unwrap_or_default(), found.count.to_string(), screen::plain(&first)]);
+        }
+        screen::data(&table.render())?;
+        screen::sentence(&format!(
+            "{} of {} records have no finding.",
+            report.without_findings, report.persons
+        ));
+    }
+    Ok(if clean { Exit::Done } else { Exit::Problems })
+}
+
+fn statistics(copies: &Copies, month: Month, reading: Reading) -> Result<Exit, Stop> {
+    let lines = copies.statistics(month).map_err(stop)?;
+    if reading.json {
+        screen::json(&lines)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        ("AREA", Align::Left),
+        ("PROFILE", Align::Left),
+        ("ASKER", Align::Left),
+        ("QUESTIONS", Align::Right),
+        ("WITH HITS", Align::Right),
+        ("HITS", Align::Right),
+    ]);
+    for one in lines {
+        let counts = [one.questions, one.with_hits, one.hits].map(|count| count.to_string());
+        let [questions, with_hits, hits] = counts;
+        table.row([one.area, one.profile.to_owned(), one.asker, questions, with_hits, hits]);
+    }
+    screen::data(&table.render())?;
+    Ok(Exit::Done)
+}
+
+fn fees(copies: &Copies, month: Month, reading: Reading) -> Result<Exit, Stop> {
+    let lines = copies.accounts(month).map_err(stop)?;
+    if reading.json {
+        screen::json(&lines)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        ("MUNICIPALITY", Align::Left),
+        ("CHANNEL", Align::Left),
+        ("QUESTIONS", Align::Right),
+        ("EURO", Align::Right),
+        ("MUNICIPALITY'S", Align::Right),
+        ("OPERATOR'S", Align::Right),
+    ]);
+    for one in lines {
+        let euro = |cents: u64| format!("{}.{:02}", cents / 100, cents % 100);
+        table.row([
+            one.ags.to_string(),
+            one.channel.clone(),
+            one.questions.to_string(),
+            euro(one.cents),
+            euro(one.municipality_cents),
+            euro(one.operator_cents),
+        ]);
+    }
+    screen::data(&table.render())?;
     Ok(Exit::Done)
 }
 

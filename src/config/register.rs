@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{ConfigError, Log};
 use crate::register::copies::{self, Deadlines};
 use crate::register::desk;
+use crate::register::fees::{Rate, Tariff};
 use crate::register::message::head::{Own, Party, PostalAddress};
 use crate::register::message::question::Entitled;
 use crate::register::refetch;
@@ -31,6 +32,9 @@ pub struct RegisterConfig {
     pub moves: Moves,
     #[serde(default)]
     pub asker: Vec<AskingBody>,
+    /// What private enquiries cost.
+    #[serde(default)]
+    pub rate: Vec<Rate>,
     #[serde(default)]
     pub log: Log,
     /// Where it was read from.
@@ -186,10 +190,12 @@ impl RegisterConfig {
         })
     }
 
-    pub fn copies(&self) -> copies::Settings {
+    pub fn copies(&self) -> Result<copies::Settings, ConfigError> {
         let mut settings = copies::Settings::new(&self.register.folder);
         settings.stale_after = Duration::from_secs(u64::from(self.register.stale_after_hours) * 3600);
-        settings
+        settings.tariff = Tariff(self.rate.clone());
+        settings.zone = self.zone()?;
+        Ok(settings)
     }
 
     pub fn desk(&self) -> Result<desk::Settings, ConfigError> {

@@ -5,6 +5,7 @@
 //! - [`operation`]: setting up, watching, copying, bringing back.
 //! - [`proofs`]: checking a proof with other people's tools.
 //! - [`pushes`]: recipients that are pushed to while the sender waits.
+//! - [`register`]: the population register's process, its messages, and what it keeps.
 //! - [`revocation`]: how it is learnt that a certificate is revoked.
 
 pub mod decisions;
@@ -12,4 +13,5 @@ pub mod intermediaries;
 pub mod operation;
 pub mod proofs;
 pub mod pushes;
+pub mod register;
 pub mod revocation;

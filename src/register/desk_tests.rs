@@ -592,3 +592,23 @@ fn moves_are_watched_to_their_end() {
     let log = std::fs::read(rig.folder.path().join("register.sqlite-wal")).expect("its journal");
     assert!(![kept, log].concat().windows(5).any(|window| window == b"Adler"), "nothing about whoever moves");
 }
+
+#[test]
+fn one_readers_trouble_is_nobody_elses() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    rig.deliver(BODY, &search(90, "Adler"));
+    rig.deliver(PORTAL, &enquiry(91, "Adler"));
+    rig.clock.advance(Duration::from_secs(3));
+    let readers = || -> Vec<String> {
+        let due = rig.desk.copies.due(rig.clock.now()).expect("a look");
+        due.into_iter().map(|one| one.reader).collect()
+    };
+    assert_eq!(readers(), [BODY, PORTAL]);
+    let first = rig.desk.copies.due(rig.clock.now()).expect("a look").remove(0);
+    let later = rig.clock.now().checked_add(Duration::from_secs(60)).expect("in range");
+    rig.desk.copies.note_refused(first.id, later).expect("noted");
+    assert_eq!(readers(), [PORTAL]);
+    rig.clock.advance(Duration::from_secs(60));
+    assert_eq!(readers(), [BODY, PORTAL]);
+    assert!(rig.desk.copies.next_due().expect("a look").is_some_and(|at| at <= rig.clock.now()));
+}

@@ -28,6 +28,7 @@ mod pki_openssl;
 mod portal_routing;
 mod register_cli;
 mod register_messages;
+mod register_oracle;
 mod register_serve;
 mod relay_life;
 mod relay_spool;

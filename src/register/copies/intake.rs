@@ -432,14 +432,19 @@ fn store(work: &Connection, copy: &CopyRow, person: &Person) -> Result<(), CopyE
     Ok(())
 }
 
-fn remove(work: &Connection, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
-    let person = read_stored(record)?;
+pub(super) fn remove(work: &Connection, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
+    unindex(work, copy, id, &read_stored(record)?)?;
+    work.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute(params![id])?;
+    Ok(())
+}
+
+/// No search finds the person any more.
+pub(super) fn unindex(work: &Connection, copy: &CopyRow, id: i64, person: &Person) -> Result<(), CopyError> {
     let mut delete =
         work.prepare_cached("DELETE FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4")?;
-    for (kind, form) in terms(&person, copy.ags) {
+    for (kind, form) in terms(person, copy.ags) {
         delete.execute(params![copy.id, kind as i64, form, id])?;
     }
-    work.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute(params![id])?;
     Ok(())
 }
 

@@ -58,7 +58,7 @@ impl LogKey {
         Ok([&nonce[..], &content].concat())
     }
 
-    fn open(&self, number: i64, at: i64, sealed: &[u8]) -> Result<Vec<u8>, CopyError> {
+    pub(super) fn open(&self, number: i64, at: i64, sealed: &[u8]) -> Result<Vec<u8>, CopyError> {
         let wrong = || CopyError::Log(uint(number));
         let (nonce, content) = sealed.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;

@@ -184,7 +184,7 @@ impl Copies {
             }
             if !expired && !waits {
                 work.prepare_cached(
-                    "UPDATE outgoing SET sent_at = NULL, given_up_at = NULL, transport_id = NULL, leaves_at = ?2 WHERE id = ?1",
+                    "UPDATE outgoing SET sent_at = NULL, given_up_at = NULL, transport_id = NULL, leaves_at = ?2, next_at = 0 WHERE id = ?1",
                 )?
                 .execute(params![id, micros(now)])?;
             }
@@ -198,7 +198,7 @@ impl Copies {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT id, number, reader, namespace, in_reply_to, transport_id, leaves_at, secret, sealed FROM outgoing
-                 WHERE sent_at IS NULL AND given_up_at IS NULL AND leaves_at <= ?1 AND expires_at > ?1
+                 WHERE sent_at IS NULL AND given_up_at IS NULL AND leaves_at <= ?1 AND next_at <= ?1 AND expires_at > ?1
                  ORDER BY leaves_at, id LIMIT ?2",
             )?;
             let mut rows = select.query(params![micros(now), DUE_MAX])?;
@@ -227,7 +227,7 @@ impl Copies {
         self.read(|connection| {
             let least: Option<i64> = connection
                 .prepare_cached(
-                    "SELECT min(leaves_at) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL",
+                    "SELECT min(max(leaves_at, next_at)) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL",
                 )?
                 .query_row([], |row| row.get(0))?;
             Ok(least.map(instant))
@@ -240,6 +240,11 @@ impl Copies {
 
     pub fn note_sent(&self, id: u64, now: Timestamp) -> Result<(), CopyError> {
         self.on_outgoing("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1", id, &micros(now))
+    }
+
+    /// It was refused; the others do not wait for it.
+    pub fn note_refused(&self, id: u64, next_at: Timestamp) -> Result<(), CopyError> {
+        self.on_outgoing("UPDATE outgoing SET next_at = ?2 WHERE id = ?1", id, &micros(next_at))
     }
 
     pub fn note_given_up(&self, id: u64, now: Timestamp) -> Result<(), CopyError> {

@@ -90,7 +90,18 @@ CREATE TABLE move_case (
 ) WITHOUT ROWID;
 ";
 
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+/// What private enquiries cost, one row a look that is charged; and when an answer is tried again.
+const VERSION_3: &str = "
+CREATE TABLE meter (
+  look INTEGER PRIMARY KEY, at INTEGER NOT NULL, ags TEXT NOT NULL, channel TEXT NOT NULL, cents INTEGER NOT NULL,
+  municipality_cents INTEGER NOT NULL, operator_cents INTEGER NOT NULL
+);
+CREATE INDEX meter_at ON meter (at);
+-- Not tried again before this instant.
+ALTER TABLE outgoing ADD COLUMN next_at INTEGER NOT NULL DEFAULT 0;
+";
+
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
@@ -135,4 +146,37 @@ fn prepare(connection: &mut Connection) -> Result<(), CopyError> {
     ))?;
     work.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_of_every_version_are_opened_and_newer_ones_refused() {
+        for version in 0..=STEPS.len() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let old = Connection::open(folder.path().join(DATABASE_FILE)).expect("a database");
+            for step in &STEPS[..version] {
+                old.execute_batch(step).expect("a step");
+            }
+            if version > 0 {
+                let mark =
+                    format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
+                old.execute_batch(&mark).expect("marked");
+                old.execute_batch("INSERT INTO copy VALUES (1, '10041100', 1, 1, 0, 0)").expect("a copy");
+            }
+            drop(old);
+            let opened = open_writer(folder.path()).expect("upgraded");
+            let count = |table: &str| -> i64 {
+                let sql = format!("SELECT count(*) FROM {table}");
+                opened.query_row(&sql, [], |row| row.get(0)).expect("a count")
+            };
+            assert_eq!(count("copy"), i64::from(version > 0), "version {version}");
+            assert_eq!(count("outgoing") + count("move_case") + count("meter"), 0, "version {version}");
+            opened.execute_batch("PRAGMA user_version = 1000").expect("marked");
+            drop(opened);
+            assert!(matches!(open_writer(folder.path()), Err(CopyError::Newer { found: 1000, .. })));
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, i
 use crate::domain::hex;
 use crate::register::answer::{Answer, Duty, Hit};
 use crate::register::criteria::Criteria;
+use crate::register::fees::Channel;
 use crate::register::matching::name::Token;
 use crate::register::person::{Ags, Lock, Person};
 use crate::register::question::{Area, Profile, Question, REQUESTER_CHARS_MAX, Reason, Selection};
@@ -142,6 +143,8 @@ impl Copies {
         };
         let look = write_look(&work, self, asked, &question, &answer, &shown, now)?;
         write_duties(&work, look, &duties)?;
+        let channel = if taking.is_some() { Channel::Message } else { Channel::CommandLine };
+        self.meter(&work, look, &question, channel, now)?;
         if let Some(Taking { arrived, write }) = taking {
             self.take_within(&work, arrived, &write(&answer))?;
         }

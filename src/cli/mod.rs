@@ -100,7 +100,7 @@ pub struct Changing {
 enum Command {
     /// Run the post office
     Serve(serve::Args),
-    /// See the post office at work: two offices, three messages, one proof
+    /// See the post office at work: two offices, their messages, one proof, the population register
     Demo(demo::Args),
     /// Write a configuration and development certificates into a folder
     Init(init::Args),

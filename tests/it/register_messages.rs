@@ -7,14 +7,11 @@ use amtsbote::register::message::{Number, RELEASES, feed, person};
 use amtsbote::register::person::{Ags, Person};
 use amtsbote::register::synth;
 
-/// Without the validator on the machine there is nothing to compare with; the unit tests still read what is written.
-fn has_xmllint() -> bool {
-    Command::new("xmllint").arg("--version").output().is_ok()
-}
+use crate::tools;
 
 #[test]
 fn loads_are_valid_by_their_schema() {
-    if !has_xmllint() {
+    if !tools::is_here("xmllint", &["--version"], "loads are not validated by their schema") {
         return;
     }
     let home = Ags::parse("10041100").expect("a key");

@@ -3,7 +3,7 @@
 //! XMeld's own schemas are not public. What stands here is our exchange form, published under `schemas/register`: names
 //! and structure follow DSMeld and the XInneres base, and each message bears the number that XMeld gives its purpose.
 //! Numbers that begin with `A` are ours alone. Official releases would be plugged in at [`RELEASES`] and
-//! [`Number::of_element`]: whatever reads a message hands on [`Head`](head::Head) and the same few values.
+//! [`Number::of_element`]: whatever reads a message hands on [`head::Head`] and the same few values.
 //!
 //! Two releases are alive at once; a message is routed by (namespace, version, number), never by the beginning of its
 //! namespace, and answered in its own release.

@@ -268,7 +268,7 @@ fn name_of(references: &[(Target, Form, DigestMethod)], at: usize) -> String {
 }
 
 /// Both passes in one: what follows the signature is read once, and so is what stands before its end, unless the
-/// signature covers something there or canonicalises SignedInfo in a rarer form ([`Before`]).
+/// signature covers something there or canonicalises SignedInfo in a rarer form (`Before`).
 ///
 /// `open` gives the document from its start; `is_wanted` is asked for each signature until it says yes. What comes
 /// back has seen the whole document and awaits attachments and key, beside all signatures that were found. For whole

@@ -2,12 +2,14 @@
 //!
 //! - [`decisions`]: why things are as they are, with figures.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
+//! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
 //! - [`proofs`]: checking a proof with other people's tools.
 //! - [`pushes`]: recipients that are pushed to while the sender waits.
 //! - [`revocation`]: how it is learnt that a certificate is revoked.
 
 pub mod decisions;
 pub mod intermediaries;
+pub mod portal;
 pub mod proofs;
 pub mod pushes;
 pub mod revocation;

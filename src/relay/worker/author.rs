@@ -52,6 +52,17 @@ impl Relay {
         self.accept_in(who, submission, Manner::Asynchronous).await.map(|(accepted, ..)| accepted)
     }
 
+    /// The same under a door's own deadlines, where neither the message nor its reader names others.
+    pub async fn accept_under(
+        &self,
+        who: &Account,
+        submission: Submission,
+        profile_default: &ServiceProfile,
+    ) -> Result<Accepted, Refusal> {
+        let accepted = self.accept_by(who, submission, Manner::Asynchronous, profile_default).await?;
+        Ok(accepted.0)
+    }
+
     /// Accepts, and says with the card how long the profile lets an author wait for the answer.
     pub(super) async fn accept_in(
         &self,
@@ -59,8 +70,18 @@ impl Relay {
         submission: Submission,
         manner: Manner,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
+        self.accept_by(who, submission, manner, &self.settings.profile_default).await
+    }
+
+    async fn accept_by(
+        &self,
+        who: &Account,
+        submission: Submission,
+        manner: Manner,
+        profile_default: &ServiceProfile,
+    ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
         let id = submission.envelope.id.clone();
-        match self.accept_uncounted(who, submission, manner).await {
+        match self.accept_uncounted(who, submission, manner, profile_default).await {
             Ok((accepted, card, profile)) => {
                 let again = accepted == Accepted::Before;
                 metrics::counter!("amtsbote_accepted_total", "door" => card.door.clone(), "again" => again.to_string())
@@ -80,13 +101,14 @@ impl Relay {
         who: &Account,
         submission: Submission,
         manner: Manner,
+        profile_default: &ServiceProfile,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
         let directory = self.directory();
         let Submission { envelope, manifest, payload, request_digest, door, certificates } = submission;
         let content = Content { manifest: &manifest, length: payload.length, digest: payload.digest };
         let mut situation = Situation {
             directory: &directory,
-            profile_default: &self.settings.profile_default,
+            profile_default,
             limits: &self.settings.limits,
             now: self.now(),
             door,

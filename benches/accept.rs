@@ -28,8 +28,8 @@ fn main() {
         disk_of(folder)
     );
     println!(
-        "clients  msg/s  bare/s  ratio  fsync/msg  CPU us/msg  of client  of bare   p50 ms   p99 ms  fdatasync p50  \
-         p99  p99 ratio"
+        "clients  msg/s  same/s  ratio  least/s  ratio  fsync/msg  CPU us/msg  of client  of same   p50 ms   p99 ms  \
+         fdatasync p50  p99  p99 ratio"
     );
     let runtime = ground::runtime();
     let repetitions = ground::setting("AMTSBOTE_BENCH_REPETITIONS", 3).max(1);
@@ -42,14 +42,14 @@ fn main() {
 }
 
 /// One repetition: the columns of the table in their order.
-type Figures = [f64; 12];
+type Figures = [f64; 14];
 
 fn print(clients: &str, figures: &Figures) {
-    let [rate, bare, ratio, syncs, cpu, of_client, of_bare, p50, p99, disk_p50, disk_p99, p99_ratio] =
-        figures;
+    let [rate, same, ratio, least, of_least, syncs, cpu, rest @ ..] = figures;
+    let [of_client, of_same, p50, p99, disk_p50, disk_p99, p99_ratio] = rest;
     println!(
-        "{clients:>7}  {rate:5.0}  {bare:6.0}  {ratio:5.2}  {syncs:9.3}  {cpu:10.0}  {of_client:9.0}  {of_bare:7.0}  \
-         {p50:7.2}  {p99:7.2}  {disk_p50:13.2}  {disk_p99:.2}  {p99_ratio:9.2}"
+        "{clients:>7}  {rate:5.0}  {same:6.0}  {ratio:5.2}  {least:7.0}  {of_least:5.2}  {syncs:9.3}  {cpu:10.0}  \
+         {of_client:9.0}  {of_same:7.0}  {p50:7.2}  {p99:7.2}  {disk_p50:13.2}  {disk_p99:.2}  {p99_ratio:9.2}"
     );
 }
 
@@ -71,9 +71,7 @@ fn measure(
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let own = std::process::id();
     let disk = ground::fdatasync_times(folder, span / 4);
-    let bare_before = ground::cpu_time(own);
-    let bare = ground::bare_rate(clients, span / 2);
-    let of_bare = micros(ground::cpu_time(own) - bare_before) / (bare * (span / 2).as_secs_f64());
+    let least = ground::bare_rate(clients, span / 2);
     let door = Door::of(folder, &office.xta, AUTHOR.0);
     let syncs = || {
         let of = |name| ground::counter(&office.operator, name);
@@ -88,16 +86,21 @@ fn measure(
     let cpu = micros(ground::cpu_time(office.pid()) - cpu_before);
     let of_client = micros(ground::cpu_time(own) - own_before);
     let syncs = syncs() - syncs_before;
+    let same_before = ground::cpu_time(own);
+    let same = ground::replay_rate(&folder.join("store"), clients, span / 2);
+    let of_same = micros(ground::cpu_time(own) - same_before) / (same * (span / 2).as_secs_f64());
     let messages = times.len() as f64;
     let rate = messages / elapsed;
     [
         rate,
-        bare,
-        rate / bare,
+        same,
+        rate / same,
+        least,
+        rate / least,
         syncs / messages,
         cpu / messages,
         of_client / messages,
-        of_bare,
+        of_same,
         times.at(0.5),
         times.at(0.99),
         disk.at(0.5),

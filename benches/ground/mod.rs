@@ -16,6 +16,9 @@ use amtsbote::pki::inspection::Purpose;
 use amtsbote::pki::key::Identity;
 use amtsbote::pki::tls::{client_config, server_name};
 use amtsbote::pki::trust::TrustAnchors;
+use amtsbote::store::Store;
+use amtsbote::store::embedded::{EmbeddedStore, Settings};
+use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -78,7 +81,11 @@ pub fn fdatasync_times(folder: &Path, span: Duration) -> Times {
     Times::of(times)
 }
 
-/// Rows of the same sizes as an accepted message's, `batch` of them to one durable transaction: transactions a second
+/// The embedded engine's database in a store's folder.
+const DATABASE: &str = "amtsbote.sqlite";
+
+/// The least that keeps a message: one row each for id, place in the mailbox, papers, payload, timer and evidence,
+/// of the same sizes as an accepted message's, `batch` of them to one durable transaction: transactions a second
 /// times `batch`.
 pub fn bare_rate(batch: u64, span: Duration) -> f64 {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -117,6 +124,112 @@ pub fn bare_rate(batch: u64, span: Duration) -> f64 {
         database.execute_batch("COMMIT").expect("committed");
     }
     n as f64 / start.elapsed().as_secs_f64()
+}
+
+/// The tables that accepting a message adds to, and the columns that differ from message to message.
+const ACCEPTED: [(&str, &[&str]); 6] = [
+    ("used", &["key", "sequence"]),
+    ("message", &["sequence", "id"]),
+    ("paper", &["sequence"]),
+    ("payload", &["sequence", "bytes"]),
+    ("timer", &["sequence"]),
+    ("evidence", &["idx", "message"]),
+];
+
+/// A row of a message and the statement that writes its like.
+struct Row {
+    insert: String,
+    columns: Vec<String>,
+    values: Vec<Value>,
+}
+
+/// The same transactions as the engine's, without the engine: the rows that the last accepted message left in the
+/// store of `folder`, written again under other ids into the same tables with the same indexes, the mailbox's counter
+/// counted on, `batch` messages to one durable transaction. Messages a second.
+pub fn replay_rate(folder: &Path, batch: u64, span: Duration) -> f64 {
+    let rows = last_accepted(&folder.join(DATABASE));
+    let fresh = tempfile::tempdir().expect("a temporary folder");
+    let store = EmbeddedStore::open(Settings { disk_reserve_bytes: 0, ..Settings::new(fresh.path()) })
+        .expect("a store");
+    runtime().block_on(store.close()).expect("closed");
+    let database = Connection::open(fresh.path().join(DATABASE)).expect("a database");
+    database.set_prepared_statement_cache_capacity(64);
+    database.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -32768").expect("settings");
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        database.prepare_cached(sql).expect("a statement").execute(values).expect("a row");
+    };
+    let mailbox = rows.iter().find_map(|row| row.of("mailbox")).cloned().expect("a mailbox");
+    let bytes = rows.iter().find_map(|row| row.of("payload_bytes")).cloned().expect("a length");
+    run("INSERT INTO mailbox (name) VALUES (?1)", params![mailbox]);
+    let (start, mut n) = (Instant::now(), 0_i64);
+    while start.elapsed() < span {
+        run("BEGIN IMMEDIATE", params![]);
+        run("UPDATE batch SET number = number + 1", params![]);
+        for _ in 0..batch {
+            n += 1;
+            for row in &rows {
+                run(
+                    &row.insert,
+                    &row.renumbered(n).iter().map(|value| value as &dyn rusqlite::ToSql).collect::<Vec<_>>(),
+                );
+            }
+            run(
+                "UPDATE mailbox SET total = total + 1, waiting = waiting + 1, bytes_waiting = bytes_waiting + ?2 \
+                 WHERE name = ?1",
+                params![mailbox, bytes],
+            );
+        }
+        run("COMMIT", params![]);
+    }
+    n as f64 / start.elapsed().as_secs_f64()
+}
+
+/// What the last accepted message of a store left in it.
+fn last_accepted(database: &Path) -> Vec<Row> {
+    let database = Connection::open(database).expect("the server's database");
+    database.busy_timeout(Duration::from_secs(10)).expect("a setting");
+    let last: i64 =
+        database.query_row("SELECT max(sequence) FROM message", [], |row| row.get(0)).expect("a message");
+    let mut found = Vec::new();
+    for (table, differing) in ACCEPTED {
+        let number = if table == "evidence" { "message" } else { "sequence" };
+        let mut select =
+            database.prepare(&format!("SELECT * FROM {table} WHERE {number} = ?1")).expect("a known table");
+        let columns: Vec<String> = select.column_names().map(str::to_owned).collect();
+        assert!(
+            differing.iter().all(|name| columns.iter().any(|column| column == name)),
+            "columns of {table}"
+        );
+        let places = (1..=columns.len()).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ");
+        let mut rows = select.query([last]).expect("rows");
+        while let Some(row) = rows.next().expect("a row") {
+            found.push(Row {
+                insert: format!("INSERT INTO {table} VALUES ({places})"),
+                values: (0..columns.len()).map(|place| row.get(place).expect("a value")).collect(),
+                columns: columns.clone(),
+            });
+        }
+    }
+    assert!(found.len() >= ACCEPTED.len(), "a message has a row in each of its tables");
+    found
+}
+
+impl Row {
+    fn of(&self, column: &str) -> Option<&Value> {
+        self.values.get(self.columns.iter().position(|name| name == column)?)
+    }
+
+    fn renumbered(&self, n: i64) -> Vec<Value> {
+        let differing = ACCEPTED.iter().flat_map(|(_, columns)| *columns).collect::<Vec<_>>();
+        let renumber = |(column, value): (&String, &Value)| match value {
+            value if !differing.contains(&&column.as_str()) => value.clone(),
+            Value::Integer(_) => Value::Integer(n),
+            Value::Text(_) => Value::Text(format!("urn:de:xta:messageid:bench:0-64-{}-{n}", n % 64)),
+            Value::Blob(bytes) => Value::Blob(content(n as u64, bytes.len())),
+            other => other.clone(),
+        };
+        self.columns.iter().zip(&self.values).map(renumber).collect()
+    }
 }
 
 /// CPU time of a process so far, user and system together (`/proc/PID/stat`, fields 14 and 15).

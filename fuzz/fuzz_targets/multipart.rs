@@ -49,6 +49,7 @@ fn limits() -> Limits {
         parts_max: 5,
         boundary_chars_max: 70,
         preamble_bytes_max: 128,
+        epilogue_bytes_max: 128,
     }
 }
 

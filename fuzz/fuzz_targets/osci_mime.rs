@@ -12,8 +12,11 @@ type Parts = Vec<(Vec<(String, String)>, Vec<u8>)>;
 
 fn read(message: &[u8], piece: usize) -> (Parts, Result<(), Error>) {
     let (mut parts, mut entities) = (Parts::new(), 0);
-    let mut reader =
-        MultipartReader::with_entity_headers(Limits { preamble_bytes_max: 128, ..Limits::default() });
+    let mut reader = MultipartReader::with_entity_headers(Limits {
+        preamble_bytes_max: 128,
+        epilogue_bytes_max: 128,
+        ..Limits::default()
+    });
     for mut input in message.chunks(piece) {
         loop {
             match reader.next_event(&mut input) {

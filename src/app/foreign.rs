@@ -35,7 +35,9 @@ pub(super) fn add(
     std::fs::create_dir_all(&spool_folder)
         .map_err(|error| format!("{} cannot be used: {error}", spool_folder.display()))?;
     let mut settings = settings(foreign, clock)?;
-    settings.scratch.clone_from(&spool_folder);
+    settings.scratch = spool_folder;
+    // As much as answers may use: what is on its way out makes room.
+    settings.reserve_bytes = config.limits.disk_reserve_bytes / 2;
     // The relay ends each attempt by what it carries; no exchange of it need end sooner.
     settings.transport.exchange_time_max = config.limits.outlet_time(config.limits.content_bytes_max);
     let dependences = dependences(foreign, &settings)?;
@@ -44,8 +46,8 @@ pub(super) fn add(
         readers.insert(reader.mailbox.clone(), certificate(&reader.certificate)?);
     }
     let mailboxes = readers.keys().cloned().collect();
-    let outlet =
-        ForeignIntermediary::new(relay, Client::new(settings), readers, Arc::new(XtaMetadata), spool_folder);
+    let (client, metadata) = (Client::new(settings), Arc::new(XtaMetadata));
+    let outlet = ForeignIntermediary::new(relay, client, readers, metadata, foreign.chunk_kilobytes);
     relay.add_outlet(mailboxes, Arc::new(outlet));
     Ok(dependences)
 }

@@ -10,8 +10,10 @@ pub mod foreign;
 pub mod log;
 pub mod metadata;
 mod metrics_text;
+mod open_files;
 mod operator;
 pub mod portal_key;
+pub mod register;
 mod revocation;
 mod signals;
 pub mod time_stamp;
@@ -117,11 +119,12 @@ impl App {
 
     pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
         let metrics = metrics_text::recorder().map_err(StartError::Metrics)?;
+        open_files::provide(&config);
         recover(&config).map_err(StartError::Trust)?;
         let trust = Trust::load(&config, clock.clone()).map_err(StartError::Trust)?;
         let key = evidence_key::load_or_make(&config.evidence)?;
         let card_signer = Arc::new(card_key::load_or_make(&config.evidence, clock.now())?);
-        let stamper = time_stamp::load(&config.evidence, clock.clone())?;
+        let stamper = time_stamp::load(&config.evidence, clock.clone(), &trust)?;
         let store = open_store(&config).await?;
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
@@ -315,7 +318,8 @@ async fn reload(
     recover(config)?;
     let directory = relay.read_directory().await.map_err(|refusal| format!("participants: {refusal}"))?;
     let cards = card_key::read(&config.evidence)?;
-    let stamper = time_stamp::load(&config.evidence, clock.clone()).map_err(|error| error.to_string())?;
+    let stamper =
+        time_stamp::load(&config.evidence, clock.clone(), trust).map_err(|error| error.to_string())?;
     trust.prepare(config)?.put_in_force();
     relay.use_directory(directory);
     relay.sign_cards_with(Arc::new(cards));

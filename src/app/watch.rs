@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::osci::server::Door;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Dependence, Holder, Role};
+use crate::pki::inspection::Purpose;
 use crate::portal::server::Door as PortalDoor;
 use crate::relay::Relay;
 use crate::report::Loudness;
@@ -114,7 +115,9 @@ pub(super) fn dependences(trust: &Trust, relay: &Relay) -> Vec<Dependence> {
         relay.card_signer().map_or_else(Vec::new, |cards| cards.chain().to_vec()),
     ));
     let anchors = trust.anchors();
-    for (_, certificate) in anchors.authorities() {
+    // Those of time stamps have a role of their own.
+    let believed = anchors.authorities().filter(|(purpose, _)| *purpose != Purpose::TimeStamps);
+    for (_, certificate) in believed {
         let known = |one: &Dependence| one.role == Role::Anchor && one.certificate == *certificate;
         // The same one serves several purposes.
         if !all.iter().any(known) {

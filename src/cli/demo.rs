@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::demo_register;
 use super::exit::{Exit, Stop};
 use super::init::{self, Prepared, REGISTRATION, REGISTRATION_IDENTIFIER, REGISTRY, REGISTRY_IDENTIFIER};
 use super::office::{self, Office, Words, envelope};
@@ -61,7 +62,7 @@ impl Args {
         let folder = std::path::absolute(&folder)
             .map_err(|error| Stop::usage(format!("{}: {error}", folder.display())))?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let prepared = init::prepare(&folder, &[], any, any, any, SystemClock.now())?;
+        let prepared = init::prepare(&folder, &[], &demo_register::OFFICES, [any; 3], SystemClock.now())?;
         say("A development authority, a server and two offices have certificates, made a moment ago.")?;
         let mut config = Config::load(&prepared.config)?;
         config.log.filter = "warn".to_owned();
@@ -82,7 +83,9 @@ impl Args {
             let (received, waiting) = exchange(&running, prepared).await?;
             look(&running, &received, &waiting).await?;
             prove(&running, prepared, &received).await?;
-            across(&running, prepared).await
+            across(&running, prepared).await?;
+            admit_further(&running, prepared).await?;
+            demo_register::play(&running, prepared).await
         };
         let played = played.await;
         if played.is_err() || !self.keep {
@@ -96,11 +99,11 @@ impl Args {
 }
 
 /// Fails the demo where something is not as it should be.
-fn expect(holds: bool, what: &str) -> Result<(), Stop> {
+pub(super) fn expect(holds: bool, what: &str) -> Result<(), Stop> {
     if holds { Ok(()) } else { Err(Stop::failed(format!("the demo expected that {what}"))) }
 }
 
-fn say(sentence: &str) -> Result<(), Stop> {
+pub(super) fn say(sentence: &str) -> Result<(), Stop> {
     screen::data(&format!("* {}\n", screen::plain(sentence)))
 }
 
@@ -123,6 +126,25 @@ async fn admit(running: &Running, file: &Path) -> Result<(), Stop> {
         "two offices are admitted",
     )?;
     say(&format!("Two offices take part: {}.", names.join(", ")))
+}
+
+/// The cast of the register's leg joins the two of the first set-up.
+async fn admit_further(running: &Running, prepared: &Prepared) -> Result<(), Stop> {
+    let Answer::Directory(view) = ask(running, Verb::Directory).await? else {
+        return Err(super::link::unexpected());
+    };
+    let accounts = view.accounts.into_iter().chain(prepared.further.iter().cloned()).collect();
+    let verb = Verb::DirectoryApply {
+        based_on: view.revision,
+        accounts,
+        profiles: view.profiles,
+        reason: "demo of the register".to_owned(),
+    };
+    let applied = ask(running, verb).await?;
+    expect(
+        matches!(applied, Answer::Directory(view) if view.accounts.len() == 7),
+        "seven offices are admitted",
+    )
 }
 
 fn party(value: &str) -> Result<PartyIdentifier, Stop> {

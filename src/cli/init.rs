@@ -60,12 +60,15 @@ pub(super) struct Prepared {
     pub participants: PathBuf,
     /// Certificates, keys, lists.
     pub tls: PathBuf,
+    /// Who has a certificate beside the two of every first set-up, and is not in `participants`.
+    pub further: Vec<Account>,
 }
 
 impl Args {
     pub fn run(&self) -> Result<Exit, Stop> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let prepared = prepare(&self.folder, &names, self.xta, self.osci, self.operator, SystemClock.now())?;
+        let prepared =
+            prepare(&self.folder, &names, &[], [self.xta, self.osci, self.operator], SystemClock.now())?;
         let config = prepared.config.display();
         screen::sentences(&format!(
             "The configuration is in {config}, every key explained.\n\
@@ -84,18 +87,21 @@ impl Args {
     }
 }
 
+/// Name, identifier, title, category.
+pub(super) type FurtherOffice = (&'static str, &'static str, &'static str, &'static str);
+
 pub(super) fn prepare(
     folder: &Path,
     names: &[&str],
-    xta: SocketAddr,
-    osci: SocketAddr,
-    operator: SocketAddr,
+    further: &[FurtherOffice],
+    [xta, osci, operator]: [SocketAddr; 3],
     now: Timestamp,
 ) -> Result<Prepared, Stop> {
-    let prepared = Prepared {
+    let mut prepared = Prepared {
         config: folder.join("amtsbote.toml"),
         participants: folder.join("participants.toml"),
         tls: folder.join("tls"),
+        further: Vec::new(),
     };
     for path in [&prepared.config, &prepared.participants, &prepared.tls] {
         if path.symlink_metadata().is_ok() {
@@ -122,7 +128,9 @@ pub(super) fn prepare(
         from: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
         until: now.checked_add(day * VALID_DAYS as u32).unwrap_or(now),
     };
-    let plan = Plan { validity, server_names: names, participants: &[REGISTRY, REGISTRATION] };
+    let names_of_all: Vec<&str> =
+        [REGISTRY, REGISTRATION].into_iter().chain(further.iter().map(|(name, ..)| *name)).collect();
+    let plan = Plan { validity, server_names: names, participants: &names_of_all };
     let made = |error: crate::pki::development::Error| Stop::failed(error.to_string());
     let pki = DevelopmentPki::make(&plan).map_err(made)?;
     let unwritable =
@@ -140,6 +148,10 @@ pub(super) fn prepare(
         let mut account = account(name, identifier, title, category, issued.certificate())?;
         account.osci = issue(&pki, validity, &prepared.tls, name, name)?;
         accounts.push(account);
+    }
+    for (name, identifier, title, category) in further {
+        let issued = pki.participants.get(*name).ok_or_else(|| Stop::failed("a certificate is missing"))?;
+        prepared.further.push(account(name, identifier, title, category, issued.certificate())?);
     }
     let view = DirectoryView { revision: 0, accounts, profiles: Vec::new() };
     let listed = file::export(&view).map_err(|error| Stop::failed(error.to_string()))?;

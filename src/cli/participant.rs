@@ -35,7 +35,7 @@ pub enum Command {
     /// The file is the whole directory: participants and profiles that it does not name are removed.
     /// A removed participant's messages stay in the store.
     Apply {
-        /// TOML file with [[account]] and [[profile]] tables, as `export` writes it
+        /// TOML file with accounts and profiles, as `export` writes it
         file: PathBuf,
         /// Show the difference and stop: exit code 0 without one, 4 with one
         #[arg(long)]

@@ -1,7 +1,8 @@
 //! `amtsbote register`: the shadow copy of the population registers, worked on in its own folder.
 //!
-//! These verbs act on the folder directly. Records and questions are JSON, one record a line; the exchange messages
-//! are not part of this. Data of persons go to stdout and nowhere else.
+//! `serve` is the register's process, a client of the post office with a configuration of its own. The other verbs act
+//! on the folder directly: records and questions are JSON, one record a line. Data of persons go to stdout and nowhere
+//! else.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,13 @@ use serde::Serialize;
 
 use super::exit::{Exit, Stop};
 use super::screen::{self, Align, Table};
-use super::{Reading, read_text};
+use super::{Reading, read_text, runtime_for_server};
+use crate::app::register::{self as process, RegisterError, RegisterService};
 use crate::clock::{Clock, SystemClock};
-use crate::pki::key::{self, Readers};
-use crate::register::copies::{Asked, Copies, CopyError, LoadReceipt, LogKey, Settings, Taken};
+use crate::config::register::{EXAMPLE, RegisterConfig};
+use crate::register::copies::{
+    Asked, Copies, CopyError, LoadReceipt, Month, MoveCase, OpenDuty, Settings, Taken,
+};
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
 use crate::register::reconcile::{Difference, buckets, differing, hash};
@@ -21,7 +25,6 @@ use crate::register::rights::{Asker, Explanation, Purpose, Reach, explain};
 use crate::register::stream::Change;
 use crate::register::synth;
 
-const LOG_KEY_FILE: &str = "log.key";
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
 const CHUNK: usize = 500;
 /// Cases of one list; the oldest come first.
@@ -37,6 +40,17 @@ pub struct Folder {
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Write an example configuration of the register's process
+    Init {
+        #[arg(default_value = "register.toml")]
+        file: PathBuf,
+    },
+    /// Run the register: fetch feed and questions from its mailboxes, post receipts and answers
+    Serve {
+        /// The register's own configuration
+        #[arg(long, value_name = "FILE", default_value = "register.toml")]
+        settings: PathBuf,
+    },
     /// Make invented persons, one JSON record a line
     Synth {
         /// The municipality's key
@@ -135,11 +149,56 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// What is owed because of questions: hand-overs to municipalities, notices to persons and authorities
+    /// What is owed because of questions (hand-overs, notices), and move notices that wait for their answer
     Cases {
+        /// Move notices that were answered, too
+        #[arg(long)]
+        all: bool,
         /// This one is done
         #[arg(long, value_name = "NUMBER")]
         done: Option<u64>,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Shrink and delete records whose periods are over (sections 13, 14 BMG)
+    Retire {
+        #[arg(value_parser = ags)]
+        ags: Ags,
+        /// As of this day [default: today]
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        day: Option<jiff::civil::Date>,
+        /// Do not ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// The yearly report: records that cannot be right (exit code 4 if there are any)
+    Plausibility {
+        #[arg(value_parser = ags)]
+        ags: Ags,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Questions of a month by municipality, profile and kind of asker
+    Statistics {
+        #[arg(value_name = "YYYY-MM", value_parser = month)]
+        month: Month,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// What a month's private enquiries cost, and whose it is
+    Fees {
+        #[arg(value_name = "YYYY-MM", value_parser = month)]
+        month: Month,
         #[command(flatten)]
         folder: Folder,
         #[command(flatten)]
@@ -161,9 +220,15 @@ fn ags(text: &str) -> Result<Ags, String> {
     Ags::parse(text).map_err(|error| error.to_string())
 }
 
+fn month(text: &str) -> Result<Month, String> {
+    Month::parse(text).ok_or_else(|| "a month is written YYYY-MM".to_owned())
+}
+
 impl Command {
     pub fn run(&self) -> Result<Exit, Stop> {
         match self {
+            Self::Init { file } => write_example(file),
+            Self::Serve { settings } => serve(settings),
             Self::Synth { ags, persons, seed } => make(*ags, *persons, *seed),
             Self::Load { file, ags, generation, sequence, announced, folder, reading } => {
                 load(&folder.open(true)?, file, (*ags, *generation, *sequence), *announced, *reading)
@@ -181,7 +246,13 @@ impl Command {
                 report(&folder.open(false)?, *ags, mark, readers, *reading)
             }
             Self::Feed { file, folder, reading } => feed(&folder.open(false)?, file, *reading),
-            Self::Cases { done, folder, reading } => cases(&folder.open(false)?, *done, *reading),
+            Self::Cases { all, done, folder, reading } => cases(&folder.open(false)?, *all, *done, *reading),
+            Self::Retire { ags, day, yes, folder, reading } => {
+                retire(&folder.open(false)?, *ags, *day, *yes, *reading)
+            }
+            Self::Plausibility { ags, folder, reading } => plausibility(&folder.open(false)?, *ags, *reading),
+            Self::Statistics { month, folder, reading } => statistics(&folder.open(false)?, *month, *reading),
+            Self::Fees { month, folder, reading } => fees(&folder.open(false)?, *month, *reading),
             Self::Sweep { folder } => sweep(&folder.open(false)?),
             Self::Log { folder } => verify(&folder.open(false)?),
         }
@@ -189,28 +260,47 @@ impl Command {
 }
 
 impl Folder {
-    /// The log's key is made with the folder and never again: without it the log cannot be read.
     fn open(&self, may_create: bool) -> Result<Copies, Stop> {
-        let path = self.folder.join(LOG_KEY_FILE);
-        if !path.exists() {
-            if !may_create {
-                return Err(Stop::usage(format!("there is no register in {}", self.folder.display()))
-                    .then("`amtsbote register load` makes one; --folder names another"));
-            }
-            std::fs::create_dir_all(&self.folder)
-                .map_err(|error| Stop::usage(format!("{} cannot be made: {error}", self.folder.display())))?;
-            let mut secret = [0; 32];
-            aws_lc_rs::rand::fill(&mut secret)
-                .map_err(|_| Stop::failed("the machine has no random numbers"))?;
-            key::write_new(&path, &secret, Readers::Owner)
-                .map_err(|error| Stop::failed(error.to_string()))?;
+        match process::open_copies(Settings::new(&self.folder), may_create) {
+            Ok(Some(copies)) => Ok(copies),
+            Ok(None) => Err(Stop::usage(format!("there is no register in {}", self.folder.display()))
+                .then("`amtsbote register load` makes one; --folder names another")),
+            Err(RegisterError::Copies(error)) => Err(stop(error)),
+            Err(error) => Err(Stop::usage(error.to_string())),
         }
-        let secret = key::read_bounded(&path).map_err(|error| Stop::usage(error.to_string()))?;
-        let secret: [u8; 32] = secret
-            .try_into()
-            .map_err(|_| Stop::usage(format!("{} is no key of 32 bytes", path.display())))?;
-        Copies::open(Settings::new(&self.folder), LogKey::new(&secret)).map_err(stop)
     }
+}
+
+fn write_example(file: &Path) -> Result<Exit, Stop> {
+    let failed =
+        |error: std::io::Error| Stop::failed(format!("{} cannot be written: {error}", file.display()));
+    let mut made = std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
+    made.write_all(EXAMPLE.as_bytes()).map_err(failed)?;
+    screen::sentence("Every key is explained in it. Next: amtsbote register serve --settings FILE.");
+    screen::data(&format!("{}\n", file.display()))?;
+    Ok(Exit::Done)
+}
+
+fn serve(settings: &Path) -> Result<Exit, Stop> {
+    let config = RegisterConfig::load(settings).map_err(|error| match error {
+        crate::config::ConfigError::Absent { path } => {
+            Stop::usage(format!("there is no configuration of the register at {}", path.display()))
+                .then("`amtsbote register init` writes one; --settings names another")
+        }
+        error => Stop::usage(error.to_string()),
+    })?;
+    crate::app::log::start(&config.log).map_err(Stop::usage)?;
+    let service = RegisterService::open(&config).map_err(|error| Stop::usage(error.to_string()))?;
+    screen::sentence(&format!(
+        "The register {} is at work for {}, a client of {}.",
+        config.register.folder.display(),
+        config.register.identifiers.join(", "),
+        config.office.url
+    ));
+    runtime_for_server()?
+        .block_on(process::until_stopped(service))
+        .map_err(|error| Stop::failed(format!("signals: {error}")))?;
+    Ok(Exit::Done)
 }
 
 fn stop(error: CopyError) -> Stop {
@@ -384,7 +474,13 @@ fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop> {
     Ok(if whole { Exit::Done } else { Exit::Problems })
 }
 
-fn cases(copies: &Copies, done: Option<u64>, reading: Reading) -> Result<Exit, Stop> {
+#[derive(Serialize)]
+struct Cases {
+    duties: Vec<OpenDuty>,
+    moves: Vec<MoveCase>,
+}
+
+fn cases(copies: &Copies, all: bool, done: Option<u64>, reading: Reading) -> Result<Exit, Stop> {
     if let Some(number) = done {
         if !copies.settle_duty(number, SystemClock.now()).map_err(stop)? {
             return Err(Stop::new(Exit::Unknown, format!("no case {number} is open")));
@@ -392,28 +488,141 @@ fn cases(copies: &Copies, done: Option<u64>, reading: Reading) -> Result<Exit, S
         return Ok(Exit::Done);
     }
     let now = SystemClock.now();
-    let open = copies.open_duties(0, CASES_MAX).map_err(stop)?;
+    let cases = Cases {
+        duties: copies.open_duties(0, CASES_MAX).map_err(stop)?,
+        moves: copies.move_cases(all, CASES_MAX).map_err(stop)?,
+    };
     if reading.json {
-        screen::json(&open)?;
-    } else {
-        let mut table = Table::new(&[
-            ("CASE", Align::Right),
-            ("AGE", Align::Right),
-            ("KIND", Align::Left),
-            ("MUNICIPALITY", Align::Left),
-            ("PERSON", Align::Left),
+        screen::json(&cases)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        ("CASE", Align::Right),
+        ("AGE", Align::Right),
+        ("KIND", Align::Left),
+        ("MUNICIPALITY", Align::Left),
+        ("PERSON", Align::Left),
+    ]);
+    for one in &cases.duties {
+        table.row([
+            one.number.to_string(),
+            screen::age(one.since, now),
+            one.kind.clone(),
+            one.ags.to_string(),
+            one.mark.clone().unwrap_or_default(),
         ]);
-        for one in &open {
+    }
+    screen::data(&table.render())?;
+    if !cases.moves.is_empty() {
+        let heads = ["MOVE", "FROM", "TO", "SIGN", "DUE", "STATE"].map(|head| (head, Align::Left));
+        let mut table = Table::new(&heads);
+        for one in &cases.moves {
             table.row([
-                one.number.to_string(),
-                screen::age(one.since, now),
-                one.kind.clone(),
-                one.ags.to_string(),
-                one.mark.clone().unwrap_or_default(),
+                one.case.clone(),
+                one.old_office.to_string(),
+                one.new_office.to_string(),
+                screen::plain(&one.sign).to_string(),
+                one.due_at.map(screen::instant).unwrap_or_default(),
+                if one.notice_late { format!("{}, notice late", one.state) } else { one.state.to_owned() },
             ]);
         }
-        screen::data(&table.render())?;
+        screen::data(&format!("\n{}", table.render()))?;
     }
+    Ok(Exit::Done)
+}
+
+fn retire(
+    copies: &Copies,
+    ags: Ags,
+    day: Option<jiff::civil::Date>,
+    yes: bool,
+    reading: Reading,
+) -> Result<Exit, Stop> {
+    let day = day.unwrap_or_else(|| SystemClock.now().to_zoned(jiff::tz::TimeZone::UTC).date());
+    screen::confirm(&format!("Shrink and delete records of {ags} whose periods are over on {day}?"), yes)?;
+    let retired = copies.retire(ags, day).map_err(stop)?;
+    if reading.json {
+        screen::json(&retired)?;
+    } else {
+        screen::data(&screen::fields(&[
+            ("restricted", retired.restricted.to_string()),
+            ("deleted", retired.deleted.to_string()),
+        ]))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn plausibility(copies: &Copies, ags: Ags, reading: Reading) -> Result<Exit, Stop> {
+    let report = copies.plausibility(ags).map_err(stop)?;
+    let clean = report.findings.is_empty();
+    if reading.json {
+        screen::json(&report)?;
+    } else {
+        let mut table =
+            Table::new(&[("FINDING", Align::Left), ("RECORDS", Align::Right), ("FIRST", Align::Left)]);
+        for (finding, found) in &report.findings {
+            let word = serde_json::to_value(finding).ok().and_then(|one| one.as_str().map(str::to_owned));
+            let first = found.marks.first().cloned().unwrap_or_default();
+            table.row([word.unwrap_or_default(), found.count.to_string(), screen::plain(&first)]);
+        }
+        screen::data(&table.render())?;
+        screen::sentence(&format!(
+            "{} of {} records have no finding.",
+            report.without_findings, report.persons
+        ));
+    }
+    Ok(if clean { Exit::Done } else { Exit::Problems })
+}
+
+fn statistics(copies: &Copies, month: Month, reading: Reading) -> Result<Exit, Stop> {
+    let lines = copies.statistics(month).map_err(stop)?;
+    if reading.json {
+        screen::json(&lines)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        ("AREA", Align::Left),
+        ("PROFILE", Align::Left),
+        ("ASKER", Align::Left),
+        ("QUESTIONS", Align::Right),
+        ("WITH HITS", Align::Right),
+        ("HITS", Align::Right),
+    ]);
+    for one in lines {
+        let counts = [one.questions, one.with_hits, one.hits].map(|count| count.to_string());
+        let [questions, with_hits, hits] = counts;
+        table.row([one.area, one.profile.to_owned(), one.asker, questions, with_hits, hits]);
+    }
+    screen::data(&table.render())?;
+    Ok(Exit::Done)
+}
+
+fn fees(copies: &Copies, month: Month, reading: Reading) -> Result<Exit, Stop> {
+    let lines = copies.accounts(month).map_err(stop)?;
+    if reading.json {
+        screen::json(&lines)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        ("MUNICIPALITY", Align::Left),
+        ("CHANNEL", Align::Left),
+        ("QUESTIONS", Align::Right),
+        ("EURO", Align::Right),
+        ("MUNICIPALITY'S", Align::Right),
+        ("OPERATOR'S", Align::Right),
+    ]);
+    for one in lines {
+        let euro = |cents: u64| format!("{}.{:02}", cents / 100, cents % 100);
+        table.row([
+            one.ags.to_string(),
+            one.channel.clone(),
+            one.questions.to_string(),
+            euro(one.cents),
+            euro(one.municipality_cents),
+            euro(one.operator_cents),
+        ]);
+    }
+    screen::data(&table.render())?;
     Ok(Exit::Done)
 }
 

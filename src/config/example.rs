@@ -162,9 +162,22 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "evidence.time_stamp_url",
-        "Time stamp authority (RFC 3161, http://) whose stamps the signed checkpoints get; without it there are none.",
+        "Time stamp authority (RFC 3161, http:// or https://) whose stamps the signed checkpoints get; without it there \
+         are none.",
     ),
     ("evidence.time_stamp_anchors", "Certificate authorities (PEM) whose time stamps are believed."),
+    (
+        "evidence.time_stamp_crls",
+        "Revocation lists (PEM or DER) of these authorities, beside those of revocation.lists.",
+    ),
+    (
+        "evidence.time_stamp_unknown_revocation",
+        "\"warn\" or \"refuse\" a stamp whose authority may have been revoked without our knowing it.",
+    ),
+    (
+        "evidence.time_stamp_server_anchors",
+        "Certificate authorities (PEM) that the authority's server is believed by, for an https:// URL.",
+    ),
     (
         "evidence.time_stamp_policy",
         "Policy (object identifier) to ask the authority for; without it, its own.",
@@ -276,7 +289,8 @@ const REPEATED_FOREIGN: &str = "
 # Another OSCI intermediary: messages of these mailboxes are stored there, for the reader whom the certificate names.
 # The mailbox belongs to a participant here that stands for him; own_… is who we are there, as its operator knows us.
 # Without signature_certificate its answers count because only it could read our question; tls_anchors is for https.
-# No other URL is dialled. May be repeated; a change takes a restart.
+# No other URL is dialled. What is larger than chunk_kilobytes (8 to 65536 KB; left out: than the other one's MaxChunkSize)
+# goes in chunks. May be repeated; a change takes a restart.
 # [[intermediary]]
 # url = \"http://other.example:8444/osci\"
 # cipher_certificate = \"other/osci-cipher.crt\"
@@ -286,6 +300,7 @@ const REPEATED_FOREIGN: &str = "
 # own_cipher_key = \"tls/there-cipher.key\"
 # own_signature_certificate = \"tls/there-signature.crt\"
 # own_signature_key = \"tls/there-signature.key\"
+# chunk_kilobytes = 16384
 # readers = [{ mailbox = \"ags:10042200\", certificate = \"other/reader-cipher.crt\" }]
 ";
 

@@ -5,6 +5,7 @@
 //! while the server runs (`amtsbote participant apply`).
 
 mod example;
+pub mod register;
 mod rooms;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::evidence::checkpoint::VerifierKey;
+use crate::osci::chunk;
 use crate::osci::client::address::Address;
 use crate::pki::inspection::UnknownRevocation;
 use crate::pki::revocation::fetch;
@@ -189,6 +191,9 @@ pub struct Intermediary {
     pub own_cipher_key: PathBuf,
     pub own_signature_certificate: PathBuf,
     pub own_signature_key: PathBuf,
+    /// Larger messages go in chunks of so many KB; absent: of as many as the other one takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_kilobytes: Option<u64>,
     pub readers: Vec<ForeignReader>,
 }
 
@@ -211,6 +216,9 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_stamp_url: Option<String>,
     pub time_stamp_anchors: Vec<PathBuf>,
+    pub time_stamp_crls: Vec<PathBuf>,
+    pub time_stamp_unknown_revocation: UnknownRevocation,
+    pub time_stamp_server_anchors: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_stamp_policy: Option<String>,
     pub time_stamp_interval_seconds: u64,
@@ -339,6 +347,9 @@ impl Default for Evidence {
             card_certificate: "evidence-card.crt".into(),
             time_stamp_url: None,
             time_stamp_anchors: Vec::new(),
+            time_stamp_crls: Vec::new(),
+            time_stamp_unknown_revocation: UnknownRevocation::Warn,
+            time_stamp_server_anchors: Vec::new(),
             time_stamp_policy: None,
             time_stamp_interval_seconds: 3600,
             time_stamp_renew_days: 90,
@@ -357,8 +368,13 @@ impl Evidence {
     fn check(&self) -> Result<(), (&'static str, String)> {
         if let Some(url) = &self.time_stamp_url {
             let wait = Duration::from_secs(self.time_stamp_wait_seconds);
-            if let Err(error) = timestamp::client::Client::new(url, wait) {
-                return Err(("evidence.time_stamp_url", format!("cannot be asked: {error}")));
+            match timestamp::client::Client::new(url, wait) {
+                Err(error) => return Err(("evidence.time_stamp_url", format!("cannot be asked: {error}"))),
+                Ok(client) if client.is_tls() && self.time_stamp_server_anchors.is_empty() => {
+                    let what = "names no file, so that the server of an https URL could not be believed";
+                    return Err(("evidence.time_stamp_server_anchors", what.to_owned()));
+                }
+                Ok(_) => {}
             }
             if self.time_stamp_anchors.is_empty() {
                 let what = "names no file, so that no time stamp could be trusted".to_owned();
@@ -372,34 +388,39 @@ impl Evidence {
     }
 }
 
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::Absent { path: path.to_owned() },
+        _ => ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() },
+    };
+    let found = std::fs::metadata(path).map_err(unreadable)?;
+    if found.len() > FILE_BYTES_MAX {
+        let reason = format!("it has {} bytes, {FILE_BYTES_MAX} are allowed", found.len());
+        return Err(ConfigError::Unreadable { path: path.to_owned(), reason });
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+fn malformed(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = text.get(..at).unwrap_or_default();
+    ConfigError::Malformed {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+        what: error.message().to_owned(),
+    }
+}
+
 impl Config {
     /// Reads the file, resolves its paths, checks what no single key can say.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => ConfigError::Absent { path: path.to_owned() },
-            _ => ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() },
-        };
-        let found = std::fs::metadata(path).map_err(unreadable)?;
-        if found.len() > FILE_BYTES_MAX {
-            let reason = format!("it has {} bytes, {FILE_BYTES_MAX} are allowed", found.len());
-            return Err(ConfigError::Unreadable { path: path.to_owned(), reason });
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path)
+        Self::parse(&read(path)?, path)
     }
 
     /// `path` gives relative paths their folder and errors their place.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start).min(text.len());
-            let before = text.get(..at).unwrap_or_default();
-            ConfigError::Malformed {
-                path: path.to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
-                what: error.message().to_owned(),
-            }
-        })?;
+        let mut config: Self = toml::from_str(text).map_err(|error| malformed(text, path, &error))?;
         config.file = path.to_owned();
         config.resolve_paths();
         config.check()?;
@@ -478,6 +499,8 @@ impl Config {
             &mut osci.crls,
             &mut osci.receiver_anchors,
             &mut evidence.time_stamp_anchors,
+            &mut evidence.time_stamp_crls,
+            &mut evidence.time_stamp_server_anchors,
         ];
         for path in single.into_iter().chain(lists.into_iter().flatten()) {
             *path = folder.join(&*path);
@@ -495,6 +518,10 @@ impl Config {
             if address.secure && foreign.tls_anchors.is_empty() {
                 let what = format!("names no file, so that {address} could not be trusted");
                 return Err(("intermediary.tls_anchors", what));
+            }
+            let (min, max) = (chunk::KILOBYTES_MIN, chunk::KILOBYTES_MAX);
+            if foreign.chunk_kilobytes.is_some_and(|size| !(min..=max).contains(&size)) {
+                return Err(("intermediary.chunk_kilobytes", format!("is from {min} to {max}")));
             }
             if foreign.readers.is_empty() {
                 return Err((
@@ -659,9 +686,14 @@ mod tests {
             "/etc/amtsbote.toml: server.operator_address is the address of the XTA listener as well",
         );
         check(
-            "[evidence]\ntime_stamp_url = \"https://tsa.example.org\"\n",
-            "/etc/amtsbote.toml: evidence.time_stamp_url cannot be asked: \"https://tsa.example.org\" is no URL of a time \
-             stamp authority: http://host[:port]/path",
+            "[evidence]\ntime_stamp_url = \"ftp://tsa.example.org\"\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_url cannot be asked: \"ftp://tsa.example.org\" is no URL of a time \
+             stamp authority: http://host[:port]/path, or https",
+        );
+        check(
+            "[evidence]\ntime_stamp_url = \"https://tsa.example.org\"\ntime_stamp_anchors = [\"a.crt\"]\n",
+            "/etc/amtsbote.toml: evidence.time_stamp_server_anchors names no file, so that the server of an https URL could \
+             not be believed",
         );
         check(
             "[evidence]\ntime_stamp_url = \"http://tsa.example.org\"\n",

@@ -111,7 +111,17 @@ impl Config {
             unknown_revocation: self.tls.unknown_revocation,
         };
         let mut settings: trust::Settings = [(Purpose::ParticipantTls, participants)].into();
-        let osci = &self.osci;
+        let (osci, evidence) = (&self.osci, &self.evidence);
+        if !evidence.time_stamp_anchors.is_empty() {
+            let believed = PurposeSettings {
+                anchors: evidence.time_stamp_anchors.clone(),
+                intermediates: Vec::new(),
+                revocation_lists: evidence.time_stamp_crls.clone(),
+                fetched_lists: fetched_lists.clone(),
+                unknown_revocation: evidence.time_stamp_unknown_revocation,
+            };
+            settings.insert(Purpose::TimeStamps, believed);
+        }
         if osci.address.is_some() {
             for (purpose, anchors) in [
                 (Purpose::OsciSignature, &osci.signature_anchors),

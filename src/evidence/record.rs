@@ -29,13 +29,14 @@ pub enum RecordEvent {
 }
 
 /// Every event with the word that stands for it in the log. Words are never changed or reused.
-const WORDS: [(RecordEvent, &str); 15] = [
+const WORDS: [(RecordEvent, &str); 16] = [
     (RecordEvent::Delivery(Event::Accepted), "accepted"),
     (RecordEvent::Delivery(Event::Released), "released"),
     (RecordEvent::Delivery(Event::HandedOut), "handed-out"),
     (RecordEvent::Delivery(Event::Received), "received"),
     (RecordEvent::Delivery(Event::CancelledByAuthor), "cancelled-by-author"),
     (RecordEvent::Delivery(Event::CancelledByOperator), "cancelled-by-operator"),
+    (RecordEvent::Delivery(Event::Declined), "declined"),
     (RecordEvent::Delivery(Event::HeldByOperator), "held-by-operator"),
     (RecordEvent::Delivery(Event::Expired), "expired"),
     (RecordEvent::Delivery(Event::Reminded), "reminded"),

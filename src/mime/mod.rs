@@ -24,8 +24,10 @@ pub struct Limits {
     pub parts_max: usize,
     /// Characters of the boundary. RFC 2046 says 70; clients in the field keep to it.
     pub boundary_chars_max: usize,
-    /// Bytes before the first delimiter and after the last one, each.
+    /// Bytes before the first delimiter, and white space at the end of one.
     pub preamble_bytes_max: usize,
+    /// Bytes behind the closing delimiter.
+    pub epilogue_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -36,6 +38,7 @@ impl Default for Limits {
             parts_max: 1000,
             boundary_chars_max: 70,
             preamble_bytes_max: 4 * 1024,
+            epilogue_bytes_max: 4 * 1024,
         }
     }
 }

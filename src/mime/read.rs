@@ -267,17 +267,18 @@ impl MultipartReader {
                 if self.skipped == 0 && first.is_some_and(|b| !matches!(b, b'\r' | b'\n' | b' ' | b'\t')) {
                     return Err(Error::DelimiterAmbiguous);
                 }
-                self.skip(input.len())?;
+                self.skipped = self.skipped.saturating_add(input.len());
+                check_limit("bytes behind the parts", self.limits.epilogue_bytes_max, self.skipped)?;
                 *input = &[];
                 Ok(Step::NeedInput)
             }
         }
     }
 
-    /// Counts bytes outside any part.
+    /// Counts bytes before the first part.
     fn skip<'i>(&mut self, bytes: usize) -> Result<Step<'i>, Error> {
         self.skipped = self.skipped.saturating_add(bytes);
-        check_limit("bytes before or after the parts", self.limits.preamble_bytes_max, self.skipped)?;
+        check_limit("bytes before the parts", self.limits.preamble_bytes_max, self.skipped)?;
         Ok(Step::Continue)
     }
 

@@ -129,6 +129,7 @@ fn limits_name_themselves() {
         parts_max: 2,
         boundary_chars_max: 5,
         preamble_bytes_max: 10,
+        epilogue_bytes_max: 12,
     };
     let exceeded = |limit, value, seen| Err(Error::LimitExceeded { limit, value, seen });
     let part = "\r\n--b\r\n\r\nx";
@@ -146,9 +147,9 @@ fn limits_name_themselves() {
 
     for (body, limit) in [
         ("--b\r\nA: 12345678901234567890\r\n\r\n".to_owned(), "bytes of a header block"),
-        ("x".repeat(11), "bytes before or after the parts"),
-        (format!("--b\r\n\r\nx\r\n--b--\r\n{}", "e".repeat(20)), "bytes before or after the parts"),
-        (format!("--b{}", " ".repeat(20)), "bytes before or after the parts"),
+        ("x".repeat(11), "bytes before the parts"),
+        (format!("--b\r\n\r\nx\r\n--b--\r\n{}", "e".repeat(11)), "bytes behind the parts"),
+        (format!("--b{}", " ".repeat(20)), "bytes before the parts"),
     ] {
         for chunk in [1, 3, 100] {
             let mut reader = MultipartReader::new(&MediaType::parse(HEAD).unwrap(), limits.clone()).unwrap();

@@ -8,28 +8,38 @@
 //! A message is stored there once, whatever breaks: the id that the other one issued is noted durably before it is used,
 //! and an attempt that finds a note asks for that id's process card before it sends anything. An id that was used (9801)
 //! and has a card counts as delivered; one that was used or forgotten and has none was never ours there, and another is
-//! asked for. Left out: deliveries in chunks, and asking later when the reader there confirmed.
+//! asked for. What is larger than a chunk goes in chunks (partialStoreDelivery, section 5.2): the message inside is written
+//! once, to a file that outlives the process, so that after a break the chunks that are missing are cut from the very
+//! bytes of the others. Left out: asking later when the reader there confirmed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::chunk::KILOBYTE;
 use super::client::exchange;
 use super::client::judge::Distrust;
 use super::client::request::Addressed;
-use super::client::session::{Client, Content, Error as SessionError, Session, Stored};
+use super::client::scratch::Slice;
+use super::client::session::{Client, Content, Error as SessionError, Session, Stored, Upload};
 use super::code::Code;
+use super::envelope::scope::Scope;
 use super::envelope::write::Coding;
 use super::message::certificates::{Certificate as Shown, NonIntermediaryCertificates, Role};
+use super::message::feature_description::Feature;
 use super::message::fetch_process_card::FetchProcessCard;
 use super::message::message_id::MessageId;
 use super::message::process_card::{ProcessCardBundle, Timestamp};
 use super::message::selection::CardSelection;
 use super::server::Metadata;
 use super::server::fetch::{self, can_carry, carried};
+use crate::domain::content::Digest;
 use crate::domain::party::MailboxName;
 use crate::pki::certificate::Certificate;
 use crate::relay::{Outlet, PushVerdict, Refusal, Relay};
@@ -47,6 +57,9 @@ const FOR_GOOD: [Code; 7] = [
     Code::MessageTooBig,
 ];
 
+/// A message that is on its way in chunks for so long is written anew.
+const OUTGOING_AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
 /// Time for exitDialog; without it the dialog ends there by itself.
 const EXIT_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -58,6 +71,10 @@ pub struct ForeignIntermediary {
     readers: BTreeMap<MailboxName, Certificate>,
     metadata: Arc<dyn Metadata>,
     spool_folder: PathBuf,
+    /// Messages that go in chunks, by the id that they have there.
+    outgoing: Outgoing,
+    /// At most so many KB go in one piece; otherwise the other one's own bound counts.
+    chunk_kilobytes: Option<u64>,
     name: String,
 }
 
@@ -76,6 +93,14 @@ enum Error {
         "the message id {0} that was kept for it is no longer good there; the next attempt asks for another"
     )]
     IdForgotten(String),
+    #[error(
+        "what was sent of it as {0} in chunks cannot be continued; the next attempt begins anew with another id"
+    )]
+    UploadLost(String),
+    #[error("it has {kilobytes} KB, and at most {max} KB are taken there")]
+    TooLarge { kilobytes: u64, max: u64 },
+    #[error("{}: {source}; see limits.disk_reserve_bytes", folder.display())]
+    Outgoing { folder: PathBuf, source: io::Error },
 }
 
 impl ForeignIntermediary {
@@ -85,10 +110,13 @@ impl ForeignIntermediary {
         client: Client,
         readers: BTreeMap<MailboxName, Certificate>,
         metadata: Arc<dyn Metadata>,
-        spool_folder: PathBuf,
+        chunk_kilobytes: Option<u64>,
     ) -> Self {
         let name = client.settings().address.to_string();
-        Self { relay: Arc::downgrade(relay), client, readers, metadata, spool_folder, name }
+        let spool_folder = client.settings().scratch.clone();
+        let outgoing = Outgoing::new(&spool_folder);
+        let relay = Arc::downgrade(relay);
+        Self { relay, client, readers, metadata, spool_folder, outgoing, chunk_kilobytes, name }
     }
 
     async fn hand_over(&self, entry: &Entry, payload: Box<dyn PayloadReader>) -> Result<String, Error> {
@@ -101,7 +129,7 @@ impl ForeignIntermediary {
             return Err(Error::Impossible("it is encrypted in the form of XTA, which OSCI cannot carry"));
         }
         let refused = |refused: super::server::Refused| Error::Content(refused.detail);
-        let spool = fetch::spooled(payload, &self.spool_folder).await.map_err(refused)?;
+        let spool = fetch::readable(payload, &self.spool_folder).await.map_err(refused)?;
         let content = carried(entry, &spool, Coding::Binary, self.metadata.as_ref()).map_err(refused)?;
         let id = &entry.envelope.id;
         let noted = relay.push_note(id).await?;
@@ -129,7 +157,23 @@ impl ForeignIntermediary {
             custom: content.custom,
         };
         let parcel = Content { package: content.package, attachments: content.attachments };
-        match session.store_in(addressed, parcel, content.scope).await {
+        let bytes = parcel.attachments.iter().fold(parcel.package.bytes(), |sum, one| sum + one.bytes());
+        let stored = match self.chunk_kilobytes(&session, bytes)? {
+            None => session.store_in(addressed, parcel, content.scope).await,
+            Some(kilobytes) => {
+                let stored = self.upload(&mut session, addressed, parcel, content.scope, kilobytes).await;
+                match stored {
+                    Err(Error::UploadLost(lost)) => {
+                        relay.note_push(id, None).await?;
+                        return Err(Error::UploadLost(lost));
+                    }
+                    Err(Error::Session(error)) => Err(error),
+                    Err(error) => return Err(error),
+                    Ok(stored) => Ok(stored),
+                }
+            }
+        };
+        match stored {
             Ok(Stored { card, .. }) => Ok(self.taken(&remote, card.as_ref(), session)),
             Err(error) if is(&error, Code::MessageIdUnknown) => match card_of(&mut session, &remote).await? {
                 Some(card) => Ok(self.taken(&remote, Some(&card), session)),
@@ -140,6 +184,68 @@ impl ForeignIntermediary {
             },
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The size of the chunks that so many bytes go in, if they do not go in one piece.
+    fn chunk_kilobytes(&self, session: &Session, bytes: u64) -> Result<Option<u64>, Error> {
+        let features = session.features();
+        let kilobytes = bytes.div_ceil(KILOBYTE);
+        let announced = features.and_then(|features| features.chunk_kilobytes_max);
+        let knows_chunks = features.is_some_and(|features| features.has(Feature::PartialMessageTransmission));
+        let max = features.and_then(|features| features.message_kilobytes_max);
+        if let Some(max) = max.filter(|max| kilobytes > *max) {
+            return Err(Error::TooLarge { kilobytes, max });
+        }
+        let one_piece = match (self.chunk_kilobytes, announced) {
+            (Some(own), Some(announced)) => Some(own.min(announced)),
+            (own, announced) => own.or(announced),
+        };
+        Ok(one_piece.filter(|one_piece| knows_chunks && kilobytes > *one_piece))
+    }
+
+    /// Stores in chunks, or goes on with it.
+    async fn upload(
+        &self,
+        session: &mut Session,
+        addressed: Addressed,
+        content: Content,
+        scope: Scope,
+        kilobytes: u64,
+    ) -> Result<Stored, Error> {
+        let id = addressed.id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+        let (received, total) = match session.uploaded(addressed.clone()).await? {
+            Upload::Stored(stored) => {
+                self.outgoing.forget(&id);
+                return Ok(*stored);
+            }
+            Upload::Open { received, total } => (received, total),
+        };
+        let failed = |source| Error::Outgoing { folder: self.outgoing.0.clone(), source };
+        let whole = match self.outgoing.find(&id).map_err(failed)? {
+            Some(whole) => whole,
+            // Written anew it would have another challenge, and another signature with it.
+            None if !received.is_empty() => return Err(Error::UploadLost(id)),
+            None => {
+                let whole = self.client.inside_chunks(&addressed, content, scope).await?;
+                let (outgoing, name) = (self.outgoing.clone(), id.clone());
+                let kept = tokio::task::spawn_blocking(move || outgoing.keep(&name, &whole));
+                kept.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?
+            }
+        };
+        let cut = whole.length().div_ceil(kilobytes * KILOBYTE);
+        if total.is_some_and(|total| total != cut) {
+            self.outgoing.forget(&id);
+            return Err(Error::UploadLost(id));
+        }
+        let stored = session.upload(addressed, &whole, kilobytes, &received).await;
+        let is_over = match &stored {
+            Ok(_) => true,
+            Err(error) => FOR_GOOD.iter().any(|code| is(error, *code)) || is(error, Code::MessageIdUnknown),
+        };
+        if is_over {
+            self.outgoing.forget(&id);
+        }
+        Ok(stored?)
     }
 
     /// What the other one says of it. It has the delivery, whatever becomes of the dialog.
@@ -176,7 +282,7 @@ impl ForeignIntermediary {
             }
         };
         let for_good = match error {
-            Error::Impossible(_) => true,
+            Error::Impossible(_) | Error::TooLarge { .. } => true,
             Error::Session(error) => FOR_GOOD.iter().any(|code| is(error, *code)),
             _ => false,
         };
@@ -195,6 +301,68 @@ impl Outlet for ForeignIntermediary {
 
     fn destination(&self) -> &str {
         &self.name
+    }
+}
+
+/// Messages on their way in chunks, in files that outlive the process.
+#[derive(Debug, Clone)]
+struct Outgoing(PathBuf);
+
+impl Outgoing {
+    fn new(spool_folder: &Path) -> Self {
+        Self(spool_folder.join("outgoing"))
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.0.join(Digest::of(id.as_bytes()).to_string())
+    }
+
+    fn find(&self, id: &str) -> io::Result<Option<Slice>> {
+        match File::open(self.path(id)) {
+            Ok(file) => Slice::whole(Arc::new(file)).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a message, whole or not at all, before its first chunk leaves.
+    fn keep(&self, id: &str, whole: &Slice) -> io::Result<Slice> {
+        std::fs::create_dir_all(&self.0)?;
+        self.sweep()?;
+        let (path, unfinished) = (self.path(id), self.path(id).with_extension("new"));
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        io::copy(&mut whole.reader(), &mut file)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, &path)?;
+        File::open(&self.0)?.sync_all()?;
+        Slice::whole(Arc::new(file))
+    }
+
+    /// What is so old was cancelled here or is forgotten there.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if age > OUTGOING_AGE_MAX {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&self, id: &str) {
+        match std::fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path(id).display(), %error, "a message that has left cannot be removed; remove it by hand");
+            }
+            _ => {}
+        }
     }
 }
 

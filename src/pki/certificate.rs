@@ -20,6 +20,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
+use super::directory_names;
 use super::signature::Brainpool;
 use crate::domain::account::KeyFingerprint;
 use crate::domain::hex;
@@ -231,6 +232,8 @@ struct Facts {
     is_ca: bool,
     path_len_max: Option<u32>,
     alternative_names: Vec<String>,
+    alternative_directory_names: Vec<Vec<u8>>,
+    directory_constraints: Option<directory_names::Constraints>,
     is_qualified: bool,
     ocsp_urls: Vec<String>,
     list_urls: Vec<String>,
@@ -361,6 +364,17 @@ impl Certificate {
         &self.0.alternative_names
     }
 
+    /// The subject and the alternative names that are directory names, DER.
+    pub(super) fn directory_names(&self) -> impl Iterator<Item = &[u8]> {
+        let others = self.0.alternative_directory_names.iter().map(Vec::as_slice);
+        std::iter::once(self.0.subject_der.as_slice()).chain(others)
+    }
+
+    /// Which directory names may stand below it, if it says anything about that which is understood.
+    pub(super) fn directory_constraints(&self) -> Option<&directory_names::Constraints> {
+        self.0.directory_constraints.as_ref()
+    }
+
     /// It states of itself that it is a qualified one (ETSI EN 319 412-5, QcCompliance). Only as true as its issuer.
     pub fn is_qualified(&self) -> bool {
         self.0.is_qualified
@@ -426,6 +440,11 @@ impl Certificate {
         self.0.der.get(self.0.signed_part.clone()).unwrap_or_default()
     }
 
+    /// Where it stands in the whole.
+    pub(super) fn signed_range(&self) -> Range<usize> {
+        self.0.signed_part.clone()
+    }
+
     pub(super) fn signature(&self) -> &[u8] {
         &self.0.signature
     }
@@ -463,6 +482,8 @@ impl Facts {
         let key_usages = parsed.key_usage().map_err(text)?.map(|usage| KeyUsages(usage.value.flags & 0x7f));
         let extended = parsed.extended_key_usage().map_err(text)?.map(|usage| extended_usages(usage.value));
         let names = parsed.subject_alternative_name().map_err(text)?;
+        let general_names =
+            names.as_ref().map(|names| names.value.general_names.as_slice()).unwrap_or_default();
         let tbs = parsed.tbs_certificate.as_ref();
         let start = (tbs.as_ptr() as usize).checked_sub(der.as_ptr() as usize).ok_or("no signed part")?;
         let spki = parsed.public_key();
@@ -488,12 +509,22 @@ impl Facts {
             extended_key_usages: extended,
             is_ca: basic.as_ref().is_some_and(|basic| basic.value.ca),
             path_len_max: basic.and_then(|basic| basic.value.path_len_constraint),
-            alternative_names: names
-                .map(|names| names.value.general_names.iter().filter_map(alternative_name))
-                .into_iter()
-                .flatten()
+            alternative_names: general_names
+                .iter()
+                .filter_map(alternative_name)
                 .take(ALTERNATIVE_NAMES_MAX)
                 .collect(),
+            // All of them: one that was left out would be one that no constraint meets.
+            alternative_directory_names: general_names
+                .iter()
+                .filter_map(|name| match name {
+                    GeneralName::DirectoryName(name) => Some(name.as_raw().to_vec()),
+                    // One that cannot be read, which no permitted subtree holds.
+                    GeneralName::Invalid(tag, data) if tag.0 == DIRECTORY_NAME => Some(data.to_vec()),
+                    _ => None,
+                })
+                .collect(),
+            directory_constraints: directory_constraints(der, parsed),
             is_qualified: claims_qualification(parsed),
             ocsp_urls: ocsp_urls(parsed),
             list_urls: list_urls(parsed),
@@ -511,7 +542,10 @@ impl Facts {
 
 const QC_STATEMENTS: &str = "1.3.6.1.5.5.7.1.3";
 const QC_COMPLIANCE: &str = "0.4.0.1862.1.1";
+const NAME_CONSTRAINTS: &str = "2.5.29.30";
 const OCSP_NOCHECK: &str = "1.3.6.1.5.5.7.48.1.5";
+/// The choice in GeneralName (RFC 5280, 4.2.1.6).
+const DIRECTORY_NAME: u32 = 4;
 const OCSP_ACCESS: &str = "1.3.6.1.5.5.7.48.1";
 const OCSP_URLS_MAX: usize = 4;
 /// URLs of distribution points that are looked at.
@@ -520,6 +554,12 @@ const OCSP_URL_BYTES_MAX: usize = 1024;
 
 fn extension<'a>(parsed: &'a X509Certificate<'_>, oid: &str) -> Option<&'a [u8]> {
     parsed.extensions().iter().find(|one| one.oid.to_id_string() == oid).map(|one| one.value)
+}
+
+fn directory_constraints(der: &[u8], parsed: &X509Certificate<'_>) -> Option<directory_names::Constraints> {
+    let value = extension(parsed, NAME_CONSTRAINTS)?;
+    let start = (value.as_ptr() as usize).checked_sub(der.as_ptr() as usize)?;
+    directory_names::Constraints::of_extension(der, start..start + value.len())
 }
 
 fn claims_qualification(parsed: &X509Certificate<'_>) -> bool {

@@ -24,15 +24,18 @@ pub enum Purpose {
     OsciEncryption,
     /// Another intermediary.
     Intermediary,
+    /// A time stamp authority.
+    TimeStamps,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ParticipantTls,
         Self::ServerTls,
         Self::OsciSignature,
         Self::OsciEncryption,
         Self::Intermediary,
+        Self::TimeStamps,
     ];
 
     pub fn name(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Purpose {
             Self::OsciSignature => "osci-signature",
             Self::OsciEncryption => "osci-encryption",
             Self::Intermediary => "intermediary",
+            Self::TimeStamps => "time-stamps",
         }
     }
 }

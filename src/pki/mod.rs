@@ -14,6 +14,7 @@
 
 pub mod certificate;
 pub mod development;
+mod directory_names;
 pub mod expiry;
 pub mod inspection;
 pub mod jose;

@@ -1,18 +1,27 @@
 //! From a leaf to an anchor: which of the certificates at hand may be issuers, and what webpki says of the path.
 //!
 //! Ours: bounds on bag and work, issuers' key usage and key strength, the anchors' own validity (RFC 5280, 6.1 leaves
-//! it to the user), `anyExtendedKeyUsage`. webpki's: signatures, validity, basic constraints, path length, name
-//! constraints (directory and URI names fail closed), extended key usage along the path, revocation lists.
+//! it to the user), `anyExtendedKeyUsage`, constraints on directory names. webpki's: signatures, validity, basic
+//! constraints, path length, constraints on other names (those on URIs fail closed), extended key usage along the path,
+//! revocation lists.
 //!
 //! webpki searches depth first and verifies signatures only once an anchor's name is reached, so a bag of issuers that
 //! all bear the same name costs it a search without an end. Hence [`issuers`]: it follows signatures upward from the
 //! leaf, at a bounded number of verifications, and only what it reached is shown to webpki.
+//!
+//! webpki refuses every path below a constraint on directory names, because it cannot compare them. So it is shown such
+//! certificates with these names set aside ([`Shown`]), and what they say is judged here ([`directory_names`]).
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use rustls_pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor,
+    UnixTime,
+};
 use webpki::aws_lc_rs as algorithms;
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
@@ -20,6 +29,7 @@ use webpki::{
 };
 
 use super::certificate::{Certificate, ExtendedKeyUsage, KeyKind, KeyUsage};
+use super::directory_names;
 use super::signature::certificates;
 
 /// RSA keys below this are never accepted.
@@ -240,7 +250,8 @@ pub(super) enum Revocation {
 
 pub(super) struct Search<'a> {
     pub leaf: &'a Certificate,
-    pub issuers: &'a [CertificateDer<'a>],
+    /// As [`issuers`] reached them.
+    pub issuers: &'a [Certificate],
     /// Same order as `anchor_certificates`.
     pub anchors: &'a [TrustAnchor<'static>],
     pub anchor_certificates: &'a [Certificate],
@@ -263,9 +274,10 @@ impl Search<'_> {
     ) -> Result<Path, webpki::Error> {
         let leaf = EndEntityCert::try_from(self.leaf.der())?;
         let at = unix_time(self.instant);
-        let anchor_index = Cell::new(None);
-        let judge_anchor = |path: &VerifiedPath<'_>| {
-            let index = self.anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        let shown = Shown::new(self);
+        let found = RefCell::new(None);
+        let judge_path = |path: &VerifiedPath<'_>| {
+            let index = shown.anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
             let anchor = index.and_then(|index| self.anchor_certificates.get(index));
             let Some(anchor) = anchor else { return Err(webpki::Error::UnknownIssuer) };
             if at > unix_time(anchor.not_after()) {
@@ -276,25 +288,114 @@ impl Search<'_> {
                 let not_before = unix_time(anchor.not_before());
                 return Err(webpki::Error::CertNotValidYet { time: at, not_before });
             }
-            anchor_index.set(index);
+            let mut issuers = Vec::new();
+            for intermediate in path.intermediate_certificates() {
+                let der = intermediate.der();
+                let original = shown.issuers.iter().position(|shown| *shown == der);
+                let original = original.and_then(|index| self.issuers.get(index));
+                issuers.push(original.ok_or(webpki::Error::UnknownIssuer)?);
+            }
+            issuers.push(anchor);
+            let whole: Vec<&Certificate> =
+                std::iter::once(self.leaf).chain(issuers.iter().copied()).collect();
+            if directory_names::breach(&whole).is_some() {
+                return Err(webpki::Error::NameConstraintViolation);
+            }
+            found.replace(Some(issuers.into_iter().cloned().collect()));
             Ok(())
         };
-        let path = leaf.verify_for_usage(
-            SIGNATURE_ALGORITHMS,
-            self.anchors,
-            self.issuers,
+        leaf.verify_for_usage(
+            &shown.algorithms(),
+            &shown.anchors,
+            &shown.issuers,
             at,
             self.usage,
             revocation_options(lists, revocation),
-            Some(&judge_anchor),
+            Some(&judge_path),
         )?;
-        let mut issuers = Vec::new();
-        for intermediate in path.intermediate_certificates() {
-            let read = Certificate::from_der(&intermediate.der());
-            issuers.push(read.map_err(|_| webpki::Error::BadDer)?);
-        }
-        issuers.extend(anchor_index.get().and_then(|index| self.anchor_certificates.get(index)).cloned());
+        // webpki ends with the first path that is found good here.
+        let issuers = found.into_inner().ok_or(webpki::Error::UnknownIssuer)?;
         Ok(Path { issuers })
+    }
+}
+
+/// What webpki sees of issuers and anchors. Signatures are over the original bytes.
+struct Shown<'a> {
+    issuers: Vec<CertificateDer<'a>>,
+    anchors: Cow<'a, [TrustAnchor<'static>]>,
+    /// Signed parts as they are shown, and as they were signed.
+    originals: Arc<Vec<(Vec<u8>, Vec<u8>)>>,
+    restoring: Vec<Restoring>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(search: &Search<'a>) -> Self {
+        let mut originals = Vec::new();
+        let issuers = search.issuers.iter().map(|issuer| {
+            let Some(constraints) = issuer.directory_constraints() else { return issuer.der().clone() };
+            let der = constraints.set_aside(issuer.der());
+            let signed = issuer.signed_range();
+            originals.push((der.get(signed).unwrap_or_default().to_vec(), issuer.signed_part().to_vec()));
+            CertificateDer::from(der)
+        });
+        let issuers = issuers.collect();
+        let mut anchors = Cow::Borrowed(search.anchors);
+        for (at, anchor) in search.anchor_certificates.iter().enumerate() {
+            if anchor.directory_constraints().is_some()
+                && let Some(anchor) = anchors.to_mut().get_mut(at)
+                && let Some(content) = &anchor.name_constraints
+                && let Some(content) = directory_names::set_aside_in(content)
+            {
+                anchor.name_constraints = Some(content.into());
+            }
+        }
+        let originals = Arc::new(originals);
+        let restoring = match originals.is_empty() {
+            true => Vec::new(),
+            false => {
+                let wrap = |inner: &&'static dyn SignatureVerificationAlgorithm| Restoring {
+                    inner: *inner,
+                    originals: originals.clone(),
+                };
+                SIGNATURE_ALGORITHMS.iter().map(wrap).collect()
+            }
+        };
+        Self { issuers, anchors, originals, restoring }
+    }
+
+    fn algorithms(&self) -> Vec<&dyn SignatureVerificationAlgorithm> {
+        if self.originals.is_empty() {
+            return SIGNATURE_ALGORITHMS.iter().map(|algorithm| *algorithm as _).collect();
+        }
+        self.restoring.iter().map(|algorithm| algorithm as _).collect()
+    }
+}
+
+/// Verifies over the bytes that were signed where those shown are others.
+#[derive(Debug)]
+struct Restoring {
+    inner: &'static dyn SignatureVerificationAlgorithm,
+    originals: Arc<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl SignatureVerificationAlgorithm for Restoring {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let original = self.originals.iter().find(|(shown, _)| shown == message);
+        let message = original.map_or(message, |(_, original)| original);
+        self.inner.verify_signature(public_key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.inner.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.inner.signature_alg_id()
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
+use rustls_pki_types::{CertificateRevocationListDer, TrustAnchor};
 use serde::{Deserialize, Serialize};
 use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 
@@ -499,7 +499,9 @@ impl<'a> Judgement<'a> {
     fn key_usage(&mut self) {
         let wanted: &[KeyUsage] = match self.purpose {
             Purpose::ParticipantTls | Purpose::ServerTls => &[KeyUsage::DigitalSignature],
-            Purpose::OsciSignature => &[KeyUsage::DigitalSignature, KeyUsage::NonRepudiation],
+            Purpose::OsciSignature | Purpose::TimeStamps => {
+                &[KeyUsage::DigitalSignature, KeyUsage::NonRepudiation]
+            }
             Purpose::OsciEncryption => {
                 &[KeyUsage::KeyEncipherment, KeyUsage::KeyAgreement, KeyUsage::DataEncipherment]
             }
@@ -535,12 +537,18 @@ impl<'a> Judgement<'a> {
 
     fn extended_key_usage(&mut self) {
         let Some(present) = self.leaf.extended_key_usages() else {
+            if self.purpose == Purpose::TimeStamps {
+                let why = "it has no extended key usage, and a time stamp authority needs timeStamping";
+                return self.bad(CheckKind::ExtendedKeyUsage, Reason::WrongPurpose, why);
+            }
             return self.good(CheckKind::ExtendedKeyUsage);
         };
         // OSCI names no extended usage of its own; a key made for these alone signs other things than messages.
         let elsewhere =
             [ExtendedKeyUsage::CodeSigning, ExtendedKeyUsage::TimeStamping, ExtendedKeyUsage::OcspSigning];
         let fits = match self.required_usage() {
+            // RFC 3161, section 2.3: this one and no other.
+            _ if self.purpose == Purpose::TimeStamps => present == [ExtendedKeyUsage::TimeStamping],
             RequiredUsage::None => present.iter().any(|usage| !elsewhere.contains(usage)),
             required => required.permitted_by(self.leaf),
         };
@@ -590,11 +598,10 @@ impl<'a> Judgement<'a> {
         // What we were given by our operator comes before what a stranger may stuff the bag with.
         let known: Vec<&Certificate> = anchors.intermediates.iter().chain(self.bag).collect();
         let issuers = path::issuers(self.leaf, &known, &anchors.certificates);
-        let ders: Vec<CertificateDer<'_>> = issuers.reached.iter().map(|one| one.der().clone()).collect();
         let required = self.required_usage();
         let search = Search {
             leaf: self.leaf,
-            issuers: &ders,
+            issuers: &issuers.reached,
             anchors: &anchors.trust,
             anchor_certificates: &anchors.certificates,
             instant: self.path_instant(),

@@ -9,19 +9,30 @@
 //! | [`rights`] | who may ask what, as a table |
 //! | [`answer`] | what is told, and what must not be |
 //! | [`stream`], [`reconcile`] | how a copy follows its original |
+//! | [`message`] | how all of that is written down between offices |
+//! | [`refetch`], [`workdays`] | how long an answer can be had, and when an office is late |
+//! | [`fees`] | what an enquiry costs, and who gets it |
+//! | [`retention`], [`plausibility`] | how long a record is kept, and what cannot be right in it |
+//! | [`desk`] | one message after the other: its effect, its answer |
 //! | [`synth`] | invented persons, for tests, benches and trials |
-//! | [`copies`] | the database of the copies, and the log of every look |
+//! | [`copies`] | the database of the copies, the log of every look, the messages that came and what is sent |
 //!
-//! All but [`copies`] is pure. Messages (XInneres, XMeld), payment, the eight-day re-fetch and the process itself are
-//! not here yet; this room is what they will act on.
+//! All but [`copies`] is pure. Payment and the process itself are not here; this room is what they act on.
 
 pub mod answer;
 pub mod copies;
 pub mod criteria;
+pub mod desk;
+pub mod fees;
 pub mod matching;
+pub mod message;
 pub mod person;
+pub mod plausibility;
 pub mod question;
 pub mod reconcile;
+pub mod refetch;
+pub mod retention;
 pub mod rights;
 pub mod stream;
 pub mod synth;
+pub mod workdays;

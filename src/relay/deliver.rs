@@ -46,6 +46,7 @@ pub fn participle(event: Event) -> &'static str {
         Event::HandedOut => "handed out",
         Event::Received => "received",
         Event::CancelledByAuthor | Event::CancelledByOperator => "cancelled",
+        Event::Declined => "declined",
         Event::HeldByOperator => "held",
         Event::Expired => "expired",
         Event::Reminded => "reminded of",

@@ -6,6 +6,10 @@
 
 pub mod embedded;
 
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -102,6 +106,12 @@ pub trait StagedToken: std::fmt::Debug + Send + Sync {
 pub trait PayloadReader: Send {
     /// The next piece (at most 256 KiB), or `None` at the end of the range asked for.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError>;
+
+    /// Where all that is still to come lies in a file as it is: that file, which nobody changes and which stays readable
+    /// while it is open, and where in it.
+    fn file(&self) -> Option<(Arc<File>, Range<u64>)> {
+        None
+    }
 }
 
 /// The promise to be made durable: everything that "accepted" says.
@@ -260,8 +270,6 @@ pub struct Change {
     pub only_posted_by: Option<AccountName>,
     /// Only if this is still due at `at` (a timer's view): an operator may have moved the deadline meanwhile.
     pub only_if_due: Option<DueKind>,
-    /// Only if the message is in this state (a push's view): an operator may have let it go meanwhile.
-    pub only_while: Option<DeliveryState>,
     /// New deadlines, where the event sets some (requeue).
     pub deadlines: Option<Deadlines>,
 }
@@ -333,6 +341,14 @@ pub struct FinishedPush {
     pub by: AccountName,
     /// What it replied, for the author's mailbox.
     pub reply: Option<Acceptance>,
+}
+
+/// A dialog that moved on, and what was done behind that in the same transaction.
+#[derive(Debug)]
+pub struct Stepped<T> {
+    /// Cards that the step confirmed.
+    pub received: Vec<ProcessCard>,
+    pub then: Result<T, StoreError>,
 }
 
 /// Who changed the directory, and why.
@@ -470,6 +486,22 @@ pub trait Store: Send + Sync + 'static {
     /// `step.confirms`, everything that was handed out in it and is still offered becomes received in the same
     /// transaction; those cards are returned.
     async fn step_dialog(&self, step: &DialogStep) -> Result<Vec<ProcessCard>, StoreError>;
+    /// The same, and accepts in the same transaction: one wait for the disk. Where the dialog does not move on nothing
+    /// is accepted; where the message is refused the dialog has moved on all the same.
+    async fn step_and_accept(
+        &self,
+        step: &DialogStep,
+        acceptance: Acceptance,
+    ) -> Result<Stepped<Accepted>, StoreError>;
+    /// The same with an id that is announced.
+    async fn step_and_announce(
+        &self,
+        step: &DialogStep,
+        id: &MessageId,
+        account: &AccountName,
+        bond: Option<&Bond>,
+        expires_at: Timestamp,
+    ) -> Result<Stepped<()>, StoreError>;
     /// Hands a message out in a dialog that stands at `sequence`, and remembers it there for the next step.
     async fn hand_out_in_dialog(
         &self,

@@ -7,7 +7,7 @@
 
 use super::escape;
 use super::namespaces::same;
-use super::read::{Attribute, EndElement, Event, Name, StartElement};
+use super::read::{Attribute, EndElement, Event, Name, Permit, StartElement};
 
 /// The algorithms by their identifiers in signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,11 +121,16 @@ impl Canonicalizer {
         self.root_ended
     }
 
-    /// Whether a run ([`super::read::StreamReader::plain_run`]) with elements of this prefix stands in canonical form as
-    /// it is: it does below the apex, where the prefix' namespace needs no declaration.
-    pub(super) fn takes_as_it_stands(&self, prefix: &str, uri: &str) -> bool {
-        let declared = !self.algorithm.is_exclusive() || self.rendered_uri(prefix) == uri;
-        !self.marks.is_empty() && declared
+    /// What becomes of elements of this prefix in a run ([`super::read::StreamReader::plain_run`]): below the apex it
+    /// stands in canonical form as it is, but for the declaration of a prefix that no ancestor has written.
+    pub fn permit(&self, prefix: &str, uri: &str) -> Permit {
+        if self.marks.is_empty() {
+            Permit::Refused
+        } else if !self.algorithm.is_exclusive() || prefix == "xml" || self.rendered_uri(prefix) == uri {
+            Permit::AsItStands
+        } else {
+            Permit::Declared
+        }
     }
 
     /// Beside the root, nodes are parted from it by a line feed.

@@ -1,5 +1,5 @@
 //! XML as the protocols need it: a strict streaming reader ([`read`]), a bounded tree for small documents ([`tree`]),
-//! a writer ([`write`]) and the SOAP envelope ([`soap`]).
+//! a writer ([`mod@write`]) and the SOAP envelope ([`soap`]).
 //!
 //! Nothing here reads files or the network: there are no DTDs, no external entities, no schema locations that are
 //! followed. Who needs only a few values of a large document reads events; who verifies a signature must consume

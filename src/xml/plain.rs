@@ -4,12 +4,13 @@
 //! used, and in pieces, where it is not.
 //!
 //! A *run* goes further: text and whole elements, one after the other, whose canonical form is made of their own bytes
-//! and that hold nothing anybody waits for, taken in one step ([`run`]).
+//! and of declarations of their prefixes, and that hold nothing anybody waits for, taken in one step ([`run`]).
 
 use std::ops::Range;
 
-use super::Limits;
 use super::chars::check_chars;
+use super::read::Permit;
+use super::{Limits, escape};
 
 const NAME_START: u8 = 1;
 const NAME: u8 = 2;
@@ -51,6 +52,7 @@ const fn classes() -> [u8; 256] {
     classes
 }
 
+#[inline(always)]
 fn is(byte: Option<&u8>, class: u8) -> bool {
     byte.is_some_and(|&byte| CLASSES.get(usize::from(byte)).is_some_and(|found| found & class != 0))
 }
@@ -75,6 +77,7 @@ pub(super) struct PlainTag {
 }
 
 /// A name from `at` on: its end, and the bytes of its prefix.
+#[inline]
 fn name(input: &[u8], at: usize) -> Option<(usize, usize)> {
     let (mut end, mut prefix) = (at, 0);
     if !is(input.get(end), NAME_START) {
@@ -120,10 +123,12 @@ pub(super) fn start_tag(
         }
         let value = end + 2;
         at = value;
-        while is(input.get(at), VALUE) {
-            ascii &= input.get(at).is_some_and(u8::is_ascii);
+        let mut bits = 0;
+        while let Some(&byte) = input.get(at).filter(|&byte| is(Some(byte), VALUE)) {
+            bits |= byte;
             at += 1;
         }
+        ascii &= bits.is_ascii();
         if input.get(at) != Some(&b'"')
             || end - start > limits.name_bytes_max
             || at - value > limits.attribute_value_bytes_max
@@ -157,12 +162,48 @@ pub(super) struct Run {
 /// Memory of [`run`] that is used again.
 #[derive(Debug, Default)]
 pub(super) struct Runner {
-    /// The canonical form of the run, as pieces of the input.
-    pub pieces: Vec<Range<usize>>,
+    /// The canonical form of the run.
+    pub pieces: Vec<Piece>,
     attributes: Vec<PlainAttribute>,
     /// Names of the run's elements that are open.
     open: Vec<Range<usize>>,
+    /// The prefixes that were asked about.
+    known: Vec<Known>,
+    /// How many elements were open where a prefix was declared, and which of those known it is.
+    declared: Vec<(usize, usize)>,
 }
+
+impl Runner {
+    /// A piece's bytes, given the input in which the run was found.
+    pub fn octets<'a>(&'a self, piece: &Piece, input: &'a [u8]) -> &'a [u8] {
+        match piece {
+            Piece::Input(range) => input.get(range.clone()).unwrap_or_default(),
+            Piece::Declaration(known) => {
+                self.known.get(*known).map_or(&[], |known| known.declaration.as_bytes())
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Piece {
+    Input(Range<usize>),
+    /// The declaration of a known prefix.
+    Declaration(usize),
+}
+
+#[derive(Debug)]
+struct Known {
+    prefix: Range<usize>,
+    permit: Permit,
+    /// As canonical form writes it, with the space before it.
+    declaration: String,
+}
+
+/// Bytes of the input that one run looks at, so that what is kept of it is bounded too.
+const RUN_BYTES_MAX: usize = 64 * 1024;
+/// More prefixes than this end a run.
+const KNOWN_MAX: usize = 8;
 
 /// What surrounds a run.
 pub(super) struct Around<'a> {
@@ -183,20 +224,22 @@ struct Safe {
 
 /// The longest run that `input`, inside an element and between its markup, begins with: text and elements whose start
 /// and end both lie in it, canonical as they stand but for the order of attributes (Canonical XML 1.0, sections 2.2
-/// and 2.3), without declarations, attributes with a prefix and ID attributes. `permit` is asked about the prefixes of
-/// elements, the empty one included.
-pub(super) fn run(
+/// and 2.3) and declarations that it adds, without declarations, attributes with a prefix and ID attributes. `permit` is
+/// asked about the prefixes of elements, the empty one included; with [`Permit::Declared`] comes the namespace.
+pub(super) fn run<'u>(
     input: &[u8],
     around: Around<'_>,
     runner: &mut Runner,
-    mut permit: impl FnMut(&str) -> bool,
+    mut permit: impl FnMut(&str) -> (Permit, &'u str),
 ) -> Run {
+    let input = input.get(..RUN_BYTES_MAX).unwrap_or(input);
     let Around { limits, depth, mut kept } = around;
-    let Runner { pieces, attributes, open } = runner;
+    let Runner { pieces, attributes, open, known, declared } = runner;
     open.clear();
     pieces.clear();
+    known.clear();
+    declared.clear();
     let (mut at, mut from, mut safe, mut ascii) = (0, 0, Safe::default(), true);
-    let mut permitted: Option<&[u8]> = None;
     loop {
         let text = at;
         while is(input.get(at), TEXT | WIDE) {
@@ -209,11 +252,13 @@ pub(super) fn run(
         let rest = input.get(at..).unwrap_or_default();
         if let [b'<', b'/', closing @ ..] = rest {
             let Some(name) = open.last().and_then(|name| input.get(name.clone())) else { break };
-            if !closing.starts_with(name) || closing.get(name.len()) != Some(&b'>') {
+            let closes = closing.get(..name.len()).is_some_and(|found| same(found, name));
+            if !closes || closing.get(name.len()) != Some(&b'>') {
                 break;
             }
             at += name.len() + 3;
             kept -= name.len();
+            declared.pop_if(|(depth, _)| *depth == open.len());
             open.pop();
         } else if let [b'<', ..] = rest {
             let Some(tag) = start_tag(rest, limits, attributes).filter(|tag| !tag.empty) else { break };
@@ -223,22 +268,45 @@ pub(super) fn run(
             if !fits || !are_plain(rest, attributes) {
                 break;
             }
-            if permitted != Some(prefix) {
-                if !std::str::from_utf8(prefix).is_ok_and(&mut permit) {
-                    break;
+            let is_it = |one: &Known| same(input.get(one.prefix.clone()).unwrap_or_default(), prefix);
+            let number = match known.iter().position(is_it) {
+                Some(number) => number,
+                None if known.len() == KNOWN_MAX => break,
+                None => {
+                    let (permit, uri) =
+                        std::str::from_utf8(prefix).map_or((Permit::Refused, ""), &mut permit);
+                    let declaration =
+                        if permit == Permit::Declared { declaration(prefix, uri) } else { String::new() };
+                    known.push(Known { prefix: at + 1..at + 1 + tag.prefix, permit, declaration });
+                    known.len() - 1
                 }
-                permitted = Some(prefix);
-            }
-            if !are_in_order(rest, attributes) {
+            };
+            let declares = match known.get(number).map_or(Permit::Refused, |known| known.permit) {
+                Permit::Refused => break,
+                Permit::Unread | Permit::AsItStands => false,
+                Permit::Declared => declared.iter().all(|(_, known)| *known != number),
+            };
+            let in_order = are_in_order(rest, attributes);
+            if !in_order {
                 let name = |attribute: &PlainAttribute| rest.get(attribute.name.clone()).unwrap_or_default();
                 attributes.sort_unstable_by(|one, other| name(one).cmp(name(other)));
                 // Two of the same name are for the full rules to refuse.
                 if !are_in_order(rest, attributes) {
                     break;
                 }
-                pieces.push(from..at + 1 + tag.name);
+            }
+            if declares || !in_order {
+                pieces.push(Piece::Input(from..at + 1 + tag.name));
+                from = at + 1 + tag.name;
+            }
+            if declares {
+                pieces.push(Piece::Declaration(number));
+                declared.push((open.len() + 1, number));
+            }
+            if !in_order {
                 // Each with the space before it and its quotes.
-                pieces.extend(attributes.iter().map(|a| at + a.name.start - 1..at + a.value.end + 1));
+                let ranges = attributes.iter().map(|a| at + a.name.start - 1..at + a.value.end + 1);
+                pieces.extend(ranges.map(Piece::Input));
                 from = at + tag.end - 1;
             }
             ascii &= tag.ascii;
@@ -256,9 +324,25 @@ pub(super) fn run(
     let taken = if ascii { safe.at } else { whole_characters(run) };
     pieces.truncate(if taken == 0 { 0 } else { safe.pieces });
     if taken > safe.from {
-        pieces.push(safe.from..taken);
+        pieces.push(Piece::Input(safe.from..taken));
     }
     Run { taken, seen: at }
+}
+
+/// As Canonical XML writes it (section 2.3).
+fn declaration(prefix: &[u8], uri: &str) -> String {
+    let mut text = String::from(if prefix.is_empty() { " xmlns" } else { " xmlns:" });
+    text.push_str(std::str::from_utf8(prefix).unwrap_or_default());
+    text.push_str("=\"");
+    escape::attribute(uri, &mut |piece| text.push_str(piece));
+    text.push('"');
+    text
+}
+
+/// Equality of short names, without a call for each.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 /// Without prefix and declarations, and no ID.
@@ -272,7 +356,12 @@ fn are_plain(tag: &[u8], attributes: &[PlainAttribute]) -> bool {
 /// By name, each once, as canonical form wants them.
 fn are_in_order(tag: &[u8], attributes: &[PlainAttribute]) -> bool {
     let name = |attribute: &PlainAttribute| tag.get(attribute.name.clone()).unwrap_or_default();
-    attributes.windows(2).all(|pair| matches!(pair, [before, after] if name(before) < name(after)))
+    // The first bytes nearly always tell, and need no call.
+    let less = |before: &[u8], after: &[u8]| match (before.first(), after.first()) {
+        (Some(one), Some(other)) if one != other => one < other,
+        _ => before < after,
+    };
+    attributes.windows(2).all(|pair| matches!(pair, [before, after] if less(name(before), name(after))))
 }
 
 /// Bytes of a run with characters beyond ASCII; a character that is cut by the end waits for its rest, and where there

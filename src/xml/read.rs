@@ -21,7 +21,7 @@ use quick_xml::events::attributes::Attributes;
 
 use super::chars::{check_chars, is_white, resolve_reference, split_qname};
 use super::namespaces::{Context, Declaration, Namespace};
-use super::plain::{self, PlainAttribute, PlainTag, Runner};
+use super::plain::{self, Piece, PlainAttribute, PlainTag, Runner};
 use super::{Error, ErrorKind, Limits, check_limit};
 
 const REFERENCE_BYTES_MAX: usize = 64;
@@ -270,25 +270,25 @@ impl Reader {
     }
 
     /// In place of events: text and whole elements that `input` begins with, in canonical form, if that is made of their
-    /// own bytes and they have neither declarations, nor attributes with a prefix or ID attributes. `permit` is asked
-    /// whether elements with a prefix (or, for the empty one, without) may be among them. The canonical octets come in
-    /// pieces. `None` says only that the next event must be looked at.
+    /// own bytes and the declarations that `permit` demands, and they have neither declarations, nor attributes with a
+    /// prefix or ID attributes. `permit` is asked whether elements with a prefix (or, for the empty one, without) may be
+    /// among them. The canonical octets come in pieces. `None` says only that the next event must be looked at.
     pub fn plain_run<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i [u8],
-        permit: impl FnMut(&Context, &str) -> bool,
+        permit: impl FnMut(&Context, &str) -> Permit,
     ) -> Result<Option<Octets<'s>>, Error> {
         let buffer = *input;
         let taken = self.take_run(buffer, permit)?;
         *input = buffer.get(taken..).unwrap_or_default();
-        Ok((taken > 0).then(|| Octets { buffer, pieces: self.runner.pieces.iter() }))
+        Ok((taken > 0).then(|| Octets { buffer, runner: &self.runner, pieces: self.runner.pieces.iter() }))
     }
 
     /// Consumes a run; its bytes, which may be none.
     fn take_run(
         &mut self,
         input: &[u8],
-        mut permit: impl FnMut(&Context, &str) -> bool,
+        mut permit: impl FnMut(&Context, &str) -> Permit,
     ) -> Result<usize, Error> {
         let between = self.state == State::Text && !self.after_cr && self.cut.is_empty();
         if !between || self.end_due || self.failed.is_some() || self.offset < self.no_run_before {
@@ -303,9 +303,11 @@ impl Reader {
         let context = &self.context;
         let (depth, kept) = (context.depth(), context.kept_bytes());
         let around = plain::Around { limits: &self.limits, depth, kept };
-        let plain::Run { taken, seen } = plain::run(input, around, &mut self.runner, |prefix| {
-            context.resolve(prefix).is_some() && permit(context, prefix)
-        });
+        let plain::Run { taken, seen } =
+            plain::run(input, around, &mut self.runner, |prefix| match context.resolve(prefix) {
+                Some(uri) => (permit(context, prefix), uri),
+                None => (Permit::Refused, ""),
+            });
         self.no_run_before = self.offset + seen as u64;
         if taken > 0 {
             self.brackets = 0;
@@ -1034,18 +1036,42 @@ impl<'i> SliceReader<'i> {
     }
 }
 
+/// What canonical form makes of a run's elements with a prefix ([`Reader::plain_run`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permit {
+    /// They are for the full rules.
+    Refused,
+    /// They may pass, and nobody digests them.
+    Unread,
+    AsItStands,
+    /// The outermost of them declares the prefix.
+    Declared,
+}
+
+impl Permit {
+    /// What holds for both of two that are handed the same octets.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unread, one) | (one, Self::Unread) => one,
+            (one, other) if one == other => one,
+            _ => Self::Refused,
+        }
+    }
+}
+
 /// The canonical form of a run, in pieces.
 #[derive(Debug, Clone)]
 pub struct Octets<'a> {
     buffer: &'a [u8],
-    pieces: std::slice::Iter<'a, Range<usize>>,
+    runner: &'a Runner,
+    pieces: std::slice::Iter<'a, Piece>,
 }
 
 impl<'a> Iterator for Octets<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        self.pieces.next().map(|piece| self.buffer.get(piece.clone()).unwrap_or_default())
+        self.pieces.next().map(|piece| self.runner.octets(piece, self.buffer))
     }
 }
 
@@ -1066,7 +1092,7 @@ impl<R: BufRead> StreamReader<R> {
     /// [`Reader::plain_run`] of what comes next.
     pub fn plain_run(
         &mut self,
-        permit: impl FnMut(&Context, &str) -> bool,
+        permit: impl FnMut(&Context, &str) -> Permit,
     ) -> Result<Option<Octets<'_>>, Error> {
         self.stream.consume(std::mem::take(&mut self.used));
         let offset = self.reader.offset;
@@ -1076,7 +1102,8 @@ impl<R: BufRead> StreamReader<R> {
         }
         // Nothing was consumed since, so this is the buffer the run was found in.
         let buffer = fill(&mut self.stream, offset)?;
-        Ok(Some(Octets { buffer, pieces: self.reader.runner.pieces.iter() }))
+        let runner = &self.reader.runner;
+        Ok(Some(Octets { buffer, runner, pieces: runner.pieces.iter() }))
     }
 
     /// The next event; `None` at the end of a complete document.

@@ -306,7 +306,7 @@ fn a_participant_is_rolled_over_with_both_certificates_good() {
         .iter()
         .map(|stage| stage["state"].as_str().unwrap_or_default().to_owned())
         .collect();
-    assert_eq!(states, ["next", "active"]);
+    assert_eq!(states, ["next", "active", "active", "active"], "and its two certificates for OSCI");
 }
 
 /// Owner and role of every certificate that the running server says it depends on, with its key.
@@ -426,22 +426,7 @@ fn every_certificate_of_our_own_is_imported_into_the_running_server() {
             let refused = import(&office, &all).ends(4);
             assert!(refused.stderr.contains("no place for the former one"), "{refused:#?}");
             assert_eq!(keys(&office, "server", role), former);
-            office.restart_after(|folder| {
-                let tls = folder.join("tls");
-                for kind in ["crt", "key"] {
-                    let (from, to) = (format!("osci-cipher.{kind}"), format!("osci-cipher-former.{kind}"));
-                    std::fs::copy(tls.join(from), tls.join(to)).expect("copies");
-                }
-                let path = folder.join("amtsbote.toml");
-                let text = std::fs::read_to_string(&path).expect("readable");
-                let second = |text: String, kind: &str| {
-                    let one = format!("[\"tls/osci-cipher.{kind}\"]");
-                    let two = format!("[\"tls/osci-cipher.{kind}\", \"tls/osci-cipher-former.{kind}\"]");
-                    assert!(text.contains(&one), "{text}");
-                    text.replace(&one, &two)
-                };
-                std::fs::write(&path, second(second(text, "crt"), "key")).expect("writes");
-            });
+            office.restart_after(give_the_former_a_place);
         }
         import(&office, &all).ends(0);
         let certificate = std::fs::read(office.path(&certificate)).expect("readable");
@@ -567,4 +552,131 @@ fn a_change_that_a_crash_interrupted_is_completed_by_the_next_start() {
     assert_eq!(beside(&office, ".until-then").len(), 2);
     let log = std::fs::read_to_string(office.path("server.log")).expect("a log");
     assert!(log.contains("change-completed"), "{log}");
+}
+
+/// The next certificate lies ready, takes the first place, and what was there goes on decrypting in the second.
+#[test]
+fn the_certificate_that_clients_encrypt_for_is_rolled_over_with_overlap() {
+    let mut office = Office::open();
+    let ca = authority(office.folder.path());
+    let next = issue_rsa(&ca, Role::Encryption);
+    write(&office, "next", &next);
+    let step = |office: &Office, more: &[&str]| {
+        let all: Vec<&str> = ["cert", "roll-over", "osci-encryption"].iter().chain(more).copied().collect();
+        office.run(&all)
+    };
+    let lay = [&["--next", "next.crt", "--next-key", "next.key"][..], &SURE].concat();
+    let switch = [&["--switch"][..], &SURE].concat();
+    write(&office, "wrong", &issue(&ca, Role::Signature, valid(-1, 300), &[]));
+    let wrong = [&["--next", "wrong.crt", "--next-key", "wrong.key"][..], &SURE].concat();
+    assert!(step(&office, &wrong).ends(4).stderr.contains("key usage"));
+    step(&office, &lay).ends(0);
+    let view = step(&office, &["--json"]).ends(0).json();
+    assert_eq!((&view["in_force"], &view["stages"][1]["state"]), (&true.into(), &"next".into()), "{view}");
+    assert!(
+        view["do_now"][0].as_str().is_some_and(|line| line.contains("no place for the former one")),
+        "{view}"
+    );
+    let former = keys(&office, "server", "osci-encryption");
+    let refused = step(&office, &switch).ends(4);
+    assert!(refused.stderr.contains("no place for the former one"), "{refused:#?}");
+    assert_eq!(keys(&office, "server", "osci-encryption"), former, "nothing was changed");
+
+    office.restart_after(give_the_former_a_place);
+    step(&office, &switch).ends(0);
+    let new = next.certificate().key_fingerprint().to_string();
+    let mut expected = vec![new.clone(), former[0].clone()];
+    expected.sort();
+    let mut found = keys(&office, "server", "osci-encryption");
+    found.sort();
+    assert_eq!(found, expected, "both are in force");
+    assert!(!office.path("tls/osci-cipher.crt.next").exists());
+    assert_eq!(acts(&office)[0], format!("cert roll-over, osci-encryption, key {new}: renewal"));
+
+    // A client that knows only the former certificate is understood, and so is one that knows the next.
+    for certificate in ["tls/osci-cipher-former.crt", "tls/osci-cipher.crt"] {
+        fetch_by_osci(&office, certificate).ends(0);
+    }
+    // Once its place is given up, the former one is not.
+    office.restart_after(|folder| {
+        let path = folder.join("amtsbote.toml");
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let text = ["crt", "key"]
+            .iter()
+            .fold(text, |text, kind| text.replace(&format!(", \"tls/osci-cipher-former.{kind}\"]"), "]"));
+        std::fs::write(&path, text).expect("writes");
+    });
+    fetch_by_osci(&office, "tls/osci-cipher.crt").ends(0);
+    let refused = fetch_by_osci(&office, "tls/osci-cipher-former.crt").ends(1);
+    assert!(refused.stderr.contains("not ours"), "{refused:#?}");
+}
+
+#[test]
+fn a_participants_osci_certificates_are_rolled_over() {
+    let office = Office::open();
+    let ca = authority(office.folder.path());
+    let step = |more: &[&str]| {
+        let all: Vec<&str> =
+            ["cert", "roll-over", "participant", "standesamt"].iter().chain(more).copied().collect();
+        office.run(&all)
+    };
+    let stages = |name: &str| -> Vec<String> {
+        let view = step(&["--json"]).ends(0).json();
+        let all = view["stages"].as_array().expect("stages").iter();
+        let of_role = all.filter(|stage| stage["what"].as_str().is_some_and(|what| what.starts_with(name)));
+        of_role.map(|stage| stage["key"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    write(&office, "cipher", &issue_rsa(&ca, Role::Encryption));
+    write(&office, "signature", &issue(&ca, Role::Signature, valid(-1, 300), &[]));
+    for (role, file, wrong) in [
+        ("osci-encryption", "cipher.crt", "signature.crt"),
+        ("osci-signature", "signature.crt", "cipher.crt"),
+    ] {
+        let before = stages(role);
+        assert_eq!(before.len(), 1, "{role}");
+        step(&[&["--retire", &before[0]][..], &SURE].concat()).ends(4);
+        step(&[&["--role", role, "--next", wrong][..], &SURE].concat()).ends(4);
+        step(&[&["--role", role, "--next", file][..], &SURE].concat()).ends(0);
+        assert_eq!(stages(role).len(), 2, "{role}: both are registered");
+        assert_eq!(keys(&office, "standesamt", role).len(), 2, "{role}: and in force");
+        step(&[&["--retire", &before[0]][..], &SURE].concat()).ends(0);
+        let left = stages(role);
+        assert!(left.len() == 1 && left != before, "{role}: {left:?}");
+        assert_eq!(
+            acts(&office)[0],
+            format!("cert roll-over, standesamt, retired key {}: renewal", before[0])
+        );
+    }
+    assert_eq!(stages("osci").len(), 2);
+    // `--role` says what is registered, so it means nothing by itself.
+    step(&["--role", "osci-signature"]).ends(2);
+}
+
+/// The registry office's mailbox over OSCI, asked by one who encrypts for this certificate of ours.
+fn fetch_by_osci(office: &Office, certificate: &str) -> crate::cli_fixture::Ran {
+    let certificate = office.path(certificate).display().to_string();
+    let mut client = office.osci_client("standesamt");
+    let at = client.iter().position(|one| one == "--intermediary").expect("it is named");
+    client[at + 1] = certificate;
+    let all: Vec<&str> =
+        ["fetch", "--list", "--json"].into_iter().chain(client.iter().map(String::as_str)).collect();
+    office.run(&all)
+}
+
+/// A second place for what clients still encrypt for.
+fn give_the_former_a_place(folder: &std::path::Path) {
+    let tls = folder.join("tls");
+    for kind in ["crt", "key"] {
+        let (from, to) = (format!("osci-cipher.{kind}"), format!("osci-cipher-former.{kind}"));
+        std::fs::copy(tls.join(from), tls.join(to)).expect("copies");
+    }
+    let path = folder.join("amtsbote.toml");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    let second = |text: String, kind: &str| {
+        let one = format!("[\"tls/osci-cipher.{kind}\"]");
+        let two = format!("[\"tls/osci-cipher.{kind}\", \"tls/osci-cipher-former.{kind}\"]");
+        assert!(text.contains(&one), "{text}");
+        text.replace(&one, &two)
+    };
+    std::fs::write(&path, second(second(text, "crt"), "key")).expect("writes");
 }

@@ -102,6 +102,15 @@ impl Office {
         begun.elapsed()
     }
 
+    /// Kills the server and starts it where a process may have `files` open until it asks for more.
+    pub fn restart_with_open_files(&mut self, files: u32) {
+        self.process.0.kill().expect("killed");
+        self.process.0.wait().expect("ended");
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -Sn \"$1\" && exec \"$0\" serve", BINARY, &files.to_string()]);
+        (self.process, [self.xta, self.osci, self.operator]) = started(command, self.folder.path());
+    }
+
     /// Starts the server again, after it was killed.
     pub fn start_again(&mut self) {
         let _ = self.process.0.wait();
@@ -206,11 +215,16 @@ impl Drop for Process {
     }
 }
 
-/// Starts the server and reads its addresses from the one sentence that it says.
 fn serve(folder: &Path) -> (Process, [String; 3]) {
+    let mut command = Command::new(BINARY);
+    command.arg("serve");
+    started(command, folder)
+}
+
+/// Starts the server and reads its addresses from the one sentence that it says.
+fn started(mut command: Command, folder: &Path) -> (Process, [String; 3]) {
     let said = folder.join("server.log");
-    let server = Command::new(BINARY)
-        .arg("serve")
+    let server = command
         .current_dir(folder)
         .env_remove("AMTSBOTE_CONFIG")
         .stdin(Stdio::null())

@@ -241,16 +241,22 @@ fn a_check_names_each_problem() {
 fn the_demo_plays_to_its_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let ran = amtsbote(folder.path(), &["demo", "--folder", "demo"]).ends(0);
-    for words in
-        ["The proof of the first notice holds", "signature of CN=standesamt signature", "answer by OSCI"]
-    {
+    for words in [
+        "The proof of the first notice holds",
+        "signature of CN=standesamt signature",
+        "answer by OSCI",
+        "the register watched the deadline",
+        "the same answer, of the same size, that tells nothing",
+        "the same bytes, without a second search",
+    ] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
     assert_eq!(ran.stderr, "");
     amtsbote(folder.path(), &["evidence", "verify", "demo/proof.txt"]).ends(0);
     assert_eq!(
         amtsbote(folder.path(), &["store", "verify", "demo/store", "--json"]).ends(0).json()["messages"],
-        4
+        // Four of the two offices, twenty-two of the register and those who write to it.
+        26
     );
 }
 
@@ -304,4 +310,15 @@ fn a_change_of_the_evidence_key_needs_the_former_public_key() {
     office.run(&["store", "verify"]).ends(0);
     office.run(&["evidence", "verify", "--store", "store", "--key", &key]).ends(4);
     office.run(&["evidence", "verify", "--store", "store", "--key", &key, "--key", &former]).ends(0);
+}
+
+#[test]
+fn the_limit_of_open_files_follows_the_configured_connections() {
+    let mut office = Office::open();
+    office.restart_with_open_files(128);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", office.pid())).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let soft = line.split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok()).expect("a number");
+    let most = amtsbote::domain::limits::Limits::default().connections_max as u64;
+    assert_eq!(soft, 2 * 2 * most + 512, "{line}");
 }

@@ -656,3 +656,116 @@ fn a_served_office_stamps_what_it_signs_and_waits_for_no_authority() {
         "{said:?}"
     );
 }
+
+/// A served office that asks this authority every second; `more` are further lines of `[evidence]`.
+fn asking(server: &Server, folder: &std::path::Path, authority: &Authority, more: &str) -> Served {
+    let anchor = folder.join("tsa.crt");
+    std::fs::write(&anchor, authority.anchor_pem()).expect("written");
+    Served::open_with_changes(|text| {
+        let url = format!("time_stamp_url = \"{}\"\n{more}", server.url());
+        let anchors = format!("time_stamp_anchors = [{:?}]", anchor.display().to_string());
+        let text = text.replacen("# time_stamp_url = \"http://tsa.example.org/\"", &url, 1);
+        let text = more.lines().fold(text, |text, line| {
+            // The example has the key with its default further on.
+            let key = line.split(" = ").next().expect("a key");
+            let given = |other: &&str| *other == line || !other.starts_with(&format!("{key} = "));
+            text.lines().filter(given).map(|line| format!("{line}\n")).collect()
+        });
+        text.replacen("time_stamp_anchors = []", &anchors, 1)
+            .replacen("time_stamp_wait_seconds = 30", "time_stamp_wait_seconds = 5", 1)
+            .replacen("time_stamp_interval_seconds = 3600", "time_stamp_interval_seconds = 1", 1)
+    })
+}
+
+fn stamps(office: &Served, id: &str) -> usize {
+    office.run(&["evidence", "export", id, "--output", "proof"]).ends(0);
+    let said = office.run(&["evidence", "verify", "proof", "--json"]).ends(0).json();
+    said["time_stamps"].as_array().map_or(0, Vec::len)
+}
+
+/// Lists decide, and where they do not, the configuration does.
+#[test]
+fn a_revoked_authority_stamps_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Arc::new(Authority::new());
+    let server = Server::start(authority.clone(), jiff::Timestamp::now);
+    let refuse = "time_stamp_unknown_revocation = \"refuse\"";
+    let with_lists = |is_revoked: bool, more: &str| {
+        let names = ["root.crl", "middle.crl"].map(|name| folder.path().join(name));
+        for (name, list) in names.iter().zip(authority.lists(jiff::Timestamp::now(), is_revoked)) {
+            std::fs::write(name, list).expect("written");
+        }
+        let names = names.map(|name| format!("{:?}", name.display().to_string())).join(", ");
+        format!("time_stamp_crls = [{names}]\n{more}")
+    };
+    for (what, more, expected) in [
+        ("nothing is known", String::new(), Ok(())),
+        ("nothing is known, which is not enough", refuse.to_owned(), Err("revocation could not be checked")),
+        ("both are clear", with_lists(false, refuse), Ok(())),
+        ("its issuer is revoked", with_lists(true, ""), Err("a revocation list names")),
+    ] {
+        let is_revoked = what.contains("is revoked");
+        let more = if more.contains("crls") {
+            with_lists(is_revoked, if is_revoked { "" } else { refuse })
+        } else {
+            more
+        };
+        let office = asking(&server, folder.path(), &authority, &more);
+        let id = office.post("<notice/>");
+        match expected {
+            Ok(()) => soon(what, || stamps(&office, &id) == 1),
+            Err(why) => {
+                let ready = || crate::cli_life::ask_operator(&office, "/readyz");
+                // A proof wants a checkpoint, and that a stamp.
+                assert_eq!(stamps(&office, &id), 0, "{what}");
+                soon(what, || ready().contains(why));
+                assert!(ready().contains("CN=Test stamps TSA is not accepted"), "{what}: {}", ready());
+                assert_eq!(stamps(&office, &id), 0, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_authority_behind_https_is_asked_if_its_server_is_believed() {
+    use amtsbote::clock::SystemClock;
+    use amtsbote::pki::development::{Authority as Ca, KeyChoice, Leaf, Role, Validity};
+    use amtsbote::pki::key::Identity;
+    use amtsbote::pki::tls::{ClientCertificate, server_config};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let day = |days: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+    let validity = Validity { from: day(-1), until: day(300) };
+    let [ca, other] = ["Web", "Other"].map(|name| Ca::root(name, KeyChoice::P256, validity).expect("a root"));
+    let leaf = Leaf {
+        common_name: "tsa",
+        role: Role::Server,
+        key: KeyChoice::P256,
+        validity,
+        names: &["localhost"],
+    };
+    let issued = ca.issue(&leaf).expect("a certificate");
+    let identity =
+        Identity::from_pem(issued.chain_pem().as_bytes(), issued.key_pem().as_bytes()).expect("a pair");
+    let tls =
+        server_config(&identity, ClientCertificate::None, Arc::new(SystemClock)).expect("a configuration");
+    let authority = Arc::new(Authority::new());
+    let server = Server::start_with(authority.clone(), Some(Arc::new(tls)), jiff::Timestamp::now);
+    for (believed, expected) in [(&ca, true), (&other, false)] {
+        let anchor = folder.path().join("web.crt");
+        std::fs::write(&anchor, believed.certificate().pem()).expect("written");
+        let more = format!("time_stamp_server_anchors = [{:?}]", anchor.display().to_string());
+        let office = asking(&server, folder.path(), &authority, &more);
+        let id = office.post("<notice/>");
+        if expected {
+            soon("a stamp by https", || stamps(&office, &id) == 1);
+        } else {
+            let ready = || crate::cli_life::ask_operator(&office, "/readyz");
+            assert_eq!(stamps(&office, &id), 0);
+            soon("a stranger's server", || {
+                ready().contains("no time stamp since") && ready().contains("certificate")
+            });
+            assert_eq!(stamps(&office, &id), 0);
+        }
+    }
+}

@@ -38,12 +38,12 @@ fn large() -> Vec<u8> {
 }
 
 /// One that makes three chunks of its delivery.
-fn attached() -> Vec<u8> {
+pub fn attached() -> Vec<u8> {
     large().split_off(FULL)
 }
 
 /// A storeDelivery in the clear, as it travels inside chunks; three of them.
-fn inside(originator: &'static str, id: &MessageId) -> Vec<u8> {
+pub fn inside(originator: &'static str, id: &MessageId) -> Vec<u8> {
     let author = Client::new(originator, false, true);
     let mut draft = author.draft(delivery(id));
     draft.attachments[0].source = Arc::new(attached());
@@ -89,11 +89,11 @@ async fn send(
     client.send_changed(office, payload, change).await
 }
 
-async fn upload(client: &mut Client, office: &Office, id: &MessageId, whole: &[u8], number: u64) -> Got {
+pub async fn upload(client: &mut Client, office: &Office, id: &MessageId, whole: &[u8], number: u64) -> Got {
     send(client, office, id, information(number, whole.len()), slice(whole, number)).await
 }
 
-async fn ask(client: &mut Client, office: &Office, id: &MessageId) -> Got {
+pub async fn ask(client: &mut Client, office: &Office, id: &MessageId) -> Got {
     let payload = Payload::PartialStoreDelivery(PartialStoreDelivery {
         message_id: id.partial(),
         subject: None,
@@ -103,7 +103,7 @@ async fn ask(client: &mut Client, office: &Office, id: &MessageId) -> Got {
     client.send_changed(office, payload, |draft| draft.content = Some(package)).await
 }
 
-fn said(got: Got) -> ResponseToPartialStoreDelivery {
+pub fn said(got: Got) -> ResponseToPartialStoreDelivery {
     match got.answer().received.message.payload {
         Payload::ResponseToPartialStoreDelivery(answer) => *answer,
         other => panic!("{:?}", other.kind()),

@@ -288,7 +288,7 @@ async fn only_a_yes_is_reception() {
         Says::Answer(answer)
     };
     let taken = &TAKEN[..];
-    let cancelled = &[(E::Accepted, S::Held), (E::CancelledByOperator, S::Cancelled)][..];
+    let cancelled = &[(E::Accepted, S::Held), (E::Declined, S::Cancelled)][..];
     let open = &[(E::Accepted, S::Held), (E::PushFailed, S::Held)][..];
     for (what, says, codes, expected) in [
         ("a warning", answer(|a| a.code = "3705"), &["0801"][..], taken),
@@ -644,8 +644,37 @@ async fn what_a_question_may_come_to() {
     mute.rights.readers = Some(Vec::new());
     office.apply(vec![account("author", crate::osci_office::AUTHOR), mute]).await;
     assert_eq!(recipient.dialled(), 1);
+    // Known beforehand, it stops the question as well.
     let id = author.message_id(&office).await;
     let (_, got) = send(&office, &mut author, mediate(Some(&id), &recipient.url)).await;
+    assert_eq!((got.codes(), recipient.dialled()), (vec!["9811".to_owned()], 1));
+    assert_eq!(office.entries().await.len(), 0);
+    // A forward has no reply.
+    let (_, got) = send(&office, &mut author, forward(&id, &recipient.url)).await;
+    assert_eq!((got.codes(), recipient.dialled()), (vec!["0801".to_owned()], 2));
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_is_no_longer_wanted_takes_nothing_back() {
+    let recipient = Recipient::listen_after(Says::Answer(YES), Duration::from_millis(800)).await;
+    let office = office(&[&recipient.url]).await;
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let id = author.message_id(&office).await;
+    let asked = send(&office, &mut author, mediate(Some(&id), &recipient.url));
+    let silenced = async {
+        for _ in 0..1000 {
+            if recipient.dialled() == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut deaf = account("author", crate::osci_office::AUTHOR);
+        deaf.accepts = Some(Vec::new());
+        office.apply(vec![deaf, reader_at(&[&recipient.url])]).await;
+    };
+    let ((_, got), ()) = tokio::join!(asked, silenced);
     assert_eq!(got.codes(), ["9810"]);
     assert_eq!(steps(&only(&office).await), TAKEN, "the recipient has it all the same");
     office.close().await;

@@ -24,6 +24,7 @@ use crate::cli_fixture::Office;
 const AUTHOR: &str = "psw:100411000000";
 const READER: &str = "ags:10041100";
 const NOTICE: &str = "<notice>Grüße</notice>";
+const CHUNK_BYTES: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -34,6 +35,8 @@ struct State {
     exchanges: usize,
     /// Bytes of the longest request.
     longest: usize,
+    /// Requests that carry a full chunk of 64 KB.
+    full_chunks: usize,
     /// The exchange of this number is never answered.
     hang: Option<usize>,
     /// End this process once so many exchanges were answered.
@@ -108,6 +111,7 @@ fn carry(mut from: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let mut state = state.lock().expect("nobody panicked");
         state.exchanges += 1;
         state.longest = state.longest.max(request.len());
+        state.full_chunks += usize::from(request.len() > CHUNK_BYTES);
         let exchanges = state.exchanges;
         let victim = state.kill.take_if(|(at, _)| *at == exchanges);
         if victim.is_some() {
@@ -341,6 +345,45 @@ fn whatever_breaks_between_two_post_offices_doubles_nothing() {
     world.middleman.leads_to(&world.there);
     world.is_received(&second);
     assert_eq!(world.waiting_there(), 2, "and was not stored again");
+}
+
+#[test]
+fn what_is_too_large_for_one_piece_goes_in_chunks_and_is_resumed() {
+    let mut world = World::open_with(|intermediary| format!("{intermediary}chunk_kilobytes = 64\n"));
+    let photo: Vec<u8> = (0..280_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(world.here.path("photo.bin"), &photo).expect("writes");
+    std::fs::write(world.here.path("notice.xml"), NOTICE).expect("writes");
+    // initDialog, getMessageId, InfoOnly and two chunks: the second was kept there, and its answer is never heard.
+    let pid = world.there.pid();
+    world.middleman.set(|state| state.kill = Some((state.exchanges + 5, pid)));
+    let reader = world.there.path("tls").join("meldebehoerde-cipher.crt").display().to_string();
+    let arguments = ["send", "notice.xml", "photo.bin", "--to-cert", &reader];
+    let id = world.here.run_osci_as("standesamt", &arguments).ends(0).stdout.trim().to_owned();
+    world.waits_for("ended", |world| world.middleman.see(|state| state.kill.is_none()));
+    assert_eq!(world.middleman.see(|state| state.full_chunks), 2);
+    assert_ne!(world.state(&id), "received");
+    // Both ends are interrupted; what is on its way lies on the disks of both.
+    world.here.signal(rustix::process::Signal::KILL);
+    world.there.start_again();
+    assert_eq!(world.waiting_there(), 0);
+    world.here.start_again();
+    world.middleman.leads_to(&world.there);
+    world.is_received(&id);
+    assert_eq!(world.waiting_there(), 1);
+    // 280 kB and their envelope are five chunks, the last of them not full: none went twice.
+    let (full, longest) = world.middleman.see(|state| (state.full_chunks, state.longest));
+    assert_eq!(full, 4);
+    assert!(longest < 2 * CHUNK_BYTES, "a request of {longest} bytes");
+    let outgoing = std::fs::read_dir(world.here.path("store/incoming/outgoing")).map(|files| files.count());
+    assert_eq!(outgoing.ok(), Some(0), "nothing is left of it");
+    let got = world.there.run_osci_as("meldebehoerde", &["fetch", "--into", "by-osci", "--json"]);
+    let got = got.ends(0).json();
+    assert_eq!(got[0]["signatures"][0]["outcome"], "holds", "{got:#}");
+    let files = got[0]["files"].as_array().expect("files").iter();
+    let files: Vec<_> = files
+        .map(|file| std::fs::read(world.there.path(file.as_str().expect("a path"))).expect("is there"))
+        .collect();
+    assert!(files == [NOTICE.as_bytes(), &photo]);
 }
 
 #[test]

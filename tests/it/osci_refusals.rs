@@ -10,6 +10,8 @@ use amtsbote::osci::message::fetch_process_card::FetchProcessCard;
 use amtsbote::osci::message::message_id::MessageId;
 use amtsbote::osci::message::payload::Payload;
 use amtsbote::osci::message::store_delivery::StoreDelivery;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::osci_office::{Client, Draft, Office, account, boundary, delivery, keys, seal};
 
@@ -62,6 +64,58 @@ async fn what_is_no_message_is_a_fault() {
         let answer = office.post(&body).await;
         let got = Client::new("author", false, false).read(answer);
         assert_eq!(got.codes(), [format!("fault {expected}")], "{}", String::from_utf8_lossy(&body));
+    }
+    assert_eq!(office.spooled(), 0);
+    office.close().await;
+}
+
+/// Bytes put behind the ciphertext of an encrypted message, as a client writes it.
+fn with_blocks_behind(message: &[u8], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let last =
+        |needle: &[u8]| message.windows(needle.len()).rposition(|found| found == needle).expect("is there");
+    let (start, end) = (last(b"\r\n\r\n") + 4, last(b"\r\n--"));
+    let is_base64 = message[start..end].is_ascii();
+    let mut ciphertext = match is_base64 {
+        true => {
+            let text: Vec<u8> =
+                message[start..end].iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+            STANDARD.decode(text).expect("base64")
+        }
+        false => message[start..end].to_vec(),
+    };
+    change(&mut ciphertext);
+    let coded = if is_base64 { STANDARD.encode(&ciphertext).into_bytes() } else { ciphertext };
+    [&message[..start], &coded[..], &message[end..]].concat()
+}
+
+/// Whoever captured a request must not learn from answers what a block of it decrypts to (AES-CBC, where it is allowed):
+/// behind it he puts a block of his choice and the one that he is after, and only one value in sixteen fits as padding.
+#[tokio::test(flavor = "multi_thread")]
+async fn padding_of_foreign_blocks_does_not_show() {
+    let office = Office::open_with(|settings| settings.policy.cbc = true).await;
+    let mut client = Client::new("author", true, true);
+    client.algorithms.method = amtsbote::xml::enc::ContentMethod::Aes256Cbc;
+    let mut draft = client.draft(Payload::GetMessageId);
+    draft.message.features = None;
+    let captured = client.write(draft);
+    let whole = office.post(&captured).await;
+    assert!(!client.read(whole).codes().is_empty(), "it is a message");
+    for last in 0..=255_u8 {
+        let body = with_blocks_behind(&captured, |ciphertext| {
+            let target = ciphertext[16..32].to_vec();
+            ciphertext.extend([[9; 15].as_slice(), &[last]].concat());
+            ciphertext.extend(target);
+        });
+        let answer = office.post(&body).await;
+        let got = Client::new("author", false, false).read(answer);
+        assert_eq!(got.codes(), ["fault 9202"], "{last}");
+    }
+    // The tag of AES-GCM and the length of AES-CBC say the same.
+    for change in
+        [|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 16), |bytes: &mut Vec<u8>| bytes.truncate(40)]
+    {
+        let answer = office.post(&with_blocks_behind(&captured, change)).await;
+        assert_eq!(Client::new("author", false, false).read(answer).codes(), ["fault 9202"]);
     }
     assert_eq!(office.spooled(), 0);
     office.close().await;
@@ -265,6 +319,17 @@ async fn what_a_participant_demands_of_itself_is_kept() {
         // Others are free of it.
         let mut other = Client::new("reader", true, true);
         assert_eq!(other.send(&office, Payload::InitDialog).await.codes(), ["0801"], "demand {at}");
+    }
+    // What is signed in the clear is enough for others only.
+    let mut demanding = account("author", "ags:1");
+    demanding.osci.encryption_required = true;
+    office.apply(vec![demanding, account("reader", "ags:2")]).await;
+    for (name, encrypted, expected) in
+        [("author", false, "9811"), ("author", true, "0801"), ("reader", false, "0801")]
+    {
+        let mut client = Client::new(name, encrypted, true);
+        let codes = client.send(&office, Payload::InitDialog).await.codes();
+        assert_eq!(codes, [expected], "{name}, encrypted: {encrypted}");
     }
     // In a dialog that began before the demand, the next request is judged by it.
     office.apply(vec![account("author", "ags:1"), account("reader", "ags:2")]).await;

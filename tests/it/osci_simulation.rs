@@ -27,7 +27,7 @@ const LETTERS_MAX: usize = 60;
 const WAITS_MAX: u64 = 24;
 
 /// SplitMix64.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -38,15 +38,15 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
-    fn percent(&mut self, chance: u64) -> bool {
+    pub fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 
-    fn place(&mut self, length: usize) -> usize {
+    pub fn place(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }
 
@@ -123,7 +123,7 @@ struct Simulation {
 }
 
 /// Says which seed it was when something goes wrong.
-struct Seed(u64);
+pub struct Seed(pub u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
@@ -138,15 +138,19 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
+/// The seed that the environment names, or as many as it wants, or these.
+pub fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
+    match setting("AMTSBOTE_SIM_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=setting("AMTSBOTE_SIM_SEEDS").unwrap_or(usual),
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_lost_doubled_or_received_unasked() {
-    let seeds = match setting("AMTSBOTE_SIM_SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=setting("AMTSBOTE_SIM_SEEDS").unwrap_or(SEEDS),
-    };
     let steps = setting("AMTSBOTE_SIM_STEPS").unwrap_or(STEPS);
     let mut fetched = 0;
-    for seed in seeds {
+    for seed in seeds(SEEDS) {
         let _seed = Seed(seed);
         let mut simulation = Simulation::new(seed).await;
         for _ in 0..steps {

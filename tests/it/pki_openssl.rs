@@ -13,6 +13,8 @@ use amtsbote::pki::revocation::fetch::{Client, Settings};
 use amtsbote::pki::revocation::list::{List, Said};
 use amtsbote::pki::revocation::ocsp::Status;
 
+use crate::tools;
+
 /// Ends with the test.
 struct Responder(Child);
 
@@ -72,8 +74,7 @@ fn free_port() -> u16 {
 
 #[tokio::test]
 async fn openssl_answers_and_lists() {
-    if Command::new("openssl").arg("version").output().is_err() {
-        println!("SKIPPED: no openssl on this machine");
+    if !tools::is_here("openssl", &["version"], "OpenSSL's responder and lists are not asked") {
         return;
     }
     let place = tempfile::tempdir().expect("a folder");

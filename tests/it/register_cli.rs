@@ -106,3 +106,34 @@ fn rights_are_explained() {
     assert!(run(&["wizard"], 6).stderr.contains("public-body"));
     assert!(run(&[], 0).stdout.lines().count() > 25);
 }
+
+#[test]
+fn records_are_retired_and_looked_through_and_questions_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str], exit: i32| {
+        amtsbote(folder.path(), &[&["register"], arguments].concat()).ends(exit)
+    };
+    let adler = r#"{"mark":"A1","family_names":["Adler"],"given_names":["Willi Otto"],"birth_dates":["17031998"],"birth_place":"Ort","nationalities":["000"],"sex":"m","addresses":[{"street":"Krumme Straße","place":"Ort"}]}"#;
+    let gone = adler.replace("A1", "A2").replace(
+        "\"sex\"",
+        "\"marital_status\":\"VW\",\"status\":\"dead\",\"death_date\":\"01012010\",\"sex\"",
+    );
+    write(folder.path(), "records.jsonl", &format!("{adler}\n{gone}\n"));
+    run(&["load", "records.jsonl", "--ags", "10041100", "--generation", "1"], 0);
+    let report = run(&["plausibility", "10041100", "--json"], 4).json();
+    assert_eq!(report["findings"]["left-with-dwelling"]["marks"][0], "A2");
+    run(&["retire", "10041100"], 5);
+    let retired = run(&["retire", "10041100", "--day", "2026-11-23", "--yes", "--json"], 0).json();
+    assert_eq!((&retired["restricted"], &retired["deleted"]), (&1.into(), &0.into()));
+    write(folder.path(), "q.json", &question("ADLER", "Otto", "public-body", "task", "person-search"));
+    run(&["search", "q.json"], 0);
+    let month = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::get("Europe/Berlin").expect("the zone"));
+    let month = month.strftime("%Y-%m").to_string();
+    let lines = run(&["statistics", &month, "--json"], 0).json();
+    assert_eq!((&lines[0]["area"], &lines[0]["questions"]), (&"10041100".into(), &1.into()));
+    assert_eq!(run(&["fees", &month, "--json"], 0).json(), serde_json::json!([]));
+    run(&["fees", "2026-13"], 2);
+    run(&["init", "register.toml"], 0);
+    run(&["init", "register.toml"], 1);
+    run(&["serve"], 2);
+}

@@ -20,7 +20,7 @@ use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
-    Selection, Statement, Store, StoreError, StoreHealth, TimeStamp,
+    Selection, Statement, Stepped, Store, StoreError, StoreHealth, TimeStamp,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -94,6 +94,8 @@ pass_on! {
     fn open_dialog(dialog: &Dialog) -> ();
     fn dialog(id: &ConversationId, now: Timestamp) -> Option<Dialog>;
     fn step_dialog(step: &DialogStep) -> Vec<ProcessCard>;
+    fn step_and_accept(step: &DialogStep, acceptance: Acceptance) -> Stepped<Accepted>;
+    fn step_and_announce(step: &DialogStep, id: &MessageId, account: &AccountName, bond: Option<&Bond>, expires_at: Timestamp) -> Stepped<()>;
     fn hand_out_in_dialog(id: &ConversationId, sequence: u64, change: Change) -> ProcessCard;
     fn dialogs(now: Timestamp, limit: u32) -> Vec<Dialog>;
     fn lease_push(mailboxes: &[MailboxName], ordered: bool, now: Timestamp, until: Timestamp, limit: u32) -> Vec<PushLease>;

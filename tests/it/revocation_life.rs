@@ -24,6 +24,8 @@ use amtsbote::pki::trust::TrustAnchors;
 use amtsbote::store::AdminAct;
 use amtsbote::xta::client::{Client, Settings as ClientSettings};
 
+use crate::tools;
+
 /// The server looks what is to do every five seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -264,11 +266,11 @@ pub fn listening() -> (Said, tracing::subscriber::DefaultGuard) {
 }
 
 fn openssl_is_absent() -> bool {
-    let absent = Command::new("openssl").arg("version").output().is_err();
-    if absent {
-        eprintln!("openssl is not installed; nothing was tested");
-    }
-    absent
+    !tools::is_here(
+        "openssl",
+        &["version"],
+        "lists and answers that change while the server runs are not asked for",
+    )
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use crate::store_dialogs::{
     cards_are_found_for_author_and_reader, cards_are_found_however_deep_they_lie,
     dialogs_confirm_by_a_further_request_only, dialogs_hand_out_where_they_stand,
-    dialogs_move_on_exactly_once, dialogs_outlive_the_process,
+    dialogs_move_on_exactly_once, dialogs_move_on_with_what_comes_behind, dialogs_outlive_the_process,
 };
 use crate::store_fixture::*;
 use crate::store_oracle::assert_evidence;
@@ -72,6 +72,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         iterators_outlive_the_process,
         sweeping_forgets_what_is_over,
         dialogs_move_on_exactly_once,
+        dialogs_move_on_with_what_comes_behind,
         dialogs_confirm_by_a_further_request_only,
         dialogs_outlive_the_process,
         dialogs_hand_out_where_they_stand,
@@ -313,13 +314,14 @@ const WAYS: [(DeliveryState, &[Event]); 7] = [
     (DeliveryState::Dead, &[Event::Undeliverable]),
 ];
 
-const EVENTS: [Event; 13] = [
+const EVENTS: [Event; 14] = [
     Event::Accepted,
     Event::Released,
     Event::HandedOut,
     Event::Received,
     Event::CancelledByAuthor,
     Event::CancelledByOperator,
+    Event::Declined,
     Event::HeldByOperator,
     Event::Expired,
     Event::Reminded,
@@ -969,7 +971,7 @@ async fn a_finished_push_is_one_change(bench: &dyn Bench) {
     let got = payload_of(&*store, &id("late"), 0, u64::MAX).await.expect("the reply");
     assert!(got == reply("late").content, "byte for byte");
     // What only a held message suffers.
-    let no = Change { only_while: Some(DeliveryState::Held), ..change("again", E::CancelledByOperator, 3) };
+    let no = change("again", E::Declined, 3);
     send(&*store, &draft("again")).await;
     assert!(matches!(store.change(no.clone()).await, Err(StoreError::Denied(_))));
     store.change(change("again", E::HeldByOperator, 3)).await.expect("held");

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use amtsbote::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
 use amtsbote::domain::state::{DeliveryState, Event};
-use amtsbote::store::{CardQuery, Change, Store, StoreError};
+use amtsbote::store::{Accepted, CardQuery, Change, Store, StoreError};
 
 use crate::store_conformance::Bench;
-use crate::store_fixture::{account, at, change, draft, id};
+use crate::store_fixture::{Draft, account, at, change, content, draft, id, payload_of};
 
 pub fn dialog(number: u128) -> Dialog {
     Dialog {
@@ -94,6 +94,52 @@ pub async fn dialogs_move_on_exactly_once(bench: &dyn Bench) {
     store.step_dialog(&last).await.expect("ended");
     assert!(is_unknown(&store.step_dialog(&last).await));
     assert_eq!(store.dialog(&open.id, at(30)).await.expect("an answer"), None);
+    store.close().await.expect("closed");
+}
+
+pub async fn dialogs_move_on_with_what_comes_behind(bench: &dyn Bench) {
+    let store = bench.open();
+    let open = dialog(1);
+    store.open_dialog(&open).await.expect("opened");
+    let sequence = async |store: &dyn Store| {
+        store.dialog(&open.id, at(30)).await.expect("an answer").expect("open").sequence
+    };
+    // Large ones too, whose file must not outlive a refusal.
+    let send = async |name: &str, bytes: usize, step: &DialogStep| {
+        let draft = Draft { content: content(7, bytes), announced_only: true, ..draft(name) };
+        let payload = draft.stage(&*store).await.expect("staged");
+        store.step_and_accept(step, draft.acceptance(payload)).await
+    };
+    // A dialog that stands elsewhere: nothing is announced, nothing accepted.
+    let (author, until) = (account("author"), at(1_000));
+    let elsewhere = step(&open, 1);
+    let announced = store.step_and_announce(&elsewhere, &id("a"), &author, None, until).await;
+    assert!(is_unknown(&announced));
+    // What is refused leaves the dialog moved on: this id was not announced.
+    store.hand_out_in_dialog(&open.id, 0, handing_out("none", 15)).await.expect_err("there is none");
+    let refused = send("a", 300_000, &step(&open, 0)).await.expect("moved on");
+    assert!(matches!(refused.then, Err(StoreError::NotAnnounced)), "{:?}", refused.then);
+    assert_eq!(sequence(&*store).await, 1);
+    let announced = store.step_and_announce(&step(&open, 1), &id("a"), &author, None, until).await;
+    announced.expect("moved on").then.expect("announced");
+    let again = store.step_and_announce(&step(&open, 2), &id("a"), &author, None, until).await;
+    assert!(matches!(again.expect("moved on").then, Err(StoreError::IdUsed)));
+    assert!(is_unknown(&send("a", 300_000, &step(&open, 2)).await), "the dialog stands elsewhere");
+    assert!(is_unknown(&store.find(&id("a")).await), "so nothing was accepted");
+    let accepted = send("a", 300_000, &step(&open, 3)).await.expect("moved on");
+    assert_eq!(accepted.then.expect("accepted"), Accepted::New);
+    // What was handed out before is received by the same step.
+    store.hand_out_in_dialog(&open.id, 4, handing_out("a", 25)).await.expect("handed out");
+    let before = send("a", 300_000, &step(&open, 4)).await.expect("moved on");
+    assert_eq!((before.received.len(), before.then.expect("known")), (1, Accepted::Before));
+    let got = payload_of(&*store, &id("a"), 0, u64::MAX).await.expect("its payload");
+    assert!(got == content(7, 300_000), "byte for byte");
+    assert_eq!(sequence(&*store).await, 5);
+    store.close().await.expect("closed");
+    // Everything was durable when it was said, and no refused file is left.
+    let store = bench.open();
+    assert_eq!(sequence(&*store).await, 5);
+    assert_eq!(state(&*store, "a").await, DeliveryState::Received);
     store.close().await.expect("closed");
 }
 

@@ -208,7 +208,6 @@ pub fn change(id_text: &str, event: Event, seconds: u64) -> Change {
         only_in: None,
         only_posted_by: None,
         only_if_due: None,
-        only_while: None,
         deadlines: None,
     }
 }

@@ -10,6 +10,7 @@ use amtsbote::store::embedded::{self, EmbeddedStore, Settings};
 use amtsbote::store::{Store, StoreError};
 
 use crate::store_fixture::*;
+use crate::tools;
 
 /// A mounted memory file system; unmounted when dropped.
 struct SmallDisk(tempfile::TempDir);
@@ -20,17 +21,13 @@ impl SmallDisk {
         let size = format!("size={megabytes}m");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(folder)),
-            Ok(output) => {
-                println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
-                None
-            }
-            Err(error) => {
-                println!("skipped: mount: {error}");
-                None
-            }
-        }
+        let why = match mounted {
+            Ok(output) if output.status.success() => return Some(Self(folder)),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => format!("mount: {error}"),
+        };
+        tools::is_missing(&why, "no disk is filled to the brim");
+        None
     }
 
     fn path(&self) -> &Path {

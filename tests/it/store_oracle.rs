@@ -20,13 +20,14 @@ use crate::store_fixture::*;
 pub const NAMES: u8 = 8;
 
 /// Events that a caller of `change` may bring.
-pub const EVENTS: [Event; 12] = [
+pub const EVENTS: [Event; 13] = [
     Event::Released,
     Event::HandedOut,
     Event::HandedOut,
     Event::Received,
     Event::CancelledByAuthor,
     Event::CancelledByOperator,
+    Event::Declined,
     Event::HeldByOperator,
     Event::Expired,
     Event::Reminded,

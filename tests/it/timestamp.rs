@@ -11,6 +11,7 @@ use amtsbote::pki::timestamp::client::{self, Client};
 use amtsbote::pki::timestamp::{Authorities, Error, Oid, Request, Token, Tolerance, accept, token_of};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::tools;
 use crate::tsa::{Authority, Mood, POLICY, Server, Twist};
 
 const BYTES: &[u8] = b"post.example.org/evidence\n42\nroot\n";
@@ -220,8 +221,7 @@ impl Foreign {
 
     /// `None` where there is no openssl with `ts`.
     fn new(key: &[&str], digest: &str) -> Option<Self> {
-        if !Command::new("openssl").args(["ts", "-help"]).output().is_ok_and(|done| done.status.success()) {
-            eprintln!("openssl ts is not on this machine: the foreign authority was not asked");
+        if !tools::is_here("openssl", &["ts", "-help"], "time stamps of OpenSSL's authority are not judged") {
             return None;
         }
         let foreign = Self(tempfile::tempdir().expect("a folder"));

@@ -12,9 +12,11 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber,
 };
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// One lie, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +136,7 @@ impl Authority {
         let authority = |name: &str| {
             let mut params = named(name, (from.min(2020), until.max(2046)));
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
             params
         };
         let key = || KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
@@ -145,6 +147,36 @@ impl Authority {
         let middle_der = params.signed_by(&middle_key, &ca).expect("a certificate").der().to_vec();
         let middle = Issuer::new(params, middle_key);
         Self { ca, ca_pem: root.pem(), middle, middle_der, validity: (from, until) }
+    }
+
+    /// Lists (PEM) of both CAs, the root's with or without the other one's certificate on it.
+    pub fn lists(&self, now: Timestamp, is_middle_revoked: bool) -> [String; 2] {
+        let day = |days: i64| {
+            let at = now + SignedDuration::from_hours(24 * days);
+            let at = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+            rcgen::date_time_ymd(at.year().into(), at.month().unsigned_abs(), at.day().unsigned_abs())
+        };
+        let serial = parts(&parts(&self.middle_der)[0].1)[0].1.clone();
+        let serial = parts(&serial).into_iter().find(|(tag, ..)| *tag == 2).expect("a serial number").1;
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&serial),
+            revocation_time: day(-1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = |issuer: &Issuer<'static, KeyPair>, revoked: Vec<RevokedCertParams>| {
+            let params = CertificateRevocationListParams {
+                this_update: day(-1),
+                next_update: day(2),
+                crl_number: SerialNumber::from(7),
+                issuing_distribution_point: None,
+                revoked_certs: revoked,
+                key_identifier_method: KeyIdMethod::Sha256,
+            };
+            params.signed_by(issuer).expect("a list").pem().expect("PEM")
+        };
+        let of_root = if is_middle_revoked { vec![revoked] } else { Vec::new() };
+        [list(&self.ca, of_root), list(&self.middle, Vec::new())]
     }
 
     pub fn anchor_pem(&self) -> &str {
@@ -349,10 +381,38 @@ pub struct Server {
     mood: Arc<Mutex<Mood>>,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
+    is_tls: bool,
+}
+
+/// Bare or within TLS.
+trait Stream: Read + Write {
+    fn wait_at_most(&self, time: Duration) -> std::io::Result<()>;
+}
+
+impl Stream for std::net::TcpStream {
+    fn wait_at_most(&self, time: Duration) -> std::io::Result<()> {
+        self.set_read_timeout(Some(time))
+    }
+}
+
+impl Stream for StreamOwned<ServerConnection, std::net::TcpStream> {
+    fn wait_at_most(&self, time: Duration) -> std::io::Result<()> {
+        self.sock.set_read_timeout(Some(time))
+    }
 }
 
 impl Server {
     pub fn start(authority: Arc<Authority>, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self::start_with(authority, None, now)
+    }
+
+    /// Behind HTTPS where there is a configuration for it.
+    pub fn start_with(
+        authority: Arc<Authority>,
+        tls: Option<Arc<ServerConfig>>,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
+        let is_tls = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (asked, mood) =
@@ -364,8 +424,15 @@ impl Server {
                 if stopping.load(Ordering::SeqCst) {
                     return;
                 }
-                let mut stream = stream.expect("a connection");
+                let stream = stream.expect("a connection");
                 stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+                let mut stream: Box<dyn Stream> = match &tls {
+                    None => Box::new(stream),
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls.clone()).expect("a configuration");
+                        Box::new(StreamOwned::new(connection, stream))
+                    }
+                };
                 let Some(query) = read_query(&mut stream) else { continue };
                 counted.fetch_add(1, Ordering::SeqCst);
                 let mood = *felt.lock().expect("no panic holds it");
@@ -373,11 +440,14 @@ impl Server {
                 let _ = reply(&mut stream, mood, &authority, &query, now());
             }
         });
-        Self { address, asked, mood, stop, thread: Some(thread) }
+        Self { address, asked, mood, stop, thread: Some(thread), is_tls }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/tsa", self.address)
+        match self.is_tls {
+            true => format!("https://localhost:{}/tsa", self.address.port()),
+            false => format!("http://{}/tsa", self.address),
+        }
     }
 
     pub fn feels(&self, mood: Mood) {
@@ -399,7 +469,7 @@ impl Drop for Server {
     }
 }
 
-fn read_query(stream: &mut std::net::TcpStream) -> Option<Vec<u8>> {
+fn read_query(stream: &mut Box<dyn Stream>) -> Option<Vec<u8>> {
     let mut seen = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -422,7 +492,7 @@ fn read_query(stream: &mut std::net::TcpStream) -> Option<Vec<u8>> {
 }
 
 fn reply(
-    stream: &mut std::net::TcpStream,
+    stream: &mut Box<dyn Stream>,
     mood: Mood,
     authority: &Authority,
     query: &[u8],
@@ -433,7 +503,7 @@ fn reply(
         Mood::HttpStatus(status) => (status, "text/plain", b"no".to_vec()),
         Mood::OtherType => (200, "text/html", b"<p>log in</p>".to_vec()),
         Mood::Silent => {
-            stream.set_read_timeout(Some(Duration::from_millis(1500)))?;
+            stream.wait_at_most(Duration::from_millis(1500))?;
             let _ = stream.read(&mut [0; 16]);
             return Ok(());
         }
@@ -450,5 +520,6 @@ fn reply(
         "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     )?;
-    stream.write_all(&body)
+    stream.write_all(&body)?;
+    stream.flush()
 }

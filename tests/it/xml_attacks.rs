@@ -434,6 +434,13 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("prefix-redefined-deep", "alice", "REDEFINED"),
     ("name-huge", "alice", "HUGE"),
     ("references-too-many", "</ds:SignedInfo>", "REFERENCES</ds:SignedInfo>"),
+    ("encrypted-header-around-block", "<o:Control Id=\"control\">1</o:Control>", "<e:EncryptedHeader xmlns:e=\"http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.xsd\"><o:Control Id=\"control\">1</o:Control><o:Control>mallory</o:Control></e:EncryptedHeader>"),
+    ("encrypted-header-beside-block", "<o:ClientSignature>", "<e:EncryptedHeader xmlns:e=\"http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.xsd\"><o:Control>mallory</o:Control></e:EncryptedHeader><o:ClientSignature>"),
+    ("xades-properties-instead-of-body", "URI=\"#body\"", "Type=\"http://uri.etsi.org/01903#SignedProperties\" URI=\"#properties\""),
+    ("xades-properties-with-id-of-body", "</ds:Signature>", "<ds:Object><x:QualifyingProperties xmlns:x=\"http://uri.etsi.org/01903/v1.3.2#\"><x:SignedProperties Id=\"body\"/></x:QualifyingProperties></ds:Object></ds:Signature>"),
+    ("signature-in-other-signature", "<ds:SignedInfo>", "<ds:SignedInfo><ds:Object><ds:Signature/></ds:Object>"),
+    ("reference-second-document", "</ds:SignedInfo>", "<ds:Reference URI=\"\"><ds:DigestMethod Algorithm=\"http://www.w3.org/2001/04/xmlenc#sha256\"/><ds:DigestValue>AAAA</ds:DigestValue></ds:Reference></ds:SignedInfo>"),
+    ("hmac-key-name-of-server", "</ds:SignatureMethod>", "</ds:SignatureMethod><ds:HMACOutputLength>0</ds:HMACOutputLength>"),
 ];
 
 fn changed(base: &str, from: &str, to: &str) -> String {

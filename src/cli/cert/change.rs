@@ -303,6 +303,19 @@ impl Spot {
     }
 }
 
+/// Why the pair that OSCI clients encrypt for may not be changed yet, and what makes it possible.
+pub(super) fn encryption_obstacle(config: &Config) -> Result<Option<String>, Stop> {
+    let spot = Spot::osci_encryption(config)?;
+    Ok((config.osci.cipher_certificates.len() < 2).then(|| {
+        format!(
+            "there is no place for the former one, for which clients still encrypt: copy {} and {}, name the copies as \
+             second entries of osci.cipher_certificates and osci.cipher_keys, restart the server, and try again",
+            spot.certificate.display(),
+            spot.key.display()
+        )
+    }))
+}
+
 /// For the OSCI pairs that clients may still encrypt for: each moves one place on, the new one comes first.
 pub(super) fn shifted(config: &Config, pair: &Pair) -> Result<Vec<NewFile>, Stop> {
     let (certificates, keys) = (&config.osci.cipher_certificates, &config.osci.cipher_keys);

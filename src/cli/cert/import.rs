@@ -60,7 +60,9 @@ pub enum ParticipantRole {
 }
 
 impl ParticipantRole {
-    fn purpose(self) -> Purpose {
+    pub(super) const ALL: [Self; 3] = [Self::Tls, Self::OsciEncryption, Self::OsciSignature];
+
+    pub(super) fn purpose(self) -> Purpose {
         match self {
             Self::Tls => Purpose::ParticipantTls,
             Self::OsciEncryption => Purpose::OsciEncryption,
@@ -153,13 +155,8 @@ fn own(place: &Place, config: &Config, spot: &Spot, new: &New) -> Result<Exit, S
         judged.warnings.push(exposed);
     }
     let shifts = spot.role == Role::OsciEncryption;
-    if shifts && active.is_some() && !is_there && config.osci.cipher_certificates.len() < 2 {
-        judged.problems.push(format!(
-            "there is no place for the former one, for which clients still encrypt: copy {} and {}, name the copies as \
-             second entries of osci.cipher_certificates and osci.cipher_keys, restart the server, and import again",
-            spot.certificate.display(),
-            spot.key.display()
-        ));
+    if shifts && active.is_some() && !is_there {
+        judged.problems.extend(change::encryption_obstacle(config)?);
     }
     if !asking.show(spot.name, Some(pair.leaf()), &judged)? {
         return Ok(Exit::Done);

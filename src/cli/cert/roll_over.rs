@@ -1,24 +1,28 @@
 //! `amtsbote cert roll-over`: the change to the next certificate or key with overlap, one step at a time.
 //!
 //! Without a step it reads: what is active, what is next and from when, what is to be done now. The next pair of the
-//! listener, of OSCI signatures, of process cards and the next key of the evidence log wait beside the files that are in use, with `.next` at their names'
-//! end. A participant's overlap is two registered certificates.
+//! listener, of OSCI signatures, of OSCI encryption, of process cards and the next key of the evidence log wait beside the
+//! files that are in use, with `.next` at their names' end. What clients have encrypted for the former certificate is
+//! read as long as it has a place in `osci.cipher_certificates`. A participant's overlap is two registered certificates.
 
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::change::{self, Act, Pair, Spot, add_key, change_evidence_key, next_path, replace_account};
+use super::change::{
+    self, Act, Pair, Spot, add_key, add_osci, change_evidence_key, next_path, replace_account,
+};
+use super::import::ParticipantRole;
 use super::{Exit, Stop, chain};
 use crate::admin::protocol::{Answer, CertificateAct, Verb};
 use crate::app::evidence_key;
 use crate::cli::link::Link;
 use crate::cli::{Changing, Place, screen};
 use crate::config::Config;
-use crate::domain::account::KeyFingerprint;
+use crate::domain::account::{Account, KeyFingerprint};
 use crate::pki::certificate::Certificate;
-use crate::pki::inspection::Purpose;
+use crate::pki::expiry::Role;
 use crate::pki::key;
 
 /// How long before its end a certificate's successor should be asked for.
@@ -32,6 +36,9 @@ pub enum Command {
     Server(Turn),
     /// The certificate of our OSCI signatures: lay the next one beside it, switch when its time has come
     OsciSignature(Turn),
+    /// The certificate that OSCI clients encrypt for: lay the next one beside it, switch when its time has come; the
+    /// former one moves to the next place of osci.cipher_certificates and still decrypts
+    OsciEncryption(Turn),
     /// The certificate that signs process cards: lay the next one beside it, switch when its time has come
     ProcessCards(Turn),
     /// The evidence log's key: make the next one, publish it, switch
@@ -52,7 +59,13 @@ pub enum Command {
         /// Register this certificate (PEM) as a further one
         #[arg(long, value_name = "FILE", requires = "reason")]
         next: Option<PathBuf>,
-        /// Take away the key of this fingerprint (exit code 4 if no other one would be good now)
+        /// What the participant shows it for
+        #[arg(long, value_enum, default_value = "tls", requires = "next")]
+        role: ParticipantRole,
+        /// The identifier whose mailbox a certificate for OSCI encryption names; by default that of the former one
+        #[arg(long, value_name = "IDENTIFIER", requires = "next")]
+        identifier: Option<String>,
+        /// Take away the key of this fingerprint (exit code 4 if no other one of its role would be good now)
         #[arg(long, value_name = "KEY", conflicts_with = "next", requires = "reason")]
         retire: Option<String>,
         #[command(flatten)]
@@ -151,6 +164,7 @@ impl Command {
         match self {
             Self::Server(turn) => turn.run(place, &config, Spot::server(&config)),
             Self::OsciSignature(turn) => turn.run(place, &config, Spot::osci_signature(&config)),
+            Self::OsciEncryption(turn) => turn.run(place, &config, Spot::osci_encryption(&config)?),
             Self::ProcessCards(turn) => turn.run(place, &config, Spot::process_cards(&config)),
             Self::Evidence { new, switch, step } => {
                 let evidence = Evidence { place, config: &config, step };
@@ -160,10 +174,10 @@ impl Command {
                     _ => show(&evidence.view()?, step.json),
                 }
             }
-            Self::Participant { account, next, retire, step } => {
+            Self::Participant { account, next, role, identifier, retire, step } => {
                 let participant = Participant { place, config: &config, name: account, step };
                 match (next, retire) {
-                    (Some(next), _) => participant.register(next),
+                    (Some(next), _) => participant.register(next, *role, identifier.clone()),
                     (_, Some(key)) => participant.retire(key),
                     _ => show(&participant.view()?, step.json),
                 }
@@ -233,6 +247,11 @@ impl Own<'_> {
         let stages = stages.chain(next.iter().map(|one| stage(State::Next, one))).collect();
         let span = |one: &Certificate| (one.not_before(), one.not_after());
         let mut do_now = advise(active.as_ref().map(span), next.as_ref().map(span), now);
+        if next.is_some()
+            && let Some(obstacle) = self.obstacle()?
+        {
+            do_now.insert(0, format!("Before --switch: {obstacle}."));
+        }
         if in_force == Some(false) {
             do_now.insert(
                 0,
@@ -240,6 +259,14 @@ impl Own<'_> {
             );
         }
         Ok(View { role: self.spot.name.to_owned(), stages, in_force, do_now })
+    }
+
+    /// What stands in the way of changing it.
+    fn obstacle(&self) -> Result<Option<String>, Stop> {
+        match self.spot.role {
+            Role::OsciEncryption => change::encryption_obstacle(self.config),
+            _ => Ok(None),
+        }
     }
 
     /// Whether the running server shows this key; nothing if none runs.
@@ -302,10 +329,18 @@ impl Own<'_> {
         }
         let active = Self::leaf(&self.spot.certificate)?;
         self.spot.judge(self.config, &pair, active.as_ref(), now)?.say("it")?;
+        if active.is_some()
+            && let Some(obstacle) = self.obstacle()?
+        {
+            return Err(Stop::new(Exit::Problems, "the certificate cannot be changed yet").then(obstacle));
+        }
         screen::confirm("Put the next certificate in place of the active one?", self.step.yes)?;
         let changing = self.step.changing();
         let act = self.act(format!("{}, key {}", self.spot.name, leaf.key_fingerprint()), &changing);
-        let files = pair.files(&self.spot.certificate, &self.spot.key);
+        let files = match self.spot.role {
+            Role::OsciEncryption if active.is_some() => change::shifted(self.config, &pair)?,
+            _ => pair.files(&self.spot.certificate, &self.spot.key),
+        };
         act.put_in_place(&files)?.say("The certificate");
         clear_away([&certificate, &key]);
         show(&self.view()?, self.step.json)
@@ -456,34 +491,65 @@ struct Participant<'a> {
 }
 
 impl Participant<'_> {
-    fn stages(&self, keys: &[crate::domain::account::AccountKey], now: Timestamp) -> Vec<Stage> {
-        let stages = keys.iter().map(|key| {
-            let certificate =
-                key.certificate.as_ref().and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
-            match certificate {
-                Some(one) if one.not_after() < now => stage(State::Ended, &one),
-                Some(one) if one.not_before() > now => stage(State::Next, &one),
-                Some(one) => stage(State::Active, &one),
+    /// Every certificate of the account with the role that it is shown for.
+    fn stages(account: &Account, now: Timestamp) -> Vec<(ParticipantRole, Stage)> {
+        let stage = |role: ParticipantRole, key: String, pem: Option<&str>| {
+            let state = |one: &Certificate| match () {
+                () if one.not_after() < now => State::Ended,
+                () if one.not_before() > now => State::Next,
+                () => State::Active,
+            };
+            let mut found = match pem.and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok()) {
+                Some(one) => stage(state(&one), &one),
                 None => Stage {
                     state: State::Active,
                     what: "its certificate is not on file".to_owned(),
-                    key: key.key.to_string(),
+                    key: String::new(),
                     from: None,
                     until: None,
                 },
+            };
+            // Accounts know a key for TLS by its own digest, one for OSCI by that of its certificate.
+            found.key = key;
+            if let Some(name) = role_name(role) {
+                found.what = format!("{name}: {}", found.what);
             }
-        });
-        stages.collect()
+            (role, found)
+        };
+        let tls =
+            account.keys.iter().map(|one| (ParticipantRole::Tls, one.key.to_string(), &one.certificate));
+        let cipher = account.osci.cipher.iter();
+        let cipher = cipher
+            .map(|one| (ParticipantRole::OsciEncryption, one.fingerprint.to_string(), &one.certificate));
+        let signature = account.osci.signature.iter();
+        let signature = signature
+            .map(|one| (ParticipantRole::OsciSignature, one.fingerprint.to_string(), &one.certificate));
+        tls.chain(cipher).chain(signature).map(|(role, key, pem)| stage(role, key, pem.as_deref())).collect()
     }
 
     fn view(&self) -> Result<View, Stop> {
         let (_, account) = change::account(&self.step.link, self.place, self.name)?;
         let now = change::now();
-        let stages = self.stages(&account.keys, now);
+        let stages = Self::stages(&account, now);
+        let mut do_now = Vec::new();
+        for role in ParticipantRole::ALL {
+            let of_role: Vec<Stage> =
+                stages.iter().filter(|(of, _)| *of == role).map(|(_, stage)| stage.clone()).collect();
+            match role_name(role) {
+                None if of_role.is_empty() && stages.iter().any(|(of, _)| *of != role) => {}
+                None => do_now.extend(advise_participant(&of_role, now)),
+                Some(_) if of_role.is_empty() => {}
+                Some(name) => {
+                    do_now.extend(
+                        advise_participant(&of_role, now).iter().map(|line| format!("{name}: {line}")),
+                    );
+                }
+            }
+        }
         Ok(View {
             role: format!("participant {}", self.name),
-            do_now: advise_participant(&stages, now),
-            stages,
+            do_now,
+            stages: stages.into_iter().map(|(_, stage)| stage).collect(),
             in_force: Some(true),
         })
     }
@@ -493,16 +559,26 @@ impl Participant<'_> {
         Act { place: self.place, link, config: self.config, act, object, changing }
     }
 
-    fn register(&self, file: &Path) -> Result<Exit, Stop> {
+    fn register(&self, file: &Path, role: ParticipantRole, identifier: Option<String>) -> Result<Exit, Stop> {
         let chain = chain(file)?;
         let leaf = &chain[0];
         let at = change::now().max(leaf.not_before());
-        change::judge_participant(self.config, Purpose::ParticipantTls, &chain, at)?.say("it")?;
+        change::judge_participant(self.config, role.purpose(), &chain, at)?.say("it")?;
         let (view, account) = change::account(&self.step.link, self.place, self.name)?;
         screen::confirm(&format!("Let {} act for {} as well?", leaf.subject(), self.name), self.step.yes)?;
         let changing = self.step.changing();
         let object = format!("{}, next key {}", self.name, leaf.key_fingerprint());
-        add_key(&self.act(object, &changing), view.revision, account, leaf)?;
+        let act = self.act(object, &changing);
+        match role {
+            ParticipantRole::Tls => add_key(&act, view.revision, account, leaf)?,
+            _ => {
+                let identifier = match identifier {
+                    None if role == ParticipantRole::OsciEncryption => former_identifier(&account)?,
+                    given => given,
+                };
+                add_osci(&act, view.revision, account, role.purpose(), identifier, leaf)?;
+            }
+        }
         show(&self.view()?, self.step.json)
     }
 
@@ -510,13 +586,21 @@ impl Participant<'_> {
         let key = KeyFingerprint::try_from(fingerprint.to_owned())
             .map_err(|error| Stop::usage(error.to_string()))?;
         let (view, mut account) = change::account(&self.step.link, self.place, self.name)?;
-        let before = account.keys.len();
-        account.keys.retain(|one| one.key != key);
-        if account.keys.len() == before {
+        let text = key.to_string();
+        let stages = Self::stages(&account, change::now());
+        let Some(role) = stages.iter().find(|(_, stage)| stage.key == text).map(|(role, _)| *role) else {
             return Err(Stop::new(Exit::Unknown, format!("{} has no key {key}", self.name)));
+        };
+        let (keys, osci) = (&mut account.keys, &mut account.osci);
+        match role {
+            ParticipantRole::Tls => keys.retain(|one| one.key != key),
+            ParticipantRole::OsciEncryption => osci.cipher.retain(|one| one.fingerprint.to_string() != text),
+            ParticipantRole::OsciSignature => {
+                osci.signature.retain(|one| one.fingerprint.to_string() != text)
+            }
         }
-        let left = self.stages(&account.keys, change::now());
-        if !left.iter().any(|stage| stage.state == State::Active) {
+        let left = Self::stages(&account, change::now());
+        if !left.iter().any(|(of, stage)| *of == role && stage.state == State::Active) {
             return Err(Stop::new(
                 Exit::Problems,
                 format!("{} would have no key that is good now", self.name),
@@ -528,6 +612,31 @@ impl Participant<'_> {
         let act = self.act(format!("{}, retired key {key}", self.name), &changing);
         replace_account(&act, view.revision, account)?;
         show(&self.view()?, self.step.json)
+    }
+}
+
+/// In the words of `--role`; what the account shows at the XTA door needs none.
+fn role_name(role: ParticipantRole) -> Option<&'static str> {
+    match role {
+        ParticipantRole::Tls => None,
+        ParticipantRole::OsciEncryption => Some("osci-encryption"),
+        ParticipantRole::OsciSignature => Some("osci-signature"),
+    }
+}
+
+/// Whose mailbox the certificates so far name, if it is one.
+fn former_identifier(account: &Account) -> Result<Option<String>, Stop> {
+    let mut named: Vec<&String> =
+        account.osci.cipher.iter().filter_map(|one| one.identifier.as_ref()).collect();
+    named.sort();
+    named.dedup();
+    match named.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some((*only).clone())),
+        several => Err(Stop::usage(format!(
+            "its certificates so far name several mailboxes ({}): say whose it is with --identifier",
+            several.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
+        ))),
     }
 }
 

@@ -30,6 +30,9 @@ use crate::pki::certificate::Certificate;
 use crate::xml::dsig::DigestMethod;
 use crate::xml::enc::{ContentMethod, IvLength, KeyTransport, Policy};
 
+/// Bytes of an answer after which it is looked anew how much room the disk has.
+const ANSWER_BYTES_UNMEASURED: u64 = 4 * 1024 * 1024;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -72,6 +75,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where messages wait on their way.
     pub scratch: PathBuf,
+    /// Free bytes of that disk that no message on its way may use.
+    pub reserve_bytes: u64,
 }
 
 impl Settings {
@@ -94,6 +99,7 @@ impl Settings {
             policy: encrypted::policy(),
             limits: Limits::default(),
             scratch: std::env::temp_dir(),
+            reserve_bytes: 0,
         }
     }
 }
@@ -134,7 +140,14 @@ pub(super) async fn carry(settings: &Arc<Settings>, request: Slice) -> Result<Op
     let mut answer =
         transport::post(&settings.transport, &settings.address, request.body(), request.length()).await?;
     let mut file = tokio::fs::File::from_std(file);
+    let mut unmeasured = ANSWER_BYTES_UNMEASURED;
     while let Some(piece) = answer.next().await? {
+        unmeasured += piece.len() as u64;
+        if unmeasured >= ANSWER_BYTES_UNMEASURED {
+            // What comes out of its encryption needs as much again.
+            scratch::room(&settings.scratch, 2 * ANSWER_BYTES_UNMEASURED, settings.reserve_bytes)?;
+            unmeasured = 0;
+        }
         tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await?;
     }
     tokio::io::AsyncWriteExt::flush(&mut file).await?;
@@ -167,6 +180,7 @@ pub async fn blocking<T: Send + 'static>(
 /// The request as it goes out.
 pub(super) fn pack(settings: &Settings, parcel: &Parcel) -> Result<Slice, Error> {
     let prepared = prepare(settings, parcel, settings.sign)?;
+    scratch::room(&settings.scratch, prepared.size(), settings.reserve_bytes)?;
     let mut out = BufWriter::with_capacity(64 * 1024, scratch::file(&settings.scratch)?);
     if settings.encrypt {
         let peer = &settings.peer_cipher;
@@ -182,6 +196,7 @@ pub(super) fn pack(settings: &Settings, parcel: &Parcel) -> Result<Slice, Error>
 /// A complete message in the clear, such as the one inside chunks.
 pub fn write_plain(settings: &Settings, parcel: &Parcel) -> Result<Slice, Error> {
     let prepared = prepare(settings, parcel, settings.sign)?;
+    scratch::room(&settings.scratch, prepared.size(), settings.reserve_bytes)?;
     let mut out = BufWriter::with_capacity(64 * 1024, scratch::file(&settings.scratch)?);
     prepared.write(&mut out)?;
     finished(out)

@@ -27,6 +27,16 @@ pub fn file(folder: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether the folder's disk holds so many bytes more without its reserve; otherwise `StorageFull`.
+pub fn room(folder: &Path, bytes: u64, reserve_bytes: u64) -> io::Result<()> {
+    if reserve_bytes == 0 {
+        return Ok(());
+    }
+    let disk = rustix::fs::statvfs(folder)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free < reserve_bytes.saturating_add(bytes) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+}
+
 /// A piece of a file, to be read as often as needed and by several at a time.
 #[derive(Debug, Clone)]
 pub struct Slice {
@@ -114,6 +124,17 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn the_reserve_of_the_disk_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        room(folder.path(), 1, 1).expect("there is that much");
+        room(folder.path(), u64::MAX, 0).expect("nobody asked for a reserve");
+        for (bytes, reserve) in [(1, u64::MAX), (u64::MAX / 2, 1)] {
+            let error = room(folder.path(), bytes, reserve).expect_err("not so much");
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+    }
 
     #[tokio::test]
     async fn pieces_of_a_nameless_file_are_read_alone() {

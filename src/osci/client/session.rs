@@ -3,6 +3,7 @@
 //! A delivery counts as received once a further request of its dialog arrives. So whoever fetches writes to disk first
 //! and asks again, or ends the dialog, only then; dropping a [`Session`] says nothing to the peer and confirms nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::dialog::{self, Mismatch, Open};
@@ -17,6 +18,7 @@ use crate::osci::envelope::write::OutgoingAttachment;
 use crate::osci::message::Message;
 use crate::osci::message::chunk_information::ChunkInformation;
 use crate::osci::message::control_block::ControlBlock;
+use crate::osci::message::feature_description::FeatureDescription;
 use crate::osci::message::feedback::{CodeNumber, Feedback};
 use crate::osci::message::fetch_process_card::FetchProcessCard;
 use crate::osci::message::message_id::MessageId;
@@ -108,7 +110,8 @@ impl Client {
         let (opened, supplier) = exchange::ask(&self.settings, Parcel::bare(message), None).await?;
         let open = expect.answered(control_of(&opened))?;
         positive(&opened)?;
-        Ok(Session { client: self.clone(), open: Some(open), supplier })
+        let features = opened.received.message.features;
+        Ok(Session { client: self.clone(), open: Some(open), supplier, features })
     }
 
     /// Has a message id issued, without a dialog.
@@ -140,6 +143,20 @@ impl Client {
         Ok(opened)
     }
 
+    /// The storeDelivery that goes in chunks, as it is cut: a message in the clear, whose chunks are encrypted each.
+    pub async fn inside_chunks(
+        &self,
+        delivery: &Addressed,
+        content: Content,
+        scope: Scope,
+    ) -> Result<Slice, Error> {
+        let (control, _) = dialog::alone(challenge()?);
+        let message = self.message(&Ask::Store(delivery.clone()), control, true)?;
+        let inside = Parcel { scope, ..parcel(message, Some(content)) };
+        let settings = self.settings.clone();
+        Ok(blocking(move || exchange::write_plain(&settings, &inside)).await?)
+    }
+
     fn message(&self, ask: &Ask, control: ControlBlock, introduces: bool) -> Result<Message, Error> {
         let settings = &self.settings;
         let made = request::message(ask, control, &settings.keys, settings.sign, introduces);
@@ -152,12 +169,27 @@ pub struct Session {
     client: Client,
     open: Option<Open>,
     supplier: Option<Vec<u8>>,
+    features: Option<FeatureDescription>,
+}
+
+/// Where an upload in chunks stands at the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upload {
+    /// These chunks are there, of so many.
+    Open { received: BTreeSet<u64>, total: Option<u64> },
+    /// The message inside was accepted.
+    Stored(Box<Stored>),
 }
 
 impl Session {
     /// The number of the dialog, while it is open.
     pub fn conversation(&self) -> Option<&str> {
         self.open.as_ref().map(Open::conversation)
+    }
+
+    /// What the peer said of itself when the dialog began, its bounds among it.
+    pub fn features(&self) -> Option<&FeatureDescription> {
+        self.features.as_ref()
     }
 
     pub async fn message_id(&mut self) -> Result<MessageId, Error> {
@@ -230,34 +262,53 @@ impl Session {
         content: Content,
         kilobytes: u64,
     ) -> Result<Stored, Error> {
-        let (control, _) = dialog::alone(challenge()?);
-        let inside =
-            parcel(self.client.message(&Ask::Store(delivery.clone()), control, true)?, Some(content));
-        let settings = self.client.settings.clone();
-        let whole = blocking(move || exchange::write_plain(&settings, &inside)).await?;
-        let size = kilobytes.max(1) * 1024;
+        let whole = self.client.inside_chunks(&delivery, content, Scope::standard()).await?;
+        self.upload(delivery, &whole, kilobytes, &BTreeSet::new()).await
+    }
+
+    /// Asks how far an upload of this delivery has come.
+    pub async fn uploaded(&mut self, delivery: Addressed) -> Result<Upload, Error> {
+        let package = b"<osci:ContentPackage></osci:ContentPackage>".to_vec();
+        let nothing = Content { package: Arc::new(package), attachments: Vec::new() };
+        let outer = Addressed { custom: Vec::new(), ..delivery };
+        let opened = self.ask(&Ask::StoreChunk(outer, Chunk::InfoOnly), Some(nothing)).await?;
+        let (inside, chunk) = inside_of(opened)?;
+        Ok(match inside {
+            Some(stored) => Upload::Stored(Box::new(stored)),
+            None => Upload::Open {
+                received: chunk.received.unwrap_or_default().into_iter().collect(),
+                total: chunk.total,
+            },
+        })
+    }
+
+    /// Sends the chunks of a delivery that are not there yet; the answer to the last of them says what became of it. `whole`
+    /// must be the very bytes that the chunks there were cut from.
+    pub async fn upload(
+        &mut self,
+        delivery: Addressed,
+        whole: &Slice,
+        kilobytes: u64,
+        received: &BTreeSet<u64>,
+    ) -> Result<Stored, Error> {
+        let kilobytes = kilobytes.max(1);
+        let size = kilobytes * 1024;
         let total = whole.length().div_ceil(size).max(1);
         // The custom headers and the readers are the inner message's; its chunks are only addressed.
         let outer = Addressed { custom: Vec::new(), ..delivery };
-        for number in 1..=total {
+        for number in (1..=total).filter(|number| !received.contains(number)) {
             let slice = whole.part((number - 1) * size..number * size);
             let chunk = ChunkInformation {
                 number: Some(number),
-                kilobytes: Some(kilobytes.max(1)),
+                kilobytes: Some(kilobytes),
                 received: None,
                 total: Some(total),
                 message_kilobytes: Some(whole.length().div_ceil(1024)),
             };
             let ask = Ask::StoreChunk(outer.clone(), Chunk::Information(chunk));
             let opened = self.ask(&ask, Some(chunk_content(slice)?)).await?;
-            let Payload::ResponseToPartialStoreDelivery(answer) = opened.received.message.payload else {
-                return Err(Error::Lacking("responseToPartialStoreDelivery"));
-            };
-            match answer.inside {
-                Some(inside) if !inside.is_positive() => return Err(Error::Refused(inside)),
-                Some(feedback) => return Ok(Stored { card: answer.card, feedback }),
-                None if number == total => return Err(Error::Lacking("InsideFeedback")),
-                None => {}
+            if let (Some(stored), _) = inside_of(opened)? {
+                return Ok(stored);
             }
         }
         Err(Error::Lacking("InsideFeedback"))
@@ -392,6 +443,18 @@ fn stored(opened: Opened) -> Result<Stored, Error> {
             Ok(Stored { card: answer.card, feedback: answer.feedback })
         }
         _ => Err(Error::Lacking("responseToStoreDelivery")),
+    }
+}
+
+/// What an answer says of the message inside the chunks; an error where that was refused.
+fn inside_of(opened: Opened) -> Result<(Option<Stored>, ChunkInformation), Error> {
+    let Payload::ResponseToPartialStoreDelivery(answer) = opened.received.message.payload else {
+        return Err(Error::Lacking("responseToPartialStoreDelivery"));
+    };
+    match answer.inside {
+        Some(inside) if !inside.is_positive() => Err(Error::Refused(inside)),
+        Some(feedback) => Ok((Some(Stored { card: answer.card, feedback }), answer.chunk)),
+        None => Ok((None, answer.chunk)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest;
 
+use super::read::Ciphertext;
 use crate::mime;
 use crate::mime::content_id::ContentId;
 use crate::mime::read::Headers;
@@ -65,6 +66,16 @@ impl AttachmentReader {
         let digests = methods.iter().map(|method| (*method, method.begin())).collect();
         let headers = headers.fields().to_vec();
         Ok(Self { content_id, headers, start, transmitted: 0, octets: 0, decoder, digests })
+    }
+
+    /// Where it lies so far, for what is encrypted.
+    pub(super) fn ciphertext(&self) -> Ciphertext {
+        let encoding = match self.decoder {
+            Some(_) => TransferEncoding::Base64,
+            None => TransferEncoding::Identity,
+        };
+        let span = self.start..self.start + self.transmitted;
+        Ciphertext { content_id: self.content_id.clone(), span, encoding }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), super::Error> {

@@ -16,7 +16,7 @@ use crate::xml::dsig::signature::Signature;
 use crate::xml::dsig::verify::{SignatureVerified, Verification};
 use crate::xml::dsig::{self, Target};
 use crate::xml::namespaces::Context;
-use crate::xml::read::Reader as XmlReader;
+use crate::xml::read::{Permit, Reader as XmlReader};
 
 /// What was found about one signature.
 #[derive(Debug)]
@@ -112,7 +112,8 @@ impl Authors {
         };
         while takes(candidates) {
             let permit = |context: &Context, prefix: &str| {
-                candidates.iter().filter_map(Candidate::running).all(|one| one.permits(context, prefix))
+                let permits = candidates.iter().filter_map(Candidate::running);
+                permits.map(|one| one.permit(context, prefix)).fold(Permit::Unread, Permit::and)
             };
             let Some(run) = xml.plain_run(input, permit)? else { break };
             for candidate in candidates.iter_mut() {

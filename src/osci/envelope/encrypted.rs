@@ -17,7 +17,7 @@ use crate::osci::message::kind::Schema;
 use crate::osci::message::names::{NS_DSIG, NS_SOAP, NS_XENC, NS_XSI};
 use crate::xml::enc::{
     self, Content, ContentMethod, Decrypted, EncryptedData, EncryptedKey, IvLength, KeyTransport, OaepHash,
-    Plan, Policy, Recipient, RecipientKey, Written,
+    Opening, Plan, Policy, Recipient, RecipientKey, Written,
 };
 use crate::xml::write::Writer;
 
@@ -93,6 +93,19 @@ impl Sealed {
         policy: &Policy,
         spool: S,
     ) -> Result<(Decrypted<S>, Algorithms), Error> {
+        let (mut opening, algorithms) = self.begin(own, policy, spool)?;
+        opening.push_from(ciphertext)?;
+        Ok((opening.finish()?, algorithms))
+    }
+
+    /// The same for a ciphertext that is still arriving, part of whose bytes [`Opening::push`] takes. An error here is one
+    /// that may be told at once.
+    pub fn begin<S: Read + Write + Seek + 'static>(
+        &self,
+        own: &[OwnKey<'_>],
+        policy: &Policy,
+        spool: S,
+    ) -> Result<(Opening<S>, Algorithms), Error> {
         let data = EncryptedData::from_element(&self.data, policy)?;
         match data.content() {
             Content::Attachment(id) if self.ciphertext.content_id.is_named_by(id) => {}
@@ -106,10 +119,9 @@ impl Sealed {
             TransferEncoding::Identity => Written::Octets,
             TransferEncoding::Base64 => Written::Base64,
         };
-        let mut opening = data.open(wrapped, own.key, written, spool)?;
-        opening.push_from(ciphertext)?;
+        let opening = data.open(wrapped, own.key, written, spool)?;
         let algorithms = Algorithms { method: data.method(), iv: data.iv(), transport };
-        Ok((opening.finish()?, algorithms))
+        Ok((opening, algorithms))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Envelopes of OSCI-Transport 1.2: from bytes to a message and back (OSCI12, sections 1, 2, 6 and 8).
 //!
 //! A message may be larger than memory. Reading ([`read`]) takes chunks cut anywhere, holds the header and whatever
-//! is not content, and remembers where content and attachments lie in the stream; writing ([`write`]) says the exact
+//! is not content, and remembers where content and attachments lie in the stream; writing ([`mod@write`]) says the exact
 //! length beforehand and sends content from where it lies. No sockets, files or clock.
 
 pub mod attachment;

@@ -96,6 +96,8 @@ pub struct Reader {
     contents: Option<Contents>,
     methods: Vec<DigestMethod>,
     attachments: Vec<Attachment>,
+    /// From the start of the second part of an encrypted message on.
+    sealed: Option<Sealed>,
 }
 
 impl Reader {
@@ -109,11 +111,27 @@ impl Reader {
             contents: None,
             methods: Vec::new(),
             attachments: Vec::new(),
+            sealed: None,
         }
+    }
+
+    /// True once the envelope has said that the message is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.contents, Some(Contents::Encrypted(_)))
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.push_past(bytes, &mut |_, _| {})
+    }
+
+    /// The same; the ciphertext of an encrypted message passes `ciphertext`, as transmitted. Whether it is followed by what
+    /// must not be there shows at the end only.
+    pub fn push_past(
+        &mut self,
+        bytes: &[u8],
+        ciphertext: &mut dyn FnMut(&Sealed, &[u8]),
+    ) -> Result<(), Error> {
         let mut input = bytes;
         loop {
             let before = input.len();
@@ -132,7 +150,13 @@ impl Reader {
                         Some(contents) => {
                             check_attachment(contents)?;
                             let (at, methods) = (self.position, &self.methods);
-                            Open::Attachment(Box::new(AttachmentReader::new(&headers, at, methods)?))
+                            let attachment = AttachmentReader::new(&headers, at, methods)?;
+                            if let (Contents::Encrypted(data), true) = (contents, self.attachments.is_empty())
+                            {
+                                self.sealed =
+                                    Some(Sealed { data: data.clone(), ciphertext: attachment.ciphertext() });
+                            }
+                            Open::Attachment(Box::new(attachment))
                         }
                     };
                 }
@@ -141,7 +165,13 @@ impl Reader {
                         self.soap_span.end += data.len() as u64;
                         soap.push(data)?;
                     }
-                    Open::Attachment(attachment) => attachment.push(data)?,
+                    Open::Attachment(attachment) => match &self.sealed {
+                        Some(sealed) if self.attachments.is_empty() => {
+                            attachment.push(data)?;
+                            ciphertext(sealed, data);
+                        }
+                        _ => attachment.push(data)?,
+                    },
                     Open::Nothing => {}
                 },
                 Some(Event::PartEnd) => match std::mem::replace(&mut self.open, Open::Nothing) {

@@ -23,6 +23,8 @@ impl Source for Vec<u8> {
     }
 }
 
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// Hands the bytes of a source on in pieces; a source that holds more or less than it said is an error, because its
 /// size was announced.
 pub(super) fn pour<E: From<io::Error>>(
@@ -30,8 +32,10 @@ pub(super) fn pour<E: From<io::Error>>(
     sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut reader = source.open()?;
-    let mut piece = vec![0; 64 * 1024];
     let mut left = source.bytes();
+    // One byte more than there is, so that a longer source shows.
+    let piece_bytes = usize::try_from(left).map_or(PIECE_BYTES, |left| PIECE_BYTES.min(left + 1));
+    let mut piece = vec![0; piece_bytes];
     loop {
         match reader.read(&mut piece) {
             Ok(0) if left == 0 => return Ok(()),

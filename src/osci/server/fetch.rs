@@ -34,10 +34,9 @@ use crate::store::{CardQuery, Entry, PayloadReader, Selection};
 use crate::xml::dsig::DigestMethod;
 use crate::xml::write::Writer;
 
-/// Waiting messages that are read at a time while one is sought that OSCI can carry.
-/// The first usually holds it.
-const PAGE_FIRST: u32 = 100;
-const PAGE: u32 = 1000;
+/// Waiting messages that are read at a time while one is sought that OSCI can carry. Usually the first of them is it, and
+/// the second tells that there are more.
+const PAGES: [u32; 3] = [2, 100, 1000];
 /// Waiting messages that one request looks at. Whoever has more before the first that OSCI can carry is told so, and
 /// names one or begins at a later instant.
 const LOOKED_AT_MAX: u32 = 20_000;
@@ -114,7 +113,7 @@ impl Door {
             }
         }
         if let Some(id) = selection.ids.first().cloned() {
-            let offered = self.page(client, &selection, 0).await?.into_iter().next();
+            let offered = self.page(client, &selection, 0, 1).await?.into_iter().next();
             let found = match offered {
                 Some(entry) => Some(entry),
                 None => {
@@ -132,8 +131,10 @@ impl Door {
         }
         // Page by page, so that neither memory nor the answer depends on what waits before it.
         let (mut first, mut after, mut looked_at) = (None, 0, 0);
+        let [.., largest] = PAGES;
+        let mut pages = PAGES.into_iter();
         loop {
-            let page = self.page(client, &selection, after).await?;
+            let page = self.page(client, &selection, after, pages.next().unwrap_or(largest)).await?;
             let Some(last) = page.last().map(|entry| entry.sequence) else {
                 return first.map(|entry| (entry, false)).ok_or_else(none);
             };
@@ -160,10 +161,15 @@ impl Door {
     }
 
     /// Waiting messages behind a place in the mailbox, oldest first.
-    async fn page(&self, client: &Client, selection: &Selection, after: u64) -> Result<Vec<Entry>, Refused> {
-        let page = if after == 0 { PAGE_FIRST } else { PAGE };
+    async fn page(
+        &self,
+        client: &Client,
+        selection: &Selection,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Refused> {
         let listing =
-            self.relay.list_mailbox(&client.account, &client.owner, selection.clone(), after, page).await;
+            self.relay.list_mailbox(&client.account, &client.owner, selection.clone(), after, limit).await;
         Ok(listing.map_err(failed)?.entries)
     }
 
@@ -185,7 +191,7 @@ impl Door {
     pub(super) async fn content(&self, entry: &Entry, in_base64: bool) -> Result<Content, Refused> {
         let whole = Part { offset: 0, length: entry.card.payload_bytes, ..any_part(entry)? };
         let payload = self.relay.open_part(entry, &whole).await.map_err(failed)?;
-        let spool = spooled(payload, &self.settings.spool_folder).await?;
+        let spool = readable(payload, &self.settings.spool_folder).await?;
         let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };
         carried(entry, &spool, coding, self.metadata.as_ref())
     }
@@ -246,12 +252,17 @@ fn digest(part: &Part) -> (DigestMethod, Vec<u8>) {
     (DigestMethod::Sha256, part.digest.0.to_vec())
 }
 
-/// A whole payload, where sources can read it.
-pub(in crate::osci) async fn spooled(
+/// A whole payload, where sources can read it: in the store's own file, or in memory.
+pub(in crate::osci) async fn readable(
     mut payload: Box<dyn PayloadReader>,
     folder: &Path,
 ) -> Result<Frozen, Refused> {
     use std::io::Write as _;
+    if let Some((file, span)) = payload.file()
+        && span.start == 0
+    {
+        return Ok(Frozen::File(file, span.end));
+    }
     let mut spool = Spool::new(folder, u64::MAX);
     loop {
         let piece = payload.next().await.map_err(|error| failed(error.into()))?;

@@ -1,9 +1,10 @@
-//! From the body of an HTTP request to a message in the clear: spooled, opened, read (section 10, order of checks).
+//! From the body of an HTTP request to a message in the clear: opened, spooled, read (section 10, order of checks).
 //!
-//! Everything that goes wrong here is a fault. Whatever is wrong with the encryption looks alike (9202), and what came
-//! out of it is released only after its tag was verified.
+//! Everything that goes wrong here is a fault. Whatever is wrong with the encryption looks alike (9202). It is decrypted
+//! while it arrives, so that it lies on the disk once; what comes out is released, and read, only after its tag was
+//! verified.
 
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
@@ -16,9 +17,11 @@ use crate::osci::envelope::encrypted::{self, Algorithms, OwnKey};
 use crate::osci::envelope::read::{self, Incoming, Received, Sealed};
 use crate::osci::envelope::source::Source;
 use crate::osci::envelope::{self, Limits};
+use crate::xml::enc::Opening;
 
 /// Bytes that are gathered before they are handed to the disk.
 const PIECE_BYTES: usize = 256 * 1024;
+const LINE_END_BYTES: usize = 2;
 
 /// A request in the clear.
 pub struct Request {
@@ -42,80 +45,206 @@ pub fn limits(settings: &Settings) -> Limits {
     limits
 }
 
-pub async fn take(body: Body, in_force: Arc<InForce>, settings: &Settings) -> Result<Request, Refused> {
-    let spool = Spool::new(&settings.spool_folder, settings.request_bytes_max());
-    let spool = gather(body, spool).await?;
-    let plaintext = Spool::new(&settings.spool_folder, settings.request_bytes_max());
-    let (limits, policy) = (limits(settings), settings.policy);
-    let work = move || open(spool, plaintext, &in_force, &limits, &policy);
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Refused::new(Code::Internal, "the request could not be read to its end")))
-}
-
-async fn gather(mut body: Body, mut spool: Spool) -> Result<Spool, Refused> {
+pub async fn take(mut body: Body, in_force: Arc<InForce>, settings: &Settings) -> Result<Request, Refused> {
+    let mut arriving = Arriving::new(in_force, settings);
     let mut piece = Vec::new();
-    loop {
-        let frame = match body.frame().await {
-            None => break,
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                return Err(Refused::new(Code::Malformed, format!("the request ended too early: {error}")));
-            }
-        };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refused::new(Code::Malformed, format!("the request ended too early: {error}"))
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         piece.extend_from_slice(&data);
         if piece.len() >= PIECE_BYTES {
-            spool = spooled(spool, std::mem::take(&mut piece)).await?;
+            (arriving, piece) = elsewhere(move || {
+                arriving.push(&piece)?;
+                piece.clear();
+                Ok((arriving, piece))
+            })
+            .await?;
         }
     }
-    spooled(spool, piece).await
-}
-
-async fn spooled(mut spool: Spool, piece: Vec<u8>) -> Result<Spool, Refused> {
-    let written = tokio::task::spawn_blocking(move || spool.write_all(&piece).map(|()| spool)).await;
-    let stopping = |_| std::io::Error::other("the process is stopping");
-    written.map_err(stopping).and_then(|written| written).map_err(|error| match error.kind() {
-        std::io::ErrorKind::FileTooLarge => {
-            Refused::new(Code::Malformed, "the request is larger than limits.content_bytes_max allows")
-        }
-        _ => Refused::new(Code::Internal, format!("the request cannot be spooled: {error}")),
+    elsewhere(move || {
+        arriving.push(&piece)?;
+        arriving.finish()
     })
+    .await
 }
 
-fn open(
-    spool: Spool,
-    plaintext: Spool,
-    in_force: &InForce,
-    limits: &Limits,
-    policy: &crate::xml::enc::Policy,
-) -> Result<Request, Refused> {
-    let outer = spool.freeze();
-    match parse(&outer, limits).map_err(|error| unreadable(Code::Malformed, &error))? {
-        Incoming::Message(received) => Ok(Request { received: *received, bytes: outer, seal: None }),
-        Incoming::Fault(_) => Err(Refused::new(Code::Malformed, "a fault is no request")),
-        Incoming::Encrypted(sealed) => {
-            let (inner, algorithms) = decrypt(&sealed, &outer, plaintext, in_force, policy)?;
-            // Content in CBC is not authentic: whether its padding was right must not show, or it can be read by asking.
-            let code =
-                if algorithms.method.is_cbc() { Code::Undecipherable } else { Code::DecryptedMalformed };
-            match parse(&inner, limits).map_err(|error| unreadable(code, &error))? {
-                Incoming::Message(received) => {
-                    let seal = Some(Seal { algorithms });
-                    Ok(Request { received: *received, bytes: inner, seal })
+/// Runs what takes its time where it blocks nobody.
+async fn elsewhere<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let stopped = |_| Err(Refused::new(Code::Internal, "the request could not be read to its end"));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(stopped)
+}
+
+/// A request of which part is still to come.
+struct Arriving {
+    in_force: Arc<InForce>,
+    limits: Limits,
+    policy: crate::xml::enc::Policy,
+    reader: read::Reader,
+    /// Why it is no message; what follows is taken and forgotten.
+    unreadable: Option<envelope::Error>,
+    bytes: u64,
+    bytes_max: u64,
+    /// The request, unless it is encrypted.
+    clear: Spool,
+    decryption: Decryption,
+}
+
+/// How far an encrypted request is opened. What went wrong is told when the request is complete, and reads as a message.
+enum Decryption {
+    /// Into this, once there is a ciphertext.
+    Expected(Spool),
+    UnderWay(Box<Opening<Spool>>, Algorithms),
+    Failed(encrypted::Error),
+}
+
+impl Arriving {
+    fn new(in_force: Arc<InForce>, settings: &Settings) -> Self {
+        let (limits, bytes_max) = (limits(settings), settings.request_bytes_max());
+        let spool = || Spool::new(&settings.spool_folder, bytes_max);
+        Self {
+            in_force,
+            reader: read::Reader::new(limits.clone()),
+            limits,
+            policy: settings.policy,
+            unreadable: None,
+            bytes: 0,
+            bytes_max,
+            clear: spool(),
+            decryption: Decryption::Expected(spool()),
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Result<(), Refused> {
+        self.bytes = self.bytes.saturating_add(piece.len() as u64);
+        if self.bytes > self.bytes_max {
+            let sentence = "the request is larger than limits.content_bytes_max allows";
+            return Err(Refused::new(Code::Malformed, sentence));
+        }
+        if self.unreadable.is_some() {
+            return Ok(());
+        }
+        let (decryption, in_force, policy) = (&mut self.decryption, &self.in_force, &self.policy);
+        let read = self.reader.push_past(piece, &mut |sealed, ciphertext| {
+            decryption.begin(sealed, in_force, policy);
+            decryption.push(ciphertext);
+        });
+        self.unreadable = read.err();
+        if !self.reader.is_encrypted() {
+            self.clear.write_all(piece).map_err(on_our_disk)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Request, Refused> {
+        if let Some(error) = &self.unreadable {
+            return Err(unreadable(Code::Malformed, error));
+        }
+        let outer = self.reader.finish().map_err(|error| unreadable(Code::Malformed, &error))?;
+        match outer {
+            Incoming::Message(received) => {
+                Ok(Request { received: *received, bytes: self.clear.freeze(), seal: None })
+            }
+            Incoming::Fault(_) => Err(Refused::new(Code::Malformed, "a fault is no request")),
+            Incoming::Encrypted(sealed) => {
+                self.decryption.begin(&sealed, &self.in_force, &self.policy);
+                let (inner, algorithms, good) = self.decryption.finish()?;
+                // Content in CBC is not authentic: whether its padding was right must not show, in answer or time, or
+                // blocks of a captured request can be read by asking. So it is read in both cases, and nothing may
+                // stand behind its end in which a foreign block would go unnoticed. That a captured request as a whole
+                // is good does show.
+                let mut code = Code::DecryptedMalformed;
+                if algorithms.method.is_cbc() {
+                    code = Code::Undecipherable;
+                    self.limits.mime.epilogue_bytes_max = LINE_END_BYTES;
                 }
-                Incoming::Encrypted(_) | Incoming::Fault(_) => {
-                    Err(Refused::new(code, "what was encrypted is no request"))
+                let parsed = parse(&inner, &self.limits);
+                if !good {
+                    return Err(undecipherable());
+                }
+                match parsed.map_err(|error| unreadable(code, &error))? {
+                    Incoming::Message(received) => {
+                        let seal = Some(Seal { algorithms });
+                        Ok(Request { received: *received, bytes: inner, seal })
+                    }
+                    Incoming::Encrypted(_) | Incoming::Fault(_) => {
+                        Err(Refused::new(code, "what was encrypted is no request"))
+                    }
                 }
             }
         }
+    }
+}
+
+impl Decryption {
+    /// Begins, unless it has begun.
+    fn begin(&mut self, sealed: &Sealed, in_force: &InForce, policy: &crate::xml::enc::Policy) {
+        let stopped = Self::Failed(encrypted::Error::Undecryptable);
+        *self = match std::mem::replace(self, stopped) {
+            Self::Expected(spool) => {
+                let own: Vec<OwnKey<'_>> = in_force
+                    .cipher
+                    .iter()
+                    .map(|own| OwnKey { certificate_der: own.certificate.der().as_ref(), key: &own.key })
+                    .collect();
+                match sealed.begin(&own, policy, spool) {
+                    Ok((opening, algorithms)) => Self::UnderWay(Box::new(opening), algorithms),
+                    Err(error) => Self::Failed(error),
+                }
+            }
+            begun => begun,
+        };
+    }
+
+    fn push(&mut self, ciphertext: &[u8]) {
+        if let Self::UnderWay(opening, _) = self
+            && let Err(error) = opening.push(ciphertext)
+        {
+            *self = Self::Failed(error.into());
+        }
+    }
+
+    /// With `false` the content is to be read and then refused ([`Opening::finish_alike`]).
+    fn finish(self) -> Result<(Frozen, Algorithms, bool), Refused> {
+        let refused = |error: encrypted::Error| {
+            let code = match &error {
+                encrypted::Error::Structure(_) => Code::Malformed,
+                encrypted::Error::NotForUs => Code::KeyUnknown,
+                encrypted::Error::Undecryptable => Code::Undecipherable,
+                encrypted::Error::Spool(_) | encrypted::Error::Input(_) => Code::Internal,
+            };
+            Refused::new(code, error.to_string())
+        };
+        let (opening, algorithms) = match self {
+            Self::UnderWay(opening, algorithms) => (opening, algorithms),
+            Self::Failed(error) => return Err(refused(error)),
+            Self::Expected(_) => return Err(undecipherable()),
+        };
+        let (content, good) = opening.finish_alike().map_err(|error| refused(error.into()))?;
+        let mut spool = content.into_spool();
+        spool.seek(SeekFrom::Start(0)).map_err(on_our_disk)?;
+        Ok((spool.freeze(), algorithms, good))
     }
 }
 
 pub fn parse(bytes: &Frozen, limits: &Limits) -> Result<Incoming, envelope::Error> {
+    if let Frozen::Memory(bytes) = bytes {
+        return read::read(&mut &bytes[..], limits);
+    }
     let whole = bytes.stretch(0..bytes.length());
     let mut source = whole.open().map_err(|error| envelope::Error::Input(error.kind()))?;
     read::read(&mut source, limits)
+}
+
+fn undecipherable() -> Refused {
+    Refused::new(Code::Undecipherable, encrypted::Error::Undecryptable.to_string())
+}
+
+fn on_our_disk(error: io::Error) -> Refused {
+    Refused::new(Code::Internal, format!("the request cannot be spooled: {error}"))
 }
 
 fn unreadable(code: Code, error: &envelope::Error) -> Refused {
@@ -123,34 +252,4 @@ fn unreadable(code: Code, error: &envelope::Error) -> Refused {
         envelope::Error::Input(_) => Refused::new(Code::Internal, error.to_string()),
         _ => Refused::new(code, error.to_string()),
     }
-}
-
-fn decrypt(
-    sealed: &Sealed,
-    outer: &Frozen,
-    plaintext: Spool,
-    in_force: &InForce,
-    policy: &crate::xml::enc::Policy,
-) -> Result<(Frozen, Algorithms), Refused> {
-    let own: Vec<OwnKey<'_>> = in_force
-        .cipher
-        .iter()
-        .map(|own| OwnKey { certificate_der: own.certificate.der().as_ref(), key: &own.key })
-        .collect();
-    let ciphertext = outer.stretch(sealed.ciphertext.span.clone());
-    let failed = |error: std::io::Error| Refused::new(Code::Internal, format!("the spool: {error}"));
-    let mut source = ciphertext.open().map_err(failed)?;
-    let opened = sealed.open(&mut source, &own, policy, plaintext);
-    let (decrypted, algorithms) = opened.map_err(|error| {
-        let code = match &error {
-            encrypted::Error::Structure(_) => Code::Malformed,
-            encrypted::Error::NotForUs => Code::KeyUnknown,
-            encrypted::Error::Undecryptable => Code::Undecipherable,
-            encrypted::Error::Spool(_) | encrypted::Error::Input(_) => Code::Internal,
-        };
-        Refused::new(code, error.to_string())
-    })?;
-    let mut spool = decrypted.into_spool();
-    spool.seek(SeekFrom::Start(0)).map_err(failed)?;
-    Ok((spool.freeze(), algorithms))
 }

@@ -1,6 +1,6 @@
 //! The door: HTTP in, the relay's few commands, OSCI out (sections 1, 9 and 10 of our notes).
 //!
-//! Every request is spooled, opened if it is encrypted, judged in a fixed order and answered with HTTP 200: by a fault
+//! Every request is opened while it arrives if it is encrypted, spooled, judged in a fixed order and answered with HTTP 200: by a fault
 //! where it cannot be answered as a request, otherwise by an answer with feedback, signed, and encrypted if the request
 //! was. Nothing is stored unless the feedback says so. Who speaks is told by the cipher certificate of the originator,
 //! which names a mailbox of an account; mailboxes are open only to who has proven to hold its key (by a challenge that

@@ -195,6 +195,8 @@ impl Door {
                     request: &request,
                     in_force: context.in_force,
                     findings: Findings::new(),
+                    step: None,
+                    fault: None,
                     room: None,
                 };
                 let outcome = self.store_inside(outer, id, &mut inner).await;

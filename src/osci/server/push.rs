@@ -253,8 +253,11 @@ impl Door {
             return Err(Refused::told(Code::Failed, "the recipient is blocked"));
         }
         let address = receiver(recipient, uri)?;
-        if kept.is_none() {
-            self.may_ask(client, recipient_as, context).await?;
+        let processes = matches!(message.payload, Payload::MediateDelivery(_));
+        match &kept {
+            None => self.may_ask(client, recipient_as, context).await?,
+            Some((envelope, _)) if processes => self.may_reply(client, recipient, envelope).await?,
+            Some(_) => {}
         }
         let encrypts = request.seal.is_some() || recipient.osci.encryption_required;
         let dialling = self.dialling(context.in_force, address, addressee, encrypts)?;
@@ -272,7 +275,10 @@ impl Door {
         };
         let submission = match kept {
             None => None,
-            Some((envelope, findings)) => Some(self.submission(envelope, findings, request).await?),
+            Some((envelope, findings)) => {
+                let writer = self.relay.payload_writer().await;
+                Some(self.submission(writer, envelope, findings, request).await?)
+            }
         };
         let parties = Parties {
             sender: issued_only(&client.account),
@@ -284,7 +290,7 @@ impl Door {
         };
         Ok(Errand {
             parties,
-            processes: matches!(message.payload, Payload::MediateDelivery(_)),
+            processes,
             submission,
             languages: message.languages.clone(),
             content,
@@ -292,6 +298,25 @@ impl Door {
             in_force: context.in_force.clone(),
             _turn: turn,
         })
+    }
+
+    /// A reply that is kept is the recipient's message to the sender, and must not fail when the recipient has answered
+    /// already.
+    async fn may_reply(
+        &self,
+        client: &Client,
+        recipient: &Account,
+        question: &Envelope,
+    ) -> Result<(), Refused> {
+        let service = question.qualifier.service.as_str();
+        match self.relay.look_up(recipient, &client.owner, service).await.map_err(failed)? {
+            Service::Offered => Ok(()),
+            Service::NotOffered => Err(Refused::told(
+                Code::Failed,
+                "the recipient may not write to this participant in this service, so that no reply could be kept; nothing \
+                 was sent",
+            )),
+        }
     }
 
     /// A question that is not kept is asked under the same rights as one that is.
@@ -353,6 +378,8 @@ impl Door {
         dialling.policy = self.settings.policy;
         dialling.limits = incoming::limits(&self.settings);
         dialling.scratch.clone_from(scratch);
+        // As much as answers may use: what is on its way out makes room.
+        dialling.reserve_bytes = self.settings.limits.disk_reserve_bytes / 2;
         Ok(dialling)
     }
 
@@ -627,7 +654,9 @@ impl Door {
         for shown in certificates.into_iter().flat_map(|certificates| certificates.all()) {
             inspect::one(&in_force.anchors, shown, self.relay.now(), &mut inspected);
         }
-        self.reply_submission(envelope, inspected.findings, request).await
+        // It is kept while there is any room: its sender has been answered for.
+        let writer = self.relay.reply_writer().await;
+        self.submission(writer, envelope, inspected.findings, request).await
     }
 }
 

@@ -13,7 +13,7 @@ use super::policy;
 use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
-use crate::domain::dialog::{ConversationId, Dialog, Originator};
+use crate::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
 use crate::domain::message_id::Bond;
 use crate::domain::party::PartyIdentifier;
 use crate::osci::code::{Code, Language};
@@ -62,15 +62,36 @@ pub(super) struct Context<'a> {
     pub request: &'a Request,
     pub in_force: &'a Arc<InForce>,
     pub findings: Findings,
+    /// The dialog's step, while it is not made: whoever writes on it writes both in one transaction.
+    pub step: Option<DialogStep>,
+    /// The dialog did not move on, so that there is nothing to answer in.
+    pub fault: Option<Refused>,
     /// Disk space that was kept for a large answer, before what it carries was noted as handed out.
     pub room: Option<Room>,
 }
+
+impl Context<'_> {
+    /// What was done in one transaction with the dialog's step; where that was not made there is no answer but a fault.
+    pub(super) fn behind_step<T>(&mut self, outcome: Result<T, Refusal>) -> Result<T, Refused> {
+        outcome.map_err(|refusal| {
+            let refused = not_moved(refusal);
+            let told = Refused::new(refused.code, refused.detail.clone());
+            self.fault = Some(refused);
+            told
+        })
+    }
+}
+
+/// Requests up to this size are kept in one transaction with the dialog's step; they pass through memory alone.
+const STORED_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where the request stands and what its answer bears, whatever becomes of it.
 struct Standing {
     control: AnswerControl,
     cipher: Vec<u8>,
     dialog: Option<(ConversationId, u64)>,
+    /// Still to be made.
+    step: Option<DialogStep>,
     proven: bool,
     done: Code,
     warnings: Findings,
@@ -112,7 +133,7 @@ impl Door {
             Opening::Continues(continuation) => {
                 let found = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
                 let signed_by = signed_by.as_deref().filter(|der| self.belongs(found.as_ref(), der));
-                self.go_on(found, continuation.clone(), &request, signed_by).await?
+                self.go_on(found, continuation.clone(), &request, signed_by)?
             }
             Opening::Begins { challenge } | Opening::Implicit { challenge } => {
                 let (cipher, warnings) = self.originator(&request.received, in_force)?;
@@ -120,16 +141,19 @@ impl Door {
                 // message id that he must show with the next.
                 let proven = signed_by.is_some() || (request.seal.is_some() && !begins);
                 let control = dialog::answer_alone(challenge.clone(), 0, fresh()?);
-                Standing { control, cipher, dialog: None, proven, done: Code::DoneClosed, warnings }
+                let done = Code::DoneClosed;
+                Standing { control, cipher, dialog: None, step: None, proven, done, warnings }
             }
             Opening::NeedsDialog { challenge, sequence } => {
                 let (cipher, warnings) = self.originator(&request.received, in_force)?;
                 let control = dialog::answer_alone(challenge.clone(), *sequence, fresh()?);
-                Standing { control, cipher, dialog: None, proven: false, done: Code::DoneClosed, warnings }
+                let done = Code::DoneClosed;
+                Standing { control, cipher, dialog: None, step: None, proven: false, done, warnings }
             }
         };
-        let Standing { mut control, cipher, dialog, proven, done, warnings } = standing;
-        let mut context = Context { request: &request, in_force, findings: warnings, room: None };
+        let Standing { mut control, cipher, dialog, step, proven, done, warnings } = standing;
+        let mut context =
+            Context { request: &request, in_force, findings: warnings, step, fault: None, room: None };
         let client = self.client(&cipher, signer, dialog, proven, operation, &mut context);
         let executed = match client {
             _ if needs_dialog => Err(Refused::new(Code::DialogRequired, "no ConversationId")),
@@ -142,8 +166,25 @@ impl Door {
                     }))
                 })
             }
-            Ok(client) => self.execute(operation, client, &mut context).await,
+            Ok(client) => {
+                // The step goes into one transaction with an id, and with a message unless that takes its time: what
+                // the dialog confirms is received when the request has arrived.
+                let at_once = match operation {
+                    Operation::GetMessageId => true,
+                    Operation::StoreDelivery => request.bytes.length() <= STORED_AT_ONCE_BYTES_MAX,
+                    _ => false,
+                };
+                if !at_once {
+                    self.move_on(&mut context).await?;
+                }
+                self.execute(operation, client, &mut context).await
+            }
         };
+        if let Some(fault) = context.fault.take() {
+            return Err(fault);
+        }
+        // Whatever becomes of the request, the dialog has moved on before its answer says so.
+        self.move_on(&mut context).await?;
         let done = if begins { Code::DoneOpen } else { done };
         // The answer to initDialog bears no sequence number, whatever it says.
         if begins {
@@ -196,9 +237,9 @@ impl Door {
         dialog.is_some_and(|dialog| owner.is_some_and(|owner| owner.name == dialog.account))
     }
 
-    /// A further request of an explicit dialog: the dialog moves on, and what it confirms is received, before anything
-    /// else happens.
-    async fn go_on(
+    /// A further request of an explicit dialog, and the step that is to be made before or with whatever else is written: it
+    /// moves the dialog on, and what it confirms is received.
+    fn go_on(
         &self,
         found: Option<Dialog>,
         continuation: Continuation,
@@ -219,11 +260,6 @@ impl Door {
         let challenge = fresh()?.challenge;
         let (step, expect_answer) =
             state.take(continuation, shown, challenge, now, self.settings.dialog_idle).map_err(mismatch)?;
-        match self.relay.step_dialog(&step).await {
-            Ok(()) => {}
-            Err(Refusal::UnknownMessage) => return Err(mismatch(dialog::Refusal::UnknownDialog)),
-            Err(refusal) => return Err(unavailable(refusal)),
-        }
         let dialog = expect_answer.dialog();
         let (cipher, place) = (dialog.originator.cipher.clone(), (dialog.id.clone(), dialog.sequence));
         let proven = expect_answer.is_proven();
@@ -232,10 +268,19 @@ impl Door {
             control,
             cipher,
             dialog: Some(place),
+            step: Some(step),
             proven,
             done: if ends { Code::DoneClosed } else { Code::DoneOpen },
             warnings: Vec::new(),
         })
+    }
+
+    /// Makes the step that is still to be made.
+    async fn move_on(&self, context: &mut Context<'_>) -> Result<(), Refused> {
+        match context.step.take() {
+            Some(step) => self.relay.step_dialog(&step).await.map_err(not_moved),
+            None => Ok(()),
+        }
     }
 
     /// Who asks, if the rules that are meant for him are kept.
@@ -359,7 +404,14 @@ impl Door {
             }
             Operation::GetMessageId => {
                 let bond = Bond { party: client.cipher, sealed: context.request.seal.is_some() };
-                let id = self.relay.announce_bound(&client.account, Some(&bond)).await.map_err(failed)?;
+                let issued = match context.step.take() {
+                    Some(step) => {
+                        let issued = self.relay.announce_in_dialog(&client.account, Some(&bond), &step).await;
+                        context.behind_step(issued)?
+                    }
+                    None => self.relay.announce_bound(&client.account, Some(&bond)).await,
+                };
+                let id = issued.map_err(failed)?;
                 let id = MessageId::new(id.as_str())
                     .map_err(|error| Refused::new(Code::Failed, error.to_string()))?;
                 Ok(Executed::Payload(Box::new(move |feedback| {
@@ -463,6 +515,16 @@ pub(super) fn fresh() -> Result<Fresh, Refused> {
         conversation: u128::from_be_bytes(conversation),
         challenge: base64::engine::general_purpose::STANDARD.encode(challenge),
     })
+}
+
+/// Why a dialog did not move on: another request was faster, or the relay cannot work.
+fn not_moved(refusal: Refusal) -> Refused {
+    match refusal {
+        Refusal::UnknownMessage => {
+            Refused::new(Code::DialogMismatch, dialog::Refusal::UnknownDialog.to_string())
+        }
+        refusal => unavailable(refusal),
+    }
 }
 
 /// The relay cannot work: before the dialog is known to stand, that is a fault.

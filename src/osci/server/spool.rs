@@ -1,6 +1,7 @@
 //! Where a message waits while it is judged: in memory while it is small, in a nameless file beyond that.
 //!
-//! The file is unlinked as soon as it is open, so that nothing is left behind, however the process ends.
+//! The file is unlinked as soon as it is open, so that nothing is left behind, however the process ends. What is read only
+//! may also be the store's own file of a payload.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -148,9 +149,7 @@ impl Write for Spool {
         }
         if self.file.is_some() || length > MEMORY_BYTES_MAX as u64 {
             let end = self.length;
-            let file = self.spill()?;
-            file.seek(SeekFrom::Start(end))?;
-            file.write_all(bytes)?;
+            self.spill()?.write_all_at(bytes, end)?;
         } else {
             self.memory.extend_from_slice(bytes);
         }

@@ -76,15 +76,26 @@ impl Door {
         let id = named(asked.message_id.as_ref())?;
         self.may_use(client, &id, context.request).await?;
         let envelope = self.envelope(client, &id, asked.subject.as_deref(), &addressee, context.request)?;
-        let submission = self.submission(envelope, findings, context.request).await?;
-        match self.relay.accept(&issued_only(&client.account), submission).await.map_err(failed)? {
-            Accepted::New => {}
-            Accepted::Before if again == Again::IsTheSame => {}
-            Accepted::Before => return Err(used()),
-        }
-        let entry = self.relay.card(&client.account, None, &id).await.map_err(failed)?;
-        card::bundle(&entry.card, &entry.envelope)
-            .map_err(|error| Refused::new(Code::Failed, error.to_string()))
+        let submission = self
+            .submission(self.relay.payload_writer().await, envelope.clone(), findings, context.request)
+            .await?;
+        let account = issued_only(&client.account);
+        let accepted = match context.step.take() {
+            Some(step) => {
+                let accepted = self.relay.accept_in_dialog(&account, submission, &step).await;
+                context.behind_step(accepted)?.map_err(failed)?
+            }
+            None => self.relay.accept_with_card(&account, submission).await.map_err(failed)?,
+        };
+        let bundle = match accepted {
+            (Accepted::New, accepted) => card::bundle(&accepted, &envelope),
+            (Accepted::Before, _) if again == Again::IsTheSame => {
+                let entry = self.relay.card(&client.account, None, &id).await.map_err(failed)?;
+                card::bundle(&entry.card, &entry.envelope)
+            }
+            (Accepted::Before, _) => return Err(used()),
+        };
+        bundle.map_err(|error| Refused::new(Code::Failed, error.to_string()))
     }
 
     /// What was found about the certificates of a delivery, and the cipher certificate (DER) that addresses it. One
@@ -113,37 +124,17 @@ impl Door {
         Ok((addressee.der.clone(), inspected.findings))
     }
 
-    /// A delivery at the counter: its parts in the store's hands, nothing promised.
+    /// A delivery at the counter: its parts in the store's hands, nothing promised. `writer` says how much of the disk
+    /// it may use.
     pub(super) async fn submission(
         &self,
+        writer: Result<Box<dyn PayloadWriter>, Refusal>,
         envelope: Envelope,
-        mut findings: Vec<CertificateFinding>,
+        mut certificates: Vec<CertificateFinding>,
         request: &Request,
     ) -> Result<Submission, Refused> {
-        findings.extend(self.authors(request, self.relay.now()));
-        let writer = self.relay.payload_writer().await.map_err(failed)?;
-        self.submission_by(writer, envelope, findings, request).await
-    }
-
-    /// The same for what a recipient replied to a push, which is kept while there is any room.
-    pub(super) async fn reply_submission(
-        &self,
-        envelope: Envelope,
-        mut findings: Vec<CertificateFinding>,
-        request: &Request,
-    ) -> Result<Submission, Refused> {
-        findings.extend(self.authors(request, self.relay.now()));
-        let writer = self.relay.reply_writer().await.map_err(failed)?;
-        self.submission_by(writer, envelope, findings, request).await
-    }
-
-    async fn submission_by(
-        &self,
-        writer: Box<dyn PayloadWriter>,
-        envelope: Envelope,
-        certificates: Vec<CertificateFinding>,
-        request: &Request,
-    ) -> Result<Submission, Refused> {
+        let writer = writer.map_err(failed)?;
+        certificates.extend(self.authors(request, self.relay.now()));
         let mut intake = Intake::new(writer, self.settings.limits.content_bytes_max);
         intake.take(request).await?;
         let (manifest, payload) = intake.seal().await?;
@@ -440,20 +431,21 @@ impl Intake {
         let mut hasher = Hasher::new(&SHA256);
         let mut decoder = (written == Written::Decoded).then(Base64Decoder::new);
         let mut at = 0;
+        let piece_bytes = usize::try_from(source.bytes()).map_or(PIECE_BYTES, |all| all.min(PIECE_BYTES));
+        let (mut piece, mut decoded) = (vec![0; piece_bytes], Vec::new());
         loop {
-            let mut piece = vec![0; PIECE_BYTES];
             let read = source.read_at(at, &mut piece).map_err(failed_io)?;
             if read == 0 {
                 break;
             }
             at += read as u64;
-            piece.truncate(read);
+            let piece = piece.get(..read).unwrap_or_default();
             let octets = match &mut decoder {
                 None => piece,
                 Some(decoder) => {
-                    let mut octets = Vec::new();
-                    decoder.decode(&piece, &mut octets).map_err(wrong)?;
-                    octets
+                    decoded.clear();
+                    decoder.decode(piece, &mut decoded).map_err(wrong)?;
+                    decoded.as_slice()
                 }
             };
             let seen = self.writer.length().saturating_add(octets.len() as u64);
@@ -461,10 +453,10 @@ impl Intake {
                 return Err(failed(Refusal::TooLarge { max: self.bytes_max, seen }));
             }
             if known.is_none() {
-                hasher.update(&octets);
+                hasher.update(octets);
             }
             part.length += octets.len() as u64;
-            self.writer.write(&octets).await.map_err(|error| failed(error.into()))?;
+            self.writer.write(octets).await.map_err(|error| failed(error.into()))?;
         }
         decoder.map_or(Ok(()), Base64Decoder::finish).map_err(wrong)?;
         match known {

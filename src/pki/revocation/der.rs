@@ -1,4 +1,4 @@
-//! Just enough DER for OCSP (X.690, 10): one-byte tags, definite minimal lengths, nothing copied.
+//! Just enough DER for OCSP and name constraints (X.690, 10): one-byte tags, definite minimal lengths, nothing copied.
 //!
 //! A signature is over bytes, so elements are handed out together with the bytes they were read from.
 
@@ -6,22 +6,22 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OID: u8 = 0x06;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const ENUMERATED: u8 = 0x0a;
-pub(super) const GENERALIZED_TIME: u8 = 0x18;
-pub(super) const BOOLEAN: u8 = 0x01;
+pub(in crate::pki) const SEQUENCE: u8 = 0x30;
+pub(in crate::pki) const OCTET_STRING: u8 = 0x04;
+pub(in crate::pki) const BIT_STRING: u8 = 0x03;
+pub(in crate::pki) const OID: u8 = 0x06;
+pub(in crate::pki) const INTEGER: u8 = 0x02;
+pub(in crate::pki) const ENUMERATED: u8 = 0x0a;
+pub(in crate::pki) const GENERALIZED_TIME: u8 = 0x18;
+pub(in crate::pki) const BOOLEAN: u8 = 0x01;
 
 /// `[number] EXPLICIT`, and `[number] IMPLICIT` of something constructed.
-pub(super) const fn constructed(number: u8) -> u8 {
+pub(in crate::pki) const fn constructed(number: u8) -> u8 {
     0xa0 | number
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Element<'a> {
+pub(in crate::pki) struct Element<'a> {
     pub tag: u8,
     pub content: &'a [u8],
     /// Tag and length included.
@@ -30,7 +30,7 @@ pub(super) struct Element<'a> {
 
 /// What is left of a sequence's content.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(in crate::pki) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub fn next(&mut self) -> Option<Element<'a>> {
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(in crate::pki) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     let length = content.len();
     if let Ok(short @ 0..=0x7f) = u8::try_from(length) {
@@ -93,7 +93,7 @@ pub(super) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// `YYYYMMDDHHMMSSZ`, the one form that RFC 5280 and RFC 6960 permit.
-pub(super) fn time(content: &[u8]) -> Option<Timestamp> {
+pub(in crate::pki) fn time(content: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
     if text.len() != 14 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

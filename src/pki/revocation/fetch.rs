@@ -157,6 +157,7 @@ impl Client {
         });
         match earlier.as_ref().map(RevocationList::own) {
             Some(earlier) if earlier.der() == list.der() => return Ok(Fetched::Same),
+            Some(earlier) if list.takes_over_from(earlier) => {}
             Some(earlier) if !list.is_of_series(earlier) => {
                 return Err(Error::OtherList { url: url.to_owned(), path });
             }

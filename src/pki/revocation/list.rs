@@ -100,6 +100,8 @@ pub struct List {
     scope: Scope,
     /// The issuing distribution point as it stands there: numbers count within it (RFC 5280, 5.2.3).
     point: Option<Vec<u8>>,
+    /// The authority key identifier as it stands there: a hint at the key, until the signature is verified.
+    authority_key: Option<Vec<u8>>,
     this_update: Timestamp,
     next_update: Option<Timestamp>,
     /// Serial numbers, and whether the entry takes a certificate off the list again.
@@ -228,6 +230,7 @@ impl List {
             base: said.base,
             scope: said.scope,
             point: said.point,
+            authority_key: said.authority_key,
             this_update: instant(parsed.last_update())?,
             next_update: parsed.next_update().map(instant).transpose()?,
             entries,
@@ -259,14 +262,40 @@ impl List {
         self.next_update
     }
 
-    /// By the same issuer about the same certificates: only such lists can be compared.
+    /// By the same issuer about the same certificates: only such lists can be compared. Two authorities may bear one
+    /// name; what tells them apart is the key, where it is known of both lists ([`Self::signer`]).
     fn has_scope_of(&self, other: &Self) -> bool {
-        self.issuer_der == other.issuer_der && self.point == other.point
+        let may_be_of_one_key = match (self.signer(), other.signer()) {
+            (Some(one), Some(other)) => one == other,
+            _ => {
+                self.authority_key.is_none()
+                    || other.authority_key.is_none()
+                    || self.authority_key == other.authority_key
+            }
+        };
+        may_be_of_one_key && self.issuer_der == other.issuer_der && self.point == other.point
+    }
+
+    /// The key that was found to have made the signature.
+    fn signer(&self) -> Option<KeyFingerprint> {
+        let signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        signers.iter().find_map(|(key, proof)| proof.map(|_| *key))
     }
 
     /// The same scope, and both full or both delta lists. What a fetched list must be to take another's place.
     pub fn is_of_series(&self, other: &Self) -> bool {
         self.has_scope_of(other) && self.is_delta() == other.is_delta()
+    }
+
+    /// The same but for the key, and later: the issuer's list after its key was changed. Numbers are counted anew.
+    pub fn takes_over_from(&self, earlier: &Self) -> bool {
+        let of_another_key =
+            matches!((self.signer(), earlier.signer()), (Some(one), Some(other)) if one != other);
+        let of_one_name = self.issuer_der == earlier.issuer_der && self.point == earlier.point;
+        of_another_key
+            && of_one_name
+            && self.is_delta() == earlier.is_delta()
+            && self.this_update > earlier.this_update
     }
 
     /// The same series, and not older.
@@ -334,11 +363,13 @@ struct Extensions {
     base: Option<Number>,
     scope: Scope,
     point: Option<Vec<u8>>,
+    authority_key: Option<Vec<u8>>,
 }
 
 impl Extensions {
     fn read(extensions: &[X509Extension<'_>]) -> Result<Self, Error> {
-        let mut said = Self { number: None, base: None, scope: Scope::WHOLE, point: None };
+        let mut said =
+            Self { number: None, base: None, scope: Scope::WHOLE, point: None, authority_key: None };
         for extension in extensions {
             let oid = extension.oid.to_id_string();
             let integer = || {
@@ -356,7 +387,7 @@ impl Extensions {
                     said.scope = scope(extension)?;
                     said.point = Some(extension.value.to_vec());
                 }
-                AUTHORITY_KEY => {}
+                AUTHORITY_KEY => said.authority_key = Some(extension.value.to_vec()),
                 _ if extension.critical => return Err(Error::CriticalExtension(oid)),
                 _ => {}
             }

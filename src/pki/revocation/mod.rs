@@ -5,7 +5,7 @@
 //! [`fetch`] brings both and keeps them on disk.
 
 pub mod answers;
-mod der;
+pub(in crate::pki) mod der;
 pub mod fetch;
 pub mod list;
 pub mod ocsp;

@@ -3,7 +3,7 @@
 //! One door for every algorithm that is accepted anywhere, so that the rule "the key's kind must fit the method" is
 //! written once: an RSA signature is never tried against a curve's key, nor the reverse. aws-lc does the work where
 //! it can. What it lacks works on public keys alone and has no secret whose timing could tell anything: brainpool
-//! curves ([`brainpool`]) and RSASSA-PSS with SHA-3 ([`pss`]).
+//! curves (`brainpool`) and RSASSA-PSS with SHA-3 (`pss`).
 //!
 //! Left out: SHA-1, MD5, RIPEMD-160, DSA, explicit curve parameters, compressed points, RSA outside 2048 to 8192 bit.
 //! Whether a caller's own standard permits a pair of hash and key is the caller's to say.

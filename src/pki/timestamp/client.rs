@@ -1,9 +1,11 @@
-//! Asks a time stamp authority over HTTP (RFC 3161, section 3.4), bounded in time and size.
+//! Asks a time stamp authority over HTTP or HTTPS (RFC 3161, section 3.4), bounded in time and size.
 //!
-//! One connection for each question, to the configured URL and nowhere else: redirects are refused. Plain HTTP on
-//! purpose: the stamp's signature and nonce protect it, and what goes out is a digest. Left out: HTTPS, proxies,
+//! One connection for each question, to the configured URL and nowhere else: redirects are refused. Plain HTTP will do:
+//! the stamp's signature and nonce protect it, and what goes out is a digest. Some authorities answer by HTTPS only;
+//! then the caller says whose server certificates are believed ([`Client::with_tls`]). Left out: proxies,
 //! authentication.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,14 +13,20 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::RESPONSE_BYTES_MAX;
+use crate::pki::tls::server_name;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("{0:?} is no URL of a time stamp authority: http://host[:port]/path")]
+    #[error("{0:?} is no URL of a time stamp authority: http://host[:port]/path, or https")]
     Url(String),
+    #[error("nothing says whose certificates are believed for https")]
+    NobodyBelieved,
     #[error("no answer within {} seconds", .0.as_secs())]
     Slow(Duration),
     #[error("cannot be reached: {0}")]
@@ -32,8 +40,10 @@ pub enum Error {
 }
 
 /// Where a TSA listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Client {
+    is_tls: bool,
+    tls: Option<Arc<ClientConfig>>,
     host: String,
     port: u16,
     authority: String,
@@ -47,13 +57,27 @@ impl Client {
         let wrong = || Error::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let authority = uri.authority().ok_or_else(wrong)?;
-        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong()),
+        };
+        if authority.as_str().contains('@') {
             return Err(wrong());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let port = authority.port_u16().unwrap_or(80);
-        Ok(Self { host, port, authority: authority.to_string(), path, time_max })
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        Ok(Self { is_tls, tls: None, host, port, authority: authority.to_string(), path, time_max })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// How its server is judged; without this no https URL is asked.
+    pub fn with_tls(self, config: Arc<ClientConfig>) -> Self {
+        Self { tls: Some(config), ..self }
     }
 
     /// Sends a query and hands back whatever answered it; nothing is believed yet.
@@ -64,7 +88,23 @@ impl Client {
 
     async fn exchange(&self, query: &[u8]) -> Result<Vec<u8>, Error> {
         let failed = |error: &dyn std::fmt::Display| Error::Connection(error.to_string());
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| failed(&e))?;
+        let connect =
+            async || TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| failed(&e));
+        if !self.is_tls {
+            return self.talk(connect().await?, query).await;
+        }
+        let config = self.tls.clone().ok_or(Error::NobodyBelieved)?;
+        let name = server_name(&self.host).map_err(|e| failed(&e))?;
+        let stream = TlsConnector::from(config).connect(name, connect().await?).await;
+        self.talk(stream.map_err(|e| failed(&e))?, query).await
+    }
+
+    async fn talk(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        query: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::Connection(error.to_string());
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(RESPONSE_BYTES_MAX)
             .handshake(TokioIo::new(stream))
@@ -109,13 +149,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_plain_http() {
+    fn urls_are_http_or_https() {
         let client = Client::new("http://[::1]:3161/tsa?x=1", Duration::from_secs(1)).expect("a URL");
         assert_eq!((client.host.as_str(), client.port, client.path.as_str()), ("::1", 3161, "/tsa?x=1"));
         let client = Client::new("http://tsa.example.org", Duration::from_secs(1)).expect("a URL");
-        assert_eq!((client.port, client.path.as_str()), (80, "/"));
-        for url in ["", "tsa.example.org", "https://tsa.example.org/", "http://a@b/", "ftp://a/"] {
-            assert_eq!(Client::new(url, Duration::from_secs(1)), Err(Error::Url(url.to_owned())));
+        assert_eq!((client.port, client.path.as_str(), client.is_tls), (80, "/", false));
+        let client = Client::new("https://tsa.example.org/", Duration::from_secs(1)).expect("a URL");
+        assert_eq!((client.port, client.is_tls), (443, true));
+        for url in ["", "tsa.example.org", "https://a@b/", "http://a@b/", "ftp://a/"] {
+            let refused = Client::new(url, Duration::from_secs(1)).map(|client| client.host);
+            assert_eq!(refused, Err(Error::Url(url.to_owned())));
         }
     }
 }

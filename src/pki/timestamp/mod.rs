@@ -8,8 +8,11 @@
 //! A stamp is renewed by a stamp over its own bytes, from a TSA whose certificate lasts longer, before
 //! [`Trusted::good_until`].
 //!
-//! Left out: SHA-1 in any place (also the old `signing-certificate` attribute, which knows nothing else), BER, revocation
-//! of the TSA's certificate, evidence records (RFC 4998).
+//! Whether the TSA's certificate was revoked is asked where a stamp is taken ([`super::trust`], purpose `time-stamps`),
+//! as of that moment; a stamp that is kept says nothing of it.
+//!
+//! Left out: SHA-1 in any place (also the old `signing-certificate` attribute, which knows nothing else), BER, evidence
+//! records (RFC 4998).
 
 pub mod client;
 mod der;
@@ -309,10 +312,9 @@ impl Authorities {
         let refuse = |why: String| Error::Untrusted { subject: leaf.subject().to_owned(), why };
         let others: Vec<&Certificate> = token.certificates().iter().collect();
         let issuers = path::issuers(leaf, &others, &self.certificates);
-        let ders: Vec<_> = issuers.reached.iter().map(|issuer| issuer.der().clone()).collect();
         let search = Search {
             leaf,
-            issuers: &ders,
+            issuers: &issuers.reached,
             anchors: &self.anchors,
             anchor_certificates: &self.certificates,
             instant: Timestamp::from_second(token.time().as_second()).unwrap_or(token.time()),

@@ -7,7 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde::Serialize;
 
 use super::terms::terms;
-use super::{Copies, CopyError, CopyRow, copies_where, copy_of, int, micros, person_row, schema, uint};
+use super::{
+    Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, person_row, schema, uint,
+};
 use crate::register::person::{Ags, Person, RecordError};
 use crate::register::reconcile::{self, Hash};
 use crate::register::stream::{Change, Position, Verdict, judge};
@@ -28,6 +30,16 @@ pub struct LoadReceipt {
     pub refused_records: Vec<(u64, String)>,
     /// Keys that copies do not keep, and how often they came.
     pub left_out: BTreeMap<String, u64>,
+}
+
+impl LoadReceipt {
+    /// The next record is refused; the first ones are named.
+    pub fn refuse(&mut self, why: String) {
+        self.refused += 1;
+        if self.refused_records.len() < REFUSED_NAMED_MAX {
+            self.refused_records.push((self.stored + self.refused, why));
+        }
+    }
 }
 
 /// What became of a change.
@@ -100,7 +112,6 @@ impl Copies {
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let copy = copy_of(&work, ags, schema::LOADING)?.ok_or(CopyError::Refused("no load has begun"))?;
         for bytes in records {
-            let number = receipt.stored + receipt.refused + 1;
             let taken = Person::read(bytes).map_err(CopyError::from).and_then(|(person, left_out)| {
                 if person_row(&work, copy.id, &person.mark)?.is_some() {
                     return Err(CopyError::Refused("the order mark came before"));
@@ -113,14 +124,8 @@ impl Copies {
                     receipt.stored += 1;
                     left_out.into_iter().for_each(|key| *receipt.left_out.entry(key).or_default() += 1);
                 }
-                Err(CopyError::Record(_) | CopyError::Refused(_))
-                    if receipt.refused_records.len() >= REFUSED_NAMED_MAX =>
-                {
-                    receipt.refused += 1;
-                }
                 Err(error @ (CopyError::Record(_) | CopyError::Refused(_))) => {
-                    receipt.refused += 1;
-                    receipt.refused_records.push((number, error.to_string()));
+                    receipt.refuse(error.to_string())
                 }
                 Err(error) => return Err(error),
             }
@@ -131,6 +136,17 @@ impl Copies {
     /// Ends the load: `announced` records must have come. The switch is one transaction; until it, the former copy
     /// answers. Locks that arrived for the former copy meanwhile stay effective in the new one.
     pub fn finish_load(&self, ags: Ags, announced: u64, receipt: &LoadReceipt) -> Result<(), CopyError> {
+        self.finish_load_taking(ags, announced, receipt, None)
+    }
+
+    /// The same, with the message that brought the load and its receipts in one transaction.
+    pub fn finish_load_taking(
+        &self,
+        ags: Ags,
+        announced: u64,
+        receipt: &LoadReceipt,
+        arrived: Option<(&Arrived<'_>, &[Reply])>,
+    ) -> Result<(), CopyError> {
         let came = receipt.stored + receipt.refused;
         if came != announced {
             return Err(CopyError::Incomplete { announced, came });
@@ -147,6 +163,9 @@ impl Copies {
         let set = "UPDATE copy SET state = ?2 WHERE ags = ?1 AND state = ?3";
         work.prepare_cached(set)?.execute(params![ags.to_string(), schema::RETIRED, schema::LIVE])?;
         work.prepare_cached(set)?.execute(params![ags.to_string(), schema::LIVE, schema::LOADING])?;
+        if let Some((arrived, replies)) = arrived {
+            self.take_within(&work, arrived, replies)?;
+        }
         Ok(work.commit()?)
     }
 
@@ -261,6 +280,23 @@ impl Copies {
                 .prepare_cached("SELECT min(sequence) FROM held WHERE copy = ?1")?
                 .query_row(params![copy.id], |row| row.get(0))?;
             Ok(first_held.map(|held| (copy.sequence + 1, uint(held) - 1)))
+        })
+    }
+
+    /// Numbers that are missing before a feed that says it has come to `sequence`.
+    pub fn missing_before(
+        &self,
+        ags: Ags,
+        generation: u64,
+        sequence: u64,
+    ) -> Result<Option<(u64, u64)>, CopyError> {
+        if let Some(gap) = self.gap(ags)? {
+            return Ok(Some(gap));
+        }
+        self.read(|connection| {
+            let copy = copy_of(connection, ags, schema::LIVE)?;
+            let behind = copy.filter(|copy| copy.generation == generation && copy.sequence < sequence);
+            Ok(behind.map(|copy| (copy.sequence + 1, sequence)))
         })
     }
 
@@ -396,14 +432,19 @@ fn store(work: &Connection, copy: &CopyRow, person: &Person) -> Result<(), CopyE
     Ok(())
 }
 
-fn remove(work: &Connection, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
-    let person = read_stored(record)?;
+pub(super) fn remove(work: &Connection, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
+    unindex(work, copy, id, &read_stored(record)?)?;
+    work.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute(params![id])?;
+    Ok(())
+}
+
+/// No search finds the person any more.
+pub(super) fn unindex(work: &Connection, copy: &CopyRow, id: i64, person: &Person) -> Result<(), CopyError> {
     let mut delete =
         work.prepare_cached("DELETE FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4")?;
-    for (kind, form) in terms(&person, copy.ags) {
+    for (kind, form) in terms(person, copy.ags) {
         delete.execute(params![copy.id, kind as i64, form, id])?;
     }
-    work.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute(params![id])?;
     Ok(())
 }
 

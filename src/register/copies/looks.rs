@@ -23,6 +23,7 @@ use crate::register::reconcile::{self, Hash};
 pub struct LogKey {
     seal: LessSafeKey,
     tag: hmac::Key,
+    answers: hmac::Key,
 }
 
 impl LogKey {
@@ -31,7 +32,17 @@ impl LogKey {
         let seal = hmac::sign(&root, b"amtsbote register log, seal");
         let tag = hmac::sign(&root, b"amtsbote register log, tag");
         let seal = UnboundKey::new(&AES_256_GCM, seal.as_ref()).expect("the key has 32 bytes");
-        Self { seal: LessSafeKey::new(seal), tag: hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref()) }
+        let answers = hmac::sign(&root, b"amtsbote register, answers");
+        let key = |tag: hmac::Tag| hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref());
+        Self { seal: LessSafeKey::new(seal), tag: key(tag), answers: key(answers) }
+    }
+
+    /// The key of one answer for one reader.
+    pub(super) fn answer(&self, secret: &[u8], reader: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.answers, &[secret, reader.as_bytes()].concat());
+        let mut out = [0; 32];
+        out.copy_from_slice(tag.as_ref());
+        out
     }
 
     fn tag(&self, ags: Ags, mark: &str) -> Vec<u8> {
@@ -47,7 +58,7 @@ impl LogKey {
         Ok([&nonce[..], &content].concat())
     }
 
-    fn open(&self, number: i64, at: i64, sealed: &[u8]) -> Result<Vec<u8>, CopyError> {
+    pub(super) fn open(&self, number: i64, at: i64, sealed: &[u8]) -> Result<Vec<u8>, CopyError> {
         let wrong = || CopyError::Log(uint(number));
         let (nonce, content) = sealed.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;

@@ -4,9 +4,13 @@
 //! a running load at its next chunk; readers have connections of their own. The original is always the municipality's
 //! register: nothing here edits a record.
 
+mod accounts;
 mod duties;
 mod intake;
+mod keeping;
 mod looks;
+mod moves;
+mod post;
 mod schema;
 mod search;
 mod terms;
@@ -19,14 +23,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension, params};
 use thiserror::Error;
 
+use super::fees::Tariff;
 use super::person::{Ags, RecordError};
 use super::question::Reason;
+pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use duties::OpenDuty;
 pub use intake::{CopyState, LoadReceipt, Taken};
+pub use keeping::Retired;
 pub use looks::{LogKey, Look, LookEntry};
+pub use moves::{Deadlines, MoveCase, Overdue};
+pub use post::{Again, Arrived, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;
@@ -40,6 +50,10 @@ pub struct Settings {
     pub list_max: usize,
     /// How long an identification feature is good.
     pub feature_valid: Duration,
+    /// What private enquiries cost.
+    pub tariff: Tariff,
+    /// Where days and months begin.
+    pub zone: TimeZone,
 }
 
 impl Settings {
@@ -49,6 +63,8 @@ impl Settings {
             stale_after: Duration::from_secs(24 * 3600),
             list_max: 1000,
             feature_valid: Duration::from_secs(48 * 3600),
+            tariff: Tariff::default(),
+            zone: TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC),
         }
     }
 }

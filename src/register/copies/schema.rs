@@ -69,7 +69,39 @@ CREATE TABLE look_person (
 CREATE INDEX look_person_number ON look_person (number);
 ";
 
-const STEPS: &[&str] = &[VERSION_1];
+/// Messages, what is sent because of them, and cases of moves.
+const VERSION_2: &str = "
+CREATE TABLE message (
+  author TEXT NOT NULL, uuid TEXT NOT NULL, number TEXT NOT NULL, digest BLOB NOT NULL, transport_id TEXT NOT NULL,
+  taken_at INTEGER NOT NULL, PRIMARY KEY (author, uuid)
+) WITHOUT ROWID;
+CREATE TABLE outgoing (
+  id INTEGER PRIMARY KEY, author TEXT NOT NULL, uuid TEXT NOT NULL, number TEXT NOT NULL, reader TEXT NOT NULL,
+  namespace TEXT NOT NULL, in_reply_to TEXT NOT NULL, secret BLOB, sealed BLOB, transport_id TEXT,
+  leaves_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, sent_at INTEGER, given_up_at INTEGER
+);
+CREATE INDEX outgoing_due ON outgoing (leaves_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX outgoing_message ON outgoing (author, uuid);
+CREATE INDEX outgoing_expires ON outgoing (expires_at) WHERE sealed IS NOT NULL;
+CREATE TABLE move_case (
+  uuid TEXT PRIMARY KEY, sign TEXT NOT NULL, new_office TEXT NOT NULL, old_office TEXT NOT NULL,
+  noticed_at INTEGER, notice_late INTEGER NOT NULL DEFAULT 0, warn_at INTEGER, due_at INTEGER, answered_at INTEGER,
+  updates INTEGER NOT NULL DEFAULT 0, warned_at INTEGER, escalated_at INTEGER
+) WITHOUT ROWID;
+";
+
+/// What private enquiries cost, one row a look that is charged; and when an answer is tried again.
+const VERSION_3: &str = "
+CREATE TABLE meter (
+  look INTEGER PRIMARY KEY, at INTEGER NOT NULL, ags TEXT NOT NULL, channel TEXT NOT NULL, cents INTEGER NOT NULL,
+  municipality_cents INTEGER NOT NULL, operator_cents INTEGER NOT NULL
+);
+CREATE INDEX meter_at ON meter (at);
+-- Not tried again before this instant.
+ALTER TABLE outgoing ADD COLUMN next_at INTEGER NOT NULL DEFAULT 0;
+";
+
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
@@ -77,6 +109,7 @@ pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     connection.set_prepared_statement_cache_capacity(128);
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;
+         PRAGMA secure_delete = ON;
          PRAGMA cache_size = -131072; PRAGMA temp_store = MEMORY;",
     )?;
     prepare(&mut connection)?;
@@ -113,4 +146,37 @@ fn prepare(connection: &mut Connection) -> Result<(), CopyError> {
     ))?;
     work.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_of_every_version_are_opened_and_newer_ones_refused() {
+        for version in 0..=STEPS.len() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let old = Connection::open(folder.path().join(DATABASE_FILE)).expect("a database");
+            for step in &STEPS[..version] {
+                old.execute_batch(step).expect("a step");
+            }
+            if version > 0 {
+                let mark =
+                    format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
+                old.execute_batch(&mark).expect("marked");
+                old.execute_batch("INSERT INTO copy VALUES (1, '10041100', 1, 1, 0, 0)").expect("a copy");
+            }
+            drop(old);
+            let opened = open_writer(folder.path()).expect("upgraded");
+            let count = |table: &str| -> i64 {
+                let sql = format!("SELECT count(*) FROM {table}");
+                opened.query_row(&sql, [], |row| row.get(0)).expect("a count")
+            };
+            assert_eq!(count("copy"), i64::from(version > 0), "version {version}");
+            assert_eq!(count("outgoing") + count("move_case") + count("meter"), 0, "version {version}");
+            opened.execute_batch("PRAGMA user_version = 1000").expect("marked");
+            drop(opened);
+            assert!(matches!(open_writer(folder.path()), Err(CopyError::Newer { found: 1000, .. })));
+        }
+    }
 }

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::intake::read_stored;
 use super::looks::{self, Look};
 use super::terms::{Probe, probes};
-use super::{Copies, CopyError, CopyRow, copies_where, copy_of, instant, micros, schema};
+use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, instant, micros, schema};
 use crate::domain::hex;
 use crate::register::answer::{Answer, Duty, Hit};
 use crate::register::criteria::Criteria;
+use crate::register::fees::Channel;
 use crate::register::matching::name::Token;
 use crate::register::person::{Ags, Lock, Person};
 use crate::register::question::{Area, Profile, Question, REQUESTER_CHARS_MAX, Reason, Selection};
@@ -70,6 +71,12 @@ pub struct Outcome {
     pub look: u64,
 }
 
+/// The message that a question came as, and how its answer is written.
+struct Taking<'a> {
+    arrived: &'a Arrived<'a>,
+    write: &'a dyn Fn(&Answer) -> Vec<Reply>,
+}
+
 struct Found {
     ags: Ags,
     person: Person,
@@ -80,6 +87,26 @@ struct Found {
 impl Copies {
     /// Answers one question.
     pub fn ask(&self, asked: &Asked, now: Timestamp) -> Result<Outcome, CopyError> {
+        self.ask_with(asked, now, None)
+    }
+
+    /// Answers a question that came as a message: look, duties and reply become durable together.
+    pub fn ask_taking(
+        &self,
+        asked: &Asked,
+        now: Timestamp,
+        arrived: &Arrived<'_>,
+        write: &dyn Fn(&Answer) -> Vec<Reply>,
+    ) -> Result<Outcome, CopyError> {
+        self.ask_with(asked, now, Some(Taking { arrived, write }))
+    }
+
+    fn ask_with(
+        &self,
+        asked: &Asked,
+        now: Timestamp,
+        taking: Option<Taking<'_>>,
+    ) -> Result<Outcome, CopyError> {
         let (question, right) = admit(asked)?;
         let (found, stale) = self.read(|connection| self.find(connection, &question, now))?;
         let found: Vec<Found> = found.into_iter().map(|one| judged(one, asked)).collect();
@@ -116,6 +143,11 @@ impl Copies {
         };
         let look = write_look(&work, self, asked, &question, &answer, &shown, now)?;
         write_duties(&work, look, &duties)?;
+        let channel = if taking.is_some() { Channel::Message } else { Channel::CommandLine };
+        self.meter(&work, look, &question, channel, now)?;
+        if let Some(Taking { arrived, write }) = taking {
+            self.take_within(&work, arrived, &write(&answer))?;
+        }
         work.commit()?;
         Ok(Outcome { answer, duties: duties.into_iter().collect(), look: super::uint(look) })
     }
@@ -127,6 +159,30 @@ impl Copies {
         profile: Profile,
         feature: &str,
         now: Timestamp,
+    ) -> Result<Outcome, CopyError> {
+        self.ask_feature_with(requester, profile, feature, now, None)
+    }
+
+    /// The same for a question that came as a message.
+    pub fn ask_feature_taking(
+        &self,
+        requester: &Requester,
+        profile: Profile,
+        feature: &str,
+        now: Timestamp,
+        arrived: &Arrived<'_>,
+        write: &dyn Fn(&Answer) -> Vec<Reply>,
+    ) -> Result<Outcome, CopyError> {
+        self.ask_feature_with(requester, profile, feature, now, Some(Taking { arrived, write }))
+    }
+
+    fn ask_feature_with(
+        &self,
+        requester: &Requester,
+        profile: Profile,
+        feature: &str,
+        now: Timestamp,
+        taking: Option<Taking<'_>>,
     ) -> Result<Outcome, CopyError> {
         complete(requester)?;
         let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
@@ -170,6 +226,9 @@ impl Copies {
         let question = Question { profile, area, criteria: Criteria::default() };
         let look = write_look(&work, self, &asked, &question, &answer, &shown, now)?;
         write_duties(&work, look, &duties)?;
+        if let Some(Taking { arrived, write }) = taking {
+            self.take_within(&work, arrived, &write(&answer))?;
+        }
         work.commit()?;
         Ok(Outcome { answer, duties: duties.into_iter().collect(), look: super::uint(look) })
     }

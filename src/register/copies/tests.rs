@@ -529,3 +529,84 @@ fn the_log_forgets_in_time_and_still_proves_the_rest() {
     assert!(rig.copies.looks_at(home(), "1", ["a", "b"], at(366 * 24)).expect("read").is_empty());
     assert_eq!(rig.copies.verify_looks().expect("whole"), 2);
 }
+
+#[test]
+fn whoever_left_long_ago_shrinks_and_goes() {
+    use crate::register::person::{Address, Status};
+    let rig = rig();
+    let left = |mark: &str, family: &str, date: &str| Person {
+        status: Status::MovedAbroad,
+        marital_status: Some(crate::register::person::MaritalStatus::Vh),
+        addresses: vec![Address {
+            street: "Krumme Straße".to_owned(),
+            moved_out: date.parse().ok(),
+            ..Address::default()
+        }],
+        ..named(mark, family, "Willi")
+    };
+    let persons = [
+        named("1", "Adler", "Willi"),
+        left("2", "Bussard", "01032024"),
+        left("3", "Condor", "01032015"),
+        left("4", "Dohle", "01031965"),
+    ];
+    rig.load(home(), 1, &persons);
+    let before = rig.copies.entries(home()).expect("entries");
+    let today = "2026-11-23".parse().expect("a day");
+    assert_eq!(rig.copies.retire(home(), today).expect("retired"), Retired { restricted: 1, deleted: 1 });
+    assert_eq!(rig.copies.retire(home(), today).expect("retired"), Retired::default(), "once");
+    let found = |family: &str| {
+        let question = asked(Asker::PublicBody, Profile::PersonSearch, family);
+        rig.copies.ask(&question, at(1)).expect("answered").answer != Answer::Neutral
+    };
+    assert_eq!(["Adler", "Bussard", "Condor", "Dohle"].map(found), [true, true, false, false]);
+    let mut expected = before.clone();
+    expected.remove("4");
+    assert_eq!(rig.copies.entries(home()).expect("entries"), expected, "the comparison stays quiet");
+    let kept: Vec<u8> = rig
+        .raw()
+        .query_row("SELECT record FROM person WHERE mark = '3'", [], |row| row.get(0))
+        .expect("a record");
+    assert!(!String::from_utf8(kept).expect("text").contains("VH"));
+    // The municipality's own change still finds its record.
+    rig.copies.change(&change(1, Occasion::Name, named("3", "Eule", "Willi"))).expect("applied");
+    assert!(found("Eule") && !found("Condor"));
+}
+
+#[test]
+fn months_are_counted_and_charged_to_the_cent() {
+    use crate::register::fees::{Channel, Rate, Tariff};
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = Settings::new(folder.path());
+    let day = |text: &str| text.parse().expect("a day");
+    settings.tariff = Tariff(vec![
+        Rate { ags: None, channel: None, from: day("2026-01-01"), cents: 1003 },
+        Rate { ags: Some(home()), channel: Some(Channel::Message), from: day("2026-01-01"), cents: 1 },
+    ]);
+    let copies = Copies::open(settings, LogKey::new(&[7; 32])).expect("copies");
+    let rig = Rig { copies, folder };
+    rig.load(home(), 1, &[named("1", "Adler", "Willi"), locked(named("2", "Sperre", "Willi"), 3)]);
+    for family in ["Adler", "Sperre", "Niemand"] {
+        rig.copies.ask(&asked(Asker::Citizen, Profile::PrivateEnquiry, family), at(1)).expect("answered");
+    }
+    rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(1)).expect("answered");
+    let refused = asked(Asker::Firm, Profile::FreeSearch, "Adler");
+    assert!(rig.copies.ask(&refused, at(1)).is_err());
+    let march = Month::parse("2026-03").expect("a month");
+    let accounts = rig.copies.accounts(march).expect("accounts");
+    let sums: Vec<_> = accounts
+        .iter()
+        .map(|one| (one.questions, one.cents, one.municipality_cents, one.operator_cents))
+        .collect();
+    assert_eq!(sums, [(3, 3009, 2409, 600)], "a neutral answer costs as much as a hit");
+    let lines = rig.copies.statistics(march).expect("statistics");
+    let counts: Vec<_> =
+        lines.iter().map(|one| (one.profile, one.asker.as_str(), one.questions, one.with_hits)).collect();
+    assert_eq!(counts, [("person-search", "public-body", 1, 1), ("private-enquiry", "citizen", 3, 1)]);
+    let april = Month::parse("2026-04").expect("a month");
+    assert!(rig.copies.statistics(april).expect("statistics").is_empty());
+    assert!(rig.copies.accounts(april).expect("accounts").is_empty());
+    for bad in ["2026-13", "2026", "26-03", "2026-3"] {
+        assert_eq!(Month::parse(bad), None, "{bad}");
+    }
+}

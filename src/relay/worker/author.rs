@@ -2,6 +2,7 @@
 
 use crate::domain::account::Account;
 use crate::domain::card::ProcessCard;
+use crate::domain::dialog::DialogStep;
 use crate::domain::envelope::Envelope;
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::PartyIdentifier;
@@ -17,6 +18,14 @@ use super::{counted, timers};
 /// Random ids collide never in practice; a store that says otherwise three times is broken.
 const ANNOUNCE_TRIES: u32 = 3;
 
+/// What happens in the transaction before a message is accepted.
+enum Foregoing<'a> {
+    Nothing,
+    Step(&'a DialogStep),
+    /// The dialog did not move on, so nothing was accepted; the refusal is the dialog's.
+    Refused,
+}
+
 impl Relay {
     /// Issues a message id that only `who` may use, once.
     pub async fn announce(&self, who: &Account) -> Result<MessageId, Refusal> {
@@ -26,12 +35,9 @@ impl Relay {
     /// The same, and remembers to which of the account's parties; the door that asks for it judges its use.
     pub async fn announce_bound(&self, who: &Account, bond: Option<&Bond>) -> Result<MessageId, Refusal> {
         let now = self.now();
-        let expires_at = ServiceProfile::after_days(now, self.settings.limits.announced_days);
+        let expires_at = self.announced_until(now);
         for _ in 0..ANNOUNCE_TRIES {
-            let id =
-                MessageId::xta(&self.settings.system, uuid::Uuid::new_v4().as_u128()).map_err(|error| {
-                    Refusal::Internal { detail: format!("the configured system name: {error}") }
-                })?;
+            let id = self.random_id()?;
             match self.store.announce_bound(&id, &who.name, bond, now, expires_at).await {
                 Ok(()) => return Ok(id),
                 Err(StoreError::IdUsed) => {}
@@ -40,6 +46,37 @@ impl Relay {
         }
         let detail = format!("{ANNOUNCE_TRIES} random ids in a row were already used");
         Err(counted("announce", Refusal::Internal { detail }))
+    }
+
+    /// The same in the transaction in which a dialog moves on, which it has done unless the outer answer is an error.
+    pub async fn announce_in_dialog(
+        &self,
+        who: &Account,
+        bond: Option<&Bond>,
+        step: &DialogStep,
+    ) -> Result<Result<MessageId, Refusal>, Refusal> {
+        let id = match self.random_id() {
+            Ok(id) => id,
+            Err(refusal) => return self.step_dialog(step).await.map(|()| Err(refusal)),
+        };
+        let expires_at = self.announced_until(step.at);
+        let stepped = self.store.step_and_announce(step, &id, &who.name, bond, expires_at).await;
+        let stepped = stepped.map_err(|error| counted("dialog", error.into()))?;
+        self.stepped(step, &stepped.received);
+        Ok(match stepped.then {
+            Ok(()) => Ok(id),
+            Err(StoreError::IdUsed) => self.announce_bound(who, bond).await,
+            Err(error) => Err(counted("announce", error.into())),
+        })
+    }
+
+    fn announced_until(&self, now: jiff::Timestamp) -> jiff::Timestamp {
+        ServiceProfile::after_days(now, self.settings.limits.announced_days)
+    }
+
+    fn random_id(&self) -> Result<MessageId, Refusal> {
+        MessageId::xta(&self.settings.system, uuid::Uuid::new_v4().as_u128())
+            .map_err(|error| Refusal::Internal { detail: format!("the configured system name: {error}") })
     }
 
     /// To whom of an account's parties an id was issued, where its door said so.
@@ -59,8 +96,44 @@ impl Relay {
         submission: Submission,
         profile_default: &ServiceProfile,
     ) -> Result<Accepted, Refusal> {
-        let accepted = self.accept_by(who, submission, Manner::Asynchronous, profile_default).await?;
+        let mut before = Foregoing::Nothing;
+        let accepted =
+            self.accept_behind(&mut before, who, submission, Manner::Asynchronous, profile_default).await?;
         Ok(accepted.0)
+    }
+
+    /// The same, with the card as it was accepted.
+    pub async fn accept_with_card(
+        &self,
+        who: &Account,
+        submission: Submission,
+    ) -> Result<(Accepted, ProcessCard), Refusal> {
+        self.accept_in(who, submission, Manner::Asynchronous)
+            .await
+            .map(|(accepted, card, _)| (accepted, card))
+    }
+
+    /// The same in the transaction in which a dialog moves on, which it has done unless the outer answer is an error;
+    /// with the card as it was accepted.
+    pub async fn accept_in_dialog(
+        &self,
+        who: &Account,
+        submission: Submission,
+        step: &DialogStep,
+    ) -> Result<Result<(Accepted, ProcessCard), Refusal>, Refusal> {
+        let mut before = Foregoing::Step(step);
+        let accepted = self
+            .accept_behind(&mut before, who, submission, Manner::Asynchronous, &self.settings.profile_default)
+            .await;
+        let accepted = accepted.map(|(accepted, card, _)| (accepted, card));
+        match before {
+            Foregoing::Refused => accepted.map(Ok),
+            Foregoing::Step(step) => {
+                self.step_dialog(step).await?;
+                Ok(accepted)
+            }
+            Foregoing::Nothing => Ok(accepted),
+        }
     }
 
     /// Accepts, and says with the card how long the profile lets an author wait for the answer.
@@ -70,18 +143,20 @@ impl Relay {
         submission: Submission,
         manner: Manner,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
-        self.accept_by(who, submission, manner, &self.settings.profile_default).await
+        let profile_default = &self.settings.profile_default;
+        self.accept_behind(&mut Foregoing::Nothing, who, submission, manner, profile_default).await
     }
 
-    async fn accept_by(
+    async fn accept_behind(
         &self,
+        before: &mut Foregoing<'_>,
         who: &Account,
         submission: Submission,
         manner: Manner,
         profile_default: &ServiceProfile,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
         let id = submission.envelope.id.clone();
-        match self.accept_uncounted(who, submission, manner, profile_default).await {
+        match self.accept_uncounted(before, who, submission, manner, profile_default).await {
             Ok((accepted, card, profile)) => {
                 let again = accepted == Accepted::Before;
                 metrics::counter!("amtsbote_accepted_total", "door" => card.door.clone(), "again" => again.to_string())
@@ -89,6 +164,7 @@ impl Relay {
                 tracing::info!(message_id = %id, account = %who.name, state = %card.state, bytes = card.payload_bytes, again, "accepted");
                 Ok((accepted, card, profile))
             }
+            Err(refusal) if matches!(before, Foregoing::Refused) => Err(counted("dialog", refusal)),
             Err(refusal) => {
                 tracing::info!(message_id = %id, account = %who.name, code = refusal.code(), "not accepted");
                 Err(counted("accept", refusal))
@@ -98,6 +174,7 @@ impl Relay {
 
     async fn accept_uncounted(
         &self,
+        before: &mut Foregoing<'_>,
         who: &Account,
         submission: Submission,
         manner: Manner,
@@ -138,7 +215,18 @@ impl Relay {
             card: card.clone(),
             deadlines,
         };
-        let accepted = self.store.accept(acceptance).await?;
+        let accepted = match *before {
+            Foregoing::Step(step) => {
+                let stepped = self.store.step_and_accept(step, acceptance).await.map_err(|error| {
+                    *before = Foregoing::Refused;
+                    Refusal::from(error)
+                })?;
+                *before = Foregoing::Nothing;
+                self.stepped(step, &stepped.received);
+                stepped.then?
+            }
+            _ => self.store.accept(acceptance).await?,
+        };
         // The timers look by themselves that often; only an earlier deadline is worth waking them.
         if soonest < situation.now.checked_add(timers::SLEEP_MAX).unwrap_or(soonest) {
             self.deadline_added.notify_one();
@@ -218,7 +306,6 @@ impl Relay {
             only_in: None,
             only_posted_by: Some(who.name.clone()),
             only_if_due: None,
-            only_while: None,
             deadlines: None,
         };
         match self.store.change(change).await {

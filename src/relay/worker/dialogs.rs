@@ -33,7 +33,13 @@ impl Relay {
     /// a replay.
     pub async fn step_dialog(&self, step: &DialogStep) -> Result<(), Refusal> {
         let received = self.store.step_dialog(step).await.map_err(|error| counted("dialog", error.into()))?;
-        for card in &received {
+        self.stepped(step, &received);
+        Ok(())
+    }
+
+    /// What follows from a step that the store has made.
+    pub(super) fn stepped(&self, step: &DialogStep, received: &[ProcessCard]) {
+        for card in received {
             metrics::counter!("amtsbote_received_total", "by" => "dialog").increment(1);
             tracing::info!(message_id = %card.id, "received");
             self.wake_destination(&card.mailbox);
@@ -41,7 +47,6 @@ impl Relay {
         if step.challenge_next.is_none() {
             metrics::counter!("amtsbote_dialogs_total", "event" => "closed").increment(1);
         }
-        Ok(())
     }
 
     /// What is offered in one mailbox of the asker's behind a place in it, oldest entry first.
@@ -95,7 +100,6 @@ impl Relay {
             only_in: Some(route::mailboxes(who, Some(owner))?),
             only_posted_by: None,
             only_if_due: None,
-            only_while: None,
             deadlines: None,
         };
         let (conversation, sequence) = dialog;

@@ -60,7 +60,6 @@ impl Relay {
             only_in: None,
             only_posted_by: None,
             only_if_due: None,
-            only_while: None,
             deadlines,
         };
         let card =

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::card::{Finding, ProcessCard, Severity};
 use crate::domain::message_id::MessageId;
-use crate::domain::state::{DeliveryState, Event};
+use crate::domain::state::Event;
 use crate::relay::accept::{self, Content, Manner, Situation};
 use crate::relay::{Refusal, Relay, Submission};
 use crate::store::{Acceptance, Accepted, Change, FinishedPush};
@@ -93,11 +93,9 @@ impl Relay {
     /// The recipient did not take the message, or certainly never saw it: it is over, unless an operator has let it go
     /// into the mailbox meanwhile. Then its card says so and it stays there.
     pub async fn decline_push(&self, id: &MessageId, reason: &str) -> Result<ProcessCard, Refusal> {
-        let words = format!(
-            "ended by the post office, not by an operator, because its recipient did not take it: {reason}"
-        );
+        let words = format!("its recipient did not take it: {reason}");
         let finding = self.finding(Severity::Error, "push-declined", reason);
-        match self.end_push(id, Event::CancelledByOperator, words, finding.clone()).await {
+        match self.end_push(id, Event::Declined, words, finding.clone()).await {
             Err(Refusal::StateForbids { .. }) => {
                 let words = format!("pushed in vain, and left where an operator put it: {reason}");
                 self.end_push(id, Event::PushFailed, words, finding).await
@@ -134,7 +132,6 @@ impl Relay {
             only_in: None,
             only_posted_by: None,
             only_if_due: None,
-            only_while: (event == Event::CancelledByOperator).then_some(DeliveryState::Held),
             deadlines: None,
         };
         let card = self.store.change(change).await.map_err(|error| counted("push", error.into()))?;

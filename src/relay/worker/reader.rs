@@ -110,7 +110,6 @@ impl Relay {
             only_in: Some(mailboxes),
             only_posted_by: None,
             only_if_due: None,
-            only_while: None,
             deadlines: None,
         };
         match self.store.change(change).await {
@@ -144,7 +143,6 @@ impl Relay {
                 only_in: Some(route::mailboxes(who, Some(owner))?),
                 only_posted_by: None,
                 only_if_due: None,
-                only_while: None,
                 deadlines: None,
             };
             Ok(self.store.declare(change, statement).await?)

@@ -71,7 +71,6 @@ impl Relay {
                     only_in: None,
                     only_posted_by: None,
                     only_if_due: Some(due.kind),
-                    only_while: None,
                     deadlines: None,
                 };
                 self.store.change(change).await.map(|card| {

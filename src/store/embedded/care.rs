@@ -14,8 +14,9 @@ use super::{OpenError, Readers};
 
 /// At most one checkpoint in this time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Pages in the log from which on a checkpoint is worth its syncs.
-const PAGES_MIN: i64 = 1000;
+/// Pages (of 4 KiB) in the log from which on a checkpoint is worth its syncs. Each makes a few commits wait for the disk;
+/// with fewer pages to each, one message in a hundred would, and a page written often would be moved as often.
+const PAGES_MIN: i64 = 4096;
 /// Pages (of 4 KiB) in the log from which on it is cut back to nothing, which makes the writer wait for a moment.
 const PAGES_MAX: i64 = 32 * 1024;
 

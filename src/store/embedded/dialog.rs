@@ -14,7 +14,7 @@ use crate::domain::card::ProcessCard;
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
 use crate::domain::message_id::MessageId;
 use crate::domain::state::Event;
-use crate::store::{Change, StoreError};
+use crate::store::{Change, Stepped, StoreError};
 
 pub fn open(work: &Writing<'_>, dialog: &Dialog) -> Result<(), Fault> {
     let new = work
@@ -129,6 +129,20 @@ pub fn step(work: &mut Writing<'_>, step: &DialogStep) -> Result<Vec<ProcessCard
         }
     };
     Ok(received)
+}
+
+/// A step with something behind it, which may be refused by itself; what the database is to blame for undoes both.
+pub fn step_and<T>(
+    work: &mut Writing<'_>,
+    step: &DialogStep,
+    then: impl FnOnce(&mut Writing<'_>) -> Result<T, Fault>,
+) -> Result<Stepped<T>, Fault> {
+    let received = self::step(work, step)?;
+    match work.apart(then) {
+        Ok(done) => Ok(Stepped { received, then: Ok(done) }),
+        Err(Fault::Refusal(refusal)) => Ok(Stepped { received, then: Err(refusal) }),
+        Err(fault) => Err(fault),
+    }
 }
 
 fn forget_deliveries(connection: &Connection, dialog: &str) -> Result<(), Fault> {

@@ -33,6 +33,27 @@ pub struct Writing<'a> {
     pub removed: &'a mut Vec<String>,
 }
 
+impl Writing<'_> {
+    /// Does something that may be refused without undoing what was done before it.
+    pub fn apart<T>(&mut self, part: impl FnOnce(&mut Writing<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let (edge, files) = (self.frontier.clone(), self.removed.len());
+        self.connection.prepare_cached("SAVEPOINT part")?.execute([])?;
+        let done = part(self);
+        match &done {
+            // The whole command is undone.
+            Err(Fault::Sqlite(_)) => return done,
+            Err(Fault::Refusal(_)) => {
+                *self.frontier = edge;
+                self.removed.truncate(files);
+                self.connection.prepare_cached("ROLLBACK TO part")?.execute([])?;
+            }
+            Ok(_) => {}
+        }
+        self.connection.prepare_cached("RELEASE part")?.execute([])?;
+        done
+    }
+}
+
 /// Where the bytes of a payload are; numbers as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -351,12 +372,43 @@ fn refuse_contradictions(acceptance: &Acceptance) -> Result<(), Fault> {
     Err(StoreError::Unavailable(format!("message {} was not stored: {contradiction}", card.id)).into())
 }
 
-pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance) -> Result<Accepted, Fault> {
+/// The documents of a message as they are stored, written down before the writer's turn: it serves everybody.
+pub struct Papers {
+    envelope: Vec<u8>,
+    manifest: Vec<u8>,
+    author_digest: Digest,
+    card: Vec<u8>,
+    card_digest: Digest,
+}
+
+impl Papers {
+    pub fn of(acceptance: &Acceptance) -> Result<Self, StoreError> {
+        let json = |bytes: serde_json::Result<Vec<u8>>| {
+            bytes.map_err(|error| StoreError::Unavailable(error.to_string()))
+        };
+        let envelope = json(serde_json::to_vec(&acceptance.envelope))?;
+        let manifest = json(serde_json::to_vec(&acceptance.manifest))?;
+        let card = acceptance.card.to_bytes();
+        Ok(Self {
+            author_digest: author_digest(&envelope, &manifest),
+            card_digest: Digest::of(&card),
+            envelope,
+            manifest,
+            card,
+        })
+    }
+
+    pub fn length(&self) -> usize {
+        self.envelope.len() + self.manifest.len() + self.card.len()
+    }
+}
+
+pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance, papers: &Papers) -> Result<Accepted, Fault> {
     refuse_contradictions(acceptance)?;
     if let Some(answer) = admit(work.connection, acceptance)? {
         return Ok(answer);
     }
-    let Acceptance { envelope, manifest, payload, card, deadlines, .. } = acceptance;
+    let Acceptance { envelope, payload, card, deadlines, .. } = acceptance;
     let sequence = evidence::sequence_of(work.frontier.size());
     let place = match &payload.place {
         StagedPlace::Inline(bytes) => {
@@ -386,22 +438,16 @@ pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance) -> Result<Accepte
         ])?;
     let row = Row::new(sequence, card, place, deadlines);
     insert_row(work.connection, &row)?;
-    let json = |bytes: serde_json::Result<Vec<u8>>| {
-        bytes.map_err(|error| Fault::Refusal(StoreError::Unavailable(error.to_string())))
-    };
-    let (envelope_bytes, manifest_bytes) =
-        (json(serde_json::to_vec(envelope))?, json(serde_json::to_vec(manifest))?);
-    let card_bytes = card.to_bytes();
     work.connection
         .prepare_cached(
             "INSERT INTO paper (sequence, envelope, manifest, author_digest, card) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             int(sequence),
-            envelope_bytes,
-            manifest_bytes,
-            author_digest(&envelope_bytes, &manifest_bytes).0,
-            card_bytes
+            papers.envelope,
+            papers.manifest,
+            papers.author_digest.0,
+            papers.card
         ])?;
     for related in &envelope.in_reply_to {
         work.connection
@@ -410,7 +456,7 @@ pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance) -> Result<Accepte
     }
     insert_timers(work.connection, &row)?;
     count(work.connection, &row.mailbox, 1, row.counts())?;
-    log(work, &row, Event::Accepted.into(), card.accepted_at, &card_bytes)?;
+    log(work, &row, Event::Accepted.into(), card.accepted_at, papers.card_digest)?;
     Ok(Accepted::New)
 }
 
@@ -486,14 +532,14 @@ fn log(
     row: &Row,
     event: RecordEvent,
     at: Timestamp,
-    card: &[u8],
+    card_digest: Digest,
 ) -> Result<(), Fault> {
     let record = Record {
         time: at,
         event,
         message_id: MessageId::parse(&row.id).map_err(|error| Fault::corrupt(error.to_string()))?,
         payload_digest: row.payload_digest,
-        card_digest: Digest::of(card),
+        card_digest,
     };
     evidence::append(work.connection, work.frontier, Some(row.sequence), &record)
 }
@@ -519,7 +565,7 @@ fn rewrite(
     counts.iter_mut().zip(before.counts()).for_each(|(after, before)| *after -= before);
     count(work.connection, &after.mailbox, 0, counts)?;
     update_row(work.connection, after)?;
-    log(work, after, event, at, &card_bytes)
+    log(work, after, event, at, Digest::of(&card_bytes))
 }
 
 fn update_row(connection: &Connection, row: &Row) -> Result<(), Fault> {
@@ -566,9 +612,6 @@ pub fn change(work: &mut Writing<'_>, change: &Change) -> Result<ProcessCard, Fa
     let row = row_in_view(work.connection, change)?;
     let due = |kind| row.timers().iter().any(|(timer, at)| *timer == kind && *at <= micros(change.at));
     if !change.only_if_due.is_none_or(due) {
-        return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
-    }
-    if change.only_while.is_some_and(|state| state != row.state) {
         return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
     }
     apply(work, row, change)
@@ -627,7 +670,7 @@ fn apply(work: &mut Writing<'_>, before: Row, change: &Change) -> Result<Process
 pub fn finish_push(work: &mut Writing<'_>, push: &FinishedPush) -> Result<ProcessCard, Fault> {
     let row = row_by_id(work.connection, &push.id)?;
     if let Some(reply) = &push.reply
-        && accept(work, reply)? != Accepted::New
+        && accept(work, reply, &Papers::of(reply)?)? != Accepted::New
         // Told again, because the first answer did not arrive.
         && matches!(row.state, DeliveryState::Held | DeliveryState::Waiting | DeliveryState::HandedOut)
     {
@@ -688,7 +731,6 @@ pub fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) 
         only_in: None,
         only_posted_by: None,
         only_if_due: None,
-        only_while: None,
         deadlines: None,
     }
 }
@@ -736,7 +778,7 @@ pub fn purge_card(work: &mut Writing<'_>, id: &MessageId, now: Timestamp) -> Res
     ] {
         work.connection.prepare_cached(delete)?.execute(params![int(row.sequence)])?;
     }
-    log(work, &row, RecordEvent::CardPurged, now, &card)
+    log(work, &row, RecordEvent::CardPurged, now, Digest::of(&card))
 }
 
 pub fn lease_push(

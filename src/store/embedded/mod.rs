@@ -1,8 +1,8 @@
 //! The embedded engine: SQLite in one folder, for one node.
 //!
-//! One thread writes and answers after the commit ([`writer`]); readers have connections of their own; checkpoints of
+//! One thread writes and answers after the commit (`writer`); readers have connections of their own; checkpoints of
 //! the write-ahead log run from a third thread, so that they never stall an accept. Large payloads are files beside
-//! the database ([`payload`]). A lock file keeps a second process out. Encryption at rest is the file system's.
+//! the database (`payload`). A lock file keeps a second process out. Encryption at rest is the file system's.
 
 mod care;
 mod dialog;
@@ -26,7 +26,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use thiserror::Error;
 
 use self::care::Checkpointer;
-use self::message::Writing;
+use self::message::{Papers, Writing};
 use self::payload::{Intake, PayloadFolder};
 pub use self::schema::Synchronous;
 use self::schema::{int, micros, uint};
@@ -35,7 +35,7 @@ use self::writer::Writer;
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
-    Selection, StagedPlace, Statement, Store, StoreError, StoreHealth, TimeStamp,
+    Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -246,6 +246,41 @@ impl EmbeddedStore {
         self.writer.run(1024, command, |_| {}, || {}).await
     }
 
+    /// What an acceptance needs before its turn: room, and its papers.
+    fn provide(&self, acceptance: &Acceptance) -> Result<Papers, StoreError> {
+        self.refuse_when_full(inline_bytes(acceptance) as u64)?;
+        Papers::of(acceptance)
+    }
+
+    /// Runs a command that accepts; `is_new` says by its answer whether a row names the payload since.
+    async fn accept_by<T: Send + 'static>(
+        &self,
+        acceptance: Acceptance,
+        papers: Papers,
+        is_new: fn(&T) -> bool,
+        accept: impl FnOnce(&mut Writing<'_>, &Acceptance, &Papers) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let bytes = inline_bytes(&acceptance) + papers.length();
+        // The staged file's fate hangs on the outcome, so its token waits outside the command for it.
+        let acceptance = Arc::new(Mutex::new(acceptance));
+        let (stored, unknown) = (Arc::clone(&acceptance), Arc::clone(&acceptance));
+        let command = move |work: &mut Writing<'_>| {
+            let acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
+            accept(work, &acceptance, &papers)
+        };
+        let keep = |acceptance: &Mutex<Acceptance>| {
+            keep_payload(&mut acceptance.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        let settle = move |answer: &T| {
+            if is_new(answer) {
+                keep(&stored);
+            }
+        };
+        // Whether a row names the file is not known; the next start's sweep finds out.
+        let unknown = move || keep(&unknown);
+        self.writer.run(bytes, command, settle, unknown).await
+    }
+
     fn refuse_when_full(&self, bytes: u64) -> Result<(), StoreError> {
         self.refuse_below(self.settings.disk_reserve_bytes, bytes)
     }
@@ -300,26 +335,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        let inline = inline_bytes(&acceptance);
-        self.refuse_when_full(inline as u64)?;
-        // The staged file's fate hangs on the outcome, so its token waits outside the command for it.
-        let acceptance = Arc::new(Mutex::new(acceptance));
-        let (stored, unknown) = (Arc::clone(&acceptance), Arc::clone(&acceptance));
-        let command = move |work: &mut Writing<'_>| {
-            let acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
-            message::accept(work, &acceptance)
-        };
-        let keep = |acceptance: &Mutex<Acceptance>| {
-            keep_payload(&mut acceptance.lock().unwrap_or_else(PoisonError::into_inner));
-        };
-        let settle = move |answer: &Accepted| {
-            if *answer == Accepted::New {
-                keep(&stored);
-            }
-        };
-        // Whether a row names the file is not known; the next start's sweep finds out.
-        let unknown = move || keep(&unknown);
-        self.writer.run(inline + 4096, command, settle, unknown).await
+        let is_new = |accepted: &Accepted| *accepted == Accepted::New;
+        let papers = self.provide(&acceptance)?;
+        self.accept_by(acceptance, papers, is_new, message::accept).await
     }
 
     async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError> {
@@ -467,6 +485,45 @@ impl Store for EmbeddedStore {
     async fn step_dialog(&self, step: &DialogStep) -> Result<Vec<ProcessCard>, StoreError> {
         let step = step.clone();
         self.write(move |work| dialog::step(work, &step)).await
+    }
+
+    async fn step_and_accept(
+        &self,
+        step: &DialogStep,
+        acceptance: Acceptance,
+    ) -> Result<Stepped<Accepted>, StoreError> {
+        let papers = match self.provide(&acceptance) {
+            Ok(papers) => papers,
+            Err(refusal) => {
+                return Ok(Stepped { received: self.step_dialog(step).await?, then: Err(refusal) });
+            }
+        };
+        let step = step.clone();
+        let is_new = |stepped: &Stepped<Accepted>| matches!(stepped.then, Ok(Accepted::New));
+        self.accept_by(acceptance, papers, is_new, move |work, acceptance, papers| {
+            dialog::step_and(work, &step, |work| message::accept(work, acceptance, papers))
+        })
+        .await
+    }
+
+    async fn step_and_announce(
+        &self,
+        step: &DialogStep,
+        id: &MessageId,
+        account: &AccountName,
+        bond: Option<&Bond>,
+        expires_at: Timestamp,
+    ) -> Result<Stepped<()>, StoreError> {
+        if let Err(full) = self.refuse_when_full(0) {
+            return Ok(Stepped { received: self.step_dialog(step).await?, then: Err(full) });
+        }
+        let (step, id, account, bond) = (step.clone(), id.clone(), account.clone(), bond.copied());
+        self.write(move |work| {
+            dialog::step_and(work, &step, |work| {
+                message::announce(work, &id, &account, bond.as_ref(), step.at, expires_at)
+            })
+        })
+        .await
     }
 
     async fn hand_out_in_dialog(

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -177,7 +178,7 @@ impl Intake {
 
     /// Hands what was gathered to the file, which is made on the first call.
     async fn spill(&mut self, sync: bool) -> Result<(), StoreError> {
-        let bytes = std::mem::take(&mut self.buffer);
+        let mut bytes = std::mem::take(&mut self.buffer);
         let file = match &self.file {
             Some((file, _)) => Arc::clone(file),
             None => {
@@ -187,11 +188,17 @@ impl Intake {
                 self.file.insert((Arc::new(file), token)).0.clone()
             }
         };
-        on_disk(move || {
+        self.buffer = on_disk(move || {
             (&*file).write_all(&bytes)?;
-            if sync { file.sync_all() } else { Ok(()) }
+            if sync {
+                file.sync_all()?;
+            }
+            bytes.clear();
+            bytes.reserve_exact(if sync { 0 } else { PIECE_BYTES });
+            Ok(bytes)
         })
-        .await
+        .await?;
+        Ok(())
     }
 }
 
@@ -270,6 +277,13 @@ impl PayloadReader for Outgoing {
                 *at += length as u64;
                 Ok(Some(Bytes::from(piece)))
             }
+        }
+    }
+
+    fn file(&self) -> Option<(Arc<File>, Range<u64>)> {
+        match self {
+            Self::Inline(_) => None,
+            Self::File { file, at, end } => Some((Arc::clone(file), *at..*end)),
         }
     }
 }

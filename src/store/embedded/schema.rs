@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::OpenError;
@@ -156,6 +157,7 @@ pub fn open_writer(folder: &Path, synchronous: Synchronous) -> Result<Connection
     let connection = Connection::open(folder.join(DATABASE_FILE))?;
     connection.busy_timeout(Duration::from_secs(60))?;
     connection.set_prepared_statement_cache_capacity(256);
+    keep_plans(&connection)?;
     let synchronous = match synchronous {
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
@@ -173,11 +175,19 @@ pub fn open_reader(folder: &Path) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(folder.join(DATABASE_FILE), flags)?;
     connection.busy_timeout(Duration::from_secs(60))?;
     connection.set_prepared_statement_cache_capacity(64);
+    keep_plans(&connection)?;
     connection.execute_batch(
         "PRAGMA query_only = ON; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096;
          PRAGMA temp_store = MEMORY;",
     )?;
     Ok(connection)
+}
+
+/// Plans do not depend on the values that are bound. Otherwise a statement over a table with partial indexes is prepared
+/// anew for each value, because another value might let it use one of them; ours name theirs by literals.
+fn keep_plans(connection: &Connection) -> Result<(), OpenError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 pub fn version_of(connection: &Connection) -> Result<u32, OpenError> {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 
 use super::sign::{Plan, Planned, SigningKey};
 use super::signature::{Canonicalization, Collector, Form};
-use super::verify::{Expected, SignatureVerified, Verification};
+use super::verify::{Expected, SignatureVerified, Verification, read_once};
 use super::*;
 use crate::xml::c14n::Algorithm;
 use crate::xml::read::SliceReader;
@@ -88,8 +88,28 @@ fn verify_with(document: &str, spki: &[u8], attachment: &[u8]) -> Result<Signatu
     verification.finish(spki)
 }
 
+/// Both ways of reading, which must agree; in one pass only the first signature is asked for.
 fn verify(document: &str, pair: &Pair) -> Result<SignatureVerified, Error> {
-    verify_with(document, &pair.spki, b"octets")
+    let twice = verify_with(document, &pair.spki, b"octets");
+    for buffer in [1, 50, 8192] {
+        assert_eq!(verify_once(document, &pair.spki, buffer), twice, "{document}");
+    }
+    twice
+}
+
+fn verify_once(document: &str, spki: &[u8], buffer: usize) -> Result<SignatureVerified, Error> {
+    let mut seen = Vec::new();
+    let open = || Ok(std::io::BufReader::with_capacity(buffer, document.as_bytes()));
+    let (verification, candidates) = read_once(open, &Default::default(), &Limits::default(), |candidate| {
+        seen.push(candidate.clone());
+        seen.len() == 1
+    })?;
+    let signature = candidates.into_iter().next().ok_or(Error::SignatureMissing)?.signature?;
+    let mut verification = verification.ok_or(Error::SignatureMissing)?;
+    for (id, method) in signature.attachments() {
+        verification.attachment(id, &digest(method, b"octets"));
+    }
+    verification.finish(spki)
 }
 
 #[test]
@@ -393,6 +413,77 @@ fn both_passes_must_see_the_same_document() {
     let mut verification = Verification::new(signature);
     pass(&other, &mut verification);
     assert_eq!(verification.finish(&rsa().spki), Err(Error::SignedInfoDiffers));
+}
+
+/// Reads a document in one pass and says how often it was opened.
+fn openings(document: &str) -> usize {
+    let mut opened = 0;
+    let open = || {
+        opened += 1;
+        Ok(document.as_bytes())
+    };
+    let (verification, _) = read_once(open, &Default::default(), &Limits::default(), |_| true).unwrap();
+    verification.unwrap().finish(&rsa().spki).unwrap();
+    opened
+}
+
+#[test]
+fn what_stands_before_a_signature_is_read_again_only_if_it_must_be() {
+    let document = "<e:Env xmlns:e='urn:e' xmlns='urn:d' xml:lang='de'><h Id='h'>1</h><s></s><e:Body Id='body'><p xmlns:p='urn:p'>\
+        <p:x b='1' a='2'><p:y>2</p:y></p:x></p><e:Body e:z='1'/></e:Body></e:Env>";
+    for algorithm in [
+        Algorithm::Inclusive,
+        Algorithm::InclusiveWithComments,
+        Algorithm::Exclusive,
+        Algorithm::ExclusiveWithComments,
+    ] {
+        for (list, target, comment) in
+            [("", "body", ""), ("", "body", "<!-- c -->"), ("e", "body", ""), ("", "h", "")]
+        {
+            if !list.is_empty() && !algorithm.is_exclusive() {
+                continue;
+            }
+            let target = Target::Element(target.to_owned());
+            let again =
+                !list.is_empty() || algorithm.keeps_comments() || target == Target::Element("h".into());
+            let plan = Plan {
+                method: SignatureMethod::RsaSha256,
+                canonicalization: form(algorithm, list),
+                covered: vec![Planned::canonical(target, form(algorithm, list), DigestMethod::Sha256)],
+                key_info: String::new(),
+            };
+            let key = SigningKey::from_pkcs8(&rsa().pkcs8).unwrap();
+            let signed = plan.sign(document, document.find("</s>").unwrap(), &key).unwrap();
+            verify(&signed, rsa()).unwrap();
+            assert_eq!(openings(&signed), if again { 2 } else { 1 }, "{algorithm:?} {list:?}");
+            // Where no comment is kept, one in SignedInfo changes nothing.
+            let commented = signed.replace("<ds:SignedInfo>", &format!("<ds:SignedInfo>{comment}"));
+            assert_eq!(verify(&commented, rsa()).is_ok(), comment.is_empty() || !algorithm.keeps_comments());
+            // Whatever is changed before, in and behind the signature: both ways of reading say the same.
+            for (from, to) in [
+                ("<h ", "<h><s Id='body'/></h><h "),
+                ("<h ", "<h><s Id='h'/></h><h "),
+                (
+                    "<s>",
+                    "<s><ds:Signature xmlns:ds='http://www.w3.org/2000/09/xmldsig#'><ds:SignedInfo/></ds:Signature>",
+                ),
+                ("<ds:SignedInfo>", "<ds:Object><ds:SignedInfo/></ds:Object><ds:SignedInfo>"),
+                ("<ds:SignedInfo>", "<ds:SignedInfo Id='body'>"),
+                ("<ds:SignedInfo>", "<ds:SignedInfo Id='x'>"),
+                ("</ds:SignedInfo>", "<ds:CanonicalizationMethod Algorithm=''/></ds:SignedInfo>"),
+                ("</ds:Signature>", "<ds:Object Id='body'/></ds:Signature>"),
+                ("</ds:Signature>", "<ds:Object><ds:SignedInfo></ds:SignedInfo></ds:Object></ds:Signature>"),
+                ("xmlns:e='urn:e'", "xmlns:e='urn:e' xmlns:f='urn:f'"),
+                ("<p:y>2", "<p:y>3"),
+                (" e:z='1'", ""),
+                ("b='1' a='2'", "a='2' b='1'"),
+            ] {
+                let changed = signed.replacen(from, to, 1);
+                assert_ne!(changed, signed, "{from}");
+                let _ = verify(&changed, rsa());
+            }
+        }
+    }
 }
 
 #[test]

@@ -16,9 +16,9 @@ use super::signature::{Candidate, Canonicalization, Collector, Form, Reference, 
 use super::{DigestMethod, Error, Limits, NS_DSIG, SignatureMethod, Target, key};
 use crate::mime::transfer::Base64Decoder;
 use crate::pki::signature::PublicKey;
-use crate::xml::c14n::Canonicalizer;
+use crate::xml::c14n::{Algorithm, Canonicalizer};
 use crate::xml::namespaces::Context;
-use crate::xml::read::{Event, Octets, StartElement, StreamReader};
+use crate::xml::read::{Event, Octets, Permit, StartElement, StreamReader};
 use crate::xml::tree::{self, Element};
 use crate::xml::{self, NS_XML};
 
@@ -164,11 +164,12 @@ impl Digests {
         self.skip_depth.is_none() && self.running.iter().all(canonical)
     }
 
-    fn takes_as_it_stands(&self, prefix: &str, uri: &str) -> bool {
-        self.running.iter().all(|running| match &running.form {
-            RunningForm::Canonical(canonicalizer) => canonicalizer.takes_as_it_stands(prefix, uri),
-            RunningForm::Base64(_) => false,
-        })
+    fn permit(&self, prefix: &str, uri: &str) -> Permit {
+        let permits = self.running.iter().map(|running| match &running.form {
+            RunningForm::Canonical(canonicalizer) => canonicalizer.permit(prefix, uri),
+            RunningForm::Base64(_) => Permit::Refused,
+        });
+        permits.fold(Permit::Unread, Permit::and)
     }
 
     /// What was digested, in the order of the references; attachments are left open.
@@ -257,15 +258,22 @@ fn holds_no_signature(context: &Context, prefix: &str) -> bool {
     context.resolve(prefix).is_some_and(|uri| uri != NS_DSIG)
 }
 
+/// For runs that nobody digests.
+fn passes_unread(context: &Context, prefix: &str) -> Permit {
+    if holds_no_signature(context, prefix) { Permit::Unread } else { Permit::Refused }
+}
+
 fn name_of(references: &[(Target, Form, DigestMethod)], at: usize) -> String {
     references.get(at).map(|(target, ..)| target.to_string()).unwrap_or_default()
 }
 
-/// Both passes in one: what follows the signature is read once, and only what stands before it a second time. In a
-/// message whose header holds the signature, that is nearly nothing.
+/// Both passes in one: what follows the signature is read once, and so is what stands before its end, unless the
+/// signature covers something there or canonicalises SignedInfo in a rarer form ([`Before`]).
 ///
 /// `open` gives the document from its start; `is_wanted` is asked for each signature until it says yes. What comes
-/// back has seen the whole document and awaits attachments and key, beside all signatures that were found.
+/// back has seen the whole document and awaits attachments and key, beside all signatures that were found. For whole
+/// documents; the doors, whose signatures may stand behind what they cover and whose octets pass once, feed
+/// [`Verification`] themselves.
 pub fn read_once<R: BufRead>(
     mut open: impl FnMut() -> std::io::Result<R>,
     reading: &xml::Limits,
@@ -277,6 +285,7 @@ pub fn read_once<R: BufRead>(
         Err(error) => Err(xml::ErrorKind::Input(error.kind()).at(0)),
     };
     let mut collector = Collector::new(limits.clone(), tree::Limits::default());
+    let mut before = Before::new(limits.clone());
     let mut verification: Option<Verification> = None;
     let mut known = 0;
     let mut reader = open()?;
@@ -285,21 +294,27 @@ pub fn read_once<R: BufRead>(
         if !collector.is_reading() {
             match &mut verification {
                 Some(verification) => verification.push_runs(&mut reader)?,
-                None => while reader.plain_run(holds_no_signature)?.is_some() {},
+                None => while reader.plain_run(passes_unread)?.is_some() {},
             }
         }
         let Some(event) = reader.next_event()? else { break };
-        collector.push(&event)?;
         if let Some(verification) = &mut verification {
+            collector.push(&event)?;
             verification.push(&event)?;
-        } else if collector.found() > known {
+            continue;
+        }
+        before.push(&event, collector.is_reading());
+        collector.push(&event)?;
+        if collector.found() > known {
             known = collector.found();
             if let Some(candidate) = collector.last()
                 && let Ok(signature) = &candidate.signature
                 && is_wanted(candidate)
             {
                 let mut begun = Verification::new(signature.clone());
-                begun.catch_up(&mut open()?)?;
+                if !begun.resume(&mut before) {
+                    begun.catch_up(&mut open()?)?;
+                }
                 verification = Some(begun);
             }
         }
@@ -307,7 +322,77 @@ pub fn read_once<R: BufRead>(
     Ok((verification, collector.finish()))
 }
 
-/// Verifies one signature while the document passes for the second time.
+/// What the search keeps of the document before the end of a signature, so that it need not be read again: the IDs, and
+/// SignedInfo in the canonical forms that nearly all signatures name.
+struct Before {
+    /// Of nothing; it gathers the IDs.
+    digests: Digests,
+    /// Two equal IDs, or more than may be: who reads again will say so.
+    failed: bool,
+    /// Where the SignedInfo of the last signature begins.
+    start: Option<u64>,
+    forms: Vec<SignedInfoForm>,
+    bytes_max: usize,
+}
+
+struct SignedInfoForm {
+    algorithm: Algorithm,
+    canonicalizer: Canonicalizer,
+    octets: Vec<u8>,
+    ended: bool,
+}
+
+impl SignedInfoForm {
+    const ALGORITHMS: [Algorithm; 2] = [Algorithm::Exclusive, Algorithm::Inclusive];
+
+    fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, canonicalizer: Canonicalizer::new(algorithm, ""), octets: Vec::new(), ended: false }
+    }
+}
+
+impl Before {
+    fn new(limits: Limits) -> Self {
+        let bytes_max = limits.signed_info_bytes_max;
+        let digests = Digests::new(Vec::new(), None, limits);
+        Self { digests, failed: false, start: None, forms: Vec::new(), bytes_max }
+    }
+
+    /// `in_signature` is true from behind a signature's start tag to its end.
+    fn push(&mut self, event: &Event<'_>, in_signature: bool) {
+        self.failed = self.failed || self.digests.push(event).is_err();
+        if let Event::Start(start) = event {
+            if !in_signature {
+                self.start = None;
+                self.forms.clear();
+            } else if self.start.is_none() && start.is(NS_DSIG, "SignedInfo") {
+                self.start = Some(start.span().start);
+                self.forms = SignedInfoForm::ALGORITHMS.map(SignedInfoForm::new).into();
+            } else if start.is(NS_DSIG, "CanonicalizationMethod") {
+                // What it does not name is not needed.
+                let named = start.attribute("", "Algorithm").unwrap_or_default();
+                self.forms.retain(|form| form.ended || form.algorithm.uri() == named);
+            }
+        }
+        let max = self.bytes_max;
+        for form in self.forms.iter_mut().filter(|form| !form.ended) {
+            let octets = &mut form.octets;
+            form.ended = form.canonicalizer.push(event, &mut |bytes| octets.extend_from_slice(bytes));
+        }
+        self.forms.retain(|form| form.octets.len() <= max);
+    }
+
+    /// The canonical SignedInfo of a signature that has just ended.
+    fn signed_info(&mut self, signature: &Signature) -> Option<Vec<u8>> {
+        let Canonicalization { algorithm, prefix_list } = &signature.signed_info.canonicalization;
+        if self.start != Some(signature.signed_info_span.start) || !prefix_list.is_empty() {
+            return None;
+        }
+        let form = self.forms.iter_mut().find(|form| form.ended && form.algorithm == *algorithm);
+        form.map(|form| std::mem::take(&mut form.octets))
+    }
+}
+
+/// Verifies one signature while the document passes: for the second time, or from the signature's end on ([`read_once`]).
 pub struct Verification {
     signature: Signature,
     digests: Digests,
@@ -332,6 +417,23 @@ impl Verification {
         }
     }
 
+    /// Goes on behind the end of the signature with what the search has kept; true if that is all it takes.
+    fn resume(&mut self, before: &mut Before) -> bool {
+        let is_there = |reference: &Reference| match &reference.target {
+            Target::Document => true,
+            Target::Element(id) => before.digests.ids.contains(id),
+            Target::Attachment(_) => false,
+        };
+        if before.failed || self.signature.references().iter().any(is_there) {
+            return false;
+        }
+        let Some(signed_info) = before.signed_info(&self.signature) else { return false };
+        self.signed_info = signed_info;
+        self.signature_seen = true;
+        self.digests.ids = std::mem::take(&mut before.digests.ids);
+        true
+    }
+
     /// Reads up to the end of the signature.
     fn catch_up<R: BufRead>(&mut self, reader: &mut StreamReader<R>) -> Result<(), Error> {
         let end = self.signature.span.end;
@@ -349,7 +451,7 @@ impl Verification {
     /// Takes what comes next as it stands, where nothing of it can be a part of the signature.
     fn push_runs<R: BufRead>(&mut self, reader: &mut StreamReader<R>) -> Result<(), Error> {
         while self.takes_runs() {
-            let Some(run) = reader.plain_run(|context, prefix| self.permits(context, prefix))? else { break };
+            let Some(run) = reader.plain_run(|context, prefix| self.permit(context, prefix))? else { break };
             self.push_run(run);
         }
         Ok(())
@@ -360,10 +462,12 @@ impl Verification {
         self.canonicalizer.is_none() && self.digests.takes_runs()
     }
 
-    /// Whether elements with this prefix may be in that run.
-    pub fn permits(&self, context: &Context, prefix: &str) -> bool {
-        let uri = context.resolve(prefix).unwrap_or_default();
-        holds_no_signature(context, prefix) && self.digests.takes_as_it_stands(prefix, uri)
+    /// Whether elements with this prefix may be in that run, and how they are digested.
+    pub fn permit(&self, context: &Context, prefix: &str) -> Permit {
+        if !holds_no_signature(context, prefix) {
+            return Permit::Refused;
+        }
+        self.digests.permit(prefix, context.resolve(prefix).unwrap_or_default())
     }
 
     /// Takes a run that was permitted.

@@ -112,7 +112,16 @@ impl<S: Read + Write + Seek + 'static> Opening<S> {
     }
 
     /// To be called when all has arrived.
-    pub fn finish(mut self) -> Result<Decrypted<S>, Error> {
+    pub fn finish(self) -> Result<Decrypted<S>, Error> {
+        match self.finish_alike()? {
+            (decrypted, true) => Ok(decrypted),
+            (_, false) => Err(Error::Undecryptable),
+        }
+    }
+
+    /// The same, but of AES-CBC, which proves nothing anyhow, a content with a bad padding comes out as well, with `false`:
+    /// whoever reads what comes out must do so with it too and then refuse it, or the time tells good padding from bad.
+    pub fn finish_alike(mut self) -> Result<(Decrypted<S>, bool), Error> {
         if self.written == Written::Base64 {
             self.undecryptable |= std::mem::take(&mut self.base64).finish().is_err();
         }
@@ -123,20 +132,23 @@ impl<S: Read + Write + Seek + 'static> Opening<S> {
             return Err(Error::Undecryptable);
         }
         let last = self.held.as_slice();
-        match self.cipher.take() {
-            Some(Cipher::Gcm(gcm)) => {
-                verify_slices_are_equal(&gcm.tag(), last).map_err(|_| Error::Undecryptable)?;
-            }
+        let (good, proves) = match self.cipher.take() {
+            Some(Cipher::Gcm(gcm)) => (verify_slices_are_equal(&gcm.tag(), last).is_ok(), true),
             Some(Cipher::Cbc(mut cbc)) => {
-                let content = cbc.last(last).ok_or(Error::Undecryptable)?;
+                let (content, good) = cbc.last(last).ok_or(Error::Undecryptable)?;
                 self.spool.write_all(&content).map_err(|error| Error::Spool(error.kind()))?;
                 self.bytes += content.len() as u64;
+                (good, false)
             }
             None => return Err(Error::Undecryptable),
-        }
+        };
+        // Good or bad, the work up to here is the same.
         let rewound = self.spool.flush().and_then(|()| self.spool.rewind());
         rewound.map_err(|error| Error::Spool(error.kind()))?;
-        Ok(Decrypted { spool: self.spool, bytes: self.bytes })
+        if proves && !good {
+            return Err(Error::Undecryptable);
+        }
+        Ok((Decrypted { spool: self.spool, bytes: self.bytes }, good))
     }
 
     /// Decrypts what is held, save for what may be the tag, into the spool.
@@ -242,15 +254,26 @@ impl Cbc {
         Some(())
     }
 
-    /// The last block without its padding, of which only the length must be right.
-    fn last(&mut self, block: &[u8]) -> Option<Vec<u8>> {
+    /// The last block without its padding, of which only the length must be right; whether it is. Where it is not, the
+    /// whole block comes back, so that there is as much to do with it.
+    fn last(&mut self, block: &[u8]) -> Option<(Vec<u8>, bool)> {
         let mut block = block.to_vec();
         self.decrypt(&mut block)?;
         let padding = usize::from(*block.last()?);
-        let length = block.len().checked_sub(padding).filter(|_| padding > 0)?;
-        block.truncate(length);
-        Some(block)
+        let good = (1..=block.len()).contains(&padding);
+        block.truncate(block.len() - if good { padding } else { 0 });
+        Some((block, good))
     }
+}
+
+/// The ciphertext of a content under a given initialisation vector, for comparison with vectors.
+#[cfg(test)]
+pub(super) fn cbc_by_vector(key: &[u8], iv: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut cipher = SealingCipher::Cbc(Box::new(Cbc::new(key, iv).expect("a key")), Vec::new());
+    let mut piece = content.to_vec();
+    cipher.encrypt(&mut piece).expect("whole blocks");
+    piece.extend(cipher.end().expect("whole blocks"));
+    piece
 }
 
 /// Encryption of content that passes: initialisation vector, ciphertext and tag (with AES-CBC: padding) go to `out` as

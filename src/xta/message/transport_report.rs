@@ -172,6 +172,10 @@ fn of_step(step: &Step) -> Record {
         }
         Event::Received => (Severity::Info, "received", "The reader confirmed the message."),
         Event::CancelledByAuthor => (Severity::Error, "cancelled", "The author cancelled the message."),
+        Event::Declined => {
+            (Severity::Error, "cancelled", "The recipient that it was pushed to did not take the message.")
+        }
+        // So earlier releases wrote it down.
         Event::CancelledByOperator if step.by.is_none() => {
             (Severity::Error, "cancelled", "The recipient that it was pushed to did not take the message.")
         }

@@ -195,7 +195,6 @@ async fn perform(store: &dyn Store, act: Act, id: &MessageId) -> Result<(), Stor
         only_in: None,
         only_posted_by: None,
         only_if_due: None,
-        only_while: None,
         deadlines: None,
     };
     match act {

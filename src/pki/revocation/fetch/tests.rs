@@ -254,3 +254,25 @@ async fn only_lists_that_can_be_used_take_a_place_of_their_kind() {
     assert!(matches!(fetch(Draft::delta(3, 2), &ca).await, Err(Error::OtherList { .. })), "a delta list");
     assert_eq!(std::fs::read(&path).expect("kept"), first, "nothing was replaced");
 }
+
+/// Two authorities may bear one name, and one may have changed its key: numbers of the one say nothing of the other's.
+#[tokio::test]
+async fn lists_of_authorities_of_one_name_do_not_block_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (host, one, other) = (Host::start(), Ca::new("Ours"), Ca::new("Ours"));
+    let client = client(&[&host.name], folder.path());
+    let authorities = [one.certificate().clone(), other.certificate().clone()];
+    let url = host.url();
+    let fetch = async |number, this_update, by: &Ca| {
+        host.say("200 OK", &Draft { this_update, ..Draft::full(number) }.signed(by));
+        client.fetch_list(&url, &authorities).await
+    };
+    assert_eq!(fetch(9, "20261101000000Z", &one).await.expect("fetched"), Fetched::Newer);
+    let later = fetch(2, "20261102000000Z", &other).await;
+    assert_eq!(later.expect("fetched"), Fetched::Newer, "a lower number by another key");
+    let replayed = fetch(9, "20261101000000Z", &one).await;
+    assert!(matches!(replayed, Err(Error::OtherList { .. })), "an earlier day by another key");
+    let lower = fetch(1, "20261103000000Z", &other).await;
+    assert!(matches!(lower, Err(Error::EarlierList { .. })), "a lower number by its own key");
+    assert_eq!(fetch(10, "20261104000000Z", &one).await.expect("fetched"), Fetched::Newer);
+}

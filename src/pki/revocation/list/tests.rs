@@ -200,6 +200,28 @@ fn what_a_list_says() {
 }
 
 #[test]
+fn lists_of_two_authorities_of_one_name_are_not_compared() {
+    let (one, other) = (Ca::new("Ours"), Ca::new("Ours"));
+    let read = |draft: &Draft, by: &Ca, known: bool| {
+        let der = draft.signed(by);
+        let sealed = Sealed::read(&der).expect("a list");
+        let proof = sealed.verify(by.certificate());
+        List::open(&sealed, proof.filter(|_| known)).expect("read")
+    };
+    let (second, third) = (Draft::full(2), Draft { this_update: "20261102000000Z", ..Draft::full(3) });
+    let earlier = read(&second, &one, true);
+    let later = |by: &Ca, known: bool| read(&third, by, known);
+    assert!(later(&one, true).follows(&earlier) && later(&one, true).overtakes(&earlier));
+    assert!(!later(&other, true).follows(&earlier) && !later(&other, true).overtakes(&earlier));
+    assert!(!read(&Draft::delta(3, 2), &other, true).adds_to(&earlier));
+    assert!(read(&Draft::delta(3, 2), &one, true).adds_to(&earlier));
+    assert!(later(&other, true).takes_over_from(&earlier), "later, by another key");
+    assert!(!later(&one, true).takes_over_from(&earlier), "by its own key it must follow");
+    assert!(!earlier.takes_over_from(&later(&other, true)), "earlier");
+    assert!(!later(&other, false).takes_over_from(&earlier), "by nobody knows whom");
+}
+
+#[test]
 fn what_may_take_anothers_place() {
     let ca = Ca::new("Ours");
     let read = |draft: Draft| List::from_der(&draft.signed(&ca)).expect("read");

@@ -1,0 +1,472 @@
+//! The register's process: fetches what waits in its mailboxes, lays it on the desk, posts what the desk has written.
+//!
+//! To the post office it is a client like any other: XTA 2 over mutual TLS, with its own certificate. A message is
+//! confirmed only when its effect and its answer are durable; what is posted has an id that was written down before, so
+//! that a repetition after a crash is the same message. Full loads run beside the rest: a lock that arrives meanwhile
+//! passes them.
+
+use std::collections::HashMap;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::register::RegisterConfig;
+use crate::domain::content::PartRole;
+use crate::domain::envelope::{BusinessScenario, Code, Envelope, Party, Qualifier};
+use crate::domain::message_id::MessageId;
+use crate::domain::party::PartyIdentifier;
+use crate::pki::inspection::{Purpose, UnknownRevocation};
+use crate::pki::key::{self, Identity, Readers};
+use crate::pki::tls::client_config;
+use crate::pki::trust::{PurposeSettings, TrustAnchors};
+use crate::register::copies::{Copies, LogKey, Outgoing, Settings as CopySettings};
+use crate::register::desk::{Delivery, Desk, Handled};
+use crate::register::message::Number;
+use crate::register::message::head::Sender;
+use crate::xta::client::content::{FolderSink, Outgoing as OutgoingPart};
+use crate::xta::client::{Client, Error as ClientError, Settings as ClientSettings};
+use crate::xta::message::metadata::Shown;
+use crate::xta::message::msg_box::MsgSelector;
+
+const LOG_KEY_FILE: &str = "log.key";
+const INBOX_FOLDER: &str = "inbox";
+/// Messages of one look into the mailboxes.
+const PAGE: u32 = 100;
+/// Rounds between two sweeps of what has run out.
+const SWEEP_SECONDS: u64 = 60;
+/// How long what has failed waits for the next try.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// The same where the post office is away.
+const TRY_SOON: Duration = Duration::from_secs(5);
+const SERVICE: &str = "urn:de:amtsbote:register";
+
+#[derive(Debug, Error)]
+pub enum RegisterError {
+    #[error("{0}")]
+    Config(#[from] crate::config::ConfigError),
+    #[error("{what}: {reason}")]
+    Unusable { what: String, reason: String },
+    #[error("{0}")]
+    Copies(#[from] crate::register::copies::CopyError),
+}
+
+fn unusable(what: impl Into<String>, reason: impl ToString) -> RegisterError {
+    RegisterError::Unusable { what: what.into(), reason: reason.to_string() }
+}
+
+/// Opens the copies of a folder. The log's key is made with the folder and never again: without it neither log nor
+/// answers can be read. None where there is no register and none may be made.
+pub fn open_copies(settings: CopySettings, may_create: bool) -> Result<Option<Copies>, RegisterError> {
+    let path = settings.folder.join(LOG_KEY_FILE);
+    if !path.exists() {
+        if !may_create {
+            return Ok(None);
+        }
+        let made = |error: std::io::Error| unusable(settings.folder.display().to_string(), error);
+        std::fs::create_dir_all(&settings.folder).map_err(made)?;
+        let mut secret = [0; 32];
+        aws_lc_rs::rand::fill(&mut secret).map_err(|_| unusable("random numbers", "the machine has none"))?;
+        key::write_new(&path, &secret, Readers::Owner).map_err(|error| unusable("the log's key", error))?;
+    }
+    let secret = key::read_bounded(&path).map_err(|error| unusable("the log's key", error))?;
+    let secret: [u8; 32] =
+        secret.try_into().map_err(|_| unusable(path.display().to_string(), "is no key of 32 bytes"))?;
+    Ok(Some(Copies::open(settings, LogKey::new(&secret))?))
+}
+
+/// Why an answer was not posted.
+struct Trouble {
+    reason: String,
+    of_this_message: bool,
+}
+
+/// A register at work.
+pub struct RegisterService {
+    desk: Arc<Desk>,
+    client: Arc<Client>,
+    inbox: PathBuf,
+    own: PartyIdentifier,
+    poll: Duration,
+    give_up: Duration,
+    clock: Arc<dyn Clock>,
+    /// Messages that could not be taken, and when they are tried again.
+    left: Mutex<HashMap<String, Timestamp>>,
+}
+
+impl RegisterService {
+    pub fn open(config: &RegisterConfig) -> Result<Self, RegisterError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let copies = open_copies(config.copies()?, true)?
+            .ok_or_else(|| unusable(config.register.folder.display().to_string(), "there is no register"))?;
+        let desk = Desk::new(copies, config.desk()?, clock.clone());
+        let own = identifier(&desk.own().party.kennung)?;
+        let inbox = config.register.folder.join(INBOX_FOLDER);
+        // What a crash left behind is fetched again.
+        let _ = std::fs::remove_dir_all(&inbox);
+        std::fs::create_dir_all(&inbox).map_err(|error| unusable(inbox.display().to_string(), error))?;
+        Ok(Self {
+            desk: Arc::new(desk),
+            client: Arc::new(client(config, clock.clone())?),
+            inbox,
+            own,
+            poll: Duration::from_millis(u64::from(config.office.poll_milliseconds)),
+            give_up: Duration::from_secs(u64::from(config.office.give_up_hours) * 3600),
+            clock,
+            left: Mutex::default(),
+        })
+    }
+
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// Works until it is told to stop, and then finishes what it has begun.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let service = Arc::new(self);
+        let mut load: Option<tokio::task::JoinHandle<()>> = None;
+        let mut swept = None;
+        let mut reachable = true;
+        while !*stop.borrow() {
+            let now = service.clock.now();
+            if swept.is_none_or(|at: Timestamp| now.duration_since(at).as_secs() >= SWEEP_SECONDS as i64) {
+                service.sweep(now).await;
+                swept = Some(now);
+            }
+            let busy = load.as_ref().is_some_and(|task| !task.is_finished());
+            match service.round(busy, &stop).await {
+                Ok(loads) => {
+                    if !reachable {
+                        tracing::info!("the post office is reached again");
+                    }
+                    reachable = true;
+                    if let (false, Some(shown)) = (busy, loads) {
+                        let service = service.clone();
+                        load = Some(tokio::spawn(async move { service.take(&shown).await }));
+                    }
+                }
+                Err(error) if reachable => {
+                    tracing::error!(
+                        code = "register-office-unreachable",
+                        %error,
+                        next_step = "check office.url, certificate and whether the post office runs; it is tried again",
+                        "the mailboxes cannot be looked into"
+                    );
+                    reachable = false;
+                }
+                Err(_) => {}
+            }
+            let due = service.desk.copies.next_due().ok().flatten();
+            // What is due already was tried in this round.
+            let until_due = due.map(|at| at.duration_since(service.clock.now()));
+            let wait = until_due
+                .and_then(|wait| Duration::try_from(wait).ok())
+                .filter(|wait| !wait.is_zero())
+                .map_or(service.poll, |wait| wait.clamp(Duration::from_millis(10), service.poll));
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        if let Some(load) = load {
+            let _ = load.await;
+        }
+    }
+
+    /// One look into the mailboxes: all that is small is taken; the first full load is handed back.
+    async fn round(&self, busy: bool, stop: &watch::Receiver<bool>) -> Result<Option<Shown>, ClientError> {
+        self.post_due().await;
+        let page = self.client.list(&MsgSelector::default(), Some(PAGE)).await?;
+        let now = self.clock.now();
+        let waits = |shown: &Shown| {
+            let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.get(shown.envelope.id.as_str()).is_some_and(|until| *until > now)
+        };
+        let messages = page.messages.into_iter().filter(|shown| !waits(shown));
+        let (loads, rest): (Vec<Shown>, Vec<Shown>) = messages.partition(is_load);
+        for shown in rest {
+            if *stop.borrow() {
+                break;
+            }
+            self.take(&shown).await;
+            self.post_due().await;
+        }
+        Ok(loads.into_iter().next().filter(|_| !busy))
+    }
+
+    /// Fetches one message, lays it on the desk, and confirms it once it is durable.
+    async fn take(&self, shown: &Shown) {
+        let id = &shown.envelope.id;
+        let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
+        let taken = self.fetch_and_handle(shown, &folder).await;
+        let _ = tokio::fs::remove_dir_all(&folder).await;
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken {
+            Ok(handled) => {
+                left.remove(id.as_str());
+                say(id, &handled);
+            }
+            Err(reason) => {
+                let until = self.clock.now().checked_add(TRY_AGAIN).unwrap_or(Timestamp::MAX);
+                left.insert(id.to_string(), until);
+                tracing::error!(
+                    code = "register-message-left",
+                    message_id = %id,
+                    reason,
+                    next_step = "it is offered again; if it comes back, look at disk and database",
+                    "a message was not taken"
+                );
+            }
+        }
+    }
+
+    async fn fetch_and_handle(&self, shown: &Shown, folder: &Path) -> Result<Handled, String> {
+        tokio::fs::create_dir_all(folder).await.map_err(|error| error.to_string())?;
+        let id = &shown.envelope.id;
+        let mut sink = FolderSink::new(folder);
+        let fetched = self.client.fetch(id, &mut sink).await.map_err(|error| error.to_string())?;
+        let part = fetched.parts.iter().position(|part| part.role == PartRole::Message);
+        let file = part.and_then(|index| sink.files.get(&index)).cloned();
+        let from = shown.envelope.author.identifier.value().to_owned();
+        // Nothing but encrypted parts, and the register has no key for them.
+        let sender = if file.is_some() { Sender::Vouched(from.clone()) } else { Sender::Undecipherable };
+        let test = shown.envelope.test;
+        let (desk, transport_id) = (self.desk.clone(), id.to_string());
+        let handled = tokio::task::spawn_blocking(move || {
+            let open = || -> std::io::Result<Box<dyn std::io::BufRead>> {
+                match &file {
+                    Some(file) => Ok(Box::new(BufReader::new(std::fs::File::open(file)?))),
+                    None => Ok(Box::new(std::io::empty())),
+                }
+            };
+            let delivery = Delivery { transport_id: &transport_id, sender: &sender, from: &from, test };
+            desk.handle(&delivery, &open)
+        });
+        let handled = handled.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let request = fetched.request_id.as_deref().unwrap_or("1");
+        self.client.close(request, std::slice::from_ref(id)).await.map_err(|error| error.to_string())?;
+        Ok(handled)
+    }
+
+    async fn post_due(&self) {
+        let due = match self.desk.copies.due(self.clock.now()) {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(
+                    code = "register-outbox",
+                    %error,
+                    next_step = "look at disk and database of the register",
+                    "what is due cannot be read"
+                );
+                return;
+            }
+        };
+        for one in due {
+            let Err(trouble) = self.post(&one).await else { continue };
+            let (now, Trouble { reason, of_this_message }) = (self.clock.now(), trouble);
+            let over = one.since.checked_add(self.give_up).is_ok_and(|until| until <= now);
+            if over && self.desk.copies.note_given_up(one.id, now).is_ok() {
+                tracing::error!(
+                    code = "register-answer-given-up",
+                    number = one.number,
+                    reader = one.reader,
+                    reason,
+                    next_step = "let the reader into the post office; it can ask for the answer again",
+                    "an answer could not be posted"
+                );
+                continue;
+            }
+            tracing::warn!(
+                code = "register-answer-waits",
+                number = one.number,
+                reader = one.reader,
+                reason,
+                "an answer is tried again"
+            );
+            // One reader's trouble is nobody else's; an office that is away is everybody's, and for a short time.
+            let pause = if of_this_message { TRY_AGAIN } else { TRY_SOON };
+            let later = now.checked_add(pause).unwrap_or(Timestamp::MAX);
+            if self.desk.copies.note_refused(one.id, later).is_err() || !of_this_message {
+                return;
+            }
+        }
+    }
+
+    async fn post(&self, one: &Outgoing) -> Result<(), Trouble> {
+        let ours =
+            |error: &dyn std::fmt::Display| Trouble { reason: error.to_string(), of_this_message: false };
+        let id = match &one.transport_id {
+            Some(id) => MessageId::parse(id).map_err(|error| ours(&error))?,
+            None => {
+                let id = self.client.create_message_id().await.map_err(|error| ours(&error))?;
+                self.desk.copies.note_transport_id(one.id, id.as_str()).map_err(|error| ours(&error))?;
+                id
+            }
+        };
+        let reader = identifier(&one.reader)
+            .map_err(|error| Trouble { reason: error.to_string(), of_this_message: true })?;
+        let envelope = self.envelope(id, &reader, one);
+        let mut part = OutgoingPart::from_bytes(PartRole::Message, "application/xml", one.bytes.clone());
+        part.part.filename = Some(format!("{}.xml", one.number));
+        part.part.encoding = Some("UTF-8".to_owned());
+        self.client.send(&envelope, &[part]).await.map_err(|error| Trouble {
+            of_this_message: matches!(error, ClientError::Fault { .. }),
+            reason: error.to_string(),
+        })?;
+        self.desk.copies.note_sent(one.id, self.clock.now()).map_err(|error| ours(&error))
+    }
+
+    fn envelope(&self, id: MessageId, reader: &PartyIdentifier, one: &Outgoing) -> Envelope {
+        let party = |identifier: &PartyIdentifier| Party {
+            identifier: identifier.clone(),
+            security_tokens: Vec::new(),
+        };
+        let code = |code: &str, list: &str, version: &str| Code {
+            code: code.to_owned(),
+            name: None,
+            list_uri: Some(list.to_owned()),
+            list_version: Some(version.to_owned()),
+        };
+        Envelope {
+            id,
+            test: false,
+            author: party(&self.own),
+            sender: None,
+            reply_to: None,
+            reader: party(reader),
+            other_readers: Vec::new(),
+            cc_readers: Vec::new(),
+            in_reply_to: MessageId::parse(&one.in_reply_to).into_iter().collect(),
+            process_ref: None,
+            qualifier: Qualifier {
+                subject: None,
+                service: SERVICE.to_owned(),
+                business_scenario: Some(BusinessScenario::Defined(code(
+                    "XMELD_DATA",
+                    "urn:de:xta:codeliste:business.scenario",
+                    "3.6",
+                ))),
+                message_type: Some(code(&one.number, "urn:de:payloadSchema:elementName", "1.0")),
+                payload_schema: Some(one.namespace.clone()),
+            },
+            properties: Vec::new(),
+            origin: None,
+            not_before: None,
+            obsolete_after: None,
+            service_quality: None,
+            receipt_requests: None,
+            token_container: None,
+            stated_size: None,
+        }
+    }
+
+    async fn sweep(&self, now: Timestamp) {
+        let desk = self.desk.clone();
+        let swept = tokio::task::spawn_blocking(move || {
+            desk.copies.expire_answers(now)?;
+            desk.copies.erase_expired(now)?;
+            while desk.copies.clear_retired()? {}
+            desk.copies.overdue_moves(now)
+        });
+        match swept.await {
+            Ok(Ok(overdue)) => {
+                for one in overdue {
+                    let (case, old, new) = (one.case, one.old_office.to_string(), one.new_office.to_string());
+                    if one.escalated {
+                        tracing::error!(
+                            code = "register-move-late",
+                            case,
+                            old_office = old,
+                            new_office = new,
+                            next_step = "call the old office: its answer (0203) is over its time",
+                            "a move notice was not answered"
+                        );
+                    } else {
+                        tracing::warn!(
+                            code = "register-move-due",
+                            case,
+                            old_office = old,
+                            new_office = new,
+                            "the answer to a move notice is due soon"
+                        );
+                    }
+                }
+            }
+            Ok(Err(error)) => tracing::error!(
+                code = "register-sweep",
+                %error,
+                next_step = "look at disk and database of the register",
+                "what has run out cannot be removed"
+            ),
+            Err(error) => {
+                tracing::error!(code = "register-sweep", %error, next_step = "report this", "sweeping failed")
+            }
+        }
+    }
+}
+
+/// Works until SIGTERM or SIGINT.
+pub async fn until_stopped(service: RegisterService) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = watch::channel(false);
+    let working = tokio::spawn(service.run(stopped));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = stop.send(true);
+    working.await.map_err(std::io::Error::other)
+}
+
+/// Full loads run beside the rest; the envelope tells them, and a wrong word there costs nothing but time.
+fn is_load(shown: &Shown) -> bool {
+    let kind = shown.envelope.qualifier.message_type.as_ref();
+    kind.is_some_and(|kind| kind.code == Number::Load.code() || kind.code == Number::Load.element())
+}
+
+fn say(id: &MessageId, handled: &Handled) {
+    tracing::info!(
+        message_id = %id,
+        number = handled.number,
+        uuid = handled.uuid,
+        codes = handled.codes.join(" "),
+        detail = handled.detail,
+        "{}",
+        handled.outcome
+    );
+}
+
+fn identifier(value: &str) -> Result<PartyIdentifier, RegisterError> {
+    PartyIdentifier::with_labels(value, Some("xoev"), None, None)
+        .map_err(|error| unusable(format!("the identifier {value}"), error))
+}
+
+fn client(config: &RegisterConfig, clock: Arc<dyn Clock>) -> Result<Client, RegisterError> {
+    let office = &config.office;
+    let identity = Identity::load(&office.certificate, &office.key)
+        .map_err(|error| unusable("office.certificate and office.key", error))?;
+    let believed = PurposeSettings {
+        anchors: office.anchors.clone(),
+        revocation_lists: office.crls.clone(),
+        unknown_revocation: if office.crls.is_empty() {
+            UnknownRevocation::Warn
+        } else {
+            UnknownRevocation::Refuse
+        },
+        ..PurposeSettings::default()
+    };
+    let anchors = TrustAnchors::load(&[(Purpose::ServerTls, believed)].into())
+        .map_err(|error| unusable("office.anchors", error))?;
+    let tls = client_config(Arc::new(anchors), Some(&identity), clock)
+        .map_err(|error| unusable("office.certificate", error))?;
+    let mut settings = ClientSettings::new(&office.url, Arc::new(tls));
+    settings.identifier = Some(PartyIdentifier::new("*").map_err(|error| unusable("*", error))?);
+    Client::new(settings).map_err(|error| unusable("office.url", error))
+}

@@ -1,0 +1,268 @@
+//! The register's own configuration file (TOML), apart from the post office's: other keys, another database, another
+//! process. Unknown keys are errors that name the key and the line; relative paths start at the file's folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use super::{ConfigError, Log};
+use crate::register::copies::{self, Deadlines};
+use crate::register::desk;
+use crate::register::fees::{Rate, Tariff};
+use crate::register::message::head::{Own, Party, PostalAddress};
+use crate::register::message::question::Entitled;
+use crate::register::refetch;
+use crate::register::rights::Asker;
+use crate::register::workdays::{Calendar, SAARLAND};
+
+/// What `amtsbote register init` writes.
+pub const EXAMPLE: &str = include_str!("register_example.toml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterConfig {
+    pub register: Register,
+    pub office: Office,
+    #[serde(default)]
+    pub answers: Answers,
+    #[serde(default)]
+    pub moves: Moves,
+    #[serde(default)]
+    pub asker: Vec<AskingBody>,
+    /// What private enquiries cost.
+    #[serde(default)]
+    pub rate: Vec<Rate>,
+    #[serde(default)]
+    pub log: Log,
+    /// Where it was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    pub folder: PathBuf,
+    pub identifiers: Vec<String>,
+    pub name: String,
+    pub reachable_at: String,
+    pub address: Address,
+    #[serde(default = "stale_after_hours")]
+    pub stale_after_hours: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    pub street: String,
+    #[serde(default)]
+    pub number: String,
+    pub postcode: String,
+    pub place: String,
+}
+
+/// The post office, of which the register is a client like any other.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Office {
+    pub url: String,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub anchors: Vec<PathBuf>,
+    #[serde(default)]
+    pub crls: Vec<PathBuf>,
+    #[serde(default = "poll_milliseconds")]
+    pub poll_milliseconds: u32,
+    #[serde(default = "give_up_hours")]
+    pub give_up_hours: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Answers {
+    pub bucket_milliseconds: u32,
+    pub fetch_again_days: u16,
+    pub time_zone: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Moves {
+    pub warn_days: u16,
+    pub due_days: u16,
+    pub saturday_counts: bool,
+    pub saturday_end_moves: bool,
+    /// Absent: the Saarland's.
+    pub holidays: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskingBody {
+    pub identifier: String,
+    pub kind: Asker,
+    #[serde(default)]
+    pub empowered: bool,
+}
+
+fn stale_after_hours() -> u32 {
+    24
+}
+
+fn poll_milliseconds() -> u32 {
+    1000
+}
+
+fn give_up_hours() -> u32 {
+    24
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { bucket_milliseconds: 2000, fetch_again_days: 8, time_zone: "Europe/Berlin".to_owned() }
+    }
+}
+
+impl Default for Moves {
+    fn default() -> Self {
+        Self { warn_days: 2, due_days: 3, saturday_counts: true, saturday_end_moves: true, holidays: None }
+    }
+}
+
+impl RegisterConfig {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&super::read(path)?, path)
+    }
+
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| super::malformed(text, path, &error))?;
+        config.file = path.to_owned();
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let Self { register, office, moves, .. } = &mut config;
+        let paths = [&mut register.folder, &mut office.certificate, &mut office.key];
+        for one in
+            paths.into_iter().chain(&mut office.anchors).chain(&mut office.crls).chain(&mut moves.holidays)
+        {
+            *one = folder.join(&*one);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key, what: &str| Err(self.wrong(key, what));
+        if self.register.identifiers.is_empty() {
+            return wrong("register.identifiers", "names no mailbox");
+        }
+        let named = self.register.identifiers.iter().chain(self.asker.iter().map(|one| &one.identifier));
+        for identifier in named {
+            if !identifier.split_once(':').is_some_and(|(prefix, key)| !prefix.is_empty() && !key.is_empty())
+            {
+                return wrong("identifier", "is not of the form prefix:key");
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        if !self.asker.iter().all(|one| seen.insert(&one.identifier)) {
+            return wrong("asker.identifier", "names one body twice");
+        }
+        if !(50..=600_000).contains(&self.office.poll_milliseconds) {
+            return wrong("office.poll_milliseconds", "lies between 50 and 600000");
+        }
+        if !(1..=60_000).contains(&self.answers.bucket_milliseconds) {
+            return wrong("answers.bucket_milliseconds", "lies between 1 and 60000");
+        }
+        if self.moves.warn_days > self.moves.due_days {
+            return wrong("moves.warn_days", "comes after moves.due_days");
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, key: &'static str, what: &str) -> ConfigError {
+        ConfigError::Value { path: self.file.clone(), key, what: what.to_owned() }
+    }
+
+    fn zone(&self) -> Result<TimeZone, ConfigError> {
+        TimeZone::get(&self.answers.time_zone).map_err(|_| {
+            self.wrong("answers.time_zone", "is no zone of the IANA database, such as Europe/Berlin")
+        })
+    }
+
+    pub fn copies(&self) -> Result<copies::Settings, ConfigError> {
+        let mut settings = copies::Settings::new(&self.register.folder);
+        settings.stale_after = Duration::from_secs(u64::from(self.register.stale_after_hours) * 3600);
+        settings.tariff = Tariff(self.rate.clone());
+        settings.zone = self.zone()?;
+        Ok(settings)
+    }
+
+    pub fn desk(&self) -> Result<desk::Settings, ConfigError> {
+        let zone = self.zone()?;
+        let text = match &self.moves.holidays {
+            None => SAARLAND.to_owned(),
+            Some(path) => super::read(path)?,
+        };
+        let mut calendar =
+            Calendar::parse(&text).map_err(|error| self.wrong("moves.holidays", &error.to_string()))?;
+        calendar.saturday_counts = self.moves.saturday_counts;
+        calendar.saturday_end_moves = self.moves.saturday_end_moves;
+        let first = self.register.identifiers.first().cloned().unwrap_or_default();
+        let address = &self.register.address;
+        let askers: BTreeMap<String, Entitled> = self
+            .asker
+            .iter()
+            .map(|one| (one.identifier.clone(), Entitled { asker: one.kind, empowered: one.empowered }))
+            .collect();
+        Ok(desk::Settings {
+            own: Own {
+                party: Party { kennung: first, name: self.register.name.clone() },
+                address: PostalAddress {
+                    number: address.number.clone(),
+                    postcode: address.postcode.clone(),
+                    street: address.street.clone(),
+                    place: address.place.clone(),
+                },
+                reachable_at: self.register.reachable_at.clone(),
+            },
+            identifiers: self.register.identifiers.clone(),
+            askers,
+            bucket: Duration::from_millis(u64::from(self.answers.bucket_milliseconds)),
+            refetch: refetch::Rule { days: self.answers.fetch_again_days, zone: zone.clone() },
+            deadlines: Deadlines {
+                calendar,
+                zone,
+                warn_days: self.moves.warn_days,
+                due_days: self.moves.due_days,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_configuration_and_bad_ones_are_refused() {
+        let path = Path::new("register.toml");
+        let config = RegisterConfig::parse(EXAMPLE, path).expect("the example");
+        let desk = config.desk().expect("settings");
+        assert_eq!((desk.refetch.days, desk.identifiers.len(), desk.askers.len()), (8, 1, 3));
+        for (from, to, expected) in [
+            ("folder =", "folders =", "unknown field `folders`"),
+            ("[\"zmb:100000000000\"]", "[]", "register.identifiers names no mailbox"),
+            ("kind = \"police\"", "kind = \"wizard\"", "unknown variant"),
+            ("pdl:100000000000", "dbs:100010010000", "one body twice"),
+            ("# poll_milliseconds = 1000", "poll_milliseconds = 1", "office.poll_milliseconds"),
+        ] {
+            assert!(EXAMPLE.contains(from), "{from}");
+            let error = RegisterConfig::parse(&EXAMPLE.replacen(from, to, 1), path).expect_err("refused");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let zone = EXAMPLE.replacen("# time_zone = \"Europe/Berlin\"", "time_zone = \"Berlin\"", 1);
+        let error = RegisterConfig::parse(&zone, path).expect("well-formed").desk().expect_err("refused");
+        assert!(error.to_string().contains("answers.time_zone"), "{error}");
+    }
+}

@@ -1,0 +1,78 @@
+//! # The register's process
+//!
+//! `amtsbote register serve` runs the population register's shadow copy. It is a participant of a post office like any
+//! other: own certificate, own configuration (`amtsbote register init` writes one with every key explained), own
+//! folder. It shares neither database nor key with the post office and reaches it by XTA 2 alone; both may run on one machine
+//! or on two.
+//!
+//! ## What it does with a message
+//!
+//! It fetches, does what the message asks for, writes effect and answer down in one transaction, and only then confirms
+//! (XTA `close`). A crash in between repeats a message and loses none. The same UUID with the same bytes is answered as
+//! before: no second search, fee, notice or line in the log. The same UUID with other bytes is rejected (S999).
+//!
+//! | number | from | answer |
+//! | --- | --- | --- |
+//! | 1100 full load | municipality | 0928 with counts and refused records; or 0010 |
+//! | 1101 changes | municipality | 0020, with the numbers that are missing; 0010 (S020) for cases that failed, each with its reason |
+//! | 1104 nothing happened | municipality | 0020 |
+//! | 0600 private enquiry | portal | 0601 |
+//! | 1330, 1332 searches | authority | 1331, 1333 |
+//! | A001 that answer again | whoever asked | the same bytes; or A002 when its time is over |
+//! | 0201, 0203, 0085 to 0097 | registration office, as a copy | none; the case is watched |
+//!
+//! Everything else is rejected with XInneres' codes (S, T, V, X). Rejections and receipts are never answered. Questions
+//! that the law does not allow are answered by reason (02, 14, 15 where the number is known, else a word), not rejected.
+//!
+//! ## This is not XMeld
+//!
+//! XMeld's schemas are not public. The register reads and writes **its own exchange form** (`schemas/register`), which
+//! takes names from DSMeld, the structure of heads from XInneres, and numbers from XMeld. No procedure that speaks XMeld can
+//! talk to it as it stands. Official releases are plugged in at one place, `register::message`: [`RELEASES`] says which
+//! (namespace, version) are alive, `Number::of_element` which element is which number, and `person`, `feed`, `question`,
+//! `answer`, `moves` translate between elements and the values that the rest of the register works with. Two releases are
+//! alive, 26.05 and 26.11; each message is answered in its own. 26.11 adds questions by identification feature, A001
+//! and A002.
+//!
+//! ## Who may do what
+//!
+//! Who sent a message is the post office's word (the certificate that posted it); it must be the `autor` of the head
+//! (else T070). A municipality `ags:X` feeds copy X and no other. What kind of body an asker is stands in the register's
+//! configuration, never in the message; `amtsbote register explain` shows what follows from the kind. A message marked as
+//! a test (in head or envelope) reaches nothing (S999).
+//!
+//! Revoked or expired certificates never get here: the post office refuses their connection. The codes T000 to T020 are there
+//! for transports that hand a message on together with what is wrong with it. Content that only encrypted parts hold is
+//! rejected with T020: the register has no key for it yet.
+//!
+//! ## Answers
+//!
+//! An answer leaves at the end of a time bucket (`answers.bucket_milliseconds`, 2000) counted from the question, so that
+//! its time tells nothing of what was found; unknown, ambiguous, locked and stale have the same bytes but for ids and instants
+//! of fixed length. It is kept sealed for its reader up to the end of the eighth calendar day after the question
+//! (`answers.fetch_again_days`, `answers.time_zone`), then key and bytes are overwritten and a mark remains. An answer
+//! that the post office does not take for `office.give_up_hours` (24) is given up with `register-answer-given-up` in the log;
+//! its reader can still ask for it again.
+//!
+//! ## Moves
+//!
+//! A registration office that wants a deadline watched posts its 0201, 0203 or update a second time, to the register: the same
+//! bytes, `leser` unchanged. Only head, event, relation and day of registration are read; nothing about the person is kept.
+//! The answer (0203) is due by the end of the third working day after the notice came (`moves.due_days`, section 33 BMG);
+//! `register-move-due` warns after the second, `register-move-late` is an error after the third. Saturdays count,
+//! Sundays and holidays do not, an end on a Saturday moves; all of it can be configured, and the Saarland's holidays are
+//! shipped. `amtsbote register cases` lists what is open.
+//!
+//! ## Keeping, counting, charging
+//!
+//! `amtsbote register retire AGS` applies sections 13 and 14 BMG: five years after the end of the year of move or death a
+//! record shrinks and is found by no search, after fifty more it goes. `plausibility AGS` is the yearly report to the
+//! municipality, `statistics YYYY-MM` counts questions, `fees YYYY-MM` sums what private enquiries cost. Prices are lines
+//! `[[rate]]`; of each fee a fifth, rounded down to the cent, is the operator's and the rest the municipality's. A neutral
+//! answer costs as much as a hit.
+//!
+//! ## Not there
+//!
+//! Payment (XBezahldienste), the portal's page, keys for encrypted content, the DVDV.
+//!
+//! [`RELEASES`]: crate::register::message::RELEASES

@@ -1,0 +1,84 @@
+//! Records whose time is over, and the yearly look at all of them.
+//!
+//! A record that shrinks keeps the digest of the whole one, so that the comparison with the original stays quiet until
+//! the municipality's own change comes; it loses its terms, so that no search finds it.
+
+use jiff::civil::Date;
+use rusqlite::{TransactionBehavior, params};
+use serde::Serialize;
+
+use super::intake::{read_stored, remove, unindex};
+use super::{Copies, CopyError, copy_of, schema};
+use crate::register::person::Ags;
+use crate::register::plausibility::Report;
+use crate::register::retention::{Keep, keep, restricted};
+
+/// Records that one step looks at.
+const STEP: usize = 2000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Retired {
+    pub restricted: u64,
+    pub deleted: u64,
+}
+
+impl Copies {
+    /// Applies the periods of sections 13 and 14 BMG to one copy.
+    pub fn retire(&self, ags: Ags, today: Date) -> Result<Retired, CopyError> {
+        let mut retired = Retired::default();
+        let mut after = 0;
+        loop {
+            let mut connection = self.writer();
+            let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let copy = copy_of(&work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
+            let rows: Vec<(i64, Vec<u8>)> = work
+                .prepare_cached(
+                    "SELECT id, record FROM person WHERE copy = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                )?
+                .query_map(params![copy.id, after, STEP as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            let done = rows.len() < STEP;
+            for (id, record) in rows {
+                after = id;
+                let person = read_stored(&record)?;
+                match keep(&person, today) {
+                    Keep::Whole => {}
+                    Keep::No => {
+                        remove(&work, &copy, id, &record)?;
+                        retired.deleted += 1;
+                    }
+                    Keep::Restricted => {
+                        unindex(&work, &copy, id, &person)?;
+                        let rest = restricted(&person).to_bytes();
+                        if rest != record {
+                            retired.restricted += 1;
+                            work.prepare_cached("UPDATE person SET record = ?2 WHERE id = ?1")?
+                                .execute(params![id, rest])?;
+                        }
+                    }
+                }
+            }
+            work.commit()?;
+            if done {
+                return Ok(retired);
+            }
+        }
+    }
+
+    /// The yearly report on one copy.
+    pub fn plausibility(&self, ags: Ags) -> Result<Report, CopyError> {
+        self.read(|connection| {
+            let copy =
+                copy_of(connection, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
+            let mut select =
+                connection.prepare_cached("SELECT record FROM person WHERE copy = ?1 ORDER BY mark")?;
+            let mut rows = select.query(params![copy.id])?;
+            let mut report = Report::default();
+            while let Some(row) = rows.next()? {
+                let record: Vec<u8> = row.get(0)?;
+                report.add(&read_stored(&record)?);
+            }
+            Ok(report)
+        })
+    }
+}

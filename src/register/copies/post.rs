@@ -1,0 +1,322 @@
+//! Messages that came, and what is to be sent because of them: one row each, so that a message that comes again is
+//! answered as before and has no second effect.
+//!
+//! What goes out is sealed for its reader under a key that lies beside it and dies with it: when an answer's time is
+//! over, key and bytes are overwritten, and the row remains as a mark. A message's row and its answers are written in
+//! the transaction of its effect.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+
+use super::{Copies, CopyError, instant, int, micros, uint};
+use crate::register::reconcile::Hash;
+
+const SECRET_BYTES: usize = 32;
+/// Rows of one look for what is due.
+const DUE_MAX: i64 = 200;
+
+/// A message as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrived<'a> {
+    /// Whom the transport vouches for.
+    pub author: &'a str,
+    /// The head's UUID; where there is none, the transport's id.
+    pub uuid: &'a str,
+    pub number: &'a str,
+    pub digest: Hash,
+    pub transport_id: &'a str,
+    pub at: Timestamp,
+    /// When what is answered to it must be gone.
+    pub expires_at: Timestamp,
+}
+
+/// What is to be sent because of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub number: &'static str,
+    pub reader: String,
+    pub namespace: String,
+    pub bytes: Vec<u8>,
+    /// Not before this instant.
+    pub leaves_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    New,
+    /// The same delivery, offered again because it was not confirmed.
+    SameDelivery,
+    /// The same message, sent again.
+    SentAgain,
+    /// The same UUID with other bytes.
+    OtherBytes,
+}
+
+/// What became of the wish to have an answer once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// So many messages leave once more, with the same bytes.
+    Leaves(u64),
+    Expired,
+    /// This author has asked no such question.
+    Unknown,
+}
+
+/// A message that is due to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    pub id: u64,
+    pub number: String,
+    pub reader: String,
+    pub namespace: String,
+    /// The transport's id of the message that it answers.
+    pub in_reply_to: String,
+    /// The transport's id of its own, once it has one: sending again under it is safe.
+    pub transport_id: Option<String>,
+    pub since: Timestamp,
+    pub bytes: Vec<u8>,
+}
+
+/// How the post stands, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct PostState {
+    pub taken: u64,
+    pub waiting: u64,
+    pub sent: u64,
+    pub given_up: u64,
+    pub expired: u64,
+}
+
+impl Copies {
+    pub fn known(&self, arrived: &Arrived<'_>) -> Result<Known, CopyError> {
+        self.read(|connection| {
+            let row: Option<(Vec<u8>, String)> = connection
+                .prepare_cached("SELECT digest, transport_id FROM message WHERE author = ?1 AND uuid = ?2")?
+                .query_row(params![arrived.author, arrived.uuid], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            Ok(match row {
+                None => Known::New,
+                Some((digest, _)) if digest != arrived.digest => Known::OtherBytes,
+                Some((_, transport_id)) if transport_id == arrived.transport_id => Known::SameDelivery,
+                Some(_) => Known::SentAgain,
+            })
+        })
+    }
+
+    /// Writes down a message and what is answered to it.
+    pub fn take(&self, arrived: &Arrived<'_>, replies: &[Reply]) -> Result<(), CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.take_within(&work, arrived, replies)?;
+        Ok(work.commit()?)
+    }
+
+    pub(super) fn take_within(
+        &self,
+        work: &Transaction<'_>,
+        arrived: &Arrived<'_>,
+        replies: &[Reply],
+    ) -> Result<(), CopyError> {
+        work.prepare_cached(
+            "INSERT INTO message (author, uuid, number, digest, transport_id, taken_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            arrived.author,
+            arrived.uuid,
+            arrived.number,
+            arrived.digest,
+            arrived.transport_id,
+            micros(arrived.at)
+        ])?;
+        for reply in replies {
+            let mut secret = [0; SECRET_BYTES];
+            aws_lc_rs::rand::fill(&mut secret).map_err(|_| CopyError::Random)?;
+            let sealed = self.answer_key(&secret, &reply.reader)?.seal(reply.bytes.clone())?;
+            work.prepare_cached(
+                "INSERT INTO outgoing (author, uuid, number, reader, namespace, in_reply_to, secret, sealed, leaves_at, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                arrived.author,
+                arrived.uuid,
+                reply.number,
+                reply.reader,
+                reply.namespace,
+                arrived.transport_id,
+                secret,
+                sealed,
+                micros(reply.leaves_at),
+                micros(arrived.expires_at)
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// The answers to one question of this author leave once more, under transport ids of their own.
+    pub fn again(&self, author: &str, uuid: &str, now: Timestamp) -> Result<Again, CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rows: Vec<(i64, bool, bool)> = Vec::new();
+        {
+            let mut select = work.prepare_cached(
+                "SELECT id, sealed IS NULL OR expires_at <= ?3, sent_at IS NULL AND given_up_at IS NULL FROM outgoing
+                 WHERE author = ?1 AND uuid = ?2",
+            )?;
+            let found = select.query_map(params![author, uuid, micros(now)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            for row in found {
+                rows.push(row?);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(Again::Unknown);
+        }
+        if rows.iter().all(|(_, expired, _)| *expired) {
+            return Ok(Again::Expired);
+        }
+        let mut leaves = 0;
+        for (id, expired, waits) in rows {
+            if !expired {
+                leaves += 1;
+            }
+            if !expired && !waits {
+                work.prepare_cached(
+                    "UPDATE outgoing SET sent_at = NULL, given_up_at = NULL, transport_id = NULL, leaves_at = ?2, next_at = 0 WHERE id = ?1",
+                )?
+                .execute(params![id, micros(now)])?;
+            }
+        }
+        work.commit()?;
+        Ok(Again::Leaves(leaves))
+    }
+
+    /// What is due, the oldest first.
+    pub fn due(&self, now: Timestamp) -> Result<Vec<Outgoing>, CopyError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT id, number, reader, namespace, in_reply_to, transport_id, leaves_at, secret, sealed FROM outgoing
+                 WHERE sent_at IS NULL AND given_up_at IS NULL AND leaves_at <= ?1 AND next_at <= ?1 AND expires_at > ?1
+                 ORDER BY leaves_at, id LIMIT ?2",
+            )?;
+            let mut rows = select.query(params![micros(now), DUE_MAX])?;
+            let mut out = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (secret, sealed): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
+                let reader: String = row.get(2)?;
+                let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
+                out.push(Outgoing {
+                    id: uint(row.get(0)?),
+                    number: row.get(1)?,
+                    reader,
+                    namespace: row.get(3)?,
+                    in_reply_to: row.get(4)?,
+                    transport_id: row.get(5)?,
+                    since: instant(row.get(6)?),
+                    bytes,
+                });
+            }
+            Ok(out)
+        })
+    }
+
+    /// The next instant at which something is due.
+    pub fn next_due(&self) -> Result<Option<Timestamp>, CopyError> {
+        self.read(|connection| {
+            let least: Option<i64> = connection
+                .prepare_cached(
+                    "SELECT min(max(leaves_at, next_at)) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL",
+                )?
+                .query_row([], |row| row.get(0))?;
+            Ok(least.map(instant))
+        })
+    }
+
+    pub fn note_transport_id(&self, id: u64, transport_id: &str) -> Result<(), CopyError> {
+        self.on_outgoing("UPDATE outgoing SET transport_id = ?2 WHERE id = ?1", id, &transport_id)
+    }
+
+    pub fn note_sent(&self, id: u64, now: Timestamp) -> Result<(), CopyError> {
+        self.on_outgoing("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1", id, &micros(now))
+    }
+
+    /// It was refused; the others do not wait for it.
+    pub fn note_refused(&self, id: u64, next_at: Timestamp) -> Result<(), CopyError> {
+        self.on_outgoing("UPDATE outgoing SET next_at = ?2 WHERE id = ?1", id, &micros(next_at))
+    }
+
+    pub fn note_given_up(&self, id: u64, now: Timestamp) -> Result<(), CopyError> {
+        self.on_outgoing("UPDATE outgoing SET given_up_at = ?2 WHERE id = ?1", id, &micros(now))
+    }
+
+    fn on_outgoing(&self, sql: &str, id: u64, value: &dyn rusqlite::ToSql) -> Result<(), CopyError> {
+        let connection = self.writer();
+        connection.prepare_cached(sql)?.execute(params![int(id), value])?;
+        Ok(())
+    }
+
+    /// Destroys keys and bytes whose time is over; the rows remain as marks.
+    pub fn expire_answers(&self, now: Timestamp) -> Result<u64, CopyError> {
+        let connection = self.writer();
+        let expired = connection
+            .prepare_cached(
+                "UPDATE outgoing SET secret = NULL, sealed = NULL WHERE sealed IS NOT NULL AND expires_at <= ?1",
+            )?
+            .execute(params![micros(now)])?;
+        if expired > 0 {
+            // What was overwritten must not live on in the journal.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        Ok(expired as u64)
+    }
+
+    pub fn post_state(&self) -> Result<PostState, CopyError> {
+        self.read(|connection| {
+            let count = |sql: &str| -> Result<u64, CopyError> { count(connection, sql) };
+            Ok(PostState {
+                taken: count("SELECT count(*) FROM message")?,
+                waiting: count(
+                    "SELECT count(*) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL",
+                )?,
+                sent: count("SELECT count(*) FROM outgoing WHERE sent_at IS NOT NULL")?,
+                given_up: count("SELECT count(*) FROM outgoing WHERE given_up_at IS NOT NULL")?,
+                expired: count("SELECT count(*) FROM outgoing WHERE sealed IS NULL")?,
+            })
+        })
+    }
+
+    fn answer_key(&self, secret: &[u8], reader: &str) -> Result<AnswerKey, CopyError> {
+        let bytes = self.key.answer(secret, reader);
+        let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("the key has 32 bytes");
+        Ok(AnswerKey(LessSafeKey::new(key)))
+    }
+}
+
+fn count(connection: &Connection, sql: &str) -> Result<u64, CopyError> {
+    Ok(uint(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?))
+}
+
+/// Of one answer for one reader.
+struct AnswerKey(LessSafeKey);
+
+impl AnswerKey {
+    fn seal(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, CopyError> {
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| CopyError::Random)?;
+        let unique = Nonce::assume_unique_for_key(nonce);
+        self.0.seal_in_place_append_tag(unique, Aad::empty(), &mut bytes).map_err(|_| CopyError::Random)?;
+        Ok([&nonce[..], &bytes].concat())
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, CopyError> {
+        let wrong = || CopyError::Corrupt("an answer that its key does not open".to_owned());
+        let (nonce, bytes) = sealed.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
+        let mut bytes = bytes.to_vec();
+        let length = self.0.open_in_place(nonce, Aad::empty(), &mut bytes).map_err(|_| wrong())?.len();
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,539 @@
+//! The register's desk: takes one message after the other, does what it asks for, and writes down what is to be sent.
+//!
+//! When [`Desk::handle`] returns, effect, answer and the fact that the message came are durable, in one transaction; then
+//! the mailbox may be told to forget it. The same message again is answered as before: no second search, fee, notice or
+//! line in the log. It knows no transport: messages come as bytes with the transport's word about who sent them.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::answer::leaves_at;
+use super::copies::{Again, Arrived, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply, Taken};
+use super::message::feed::{self, Stand};
+use super::message::head::{self, Head, HeadFault, Own, Party, REJECTION, Sender};
+use super::message::question::{self, Entitled, Wanted};
+use super::message::rejection::{self, ORIGINAL_BYTES_MAX, Rejected};
+use super::message::{Code, Fault, Message, Number, Release, answer, moves, person};
+use super::person::Ags;
+use super::question::Reason;
+use super::reconcile::Hash;
+use super::refetch;
+use crate::clock::Clock;
+
+/// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
+const CHUNK: usize = 500;
+
+#[derive(Debug, Error)]
+pub enum DeskError {
+    /// Nothing was written down: the message is offered again.
+    #[error("{0}")]
+    Copies(#[from] CopyError),
+    #[error("the message cannot be read where it was put: {0}")]
+    Content(#[from] std::io::Error),
+}
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub own: Own,
+    /// Mailboxes that are ours; the first is the author of what we write.
+    pub identifiers: Vec<String>,
+    pub askers: BTreeMap<String, Entitled>,
+    /// Answers leave at the end of such a time, whatever was found in it.
+    pub bucket: Duration,
+    pub refetch: refetch::Rule,
+    pub deadlines: Deadlines,
+}
+
+/// One delivery, as the transport hands it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery<'a> {
+    pub transport_id: &'a str,
+    pub sender: &'a Sender,
+    /// To whom it is answered where the message itself cannot be read.
+    pub from: &'a str,
+    /// The transport's own mark of a test.
+    pub test: bool,
+}
+
+/// What came of a delivery: ids and codes for the operator's log, nothing about anybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handled {
+    pub number: &'static str,
+    pub uuid: String,
+    pub outcome: &'static str,
+    pub codes: Vec<&'static str>,
+    pub detail: String,
+}
+
+/// Opens the content from its beginning.
+pub type Content<'a> = &'a dyn Fn() -> std::io::Result<Box<dyn BufRead>>;
+
+pub struct Desk {
+    pub copies: Copies,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+}
+
+/// A delivery on its way over the desk.
+struct Case<'a> {
+    delivery: &'a Delivery<'a>,
+    content: Content<'a>,
+    digest: Hash,
+    at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Case<'_> {
+    fn arrived<'c>(&'c self, uuid: &'c str, number: &'c str) -> Arrived<'c> {
+        Arrived {
+            author: self.delivery.from,
+            uuid,
+            number,
+            digest: self.digest,
+            transport_id: self.delivery.transport_id,
+            at: self.at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+impl Desk {
+    pub fn new(copies: Copies, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        Self { copies, settings, clock }
+    }
+
+    pub fn own(&self) -> &Own {
+        &self.settings.own
+    }
+
+    pub fn handle(&self, delivery: &Delivery<'_>, content: Content<'_>) -> Result<Handled, DeskError> {
+        let now = self.clock.now();
+        let expires_at = self.settings.refetch.expiry(now);
+        let case = Case { delivery, content, digest: digest_of(content()?)?, at: now, expires_at };
+        let opened = match delivery.sender.fault() {
+            // An invalid certificate stops everything: the content is not even looked at.
+            Some(fault) => Err(HeadFault::from(fault)),
+            None => Message::open(content()?),
+        };
+        let mut message = match opened {
+            Ok(message) => message,
+            Err(HeadFault { fault, head }) => return self.reject(&case, head.as_deref(), fault, false),
+        };
+        let mut head = message.head.clone();
+        head.test |= delivery.test;
+        if let Err(fault) = head::check(&head, delivery.sender, |leser| self.is_ours(&head, leser)) {
+            return self.reject(&case, Some(&head), fault, false);
+        }
+        let arrived = case.arrived(&head.uuid, head.number.code());
+        match self.copies.known(&arrived)? {
+            Known::New => {}
+            Known::SameDelivery => return Ok(handled(&head, "taken before")),
+            Known::SentAgain => return self.again(&case, &head, &head.uuid),
+            Known::OtherBytes => {
+                let why = "this UUID came before with other bytes; a correction needs a UUID of its own";
+                return self.reject(&case, Some(&head), Fault::new(Code::S999, why), false);
+            }
+        }
+        if head.test {
+            let fault = Fault::new(Code::S999, "a message marked as a test does not reach this register");
+            return self.reject(&case, Some(&head), fault, true);
+        }
+        let done = match head.number {
+            number if number.ends_a_conversation() => self.note(&case, &head, &mut message),
+            Number::Load => self.load(&case, &head, &mut message),
+            Number::Changes => self.changes(&case, &head, &mut message),
+            Number::Standing => self.standing(&case, &head, &mut message),
+            Number::AnswerWanted => self.answer_wanted(&case, &head, &mut message),
+            number if number.is_question() => self.question(&case, &head, &mut message),
+            number if number.is_of_move() => self.watch_move(&case, &head, &mut message),
+            number => {
+                let why = format!("the register takes no {} from this author", number.code());
+                Err(Stop::Fault(Fault::new(Code::T070, why)))
+            }
+        };
+        match done {
+            Ok(handled) => Ok(handled),
+            Err(Stop::Fault(fault)) => self.reject(&case, Some(&head), fault, true),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+
+    /// Questions may name the municipality whose copy is asked; the register is part of each of them.
+    fn is_ours(&self, head: &Head, leser: &str) -> bool {
+        self.settings.identifiers.iter().any(|own| own == leser)
+            // Of a move notice the register gets a copy, and its reader is the other office.
+            || ((head.number.is_question() || head.number.is_of_move())
+                && leser.strip_prefix("ags:").is_some_and(|key| Ags::parse(key).is_ok()))
+    }
+
+    /// Receipts and rejections of what we sent: written down, never answered.
+    fn note(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
+        let children = message.rest().unwrap_or_default();
+        self.copies.take(&case.arrived(&head.uuid, head.number.code()), &[])?;
+        let codes = rejection::codes(&children);
+        let codes =
+            Code::ALL.iter().map(|code| code.as_str()).filter(|code| codes.iter().any(|one| one == code));
+        let outcome = if head.number == Number::Rejection { "our message was rejected" } else { "noted" };
+        Ok(Handled { codes: codes.collect(), ..handled(head, outcome) })
+    }
+
+    fn load(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
+        let stand = Stand::read(message.next_child()?.as_ref())?;
+        stand.belongs_to(head)?;
+        let announced =
+            stand.announced.ok_or_else(|| Fault::new(Code::X001, "bestand/anzahl is missing in a load"))?;
+        let begun = self.copies.begin_load(stand.ags, stand.generation, stand.sequence, stand.at);
+        refusal(begun)?;
+        let mut receipt = LoadReceipt::default();
+        let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
+        let mut chunk: Vec<Vec<u8>> = Vec::with_capacity(CHUNK);
+        while let Some(element) = message.next_child()? {
+            let read = if element.is("", "person") {
+                person::read(&element)
+            } else {
+                Err(Fault::new(Code::X001, "behind bestand there are elements person alone"))
+            };
+            match read {
+                Ok((person, more)) => {
+                    chunk.push(person.to_bytes());
+                    more.into_iter().for_each(|name| *left_out.entry(name).or_default() += 1);
+                }
+                Err(fault) => {
+                    self.load_chunk(stand.ags, &mut chunk, &mut receipt)?;
+                    receipt.refuse(fault.to_string());
+                }
+            }
+            if chunk.len() == CHUNK {
+                self.load_chunk(stand.ags, &mut chunk, &mut receipt)?;
+            }
+        }
+        self.load_chunk(stand.ags, &mut chunk, &mut receipt)?;
+        for (name, count) in left_out {
+            *receipt.left_out.entry(name).or_default() += count;
+        }
+        let reply = self.reply(head, Number::LoadReceipt, case.at, |out| {
+            feed::write_load_receipt(out, &head.uuid, &stand, &receipt);
+        });
+        let arrived = case.arrived(&head.uuid, head.number.code());
+        refusal(self.copies.finish_load_taking(stand.ags, announced, &receipt, Some((&arrived, &[reply]))))?;
+        let detail = format!("{} stored, {} refused", receipt.stored, receipt.refused);
+        Ok(Handled { detail, ..handled(head, "loaded") })
+    }
+
+    fn load_chunk(
+        &self,
+        ags: Ags,
+        chunk: &mut Vec<Vec<u8>>,
+        receipt: &mut LoadReceipt,
+    ) -> Result<(), DeskError> {
+        self.copies.load(ags, chunk.iter().map(Vec::as_slice), receipt)?;
+        chunk.clear();
+        Ok(())
+    }
+
+    fn changes(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
+        let stand = Stand::read(message.next_child()?.as_ref())?;
+        stand.belongs_to(head)?;
+        // Whole before any of it has an effect.
+        let children = message.rest()?;
+        let cases: Vec<feed::Case> =
+            children.iter().map(|one| feed::case(one, &stand)).collect::<Result<_, _>>()?;
+        if cases.is_empty() {
+            return Err(Fault::new(Code::X001, "there is no vorgang in the message").into());
+        }
+        let mut receipt = feed::Receipt::default();
+        let mut rejected = Vec::new();
+        for one in cases {
+            let taken = match one.change {
+                Ok(change) => self.copies.change(&change).map_err(Stop::from),
+                Err(fault) => Err(Stop::Fault(fault)),
+            };
+            match taken {
+                Ok(Taken::Applied { after_it }) => {
+                    receipt.applied += 1;
+                    receipt.held = receipt.held.saturating_sub(after_it);
+                    receipt.applied += after_it;
+                }
+                Ok(Taken::Repeated) => receipt.repeated += 1,
+                Ok(Taken::Held { .. }) => receipt.held += 1,
+                Err(Stop::Fault(fault)) => rejected.push(rejection::Case { event: one.event, fault }),
+                Err(Stop::Error(error)) => return Err(error.into()),
+            }
+            one.left_out.into_iter().for_each(|name| *receipt.left_out.entry(name).or_default() += 1);
+        }
+        receipt.rejected = rejected.len() as u64;
+        receipt.missing = self.copies.gap(stand.ags)?;
+        let mut replies = Vec::new();
+        if receipt.applied + receipt.repeated + receipt.held > 0 {
+            replies.push(self.reply(head, Number::Receipt, case.at, |out| {
+                feed::write_receipt(out, &head.uuid, &receipt);
+            }));
+        }
+        let codes: Vec<&'static str> = rejected.iter().map(|one| one.fault.code.as_str()).collect();
+        if !rejected.is_empty() {
+            let faults = [Fault::new(Code::S020, Code::S020.words())];
+            replies.push(self.rejection(case, Some(head), &faults, &rejected)?);
+        }
+        self.copies.take(&case.arrived(&head.uuid, head.number.code()), &replies)?;
+        let detail = format!(
+            "{} applied, {} known, {} held, {} rejected",
+            receipt.applied, receipt.repeated, receipt.held, receipt.rejected
+        );
+        Ok(Handled { codes, detail, ..handled(head, "changes taken") })
+    }
+
+    fn standing(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
+        let stand = Stand::read(message.next_child()?.as_ref())?;
+        stand.belongs_to(head)?;
+        if message.next_child()?.is_some() {
+            return Err(Fault::new(Code::X001, "behind bestand there is nothing more").into());
+        }
+        // Tomorrow's date would keep a copy fresh that nobody feeds.
+        if stand.at > case.at {
+            return Err(Fault::new(Code::S999, "bestand/stand lies in the future").into());
+        }
+        let fresh = self.copies.still_current(stand.ags, stand.generation, stand.sequence, stand.at)?;
+        let receipt = feed::Receipt {
+            applied: u64::from(fresh),
+            held: u64::from(!fresh),
+            missing: self.copies.missing_before(stand.ags, stand.generation, stand.sequence)?,
+            ..feed::Receipt::default()
+        };
+        let reply = self.reply(head, Number::Receipt, case.at, |out| {
+            feed::write_receipt(out, &head.uuid, &receipt);
+        });
+        self.copies.take(&case.arrived(&head.uuid, head.number.code()), &[reply])?;
+        Ok(handled(head, if fresh { "copy is current" } else { "changes are missing" }))
+    }
+
+    fn question(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
+        let entitled = self.settings.askers.get(case.delivery.from);
+        let entitled = *entitled
+            .ok_or_else(|| Fault::new(Code::T070, "this author is not entered as an asking body"))?;
+        let children = message.rest()?;
+        let wanted = question::read(head, &children, entitled)?;
+        let number = head.number.answer().ok_or_else(|| Fault::new(Code::X001, "this is no question"))?;
+        let arrived = case.arrived(&head.uuid, head.number.code());
+        let write = |found: &super::answer::Answer| {
+            let leaves = leaves_at(case.at, self.clock.now(), self.settings.bucket);
+            vec![self.reply(head, number, leaves, |out| answer::write(out, &head.uuid, found))]
+        };
+        let asked = match &wanted {
+            Wanted::Search(asked) => self.copies.ask_taking(asked, case.at, &arrived, &write),
+            Wanted::Feature { requester, profile, feature } => {
+                self.copies.ask_feature_taking(requester, *profile, feature, case.at, &arrived, &write)
+            }
+        };
+        match asked {
+            Ok(_) => Ok(handled(head, "answered")),
+            Err(CopyError::Question(reason)) => self.refuse_question(case, head, number, reason),
+            Err(error) => Err(DeskError::from(error).into()),
+        }
+    }
+
+    fn watch_move(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
+        let one = moves::read(head, &message.rest()?)?;
+        self.copies.take_move(
+            &case.arrived(&head.uuid, head.number.code()),
+            &one,
+            &self.settings.deadlines,
+        )?;
+        Ok(handled(head, "move noted"))
+    }
+
+    fn refuse_question(&self, case: &Case<'_>, head: &Head, number: Number, reason: Reason) -> Done {
+        let reply = self.reply(head, number, case.at, |out| answer::write_refusal(out, &head.uuid, reason));
+        self.copies.take(&case.arrived(&head.uuid, head.number.code()), &[reply])?;
+        Ok(Handled { detail: reason.word().to_owned(), ..handled(head, "question refused") })
+    }
+
+    fn answer_wanted(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
+        let uuid = question::read_wanted_answer(&message.rest()?)?;
+        Ok(self.again(case, head, &uuid)?)
+    }
+
+    /// The answer to question `uuid` once more, or what is said when its time is over.
+    fn again(&self, case: &Case<'_>, head: &Head, uuid: &str) -> Result<Handled, DeskError> {
+        let own = case.arrived(&head.uuid, head.number.code());
+        // A repetition has no row of its own: its UUID is the question's.
+        let transport = transport_key(case.delivery.transport_id);
+        let arrived = if uuid == head.uuid { case.arrived(&transport, head.number.code()) } else { own };
+        if self.copies.known(&arrived)? != Known::New {
+            return Ok(handled(head, "taken before"));
+        }
+        match self.copies.again(case.delivery.from, uuid, case.at)? {
+            Again::Leaves(count) => {
+                self.copies.take(&arrived, &[])?;
+                Ok(Handled { detail: format!("{count} messages"), ..handled(head, "answered as before") })
+            }
+            Again::Unknown if uuid == head.uuid => {
+                self.copies.take(&arrived, &[])?;
+                Ok(handled(head, "taken before; there was nothing to answer"))
+            }
+            Again::Unknown => {
+                let fault = Fault::new(Code::S999, "no question of this author with that UUID is known");
+                self.reject(case, Some(head), fault, true)
+            }
+            Again::Expired => {
+                let follow_ups = head.release.is_some_and(|release| release.follow_ups);
+                let reply = if follow_ups {
+                    self.reply(head, Number::AnswerExpired, case.at, |out| answer::write_expired(out, uuid))
+                } else {
+                    let fault = Fault::new(Code::S100, "the answer's time is over; ask under a new UUID");
+                    self.rejection(case, Some(head), &[fault], &[])?
+                };
+                self.copies.take(&arrived, &[reply])?;
+                Ok(handled(head, "answer has expired"))
+            }
+        }
+    }
+
+    /// Rejects a message, unless it is itself one. With `own_uuid` the rejection counts for the message's UUID; without,
+    /// for this delivery alone, because the UUID is not the sender's to use, or not readable.
+    fn reject(
+        &self,
+        case: &Case<'_>,
+        head: Option<&Head>,
+        fault: Fault,
+        own_uuid: bool,
+    ) -> Result<Handled, DeskError> {
+        let transport = transport_key(case.delivery.transport_id);
+        let number = head.map_or("", |head| head.number.code());
+        let uuid = head.filter(|_| own_uuid).map_or(transport.as_str(), |head| head.uuid.as_str());
+        let arrived = case.arrived(uuid, number);
+        let outcome = match self.copies.known(&arrived)? {
+            Known::New => {
+                let ends = head.is_some_and(|head| head.number.ends_a_conversation());
+                let replies = match ends {
+                    true => Vec::new(),
+                    false => vec![self.rejection(case, head, std::slice::from_ref(&fault), &[])?],
+                };
+                self.copies.take(&arrived, &replies)?;
+                if ends { "could not be read; rejections and receipts are not answered" } else { "rejected" }
+            }
+            _ => "rejected before",
+        };
+        let handled = head.map_or_else(Handled::default, |head| handled(head, outcome));
+        Ok(Handled { outcome, codes: vec![fault.code.as_str()], detail: fault.detail, ..handled })
+    }
+
+    fn rejection(
+        &self,
+        case: &Case<'_>,
+        head: Option<&Head>,
+        faults: &[Fault],
+        cases: &[rejection::Case],
+    ) -> Result<Reply, DeskError> {
+        let mut original = Vec::new();
+        (case.content)()?.take(ORIGINAL_BYTES_MAX as u64 + 1).read_to_end(&mut original)?;
+        let rejected =
+            Rejected { faults, cases, head, transport_id: case.delivery.transport_id, original: &original };
+        // To whom the transport vouches for, whatever the message says of its author.
+        let known = head.filter(|head| head.autor.kennung == case.delivery.from);
+        let reader = known.map(|head| head.autor.clone()).unwrap_or_else(|| Party {
+            kennung: case.delivery.from.to_owned(),
+            name: case.delivery.from.to_owned(),
+        });
+        let uuid = uuid::Uuid::new_v4().to_string();
+        let text = rejection::write(&rejected, &self.settings.own, &reader, &uuid, case.at);
+        Ok(Reply {
+            number: Number::Rejection.code(),
+            reader: case.delivery.from.to_owned(),
+            namespace: REJECTION.to_owned(),
+            bytes: text.into_bytes(),
+            leaves_at: case.at,
+        })
+    }
+
+    fn reply(
+        &self,
+        head: &Head,
+        number: Number,
+        leaves_at: Timestamp,
+        write: impl FnOnce(&mut crate::xml::write::Writer),
+    ) -> Reply {
+        let release = head.release.unwrap_or_else(|| Release::newest());
+        let uuid = uuid::Uuid::new_v4().to_string();
+        let mut out =
+            head::begin(release, number, &self.settings.own, &head.autor, &uuid, leaves_at, head.test);
+        write(&mut out);
+        Reply {
+            number: number.code(),
+            reader: head.autor.kennung.clone(),
+            namespace: release.namespace.to_owned(),
+            bytes: out.finish().into_bytes(),
+            leaves_at,
+        }
+    }
+}
+
+/// Why work on a message stopped: a rejection, or a failure of ours.
+enum Stop {
+    Fault(Fault),
+    Error(DeskError),
+}
+
+type Done = Result<Handled, Stop>;
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<DeskError> for Stop {
+    fn from(error: DeskError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What the copies refuse is the sender's fault; all else is ours.
+impl From<CopyError> for Stop {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Refused(why) => Self::Fault(Fault::new(Code::S999, why)),
+            CopyError::Record(error) => Self::Fault(Fault::new(Code::S999, error.to_string())),
+            error @ CopyError::Incomplete { .. } => Self::Fault(Fault::new(Code::S999, error.to_string())),
+            error => Self::Error(error.into()),
+        }
+    }
+}
+
+fn refusal<T>(done: Result<T, CopyError>) -> Result<T, Stop> {
+    done.map_err(Stop::from)
+}
+
+fn handled(head: &Head, outcome: &'static str) -> Handled {
+    Handled { number: head.number.code(), uuid: head.uuid.clone(), outcome, ..Handled::default() }
+}
+
+/// No UUID has a colon, so that a delivery's row never takes a message's place.
+fn transport_key(transport_id: &str) -> String {
+    format!("transport:{transport_id}")
+}
+
+fn digest_of(mut content: Box<dyn BufRead>) -> std::io::Result<Hash> {
+    let mut context = Context::new(&SHA256);
+    loop {
+        let bytes = content.fill_buf()?;
+        if bytes.is_empty() {
+            break;
+        }
+        context.update(bytes);
+        let taken = bytes.len();
+        content.consume(taken);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    Ok(out)
+}
+
+#[cfg(test)]
+#[path = "desk_tests.rs"]
+mod tests;

@@ -1,0 +1,614 @@
+//! The desk on a real database: what each message does, what is answered, and that nothing happens twice.
+
+use std::io::BufRead;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::clock::HandClock;
+use crate::register::copies::{Deadlines, LogKey, Outgoing, Requester, Settings as CopySettings};
+use crate::register::message::head::{PostalAddress, begin};
+use crate::register::message::{RELEASES, feed, question};
+use crate::register::person::{Address, Lock, Person, Sex};
+use crate::register::question::{Profile, Selection};
+use crate::register::rights::{Asker, Purpose};
+use crate::register::stream::{Change, Occasion};
+use crate::register::workdays::{Calendar, SAARLAND};
+use crate::xml::write::Writer;
+
+const TOWN: &str = "ags:10041100";
+const STORE: &str = "zmb:10";
+const BODY: &str = "dbs:1";
+const PORTAL: &str = "lap:1";
+
+fn home() -> Ags {
+    Ags::parse("10041100").expect("a key")
+}
+
+struct Rig {
+    desk: Desk,
+    clock: HandClock,
+    folder: tempfile::TempDir,
+    deliveries: std::cell::Cell<u64>,
+}
+
+fn rig() -> Rig {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = HandClock::at("2026-11-23T09:00:00Z".parse().expect("an instant"));
+    let desk = open(folder.path(), &clock);
+    Rig { desk, clock, folder, deliveries: std::cell::Cell::new(0) }
+}
+
+fn open(folder: &std::path::Path, clock: &HandClock) -> Desk {
+    let copies = Copies::open(CopySettings::new(folder), LogKey::new(&[7; 32])).expect("copies");
+    let zone = TimeZone::get("Europe/Berlin").expect("the zone");
+    let askers =
+        [(BODY, Asker::PublicBody, false), ("pdl:1", Asker::Police, true), (PORTAL, Asker::Citizen, false)];
+    let settings = Settings {
+        own: own(STORE),
+        identifiers: vec![STORE.to_owned()],
+        askers: askers
+            .into_iter()
+            .map(|(name, asker, empowered)| (name.to_owned(), Entitled { asker, empowered }))
+            .collect(),
+        bucket: Duration::from_secs(2),
+        refetch: refetch::Rule { days: 8, zone: zone.clone() },
+        deadlines: Deadlines {
+            calendar: Calendar::parse(SAARLAND).expect("the calendar"),
+            zone,
+            warn_days: 2,
+            due_days: 3,
+        },
+    };
+    Desk::new(copies, settings, Arc::new(clock.clone()))
+}
+
+fn own(kennung: &str) -> Own {
+    let address = PostalAddress {
+        number: "1".to_owned(),
+        postcode: "00001".to_owned(),
+        street: "Krumme Straße".to_owned(),
+        place: "Ort".to_owned(),
+    };
+    Own { party: party(kennung), address, reachable_at: "post@amt.invalid".to_owned() }
+}
+
+fn party(kennung: &str) -> Party {
+    Party { kennung: kennung.to_owned(), name: "Amt".to_owned() }
+}
+
+/// A message of the newest release, with a UUID made of `number`.
+fn message(kind: Number, author: &str, number: u64, content: impl FnOnce(&mut Writer)) -> String {
+    to(STORE, kind, author, number, content)
+}
+
+fn to(reader: &str, kind: Number, author: &str, number: u64, content: impl FnOnce(&mut Writer)) -> String {
+    let at = "2026-11-23T08:59:00.000Z".parse().expect("an instant");
+    let mut out = begin(&RELEASES[1], kind, &own(author), &party(reader), &uuid_of(number), at, false);
+    content(&mut out);
+    out.finish()
+}
+
+fn uuid_of(number: u64) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+fn named(mark: &str, family: &str) -> Person {
+    Person {
+        mark: mark.to_owned(),
+        family_names: vec![family.to_owned()],
+        given_names: vec!["Willi".to_owned()],
+        birth_dates: vec!["17031998".parse().expect("a date")],
+        sex: Some(Sex::M),
+        addresses: vec![Address {
+            street: "Krumme Straße".to_owned(),
+            number: "1".to_owned(),
+            postcode: "00001".to_owned(),
+            place: "Ort".to_owned(),
+            ..Address::default()
+        }],
+        ..Person::default()
+    }
+}
+
+fn locked(person: Person, code: u8) -> Person {
+    Person { locks: vec![Lock::try_from(code).expect("a lock")], ..person }
+}
+
+fn stand(generation: u64, sequence: u64, announced: Option<u64>) -> Stand {
+    let at = "2026-11-23T08:58:00.000Z".parse().expect("an instant");
+    Stand { ags: home(), generation, sequence, at, announced }
+}
+
+fn load(number: u64, generation: u64, persons: &[Person]) -> String {
+    message(Number::Load, TOWN, number, |out| {
+        stand(generation, 0, Some(persons.len() as u64)).write(out);
+        persons.iter().for_each(|one| person::write(out, one));
+    })
+}
+
+fn change(sequence: u64, record: Person) -> Change {
+    let occasion = if record.locks.is_empty() { Occasion::Name } else { Occasion::LockSet };
+    let mark = record.mark.clone();
+    Change {
+        ags: home(),
+        generation: 1,
+        sequence,
+        at: stand(1, 0, None).at,
+        occasion,
+        mark,
+        record: Some(record),
+    }
+}
+
+fn changes(number: u64, changes: &[Change]) -> String {
+    message(Number::Changes, TOWN, number, |out| {
+        stand(changes[0].generation, changes[0].sequence, None).write(out);
+        changes.iter().for_each(|one| feed::write_case(out, one, &format!("V-{}", one.sequence)));
+    })
+}
+
+fn asked(profile: Profile, family: &str) -> super::super::copies::Asked {
+    let private = profile == Profile::PrivateEnquiry;
+    super::super::copies::Asked {
+        requester: Requester {
+            asker: if private { Asker::Citizen } else { Asker::PublicBody },
+            purpose: if private { Purpose::Private } else { Purpose::Task },
+            body: "Amt A".to_owned(),
+            file_number: "1/26".to_owned(),
+            occasion: "Anhörung".to_owned(),
+            user: "u1".to_owned(),
+            empowered: false,
+            waives_hand_over: false,
+            declares_no_trade: true,
+        },
+        profile,
+        selection: Selection {
+            municipalities: vec![home()],
+            family_name: Some(family.to_owned()),
+            given_names: Some("Willi".to_owned()),
+            birth_date: Some("17031998".to_owned()),
+            sex: Some(Sex::M),
+            ..Selection::default()
+        },
+        reader: None,
+        test: false,
+    }
+}
+
+fn search(number: u64, family: &str) -> String {
+    message(Number::PersonSearchAsked, BODY, number, |out| {
+        question::write(out, &asked(Profile::PersonSearch, family));
+    })
+}
+
+fn enquiry(number: u64, family: &str) -> String {
+    message(Number::EnquiryAsked, PORTAL, number, |out| {
+        question::write(out, &asked(Profile::PrivateEnquiry, family));
+    })
+}
+
+impl Rig {
+    /// A delivery of its own.
+    fn deliver(&self, from: &str, text: &str) -> Handled {
+        self.deliveries.set(self.deliveries.get() + 1);
+        self.deliver_as(
+            &format!("urn:{}", self.deliveries.get()),
+            &Sender::Vouched(from.to_owned()),
+            from,
+            text,
+        )
+    }
+
+    fn deliver_as(&self, id: &str, sender: &Sender, from: &str, text: &str) -> Handled {
+        let bytes = text.as_bytes().to_vec();
+        let content = move || -> std::io::Result<Box<dyn BufRead>> {
+            Ok(Box::new(std::io::Cursor::new(bytes.clone())))
+        };
+        let delivery = Delivery { transport_id: id, sender, from, test: false };
+        self.desk.handle(&delivery, &content).expect("written down")
+    }
+
+    /// What is due, as if it were sent now.
+    fn sent(&self) -> Vec<Outgoing> {
+        self.clock.advance(Duration::from_secs(3));
+        let due = self.desk.copies.due(self.clock.now()).expect("a look");
+        for one in &due {
+            self.desk.copies.note_sent(one.id, self.clock.now()).expect("noted");
+        }
+        due
+    }
+
+    fn texts(&self) -> Vec<String> {
+        self.sent().into_iter().map(|one| String::from_utf8(one.bytes).expect("text")).collect()
+    }
+
+    fn one(&self) -> String {
+        let mut sent = self.texts();
+        assert_eq!(sent.len(), 1, "{sent:#?}");
+        sent.remove(0)
+    }
+
+    fn filled(persons: &[Person]) -> Self {
+        let rig = rig();
+        assert_eq!(rig.deliver(TOWN, &load(1, 1, persons)).outcome, "loaded");
+        assert!(rig.one().contains("<uebernommen>"));
+        rig
+    }
+
+    fn looks(&self) -> u64 {
+        self.desk.copies.verify_looks().expect("whole")
+    }
+}
+
+#[test]
+fn a_feed_fills_a_copy_and_is_receipted() {
+    let rig = rig();
+    let bad = load(1, 1, &[named("1", "Adler"), named("2", "Bussard"), named("1", "Condor")])
+        .replacen(
+            "<geschlecht><code>m</code>",
+            "<kennwortAusweis>geheim</kennwortAusweis><geschlecht><code>m</code>",
+            1,
+        )
+        .replace("<name>Bussard</name>", "<name></name>");
+    let done = rig.deliver(TOWN, &bad);
+    assert_eq!((done.outcome, done.detail.as_str()), ("loaded", "1 stored, 2 refused"));
+    let receipt = rig.one();
+    for expected in [
+        "quittung.bestandsdatenlieferung.0928",
+        "<uebernommen>1</uebernommen><zurueckgewiesen>2</zurueckgewiesen>",
+        "<stelle>2</stelle><grund>S030",
+        "<stelle>3</stelle><grund>the order mark came before</grund>",
+        "<element>kennwortAusweis</element><anzahl>1</anzahl>",
+    ] {
+        assert!(receipt.contains(expected), "{expected}: {receipt}");
+    }
+    // A gap is held and asked for; a lock in it is effective; a contradiction is rejected alone.
+    let first = change(1, named("1", "Buchfink"));
+    let third = change(3, locked(named("1", "Buchfink"), 3));
+    assert_eq!(rig.deliver(TOWN, &changes(2, &[first.clone(), third.clone()])).outcome, "changes taken");
+    assert!(rig.one().contains("<nachforderung><von>2</von><bis>2</bis></nachforderung>"));
+    rig.deliver(BODY, &search(3, "Buchfink"));
+    assert!(rig.one().contains("<keineAuskunft>"));
+    let other = change(1, named("1", "Dohle"));
+    let done = rig.deliver(TOWN, &changes(4, &[other, change(2, named("1", "Buchfink"))]));
+    assert_eq!(done.codes, ["S999"]);
+    let sent = rig.texts();
+    assert_eq!(sent.len(), 2);
+    assert!(
+        sent[0].contains("<uebernommen>2</uebernommen>") && !sent[0].contains("nachforderung"),
+        "{}",
+        sent[0]
+    );
+    assert!(sent[1].contains("S020") && sent[1].contains("<ereignis.zeichen>V-1<"), "{}", sent[1]);
+    // "Nothing happened", and a feed that is further than the copy.
+    let standing =
+        |number, sequence| message(Number::Standing, TOWN, number, |out| stand(1, sequence, None).write(out));
+    assert_eq!(rig.deliver(TOWN, &standing(5, 3)).outcome, "copy is current");
+    assert_eq!(rig.deliver(TOWN, &standing(6, 5)).outcome, "changes are missing");
+    assert!(rig.texts()[1].contains("<von>4</von><bis>5</bis>"));
+}
+
+/// The bad-input list: each with the code that the standard gives it.
+#[test]
+fn bad_feeds_are_rejected_with_their_codes() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let good = changes(10, &[change(1, named("1", "Bussard"))]);
+    let older = Change { generation: 0, ..change(1, named("1", "Bussard")) };
+    let unloaded = Change { generation: 7, ..change(1, named("1", "Bussard")) };
+    let far = change(20_000, named("1", "Bussard"));
+    let foreign = good
+        .replace("<code>10041100</code>", "<code>10041511</code>")
+        .replace("000000000010", "000000000009");
+    let long = change(1, named("1", &"x".repeat(400)));
+    let broken = good.replacen(
+        "<laufendeNummer>1</laufendeNummer><anlass>",
+        "<laufendeNummer>x</laufendeNummer><anlass>",
+        1,
+    );
+    for (case, text, code) in [
+        ("another municipality's copy", foreign, "T070"),
+        ("an older generation", changes(11, &[older]), "S999"),
+        ("a generation that was not loaded", changes(12, &[unloaded]), "S999"),
+        ("too far ahead", changes(13, &[far]), "S999"),
+        (
+            "a test",
+            good.replace(" produkt=", " test=\"ja\" produkt=").replace("000000000010", "000000000014"),
+            "S999",
+        ),
+        ("a record beyond its bounds", changes(15, &[long]), "S999"),
+        ("a sequence that is none", broken.replace("000000000010", "000000000016"), "X001"),
+        ("no case at all", message(Number::Changes, TOWN, 17, |out| stand(1, 0, None).write(out)), "X001"),
+        ("an older load", load(18, 1, &[named("1", "Adler")]), "S999"),
+        (
+            "fewer records than announced",
+            load(19, 2, &[named("1", "Adler")]).replace("<anzahl>1<", "<anzahl>2<"),
+            "S999",
+        ),
+        (
+            "a municipality as reader",
+            good.replacen(STORE, "ags:10041511", 1).replace("000000000010", "000000000020"),
+            "T080",
+        ),
+        ("an answer of ours", message(Number::EnquiryAnswered, TOWN, 21, |_| {}), "T070"),
+        ("no message", "what?".to_owned(), "X000"),
+    ] {
+        let done = rig.deliver(TOWN, &text);
+        assert_eq!(done.codes, [code], "{case}: {done:?}");
+        let sent = rig.one();
+        assert!(sent.contains("rueckweisung.asynchron.0010") && sent.contains(code), "{case}: {sent}");
+        assert!(code != "S999" || sent.contains("<fehlerbeschreibung>"), "{case}: S999 says why");
+    }
+    // Whoever is not believed is not read.
+    for (sender, code) in [(Sender::CertificateRevoked, "T001"), (Sender::Undecipherable, "T020")] {
+        let done = rig.deliver_as(code, &sender, TOWN, &good);
+        assert_eq!(done.codes, [code]);
+        rig.one();
+    }
+    let impostor = rig.deliver("ags:10041511", &good);
+    assert_eq!(impostor.codes, ["T070"]);
+    assert_eq!(rig.sent()[0].reader, "ags:10041511", "answered to who sent it");
+    // Nothing of all that left a trace, and the UUID is still its owner's.
+    assert_eq!(rig.desk.copies.states(rig.clock.now()).expect("states")[0].sequence, 0);
+    assert_eq!(rig.deliver(TOWN, &good).outcome, "changes taken");
+    rig.one();
+    // Rejections and receipts are never answered, however bad.
+    let rejection = message(Number::Receipt, TOWN, 30, |_| {});
+    assert_eq!(rig.deliver(TOWN, &rejection).outcome, "noted");
+    rig.deliver("ags:10041511", &rejection);
+    assert!(rig.sent().is_empty());
+}
+
+#[test]
+fn bad_questions_are_refused_by_reason_and_put_to_no_copy() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let with = |number, profile, alter: &dyn Fn(&mut Selection)| {
+        let mut one = asked(profile, "Adler");
+        alter(&mut one.selection);
+        let kind = match profile {
+            Profile::PersonSearch => Number::PersonSearchAsked,
+            Profile::FreeSearch => Number::FreeSearchAsked,
+            Profile::PrivateEnquiry => Number::EnquiryAsked,
+        };
+        let author = if profile == Profile::PrivateEnquiry { PORTAL } else { BODY };
+        message(kind, author, number, |out| question::write(out, &one))
+    };
+    use Profile::{FreeSearch, PersonSearch, PrivateEnquiry};
+    let two = |one: &mut Selection| one.municipalities.push(Ags::parse("10041511").expect("a key"));
+    let family = |text: &'static str| move |one: &mut Selection| one.family_name = Some(text.to_owned());
+    let sound = |one: &mut Selection| {
+        one.family_name = Some("Adl*".to_owned());
+        one.by_sound = true;
+    };
+    let long = |one: &mut Selection| one.family_name = Some("x".repeat(5000));
+    let street = |one: &mut Selection| one.street = Some("Nirgendweg".to_owned());
+    for (case, author, text, expected) in [
+        ("two municipalities", BODY, with(40, PersonSearch, &two), "municipality-count"),
+        ("placeholder first", BODY, with(41, FreeSearch, &family("*dler")), "<grund>15</grund>"),
+        ("placeholder and sound", BODY, with(42, FreeSearch, &sound), "<grund>15</grund>"),
+        ("unknown street", BODY, with(43, PersonSearch, &street), "<grund>02</grund>"),
+        ("digits for a name", BODY, with(44, PersonSearch, &family("4711")), "name-missing"),
+        ("5,000 characters", BODY, with(45, PersonSearch, &long), "datum-too-long"),
+        (
+            "no declaration",
+            PORTAL,
+            with(46, PrivateEnquiry, &|_| {}).replace(
+                "<zumZweckDerWerbungOderAdresshandel>false</zumZweckDerWerbungOderAdresshandel>",
+                "",
+            ),
+            "declaration-missing",
+        ),
+        (
+            "for advertising",
+            PORTAL,
+            with(47, PrivateEnquiry, &|_| {}).replace("Adresshandel>false", "Adresshandel>true"),
+            "declaration-missing",
+        ),
+        (
+            "another reader",
+            BODY,
+            search(48, "Adler").replacen(&format!("<kennung>{STORE}"), "<kennung>ags:10041511", 1),
+            "<grund>14</grund>",
+        ),
+        ("a citizen's search", PORTAL, search(49, "Adler").replace(BODY, PORTAL), "not-entitled"),
+    ] {
+        let done = rig.deliver(author, &text);
+        assert_eq!(done.outcome, "question refused", "{case}: {done:?}");
+        assert!(rig.one().contains(expected), "{case}");
+    }
+    let unassigned = search(50, "Adler").replace("<name>Adler<", "<name>Ad\u{378}ler<");
+    assert_eq!(rig.deliver(BODY, &unassigned).codes, ["X001"]);
+    assert_eq!(rig.deliver("dbs:9", &search(51, "Adler").replace(BODY, "dbs:9")).codes, ["T070"]);
+    let test = search(52, "Adler").replace(" produkt=", " test=\"ja\" produkt=");
+    assert_eq!(rig.deliver(BODY, &test).codes, ["S999"]);
+    rig.texts();
+    assert_eq!(rig.looks(), 0, "refusals are no looks");
+    // Another normal form is the same name.
+    let rig = Rig::filled(&[named("1", "Bärlauch")]);
+    rig.deliver(BODY, &search(53, "Ba\u{308}rlauch"));
+    assert!(rig.one().contains("Krumme Straße"));
+}
+
+#[test]
+fn a_question_that_comes_again_is_answered_as_before() {
+    let rig = Rig::filled(&[named("1", "Adler"), locked(named("2", "Sperre"), 3)]);
+    for (number, text, from) in [(60, search(60, "Adler"), BODY), (61, enquiry(61, "Sperre"), PORTAL)] {
+        let looks = rig.looks();
+        let id = format!("urn:first:{number}");
+        let vouched = Sender::Vouched(from.to_owned());
+        assert_eq!(rig.deliver_as(&id, &vouched, from, &text).outcome, "answered");
+        // The same delivery once more, because its confirmation was lost: nothing is sent twice.
+        assert_eq!(rig.deliver_as(&id, &vouched, from, &text).outcome, "taken before");
+        let first = rig.one();
+        assert_eq!(rig.deliver_as(&id, &vouched, from, &text).outcome, "taken before");
+        assert!(rig.sent().is_empty());
+        // Sent again, also after a restart: the same bytes.
+        let again = format!("urn:again:{number}");
+        assert_eq!(rig.deliver_as(&again, &vouched, from, &text).outcome, "answered as before");
+        assert_eq!(rig.one(), first);
+        let restarted = Rig {
+            desk: open(rig.folder.path(), &rig.clock),
+            clock: rig.clock.clone(),
+            folder: tempfile::tempdir().expect("a folder"),
+            deliveries: 100.into(),
+        };
+        assert_eq!(restarted.deliver(from, &text).outcome, "answered as before");
+        assert_eq!(restarted.one(), first);
+        // The offered repetition of a repetition.
+        assert_eq!(rig.deliver_as(&again, &vouched, from, &text).outcome, "taken before");
+        assert!(rig.sent().is_empty());
+        assert_eq!(rig.looks(), looks + 1, "one line in the log");
+        let altered = text.replace("1998-03-17", "1998-03-18");
+        let done = rig.deliver(from, &altered);
+        assert_eq!(done.codes, ["S999"], "other bytes under the same UUID");
+        assert!(rig.one().contains("UUID"));
+    }
+    let notices = rig.desk.copies.open_duties(0, 100).expect("duties");
+    assert_eq!(notices.iter().filter(|one| one.kind == "notice-to-person").count(), 1, "one notice");
+}
+
+#[test]
+fn an_answer_can_be_had_again_for_eight_days_and_is_gone_then() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let wanted = |number, author, question| {
+        message(Number::AnswerWanted, author, number, |out| {
+            question::write_wanted_answer(out, &uuid_of(question))
+        })
+    };
+    rig.deliver(BODY, &search(70, "Adler"));
+    let first = rig.one();
+    assert!(first.contains("Krumme Straße"));
+    // The evening of the eighth day.
+    rig.clock.advance(Duration::from_secs(8 * 86_400 + 13 * 3600));
+    assert_eq!(rig.deliver(BODY, &wanted(71, BODY, 70)).outcome, "answered as before");
+    assert_eq!(rig.one(), first);
+    assert_eq!(rig.deliver("pdl:1", &wanted(72, "pdl:1", 70)).codes, ["S999"], "only for who asked");
+    assert_eq!(rig.deliver(BODY, &wanted(73, BODY, 99)).codes, ["S999"]);
+    rig.texts();
+    // The end of the day, not yet swept.
+    rig.clock.advance(Duration::from_secs(2 * 3600));
+    assert_eq!(rig.deliver(BODY, &wanted(74, BODY, 70)).outcome, "answer has expired");
+    assert!(rig.one().contains("<abgelaufen>"));
+    let state = rig.desk.copies.post_state().expect("a state");
+    assert!(rig.desk.copies.expire_answers(rig.clock.now()).expect("swept") > 0);
+    assert!(rig.desk.copies.post_state().expect("a state").expired > state.expired);
+    assert_eq!(rig.deliver(BODY, &search(70, "Adler")).outcome, "answer has expired", "no second search");
+    assert_eq!(rig.looks(), 1);
+    rig.texts();
+    // In the release before, a rejection says so.
+    let old = begin(
+        &RELEASES[0],
+        Number::PersonSearchAsked,
+        &own(BODY),
+        &party(STORE),
+        &uuid_of(75),
+        rig.clock.now(),
+        false,
+    );
+    let mut old = old;
+    question::write(&mut old, &asked(Profile::PersonSearch, "Niemand"));
+    let old = old.finish();
+    rig.deliver(BODY, &old);
+    assert!(rig.one().contains("urn:de:amtsbote:register:2605"), "answered in its own release");
+    rig.clock.advance(Duration::from_secs(10 * 86_400));
+    rig.deliver(BODY, &old);
+    assert!(rig.one().contains("S100"));
+}
+
+#[test]
+fn what_is_sealed_is_not_in_the_file_and_destroyed_at_its_end() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    rig.deliver(BODY, &search(80, "Adler"));
+    let id = rig.sent()[0].id;
+    let raw = rusqlite::Connection::open(rig.folder.path().join("register.sqlite")).expect("the database");
+    let row = |sql: &str| -> Option<Vec<u8>> {
+        raw.query_row(sql, [i64::try_from(id).expect("small")], |row| row.get(0)).expect("a row")
+    };
+    let sealed = row("SELECT sealed FROM outgoing WHERE id = ?1").expect("sealed");
+    let secret = row("SELECT secret FROM outgoing WHERE id = ?1").expect("a key");
+    assert!(!sealed.windows(6).any(|window| window == b"Krumme"), "sealed");
+    rig.clock.advance(Duration::from_secs(10 * 86_400));
+    rig.desk.copies.expire_answers(rig.clock.now()).expect("swept");
+    assert_eq!(
+        (row("SELECT sealed FROM outgoing WHERE id = ?1"), row("SELECT secret FROM outgoing WHERE id = ?1")),
+        (None, None)
+    );
+    for file in std::fs::read_dir(rig.folder.path()).expect("a folder") {
+        let bytes = std::fs::read(file.expect("a file").path()).expect("reads");
+        for gone in [&sealed[..32], &secret[..]] {
+            assert!(
+                !bytes.windows(gone.len()).any(|window| window == gone),
+                "overwritten, not only unlinked"
+            );
+        }
+    }
+}
+
+#[test]
+fn moves_are_watched_to_their_end() {
+    let rig = rig();
+    let event =
+        |sign: &str| rejection::Event { at: "2026-11-23T08:00:00.000Z".to_owned(), sign: sign.to_owned() };
+    let notice = |number, sign: &str, registered: &str| {
+        to("ags:10041511", Number::MoveNotice, TOWN, number, |out| {
+            let day = registered.parse().expect("a day");
+            moves::write(out, None, &event(sign), Some(day), Some(&named("1", "Adler")));
+        })
+    };
+    let answer = |number, case: u64, from: &str, reader: &str| {
+        to(reader, Number::MoveAnswer, from, number, |out| {
+            moves::write(out, Some(&uuid_of(case)), &event("Z"), None, None);
+        })
+    };
+    assert_eq!(rig.deliver(TOWN, &notice(1, "Z-1", "2026-11-23")).outcome, "move noted");
+    assert_eq!(rig.deliver(TOWN, &notice(2, "Z-2", "2026-11-10")).outcome, "move noted");
+    let states = || -> Vec<(String, &'static str, bool)> {
+        let cases = rig.desk.copies.move_cases(true, 10).expect("cases");
+        cases.into_iter().map(|one| (one.sign, one.state, one.notice_late)).collect()
+    };
+    let row = |sign: &str, state, late| (sign.to_owned(), state, late);
+    assert_eq!(states(), [row("Z-1", "waiting", false), row("Z-2", "waiting", true)]);
+    assert!(rig.desk.copies.overdue_moves(rig.clock.now()).expect("a look").is_empty());
+    // Monday; two working days are over at the end of Wednesday.
+    rig.clock.advance(Duration::from_secs(3 * 86_400));
+    let told = rig.desk.copies.overdue_moves(rig.clock.now()).expect("a look");
+    assert_eq!(told.iter().map(|one| one.escalated).collect::<Vec<_>>(), [false, false]);
+    assert!(rig.desk.copies.overdue_moves(rig.clock.now()).expect("a look").is_empty(), "told once");
+    let other = rig.deliver("ags:10041512", &answer(3, 1, "ags:10041512", TOWN));
+    assert_eq!(other.codes, ["S999"], "an office that is none of the case");
+    assert_eq!(rig.deliver("ags:10041511", &answer(4, 1, "ags:10041511", TOWN)).outcome, "move noted");
+    rig.clock.advance(Duration::from_secs(86_400));
+    let told = rig.desk.copies.overdue_moves(rig.clock.now()).expect("a look");
+    assert_eq!(
+        told.iter().map(|one| (one.case.as_str(), one.escalated)).collect::<Vec<_>>(),
+        [(uuid_of(2).as_str(), true)]
+    );
+    assert_eq!(states(), [row("Z-1", "answered", false), row("Z-2", "escalated", true)]);
+    assert_eq!(rig.deliver("ags:10041511", &answer(5, 2, "ags:10041511", TOWN)).outcome, "move noted");
+    assert_eq!(states()[1], row("Z-2", "answered-late", true));
+    let kept = std::fs::read(rig.folder.path().join("register.sqlite")).expect("the database");
+    let log = std::fs::read(rig.folder.path().join("register.sqlite-wal")).expect("its journal");
+    assert!(![kept, log].concat().windows(5).any(|window| window == b"Adler"), "nothing about whoever moves");
+}
+
+#[test]
+fn one_readers_trouble_is_nobody_elses() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    rig.deliver(BODY, &search(90, "Adler"));
+    rig.deliver(PORTAL, &enquiry(91, "Adler"));
+    rig.clock.advance(Duration::from_secs(3));
+    let readers = || -> Vec<String> {
+        let due = rig.desk.copies.due(rig.clock.now()).expect("a look");
+        due.into_iter().map(|one| one.reader).collect()
+    };
+    assert_eq!(readers(), [BODY, PORTAL]);
+    let first = rig.desk.copies.due(rig.clock.now()).expect("a look").remove(0);
+    let later = rig.clock.now().checked_add(Duration::from_secs(60)).expect("in range");
+    rig.desk.copies.note_refused(first.id, later).expect("noted");
+    assert_eq!(readers(), [PORTAL]);
+    rig.clock.advance(Duration::from_secs(60));
+    assert_eq!(readers(), [BODY, PORTAL]);
+    assert!(rig.desk.copies.next_due().expect("a look").is_some_and(|at| at <= rig.clock.now()));
+}

@@ -1,0 +1,48 @@
+//! The published exchange form: what we write is what `schemas/register` says, judged by a foreign validator.
+
+use std::process::Command;
+
+use amtsbote::register::message::head::{Own, Party, PostalAddress, begin};
+use amtsbote::register::message::{Number, RELEASES, feed, person};
+use amtsbote::register::person::{Ags, Person};
+use amtsbote::register::synth;
+
+/// Without the validator on the machine there is nothing to compare with; the unit tests still read what is written.
+fn has_xmllint() -> bool {
+    Command::new("xmllint").arg("--version").output().is_ok()
+}
+
+#[test]
+fn loads_are_valid_by_their_schema() {
+    if !has_xmllint() {
+        return;
+    }
+    let home = Ags::parse("10041100").expect("a key");
+    let persons: Vec<Person> = (0..500).map(|number| synth::person(9, home, number)).collect();
+    let party = |kennung: &str| Party { kennung: kennung.to_owned(), name: "Amt".to_owned() };
+    let address = PostalAddress {
+        number: "1".to_owned(),
+        postcode: "00001".to_owned(),
+        street: "Krumme Straße".to_owned(),
+        place: "Ort".to_owned(),
+    };
+    let own = Own { party: party("ags:10041100"), address, reachable_at: "post@amt.invalid".to_owned() };
+    let at = "2026-11-22T09:00:00.123Z".parse().expect("an instant");
+    let uuid = "11111111-2222-4333-8444-555555555555";
+    let folder = tempfile::tempdir().expect("a folder");
+    for release in &RELEASES {
+        let mut out = begin(release, Number::Load, &own, &party("zmb:10"), uuid, at, false);
+        feed::Stand { ags: home, generation: 1, sequence: 0, at, announced: Some(500) }.write(&mut out);
+        persons.iter().for_each(|one| person::write(&mut out, one));
+        let file = folder.path().join("load.xml");
+        std::fs::write(&file, out.finish()).expect("writes");
+        let schema = format!("schemas/register/{}/register.xsd", release.version.replace('.', ""));
+        let judged = Command::new("xmllint")
+            .args(["--noout", "--schema", &schema])
+            .arg(&file)
+            .output()
+            .expect("xmllint runs");
+        let words = String::from_utf8_lossy(&judged.stderr);
+        assert!(judged.status.success(), "{}: {:.2000}", release.version, words);
+    }
+}

@@ -1,0 +1,218 @@
+//! The register's process at a real post office: a municipality feeds, an authority and a citizen ask, all by XTA; the
+//! process is killed in between and goes on.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use amtsbote::register::copies::{Asked, Requester};
+use amtsbote::register::message::head::{Own, Party, PostalAddress, begin};
+use amtsbote::register::message::{Number, RELEASES, feed, person, question};
+use amtsbote::register::person::{Ags, Lock, Person, Sex};
+use amtsbote::register::question::{Profile, Selection};
+use amtsbote::register::rights::{Asker, Purpose};
+use amtsbote::register::synth;
+use amtsbote::xml::write::Writer;
+
+use crate::cli_fixture::{BINARY, Office};
+
+const TOWN: &str = "ags:10041100";
+const STORE: &str = "zmb:100000000000";
+const BODY: &str = "dbs:100010010000";
+const PORTAL: &str = "lap:100000000000";
+
+fn message(number: Number, author: &str, uuid: &str, content: impl FnOnce(&mut Writer)) -> String {
+    let party = |kennung: &str| Party { kennung: kennung.to_owned(), name: "Amt".to_owned() };
+    let address = PostalAddress {
+        number: "1".to_owned(),
+        postcode: "00001".to_owned(),
+        street: "Krumme Straße".to_owned(),
+        place: "Ort".to_owned(),
+    };
+    let own = Own { party: party(author), address, reachable_at: "post@amt.invalid".to_owned() };
+    let at = "2026-11-22T09:00:00.000Z".parse().expect("an instant");
+    let mut out = begin(&RELEASES[1], number, &own, &party(STORE), uuid, at, false);
+    content(&mut out);
+    out.finish()
+}
+
+fn uuid(number: u32) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+fn home() -> Ags {
+    Ags::parse("10041100").expect("a key")
+}
+
+fn adler(locked: bool) -> Person {
+    Person {
+        mark: if locked { "L1" } else { "A1" }.to_owned(),
+        family_names: vec![if locked { "Sperre" } else { "Adler" }.to_owned()],
+        given_names: vec!["Willi".to_owned()],
+        birth_dates: vec!["17031998".parse().expect("a date")],
+        sex: Some(Sex::M),
+        locks: Lock::try_from(3).into_iter().filter(|_| locked).collect(),
+        ..synth::person(1, home(), 1)
+    }
+}
+
+fn load(number: u32) -> String {
+    let mut persons: Vec<Person> = (10..1200).map(|number| synth::person(1, home(), number)).collect();
+    persons.extend([adler(false), adler(true)]);
+    message(Number::Load, TOWN, &uuid(number), |out| {
+        let at = jiff::Timestamp::now();
+        let announced = Some(persons.len() as u64);
+        feed::Stand { ags: home(), generation: 1, sequence: 0, at, announced }.write(out);
+        persons.iter().for_each(|one| person::write(out, one));
+    })
+}
+
+fn asks(number: u32, profile: Profile, family: &str) -> String {
+    let private = profile == Profile::PrivateEnquiry;
+    let asked = Asked {
+        requester: Requester {
+            asker: Asker::PublicBody,
+            purpose: if private { Purpose::Private } else { Purpose::Task },
+            body: "Amt A".to_owned(),
+            file_number: "1/26".to_owned(),
+            occasion: "Anhörung".to_owned(),
+            user: "u1".to_owned(),
+            empowered: false,
+            waives_hand_over: false,
+            declares_no_trade: true,
+        },
+        profile,
+        selection: Selection {
+            municipalities: vec![home()],
+            family_name: Some(family.to_owned()),
+            given_names: Some("Willi".to_owned()),
+            birth_date: Some("17031998".to_owned()),
+            sex: Some(Sex::M),
+            ..Selection::default()
+        },
+        reader: None,
+        test: false,
+    };
+    let (kind, author) =
+        if private { (Number::EnquiryAsked, PORTAL) } else { (Number::PersonSearchAsked, BODY) };
+    message(kind, author, &uuid(number), |out| question::write(out, &asked))
+}
+
+/// One account for everybody who writes to the register, and one for the register.
+fn with_identifiers(folder: &Path) {
+    let file = folder.join("participants.toml");
+    let text = std::fs::read_to_string(&file).expect("the participants");
+    let more = |value: &str| format!("[[account.identifiers]]\nvalue = \"{value}\"\ntype = \"xoev\"\n\n");
+    // Of several identifiers, one is the cipher certificate's.
+    let own = |value: &str| format!("identifier = \"{value}\"");
+    let text = text
+        .replacen("[account.rights]", &format!("{}[account.rights]", more(STORE)), 1)
+        .replacen(
+            "[[account.osci.cipher]]",
+            &format!("[[account.osci.cipher ]]\n{}", own("psw:100411000000")),
+            1,
+        )
+        .replacen("[[account.osci.cipher]]", &format!("[[account.osci.cipher ]]\n{}", own(TOWN)), 1)
+        .replace("Meldebehörde\"\n", &format!("Meldebehörde\"\n\n{}{}", more(BODY), more(PORTAL)));
+    std::fs::write(&file, text).expect("writes");
+}
+
+struct Register(Child);
+
+impl Drop for Register {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(office: &Office) -> Register {
+    let folder = office.folder.path();
+    let settings = include_str!("../../src/config/register_example.toml")
+        .replace("https://localhost:8443/", &office.xta)
+        .replace("tls/register.", "tls/standesamt.")
+        .replace("# poll_milliseconds = 1000", "poll_milliseconds = 100")
+        .replace("# bucket_milliseconds = 2000", "bucket_milliseconds = 300");
+    std::fs::write(folder.join("register.toml"), settings).expect("writes");
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("register.log"));
+    let child = Command::new(BINARY)
+        .args(["register", "serve"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.expect("a log"))
+        .spawn();
+    Register(child.expect("the binary runs"))
+}
+
+fn send(office: &Office, from: &str, number: Number, text: &str) {
+    std::fs::write(office.path("out.xml"), text).expect("writes");
+    let arguments = ["send", "out.xml", "--from", from, "--to", STORE, "--message-type", number.code()];
+    office.run_as("meldebehoerde", &arguments).ends(0);
+}
+
+/// The next message that waits for `reader`.
+fn receive(office: &Office, reader: &str) -> String {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        let into = format!("in-{}", uuid::Uuid::new_v4());
+        let ran = office.run_as("meldebehoerde", &["fetch", "--as", reader, "--into", &into]).ends(0);
+        if let Some(file) = ran.stdout.lines().next() {
+            return std::fs::read_to_string(office.path(file)).expect("the message");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let log = std::fs::read_to_string(office.path("register.log")).unwrap_or_default();
+    panic!("nothing came for {reader}: {log}");
+}
+
+#[test]
+fn feed_questions_and_answers_travel_through_the_post_office() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let office = Office::open_in(folder, with_identifiers);
+    let mut register = serve(&office);
+    send(&office, TOWN, Number::Load, &load(1));
+    let receipt = receive(&office, TOWN);
+    assert!(
+        receipt.contains("0928") && receipt.contains("<uebernommen>1192</uebernommen>"),
+        "{receipt:.900}"
+    );
+
+    send(&office, BODY, Number::PersonSearchAsked, &asks(2, Profile::PersonSearch, "Adler"));
+    let answer = receive(&office, BODY);
+    assert!(answer.contains("auskunft.1331") && answer.contains("<familienname>Adler<"), "{answer}");
+    assert!(!answer.contains("A1"), "order marks stay");
+
+    // Killed; what is asked meanwhile waits, and what was asked before is answered as before.
+    register.0.kill().expect("killed");
+    register.0.wait().expect("ended");
+    send(&office, BODY, Number::PersonSearchAsked, &asks(2, Profile::PersonSearch, "Adler"));
+    register = serve(&office);
+    assert_eq!(receive(&office, BODY), answer);
+
+    let neutral: Vec<String> = [(3, "Sperre"), (4, "Niemand")]
+        .into_iter()
+        .map(|(number, family)| {
+            send(&office, PORTAL, Number::EnquiryAsked, &asks(number, Profile::PrivateEnquiry, family));
+            receive(&office, PORTAL)
+        })
+        .collect();
+    assert!(neutral[0].contains("<keineAuskunft></keineAuskunft>"), "{}", neutral[0]);
+    assert_eq!(neutral[0].len(), neutral[1].len());
+
+    send(&office, TOWN, Number::Changes, "no XML");
+    let rejection = receive(&office, TOWN);
+    assert!(rejection.contains("rueckweisung.asynchron.0010") && rejection.contains("X000"), "{rejection}");
+    // Whoever the post office knows under another name may not feed.
+    send(&office, BODY, Number::Load, &load(9));
+    assert!(receive(&office, BODY).contains("T070"));
+
+    let pid = rustix::process::Pid::from_raw(i32::try_from(register.0.id()).expect("an id"));
+    rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
+    assert!(register.0.wait().expect("ended").success());
+    assert!(office.run(&["register", "log"]).ends(0).stdout.contains("3 entries"), "one line each question");
+    let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
+    assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
+    let log = std::fs::read_to_string(office.path("register.log")).expect("the log");
+    assert!(!log.contains("Adler") && !log.contains("Sperre"), "no personal data in the log: {log}");
+}

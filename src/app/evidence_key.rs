@@ -47,7 +47,7 @@ pub(super) fn pkcs8(path: &Path) -> Result<Vec<u8>, String> {
         .map_err(|error| error.to_string())
 }
 
-fn to_pem(der: &[u8]) -> String {
+pub(super) fn to_pem(der: &[u8]) -> String {
     let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
     let mut out = format!("{LABEL_BEGIN}\n");
     let mut rest = text.as_str();

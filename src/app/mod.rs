@@ -12,6 +12,7 @@ pub mod metadata;
 mod metrics_text;
 mod open_files;
 mod operator;
+pub mod portal_key;
 pub mod register;
 mod revocation;
 mod signals;
@@ -36,6 +37,7 @@ use crate::net::{Listener, LocalListener, Permits, Serving, Shares};
 use crate::osci::server::Door as OsciDoor;
 use crate::pki::expiry::Dependence;
 use crate::pki::key;
+use crate::portal::server::Door as PortalDoor;
 use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
 use crate::store::Store;
@@ -60,6 +62,8 @@ pub enum StartError {
     EvidenceKey { path: PathBuf, what: String },
     #[error("the process cards' key {}: {what}", path.display())]
     CardKey { path: PathBuf, what: String },
+    #[error("the portal's key {}: {what}", path.display())]
+    PortalKey { path: PathBuf, what: String },
     #[error("time stamps: {0}")]
     TimeStamps(String),
     #[error("store {}: {source}", folder.display())]
@@ -87,6 +91,8 @@ pub struct Running {
     pub xta_address: SocketAddr,
     /// Absent where there is no OSCI.
     pub osci_address: Option<SocketAddr>,
+    /// Absent where there is no portal door.
+    pub portal_address: Option<SocketAddr>,
     pub operator_address: SocketAddr,
     pub admin_socket: PathBuf,
     relay: Arc<Relay>,
@@ -97,6 +103,7 @@ pub struct Running {
     xta: Serving,
     osci: Option<Serving>,
     osci_door: Option<Arc<OsciDoor>>,
+    portal: Option<Serving>,
     admin: Serving,
     operator: Serving,
     state: operator::State,
@@ -164,6 +171,14 @@ impl App {
             .map(Listener::address)
             .transpose()
             .map_err(|source| listen("OSCI listener", "", source))?;
+        let portal_permits = Permits::of_door("portal", shares);
+        let portal = match config.portal.address {
+            None => None,
+            Some(address) => {
+                Some(PortalStart::bind(address, &trust, &relay, &config, portal_permits.clone()).await?)
+            }
+        };
+        let portal_address = portal.as_ref().map(|portal| portal.address);
         let operator_permits = Permits::new(OPERATOR_CONNECTIONS_MAX);
         let operator = Listener::plain(config.server.operator_address, bounds, operator_permits)
             .await
@@ -179,8 +194,12 @@ impl App {
         };
 
         let (stop, stopping) = channel(false);
-        let state =
-            operator::State::new(store.clone(), relay.clone(), metrics, vec![xta_permits, osci_permits]);
+        let state = operator::State::new(
+            store.clone(),
+            relay.clone(),
+            metrics,
+            vec![xta_permits, osci_permits, portal_permits],
+        );
         let door = trust.xta_door(relay.clone(), &config);
         let osci_door = trust.osci_door(relay.clone(), &config);
         let osci = osci.zip(osci_door.clone()).map(|(osci, door)| osci.serve(door));
@@ -206,17 +225,20 @@ impl App {
                 stopping.clone(),
             )),
             tokio::spawn(watch::chunks(osci_door.clone(), stopping.clone())),
+            tokio::spawn(watch::drafts(portal.as_ref().map(|portal| portal.door.clone()), stopping.clone())),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
-        tracing::info!(xta = %xta_address, osci = ?osci_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
+        tracing::info!(xta = %xta_address, osci = ?osci_address, portal = ?portal_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
         Ok(Running {
             xta_address,
             osci_address,
+            portal_address,
             operator_address,
             admin_socket: socket.clone(),
             xta: xta.serve(door),
             osci,
             osci_door,
+            portal: portal.map(|portal| portal.listener.serve(portal.door)),
             admin: admin.serve(Arc::new(office)),
             operator: operator.serve(Arc::new(operator::Door::new(state.clone()))),
             relay,
@@ -228,6 +250,31 @@ impl App {
             stop,
             tasks,
         })
+    }
+}
+
+/// The portal's door with its socket, not serving yet.
+struct PortalStart {
+    listener: Listener,
+    address: SocketAddr,
+    door: Arc<PortalDoor>,
+}
+
+impl PortalStart {
+    async fn bind(
+        address: SocketAddr,
+        trust: &Trust,
+        relay: &Arc<Relay>,
+        config: &Config,
+        permits: Permits,
+    ) -> Result<Self, StartError> {
+        let key = portal_key::load_or_make(&config.portal.key)?;
+        let listener = Listener::tls(address, trust.listener(), config.bounds(), permits)
+            .await
+            .map_err(|source| listen("portal listener", address, source))?;
+        let address = listener.address().map_err(|source| listen("portal listener", address, source))?;
+        let door = trust.portal_door(relay.clone(), key, config);
+        Ok(Self { listener, address, door })
     }
 }
 
@@ -339,12 +386,8 @@ impl Running {
         tracing::info!("draining");
         self.state.drain();
         let end = tokio::time::Instant::now() + Duration::from_secs(self.config.limits.drain_seconds);
-        match self.osci {
-            None => self.xta.drain().await,
-            Some(osci) => {
-                tokio::join!(self.xta.drain(), osci.drain());
-            }
-        }
+        let others = [self.osci, self.portal].into_iter().flatten().map(Serving::drain);
+        tokio::join!(self.xta.drain(), futures_util::future::join_all(others));
         // A push goes on when its sender has hung up.
         if let Some(door) = self.osci_door
             && tokio::time::timeout_at(end, door.pushes_ended()).await.is_err()

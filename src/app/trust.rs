@@ -16,7 +16,7 @@ use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
 use crate::xml::dsig::sign::SigningKey;
 use crate::xml::enc::RecipientKey;
-use crate::{osci, xta};
+use crate::{osci, portal, xta};
 
 use super::metadata::XtaMetadata;
 use super::time_stamp;
@@ -138,6 +138,17 @@ impl Trust {
     pub(super) fn xta_door(&self, relay: Arc<Relay>, config: &Config) -> Arc<dyn Handler> {
         let trust = self.clone();
         Arc::new(xta::server::Door::new(relay, Arc::new(move || trust.anchors()), config.xta_settings()))
+    }
+
+    pub(super) fn portal_door(
+        &self,
+        relay: Arc<Relay>,
+        key: crate::pki::jose::jws::SigningKey,
+        config: &Config,
+    ) -> Arc<portal::server::Door> {
+        let trust = self.clone();
+        let anchors = Arc::new(move || trust.anchors());
+        Arc::new(portal::server::Door::new(relay, anchors, key, config.portal_settings()))
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {

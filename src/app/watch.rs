@@ -15,6 +15,7 @@ use crate::osci::server::Door;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Dependence, Holder, Role};
 use crate::pki::inspection::Purpose;
+use crate::portal::server::Door as PortalDoor;
 use crate::relay::Relay;
 use crate::report::Loudness;
 
@@ -42,6 +43,30 @@ pub(super) async fn chunks(door: Option<Arc<Door>>, mut stop: watch::Receiver<bo
                 code = "chunks-unswept",
                 next_step = "look at owner and rights of osci-chunks in the store's folder",
                 "abandoned chunks cannot be removed: {error}"
+            ),
+        }
+    }
+}
+
+/// Sweeps what portals announced and did not submit.
+pub(super) async fn drafts(door: Option<Arc<PortalDoor>>, mut stop: watch::Receiver<bool>) {
+    let Some(door) = door else { return };
+    let mut tick = tokio::time::interval(HOUR);
+    loop {
+        let stopped = tokio::select! {
+            _ = tick.tick() => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        if stopped {
+            return;
+        }
+        match door.sweep().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "submissions that were announced and not made are forgotten"),
+            Err(error) => tracing::error!(
+                code = "drafts-unswept",
+                next_step = "look at owner and rights of portal.folder",
+                "announcements that are over cannot be removed: {error}"
             ),
         }
     }

@@ -107,6 +107,42 @@ const WORDS: &[(&str, &str)] = &[
         "osci.pushes_per_recipient_max",
         "Pushes to one participant at a time; further ones are refused (9809) after two seconds.",
     ),
+    ("portal", "Citizens' portals: a submission API in the shape of FIT-Connect."),
+    ("portal.address", "Where it listens (TLS with the certificate of [tls]); left out, there is none."),
+    (
+        "portal.url",
+        "URL that portals know it by, without a slash at the end: issuer and audience of tokens, issuer of events.",
+    ),
+    (
+        "portal.key",
+        "Private key (PEM, PKCS #8, RSA) that signs tokens, events and routing answers; made at the first start.",
+    ),
+    (
+        "portal.folder",
+        "Folder where uploads wait until they are submitted; on a local disk, with the store's reserve.",
+    ),
+    (
+        "portal.submission_bytes_max",
+        "Metadata and data of one submission together, in bytes; attachments count to limits.content_bytes_max.",
+    ),
+    ("portal.token_seconds", "How long an access token lasts."),
+    (
+        "portal.requests_per_minute_max",
+        "Requests of one participant, and public questions from one address, in a minute.",
+    ),
+    ("portal.announced_hours", "Hours after which what was announced and not submitted is forgotten."),
+    ("portal.remind_days", "Days after which a submission that nobody decided is reported to the operator."),
+    ("portal.reject_days", "Days after which a submission that nobody decided is rejected."),
+    (
+        "portal.retain_payload_days",
+        "Days that a decided or rejected submission is kept before it is deleted.",
+    ),
+    ("portal.retain_card_days", "Days that its event log is kept."),
+    (
+        "portal.zip",
+        "Whether content may have been compressed (zip DEF) before it was encrypted, as older clients do; readers must bound \
+         what they inflate.",
+    ),
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
     ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),
@@ -233,6 +269,7 @@ const WORDS: &[(&str, &str)] = &[
 /// Keys that may be absent, with a value that shows their shape.
 const ABSENT: &[(&str, &str)] = &[
     ("osci.address", "\"0.0.0.0:8444\""),
+    ("portal.address", "\"0.0.0.0:8445\""),
     ("evidence.time_stamp_url", "\"http://tsa.example.org/\""),
     ("evidence.time_stamp_policy", "\"1.2.276.0.99.1\""),
     ("profile.content_bytes_max", "10485760"),
@@ -334,6 +371,7 @@ mod tests {
         let mut config = Config::default();
         config.profile.content_bytes_max = Some(1);
         config.osci.address = Some(config.xta.address);
+        config.portal.address = Some(config.xta.address);
         config.evidence.time_stamp_url = Some("http://tsa.example.org/".to_owned());
         config.evidence.time_stamp_policy = Some("1.2.3".to_owned());
         let table = toml::Table::try_from(config).expect("a table");

@@ -57,6 +57,7 @@ pub struct Config {
     pub store: Store,
     pub xta: Xta,
     pub osci: Osci,
+    pub portal: Portal,
     pub evidence: Evidence,
     pub log: Log,
     pub limits: Limits,
@@ -143,6 +144,26 @@ pub struct Osci {
     pub receiver_anchors: Vec<PathBuf>,
     pub push_seconds: u64,
     pub pushes_per_recipient_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Portal {
+    /// Absent: no portal door.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    pub url: String,
+    pub key: PathBuf,
+    pub folder: PathBuf,
+    pub submission_bytes_max: u64,
+    pub token_seconds: u64,
+    pub requests_per_minute_max: u64,
+    pub announced_hours: u32,
+    pub remind_days: u32,
+    pub reject_days: u32,
+    pub retain_payload_days: u32,
+    pub retain_card_days: u32,
+    pub zip: bool,
 }
 
 /// A folder for a procedure that reads files and speaks no protocol.
@@ -296,6 +317,26 @@ impl Default for Osci {
     }
 }
 
+impl Default for Portal {
+    fn default() -> Self {
+        Self {
+            address: None,
+            url: "https://localhost:8445".to_owned(),
+            key: "portal.key".into(),
+            folder: "portal".into(),
+            submission_bytes_max: 8 * 1024 * 1024,
+            token_seconds: 300,
+            requests_per_minute_max: 1200,
+            announced_hours: 24,
+            remind_days: 3,
+            reject_days: 14,
+            retain_payload_days: 7,
+            retain_card_days: 730,
+            zip: false,
+        }
+    }
+}
+
 impl Default for Evidence {
     fn default() -> Self {
         Self {
@@ -393,7 +434,7 @@ impl Config {
 
     /// Every file of a private key or of one of our own certificates.
     pub fn key_files(&self) -> Vec<PathBuf> {
-        let Self { tls, osci, evidence, .. } = self;
+        let Self { tls, osci, portal, evidence, .. } = self;
         let single = [
             &tls.certificate,
             &tls.key,
@@ -402,6 +443,7 @@ impl Config {
             &evidence.card_certificate,
             &osci.signature_certificate,
             &osci.signature_key,
+            &portal.key,
         ];
         let lists = osci.cipher_certificates.iter().chain(&osci.cipher_keys);
         single.into_iter().chain(lists).cloned().collect()
@@ -409,7 +451,7 @@ impl Config {
 
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { server, tls, revocation, store, osci, evidence, spool, intermediary, .. } = self;
+        let Self { server, tls, revocation, store, osci, portal, evidence, spool, intermediary, .. } = self;
         for spool in spool {
             spool.folder = folder.join(&spool.folder);
         }
@@ -437,6 +479,8 @@ impl Config {
             &mut tls.key,
             &mut revocation.folder,
             &mut store.folder,
+            &mut portal.key,
+            &mut portal.folder,
             &mut evidence.key,
             &mut osci.signature_certificate,
             &mut osci.signature_key,
@@ -510,6 +554,21 @@ impl Config {
         }
         if self.tls.anchors.is_empty() {
             return wrong("tls.anchors", "names no file, so that no participant could be trusted".to_owned());
+        }
+        if let Some(address) = self.portal.address {
+            let taken = [Some(self.xta.address), Some(self.server.operator_address), self.osci.address];
+            if address.port() != 0 && taken.contains(&Some(address)) {
+                return wrong("portal.address", "is the address of another listener as well".to_owned());
+            }
+            if !self.portal.url.starts_with("https://") {
+                return wrong("portal.url", format!("begins with https://, not as in {:?}", self.portal.url));
+            }
+            if self.portal.token_seconds == 0 || self.portal.token_seconds > 86_400 {
+                return wrong("portal.token_seconds", "is 1 to 86400".to_owned());
+            }
+            if self.portal.reject_days == 0 {
+                return wrong("portal.reject_days", "is at least 1".to_owned());
+            }
         }
         if let Some(address) = self.osci.address {
             let taken = [self.xta.address, self.server.operator_address];
@@ -609,7 +668,7 @@ mod tests {
         check(
             "[stor]\n",
             "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, \
-             `revocation`, `store`, `xta`, `osci`, `evidence`, `log`, `limits`, `profile`, `spool`, `intermediary`",
+             `revocation`, `store`, `xta`, `osci`, `portal`, `evidence`, `log`, `limits`, `profile`, `spool`, `intermediary`",
         );
         check(
             "[limits]\n  idle_seconds = \"soon\"\n",

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use super::Config;
+use super::{Config, Portal};
+use crate::domain::profile::{ProfileName, ServiceProfile};
 use crate::net::Bounds;
 use crate::pki::inspection::Purpose;
+use crate::pki::jose::jwe::Zip;
 use crate::pki::revocation::fetch;
 use crate::pki::trust::{self, PurposeSettings};
-use crate::{osci, relay, store, xta};
+use crate::{osci, portal, relay, store, xta};
 
 impl Config {
     /// What listeners may be made to hold.
@@ -82,6 +84,21 @@ impl Config {
         }
     }
 
+    pub fn portal_settings(&self) -> portal::server::Settings {
+        let portal = &self.portal;
+        portal::server::Settings {
+            base: portal.url.trim_end_matches('/').to_owned(),
+            folder: portal.folder.clone(),
+            limits: self.limits,
+            submission_bytes_max: portal.submission_bytes_max,
+            token_seconds: portal.token_seconds,
+            requests_per_minute_max: portal.requests_per_minute_max,
+            announced_hours: portal.announced_hours,
+            profile: portal.profile(),
+            zip: if portal.zip { Zip::Passes } else { Zip::Refused },
+        }
+    }
+
     /// Whom the listeners believe.
     pub fn trust_settings(&self) -> trust::Settings {
         let lists = self.revocation.lists.iter();
@@ -131,5 +148,21 @@ impl Config {
             }
         }
         settings
+    }
+}
+
+impl Portal {
+    /// Deadlines of submissions whose destination names no profile. The name is one that no participants' file can have
+    /// meant otherwise.
+    fn profile(&self) -> ServiceProfile {
+        let standard = ServiceProfile::standard();
+        ServiceProfile {
+            name: ProfileName::parse("urn:amtsbote:profile:portal").unwrap_or(standard.name.clone()),
+            expiry_days: self.reject_days,
+            reminder_days: self.remind_days,
+            retain_payload_days: self.retain_payload_days,
+            retain_card_days: self.retain_card_days,
+            ..standard
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`decisions`]: why things are as they are, with figures.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
+//! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
 //! - [`operation`]: setting up, watching, copying, bringing back.
 //! - [`proofs`]: checking a proof with other people's tools.
 //! - [`pushes`]: recipients that are pushed to while the sender waits.
@@ -11,6 +12,7 @@
 pub mod decisions;
 pub mod intermediaries;
 pub mod operation;
+pub mod portal;
 pub mod proofs;
 pub mod pushes;
 pub mod register;

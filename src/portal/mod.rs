@@ -1,9 +1,11 @@
 //! The citizens' portal door: a submission API in the shape of FIT-Connect, and who is competent where.
 //!
-//! [`routing`] says which destination takes a service in a place, [`rules`] brings the table in and out, [`places`] knows
+//! [`server`] is the door, [`event`] what is said about a submission and by whom; [`routing`] says which destination takes a service in a place, [`rules`] brings the table in and out, [`places`] knows
 //! municipalities by name.
 
 pub mod csv;
+pub mod event;
 pub mod places;
 pub mod routing;
 pub mod rules;
+pub mod server;

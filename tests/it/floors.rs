@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "osci/envelope/",
     "osci/message/",
     "portal/csv.rs",
+    "portal/event.rs",
     "portal/places.rs",
     "portal/routing.rs",
     "portal/rules.rs",

@@ -89,6 +89,19 @@ impl Relay {
         self.accept_in(who, submission, Manner::Asynchronous).await.map(|(accepted, ..)| accepted)
     }
 
+    /// The same under a door's own deadlines, where neither the message nor its reader names others.
+    pub async fn accept_under(
+        &self,
+        who: &Account,
+        submission: Submission,
+        profile_default: &ServiceProfile,
+    ) -> Result<Accepted, Refusal> {
+        let mut before = Foregoing::Nothing;
+        let accepted =
+            self.accept_behind(&mut before, who, submission, Manner::Asynchronous, profile_default).await?;
+        Ok(accepted.0)
+    }
+
     /// The same, with the card as it was accepted.
     pub async fn accept_with_card(
         &self,
@@ -109,7 +122,9 @@ impl Relay {
         step: &DialogStep,
     ) -> Result<Result<(Accepted, ProcessCard), Refusal>, Refusal> {
         let mut before = Foregoing::Step(step);
-        let accepted = self.accept_behind(&mut before, who, submission, Manner::Asynchronous).await;
+        let accepted = self
+            .accept_behind(&mut before, who, submission, Manner::Asynchronous, &self.settings.profile_default)
+            .await;
         let accepted = accepted.map(|(accepted, card, _)| (accepted, card));
         match before {
             Foregoing::Refused => accepted.map(Ok),
@@ -128,7 +143,8 @@ impl Relay {
         submission: Submission,
         manner: Manner,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
-        self.accept_behind(&mut Foregoing::Nothing, who, submission, manner).await
+        let profile_default = &self.settings.profile_default;
+        self.accept_behind(&mut Foregoing::Nothing, who, submission, manner, profile_default).await
     }
 
     async fn accept_behind(
@@ -137,9 +153,10 @@ impl Relay {
         who: &Account,
         submission: Submission,
         manner: Manner,
+        profile_default: &ServiceProfile,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
         let id = submission.envelope.id.clone();
-        match self.accept_uncounted(before, who, submission, manner).await {
+        match self.accept_uncounted(before, who, submission, manner, profile_default).await {
             Ok((accepted, card, profile)) => {
                 let again = accepted == Accepted::Before;
                 metrics::counter!("amtsbote_accepted_total", "door" => card.door.clone(), "again" => again.to_string())
@@ -161,13 +178,14 @@ impl Relay {
         who: &Account,
         submission: Submission,
         manner: Manner,
+        profile_default: &ServiceProfile,
     ) -> Result<(Accepted, ProcessCard, ServiceProfile), Refusal> {
         let directory = self.directory();
         let Submission { envelope, manifest, payload, request_digest, door, certificates } = submission;
         let content = Content { manifest: &manifest, length: payload.length, digest: payload.digest };
         let mut situation = Situation {
             directory: &directory,
-            profile_default: &self.settings.profile_default,
+            profile_default,
             limits: &self.settings.limits,
             now: self.now(),
             door,

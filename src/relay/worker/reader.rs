@@ -1,13 +1,13 @@
 //! What readers ask for: what lies in the mailbox, a message, its parts; and their confirmation.
 
 use crate::domain::account::Account;
-use crate::domain::card::ProcessCard;
+use crate::domain::card::{Finding, ProcessCard};
 use crate::domain::content::Part;
 use crate::domain::message_id::MessageId;
 use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::state::Event;
 use crate::relay::{Refusal, Relay, deliver, route};
-use crate::store::{Change, Entry, Iterator, Listing, PayloadReader, Selection, StoreError};
+use crate::store::{Change, Entry, Iterator, Listing, PayloadReader, Selection, Statement, StoreError};
 
 use super::counted;
 
@@ -118,6 +118,47 @@ impl Relay {
             Err(StoreError::Denied(_)) => Err(Refusal::UnknownMessage),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What a reader says about a message, kept word for word with the change that it makes: [`Event::Received`] decides,
+    /// [`Event::HandedOut`] leaves it open. Saying the same again is harmless.
+    pub async fn declare(
+        &self,
+        who: &Account,
+        owner: &PartyIdentifier,
+        id: &MessageId,
+        event: Event,
+        finding: Finding,
+        statement: Statement,
+    ) -> Result<ProcessCard, Refusal> {
+        let declared = async {
+            let code = finding.code.clone();
+            let change = Change {
+                id: id.clone(),
+                event,
+                at: finding.at,
+                by: Some(who.name.to_string()),
+                reason: Some(code),
+                finding: Some(finding),
+                only_in: Some(route::mailboxes(who, Some(owner))?),
+                only_posted_by: None,
+                only_if_due: None,
+                deadlines: None,
+            };
+            Ok(self.store.declare(change, statement).await?)
+        };
+        let card: ProcessCard = declared.await.map_err(|refusal: Refusal| counted("declare", refusal))?;
+        if event == Event::Received {
+            metrics::counter!("amtsbote_received_total", "by" => "statement").increment(1);
+            self.wake_destination(&card.mailbox);
+        }
+        tracing::info!(message_id = %id, account = %who.name, state = %card.state, "its reader declared");
+        Ok(card)
+    }
+
+    /// What was said about a message. Whether the asker may read it is the door's judgement.
+    pub async fn statements(&self, id: &MessageId) -> Result<Vec<Statement>, Refusal> {
+        self.store.statements(id).await.map_err(|error| counted("statements", error.into()))
     }
 
     /// False where there is no room for it: what was asked is answered, and cannot be continued.

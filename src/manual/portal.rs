@@ -1,0 +1,85 @@
+//! Citizens' portals: a submission API in the shape of FIT-Connect, and the routing table behind it.
+//!
+//! A portal asks which authority is competent for a service in a place, encrypts an application for it, hands it over with
+//! its attachments, and follows what becomes of it. The authority fetches it through the same API, or from the same mailbox
+//! by XTA 2 or OSCI. The post office never opens it.
+//!
+//! # Switching it on
+//!
+//! ```toml
+//! [portal]
+//! address = "0.0.0.0:8445"
+//! url = "https://portal.example.org"
+//! ```
+//! TLS comes from `[tls]`; `portal.key` (RSA, 4096 bits) is made at the first start and signs access tokens, events and
+//! routing answers. Its public part is at `/.well-known/jwks.json`. All paths are served under `/v1` and `/v2`, also behind
+//! `/submission-api`, `/destination-api` and `/routing-api`, so that clients need another base URL and nothing else.
+//! `/openapi.json` describes them.
+//!
+//! # Destinations and clients
+//!
+//! Both belong to a participant and stand in the participants' file:
+//!
+//! ```toml
+//! [[account]]
+//! name = "saarbruecken"
+//! identifiers = [{ value = "ags:10041100" }]
+//!
+//! [[account.portal.client]]
+//! id = "saarbruecken-ewo"
+//! secret_sha256 = "…"      # amtsbote destination secret
+//! subscribes = true        # sends = true for a portal
+//!
+//! [[account.portal.destination]]
+//! id = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01"
+//! name = "Meldebehörde Saarbrücken"
+//! encryption_kid = "enc-2026"
+//! keys = [{ jwk = '{"kty":"RSA","kid":"enc-2026","alg":"RSA-OAEP-256","key_ops":["wrapKey"],"n":"…","e":"AQAB"}' },
+//!         { jwk = '{"kty":"RSA","kid":"sig-2026","alg":"PS512","key_ops":["verify"],"n":"…","e":"AQAB"}' }]
+//! serves = [{ services = ["99050012104000"], regions = ["100410100100"], valid_from = "2026-01-01" }]
+//! ```
+//! Keys are RSA of 4096 to 8192 bits, each for one purpose; a private part is refused. For a roll-over add the new key, turn
+//! `encryption_kid` to it, and leave the former key until what is encrypted for it has been fetched. A destination may name
+//! a mailbox (`identifier`), a service profile (`profile`) and `status = "inactive"`, under which it takes nothing and what
+//! lies there can still be fetched. A destination without `serves` takes every service and is found by its id only.
+//!
+//! A client proves itself by its secret (HTTP Basic or form, RFC 6749), or by a TLS certificate of its account (RFC 8705).
+//! A token lasts `portal.token_seconds`; a blocked account or a removed client stops at once. Scopes are `send` and
+//! `subscribe`.
+//!
+//! # Routing
+//!
+//! Each service in each region is a rule. A region is an ARS of 12 digits, or its first 2, 3, 5 or 9 (land, region, district,
+//! association); zeros at the end stand for a level above. The longest region wins among the rules that are valid on the day,
+//! German time, both days included. Two destinations under the winning region are an error (409) and a warning in the log,
+//! never a guess. The names of the 52 municipalities of the Saarland are known; rules may name any region.
+//!
+//! `amtsbote route explain --ags 10041100 --leika 99050012104000` says which rule won and what else was considered, `route
+//! check` finds gaps and overlaps, `route export` and `route import` bring the table out and in as CSV or TOML.
+//!
+//! # The life of a submission
+//!
+//! | step | request | event in the log | card |
+//! | --- | --- | --- | --- |
+//! | announced | POST /submissions | create-submission | none yet; forgotten after `portal.announced_hours` |
+//! | uploaded | PUT …/attachments/ID, HEAD and PATCH to go on | | |
+//! | submitted | PUT /submissions/ID | submit-submission, notify-submission | accepted, waiting |
+//! | fetched | GET /submissions/ID | | handed out |
+//! | decided | POST …/events | accept-, reject- or forward-submission, word for word | received; a finding with the token's digest |
+//! | closed through XTA or OSCI | | accept-submission, by the post office | received |
+//! | not decided | | reject-submission, by the post office | reminded after `portal.remind_days`, expired after `portal.reject_days` |
+//! | deleted | | delete-submission | payload purged after `portal.retain_payload_days` |
+//!
+//! Every request may be repeated: the same attachment and the same submission are answered as before, other bytes are
+//! refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed
+//! to disk and from it; metadata and data are one JSON body of `portal.submission_bytes_max`. All parts together have at
+//! most `limits.content_bytes_max`.
+//!
+//! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination; `crit`, keys in headers
+//! and other algorithms are refused, and `zip` unless `portal.zip` is set, which clients of version 1 need. Whoever accepts
+//! names the authentication tags of all parts; they are compared.
+//!
+//! # Left out
+//!
+//! Replies from authority to portal, several submissions in one case, callbacks (a missed callback is picked up by polling,
+//! and polling is what there is), changing destinations through the API, decrypting for an authority.

@@ -1,0 +1,241 @@
+//! Submissions that were announced and not yet made: on disk, so that a restart loses no upload.
+//!
+//! ```text
+//! <account>/<submission>/announced.json
+//!                        <attachment>.part    while it is uploaded, also by a request that broke off
+//!                        <attachment>         whole, on disk, and
+//!                        <attachment>.json    what is known of it
+//! ```
+//! Accounts are named by a digest; submissions and attachments are UUIDs that were parsed before. Everything is bounded
+//! per account, by age and by the disk's reserve. Fields of the files are only ever added.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::account::AccountName;
+use crate::domain::content::Digest;
+use crate::domain::destination::{DestinationId, ServiceKey};
+use crate::domain::message_id::MessageId;
+
+/// Of one account at a time.
+pub const PER_ACCOUNT_MAX: usize = 4096;
+const ANNOUNCED: &str = "announced.json";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    pub version: u16,
+    pub at: Timestamp,
+    pub until: Timestamp,
+    pub message: MessageId,
+    pub destination: DestinationId,
+    pub service: ServiceKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    pub attachments: Vec<Uuid>,
+}
+
+/// An attachment that is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uploaded {
+    pub length: u64,
+    pub digest: Digest,
+    pub tag: String,
+}
+
+type Lock = Arc<tokio::sync::Mutex<()>>;
+
+pub struct Drafts {
+    folder: PathBuf,
+    reserve_bytes: u64,
+    busy: Mutex<std::collections::BTreeMap<PathBuf, Lock>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Draft(PathBuf);
+
+impl Drafts {
+    pub fn new(folder: &Path, reserve_bytes: u64) -> Self {
+        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default() }
+    }
+
+    pub fn draft(&self, account: &AccountName, submission: Uuid) -> Draft {
+        let account = Digest::of(account.as_str().as_bytes()).to_string();
+        Draft(self.folder.join(account).join(submission.hyphenated().to_string()))
+    }
+
+    /// Waits until nobody else is at work at this place. Others are not held up.
+    pub async fn hold(&self, place: &Path) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+            busy.entry(place.to_owned()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+
+    /// The same, or nothing if somebody is at work there.
+    pub fn try_hold(&self, place: &Path) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        let lock = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+            busy.entry(place.to_owned()).or_default().clone()
+        };
+        lock.try_lock_owned().ok()
+    }
+
+    /// Whether so many bytes more leave the disk's reserve alone.
+    pub fn has_room(&self, bytes: u64) -> io::Result<bool> {
+        fs::create_dir_all(&self.folder)?;
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(free >= self.reserve_bytes.saturating_add(bytes))
+    }
+
+    /// How many this account has begun.
+    pub fn count(&self, draft: &Draft) -> io::Result<usize> {
+        Ok(folders(draft.0.parent().unwrap_or(&self.folder))?.len())
+    }
+
+    /// Forgets what is over; says how many.
+    pub async fn sweep(&self, now: Timestamp) -> io::Result<u64> {
+        let folder = self.folder.clone();
+        let over = on_disk(move || over(&folder, now)).await?;
+        let mut swept = 0;
+        for place in over {
+            let _busy = self.hold(&place).await;
+            on_disk(move || forget(&place)).await?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
+}
+
+fn over(folder: &Path, now: Timestamp) -> io::Result<Vec<PathBuf>> {
+    let mut over = Vec::new();
+    for account in folders(folder)? {
+        for place in folders(&account)? {
+            let until = match read::<Announced>(&place.join(ANNOUNCED)) {
+                Ok(Some(announced)) => announced.until,
+                // Without its beginning a crash left it; what begins this moment is not yet old for the file system.
+                Ok(None) | Err(_) => {
+                    let changed =
+                        Timestamp::try_from(fs::metadata(&place)?.modified()?).unwrap_or(Timestamp::MIN);
+                    changed.checked_add(std::time::Duration::from_secs(86_400)).unwrap_or(changed)
+                }
+            };
+            if until <= now {
+                over.push(place);
+            }
+        }
+    }
+    Ok(over)
+}
+
+impl Draft {
+    pub fn place(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn begin(&self, announced: &Announced) -> io::Result<()> {
+        write_json(&self.0, ANNOUNCED, announced)
+    }
+
+    pub fn announced(&self) -> io::Result<Option<Announced>> {
+        read(&self.0.join(ANNOUNCED))
+    }
+
+    pub fn whole(&self, attachment: Uuid) -> PathBuf {
+        self.0.join(attachment.hyphenated().to_string())
+    }
+
+    pub fn part(&self, attachment: Uuid) -> PathBuf {
+        self.0.join(format!("{}.part", attachment.hyphenated()))
+    }
+
+    pub fn uploaded(&self, attachment: Uuid) -> io::Result<Option<Uploaded>> {
+        read(&self.0.join(format!("{}.json", attachment.hyphenated())))
+    }
+
+    /// The part is complete and on disk: it becomes the attachment.
+    pub fn complete(&self, attachment: Uuid, uploaded: &Uploaded) -> io::Result<()> {
+        fs::rename(self.part(attachment), self.whole(attachment))?;
+        write_json(&self.0, &format!("{}.json", attachment.hyphenated()), uploaded)
+    }
+
+    /// Bytes of every attachment but this one, whole or not.
+    pub fn other_bytes(&self, attachment: Uuid) -> io::Result<u64> {
+        let own = [self.whole(attachment), self.part(attachment)];
+        let mut sum = 0u64;
+        for path in folders(&self.0)? {
+            let is_json = path.extension().is_some_and(|extension| extension == "json" || extension == "new");
+            if !is_json && !own.contains(&path) {
+                sum = sum.saturating_add(fs::metadata(path)?.len());
+            }
+        }
+        Ok(sum)
+    }
+
+    pub fn forget(&self) -> io::Result<()> {
+        forget(&self.0)
+    }
+}
+
+/// Runs what may wait for the disk where it blocks nobody.
+pub async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(io::Error::other("the process is stopping")),
+    }
+}
+
+fn folders(of: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(of) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whole or not at all, and on disk when this returns.
+fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let unfinished = folder.join(format!("{name}.new"));
+    let mut file = File::create(&unfinished)?;
+    let written = serde_json::to_vec(value)
+        .map_err(io::Error::other)
+        .and_then(|bytes| file.write_all(&bytes))
+        .and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        let _ = fs::remove_file(&unfinished);
+        return Err(error);
+    }
+    fs::rename(&unfinished, folder.join(name))?;
+    // The folder's own name is in its parent's, and that one's in its own.
+    for folder in folder.ancestors().take(3) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn forget(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}

@@ -1,0 +1,290 @@
+//! What anybody may ask: who is competent, destinations and their public keys, our own keys, what this is.
+
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Value, json as value};
+
+use super::problem::{self, Problem};
+use super::{Door, json, page, parameter};
+use crate::domain::account::Account;
+use crate::domain::date_time::german_day;
+use crate::domain::destination::{
+    ARS_URN, Ags, Destination, DestinationId, DestinationStatus, Region, ServiceKey,
+};
+use crate::net::{self, Body, Peer};
+use crate::pki::jose::jwk::{JwkSet, PublicKey};
+use crate::portal::places::Places;
+use crate::portal::routing::{Outcome, Place};
+use crate::report::Loudness;
+
+const API: &str = include_str!("../openapi.json");
+
+impl Door {
+    /// Answers without knowing who asks; nothing if the path is not one of these.
+    pub(super) fn public(
+        &self,
+        method: &Method,
+        segments: &[&str],
+        query: &str,
+        peer: &Peer,
+    ) -> Result<Option<Response<Body>>, Problem> {
+        if *method != Method::GET && *method != Method::HEAD {
+            return Ok(None);
+        }
+        let answer = match segments {
+            [] => html(&self.page()),
+            ["problems", code] => html(&problem_page(code)?),
+            ["openapi.json"] => {
+                let mut document: Value = serde_json::from_str(API).unwrap_or_default();
+                document["servers"] = value!([{ "url": self.settings.base }]);
+                json(StatusCode::OK, &document)
+            }
+            [".well-known", "jwks.json"] => {
+                json(StatusCode::OK, &JwkSet { keys: vec![self.key.jwk().clone()] })
+            }
+            ["info"] => json(
+                StatusCode::OK,
+                &value!({ "buildInfo": { "version": env!("CARGO_PKG_VERSION") }, "name": "amtsbote" }),
+            ),
+            ["routes"] => self.limited(peer, || self.routes(query))?,
+            ["areas"] => self.limited(peer, || areas(query))?,
+            ["destinations", id] => self.limited(peer, || {
+                self.with_destination(id, |account, found| Ok(json(StatusCode::OK, &shown(account, found))))
+            })?,
+            ["destinations", id, "keys"] => self.limited(peer, || {
+                self.with_destination(id, |_, found| {
+                    let keys = keys(found).into_iter().map(|key| key.jwk).collect();
+                    Ok(json(StatusCode::OK, &JwkSet { keys }))
+                })
+            })?,
+            ["destinations", id, "keys", kid] => self.limited(peer, || {
+                self.with_destination(id, |_, found| {
+                    let wanted = super::token::percent(kid);
+                    let keys = keys(found);
+                    let key = keys.iter().find(|key| wanted.as_deref() == Some(key.kid()));
+                    let key = key.ok_or_else(|| {
+                        Problem::new(StatusCode::NOT_FOUND, "not-found", "the destination has no such key")
+                    })?;
+                    Ok(json(StatusCode::OK, &key.jwk))
+                })
+            })?,
+            _ => return Ok(None),
+        };
+        Ok(Some(answer))
+    }
+
+    fn limited(
+        &self,
+        peer: &Peer,
+        answer: impl FnOnce() -> Result<Response<Body>, Problem>,
+    ) -> Result<Response<Body>, Problem> {
+        let name = format!("address {}", peer.address.ip());
+        self.rates.take(&name, self.settings.requests_per_minute_max, self.relay.now())?;
+        answer()
+    }
+
+    fn with_destination(
+        &self,
+        id: &str,
+        answer: impl FnOnce(&Account, &Destination) -> Result<Response<Body>, Problem>,
+    ) -> Result<Response<Body>, Problem> {
+        let id = DestinationId::parse(&id.to_ascii_lowercase()).map_err(|_| Problem::no_destination())?;
+        let directory = self.relay.directory();
+        let (account, destination) = directory
+            .destination(&id)
+            .filter(|(account, _)| !account.blocked)
+            .ok_or_else(Problem::no_destination)?;
+        answer(account, destination)
+    }
+
+    fn routes(&self, query: &str) -> Result<Response<Body>, Problem> {
+        let place = area(query)?;
+        let service = parameter(query, "leikaKey").unwrap_or_default();
+        let service = ServiceKey::from_urn(&service)
+            .map_err(|error| Problem::bad_request("area-invalid", format!("leikaKey: {error}")))?;
+        let (offset, limit) = page(query)?;
+        let day = german_day(self.relay.now());
+        let routing = self.routing();
+        let rule = match routing.find(&place, &service, day, Places::known()) {
+            Outcome::Found { rule } => rule,
+            Outcome::NoDestination => {
+                return Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    "no-destination",
+                    "no destination is competent for this service in this place",
+                ));
+            }
+            Outcome::Ambiguous { rules } => {
+                let named: Vec<&str> = rules.iter().map(|rule| rule.destination.as_str()).collect();
+                return Err(Problem::conflict(
+                    "ambiguous-route",
+                    "two destinations are competent for this service in this place",
+                )
+                .with_operator(
+                    Loudness::Warn,
+                    format!("service {service}: {}", named.join(", ")),
+                    "see `amtsbote route check`",
+                ));
+            }
+        };
+        let directory = self.relay.directory();
+        let (account, destination) =
+            directory.destination(&rule.destination).ok_or_else(Problem::no_destination)?;
+        let claims = value!({
+            "iss": self.settings.base,
+            "submissionHost": host(&self.settings.base),
+            "destinationId": destination.id,
+            "services": [{
+                "gebietIDs": [format!("{ARS_URN}{}", rule.region.ars())],
+                "leistungIDs": [service.urn()],
+            }],
+            "iat": self.relay.now().as_second(),
+            "jti": uuid::Uuid::new_v4().to_string(),
+        });
+        let signature = self.sign("JWT", &claims)?;
+        let mut route = shown(account, destination);
+        route["destinationSignature"] = signature.into();
+        route["destinationName"] = destination.name.clone().into();
+        route["submissionUrl"] = self.settings.base.clone().into();
+        let routes: Vec<Value> = [route].into_iter().skip(offset).take(limit).collect();
+        Ok(json(
+            StatusCode::OK,
+            &value!({ "count": routes.len(), "offset": offset, "totalCount": 1, "routes": routes }),
+        ))
+    }
+
+    pub(super) fn sign(&self, typ: &str, claims: &impl serde::Serialize) -> Result<String, Problem> {
+        self.key.sign(typ, claims).map_err(|error| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "nothing could be signed")
+                .with_operator(Loudness::Error, error.to_string(), "see portal.key")
+        })
+    }
+
+    /// For a person who opens the address in a browser.
+    fn page(&self) -> String {
+        let base = escaped(&self.settings.base);
+        format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Amtsbote: submissions to \
+             authorities</title>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"></head>\n\
+             <body>\n<main>\n<h1>Amtsbote: submissions to authorities</h1>\n<p>This address is for programs: citizens' \
+             portals hand over encrypted applications here, and authorities fetch them. There is nothing to fill \
+             in.</p>\n<p>The post office is at work, version {version}.</p>\n<h2>For developers</h2>\n<ul>\n\
+             <li><a href=\"/openapi.json\">Description of the interface (OpenAPI 3.1)</a></li>\n\
+             <li><a href=\"/.well-known/jwks.json\">Public keys of this post office</a></li>\n</ul>\n\
+             <p>Base URL: <code>{base}</code>. The paths are those of FIT-Connect, under <code>/v1</code> and \
+             <code>/v2</code>.</p>\n<h2 lang=\"de\">Für Bürgerinnen und Bürger</h2>\n<p lang=\"de\">Anträge stellen \
+             Sie bitte im Portal Ihrer Gemeinde. Diese Adresse ist nur für Programme bestimmt.</p>\n</main>\n</body>\n\
+             </html>\n",
+            version = env!("CARGO_PKG_VERSION"),
+        )
+    }
+}
+
+fn html(page: &str) -> Response<Body> {
+    let mut response = Response::new(net::full(page.to_owned()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn problem_page(code: &str) -> Result<String, Problem> {
+    let (code, words) = problem::EXPLANATIONS
+        .iter()
+        .find(|(known, _)| *known == code)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such problem type"))?;
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{code}</title></head>\n\
+         <body><main><h1>{code}</h1><p>{}.</p></main></body></html>\n",
+        escaped(words)
+    ))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn host(base: &str) -> &str {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+/// Exactly one of them (routing API 2.0.0).
+fn area(query: &str) -> Result<Place, Problem> {
+    let named = ["ars", "ags", "areaId"].map(|name| (name, parameter(query, name)));
+    let mut given = named.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    let (Some((name, value)), None) = (given.next(), given.next()) else {
+        return Err(Problem::bad_request("area-invalid", "exactly one of ars, ags and areaId is needed"));
+    };
+    let wrong = |error: crate::domain::destination::DestinationError| {
+        Problem::bad_request("area-invalid", error.to_string())
+    };
+    match name {
+        "ags" => Ags::parse(&value).map(Place::Ags).map_err(wrong),
+        _ if value.len() == 12 => Region::parse(&value).map(Place::Region).map_err(wrong),
+        _ => Err(Problem::bad_request("area-invalid", format!("{name} has 12 digits"))),
+    }
+}
+
+/// Places by name; their ids are regional keys.
+fn areas(query: &str) -> Result<Response<Body>, Problem> {
+    let words = parameter(query, "areaSearchexpression").unwrap_or_default();
+    if words.trim().is_empty() || words.len() > 200 {
+        return Err(Problem::bad_request("area-invalid", "areaSearchexpression has 1 to 200 bytes"));
+    }
+    let (offset, limit) = page(query)?;
+    let found = Places::known().search(words.trim());
+    let areas: Vec<Value> = found
+        .iter()
+        .skip(offset)
+        .take(limit)
+        .map(|place| {
+            value!({ "id": place.region.ars(), "name": place.name, "type": "Gemeinde", "district": place.district })
+        })
+        .collect();
+    Ok(json(
+        StatusCode::OK,
+        &value!({ "count": areas.len(), "offset": offset, "totalCount": found.len(), "areas": areas }),
+    ))
+}
+
+/// Every key that can be read; what cannot was refused when the participants' file was applied.
+pub(super) fn keys(destination: &Destination) -> Vec<PublicKey> {
+    destination.keys.iter().filter_map(|key| PublicKey::parse(&key.jwk).ok()).collect()
+}
+
+fn shown(account: &Account, destination: &Destination) -> Value {
+    let contact = &destination.contact;
+    let legal_name = if contact.legal_name.is_empty() { &account.title } else { &contact.legal_name };
+    let services: Vec<Value> = destination
+        .serves
+        .iter()
+        .take(100)
+        .map(|serves| {
+            value!({
+                "identifiers": serves.services.iter().take(500).map(ServiceKey::urn).collect::<Vec<_>>(),
+                "regions":
+                    serves.regions.iter().take(500).map(|region| format!("{ARS_URN}{}", region.ars())).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    value!({
+        "destinationId": destination.id,
+        "name": destination.name,
+        "status": match destination.status {
+            DestinationStatus::Active => "active",
+            DestinationStatus::Inactive => "inactive",
+        },
+        "encryptionKid": destination.encryption_kid,
+        "metadataVersions": destination.metadata_versions,
+        "submissionSchemas": destination.schemas.iter().map(|uri| value!({ "schemaUri": uri })).collect::<Vec<_>>(),
+        "publicServices": services,
+        "contactInformation": {
+            "legalName": legal_name, "address": contact.address, "email": contact.email, "phone": contact.phone,
+        },
+    })
+}

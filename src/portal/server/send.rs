@@ -1,0 +1,669 @@
+//! The sender's side: announce, upload attachments, submit.
+//!
+//! An announced id is the relay's, so that it is used once; what was announced and uploaded waits on disk until it is
+//! submitted. Submitting streams all of it into one payload and makes one message of it, in the relay's one transaction.
+//! Everything may be said again: an attachment with the same bytes, a submission with the same content, also after its
+//! draft is gone.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::{Response, StatusCode};
+use serde::Deserialize;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use uuid::Uuid;
+
+use super::drafts::{Announced, Draft, PER_ACCOUNT_MAX, Uploaded, on_disk};
+use super::problem::Problem;
+use super::public::keys;
+use super::token::Caller;
+use super::{DOOR, Door, attachment_id, json, must_be, next, no_content};
+use crate::domain::content::{Digest, Manifest, Part, PartRole};
+use crate::domain::date_time::german_day;
+use crate::domain::destination::{Destination, DestinationId, DestinationStatus, ServiceKey};
+use crate::domain::envelope::{Code, Envelope, Party, Property, Qualifier};
+use crate::domain::message_id::MessageId;
+use crate::domain::profile::ServiceProfile;
+use crate::net::Body;
+use crate::pki::jose::jwe::{self, Facts, Scanner};
+use crate::pki::jose::jwk::Purpose;
+use crate::portal::event::{AuthenticationTags, counterpart};
+use crate::relay::Submission;
+use crate::report::Loudness;
+use crate::store::{Entry, PayloadWriter};
+
+const JOSE: &[&str] = &["application/jose"];
+/// Pieces that files are read in.
+const PIECE_BYTES: usize = 128 * 1024;
+
+/// What the envelope says of a submission besides, by the key of its property.
+pub(super) const DESTINATION: &str = "fit-connect:destinationId";
+pub(super) const TAGS: &str = "fit-connect:authenticationTags";
+pub(super) const ANNOUNCED_AT: &str = "fit-connect:announcedAt";
+pub(super) const SERVICE_NAME: &str = "fit-connect:serviceName";
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Announcement {
+    destination_id: String,
+    #[serde(default)]
+    announced_attachments: Vec<String>,
+    /// Version 1.
+    service_type: Option<Service>,
+    /// Version 2.
+    public_service: Option<Service>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Service {
+    identifier: String,
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Submitted {
+    encrypted_metadata: String,
+    encrypted_data: Option<String>,
+}
+
+/// The submission's id inside an id of the relay's.
+pub(super) fn uuid_of(id: &MessageId) -> Option<Uuid> {
+    id.as_str().rsplit(':').next().and_then(|text| Uuid::try_parse(text).ok())
+}
+
+pub(super) fn property<'a>(entry: &'a Entry, key: &str) -> Option<&'a str> {
+    entry.envelope.properties.iter().find(|one| one.key.code == key).map(|one| one.value.as_str())
+}
+
+fn disk(error: std::io::Error) -> Problem {
+    Problem::disk(&error)
+}
+
+fn sealed(error: &crate::pki::jose::Error, what: &str) -> Problem {
+    Problem::unprocessable("encryption-invalid", format!("{what}: {error}"))
+}
+
+impl Door {
+    pub(super) fn message_id(&self, submission: Uuid) -> Result<MessageId, Problem> {
+        let system = &self.relay.settings().system;
+        MessageId::xta(system, submission.as_u128())
+            .ok()
+            .filter(|id| uuid_of(id) == Some(submission))
+            .ok_or_else(Problem::no_submission)
+    }
+
+    pub(super) async fn announce(&self, caller: &Caller, body: &[u8]) -> Result<Response<Body>, Problem> {
+        let wanted: Announcement = serde_json::from_slice(body)
+            .map_err(|error| Problem::bad_request("body-invalid", format!("the announcement: {error}")))?;
+        let service = wanted.public_service.as_ref().or(wanted.service_type.as_ref()).ok_or_else(|| {
+            Problem::bad_request(
+                "body-invalid",
+                "publicService (version 2) or serviceType (version 1) is missing",
+            )
+        })?;
+        let key = ServiceKey::from_urn(&service.identifier)
+            .map_err(|error| Problem::unprocessable("service-not-offered", error.to_string()))?;
+        let name =
+            service.name.clone().map(|name| name.chars().filter(|c| !c.is_control()).take(200).collect());
+        let attachments = announced(&wanted.announced_attachments, self.settings.limits.parts_max)?;
+        let id = DestinationId::parse(&wanted.destination_id.to_ascii_lowercase())
+            .map_err(|_| Problem::no_destination())?;
+        self.with_open(&id, &key, |_| Ok(()))?;
+        if !caller.account.may_use(&key.urn()) {
+            return Err(Problem::unprocessable("service-not-offered", "this client may not use the service"));
+        }
+        let message = self.relay.announce(&caller.account).await?;
+        let submission = uuid_of(&message).ok_or_else(Problem::no_submission)?;
+        let now = self.relay.now();
+        let hours = std::time::Duration::from_secs(u64::from(self.settings.announced_hours) * 3600);
+        let begun = Announced {
+            version: 1,
+            at: now,
+            until: now.checked_add(hours).unwrap_or(jiff::Timestamp::MAX),
+            message,
+            destination: id,
+            service: key,
+            service_name: name,
+            attachments,
+        };
+        let draft = self.drafts.draft(&caller.account.name, submission);
+        if !self.drafts.has_room(0).map_err(disk)? {
+            return Err(self.full());
+        }
+        let (counted, begins) = (self.drafts.count(&draft).map_err(disk)?, draft.clone());
+        if counted >= PER_ACCOUNT_MAX {
+            return Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate-limited",
+                format!("{counted} submissions are announced and not made; {PER_ACCOUNT_MAX} are kept"),
+            ));
+        }
+        on_disk(move || begins.begin(&begun)).await.map_err(disk)?;
+        tracing::info!(%submission, account = %caller.account.name, "submission announced");
+        let mut response = json(
+            StatusCode::CREATED,
+            &serde_json::json!({ "submissionId": submission, "caseId": counterpart(submission) }),
+        );
+        if let Ok(place) =
+            HeaderValue::from_str(&format!("{}/v2/submissions/{submission}", self.settings.base))
+        {
+            response.headers_mut().insert(LOCATION, place);
+        }
+        Ok(response)
+    }
+
+    fn full(&self) -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store-full",
+            "the post office is full for the time being",
+        )
+        .with_operator(Loudness::Error, "portal uploads", "free space on the disk of portal.folder")
+    }
+
+    /// The destination, if it is open for the service today.
+    fn with_open<T>(
+        &self,
+        id: &DestinationId,
+        service: &ServiceKey,
+        use_it: impl FnOnce(&Destination) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let directory = self.relay.directory();
+        let (account, destination) = directory.destination(id).ok_or_else(Problem::no_destination)?;
+        if account.blocked || destination.status == DestinationStatus::Inactive {
+            return Err(Problem::unprocessable(
+                "destination-state-invalid",
+                "the destination takes nothing at present",
+            ));
+        }
+        let takes = destination.takes(service, german_day(self.relay.now())) && account.takes(&service.urn());
+        if !takes {
+            return Err(Problem::unprocessable(
+                "service-not-offered",
+                format!("the destination does not take the service {service}"),
+            ));
+        }
+        use_it(destination)
+    }
+
+    /// Whether content is encrypted for a key that the destination has.
+    fn must_be_for(&self, destination: &DestinationId, facts: &Facts, what: &str) -> Result<(), Problem> {
+        let directory = self.relay.directory();
+        let (_, destination) = directory.destination(destination).ok_or_else(Problem::no_destination)?;
+        let known =
+            keys(destination).iter().any(|key| key.purpose == Purpose::Encryption && key.kid() == facts.kid);
+        match known {
+            true => Ok(()),
+            false => Err(Problem::unprocessable(
+                "encryption-invalid",
+                format!("{what}: its kid is no encryption key of the destination"),
+            )),
+        }
+    }
+
+    /// A draft of the caller's, and that it is this draft's attachment.
+    async fn begun(&self, caller: &Caller, submission: Uuid) -> Result<(Draft, Announced), Problem> {
+        let draft = self.drafts.draft(&caller.account.name, submission);
+        let reads = draft.clone();
+        let begun = on_disk(move || reads.announced()).await.map_err(disk)?;
+        let begun =
+            begun.filter(|begun| begun.until > self.relay.now()).ok_or_else(Problem::no_submission)?;
+        Ok((draft, begun))
+    }
+
+    async fn begun_with(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+    ) -> Result<(Draft, Announced), Problem> {
+        caller.must_send()?;
+        let (draft, begun) = self.begun(caller, submission).await?;
+        if !begun.attachments.contains(&attachment) {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "attachment-not-announced",
+                "the attachment was not announced with the submission",
+            ));
+        }
+        Ok((draft, begun))
+    }
+
+    /// `HEAD`: how far an upload has come.
+    pub(super) async fn upload_state(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+    ) -> Result<Response<Body>, Problem> {
+        let (draft, _) = self.begun_with(caller, submission, attachment).await?;
+        let (offset, complete) = match draft.uploaded(attachment).map_err(disk)? {
+            Some(uploaded) => (uploaded.length, true),
+            None => (length_of(&draft, attachment).await, false),
+        };
+        Ok(at_offset(no_content(), offset, complete))
+    }
+
+    /// `PUT`: the whole attachment.
+    pub(super) async fn upload(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Response<Body>, Problem> {
+        must_be(headers, JOSE)?;
+        let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
+        let _busy = self.alone(&draft, attachment)?;
+        if let Some(before) = draft.uploaded(attachment).map_err(disk)? {
+            return self.compare(&before, body).await;
+        }
+        let file = File::create(draft.part(attachment)).await.map_err(disk)?;
+        let upload = Upload::new(self, file);
+        self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
+    }
+
+    /// `PATCH`: more of an attachment whose upload broke off.
+    pub(super) async fn upload_more(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Response<Body>, Problem> {
+        must_be(headers, &["application/partial-upload", "application/jose"])?;
+        let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
+        let _busy = self.alone(&draft, attachment)?;
+        let stated = headers.get("upload-offset").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let completes = headers.get("upload-complete").is_none_or(|value| value != "?0");
+        let has = match draft.uploaded(attachment).map_err(disk)? {
+            Some(uploaded) => uploaded.length,
+            None => length_of(&draft, attachment).await,
+        };
+        if stated != Some(has) || draft.uploaded(attachment).map_err(disk)?.is_some() {
+            let problem = Problem::conflict("offset-conflict", format!("the upload stands at {has}"));
+            return Err(problem);
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(draft.part(attachment))
+            .await
+            .map_err(disk)?;
+        let mut upload = Upload::new(self, file);
+        upload.read_again().await?;
+        self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
+    }
+
+    fn alone(&self, draft: &Draft, attachment: Uuid) -> Result<tokio::sync::OwnedMutexGuard<()>, Problem> {
+        self.drafts.try_hold(&draft.part(attachment)).ok_or_else(|| {
+            Problem::conflict("offset-conflict", "another request is uploading this attachment")
+        })
+    }
+
+    /// The same attachment once more, without keeping it.
+    async fn compare(&self, before: &Uploaded, body: &mut Body) -> Result<Response<Body>, Problem> {
+        let (mut digest, mut length) = (Context::new(&SHA256), 0u64);
+        while let Some(data) = next(body).await? {
+            length = length.saturating_add(data.len() as u64);
+            if length > before.length {
+                break;
+            }
+            digest.update(&data);
+        }
+        if length == before.length && digest.finish().as_ref() == before.digest.0 {
+            return Ok(at_offset(no_content(), before.length, true));
+        }
+        Err(Problem::conflict("attachment-exists", "the attachment was uploaded before with other bytes"))
+    }
+
+    async fn receive(
+        &self,
+        mut upload: Upload,
+        draft: &Draft,
+        begun: &Announced,
+        attachment: Uuid,
+        (headers, completes): (&HeaderMap, bool),
+        body: &mut Body,
+    ) -> Result<Response<Body>, Problem> {
+        let others = draft.other_bytes(attachment).map_err(disk)?;
+        let max = self.settings.limits.content_bytes_max.saturating_sub(others);
+        let stated = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let too_large = || {
+            Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                format!("all parts together have more than {} bytes", self.settings.limits.content_bytes_max),
+            )
+        };
+        if stated.is_some_and(|stated| upload.length.saturating_add(stated) > max) {
+            return Err(too_large());
+        }
+        if !self.drafts.has_room(stated.unwrap_or(0)).map_err(disk)? {
+            return Err(self.full());
+        }
+        loop {
+            match next(body).await {
+                Ok(Some(data)) => {
+                    if upload.length.saturating_add(data.len() as u64) > max {
+                        drop(upload);
+                        let _ = tokio::fs::remove_file(draft.part(attachment)).await;
+                        return Err(too_large());
+                    }
+                    if let Err(problem) = upload.take(&data).await {
+                        // What is no encrypted message does not become one by more bytes.
+                        drop(upload);
+                        let _ = tokio::fs::remove_file(draft.part(attachment)).await;
+                        return Err(problem);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    upload.sync().await?;
+                    return Err(Problem::bad_request(
+                        "upload-broken",
+                        format!("the upload ended early; {} bytes are kept", upload.length),
+                    ));
+                }
+            }
+        }
+        upload.sync().await?;
+        if !completes {
+            return Ok(at_offset(no_content(), upload.length, false));
+        }
+        let length = upload.length;
+        let judged = upload.finish().and_then(|(facts, digest)| {
+            self.must_be_for(&begun.destination, &facts, "the attachment")?;
+            Ok(Uploaded { length, digest, tag: facts.tag })
+        });
+        let uploaded = match judged {
+            Ok(uploaded) => uploaded,
+            Err(problem) => {
+                let _ = tokio::fs::remove_file(draft.part(attachment)).await;
+                return Err(problem);
+            }
+        };
+        let keeps = draft.clone();
+        on_disk(move || keeps.complete(attachment, &uploaded)).await.map_err(disk)?;
+        Ok(at_offset(no_content(), length, true))
+    }
+
+    /// `PUT /submissions/{id}`.
+    pub(super) async fn submit(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        body: &[u8],
+    ) -> Result<Response<Body>, Problem> {
+        let submitted: Submitted = serde_json::from_slice(body)
+            .map_err(|error| Problem::bad_request("body-invalid", format!("the submission: {error}")))?;
+        let message = self.message_id(submission)?;
+        let answer = || {
+            json(
+                StatusCode::OK,
+                &serde_json::json!({ "submissionId": submission, "caseId": counterpart(submission) }),
+            )
+        };
+        let draft = self.drafts.draft(&caller.account.name, submission);
+        let _busy = self.drafts.hold(draft.place()).await;
+        if let Ok(entry) = self.relay.card(&caller.account, None, &message).await
+            && entry.card.posted_by == caller.account.name
+        {
+            return match is_same(&entry, &submitted) {
+                true => Ok(answer()),
+                false => Err(Problem::conflict(
+                    "submission-exists",
+                    "the submission was made before with other content",
+                )),
+            };
+        }
+        let (draft, begun) = self.begun(caller, submission).await?;
+        let zip = self.settings.zip;
+        let metadata = jwe::inspect(&submitted.encrypted_metadata, zip)
+            .map_err(|error| sealed(&error, "encryptedMetadata"))?;
+        self.must_be_for(&begun.destination, &metadata, "encryptedMetadata")?;
+        let mut tags = AuthenticationTags { metadata: Some(metadata.tag), ..AuthenticationTags::default() };
+        if let Some(data) = &submitted.encrypted_data {
+            let data = jwe::inspect(data, zip).map_err(|error| sealed(&error, "encryptedData"))?;
+            self.must_be_for(&begun.destination, &data, "encryptedData")?;
+            tags.data = Some(data.tag);
+        }
+        let mut uploads = Vec::new();
+        for attachment in &begun.attachments {
+            let uploaded = draft.uploaded(*attachment).map_err(disk)?.ok_or_else(|| {
+                Problem::unprocessable(
+                    "attachment-incomplete",
+                    format!("the attachment {attachment} was announced and not uploaded"),
+                )
+            })?;
+            tags.attachments.insert(attachment.to_string(), uploaded.tag.clone());
+            uploads.push((*attachment, uploaded));
+        }
+        let mut writer = self.relay.payload_writer().await?;
+        let mut parts = Vec::new();
+        let texts =
+            [("metadata", Some(&submitted.encrypted_metadata)), ("data", submitted.encrypted_data.as_ref())];
+        for (name, text) in texts {
+            let Some(text) = text else { continue };
+            let role = if name == "metadata" { PartRole::Message } else { PartRole::Attachment };
+            let digest = Digest::of(text.as_bytes());
+            parts.push(part(role, name, writer.length(), text.len() as u64, digest));
+            writer
+                .write(text.as_bytes())
+                .await
+                .map_err(|error| Problem::from(crate::relay::Refusal::from(error)))?;
+        }
+        for (attachment, uploaded) in &uploads {
+            let name = attachment.to_string();
+            parts.push(part(PartRole::Attachment, &name, writer.length(), uploaded.length, uploaded.digest));
+            pour(&draft, *attachment, uploaded, &mut writer).await?;
+        }
+        let manifest = Manifest { parts };
+        let payload =
+            writer.seal().await.map_err(|error| Problem::from(crate::relay::Refusal::from(error)))?;
+        let (envelope, profile) = self.envelope(caller, &begun, &tags)?;
+        let request_digest = payload.digest;
+        let made =
+            Submission { envelope, manifest, payload, request_digest, door: DOOR, certificates: Vec::new() };
+        self.relay.accept_under(&caller.account, made, &profile).await?;
+        let done = draft.clone();
+        if let Err(error) = on_disk(move || done.forget()).await {
+            tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "a draft was not removed");
+        }
+        Ok(answer())
+    }
+
+    fn envelope(
+        &self,
+        caller: &Caller,
+        begun: &Announced,
+        tags: &AuthenticationTags,
+    ) -> Result<(Envelope, ServiceProfile), Problem> {
+        let directory = self.relay.directory();
+        let (account, destination) =
+            directory.destination(&begun.destination).ok_or_else(Problem::no_destination)?;
+        let reader = account.mailbox_of(destination).ok_or_else(Problem::no_destination)?.clone();
+        let own = caller.account.identifiers.iter().find(|own| !own.is_wildcard());
+        let author = own.cloned().ok_or_else(|| {
+            Problem::new(StatusCode::FORBIDDEN, "not-allowed", "the client's account has no identifier")
+        })?;
+        let property = |key: &str, value: String| Property {
+            key: Code { code: key.to_owned(), ..Code::default() },
+            value,
+        };
+        let mut properties = vec![
+            property(DESTINATION, begun.destination.to_string()),
+            property(ANNOUNCED_AT, begun.at.to_string()),
+            property(TAGS, serde_json::to_string(tags).unwrap_or_default()),
+        ];
+        properties.extend(begun.service_name.clone().map(|name| property(SERVICE_NAME, name)));
+        let party = |identifier| Party { identifier, security_tokens: Vec::new() };
+        let profile = match &destination.profile {
+            Some(name) => directory.profile(name).unwrap_or(&self.settings.profile).clone(),
+            None => self.settings.profile.clone(),
+        };
+        let envelope = Envelope {
+            id: begun.message.clone(),
+            test: false,
+            author: party(author),
+            sender: None,
+            reply_to: None,
+            reader: party(reader),
+            other_readers: Vec::new(),
+            cc_readers: Vec::new(),
+            in_reply_to: Vec::new(),
+            process_ref: None,
+            qualifier: Qualifier {
+                service: begun.service.urn(),
+                message_type: Some(Code { code: "submission".to_owned(), ..Code::default() }),
+                ..Qualifier::default()
+            },
+            properties,
+            origin: None,
+            not_before: None,
+            obsolete_after: None,
+            service_quality: Some(profile.name.to_string()),
+            receipt_requests: None,
+            token_container: None,
+            stated_size: None,
+        };
+        Ok((envelope, profile))
+    }
+}
+
+fn announced(ids: &[String], parts_max: usize) -> Result<Vec<Uuid>, Problem> {
+    // Metadata and data are parts as well.
+    let max = parts_max.saturating_sub(2);
+    if ids.len() > max {
+        return Err(Problem::unprocessable(
+            "body-invalid",
+            format!("{} attachments are announced, at most {max} are taken", ids.len()),
+        ));
+    }
+    let mut attachments = Vec::with_capacity(ids.len());
+    for id in ids {
+        let id = attachment_id(id)
+            .map_err(|_| Problem::bad_request("body-invalid", "announcedAttachments are UUIDs"))?;
+        if attachments.contains(&id) {
+            return Err(Problem::bad_request("body-invalid", "an attachment is announced twice"));
+        }
+        attachments.push(id);
+    }
+    Ok(attachments)
+}
+
+fn part(role: PartRole, name: &str, offset: u64, length: u64, digest: Digest) -> Part {
+    Part {
+        role,
+        offset,
+        length,
+        digest,
+        content_type: "application/jose".to_owned(),
+        description: None,
+        encoding: None,
+        filename: None,
+        id: Some(name.to_owned()),
+        lang: None,
+        size: None,
+    }
+}
+
+/// Metadata and data; attachments cannot have changed once a submission was made.
+fn is_same(entry: &Entry, submitted: &Submitted) -> bool {
+    let digest = |name: &str| {
+        let parts = &entry.manifest.parts;
+        parts.iter().find(|part| part.id.as_deref() == Some(name)).map(|part| part.digest)
+    };
+    digest("metadata") == Some(Digest::of(submitted.encrypted_metadata.as_bytes()))
+        && digest("data") == submitted.encrypted_data.as_ref().map(|data| Digest::of(data.as_bytes()))
+}
+
+/// From the draft's file into the payload; what is read must be what was uploaded.
+async fn pour(
+    draft: &Draft,
+    attachment: Uuid,
+    uploaded: &Uploaded,
+    writer: &mut Box<dyn PayloadWriter>,
+) -> Result<(), Problem> {
+    let mut file = File::open(draft.whole(attachment)).await.map_err(disk)?;
+    let (mut digest, mut piece) = (Context::new(&SHA256), vec![0; PIECE_BYTES]);
+    loop {
+        let read = file.read(&mut piece).await.map_err(disk)?;
+        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        digest.update(bytes);
+        writer.write(bytes).await.map_err(|error| Problem::from(crate::relay::Refusal::from(error)))?;
+    }
+    if digest.finish().as_ref() == uploaded.digest.0 {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an attachment was damaged")
+        .with_operator(
+            Loudness::Error,
+            format!("{} is not what was uploaded", draft.whole(attachment).display()),
+            "check the disk; the portal must upload it again after the draft is removed",
+        ))
+}
+
+async fn length_of(draft: &Draft, attachment: Uuid) -> u64 {
+    tokio::fs::metadata(draft.part(attachment)).await.map_or(0, |file| file.len())
+}
+
+fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("upload-offset"), HeaderValue::from(offset));
+    let complete = HeaderValue::from_static(if complete { "?1" } else { "?0" });
+    headers.insert(HeaderName::from_static("upload-complete"), complete);
+    response
+}
+
+/// An attachment on its way to disk, judged as it comes.
+struct Upload {
+    file: File,
+    scanner: Scanner,
+    digest: Context,
+    length: u64,
+}
+
+impl Upload {
+    fn new(door: &Door, file: File) -> Self {
+        Self { file, scanner: Scanner::new(door.settings.zip), digest: Context::new(&SHA256), length: 0 }
+    }
+
+    /// What earlier requests brought.
+    async fn read_again(&mut self) -> Result<(), Problem> {
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let read = self.file.read(&mut piece).await.map_err(disk)?;
+            let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+            self.look(bytes)?;
+        }
+    }
+
+    fn look(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.scanner.feed(bytes).map_err(|error| sealed(&error, "the attachment"))?;
+        self.digest.update(bytes);
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.look(bytes)?;
+        self.file.write_all(bytes).await.map_err(disk)
+    }
+
+    async fn sync(&mut self) -> Result<(), Problem> {
+        self.file.flush().await.map_err(disk)?;
+        self.file.sync_all().await.map_err(disk)
+    }
+
+    fn finish(self) -> Result<(Facts, Digest), Problem> {
+        let facts = self.scanner.finish().map_err(|error| sealed(&error, "the attachment"))?;
+        let mut digest = [0; 32];
+        digest.copy_from_slice(self.digest.finish().as_ref());
+        Ok((facts, Digest(digest)))
+    }
+}

@@ -1,0 +1,390 @@
+//! Who asks: access tokens by client credentials (RFC 6749, 4.4), or a participant's TLS certificate (RFC 8705).
+//!
+//! A token is signed by the post office, lasts some minutes, and names a client of an account; what the account may do is
+//! looked up anew with each request, so that a blocked account or a removed client stops at once. Guesses at secrets are
+//! slowed down by address.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::{Response, StatusCode};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
+use super::{Door, json};
+use crate::domain::account::Account;
+use crate::domain::content::Digest;
+use crate::net::{Body, Peer};
+use crate::pki::inspection::Purpose;
+use crate::pki::jose::jws::Unverified;
+use crate::pki::tls;
+use crate::report::Loudness;
+
+const TYPE: &str = "at+jwt";
+const SEND: &str = "send";
+const SUBSCRIBE: &str = "subscribe";
+/// Wrong secrets from one address in a minute.
+const GUESSES_MAX: u64 = 20;
+/// A token may come from a node whose clock runs ahead by so much.
+const SKEW_SECONDS: i64 = 30;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    scope: String,
+    iat: i64,
+    exp: i64,
+    jti: String,
+}
+
+/// A client whose account has been found.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub account: Account,
+    pub sends: bool,
+    pub subscribes: bool,
+}
+
+impl Caller {
+    pub fn must_send(&self) -> Result<(), Problem> {
+        self.must(self.sends, "this client may not send applications")
+    }
+
+    pub fn must_subscribe(&self) -> Result<(), Problem> {
+        self.must(self.subscribes, "this client may not fetch applications")
+    }
+
+    fn must(&self, may: bool, words: &str) -> Result<(), Problem> {
+        match may {
+            true => Ok(()),
+            false => Err(Problem::new(StatusCode::FORBIDDEN, "not-allowed", words).with_operator(
+                Loudness::Info,
+                format!("account {}", self.account.name),
+                "see sends and subscribes of its client in the participants' file, and the token's scope",
+            )),
+        }
+    }
+}
+
+/// Buckets that fill again within a minute; of accounts and of addresses that guess. They save the machine, nothing
+/// depends on them, so that they may be forgotten with the process.
+#[derive(Debug, Default)]
+pub(super) struct Rates(Mutex<HashMap<String, (i64, u64)>>);
+
+const BUCKETS_MAX: usize = 10_000;
+
+impl Rates {
+    fn with<T>(&self, name: &str, now: i64, look: impl FnOnce(&mut u64) -> T) -> T {
+        let minute = now.div_euclid(60);
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= BUCKETS_MAX {
+            buckets.retain(|_, (at, _)| *at == minute);
+        }
+        // Beyond that many in one minute, further ones share one.
+        let is_crowded = buckets.len() >= BUCKETS_MAX && !buckets.contains_key(name);
+        let name = if is_crowded { "" } else { name };
+        let bucket = buckets.entry(name.to_owned()).or_insert((minute, 0));
+        if bucket.0 != minute {
+            *bucket = (minute, 0);
+        }
+        look(&mut bucket.1)
+    }
+
+    /// Counts one more, or refuses.
+    pub fn take(&self, name: &str, max: u64, now: Timestamp) -> Result<(), Problem> {
+        let now = now.as_second();
+        let taken = self.with(name, now, |count| {
+            let fits = *count < max;
+            *count += u64::from(fits);
+            fits
+        });
+        if taken { Ok(()) } else { Err(limited(max, now)) }
+    }
+
+    fn is_full(&self, name: &str, max: u64, now: i64) -> bool {
+        self.with(name, now, |count| *count >= max)
+    }
+}
+
+fn limited(max: u64, now: i64) -> Problem {
+    let reset = u64::try_from(60 - now.rem_euclid(60)).unwrap_or(60);
+    let mut problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate-limited",
+        format!("more than {max} requests in this minute"),
+    );
+    problem.rate = Some((max, 0, reset));
+    problem
+}
+
+fn oauth(status: StatusCode, code: &'static str, error: &'static str, words: &str) -> Problem {
+    let mut problem = Problem::new(status, code, words);
+    problem.oauth = Some(error);
+    problem
+}
+
+impl Door {
+    /// `POST /token`.
+    pub(super) fn issue_token(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        peer: &Peer,
+    ) -> Result<Response<Body>, Problem> {
+        let now = self.relay.now();
+        let malformed =
+            |words: &str| oauth(StatusCode::BAD_REQUEST, "invalid-request", "invalid_request", words);
+        let form = form(body).ok_or_else(|| malformed("the body is no form"))?;
+        let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        if field("grant_type") != Some("client_credentials") {
+            return Err(oauth(
+                StatusCode::BAD_REQUEST,
+                "invalid-request",
+                "unsupported_grant_type",
+                "only grant_type=client_credentials is served",
+            ));
+        }
+        let basic = basic(headers);
+        let (id, secret) = match (&basic, field("client_id")) {
+            (Some((id, secret)), _) => (id.as_str(), Some(secret.as_str())),
+            (None, Some(id)) => (id, field("client_secret")),
+            (None, None) => return Err(malformed("client_id is missing")),
+        };
+        let guesses = format!("guess {}", peer.address.ip());
+        if self.rates.is_full(&guesses, GUESSES_MAX, now.as_second()) {
+            return Err(limited(GUESSES_MAX, now.as_second()));
+        }
+        let directory = self.relay.directory();
+        let found = directory.portal_client(id);
+        let proven = match secret {
+            Some(secret) => {
+                let shown = Digest::of(secret.as_bytes()).0;
+                let known = found.and_then(|(_, client)| client.secret_sha256).map(|digest| digest.0);
+                // The same work whether the client exists or not.
+                let equal = verify_slices_are_equal(&shown, &known.unwrap_or([0; 32])).is_ok();
+                equal && known.is_some()
+            }
+            None => found.is_some_and(|(account, _)| {
+                self.by_certificate(peer).is_some_and(|shown| shown.name == account.name)
+            }),
+        };
+        let (account, client) = match found.filter(|(account, _)| proven && !account.blocked) {
+            Some(found) => found,
+            None => {
+                let _ = self.rates.take(&guesses, GUESSES_MAX, now);
+                return Err(oauth(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid-client",
+                    "invalid_client",
+                    "the client is not known, or did not prove who it is",
+                )
+                .with_operator(
+                    Loudness::Info,
+                    format!(
+                        "client {:?}",
+                        id.chars().filter(|c| !c.is_control()).take(128).collect::<String>()
+                    ),
+                    "see [[account.portal.client]] in the participants' file",
+                ));
+            }
+        };
+        let scope =
+            scope(client.sends, client.subscribes && !account.portal.destinations.is_empty(), field("scope"))
+                .ok_or_else(|| {
+                    oauth(
+                        StatusCode::BAD_REQUEST,
+                        "invalid-scope",
+                        "invalid_scope",
+                        "the client may not do what the scope asks for; who subscribes has a destination",
+                    )
+                })?;
+        let lifetime = self.settings.token_seconds;
+        let claims = Claims {
+            iss: self.settings.base.clone(),
+            aud: self.settings.base.clone(),
+            sub: client.id.clone(),
+            scope: scope.clone(),
+            iat: now.as_second(),
+            exp: now.as_second().saturating_add(i64::try_from(lifetime).unwrap_or(300)),
+            jti: uuid::Uuid::new_v4().to_string(),
+        };
+        let token = self.key.sign(TYPE, &claims).map_err(|error| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no token could be made")
+                .with_operator(Loudness::Error, error.to_string(), "see portal.key")
+        })?;
+        let mut response = json(
+            StatusCode::OK,
+            &serde_json::json!({
+                "access_token": token, "token_type": "Bearer", "expires_in": lifetime, "scope": scope,
+            }),
+        );
+        response
+            .headers_mut()
+            .insert(hyper::header::CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+
+    /// The account behind a request, and what it may do.
+    pub(super) fn caller(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Problem> {
+        let caller = match headers.get(AUTHORIZATION) {
+            Some(value) => self.by_token(value.as_bytes())?,
+            None => {
+                let account = self.by_certificate(peer).ok_or_else(|| invalid("no access token"))?;
+                let clients = &account.portal.clients;
+                let sends = clients.iter().any(|client| client.sends);
+                let subscribes = clients.iter().any(|client| client.subscribes);
+                Caller { account, sends, subscribes }
+            }
+        };
+        let name = format!("account {}", caller.account.name);
+        self.rates.take(&name, self.settings.requests_per_minute_max, self.relay.now())?;
+        Ok(caller)
+    }
+
+    fn by_token(&self, header: &[u8]) -> Result<Caller, Problem> {
+        let text = std::str::from_utf8(header).map_err(|_| invalid("the header is no text"))?;
+        let token = text
+            .split_at_checked(7)
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer "))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(|| invalid("Authorization is not Bearer"))?;
+        let read = Unverified::parse(token, TYPE).map_err(|error| invalid(&error.to_string()))?;
+        let payload = self.key.verify(&read).map_err(|error| invalid(&error.to_string()))?;
+        let claims: Claims =
+            serde_json::from_slice(&payload).map_err(|_| invalid("its claims cannot be read"))?;
+        let now = self.relay.now().as_second();
+        if claims.iss != self.settings.base || claims.aud != self.settings.base {
+            return Err(invalid("it is for another audience"));
+        }
+        if claims.exp <= now || claims.iat > now.saturating_add(SKEW_SECONDS) {
+            return Err(invalid("it has expired"));
+        }
+        let directory = self.relay.directory();
+        let (account, client) = directory
+            .portal_client(&claims.sub)
+            .filter(|(account, _)| !account.blocked)
+            .ok_or_else(|| invalid("its client is no longer known"))?;
+        let has = |scope: &str| claims.scope.split(' ').any(|one| one == scope);
+        Ok(Caller {
+            account: account.clone(),
+            sends: client.sends && has(SEND),
+            subscribes: client.subscribes && has(SUBSCRIBE),
+        })
+    }
+
+    /// The account whose good certificate the connection shows.
+    fn by_certificate(&self, peer: &Peer) -> Option<Account> {
+        let shown = peer.remember(|ders| tls::presented(Some(ders)));
+        let chain = shown.as_ref().as_ref().ok()?;
+        let inspection = (self.trust)().inspect_chain(Purpose::ParticipantTls, chain, self.relay.now())?;
+        if inspection.refusal().is_some() {
+            return None;
+        }
+        let directory = self.relay.directory();
+        directory.account_by_key(&inspection.key).filter(|account| !account.blocked).cloned()
+    }
+}
+
+fn invalid(why: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "token-invalid", format!("the access token is not taken: {why}"))
+}
+
+/// What of the wanted may be done; nothing if some of it may not.
+fn scope(sends: bool, subscribes: bool, wanted: Option<&str>) -> Option<String> {
+    let may: Vec<&str> = [(sends, SEND), (subscribes, SUBSCRIBE)]
+        .into_iter()
+        .filter(|(may, _)| *may)
+        .map(|(_, scope)| scope)
+        .collect();
+    let wanted: Vec<&str> = wanted.unwrap_or_default().split_whitespace().collect();
+    if may.is_empty() || wanted.iter().any(|one| !may.contains(one)) {
+        return None;
+    }
+    Some(if wanted.is_empty() { may.join(" ") } else { wanted.join(" ") })
+}
+
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case("basic ") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    Some((percent(id)?, percent(secret)?))
+}
+
+/// `application/x-www-form-urlencoded`; a field that stands twice is no field.
+fn form(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (key, value) = (percent(key)?, percent(value)?);
+        if fields.iter().any(|(known, _)| *known == key) {
+            return None;
+        }
+        fields.push((key, value));
+    }
+    Some(fields)
+}
+
+/// Percent-decoding, `+` as a space.
+pub(super) fn percent(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_and_scopes() {
+        let fields = form(b"a=1%202+3&b=%C3%A4&c").expect("a form");
+        assert_eq!(
+            fields,
+            [("a".into(), "1 2 3".into()), ("b".into(), "ä".into()), ("c".into(), String::new())]
+        );
+        for wrong in [&b"a=1&a=2"[..], b"a=%2", b"a=%zz", b"a=%ff", b"\xff"] {
+            assert_eq!(form(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(scope(true, true, None).as_deref(), Some("send subscribe"));
+        assert_eq!(scope(true, true, Some("subscribe")).as_deref(), Some("subscribe"));
+        assert_eq!(scope(true, false, Some("send subscribe")), None);
+        assert_eq!(scope(true, false, Some("admin")), None);
+        assert_eq!(scope(false, false, None), None);
+    }
+
+    #[test]
+    fn buckets_fill_again_with_the_next_minute() {
+        let rates = Rates::default();
+        let at = |seconds| Timestamp::from_second(seconds).expect("an instant");
+        for _ in 0..3 {
+            rates.take("a", 3, at(60)).expect("room");
+        }
+        let refused = rates.take("a", 3, at(100)).expect_err("full");
+        assert_eq!(refused.rate, Some((3, 0, 20)));
+        rates.take("b", 3, at(100)).expect("another's");
+        rates.take("a", 3, at(120)).expect("room again");
+    }
+}

@@ -1,0 +1,238 @@
+//! A submission from announcement to deletion, from both ends, and everything said twice.
+
+use std::time::Duration;
+
+use amtsbote::domain::state::DeliveryState;
+use amtsbote::xta::client::content::MemorySink;
+use serde_json::json;
+
+use crate::portal_office::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_goes_from_portal_to_authority_and_back() {
+    let office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    // Who is competent, and with which key.
+    office.xta.change_account("author", |account| account.portal.destinations[0].serves.clear()).await;
+    let routes = office.get(&format!("/v2/routes?ags=10041100&leikaKey={SERVICE}"), "").await.is(200).json();
+    assert_eq!(routes["routes"][0]["destinationId"], DESTINATION);
+    let destination = office.get(&format!("/v2/destinations/{DESTINATION}"), "").await.is(200).json();
+    let kid = destination["encryptionKid"].as_str().expect("a kid");
+    let key = office.get(&format!("/v1/destinations/{DESTINATION}/keys/{kid}"), "").await.is(200).json();
+    assert_eq!(key["key_ops"], json!(["wrapKey"]));
+
+    let (submission, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    let events = format!("/v2/submissions/{submission}/events");
+    assert_eq!(office.event_names(&events, &portal).await, ["create-submission"]);
+    let waiting = office.get("/v2/submissions", &town).await.is(200).json();
+    assert_eq!(waiting["totalCount"], 0, "announced is not submitted");
+
+    let sent = office.submitted(&portal).await;
+    let log = ["create-submission", "submit-submission", "notify-submission"];
+    assert_eq!(office.event_names(&sent.events(), &portal).await, log);
+    assert_eq!(office.event_names(&format!("/v1/cases/{}/events", sent.case), &town).await, log);
+    let waiting = office.get("/v1/submissions", &town).await.is(200).json();
+    assert_eq!(waiting["totalCount"], 1);
+    assert_eq!(waiting["submissions"][0]["submissionId"], sent.submission.as_str());
+    assert_eq!(waiting["submissions"][0]["caseId"], sent.case.as_str());
+
+    for _ in 0..2 {
+        let path = format!("/v2/submissions/{}", sent.submission);
+        let fetched = office.get(&path, &town).await.is(200).json();
+        assert_eq!(fetched["encryptedMetadata"], sent.metadata.as_str());
+        assert_eq!(
+            open(fetched["encryptedData"].as_str().expect("data")),
+            "{\"name\":\"Müller\"}".as_bytes()
+        );
+        assert_eq!(fetched["attachments"], json!([ATTACHMENT]));
+        assert_eq!(fetched["publicService"]["identifier"], format!("urn:de:fim:leika:leistung:{SERVICE}"));
+        let attachment = office.get(&format!("{path}/attachments/{ATTACHMENT}"), &town).await.is(200);
+        assert_eq!(attachment.headers["content-type"], "application/jose");
+        assert_eq!(attachment.body, sent.attachment.as_bytes(), "byte for byte");
+    }
+    let accept = signed(&sent.accept());
+    office.say(&town, &sent, &signed(&sent.claims("forward-submission", json!({})))).await.is(204);
+    office.say(&town, &sent, &accept).await.is(204);
+    office.say(&town, &sent, &accept).await.is(204);
+    let log = office.event_names(&sent.events(), &portal).await;
+    assert_eq!(log[3..], ["forward-submission", "accept-submission"]);
+    let tokens = office.get(&sent.events(), &portal).await.json();
+    assert_eq!(tokens["eventLog"][4], accept.as_str(), "word for word");
+    office.say(&town, &sent, &signed(&sent.reject())).await.refuses(409, "event-out-of-order");
+    assert_eq!(office.get("/v2/submissions", &town).await.json()["totalCount"], 0);
+
+    // Seven days later it is deleted; its log stays.
+    office.xta.clock.advance(Duration::from_secs(8 * 86_400));
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    office.xta.relay.tick().await.expect("ticks");
+    let log = office.event_names(&sent.events(), &portal).await;
+    assert_eq!(log.last().map(String::as_str), Some("delete-submission"));
+    office
+        .get(&format!("/v2/submissions/{}", sent.submission), &town)
+        .await
+        .refuses(404, "submission-not-found");
+    // Two years later nothing is left of it.
+    office.xta.clock.advance(Duration::from_secs(731 * 86_400));
+    office.xta.relay.tick().await.expect("ticks");
+    let portal = office.token("portal").await;
+    office.get(&sent.events(), &portal).await.refuses(404, "submission-not-found");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_may_be_said_again_also_after_a_restart() {
+    let mut office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (submission, case) = office.announce(&portal, &[ATTACHMENT]).await;
+    let (metadata, data, attachment) = (seal(b"m"), seal(b"d"), seal(&[1; 100_000]));
+    for _ in 0..2 {
+        office.upload(&portal, &submission, ATTACHMENT, &attachment).await.is(204);
+        office.restart_door().await;
+    }
+    let other = seal(&[1; 100_000]);
+    office.upload(&portal, &submission, ATTACHMENT, &other).await.refuses(409, "attachment-exists");
+    for _ in 0..3 {
+        let answer = office.submit(&portal, &submission, &metadata, &data).await.is(200).json();
+        assert_eq!(answer, json!({ "submissionId": submission, "caseId": case }));
+        assert_eq!(office.xta.stored().await, 1);
+        office.restart_door().await;
+    }
+    office.submit(&portal, &submission, &seal(b"m"), &data).await.refuses(409, "submission-exists");
+    office.submit(&portal, &submission, &metadata, &seal(b"d")).await.refuses(409, "submission-exists");
+    assert_eq!(office.xta.stored().await, 1);
+    // Many at once make one.
+    let (submission, _) = office.announce(&portal, &[]).await;
+    let body = json!({ "encryptedMetadata": metadata, "encryptedData": data }).to_string();
+    let path = format!("/v2/submissions/{submission}");
+    let asked = (0..8).map(|_| office.call("PUT", &path, &portal, "application/json", body.clone()));
+    for answer in futures_util::future::join_all(asked).await {
+        answer.is(200);
+    }
+    assert_eq!(office.xta.stored().await, 2);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_broke_off_goes_on_where_it_was() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (submission, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    let attachment = seal(&[5; 400_000]);
+    let path = format!("/v2/submissions/{submission}/attachments/{ATTACHMENT}");
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {portal}\r\ncontent-type: application/jose\r\n\
+         content-length: {}\r\n\r\n",
+        attachment.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", office.port())).await.expect("connected");
+    stream.write_all(head.as_bytes()).await.expect("written");
+    stream.write_all(&attachment.as_bytes()[..200_000]).await.expect("written");
+    stream.shutdown().await.expect("cut");
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    office.submit(&portal, &submission, &seal(b"m"), &seal(b"d")).await.refuses(422, "attachment-incomplete");
+    office.restart_door().await;
+    let at = |answer: &Answer| {
+        let offset =
+            answer.headers["upload-offset"].to_str().expect("text").parse::<usize>().expect("a number");
+        (offset, answer.headers["upload-complete"].clone())
+    };
+    let (offset, complete) = at(&office.call("HEAD", &path, &portal, "", "").await.is(204));
+    assert!(complete == "?0" && offset > 0 && offset <= 200_000, "{offset}");
+    let more = |offset: usize, end: usize, complete: &'static str| {
+        let request = hyper::Request::builder()
+            .method("PATCH")
+            .uri(&path)
+            .header("authorization", format!("Bearer {portal}"))
+            .header("content-type", "application/partial-upload")
+            .header("upload-offset", offset)
+            .header("upload-complete", complete);
+        let bytes = bytes::Bytes::copy_from_slice(&attachment.as_bytes()[offset.min(end)..end]);
+        office.ask(request.body(http_body_util::Full::new(bytes)).expect("a request"))
+    };
+    more(offset + 1, 300_000, "?0").await.refuses(409, "offset-conflict");
+    more(offset, 300_000, "?0").await.is(204);
+    let (offset, _) = at(&more(300_000, attachment.len(), "?1").await.is(204));
+    assert_eq!(offset, attachment.len());
+    office.submit(&portal, &submission, &seal(b"m"), &seal(b"d")).await.is(200);
+    let town = office.token("town").await;
+    let fetched =
+        office.get(&format!("/v2/submissions/{submission}/attachments/{ATTACHMENT}"), &town).await.is(200);
+    assert_eq!(fetched.body, attachment.as_bytes());
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_decides_is_reminded_of_and_rejected() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let sent = office.submitted(&portal).await;
+    let (abandoned, _) = office.announce(&portal, &[]).await;
+    let day = Duration::from_secs(86_400);
+    office.xta.clock.advance(day + Duration::from_secs(60));
+    assert_eq!(office.sweep().await, 1, "what was only announced lasts a day");
+    let portal = office.token("portal").await;
+    office
+        .get(&format!("/v2/submissions/{abandoned}/events"), &portal)
+        .await
+        .refuses(404, "submission-not-found");
+    office.submit(&portal, &abandoned, &seal(b"m"), &seal(b"d")).await.refuses(404, "submission-not-found");
+
+    let card = |state: DeliveryState, findings: usize| {
+        let office = &office;
+        let sent = &sent;
+        async move {
+            let id = format!("urn:de:xta:messageid:testpost:{}", sent.submission);
+            let id = amtsbote::domain::message_id::MessageId::parse(&id).expect("an id");
+            let card = amtsbote::store::Store::find(&*office.xta.store, &id).await.expect("known").card;
+            assert_eq!((card.state, card.findings.len()), (state, findings), "{:?}", card.findings);
+        }
+    };
+    office.xta.clock.advance(day);
+    office.xta.relay.tick().await.expect("ticks");
+    card(DeliveryState::Waiting, 0).await;
+    office.xta.clock.advance(day);
+    office.xta.relay.tick().await.expect("ticks");
+    card(DeliveryState::Waiting, 1).await;
+    office.xta.clock.advance(day * 11);
+    office.xta.relay.tick().await.expect("ticks");
+    card(DeliveryState::Expired, 2).await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let log = office.log(&sent.events(), &portal).await;
+    let reject = &log[3]["events"]["https://schema.fitko.de/fit-connect/events/reject-submission"];
+    assert_eq!(log[3]["iss"], BASE);
+    assert!(
+        reject["problems"][0]["type"].as_str().is_some_and(|kind| kind.ends_with("/timeout")),
+        "{reject}"
+    );
+    office.say(&town, &sent, &signed(&sent.accept())).await.refuses(409, "event-out-of-order");
+    office.xta.clock.advance(day * 8);
+    office.xta.relay.tick().await.expect("ticks");
+    let portal = office.token("portal").await;
+    let log = office.event_names(&sent.events(), &portal).await;
+    assert_eq!(log[3..], ["reject-submission", "delete-submission"]);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_may_fetch_by_xta_what_a_portal_sent() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let sent = office.submitted(&portal).await;
+    let reader = office.xta.client("reader", None);
+    let id = format!("urn:de:xta:messageid:testpost:{}", sent.submission);
+    let id = amtsbote::domain::message_id::MessageId::parse(&id).expect("an id");
+    let mut sink = MemorySink::default();
+    let fetched = reader.fetch(&id, &mut sink).await.expect("fetched");
+    let bodies: Vec<Vec<u8>> = sink.parts.into_values().collect();
+    let expected = [&sent.metadata, &sent.data, &sent.attachment].map(|text| text.clone().into_bytes());
+    assert_eq!(bodies, expected, "ciphertext, byte for byte");
+    assert_eq!(office.event_names(&sent.events(), &portal).await.len(), 3, "fetched is not accepted");
+    reader.close(fetched.request_id.as_deref().unwrap_or_default(), &[id]).await.expect("closed");
+    let log = office.log(&sent.events(), &portal).await;
+    let accept = &log[3]["events"]["https://schema.fitko.de/fit-connect/events/accept-submission"];
+    assert_eq!(accept["authenticationTags"]["data"], tag(&sent.data));
+    assert_eq!(log[3]["iss"], BASE, "in the post office's name");
+    office.xta.close().await;
+}

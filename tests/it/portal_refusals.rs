@@ -1,0 +1,349 @@
+//! What the portal door refuses, each with its type, and that nothing is stored by it.
+
+use amtsbote::pki::jose::jwe::Zip;
+use serde_json::{Value, json};
+
+use crate::portal_office::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_not_ours_open_nothing() {
+    let office = Office::open().await;
+    let good = office.token("portal").await;
+    office.get("/v2/submissions", &office.token("town").await).await.is(200);
+    let now = crate::xta_office::start().as_second();
+    let claims = |change: fn(&mut Value)| {
+        let mut claims = json!({
+            "iss": BASE, "aud": BASE, "sub": "town", "scope": "subscribe",
+            "iat": now, "exp": now + 300, "jti": "x",
+        });
+        change(&mut claims);
+        claims
+    };
+    let sign = |typ: &str, claims: &Value| service_key().sign(typ, claims).expect("signed");
+    office.get("/v2/submissions", &sign("at+jwt", &claims(|_| ()))).await.is(200);
+    let cut = |token: &str, part: usize, with: &str| {
+        let mut parts: Vec<&str> = token.split('.').collect();
+        parts[part] = with;
+        parts.join(".")
+    };
+    let none = amtsbote::pki::jose::encode(r#"{"alg":"none","typ":"at+jwt","kid":"x"}"#);
+    let foreign = authority_key().named(service_key().kid()).sign("at+jwt", &claims(|_| ())).expect("signed");
+    for (what, token) in [
+        ("no token", String::new()),
+        ("nonsense", "nonsense".to_owned()),
+        ("expired", sign("at+jwt", &claims(|c| c["exp"] = c["iat"].clone()))),
+        ("of the future", sign("at+jwt", &claims(|c| c["iat"] = 9_000_000_000_i64.into()))),
+        ("foreign audience", sign("at+jwt", &claims(|c| c["aud"] = "https://other.example".into()))),
+        ("foreign issuer", sign("at+jwt", &claims(|c| c["iss"] = "https://other.example".into()))),
+        ("removed client", sign("at+jwt", &claims(|c| c["sub"] = "gone".into()))),
+        ("an event as a token", sign("secevent+jwt", &claims(|_| ()))),
+        ("another key under our kid", foreign),
+        ("alg none", cut(&good, 0, &none)),
+        ("alg none without a signature", cut(&cut(&good, 0, &none), 2, "")),
+        ("another payload", cut(&good, 1, &amtsbote::pki::jose::encode(claims(|_| ()).to_string()))),
+    ] {
+        println!("{what}");
+        office.get("/v2/submissions", &token).await.refuses(401, "token-invalid");
+    }
+    // Each may do only what it is for.
+    office.get("/v2/submissions", &good).await.refuses(403, "not-allowed");
+    let town = office.token("town").await;
+    office.call("POST", "/v2/submissions", &town, "application/json", "{}").await.refuses(403, "not-allowed");
+    let narrowed = sign("at+jwt", &claims(|c| c["scope"] = "send".into()));
+    office.get("/v2/submissions", &narrowed).await.refuses(403, "not-allowed");
+    // A blocked account stops at once.
+    office.xta.change_account("reader", |account| account.blocked = true).await;
+    office.get("/v2/submissions", &town).await.refuses(401, "token-invalid");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_endpoint_speaks_oauth() {
+    let office = Office::open().await;
+    for (form, status, error) in [
+        ("grant_type=password&client_id=town", 400, "unsupported_grant_type"),
+        ("grant_type=client_credentials", 400, "invalid_request"),
+        ("grant_type=client_credentials&grant_type=x", 400, "invalid_request"),
+        ("grant_type=client_credentials&client_id=town", 401, "invalid_client"),
+        ("grant_type=client_credentials&client_id=town&client_secret=wrong", 401, "invalid_client"),
+        ("grant_type=client_credentials&client_id=nobody&client_secret=wrong", 401, "invalid_client"),
+    ] {
+        let answer = office.token_answer(form).await.is(status).json();
+        assert_eq!(answer["error"], error, "{form}");
+    }
+    let secret = SECRET.replace(' ', "+").replace('\'', "%27");
+    let scoped = |client: &str, scope: &str| {
+        format!("grant_type=client_credentials&client_id={client}&client_secret={secret}&scope={scope}")
+    };
+    let answer = office.token_answer(&scoped("portal", "subscribe")).await.is(400).json();
+    assert_eq!(answer["error"], "invalid_scope");
+    let answer = office.token_answer(&scoped("both", "subscribe")).await.is(200).json();
+    assert_eq!((&answer["scope"], &answer["expires_in"]), (&json!("subscribe"), &json!(300)));
+    office.call("POST", "/token", "", "application/json", "{}").await.refuses(415, "content-type");
+    // Guessing is slowed down, also for the right secret.
+    let mut limited = 0;
+    for _ in 0..25 {
+        let wrong = office.token_answer("grant_type=client_credentials&client_id=town&client_secret=x").await;
+        limited += usize::from(wrong.status == 429);
+    }
+    assert!(limited >= 5, "{limited}");
+    let answer = office.token_answer(&scoped("town", "")).await;
+    assert!(answer.headers.contains_key("ratelimit-reset") && answer.headers.contains_key("retry-after"));
+    answer.refuses(429, "rate-limited");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_limited_by_account() {
+    let office = Office::open_with(|settings| settings.requests_per_minute_max = 3).await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    for _ in 0..3 {
+        office.get("/v2/submissions", &town).await.is(200);
+    }
+    let answer = office.get("/v2/submissions", &town).await;
+    assert_eq!(answer.headers["ratelimit-limit"], "3");
+    assert_eq!(answer.headers["ratelimit-remaining"], "0");
+    answer.refuses(429, "rate-limited");
+    office.announce(&portal, &[]).await;
+    office.xta.clock.advance(std::time::Duration::from_secs(60));
+    office.get("/v2/submissions", &town).await.is(200);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announcements_that_lead_nowhere_are_refused() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let body = |destination: &str, service: &str, attachments: Value| {
+        json!({
+            "destinationId": destination, "announcedAttachments": attachments,
+            "serviceType": { "identifier": service, "name": "<script>alert(1)</script>" },
+        })
+        .to_string()
+    };
+    let none = json!([]);
+    let two = json!([ATTACHMENT, ATTACHMENT]);
+    let flood: Value = (0..300).map(|_| json!(uuid::Uuid::new_v4().to_string())).collect();
+    for (body, status, code) in [
+        ("{".to_owned(), 400, "body-invalid"),
+        ("[]".to_owned(), 400, "body-invalid"),
+        (json!({ "destinationId": DESTINATION }).to_string(), 400, "body-invalid"),
+        (body("nobody", SERVICE, none.clone()), 404, "destination-not-found"),
+        (body("5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8aff", SERVICE, none.clone()), 404, "destination-not-found"),
+        (body(DESTINATION, "99107023017000", none.clone()), 422, "service-not-offered"),
+        (body(DESTINATION, "urn:other:1", none.clone()), 422, "service-not-offered"),
+        (body(DESTINATION, SERVICE, two), 400, "body-invalid"),
+        (body(DESTINATION, SERVICE, json!(["../../etc/passwd"])), 400, "body-invalid"),
+        (body(DESTINATION, SERVICE, flood), 422, "body-invalid"),
+    ] {
+        println!("{body:.80}");
+        office.call("POST", "/v2/submissions", &portal, "application/json", body).await.refuses(status, code);
+    }
+    let good = body(DESTINATION, SERVICE, none);
+    office
+        .call("POST", "/v1/submissions", &portal, "text/plain", good.clone())
+        .await
+        .refuses(415, "content-type");
+    office.call("POST", "/v1/submissions", &portal, "application/json", good.clone()).await.is(201);
+    let large = format!("{good}{}", " ".repeat(300 * 1024));
+    office
+        .call("POST", "/v1/submissions", &portal, "application/json", large)
+        .await
+        .refuses(413, "body-too-large");
+    office
+        .xta
+        .change_account("reader", |account| {
+            account.portal.destinations[0].status =
+                amtsbote::domain::destination::DestinationStatus::Inactive;
+        })
+        .await;
+    office
+        .call("POST", "/v1/submissions", &portal, "application/json", good)
+        .await
+        .refuses(422, "destination-state-invalid");
+    assert_eq!(office.xta.stored().await, 0);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_is_not_sealed_for_the_destination_is_refused() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (submission, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    let good = seal(b"content");
+    let tail = good.split_once('.').expect("parts").1;
+    let with = |header: &str| format!("{}.{tail}", amtsbote::pki::jose::encode(header));
+    let header = r#"{"alg":"RSA-OAEP-256","enc":"A256GCM","kid":"authority-encryption-2026"}"#;
+    let wrong = [
+        "clear text".to_owned(),
+        String::new(),
+        with(&header.replace("RSA-OAEP-256", "RSA1_5")),
+        with(&header.replace("RSA-OAEP-256", "dir")),
+        with(&header.replace("A256GCM", "A128GCM")),
+        with(&header.replace("\"kid\"", "\"zip\":\"DEF\",\"kid\"")),
+        with(&header.replace("\"kid\"", "\"crit\":[\"x\"],\"x\":1,\"kid\"")),
+        with(&header.replace("authority-encryption-2026", "another")),
+        with(&header.replace("authority-encryption-2026", "authority-signature-2026")),
+        with(&header.replace("authority-encryption-2026", "../../key")),
+        format!("{good}.more"),
+    ];
+    for sealed in &wrong {
+        println!("{sealed:.100}");
+        office.upload(&portal, &submission, ATTACHMENT, sealed).await.refuses(422, "encryption-invalid");
+    }
+    let path = format!("/v2/submissions/{submission}/attachments/{ATTACHMENT}");
+    office.call("PUT", &path, &portal, "application/json", good.clone()).await.refuses(415, "content-type");
+    let never = path.replace(ATTACHMENT, "aaaaaaaa-0000-4000-8000-000000000099");
+    office
+        .call("PUT", &never, &portal, "application/jose", good.clone())
+        .await
+        .refuses(404, "attachment-not-announced");
+    let large = format!("{}{}", &good[..good.len() - 23], "A".repeat(5 * 1024 * 1024));
+    office.upload(&portal, &submission, ATTACHMENT, &large).await.refuses(413, "body-too-large");
+    // Submitted before its attachments are there.
+    office.submit(&portal, &submission, &good, &good).await.refuses(422, "attachment-incomplete");
+    office.upload(&portal, &submission, ATTACHMENT, &good).await.is(204);
+    for sealed in &wrong {
+        office.submit(&portal, &submission, sealed, &good).await.refuses(422, "encryption-invalid");
+        office.submit(&portal, &submission, &good, sealed).await.refuses(422, "encryption-invalid");
+    }
+    assert_eq!(office.xta.stored().await, 0, "nothing was stored");
+    office.submit(&portal, &submission, &good, &good).await.is(200);
+    office.xta.close().await;
+
+    // Old clients compress; that passes where it is allowed, and is not looked into.
+    let office = Office::open_with(|settings| settings.zip = Zip::Passes).await;
+    let portal = office.token("portal").await;
+    let (submission, _) = office.announce(&portal, &[]).await;
+    let zipped = with(&header.replace("\"kid\"", "\"zip\":\"DEF\",\"kid\""));
+    office.submit(&portal, &submission, &zipped, &zipped).await.is(200);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_learn_nothing_of_a_submission() {
+    let office = Office::open().await;
+    let (portal, town, both) =
+        (office.token("portal").await, office.token("town").await, office.token("both").await);
+    let sent = office.submitted(&portal).await;
+    let (draft, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    let path = format!("/v2/submissions/{}", sent.submission);
+    let unknown = "/v2/submissions/11111111-1111-4111-8111-111111111111";
+    // `both` may fetch, at another destination; `town` may not see what is only announced.
+    for (path, token) in [
+        (path.as_str(), &both),
+        (&format!("{path}/attachments/{ATTACHMENT}"), &both),
+        (&format!("/v2/submissions/{draft}"), &town),
+        (&format!("/v2/submissions/{draft}/events"), &town),
+        (unknown, &town),
+        (&format!("{unknown}/events"), &portal),
+        ("/v2/submissions/1", &town),
+        ("/v1/cases/%2e%2e/events", &town),
+    ] {
+        office.get(path, token).await.refuses(404, "submission-not-found");
+    }
+    let accept = signed(&sent.accept());
+    office.say(&both, &sent, &accept).await.refuses(404, "submission-not-found");
+    office.say(&portal, &sent, &accept).await.refuses(403, "not-allowed");
+    office.get("/v2/nothing", &town).await.refuses(404, "not-found");
+    office.call("DELETE", &path, &town, "", "").await.refuses(405, "method-not-allowed");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_prove_nothing_are_refused() {
+    let office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let sent = office.submitted(&portal).await;
+    let other = office.submitted(&portal).await;
+    let none = amtsbote::pki::jose::encode(
+        r#"{"alg":"none","typ":"secevent+jwt","kid":"authority-signature-2026"}"#,
+    );
+    let unsigned = format!("{none}.{}.", amtsbote::pki::jose::encode(sent.accept().to_string()));
+    let tampered = {
+        let mut claims = sent.accept();
+        let uri = "https://schema.fitko.de/fit-connect/events/accept-submission";
+        claims["events"][uri]["authenticationTags"]["attachments"][ATTACHMENT] =
+            tag(&other.attachment).into();
+        claims
+    };
+    for said in [
+        "nonsense".to_owned(),
+        unsigned,
+        service_key().sign("secevent+jwt", &sent.accept()).expect("signed"),
+        service_key().named("authority-signature-2026").sign("secevent+jwt", &sent.accept()).expect("signed"),
+        authority_key()
+            .named("authority-encryption-2026")
+            .sign("secevent+jwt", &sent.accept())
+            .expect("signed"),
+        authority_key().sign("JWT", &sent.accept()).expect("signed"),
+        signed(&other.accept()),
+        signed(&tampered),
+        signed(&sent.claims("accept-submission", json!({}))),
+        signed(&sent.claims("reject-submission", json!({ "problems": [] }))),
+        signed(&sent.claims("delete-submission", json!({}))),
+        signed(&sent.claims("submit-submission", json!({}))),
+    ] {
+        office.say(&town, &sent, &said).await.refuses(422, "event-invalid");
+    }
+    let path = sent.events();
+    office
+        .call("POST", &path, &town, "application/json", signed(&sent.accept()))
+        .await
+        .refuses(415, "content-type");
+    assert_eq!(office.event_names(&path, &portal).await.len(), 3, "nothing was kept");
+    office.say(&town, &sent, &signed(&sent.reject())).await.is(204);
+    assert_eq!(office.event_names(&path, &portal).await[3], "reject-submission");
+    office.say(&town, &sent, &signed(&sent.accept())).await.refuses(409, "event-out-of-order");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_about_places_have_one_answer_or_a_type() {
+    let office = Office::open().await;
+    for (query, status, code) in [
+        (format!("leikaKey={SERVICE}"), 400, "area-invalid"),
+        (format!("leikaKey={SERVICE}&ags=10041100&ars=100410100100"), 400, "area-invalid"),
+        (format!("leikaKey={SERVICE}&ags=1004110"), 400, "area-invalid"),
+        (format!("leikaKey={SERVICE}&ars=10041"), 400, "area-invalid"),
+        ("leikaKey=1&ags=10041100".to_owned(), 400, "area-invalid"),
+        (format!("leikaKey={SERVICE}&ags=10042113"), 404, "no-destination"),
+        ("leikaKey=99107023017000&ags=10041100".to_owned(), 404, "no-destination"),
+    ] {
+        office.get(&format!("/v1/routes?{query}"), "").await.refuses(status, code);
+    }
+    office.xta.change_account("author", |account| account.portal.destinations[0].serves.clear()).await;
+    let answer = office.get(&format!("/v1/routes?leikaKey={SERVICE}&ags=10041100"), "").await.is(200).json();
+    let token = answer["routes"][0]["destinationSignature"].as_str().expect("a token").to_owned();
+    let read = amtsbote::pki::jose::jws::Unverified::parse(&token, "JWT").expect("a token");
+    let claims: Value =
+        serde_json::from_slice(&service_key().verify(&read).expect("verifies")).expect("JSON");
+    assert_eq!(claims["destinationId"], DESTINATION);
+    assert_eq!(claims["submissionHost"], "portal.example");
+    let areas = office.get("/v2/areas?areaSearchexpression=Saarb*", "").await.is(200).json();
+    assert_eq!(areas["areas"][0]["name"], "Saarbrücken");
+    office.get("/v2/areas", "").await.refuses(400, "area-invalid");
+    office.get("/v2/areas?areaSearchexpression=x&limit=501", "").await.refuses(400, "body-invalid");
+    // For people: nothing of what others wrote gets into a page.
+    let page = office.get("/", "").await.is(200);
+    assert!(page.headers["content-type"].to_str().is_ok_and(|kind| kind.starts_with("text/html")));
+    assert_eq!(page.headers["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+    let types = office.get("/problems/ambiguous-route", "").await.is(200);
+    assert!(String::from_utf8_lossy(&types.body).contains("Two destinations"));
+    office.get("/problems/%3Cscript%3E", "").await.refuses(404, "not-found");
+    let keys = office.get("/.well-known/jwks.json", "").await.is(200).json();
+    assert_eq!(keys["keys"][0]["kid"], service_key().kid());
+    let api = office.get("/openapi.json", "").await.is(200).json();
+    assert_eq!((&api["openapi"], &api["servers"][0]["url"]), (&json!("3.1.0"), &json!(BASE)));
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ambiguous_rule_is_no_answer() {
+    let office = Office::open().await;
+    office
+        .get(&format!("/v1/routes?leikaKey={SERVICE}&ags=10041100"), "")
+        .await
+        .refuses(409, "ambiguous-route");
+    office.xta.close().await;
+}

@@ -1,5 +1,6 @@
 //! The manual, as documentation that is compiled: its links break when the code moves away from under them.
 //!
+//! - [`database`]: PostgreSQL as the store.
 //! - [`decisions`]: why things are as they are, with figures.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
 //! - [`operation`]: setting up, watching, copying, bringing back.
@@ -7,6 +8,7 @@
 //! - [`pushes`]: recipients that are pushed to while the sender waits.
 //! - [`revocation`]: how it is learnt that a certificate is revoked.
 
+pub mod database;
 pub mod decisions;
 pub mod intermediaries;
 pub mod operation;

@@ -5,6 +5,7 @@
 //! transaction. The trait knows nothing of SQL, protocols or policy: deadlines and rights come in as data.
 
 pub mod embedded;
+pub mod postgres;
 mod row;
 mod rules;
 

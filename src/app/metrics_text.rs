@@ -47,6 +47,10 @@ fn describe() {
     );
     metrics::describe_gauge!("amtsbote_store_free_bytes", "Free space of the store's disk.");
     metrics::describe_gauge!("amtsbote_store_accepting", "1 while the store accepts.");
+    metrics::describe_gauge!(
+        "amtsbote_store_standby",
+        "PostgreSQL: 1 while a synchronous standby has all that is acknowledged."
+    );
     metrics::describe_counter!(
         "amtsbote_store_commits_total",
         "Durable transactions; each syncs the log once."

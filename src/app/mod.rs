@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Engine};
 use crate::evidence::checkpoint::VerifierKey;
 use crate::net::{Listener, LocalListener, Permits, Serving, Shares};
 use crate::osci::server::Door as OsciDoor;
@@ -42,6 +42,7 @@ use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError};
+use crate::store::postgres::{self, PostgresStore};
 use trust::Trust;
 
 /// The operator's own connections, apart from participants' and from the administration's, so that nobody can keep
@@ -68,6 +69,8 @@ pub enum StartError {
     TimeStamps(String),
     #[error("store {}: {source}", folder.display())]
     Store { folder: PathBuf, source: OpenError },
+    #[error("store in PostgreSQL: {0}")]
+    Database(postgres::OpenError),
     #[error("the participants cannot be read: {0}")]
     Directory(Refusal),
     #[error("{0}")]
@@ -125,7 +128,7 @@ impl App {
         let key = evidence_key::load_or_make(&config.evidence)?;
         let card_signer = Arc::new(card_key::load_or_make(&config.evidence, clock.now())?);
         let stamper = time_stamp::load(&config.evidence, clock.clone(), &trust)?;
-        let store = open_store(&config).await?;
+        let store = open_store(&config, &clock).await?;
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
         relay.sign_cards_with(card_signer);
@@ -282,8 +285,26 @@ fn listen(what: &'static str, address: impl ToString, source: std::io::Error) ->
     StartError::Listen { what, address: address.to_string(), source }
 }
 
+/// The store that is configured, opened as the server opens it.
+pub async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StartError> {
+    match config.store.engine {
+        Engine::Embedded => open_embedded(config).await,
+        Engine::Postgres => open_postgres(config, clock).await,
+    }
+}
+
+async fn open_postgres(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StartError> {
+    let folder = config.store.folder.clone();
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| StartError::Store { folder, source: OpenError::Folder(error) })?;
+    let settings = config.store.postgres_settings(clock.clone());
+    let settings = settings.map_err(|what| StartError::Database(postgres::OpenError::Settings(what)))?;
+    let store = PostgresStore::open(settings).await.map_err(StartError::Database)?;
+    Ok(Arc::new(store))
+}
+
 /// Opening reads and may repair: off the threads that serve.
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+async fn open_embedded(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let folder = config.store.folder.clone();
     let settings = config.store_settings();
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings)).await;

@@ -65,7 +65,10 @@ impl State {
 
     async fn measure(&self) {
         if let Ok(health) = self.0.store.health().await {
-            metrics::gauge!("amtsbote_store_free_bytes").set(health.free_bytes as f64);
+            // A database on another host does not tell.
+            if health.free_bytes != u64::MAX {
+                metrics::gauge!("amtsbote_store_free_bytes").set(health.free_bytes as f64);
+            }
             metrics::gauge!("amtsbote_store_accepting").set(if health.accepting { 1.0 } else { 0.0 });
             metrics::gauge!("amtsbote_store_messages").set(health.messages as f64);
             metrics::gauge!("amtsbote_evidence_records").set(health.evidence_records as f64);

@@ -13,13 +13,14 @@ use crate::admin::client::{self, ClientError};
 use crate::admin::protocol::{Answer, Verb};
 use crate::app::{card_key, evidence_key, foreign, time_stamp};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Engine};
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Holder, Role, Watched};
 use crate::pki::inspection::Purpose;
 use crate::pki::key::{self, Identity};
 use crate::pki::revocation::fetch;
 use crate::pki::trust::TrustAnchors;
+use crate::store::postgres;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -74,7 +75,10 @@ impl Args {
                 look_at_evidence_key(&config, &mut findings);
                 look_at_card_key(&config, now, &mut findings);
                 look_at_time_stamps(&config, now, &mut findings);
-                look_at_store(&config, &mut findings);
+                match config.store.engine {
+                    Engine::Embedded => look_at_store(&config, &mut findings),
+                    Engine::Postgres => look_at_database(&config, &mut findings)?,
+                }
                 look_at_server(&config, &mut findings)?;
             }
         }
@@ -288,6 +292,34 @@ fn look_at_time_stamps(config: &Config, now: Timestamp, findings: &mut Findings)
             );
         }
     }
+}
+
+/// Whether the database is there, ours, and keeps what is asked of it; nothing is written.
+fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
+    const WHAT: &str = "store";
+    let settings = match config.store.postgres_settings(Arc::new(SystemClock)) {
+        Ok(settings) => settings,
+        Err(what) => {
+            findings.problem(WHAT, what);
+            return Ok(());
+        }
+    };
+    match runtime()?.block_on(postgres::examine(settings)) {
+        Err(error) => findings.problem(WHAT, error.to_string()),
+        Ok(examined) => {
+            let words = match examined.version {
+                Some(version) => format!("in PostgreSQL {}, version {version}", examined.server),
+                None => format!("in PostgreSQL {}, will be made at the first start", examined.server),
+            };
+            findings.good(WHAT, words);
+            match (examined.broken, examined.warning) {
+                (Some(broken), _) => findings.problem("standby", broken),
+                (None, Some(warning)) => findings.add("standby", Verdict::Warning, warning),
+                (None, None) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn look_at_store(config: &Config, findings: &mut Findings) {

@@ -1,19 +1,21 @@
 //! `amtsbote store`: health and copies while the server runs; verify, restore and upgrade while it does not.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::exit::{Exit, Stop};
 use super::link::{Link, unexpected};
 use super::screen;
-use super::{Changing, Place, Reading};
+use super::{Changing, Place, Reading, runtime};
 use crate::admin::protocol::{Answer, HealthView, Verb};
 use crate::app::evidence_key;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Engine};
 use crate::domain::hex;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::pki::timestamp::Authorities;
 use crate::store::embedded::{self, OpenError, Report};
+use crate::store::postgres;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -83,9 +85,7 @@ impl Command {
                 report(&checked, *reading)
             }
             Self::Upgrade { folder, yes } => {
-                let folder = folder_or_configured(folder.as_deref(), place)?;
-                screen::confirm(&format!("Upgrade {}? A copy of it exists?", folder.display()), *yes)?;
-                let (from, to) = embedded::upgrade(&folder).map_err(stop)?;
+                let (from, to) = upgrade(folder.as_deref(), place, *yes)?;
                 screen::sentence(&match from == to {
                     true => format!("The store has version {to} already; nothing to do."),
                     false => format!("The store was of version {from} and is of version {to}."),
@@ -99,6 +99,11 @@ impl Command {
 /// The configured store and the keys that may have signed its evidence; none where there is no key yet.
 fn configured(place: &Place) -> Result<(PathBuf, Vec<VerifierKey>), Stop> {
     let config = Config::load(&place.path())?;
+    if config.store.engine == Engine::Postgres {
+        return Err(Stop::usage(
+            "the store is in PostgreSQL, whose pages `pg_amcheck` and `pg_checksums` check; name the folder of an embedded store",
+        ));
+    }
     let own = match config.evidence.key.exists() {
         false => None,
         true => {
@@ -110,11 +115,24 @@ fn configured(place: &Place) -> Result<(PathBuf, Vec<VerifierKey>), Stop> {
     Ok((config.store.folder, own.into_iter().chain(config.evidence.former_keys).collect()))
 }
 
-fn folder_or_configured(folder: Option<&Path>, place: &Place) -> Result<PathBuf, Stop> {
-    match folder {
-        Some(folder) => Ok(folder.to_owned()),
-        None => Ok(Config::load(&place.path())?.store.folder),
-    }
+/// Returns the versions before and after.
+fn upgrade(folder: Option<&Path>, place: &Place, yes: bool) -> Result<(u32, u32), Stop> {
+    let ask = |what: &str| screen::confirm(&format!("Upgrade {what}? A copy of it exists?"), yes);
+    let folder = match folder {
+        Some(folder) => folder.to_owned(),
+        None => {
+            let store = Config::load(&place.path())?.store;
+            if store.engine == Engine::Postgres {
+                ask("the store in PostgreSQL")?;
+                let settings = store.postgres_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
+                let upgraded = runtime()?.block_on(postgres::upgrade(settings));
+                return upgraded.map_err(|error| Stop::failed(error.to_string()));
+            }
+            store.folder
+        }
+    };
+    ask(&folder.display().to_string())?;
+    embedded::upgrade(&folder).map_err(stop)
 }
 
 fn backup(place: &Place, link: &Link, folder: &Path, changing: &Changing) -> Result<Exit, Stop> {
@@ -147,9 +165,14 @@ fn tell_health(health: &HealthView, reading: Reading) -> Result<Exit, Stop> {
             true => "yes".to_owned(),
             false => format!("no: {}", store.reason),
         };
+        // A database on another host does not tell.
+        let free = match store.free_bytes {
+            u64::MAX => "not told".to_owned(),
+            bytes => screen::bytes(bytes),
+        };
         screen::data(&screen::fields(&[
             ("accepting", accepting),
-            ("free", screen::bytes(store.free_bytes)),
+            ("free", free),
             ("messages", store.messages.to_string()),
             ("evidence records", store.evidence_records.to_string()),
             ("store version", store.schema_version.to_string()),

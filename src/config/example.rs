@@ -53,7 +53,37 @@ const WORDS: &[(&str, &str)] = &[
     ("revocation.refresh_minutes", "Longest pause between two looks for newer lists."),
     ("revocation.fetch_seconds", "Time for one answer."),
     ("store", "Where messages are kept."),
-    ("store.folder", "Folder of the database and of large payloads; one server only, on a local disk."),
+    (
+        "store.folder",
+        "Folder of the database and of large payloads; one server only, on a local disk. With PostgreSQL: of what one server has under way.",
+    ),
+    (
+        "store.engine",
+        "\"embedded\" (SQLite in the folder, one server) or \"postgres\" (a PostgreSQL database, 15 or later, any number of servers).",
+    ),
+    (
+        "store.connection",
+        "How the database is reached, in libpq's words; several hosts, of which the primary is found. Across a network, tls_anchors is needed.",
+    ),
+    ("store.password_file", "File that holds the database user's password and nothing else."),
+    (
+        "store.tls_anchors",
+        "Certificate authorities (PEM) of the database's hosts; with them, TLS is demanded.",
+    ),
+    (
+        "store.node",
+        "Name of this server among those that share the database; no other may have it, and it stays.",
+    ),
+    (
+        "store.standby",
+        "A synchronous standby of the database: \"unasked\", \"wanted\" (a warning without) or \"required\" (nothing is accepted without).",
+    ),
+    ("store.connections_max", "Connections to the database for everything but the one that writes."),
+    (
+        "store.patience_seconds",
+        "How long a request waits for a database that does not answer, or for a new primary, before it is refused.",
+    ),
+    ("store.question_seconds", "How long the database may take over one question."),
     ("xta", "The XTA 2 web service."),
     ("xta.address", "Where it listens (TLS with client certificates)."),
     (
@@ -270,6 +300,9 @@ const WORDS: &[(&str, &str)] = &[
 const ABSENT: &[(&str, &str)] = &[
     ("osci.address", "\"0.0.0.0:8444\""),
     ("portal.address", "\"0.0.0.0:8445\""),
+    ("store.connection", "\"host=db1,db2 dbname=amtsbote user=amtsbote\""),
+    ("store.password_file", "\"database.password\""),
+    ("store.node", "\"relay-1\""),
     ("evidence.time_stamp_url", "\"http://tsa.example.org/\""),
     ("evidence.time_stamp_policy", "\"1.2.276.0.99.1\""),
     ("profile.content_bytes_max", "10485760"),
@@ -372,6 +405,9 @@ mod tests {
         config.profile.content_bytes_max = Some(1);
         config.osci.address = Some(config.xta.address);
         config.portal.address = Some(config.xta.address);
+        config.store.connection = Some("host=127.0.0.1".to_owned());
+        config.store.password_file = Some("password".into());
+        config.store.node = Some("relay-1".to_owned());
         config.evidence.time_stamp_url = Some("http://tsa.example.org/".to_owned());
         config.evidence.time_stamp_policy = Some("1.2.3".to_owned());
         let table = toml::Table::try_from(config).expect("a table");

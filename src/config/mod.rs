@@ -7,6 +7,7 @@
 mod example;
 pub mod register;
 mod rooms;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use self::store::{Engine, Store};
 
 use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
@@ -105,12 +108,6 @@ pub struct Revocation {
     pub folder: PathBuf,
     pub refresh_minutes: u32,
     pub fetch_seconds: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Store {
-    pub folder: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,12 +273,6 @@ impl Default for Revocation {
             refresh_minutes: 60,
             fetch_seconds: 20,
         }
-    }
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self { folder: "store".into() }
     }
 }
 
@@ -502,7 +493,8 @@ impl Config {
             &mut evidence.time_stamp_crls,
             &mut evidence.time_stamp_server_anchors,
         ];
-        for path in single.into_iter().chain(lists.into_iter().flatten()) {
+        let single = single.into_iter().chain(&mut store.password_file);
+        for path in single.chain(lists.into_iter().flatten()).chain(&mut store.tls_anchors) {
             *path = folder.join(&*path);
         }
     }
@@ -545,6 +537,9 @@ impl Config {
         let wrong = |key, what: String| Err(ConfigError::Value { path: self.file.clone(), key, what });
         if let Err(error) = crate::domain::message_id::MessageId::xta(&self.server.system, 0) {
             return wrong("server.system", format!("does not fit into message ids: {error}"));
+        }
+        if let Err((key, what)) = self.store.check() {
+            return wrong(key, what);
         }
         if !self.xta.path.starts_with('/') {
             return wrong("xta.path", format!("starts with '/', not as in {:?}", self.xta.path));
@@ -663,7 +658,9 @@ mod tests {
         check("[store]\nfolder = \"/data\"\n", "taken");
         check(
             "[store]\n\nfoldre = \"/data\"\n",
-            "/etc/amtsbote.toml, line 3, column 1: unknown field `foldre`, expected `folder`",
+            "/etc/amtsbote.toml, line 3, column 1: unknown field `foldre`, expected one of `folder`, `engine`, \
+             `connection`, `password_file`, `tls_anchors`, `node`, `standby`, `connections_max`, `patience_seconds`, \
+             `question_seconds`",
         );
         check(
             "[stor]\n",

@@ -262,6 +262,14 @@ fn log_name(text: &str) -> Result<String, NoteError> {
     if fits { Ok(text.to_owned()) } else { Err(NoteError::Name) }
 }
 
+/// Size and root that a checkpoint states, whoever signed it (C2SP tlog-checkpoint: origin, size, root, one to a line).
+pub fn statement(note: &str) -> Option<(u64, Hash)> {
+    let mut lines = note.lines().skip(1);
+    let size = lines.next()?.parse().ok()?;
+    let root = STANDARD.decode(lines.next()?).ok()?;
+    Some((size, root.try_into().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

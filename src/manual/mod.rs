@@ -1,5 +1,6 @@
 //! The manual, as documentation that is compiled: its links break when the code moves away from under them.
 //!
+//! - [`database`]: PostgreSQL as the store.
 //! - [`decisions`]: why things are as they are, with figures.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
 //! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
@@ -9,6 +10,7 @@
 //! - [`register`]: the population register's process, its messages, and what it keeps.
 //! - [`revocation`]: how it is learnt that a certificate is revoked.
 
+pub mod database;
 pub mod decisions;
 pub mod intermediaries;
 pub mod operation;

@@ -95,6 +95,18 @@ pub fn client_config(
     Ok(config)
 }
 
+/// The side of a client that knows its server's authorities and nothing else: no policy, no revocation, no own identity.
+pub fn anchored_client_config(anchors: &[Certificate], clock: Arc<dyn Clock>) -> Result<ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    for anchor in anchors {
+        roots.add(anchor.der().clone())?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(HandedTime(clock)))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// The name to check a server's certificate against.
 pub fn server_name(host: &str) -> Result<ServerName<'static>, Error> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);

@@ -5,6 +5,9 @@
 //! transaction. The trait knows nothing of SQL, protocols or policy: deadlines and rights come in as data.
 
 pub mod embedded;
+pub mod postgres;
+mod row;
+mod rules;
 
 use std::fs::File;
 use std::ops::Range;
@@ -387,6 +390,7 @@ pub struct StoreHealth {
     pub accepting: bool,
     /// Why not, in a sentence; empty while it does.
     pub reason: String,
+    /// `u64::MAX`: the engine cannot tell.
     pub free_bytes: u64,
     pub messages: u64,
     pub evidence_records: u64,

@@ -5,6 +5,7 @@
 //! server cannot use them, the former ones come back.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::participant_anchors;
 use crate::admin::protocol::{Answer, CertificateAct, DirectoryView, Verb};
 use crate::admin::server::operator;
-use crate::app::evidence_key;
+use crate::app::{evidence_key, open_store};
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::link::{Link, unexpected};
 use crate::cli::participant::directory;
@@ -28,8 +29,7 @@ use crate::pki::inspection::{CheckKind, Inspection, Outcome, Purpose};
 use crate::pki::key::switch::{NewFile, beside, switch};
 use crate::pki::key::{self, Identity, Readers};
 use crate::pki::trust::TrustAnchors;
-use crate::store::embedded::EmbeddedStore;
-use crate::store::{AdminAct, Store};
+use crate::store::AdminAct;
 use crate::xml::dsig::sign::SigningKey;
 use crate::xml::enc::RecipientKey;
 
@@ -70,13 +70,13 @@ impl Act<'_> {
         }
         let by = operator(rustix::process::geteuid().as_raw());
         let written = AdminAct { at: SystemClock.now(), by, act: act.as_str().to_owned(), object, reason };
-        let store = EmbeddedStore::open(self.config.store_settings())
-            .map_err(|error| Stop::failed(format!("the act cannot be written down: {error}")))?;
-        let recorded = runtime()?.block_on(async {
-            store.record_act(written).await?;
-            store.close().await
-        });
-        recorded.map_err(|error| Stop::failed(format!("the act cannot be written down: {error}")))?;
+        let refused = |error: String| Stop::failed(format!("the act cannot be written down: {error}"));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        runtime()?.block_on(async {
+            let store = open_store(self.config, &clock).await.map_err(|error| refused(error.to_string()))?;
+            store.record_act(written).await.map_err(|error| refused(error.to_string()))?;
+            store.close().await.map_err(|error| refused(error.to_string()))
+        })?;
         Ok(Server::Stopped)
     }
 

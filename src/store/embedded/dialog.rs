@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
-use super::message::{Writing, change as change_message, own};
-use super::schema::{instant, int, micros, uint};
+use super::message::{Writing, change as change_message};
 use crate::domain::account::AccountName;
 use crate::domain::card::ProcessCard;
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
 use crate::domain::message_id::MessageId;
 use crate::domain::state::Event;
+use crate::store::row::{instant, int, micros, uint};
+use crate::store::rules::own;
 use crate::store::{Change, Stepped, StoreError};
 
 pub fn open(work: &Writing<'_>, dialog: &Dialog) -> Result<(), Fault> {

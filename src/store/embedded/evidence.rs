@@ -5,10 +5,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
-use super::schema::{int, uint};
 use crate::domain::content::Digest;
 use crate::evidence::record::Record;
 use crate::evidence::tree::{self, Frontier, Hash, Subtrees};
+use crate::store::row::{int, uint};
 use crate::store::{LoggedRecord, StoreError};
 
 /// Subtrees of fewer leaves than 2^8 are hashed again when needed.

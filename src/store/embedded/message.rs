@@ -6,24 +6,20 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::schema::{self, Shelf, int, micros, state_number, state_of, uint};
 use super::{Fault, evidence};
 use crate::domain::account::AccountName;
-use crate::domain::card::{CertificateFinding, Finding, ProcessCard, Severity, Step};
+use crate::domain::card::{CertificateFinding, ProcessCard};
 use crate::domain::content::Digest;
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
-use crate::domain::profile::ServiceProfile;
-use crate::domain::state::{DeliveryState, Event, TransitionDenied, transition};
+use crate::domain::state::{Event, transition};
 use crate::evidence::record::{Record, RecordEvent};
 use crate::evidence::tree::Frontier;
+use crate::store::row::{Place, Row, due_number, int, micros, place_of, state_number, state_of, uint};
+use crate::store::rules::{self, Used};
 use crate::store::{
-    Acceptance, Accepted, Change, Deadlines, DueKind, Entry, FinishedPush, PushLease, PushOutcome,
-    StagedPlace, StoreError,
+    Acceptance, Accepted, Change, Entry, FinishedPush, PushLease, PushOutcome, StagedPlace, StoreError,
 };
-
-/// The finding on the card of a message that was taken when it was no longer to be handed over.
-const TAKEN_LATE: &str = "taken-late";
 
 /// The writer's hands inside one command of one transaction.
 pub struct Writing<'a> {
@@ -54,162 +50,35 @@ impl Writing<'_> {
     }
 }
 
-/// Where the bytes of a payload are; numbers as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    Purged = 0,
-    Inline = 1,
-    File = 2,
-}
-
-/// The row of a message.
-#[derive(Debug, Clone)]
-pub struct Row {
-    pub sequence: u64,
-    pub id: String,
-    pub mailbox: String,
-    pub state: DeliveryState,
-    pub shelf: i64,
-    pub posted_by: String,
-    pub delivered_at: Option<i64>,
-    pub payload_bytes: i64,
-    pub payload_digest: Digest,
-    pub place: Place,
-    pub release_at: Option<i64>,
-    pub expire_at: i64,
-    pub remind_at: Option<i64>,
-    pub retain_payload_days: u32,
-    pub retain_card_days: u32,
-    pub final_at: Option<i64>,
-    pub push_at: i64,
-    pub push_attempt: u32,
-    pub push_token: i64,
-    pub push_leased: bool,
-}
-
 pub const ROW: &str = "sequence, id, mailbox, state, shelf, posted_by, delivered_at, payload_bytes, \
     payload_digest, payload_place, release_at, expire_at, remind_at, retain_payload_days, retain_card_days, \
     final_at, push_at, push_attempt, push_token, push_leased";
 
-impl Row {
-    pub fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let state: i64 = row.get(3)?;
-        let place: i64 = row.get(9)?;
-        Ok(Self {
-            sequence: uint(row.get(0)?),
-            id: row.get(1)?,
-            mailbox: row.get(2)?,
-            state: state_of(state).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, state))?,
-            shelf: row.get(4)?,
-            posted_by: row.get(5)?,
-            delivered_at: row.get(6)?,
-            payload_bytes: row.get(7)?,
-            payload_digest: Digest(row.get(8)?),
-            place: match place {
-                0 => Place::Purged,
-                1 => Place::Inline,
-                2 => Place::File,
-                other => return Err(rusqlite::Error::IntegralValueOutOfRange(9, other)),
-            },
-            release_at: row.get(10)?,
-            expire_at: row.get(11)?,
-            remind_at: row.get(12)?,
-            retain_payload_days: row.get(13)?,
-            retain_card_days: row.get(14)?,
-            final_at: row.get(15)?,
-            push_at: row.get(16)?,
-            push_attempt: row.get(17)?,
-            push_token: row.get(18)?,
-            push_leased: row.get(19)?,
-        })
-    }
-
-    /// A message that was just accepted.
-    fn new(sequence: u64, card: &ProcessCard, place: Place, deadlines: &Deadlines) -> Self {
-        let mut row = Self {
-            sequence,
-            id: card.id.as_str().to_owned(),
-            mailbox: card.mailbox.as_str().to_owned(),
-            state: card.state,
-            shelf: 0,
-            posted_by: card.posted_by.as_str().to_owned(),
-            delivered_at: None,
-            payload_bytes: int(card.payload_bytes),
-            payload_digest: card.payload_digest,
-            place,
-            release_at: None,
-            expire_at: 0,
-            remind_at: None,
-            retain_payload_days: 0,
-            retain_card_days: 0,
-            final_at: None,
-            push_at: 0,
-            push_attempt: 0,
-            push_token: 0,
-            push_leased: false,
-        };
-        row.follow(card);
-        row.set_deadlines(deadlines);
-        row
-    }
-
-    /// Takes over what the card says.
-    fn follow(&mut self, card: &ProcessCard) {
-        self.state = card.state;
-        self.shelf = Shelf::of(card) as i64;
-        self.delivered_at = card.delivered_at.map(micros);
-    }
-
-    fn set_deadlines(&mut self, deadlines: &Deadlines) {
-        self.release_at = deadlines.release_at.map(micros);
-        self.expire_at = micros(deadlines.expire_at);
-        self.remind_at = deadlines.remind_at.map(micros);
-        self.retain_payload_days = deadlines.retain_payload_days;
-        self.retain_card_days = deadlines.retain_card_days;
-    }
-
-    /// What is to happen to the message by itself, and when.
-    pub fn timers(&self) -> Vec<(DueKind, i64)> {
-        let mut timers = Vec::new();
-        if self.state == DeliveryState::Held {
-            timers.extend(self.release_at.map(|at| (DueKind::Release, at)));
-        }
-        if !self.state.is_final() {
-            timers.push((DueKind::Expire, self.expire_at));
-        }
-        if self.state.is_offered() {
-            timers.extend(self.remind_at.map(|at| (DueKind::Remind, at)));
-        }
-        if let (true, Some(at)) = (self.state.is_final(), self.final_at) {
-            let after = |days| micros(ServiceProfile::after_days(schema::instant(at), days));
-            if self.place != Place::Purged {
-                timers.push((DueKind::PurgePayload, after(self.retain_payload_days)));
-            }
-            timers.push((DueKind::PurgeCard, after(self.retain_card_days)));
-        }
-        timers
-    }
-
-    /// What this message adds to its mailbox: held, waiting, handed out, dead, bytes waiting.
-    pub fn counts(&self) -> [i64; 5] {
-        let is = |state| i64::from(self.state == state);
-        let waiting = is(DeliveryState::Waiting);
-        let (held, handed_out) = (is(DeliveryState::Held), is(DeliveryState::HandedOut));
-        [held, waiting, handed_out, is(DeliveryState::Dead), waiting * self.payload_bytes]
-    }
-}
-
-/// Numbers as stored; never changed or reused.
-pub const DUE_KINDS: [(DueKind, i64); 5] = [
-    (DueKind::Release, 0),
-    (DueKind::Expire, 1),
-    (DueKind::Remind, 2),
-    (DueKind::PurgePayload, 3),
-    (DueKind::PurgeCard, 4),
-];
-
-pub fn due_number(kind: DueKind) -> i64 {
-    DUE_KINDS.iter().find(|(known, _)| *known == kind).map_or(-1, |(_, number)| *number)
+pub fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let state: i64 = row.get(3)?;
+    let place: i64 = row.get(9)?;
+    Ok(Row {
+        sequence: uint(row.get(0)?),
+        id: row.get(1)?,
+        mailbox: row.get(2)?,
+        state: state_of(state).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, state))?,
+        shelf: row.get(4)?,
+        posted_by: row.get(5)?,
+        delivered_at: row.get(6)?,
+        payload_bytes: row.get(7)?,
+        payload_digest: Digest(row.get(8)?),
+        place: place_of(place).ok_or(rusqlite::Error::IntegralValueOutOfRange(9, place))?,
+        release_at: row.get(10)?,
+        expire_at: row.get(11)?,
+        remind_at: row.get(12)?,
+        retain_payload_days: row.get(13)?,
+        retain_card_days: row.get(14)?,
+        final_at: row.get(15)?,
+        push_at: row.get(16)?,
+        push_attempt: row.get(17)?,
+        push_token: row.get(18)?,
+        push_leased: row.get(19)?,
+    })
 }
 
 /// The sequence of an accepted message, purged ones included.
@@ -223,7 +92,7 @@ pub fn sequence_by_id(connection: &Connection, id: &MessageId) -> Result<Option<
 
 pub fn row_by_sequence(connection: &Connection, sequence: u64) -> Result<Option<Row>, Fault> {
     let mut rows = connection.prepare_cached(&format!("SELECT {ROW} FROM message WHERE sequence = ?1"))?;
-    Ok(rows.query_row(params![int(sequence)], Row::of).optional()?)
+    Ok(rows.query_row(params![int(sequence)], read_row).optional()?)
 }
 
 pub fn row_by_id(connection: &Connection, id: &MessageId) -> Result<Row, Fault> {
@@ -259,11 +128,6 @@ pub fn entry(connection: &Connection, sequence: u64) -> Result<Entry, Fault> {
         card: ProcessCard::from_bytes(&card).map_err(|error| damaged("card", error))?,
         has_payload: place != Place::Purged as i64,
     })
-}
-
-/// SHA-256 over what the author wrote, as stored, so that damage to it is found.
-pub fn author_digest(envelope: &[u8], manifest: &[u8]) -> Digest {
-    Digest::of(&[envelope, manifest].concat())
 }
 
 pub fn announce(
@@ -320,56 +184,21 @@ pub fn push_note(connection: &Connection, id: &MessageId) -> Result<Option<Strin
     Ok(note)
 }
 
-/// Whether the id may be used by this acceptance; `Some` answers without storing anything.
-fn admit(connection: &Connection, acceptance: &Acceptance) -> Result<Option<Accepted>, Fault> {
-    let card = &acceptance.card;
-    type Used = (Option<i64>, Option<[u8; 32]>, Option<String>, Option<i64>);
-    let used: Option<Used> = connection
+/// What the id was used for so far.
+fn used(connection: &Connection, id: &MessageId) -> Result<Option<Used>, Fault> {
+    let used = connection
         .prepare_cached("SELECT sequence, request_digest, account, expires_at FROM used WHERE key = ?1")?
-        .query_row(params![card.id.key().as_str()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        .query_row(params![id.key().as_str()], |row| {
+            let sequence: Option<i64> = row.get(0)?;
+            Ok(Used {
+                is_accepted: sequence.is_some(),
+                request_digest: row.get(1)?,
+                account: row.get(2)?,
+                expires_at: row.get(3)?,
+            })
         })
         .optional()?;
-    match used {
-        Some((Some(_), Some(digest), account, _)) => {
-            let same =
-                digest == acceptance.request_digest.0 && account.as_deref() == Some(card.posted_by.as_str());
-            match (same, account.as_deref() == Some(card.posted_by.as_str())) {
-                (true, _) => Ok(Some(Accepted::Before)),
-                // Who may only use ids that were issued to him does not learn which others exist.
-                (false, false) if acceptance.announced_only => Err(StoreError::NotAnnounced.into()),
-                (false, _) => Err(StoreError::IdUsed.into()),
-            }
-        }
-        Some((Some(_), None, ..)) => Err(StoreError::IdUsed.into()),
-        Some((None, _, account, expires_at))
-            if expires_at.is_some_and(|at| at > micros(card.accepted_at)) =>
-        {
-            if account.as_deref() == Some(card.posted_by.as_str()) {
-                Ok(None)
-            } else {
-                Err(StoreError::NotAnnounced.into())
-            }
-        }
-        _ if acceptance.announced_only => Err(StoreError::NotAnnounced.into()),
-        _ => Ok(None),
-    }
-}
-
-fn refuse_contradictions(acceptance: &Acceptance) -> Result<(), Fault> {
-    let Acceptance { envelope, manifest, payload, card, .. } = acceptance;
-    let contradiction = if envelope.id != card.id {
-        "envelope and card name different ids"
-    } else if payload.digest != card.payload_digest || payload.length != card.payload_bytes {
-        "payload and card differ in digest or length"
-    } else if manifest.length() != payload.length {
-        "manifest and payload differ in length"
-    } else if !matches!(card.state, DeliveryState::Held | DeliveryState::Waiting) {
-        "the first state is neither held nor waiting"
-    } else {
-        return Ok(());
-    };
-    Err(StoreError::Unavailable(format!("message {} was not stored: {contradiction}", card.id)).into())
+    Ok(used)
 }
 
 /// The documents of a message as they are stored, written down before the writer's turn: it serves everybody.
@@ -390,7 +219,7 @@ impl Papers {
         let manifest = json(serde_json::to_vec(&acceptance.manifest))?;
         let card = acceptance.card.to_bytes();
         Ok(Self {
-            author_digest: author_digest(&envelope, &manifest),
+            author_digest: rules::author_digest(&envelope, &manifest),
             card_digest: Digest::of(&card),
             envelope,
             manifest,
@@ -404,8 +233,9 @@ impl Papers {
 }
 
 pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance, papers: &Papers) -> Result<Accepted, Fault> {
-    refuse_contradictions(acceptance)?;
-    if let Some(answer) = admit(work.connection, acceptance)? {
+    rules::refuse_contradictions(acceptance)?;
+    let used = used(work.connection, &acceptance.card.id)?;
+    if let Some(answer) = rules::admit(used.as_ref(), acceptance, micros(acceptance.card.accepted_at))? {
         return Ok(answer);
     }
     let Acceptance { envelope, payload, card, deadlines, .. } = acceptance;
@@ -421,7 +251,7 @@ pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance, papers: &Papers) 
             work.connection
                 .prepare_cached("INSERT INTO payload_file (name, sequence) VALUES (?1, ?2)")?
                 .execute(params![token.name(), int(sequence)])?;
-            Place::File
+            Place::Apart
         }
     };
     work.connection
@@ -600,68 +430,24 @@ fn update_row(connection: &Connection, row: &Row) -> Result<(), Fault> {
 /// The message, if it is the asker's.
 pub fn row_in_view(connection: &Connection, change: &Change) -> Result<Row, Fault> {
     let row = row_by_id(connection, &change.id)?;
-    let in_view = change
-        .only_in
-        .as_ref()
-        .is_none_or(|mailboxes| mailboxes.iter().any(|mailbox| mailbox.as_str() == row.mailbox));
-    let by_author = change.only_posted_by.as_ref().is_none_or(|account| account.as_str() == row.posted_by);
-    if in_view && by_author { Ok(row) } else { Err(StoreError::Unknown.into()) }
+    rules::in_view(&row, change)?;
+    Ok(row)
 }
 
 pub fn change(work: &mut Writing<'_>, change: &Change) -> Result<ProcessCard, Fault> {
     let row = row_in_view(work.connection, change)?;
-    let due = |kind| row.timers().iter().any(|(timer, at)| *timer == kind && *at <= micros(change.at));
-    if !change.only_if_due.is_none_or(due) {
-        return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
-    }
+    rules::in_time(&row, change, micros(change.at))?;
     apply(work, row, change)
 }
 
 fn apply(work: &mut Writing<'_>, before: Row, change: &Change) -> Result<ProcessCard, Fault> {
-    let event = change.event;
-    let state = transition(before.state, event).map_err(StoreError::from)?;
     let mut card = card(work.connection, before.sequence)?;
-    let already = match event {
-        Event::Received => before.state == DeliveryState::Received,
-        Event::PayloadPurged => before.place == Place::Purged,
-        Event::HandedOut => card.has_enough_hand_outs(),
-        _ => false,
-    };
-    if already {
-        return Ok(card);
-    }
-    if event == Event::Requeued && before.place == Place::Purged {
-        return Err(StoreError::from(TransitionDenied { state: before.state, event }).into());
-    }
-    card.record(Step { at: change.at, event, state, by: change.by.clone(), reason: change.reason.clone() });
-    if event == Event::Requeued && card.delivered_at.is_none() {
-        card.delivered_at = Some(change.at);
-    }
-    card.findings.extend(change.finding.clone());
-    let mut after = before.clone();
-    after.follow(&card);
-    match event {
-        Event::Released => after.release_at = None,
-        Event::Reminded => after.remind_at = None,
-        Event::Requeued => {
-            (after.push_at, after.push_attempt, after.push_leased) = (0, 0, false);
-        }
-        Event::PayloadPurged => {
+    if let Some(after) = rules::apply(&before, &mut card, change)? {
+        if change.event == Event::PayloadPurged {
             drop_payload(work, &before)?;
-            after.place = Place::Purged;
         }
-        _ => {}
+        rewrite(work, &before, &after, &card, change.event.into(), change.at)?;
     }
-    if let Some(deadlines) = &change.deadlines {
-        after.set_deadlines(deadlines);
-        card.expires_at = deadlines.expire_at;
-    }
-    after.final_at = match (after.state.is_final(), before.state.is_final()) {
-        (true, false) => Some(micros(change.at)),
-        (true, true) => before.final_at,
-        (false, _) => None,
-    };
-    rewrite(work, &before, &after, &card, event.into(), change.at)?;
     Ok(card)
 }
 
@@ -669,70 +455,25 @@ fn apply(work: &mut Writing<'_>, before: Row, change: &Change) -> Result<Process
 /// card says that the recipient had taken it, and the reply is kept all the same.
 pub fn finish_push(work: &mut Writing<'_>, push: &FinishedPush) -> Result<ProcessCard, Fault> {
     let row = row_by_id(work.connection, &push.id)?;
-    if let Some(reply) = &push.reply
-        && accept(work, reply, &Papers::of(reply)?)? != Accepted::New
-        // Told again, because the first answer did not arrive.
-        && matches!(row.state, DeliveryState::Held | DeliveryState::Waiting | DeliveryState::HandedOut)
-    {
-        return Err(StoreError::IdUsed.into());
+    if let Some(reply) = &push.reply {
+        let accepted = accept(work, reply, &Papers::of(reply)?)?;
+        rules::reply_fits(row.state, accepted)?;
     }
-    if matches!(row.state, DeliveryState::Cancelled | DeliveryState::Expired | DeliveryState::Dead) {
-        return note_late_yes(work, &row, push);
+    if rules::has_ended_otherwise(row.state) {
+        let mut card = card(work.connection, row.sequence)?;
+        if rules::note_late_push(&mut card, row.state, push) {
+            rewrite(work, &row, &row, &card, RecordEvent::Inspected, push.received_at)?;
+        }
+        return Ok(card);
     }
-    let by = Some(push.by.to_string());
     let mut card = None;
-    for (event, at) in [
-        (Event::Released, push.forwarded_at),
-        (Event::HandedOut, push.forwarded_at),
-        (Event::Received, push.received_at),
-        (Event::PayloadPurged, push.received_at),
-    ] {
+    for change in rules::steps_of(push) {
         let row = row_by_id(work.connection, &push.id)?;
-        let passed = match event {
-            Event::Released => row.state != DeliveryState::Held,
-            Event::HandedOut => row.state == DeliveryState::Received,
-            _ => false,
-        };
-        if !passed {
-            let by = if event == Event::Received { by.clone() } else { None };
-            card = Some(apply(work, row, &Change { by, ..own(&push.id, event, at, None) })?);
+        if !rules::has_passed(row.state, change.event) {
+            card = Some(apply(work, row, &change)?);
         }
     }
     card.ok_or(Fault::Refusal(StoreError::Unknown))
-}
-
-fn note_late_yes(work: &mut Writing<'_>, row: &Row, push: &FinishedPush) -> Result<ProcessCard, Fault> {
-    const CODE: &str = "push-taken-late";
-    let mut card = card(work.connection, row.sequence)?;
-    if !card.findings.iter().any(|finding| finding.code == CODE) {
-        card.findings.push(Finding {
-            at: push.received_at,
-            severity: Severity::Warning,
-            code: CODE.to_owned(),
-            reason: format!(
-                "{} had taken it by a push, and the message was {} meanwhile",
-                push.by, row.state
-            ),
-        });
-        rewrite(work, row, row, &card, RecordEvent::Inspected, push.received_at)?;
-    }
-    Ok(card)
-}
-
-/// A change by the post office itself.
-pub fn own(id: &MessageId, event: Event, at: Timestamp, reason: Option<String>) -> Change {
-    Change {
-        id: id.clone(),
-        event,
-        at,
-        by: None,
-        reason,
-        finding: None,
-        only_in: None,
-        only_posted_by: None,
-        only_if_due: None,
-        deadlines: None,
-    }
 }
 
 pub fn inspect(
@@ -760,7 +501,7 @@ fn drop_payload(work: &mut Writing<'_>, row: &Row) -> Result<(), Fault> {
 
 pub fn purge_payload(work: &mut Writing<'_>, id: &MessageId, now: Timestamp) -> Result<(), Fault> {
     let row = row_by_id(work.connection, id)?;
-    apply(work, row, &own(id, Event::PayloadPurged, now, None)).map(|_| ())
+    apply(work, row, &rules::own(id, Event::PayloadPurged, now, None)).map(|_| ())
 }
 
 pub fn purge_card(work: &mut Writing<'_>, id: &MessageId, now: Timestamp) -> Result<(), Fault> {
@@ -799,7 +540,7 @@ pub fn lease_push(
             "SELECT {ROW} FROM message INDEXED BY message_push WHERE mailbox = ?1 AND shelf > 0 \
              AND push_at <= ?2 ORDER BY push_at, sequence LIMIT ?3"
         ))?;
-        for row in rows.query_map(params![mailbox.as_str(), micros(now), limit], Row::of)? {
+        for row in rows.query_map(params![mailbox.as_str(), micros(now), limit], read_row)? {
             due.push(row?);
         }
     }
@@ -808,10 +549,7 @@ pub fn lease_push(
     due.truncate(limit as usize);
     let mut leases = Vec::with_capacity(due.len());
     for mut row in due {
-        row.push_at = micros(until);
-        row.push_attempt = row.push_attempt.saturating_add(1);
-        row.push_token += 1;
-        row.push_leased = true;
+        rules::lease(&mut row, micros(until));
         update_row(work.connection, &row)?;
         leases.push(PushLease {
             entry: entry(work.connection, row.sequence)?,
@@ -828,31 +566,7 @@ fn first_undelivered(connection: &Connection, mailbox: &MailboxName) -> Result<O
         "SELECT {ROW} FROM message INDEXED BY message_mailbox WHERE mailbox = ?1 AND offered = 1 \
          ORDER BY sequence LIMIT 1"
     ))?;
-    Ok(rows.query_row(params![mailbox.as_str()], Row::of).optional()?)
-}
-
-/// A yes to a message that has expired, was cancelled or held meanwhile: it changes nothing but what its card says.
-fn taken_late(
-    work: &mut Writing<'_>,
-    row: &Row,
-    outcome: &PushOutcome,
-    now: Timestamp,
-) -> Result<ProcessCard, Fault> {
-    let mut card = card(work.connection, row.sequence)?;
-    let remark = match outcome {
-        PushOutcome::Taken { remark } => remark.as_str(),
-        PushOutcome::Received => "its recipient took it",
-        PushOutcome::Failed { .. } | PushOutcome::Dead { .. } => return Ok(card),
-    };
-    // The same yes, told again.
-    let known = card.findings.iter().any(|finding| finding.code == TAKEN_LATE && finding.reason == remark);
-    if known || row.state == DeliveryState::Received {
-        return Ok(card);
-    }
-    let (severity, code) = (Severity::Warning, TAKEN_LATE.to_owned());
-    card.findings.push(Finding { at: now, severity, code, reason: remark.to_owned() });
-    rewrite(work, row, row, &card, RecordEvent::Inspected, now)?;
-    Ok(card)
+    Ok(rows.query_row(params![mailbox.as_str()], read_row).optional()?)
 }
 
 pub fn record_attempt(
@@ -862,26 +576,23 @@ pub fn record_attempt(
     now: Timestamp,
 ) -> Result<ProcessCard, Fault> {
     let mut row = row_by_id(work.connection, &lease.entry.card.id)?;
-    let current = row.push_leased && uint(row.push_token) == lease.token;
-    // A recipient's yes counts however late it is told; a late no has been overtaken by another attempt.
-    let counts = current || matches!(outcome, PushOutcome::Received | PushOutcome::Taken { .. });
-    if !counts || !row.state.is_offered() {
-        return taken_late(work, &row, outcome, now);
+    let id = &lease.entry.card.id;
+    if !rules::counts(&row, lease.token, outcome) {
+        let mut card = card(work.connection, row.sequence)?;
+        if rules::note_late_yes(&mut card, row.state, outcome, now) {
+            rewrite(work, &row, &row, &card, RecordEvent::Inspected, now)?;
+        }
+        return Ok(card);
     }
     row.push_leased = false;
-    let id = &lease.entry.card.id;
-    let (event, reason) = match outcome {
-        PushOutcome::Received => (Event::Received, None),
-        PushOutcome::Taken { remark } => {
-            apply(work, row, &own(id, Event::HandedOut, now, None))?;
+    match outcome {
+        PushOutcome::Taken { .. } => {
+            apply(work, row, &rules::own(id, Event::HandedOut, now, None))?;
             row = row_by_id(work.connection, id)?;
-            (Event::Received, Some(remark.clone()))
         }
-        PushOutcome::Failed { reason, next_at } => {
-            row.push_at = micros(*next_at);
-            (Event::PushFailed, Some(reason.clone()))
-        }
-        PushOutcome::Dead { reason } => (Event::Undeliverable, Some(reason.clone())),
-    };
-    apply(work, row, &own(id, event, now, reason))
+        PushOutcome::Failed { next_at, .. } => row.push_at = micros(*next_at),
+        PushOutcome::Received | PushOutcome::Dead { .. } => {}
+    }
+    let (event, reason) = rules::verdict_of(outcome);
+    apply(work, row, &rules::own(id, event, now, reason))
 }

@@ -29,9 +29,9 @@ use self::care::Checkpointer;
 use self::message::{Papers, Writing};
 use self::payload::{Intake, PayloadFolder};
 pub use self::schema::Synchronous;
-use self::schema::{int, micros, uint};
 pub use self::verify::{Report, restore, upgrade, verify, verify_signed};
 use self::writer::Writer;
+use super::row::{int, micros, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
@@ -43,6 +43,7 @@ use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
+use crate::evidence::checkpoint::statement;
 use crate::evidence::tree;
 
 /// Readers' connections that are kept open.
@@ -678,7 +679,7 @@ impl Store for EmbeddedStore {
         let note = note.to_owned();
         self.write(move |work| {
             let root = tree::root(&evidence::within(work.connection, size)?, size)?;
-            if verify::statement(&note) != Some((size, root)) {
+            if statement(&note) != Some((size, root)) {
                 let what = format!("the checkpoint does not state size {size} and the root of the log");
                 return Err(StoreError::Corrupt(what).into());
             }
@@ -955,6 +956,6 @@ mod tests {
             let cheap = lines.iter().all(|line| line.starts_with("SEARCH") && !line.contains("TEMP B-TREE"));
             assert!(cheap, "{question}: {lines:?}");
         }
-        assert!(DeliveryState::ALL.iter().all(|state| schema::state_number(*state) < 7));
+        assert!(DeliveryState::ALL.iter().all(|state| crate::store::row::state_number(*state) < 7));
     }
 }

@@ -12,13 +12,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::Fault;
-use super::message::{DUE_KINDS, Place, card, entry, row_by_id, row_by_sequence, sequence_by_id};
+use super::message::{card, entry, row_by_id, row_by_sequence, sequence_by_id};
 use super::payload::{Outgoing, PayloadFolder};
-use super::schema::{instant, int, micros, state_number, uint};
 use crate::domain::account::{AccountName, Directory};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::domain::state::DeliveryState;
+use crate::store::row::{DUE_KINDS, Place, instant, int, micros, state_number, uint};
 use crate::store::{
     AdminAct, CardQuery, Due, Entry, Iterator, Listing, MailboxSummary, MessageQuery, Selection, StoreError,
 };
@@ -191,7 +191,7 @@ pub fn open_payload(
             }
             Ok(Outgoing::Inline(Bytes::from(bytes)))
         }
-        Place::File => {
+        Place::Apart => {
             let name: String = connection
                 .prepare_cached("SELECT name FROM payload_file WHERE sequence = ?1")?
                 .query_row(params![sequence], |row| row.get(0))?;

@@ -1,20 +1,17 @@
 //! The embedded engine's tables, their versions, and how a connection is opened.
 //!
 //! Every version is a step of SQL that is never edited after its release; `amtsbote store upgrade` runs the missing
-//! ones. Instants are microseconds since 1970, states the numbers of [`state_number`], `shelf` says how a message
-//! stands in its mailbox (see [`Shelf`]). Rows of `message` are small, so that an administrator's scan reads little;
+//! ones. Instants are microseconds since 1970, states the numbers of [`crate::store::row::state_number`], `shelf` says how a message
+//! stands in its mailbox (see [`crate::store::row::Shelf`]). Rows of `message` are small, so that an administrator's scan reads little;
 //! the documents lie beside it in `paper`.
 
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::OpenError;
-use crate::domain::card::ProcessCard;
-use crate::domain::state::DeliveryState;
 
 /// "Amts" in the file's header (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x416d_7473;
@@ -232,62 +229,6 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(u32, u32), Op
     Ok((before, after))
 }
 
-pub fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
-}
-
-pub fn instant(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
-}
-
-/// SQLite counts in signed 64 bits; nothing of ours comes near the end.
-pub fn int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub fn uint(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-/// Numbers as stored; never changed or reused.
-pub fn state_number(state: DeliveryState) -> i64 {
-    match state {
-        DeliveryState::Held => 0,
-        DeliveryState::Waiting => 1,
-        DeliveryState::HandedOut => 2,
-        DeliveryState::Received => 3,
-        DeliveryState::Cancelled => 4,
-        DeliveryState::Expired => 5,
-        DeliveryState::Dead => 6,
-    }
-}
-
-pub fn state_of(number: i64) -> Option<DeliveryState> {
-    DeliveryState::ALL.into_iter().find(|state| state_number(*state) == number)
-}
-
-/// How a message stands in its mailbox, as one number that indexes are built on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shelf {
-    Nowhere = 0,
-    /// Waiting and never handed out.
-    New = 1,
-    /// Waiting again.
-    Again = 2,
-    HandedOut = 3,
-}
-
-impl Shelf {
-    pub fn of(card: &ProcessCard) -> Self {
-        match card.state {
-            DeliveryState::Waiting if card.first_handed_out_at.is_none() => Self::New,
-            DeliveryState::Waiting => Self::Again,
-            DeliveryState::HandedOut => Self::HandedOut,
-            _ => Self::Nowhere,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,12 +270,5 @@ mod tests {
         migrate(&mut connection, &failing).expect_err("the last step fails");
         assert_eq!(version_of(&connection).expect("a version"), 3);
         connection.query_row("SELECT 1 FROM b", [], |_| Ok(())).expect_err("rolled back with it");
-    }
-
-    #[test]
-    fn states_come_back() {
-        for state in DeliveryState::ALL {
-            assert_eq!(state_of(state_number(state)), Some(state));
-        }
     }
 }

@@ -4,25 +4,18 @@ use rusqlite::{Connection, params};
 
 use super::Fault;
 use super::message::{self, Writing};
-use super::schema::{instant, int, micros};
 use crate::domain::account::AccountName;
 use crate::domain::card::ProcessCard;
 use crate::domain::message_id::MessageId;
-use crate::domain::state::{DeliveryState, Event, TransitionDenied};
-use crate::store::{Change, STATEMENTS_MAX, Statement, StoreError};
+use crate::store::row::{instant, int, micros};
+use crate::store::rules;
+use crate::store::{Change, Statement};
 
 pub fn declare(work: &mut Writing<'_>, change: &Change, statement: &Statement) -> Result<ProcessCard, Fault> {
     let row = message::row_in_view(work.connection, change)?;
     let said = of_sequence(work.connection, row.sequence)?;
-    if let Some(before) = said.iter().find(|before| before.id == statement.id) {
-        if before.text != statement.text {
-            return Err(StoreError::IdUsed.into());
-        }
+    if !rules::is_new_statement(&row, change, &said, statement)? {
         return message::card(work.connection, row.sequence);
-    }
-    let over = change.event == Event::Received && row.state == DeliveryState::Received;
-    if over || said.len() >= STATEMENTS_MAX {
-        return Err(StoreError::from(TransitionDenied { state: row.state, event: change.event }).into());
     }
     let card = message::change(work, change)?;
     work.connection

@@ -4,9 +4,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
-use super::schema::{instant, int, micros, uint};
 use crate::domain::content::Digest;
 use crate::pki::timestamp::{Authorities, Token};
+use crate::store::row::{instant, int, micros, uint};
 use crate::store::{StoreError, TimeStamp};
 use jiff::Timestamp;
 

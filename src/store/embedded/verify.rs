@@ -11,21 +11,21 @@ use std::io::Read;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::message::{Place, ROW, Row, author_digest, due_number};
+use super::message::{ROW, read_row};
 use super::payload::PayloadFolder;
-use super::schema::{self, DATABASE_FILE, Shelf, int, micros, uint};
+use super::schema::{self, DATABASE_FILE};
 use super::{Fault, OpenError, care, evidence, read, time_stamp};
 use crate::domain::card::ProcessCard;
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
-use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
+use crate::evidence::checkpoint::{Checkpoint, VerifierKey, statement};
 use crate::evidence::record::{Record, RecordEvent};
 use crate::evidence::tree::{Frontier, Hash, leaf_hash};
 use crate::pki::timestamp::Authorities;
+use crate::store::row::{Place, Row, Shelf, due_number, int, micros, uint};
+use crate::store::rules::author_digest;
 
 /// Problems that a report lists; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
@@ -240,21 +240,13 @@ fn checkpoints(
     Ok(stated)
 }
 
-/// Size and root of a checkpoint (C2SP tlog-checkpoint: origin, size, root, one to a line).
-pub fn statement(note: &str) -> Option<(u64, Hash)> {
-    let mut lines = note.lines().skip(1);
-    let size = lines.next()?.parse().ok()?;
-    let root = STANDARD.decode(lines.next()?).ok()?;
-    Some((size, root.try_into().ok()?))
-}
-
 fn check_messages(connection: &Connection, folder: &Path, report: &mut Report) -> Result<(), OpenError> {
     let payloads = PayloadFolder::at(folder);
     let mut rows = connection.prepare(&format!("SELECT {ROW} FROM message ORDER BY sequence"))?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
         report.messages += 1;
-        let row = match Row::of(row) {
+        let row = match read_row(row) {
             Ok(row) => row,
             Err(error) => {
                 report.blame(format!("a message's row cannot be read: {error}"));
@@ -337,7 +329,7 @@ fn check_payload(
             .query_row(sequence, |row| bytes(row, 0))
             .optional()?
             .map(|bytes| (bytes.len() as u64, Digest::of(&bytes))),
-        Place::File => {
+        Place::Apart => {
             let name: Option<String> = connection
                 .prepare_cached("SELECT name FROM payload_file WHERE sequence = ?1")?
                 .query_row(sequence, |row| row.get(0))
@@ -444,7 +436,7 @@ fn check_sums(connection: &Connection, report: &mut Report) -> Result<(), OpenEr
     let mut counted: BTreeMap<String, [i64; 6]> = BTreeMap::new();
     let mut timers = 0;
     let mut rows = connection.prepare(&format!("SELECT {ROW} FROM message"))?;
-    for row in rows.query_map([], Row::of)? {
+    for row in rows.query_map([], read_row)? {
         let Ok(row) = row else { continue };
         timers += row.timers().len();
         let [held, waiting, handed_out, dead, bytes] = row.counts();
@@ -470,7 +462,7 @@ fn check_sums(connection: &Connection, report: &mut Report) -> Result<(), OpenEr
         report.blame(format!("there are {stored} timers where {timers} belong"));
     }
     for (what, table, place) in
-        [("payload", "payload", Place::Inline as i64), ("payload file", "payload_file", Place::File as i64)]
+        [("payload", "payload", Place::Inline as i64), ("payload file", "payload_file", Place::Apart as i64)]
     {
         let strays: i64 = connection.query_row(
             &format!(

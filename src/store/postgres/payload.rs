@@ -1,0 +1,236 @@
+//! Payloads on their way in and out: small ones travel in the transaction, large ones are rows of chunks.
+//!
+//! Chunks are committed one by one without waiting for the disk: in the database's log they lie before the seal, and the
+//! seal before the transaction that names the payload, so that this transaction, once durable, has made them durable too.
+//! A primary that was lost may have taken some with it; then the seal is missing, or counts too few, and nothing is
+//! accepted. What nobody names is an orphan and is swept, by its own node at the next start or by any a day later.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_lc_rs::digest::{Context, SHA256};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::read::column;
+use super::{Fault, Pools, Reading};
+use crate::domain::content::Digest;
+use crate::domain::message_id::MessageId;
+use crate::store::row::{Place, int, place_of, uint};
+use crate::store::{PayloadReader, PayloadWriter, StagedPayload, StagedPlace, StagedToken, StoreError};
+
+/// Bytes of a chunk, and what is given out at once when read. Part of the stored format.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+/// What most payloads need, so that taking one in asks for memory once.
+const INLINE_BYTES_USUAL: usize = 16 * 1024;
+
+const BEGIN: &str = "INSERT INTO payload_large (name, node, incarnation) \
+    SELECT $1, $2, $3 FROM set_config('synchronous_commit', 'off', true)";
+const CHUNK: &str = "WITH chunk AS (INSERT INTO payload_chunk (name, number, bytes) VALUES ($1, $2, $3)) \
+    UPDATE payload_large SET touched_at = clock_timestamp() FROM set_config('synchronous_commit', 'off', true) \
+    WHERE name = $1 AND dropped_at IS NULL RETURNING 1";
+const SEAL: &str = "UPDATE payload_large SET sealed = true FROM set_config('synchronous_commit', 'off', true) \
+    WHERE name = $1 AND dropped_at IS NULL \
+    AND (SELECT count(*) FROM payload_chunk WHERE payload_chunk.name = $1) = $2 RETURNING 1";
+/// Lets go of a payload that no message names.
+pub const DISCARD: &str = "WITH gone AS (DELETE FROM payload_large WHERE name = $1 AND sequence IS NULL RETURNING name) \
+    DELETE FROM payload_chunk c USING gone WHERE c.name = gone.name";
+/// Names of payloads to let go of: of this node's earlier lives, of nodes that are gone, and what was purged ten minutes
+/// ago, so that a reader at work reads on.
+pub const ORPHANS: &str = "SELECT name FROM payload_large WHERE sequence IS NULL AND \
+    ((node = $1 AND incarnation < $2 AND dropped_at IS NULL) OR dropped_at < clock_timestamp() - interval '10 minutes' \
+     OR (dropped_at IS NULL AND touched_at < clock_timestamp() - interval '1 day')) LIMIT 100";
+
+/// A large payload that no message names yet; dropped, it is let go of.
+#[derive(Debug)]
+struct ChunkToken {
+    name: String,
+    discard: UnboundedSender<String>,
+    kept: bool,
+}
+
+impl StagedToken for ChunkToken {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for ChunkToken {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Where nobody listens any more, the next start sweeps.
+            let _ = self.discard.send(std::mem::take(&mut self.name));
+        }
+    }
+}
+
+/// Takes a payload in: in memory up to the threshold, in chunks beyond it.
+pub struct Intake {
+    pools: Arc<Pools>,
+    discard: UnboundedSender<String>,
+    buffer: Vec<u8>,
+    token: Option<ChunkToken>,
+    chunks: i64,
+    digest: Context,
+    length: u64,
+}
+
+impl Intake {
+    pub fn new(pools: Arc<Pools>, discard: UnboundedSender<String>) -> Self {
+        let digest = Context::new(&SHA256);
+        Self { pools, discard, buffer: Vec::new(), token: None, chunks: 0, digest, length: 0 }
+    }
+
+    /// Hands what was gathered to the database.
+    async fn spill(&mut self) -> Result<(), StoreError> {
+        let bytes = std::mem::take(&mut self.buffer);
+        let name = match &self.token {
+            Some(token) => token.name.clone(),
+            None => {
+                let name = uuid::Uuid::new_v4().simple().to_string();
+                let (node, incarnation) = (self.pools.node(), self.pools.incarnation());
+                self.pools.run(BEGIN, &[&name, &node, &incarnation]).await?;
+                let discard = self.discard.clone();
+                self.token = Some(ChunkToken { name: name.clone(), discard, kept: false });
+                name
+            }
+        };
+        let kept = self.pools.run(CHUNK, &[&name, &self.chunks, &bytes]).await?;
+        self.chunks += 1;
+        if kept.is_empty() { Err(vanished()) } else { Ok(()) }
+    }
+}
+
+fn vanished() -> StoreError {
+    StoreError::Unavailable("parts of the payload have vanished from the database; send it again".to_owned())
+}
+
+#[async_trait]
+impl PayloadWriter for Intake {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.digest.update(bytes);
+        self.length += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.buffer.capacity() == 0 {
+                self.buffer.reserve_exact(if self.token.is_some() {
+                    CHUNK_BYTES
+                } else {
+                    INLINE_BYTES_USUAL
+                });
+            }
+            let (piece, later) = rest.split_at(rest.len().min(CHUNK_BYTES.saturating_sub(self.buffer.len())));
+            self.buffer.extend_from_slice(piece);
+            rest = later;
+            if !rest.is_empty() {
+                self.spill().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    async fn seal(mut self: Box<Self>) -> Result<StagedPayload, StoreError> {
+        let is_large = self.token.is_some() || self.buffer.len() > self.pools.inline_bytes_max();
+        if is_large {
+            self.spill().await?;
+        }
+        let mut digest = Digest([0; 32]);
+        digest.0.copy_from_slice(self.digest.clone().finish().as_ref());
+        let place = match self.token.take() {
+            None => StagedPlace::Inline(bytes::Bytes::from(std::mem::take(&mut self.buffer))),
+            Some(token) => {
+                if self.pools.run(SEAL, &[&token.name, &self.chunks]).await?.is_empty() {
+                    return Err(vanished());
+                }
+                StagedPlace::Staged(Box::new(token))
+            }
+        };
+        Ok(StagedPayload { length: self.length, digest, place })
+    }
+}
+
+/// Gives a stretch of a payload out.
+pub enum Outgoing {
+    Inline(bytes::Bytes),
+    Chunks { pools: Arc<Pools>, name: String, at: u64, end: u64 },
+}
+
+pub async fn open(
+    reading: &Reading<'_>,
+    pools: &Arc<Pools>,
+    id: &MessageId,
+    offset: u64,
+    length: u64,
+) -> Result<Outgoing, Fault> {
+    // An inline payload is smaller than the number that `substring` counts with.
+    let small = |number: u64| i32::try_from(number).unwrap_or(i32::MAX - 1);
+    let rows = reading
+        .ask(
+            "SELECT m.payload_place, m.payload_bytes, l.name, substring(p.bytes from $2 + 1 for $3) \
+             FROM used u JOIN message m ON m.sequence = u.sequence \
+             LEFT JOIN payload p ON p.sequence = m.sequence LEFT JOIN payload_large l ON l.sequence = m.sequence \
+             WHERE u.key = $1",
+            &[&id.key().as_str(), &small(offset), &small(length)],
+        )
+        .await?;
+    let row = rows.first().ok_or(StoreError::Unknown)?;
+    let whole = uint(column(row, 1)?);
+    let (at, end) = (offset.min(whole), offset.saturating_add(length).min(whole));
+    match place_of(column(row, 0)?) {
+        Some(Place::Inline) => {
+            let bytes: Option<Vec<u8>> = column(row, 3)?;
+            let bytes = bytes.unwrap_or_default();
+            if bytes.len() as u64 != end - at {
+                return Err(Fault::corrupt(format!("the payload of message {id} is too short")));
+            }
+            Ok(Outgoing::Inline(bytes.into()))
+        }
+        Some(Place::Apart) => {
+            let name: Option<String> = column(row, 2)?;
+            let name =
+                name.ok_or_else(|| Fault::corrupt(format!("the payload of message {id} is missing")))?;
+            Ok(Outgoing::Chunks { pools: Arc::clone(pools), name, at, end })
+        }
+        Some(Place::Purged) | None => Err(StoreError::Unknown.into()),
+    }
+}
+
+#[async_trait]
+impl PayloadReader for Outgoing {
+    async fn next(&mut self) -> Result<Option<bytes::Bytes>, StoreError> {
+        match self {
+            Self::Inline(bytes) => {
+                let piece = bytes.split_to(bytes.len().min(CHUNK_BYTES));
+                Ok((!piece.is_empty()).then_some(piece))
+            }
+            Self::Chunks { pools, name, at, end } => {
+                if at >= end {
+                    return Ok(None);
+                }
+                let (number, skip) = (*at / CHUNK_BYTES as u64, *at % CHUNK_BYTES as u64);
+                let rows = pools
+                    .run(
+                        "SELECT bytes FROM payload_chunk WHERE name = $1 AND number = $2",
+                        &[name, &int(number)],
+                    )
+                    .await?;
+                let chunk: Option<Vec<u8>> = rows.first().map(|row| row.get(0));
+                let missing = || StoreError::Corrupt(format!("chunk {number} of payload {name} is missing"));
+                let chunk = bytes::Bytes::from(chunk.ok_or_else(missing)?);
+                let length = (*end - *at).min(CHUNK_BYTES as u64 - skip);
+                if (chunk.len() as u64) < skip + length {
+                    return Err(missing());
+                }
+                *at += length;
+                Ok(Some(chunk.slice(skip as usize..(skip + length) as usize)))
+            }
+        }
+    }
+}

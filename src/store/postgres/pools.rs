@@ -1,0 +1,377 @@
+//! The connections of one node, and what all of its parts know: settings, name, clock, and what is wrong.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    Transaction,
+};
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, IsolationLevel, Row as Found};
+
+use super::connect::{self, Connector, Meaning, Purpose, Session};
+use super::read::column;
+use super::{Examined, Fault, OpenError, Settings, promises, schema};
+use crate::store::StoreError;
+use crate::store::row::{instant, micros};
+
+/// The oldest server that everything here was tried with, as the server counts.
+const VERSION_MIN: i32 = 150_000;
+
+/// Differences of clocks below this are left alone, so that instants do not tremble.
+const SKEW_STEP: i64 = 500_000;
+
+/// How far the database's clock is ahead of this node's, in microseconds.
+///
+/// What several nodes compare (leases, timers, ends of dialogs) lies in the database on its clock; each node's instants
+/// are moved there and back, so that nodes whose clocks differ agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Skew(pub i64);
+
+impl Skew {
+    pub fn on_database(self, at: Timestamp) -> i64 {
+        micros(at).saturating_add(self.0)
+    }
+
+    pub fn here(self, at: i64) -> Timestamp {
+        instant(at.saturating_sub(self.0))
+    }
+
+    /// The new difference, where it has changed by more than measuring it does.
+    fn moved(self, measured: i64) -> Self {
+        if measured.abs_diff(self.0) > SKEW_STEP.unsigned_abs() { Self(measured) } else { self }
+    }
+}
+
+/// Where a question is asked: by itself, or within a transaction.
+pub enum Reading<'a> {
+    One(&'a Object),
+    Within(&'a Transaction<'a>),
+    Session(&'a Client),
+}
+
+impl Reading<'_> {
+    /// Asks with a statement that is prepared once for each connection.
+    pub async fn ask(&self, question: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Found>, Fault> {
+        Ok(match self {
+            Self::One(client) => client.query(&client.prepare_cached(question).await?, values).await?,
+            Self::Within(work) => work.query(&work.prepare_cached(question).await?, values).await?,
+            Self::Session(client) => client.query(question, values).await?,
+        })
+    }
+}
+
+/// What is wrong, and what was warned of.
+#[derive(Default)]
+struct Troubles {
+    writer: Option<String>,
+    promise: Option<String>,
+    warned: Option<String>,
+}
+
+pub struct Pools {
+    settings: Settings,
+    /// Names this process among others of the same node name.
+    token: String,
+    writing: Config,
+    connector: Connector,
+    pool: Pool,
+    store_id: Arc<OnceLock<String>>,
+    incarnation: AtomicI64,
+    skew: AtomicI64,
+    troubles: Mutex<Troubles>,
+    asked: AtomicUsize,
+}
+
+impl Pools {
+    pub fn new(settings: Settings) -> Result<Self, OpenError> {
+        let token = uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect::<String>();
+        let writing = connect::config_of(&settings, &token, Purpose::Writing)?;
+        let reading = connect::config_of(&settings, &token, Purpose::Asking)?;
+        let connector = Connector(settings.tls.clone());
+        let store_id = Arc::new(OnceLock::new());
+        let known = Arc::clone(&store_id);
+        let manager = Manager::from_config(
+            reading,
+            connector.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(settings.connections_max.max(2))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(settings.patience))
+            .create_timeout(Some(settings.patience))
+            .recycle_timeout(Some(settings.patience))
+            .post_create(Hook::async_fn(move |client, _| {
+                let known = Arc::clone(&known);
+                Box::pin(async move {
+                    same_store(client, &known).await.map_err(|error| HookError::message(error.to_string()))
+                })
+            }))
+            .build()
+            .map_err(|error| OpenError::Settings(error.to_string()))?;
+        Ok(Self {
+            settings,
+            token,
+            writing,
+            connector,
+            pool,
+            store_id,
+            incarnation: AtomicI64::new(0),
+            skew: AtomicI64::new(0),
+            troubles: Mutex::default(),
+            asked: AtomicUsize::new(0),
+        })
+    }
+
+    /// Makes the tables where there are none, and remembers whose they are.
+    pub async fn prepare(&self) -> Result<(), OpenError> {
+        let mut session = self.session().await?;
+        let question = "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int, \
+                        current_setting('server_version')";
+        let row = session.client.query_one(question, &[]).await?;
+        let (encoding, number, version): (String, i32, String) = (row.get(0), row.get(1), row.get(2));
+        if number < VERSION_MIN {
+            return Err(OpenError::Settings(format!(
+                "the server is PostgreSQL {version}; 15 is the oldest that fits"
+            )));
+        }
+        if encoding != "UTF8" {
+            return Err(OpenError::Encoding(encoding));
+        }
+        let id = schema::prepare(&mut session.client).await?;
+        let _ = self.store_id.set(id);
+        Ok(())
+    }
+
+    pub async fn upgrade(&self) -> Result<(u32, u32), OpenError> {
+        schema::migrate(&mut self.session().await?.client).await
+    }
+
+    /// Looks at everything that a start would look at, and changes nothing.
+    pub async fn examine(&self) -> Result<Examined, OpenError> {
+        let session = self.session().await?;
+        let row = session.client.query_one("SELECT current_setting('server_version')", &[]).await?;
+        let server = row.get(0);
+        let (version, known) =
+            (schema::identity(&session.client).await?.map(|(_, version)| version), schema::current_version());
+        match version {
+            Some(found) if found > known => return Err(OpenError::Newer { found, known }),
+            Some(found) if found < known => return Err(OpenError::Older { found, known }),
+            _ => {}
+        }
+        let (broken, warning) = promises::verdict(&session.client, self.settings.standby).await?;
+        Ok(Examined { server, version, broken, warning })
+    }
+
+    async fn session(&self) -> Result<Session, OpenError> {
+        let opening = Session::open(&self.writing, self.connector.clone());
+        match tokio::time::timeout(self.settings.patience, opening).await {
+            Ok(session) => Ok(session?),
+            Err(_) => Err(OpenError::Settings("the database does not answer in time".to_owned())),
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub fn node(&self) -> &str {
+        &self.settings.node
+    }
+
+    pub fn inline_bytes_max(&self) -> usize {
+        self.settings.inline_bytes_max
+    }
+
+    pub fn writing_config(&self) -> &Config {
+        &self.writing
+    }
+
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    pub fn incarnation(&self) -> i64 {
+        self.incarnation.load(Ordering::SeqCst)
+    }
+
+    pub fn set_incarnation(&self, incarnation: i64) {
+        self.incarnation.store(incarnation, Ordering::SeqCst);
+    }
+
+    pub fn skew(&self) -> Skew {
+        Skew(self.skew.load(Ordering::SeqCst))
+    }
+
+    /// Compares the database's clock with this node's.
+    pub async fn measure_skew(&self, client: &Client) -> Result<(), Fault> {
+        let before = micros(Timestamp::now());
+        let question = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let there: i64 = column(&client.query_one(question, &[]).await?, 0)?;
+        let after = micros(Timestamp::now());
+        let skew = self.skew();
+        let moved = skew.moved(there - before - (after - before) / 2);
+        if moved != skew {
+            tracing::warn!(
+                code = "store-clock",
+                seconds = moved.0 / 1_000_000,
+                next_step = "let both hosts follow a time server",
+                "the database's clock differs from this node's; leases and deadlines follow the database's"
+            );
+            self.skew.store(moved.0, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Refuses a database that is not the one that was opened.
+    pub async fn recognize(&self, client: &Client) -> Result<(), OpenError> {
+        same_store(client, &self.store_id).await
+    }
+
+    pub async fn client(&self) -> Result<Object, Fault> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => StoreError::Unavailable(format!(
+                "all {} connections to the database are in use; raise [store] connections_max",
+                self.settings.connections_max
+            ))
+            .into(),
+            PoolError::Timeout(_) => Fault::Late("no connection was made"),
+            PoolError::Backend(error) => Fault::Postgres(error),
+            PoolError::Closed => StoreError::Unavailable("the store is closed".to_owned()).into(),
+            other => StoreError::Unavailable(other.to_string()).into(),
+        })
+    }
+
+    /// Runs one statement that is its own transaction.
+    pub async fn run(
+        &self,
+        question: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Found>, StoreError> {
+        let client = self.client().await.map_err(Fault::into_store_error)?;
+        let answer =
+            in_time(&self.settings, async { Reading::One(&client).ask(question, values).await }).await;
+        answer.map_err(|fault| {
+            forget_if_lost(client, &fault);
+            fault.into_store_error()
+        })
+    }
+
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    fn troubles(&self) -> std::sync::MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing is accepted, where that is so.
+    pub fn trouble(&self) -> Option<String> {
+        let troubles = self.troubles();
+        troubles.promise.clone().or_else(|| troubles.writer.clone())
+    }
+
+    pub fn writer_trouble(&self) -> Option<String> {
+        self.troubles().writer.clone()
+    }
+
+    pub fn set_writer_trouble(&self, reason: Option<String>) {
+        self.troubles().writer = reason;
+    }
+
+    pub fn promise_trouble(&self) -> Option<String> {
+        self.troubles().promise.clone()
+    }
+
+    pub fn set_promise_trouble(&self, reason: Option<String>) {
+        self.troubles().promise = reason;
+    }
+
+    pub fn warned(&self) -> Option<String> {
+        self.troubles().warned.clone()
+    }
+
+    pub fn set_warned(&self, warned: Option<String>) {
+        self.troubles().warned = warned;
+    }
+}
+
+async fn same_store(client: &Client, known: &OnceLock<String>) -> Result<(), OpenError> {
+    let Some(known) = known.get() else { return Ok(()) };
+    let found = schema::identity(client).await?.map(|(id, _)| id);
+    match found {
+        Some(found) if found == *known => Ok(()),
+        found => Err(OpenError::Foreign {
+            found: found.unwrap_or_else(|| "none".to_owned()),
+            known: known.clone(),
+        }),
+    }
+}
+
+/// Bounds what the database may take, a little beyond its own bound, which gives the better reason.
+pub async fn in_time<T>(
+    settings: &Settings,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let bound = settings.question_time_max + Duration::from_secs(1);
+    tokio::time::timeout(bound, work).await.unwrap_or(Err(Fault::Late("a question was not answered")))
+}
+
+/// Takes a connection that may be at fault out of the pool; true where it was lost.
+pub fn forget_if_lost(client: Object, fault: &Fault) -> bool {
+    let lost = match fault {
+        Fault::Postgres(error) => connect::meaning(error) == Meaning::Lost,
+        Fault::Late(_) => true,
+        Fault::Refusal(_) | Fault::Faster | Fault::Overtaken => false,
+    };
+    if lost {
+        drop(Object::take(client));
+    }
+    lost && !matches!(fault, Fault::Late(_))
+}
+
+/// A snapshot to read from.
+pub async fn snapshot(client: &mut Object) -> Result<Transaction<'_>, Fault> {
+    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    Ok(snapshot.start().await?)
+}
+
+pub async fn transaction(client: &mut Object) -> Result<Transaction<'_>, Fault> {
+    Ok(client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_whose_clocks_differ_agree_on_the_databases() {
+        let at = |seconds| Timestamp::from_second(seconds).expect("an instant");
+        // One node's clock is right, the other's is an hour behind; both speak of the same instant.
+        let (right, behind) = (Skew::default(), Skew(3_600_000_000));
+        assert_eq!(right.on_database(at(7200)), behind.on_database(at(3600)));
+        assert_eq!(behind.here(right.on_database(at(7200))), at(3600));
+        assert_eq!(right.on_database(Timestamp::MAX), micros(Timestamp::MAX));
+        assert_eq!(behind.here(behind.on_database(Timestamp::MAX)), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_clock_that_trembles_is_left_alone() {
+        let skew = Skew::default();
+        assert_eq!(skew.moved(499_999), skew);
+        assert_eq!(skew.moved(-499_999), skew);
+        let moved = skew.moved(3_600_000_000);
+        assert_eq!(moved, Skew(3_600_000_000));
+        assert_eq!(moved.moved(3_600_400_000), moved);
+    }
+}

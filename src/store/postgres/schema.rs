@@ -1,0 +1,195 @@
+//! The PostgreSQL engine's tables, their versions, and whose database it is.
+//!
+//! Every version is a step of SQL that is never edited after its release; the missing ones are run in one transaction
+//! under a lock, so that nodes that start at once wait for each other. Tables lie in a schema of their own. Columns are
+//! those of the embedded engine; what differs: ids sort by byte, large payloads are rows of chunks, and every node has an
+//! evidence log of its own.
+
+use tokio_postgres::{Client, GenericClient};
+
+use super::OpenError;
+
+/// Where the tables lie; a session finds them by its search path.
+pub const SCHEMA: &str = "amtsbote";
+/// Held while tables are made or changed ("Amts").
+const LOCK: i64 = 0x416d_7473;
+
+const VERSION_1: &str = r#"
+CREATE TABLE store (
+  single boolean PRIMARY KEY CHECK (single), id uuid NOT NULL DEFAULT gen_random_uuid(), version int NOT NULL
+);
+INSERT INTO store (single, version) VALUES (true, 0);
+
+-- A relay that works on this store, and how far its evidence log has come.
+CREATE TABLE node (
+  name text COLLATE "C" PRIMARY KEY, incarnation bigint NOT NULL DEFAULT 0, batch bigint NOT NULL DEFAULT 0,
+  size bigint NOT NULL DEFAULT 0
+);
+-- One row: whoever accepts holds it until his commit, so that messages become visible in the order of their numbers.
+CREATE TABLE counter (single boolean PRIMARY KEY CHECK (single), last bigint NOT NULL) WITH (fillfactor = 50);
+INSERT INTO counter VALUES (true, 0);
+
+-- Every id that was ever announced or accepted, for ever. Without a sequence: announced only.
+CREATE TABLE used (
+  key text COLLATE "C" PRIMARY KEY, account text COLLATE "C", expires_at bigint, sequence bigint,
+  request_digest bytea, issued_to bytea, sealed boolean
+);
+CREATE INDEX used_announced ON used (expires_at) WHERE sequence IS NULL;
+CREATE INDEX used_sequence ON used (sequence) WHERE sequence IS NOT NULL;
+
+CREATE TABLE message (
+  sequence bigint PRIMARY KEY,
+  id text COLLATE "C" NOT NULL,
+  mailbox text COLLATE "C" NOT NULL,
+  state bigint NOT NULL,
+  offered boolean NOT NULL,
+  shelf bigint NOT NULL,
+  posted_by text COLLATE "C" NOT NULL,
+  delivered_at bigint,
+  payload_bytes bigint NOT NULL,
+  payload_digest bytea NOT NULL,
+  payload_place bigint NOT NULL,
+  release_at bigint, expire_at bigint NOT NULL, remind_at bigint,
+  retain_payload_days bigint NOT NULL, retain_card_days bigint NOT NULL,
+  final_at bigint,
+  push_at bigint NOT NULL DEFAULT 0, push_attempt bigint NOT NULL DEFAULT 0,
+  push_token bigint NOT NULL DEFAULT 0, push_leased boolean NOT NULL DEFAULT false,
+  push_note text
+);
+CREATE INDEX message_offered ON message (mailbox, offered, sequence);
+CREATE INDEX message_new ON message (mailbox, sequence) WHERE shelf = 1;
+CREATE INDEX message_shelf ON message (mailbox, delivered_at) WHERE shelf IN (1, 2);
+CREATE INDEX message_push ON message (mailbox, push_at, sequence) WHERE shelf > 0;
+CREATE INDEX message_aside ON message (state, sequence) WHERE state IN (0, 4, 5, 6);
+CREATE INDEX message_posted ON message (posted_by, sequence);
+
+CREATE TABLE paper (
+  sequence bigint PRIMARY KEY, envelope bytea NOT NULL, manifest bytea NOT NULL, author_digest bytea NOT NULL,
+  card bytea NOT NULL
+);
+-- What parties said about a message, kept as long as its card.
+CREATE TABLE statement (
+  sequence bigint NOT NULL, number bigint NOT NULL, id text COLLATE "C" NOT NULL, account text COLLATE "C" NOT NULL,
+  at bigint NOT NULL, text text NOT NULL, PRIMARY KEY (sequence, number), UNIQUE (sequence, id)
+);
+CREATE TABLE payload (sequence bigint PRIMARY KEY, bytes bytea NOT NULL);
+-- Encrypted or packed as a rule: not worth another attempt at packing it.
+ALTER TABLE payload ALTER COLUMN bytes SET STORAGE EXTERNAL;
+-- A large payload. Sealed, every chunk lies before it in the log of transactions; named, it belongs to a message.
+CREATE TABLE payload_large (
+  name text COLLATE "C" PRIMARY KEY, sequence bigint UNIQUE, node text COLLATE "C" NOT NULL,
+  incarnation bigint NOT NULL, sealed boolean NOT NULL DEFAULT false,
+  touched_at timestamptz NOT NULL DEFAULT clock_timestamp(), dropped_at timestamptz
+);
+CREATE INDEX payload_large_unnamed ON payload_large (touched_at) WHERE sequence IS NULL;
+CREATE TABLE payload_chunk (
+  name text COLLATE "C" NOT NULL, number bigint NOT NULL, bytes bytea NOT NULL, PRIMARY KEY (name, number)
+);
+ALTER TABLE payload_chunk ALTER COLUMN bytes SET STORAGE EXTERNAL;
+
+CREATE TABLE relation (
+  related text COLLATE "C" NOT NULL, sequence bigint NOT NULL, PRIMARY KEY (related, sequence)
+);
+CREATE INDEX relation_sequence ON relation (sequence);
+CREATE TABLE timer (
+  at bigint NOT NULL, sequence bigint NOT NULL, kind bigint NOT NULL, PRIMARY KEY (at, sequence, kind)
+);
+CREATE TABLE mailbox (
+  name text COLLATE "C" PRIMARY KEY, total bigint NOT NULL DEFAULT 0, held bigint NOT NULL DEFAULT 0,
+  waiting bigint NOT NULL DEFAULT 0, handed_out bigint NOT NULL DEFAULT 0, dead bigint NOT NULL DEFAULT 0,
+  bytes_waiting bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+CREATE TABLE iterator (
+  id text COLLATE "C" PRIMARY KEY, account text COLLATE "C" NOT NULL, expires_at bigint NOT NULL,
+  content bytea NOT NULL
+);
+CREATE INDEX iterator_expires ON iterator (expires_at);
+CREATE TABLE dialog (
+  id text COLLATE "C" PRIMARY KEY, account text COLLATE "C" NOT NULL, cipher bytea NOT NULL, signature bytea,
+  encrypted boolean NOT NULL, challenge text COLLATE "C" NOT NULL, sequence bigint NOT NULL,
+  opened_at bigint NOT NULL, used_at bigint NOT NULL, expires_at bigint NOT NULL
+);
+CREATE INDEX dialog_expires ON dialog (expires_at);
+CREATE TABLE dialog_delivery (
+  dialog text COLLATE "C" NOT NULL, message text COLLATE "C" NOT NULL, PRIMARY KEY (dialog, message)
+);
+CREATE TABLE directory (
+  single boolean PRIMARY KEY CHECK (single), revision bigint NOT NULL, accounts bytea NOT NULL, profiles bytea NOT NULL
+);
+INSERT INTO directory VALUES (true, 0, '[]', '[]');
+CREATE TABLE act (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, content bytea NOT NULL);
+
+CREATE TABLE evidence (
+  node text COLLATE "C" NOT NULL, idx bigint NOT NULL, message bigint NOT NULL, leaf bytea NOT NULL,
+  bytes bytea NOT NULL, PRIMARY KEY (node, idx)
+);
+CREATE INDEX evidence_message ON evidence (message, node, idx);
+CREATE TABLE evidence_node (
+  node text COLLATE "C" NOT NULL, level bigint NOT NULL, idx bigint NOT NULL, hash bytea NOT NULL,
+  PRIMARY KEY (node, level, idx)
+);
+CREATE TABLE checkpoint (
+  node text COLLATE "C" NOT NULL, size bigint NOT NULL, note text NOT NULL, digest bytea NOT NULL,
+  PRIMARY KEY (node, size)
+);
+CREATE TABLE time_stamp (
+  node text COLLATE "C" NOT NULL, size bigint NOT NULL, number bigint NOT NULL, token bytea NOT NULL,
+  digest bytea NOT NULL, time bigint NOT NULL, good_until bigint NOT NULL, PRIMARY KEY (node, size, number)
+);
+CREATE INDEX time_stamp_ending ON time_stamp (node, good_until);
+"#;
+
+/// Step `n` leads from version `n` to `n + 1`.
+const STEPS: &[&str] = &[VERSION_1];
+
+pub fn current_version() -> u32 {
+    STEPS.len() as u32
+}
+
+/// The store's own id and version, or `None` in a database without our tables.
+pub async fn identity(client: &impl GenericClient) -> Result<Option<(String, u32)>, OpenError> {
+    let there = client.query_one("SELECT to_regclass('amtsbote.store') IS NOT NULL", &[]).await?;
+    if !there.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let row = client.query_opt("SELECT id::text, version FROM amtsbote.store", &[]).await?;
+    let row = row.ok_or_else(|| OpenError::Corrupt("the table amtsbote.store is empty".to_owned()))?;
+    let version: i32 = row.get(1);
+    Ok(Some((row.get(0), u32::try_from(version).unwrap_or(0))))
+}
+
+/// Creates the tables in a database without them; refuses any version but the current one. Returns the store's id.
+pub async fn prepare(client: &mut Client) -> Result<String, OpenError> {
+    let known = current_version();
+    match identity(client).await? {
+        None => {
+            migrate(client).await?;
+            let made = identity(client).await?;
+            made.map(|(id, _)| id).ok_or_else(|| OpenError::Corrupt("no tables were made".to_owned()))
+        }
+        Some((id, found)) if found == known => Ok(id),
+        Some((_, found)) if found > known => Err(OpenError::Newer { found, known }),
+        Some((_, found)) => Err(OpenError::Older { found, known }),
+    }
+}
+
+/// Runs the missing steps in one transaction; returns the versions before and after.
+pub async fn migrate(client: &mut Client) -> Result<(u32, u32), OpenError> {
+    let work = client.transaction().await?;
+    work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    let found = identity(&work).await?;
+    let known = current_version();
+    let before = found.as_ref().map_or(0, |(_, version)| *version);
+    if before > known {
+        return Err(OpenError::Newer { found: before, known });
+    }
+    if found.is_none() {
+        work.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA}")).await?;
+    }
+    for step in STEPS.iter().skip(before as usize) {
+        work.batch_execute(step).await?;
+    }
+    work.execute("UPDATE store SET version = $1", &[&(known as i32)]).await?;
+    work.commit().await?;
+    Ok((before, known))
+}

@@ -1,0 +1,226 @@
+//! PostgreSQL clusters of the tests' own: made in a temporary folder, on loopback and a socket there, gone afterwards.
+//!
+//! The programs are Debian's (`apt install postgresql`). Where they are missing, tests say so and are skipped; with
+//! `AMTSBOTE_POSTGRES=required`, as `.ci/run` sets it, they fail. The server refuses to run as root, so under root it runs
+//! as the user that Debian's package made for it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Who owns every database that tests make, and logs in without a password.
+pub const OWNER: &str = "amtsbote";
+
+/// The folder of the newest server programs, or nothing after a sentence why tests are skipped.
+pub fn programs() -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin"))
+        .filter(|folder| folder.join("initdb").is_file())
+        .collect();
+    found.sort();
+    let found = found.pop();
+    if found.is_none() {
+        let required = std::env::var("AMTSBOTE_POSTGRES").is_ok_and(|wish| wish == "required");
+        assert!(!required, "PostgreSQL is required, and there is none in /usr/lib/postgresql");
+        println!("skipped: no PostgreSQL in /usr/lib/postgresql; `apt install postgresql` brings it");
+    }
+    found
+}
+
+/// A server with its data. Stopped and removed when dropped.
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+    pub port: u16,
+    running: Mutex<bool>,
+}
+
+impl Cluster {
+    /// A new cluster with these lines in its configuration, started.
+    pub fn start(programs: &Path, lines: &[&str]) -> Self {
+        let cluster = Self::make(programs);
+        cluster.run(
+            "initdb",
+            &["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D", &cluster.data()],
+        );
+        cluster.configure(lines);
+        cluster.begin();
+        cluster.sql("postgres", &format!("CREATE ROLE {OWNER} LOGIN"));
+        cluster.sql("postgres", &format!("GRANT pg_read_all_stats TO {OWNER}"));
+        cluster
+    }
+
+    fn make(programs: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("amtsbote-pg-").tempdir().expect("a temporary folder");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777))
+            .expect("open to the server");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        Self { folder, programs: programs.to_owned(), port, running: Mutex::new(false) }
+    }
+
+    /// A standby of this cluster that follows it, under that name.
+    pub fn standby(&self, name: &str) -> Self {
+        let standby = Self::make(&self.programs);
+        let primary = format!("host=127.0.0.1 port={} user=postgres application_name={name}", self.port);
+        standby.run(
+            "pg_basebackup",
+            &["-d", &primary, "-D", &standby.data(), "-R", "-X", "stream", "-c", "fast"],
+        );
+        standby.configure(&[]);
+        standby.begin();
+        standby
+    }
+
+    fn configure(&self, lines: &[&str]) {
+        let mut text = format!(
+            "\nlisten_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nmax_connections = 60\n\
+             shared_buffers = 32MB\nmax_wal_size = 256MB\nautovacuum_naptime = 5s\nlog_min_messages = warning\n",
+            self.port,
+            self.folder.path().display()
+        );
+        lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        let script = format!("cat >> '{}/postgresql.conf'", self.data());
+        let mut append = self.as_server("sh");
+        let mut append = append.args(["-c", &script]).stdin(Stdio::piped()).spawn().expect("sh");
+        std::io::Write::write_all(&mut append.stdin.take().expect("its input"), text.as_bytes())
+            .expect("written");
+        assert!(append.wait().expect("sh").success());
+    }
+
+    /// Adds lines to the configuration of a running server.
+    pub fn reconfigure(&self, lines: &[&str]) {
+        let settings: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let script = format!("printf '%s' \"{settings}\" >> '{}/postgresql.conf'", self.data());
+        assert!(self.as_server("sh").args(["-c", &script]).status().expect("sh").success());
+        self.run("pg_ctl", &["reload", "-D", &self.data()]);
+    }
+
+    /// From here on, nobody enters this database without a password.
+    pub fn demand_passwords_for(&self, database: &str) {
+        let script = format!(
+            "sed -i '1i host {database} {OWNER} 127.0.0.1/32 scram-sha-256' '{}/pg_hba.conf'",
+            self.data()
+        );
+        assert!(self.as_server("sh").args(["-c", &script]).status().expect("sh").success());
+        self.run("pg_ctl", &["reload", "-D", &self.data()]);
+    }
+
+    pub fn data(&self) -> String {
+        self.folder.path().join("data").display().to_string()
+    }
+
+    /// A command as the user the server runs as.
+    fn as_server(&self, program: &str) -> Command {
+        let mut command = match rustix::process::geteuid().is_root() {
+            true => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", program]);
+                command
+            }
+            false => Command::new(program),
+        };
+        command.current_dir(self.folder.path()).env("LC_ALL", "C");
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let path = self.programs.join(program).display().to_string();
+        let output = self.as_server(&path).args(arguments).stdin(Stdio::null()).output().expect("started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}");
+    }
+
+    pub fn begin(&self) {
+        let log = self.folder.path().join("log").display().to_string();
+        // The server keeps what it inherits open; nobody waits for that.
+        let path = self.programs.join("pg_ctl").display().to_string();
+        let mut start = self.as_server(&path);
+        start.args(["start", "-w", "-t", "60", "-D", &self.data(), "-l", &log]);
+        let status = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(status.expect("pg_ctl").success(), "the server does not start: {}", said());
+        *self.running.lock().expect("a lock") = true;
+    }
+
+    /// SIGKILL to the server and all of its children, as when a machine is lost.
+    pub fn kill(&self) {
+        let file =
+            std::fs::read_to_string(format!("{}/postmaster.pid", self.data())).expect("a running server");
+        let server: i32 = file.lines().next().expect("a line").trim().parse().expect("a process id");
+        let parent_of = |pid: i32| -> Option<i32> {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+        };
+        let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let children: Vec<i32> = all.filter(|pid| parent_of(*pid) == Some(server)).collect();
+        for pid in std::iter::once(server).chain(children) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                // A child may have gone by itself meanwhile.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        *self.running.lock().expect("a lock") = false;
+    }
+
+    pub fn promote(&self) {
+        self.run("pg_ctl", &["promote", "-w", "-D", &self.data()]);
+    }
+
+    /// Runs SQL as the superuser and returns what it printed.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args([
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-c",
+            sql,
+        ]);
+        let output = psql.env("PGPORT", self.port.to_string()).output().expect("psql");
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// A new, empty database, and how to reach it.
+    pub fn database(&self, name: &str) -> String {
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {OWNER}"));
+        self.connection(name)
+    }
+
+    pub fn connection(&self, database: &str) -> String {
+        format!("host=127.0.0.1 port={} user={OWNER} dbname={database}", self.port)
+    }
+
+    /// Waits until the standby follows as the primary's synchronous one.
+    pub fn wait_for_standby(&self) {
+        let end = Instant::now() + Duration::from_secs(60);
+        let question = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
+        while self.sql("postgres", question) != "1" {
+            assert!(Instant::now() < end, "the standby does not follow");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if *self.running.lock().expect("a lock") {
+            let path = self.programs.join("pg_ctl").display().to_string();
+            let mut stop = self.as_server(&path);
+            let _ = stop.args(["stop", "-m", "immediate", "-w", "-D", &self.data()]).output();
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The PostgreSQL engine passes the conformance suite, unchanged; several nodes share one store; what is set up wrongly
+//! is named.
+//!
+//! Every test starts a cluster of its own (`postgres_cluster.rs`). What happens when the database goes away in the
+//! middle: `store_postgres_failover.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use amtsbote::clock::SystemClock;
+use amtsbote::pki::tls::anchored_client_config;
+use amtsbote::store::postgres::{OpenError, PostgresStore, Settings, Standby};
+use amtsbote::store::{Accepted, Store, StoreError};
+use futures_util::future::join_all;
+
+use crate::postgres_cluster::{Cluster, programs};
+use crate::store_conformance::{self, Bench};
+use crate::store_fixture::{Draft, at, content, draft, mailbox, of_mailbox};
+
+/// A database of its own in a cluster that all checks share; opening again finds what was closed.
+struct Database {
+    connection: String,
+}
+
+impl Bench for Database {
+    fn open(&self) -> Arc<dyn Store> {
+        let opening = PostgresStore::open(Settings::new(&self.connection, "node"));
+        let runtime = tokio::runtime::Handle::current();
+        Arc::new(tokio::task::block_in_place(|| runtime.block_on(opening)).expect("a store"))
+    }
+}
+
+#[test]
+fn conforms() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let number = AtomicU32::new(0);
+    store_conformance::run_all(|| {
+        let name = format!("check_{}", number.fetch_add(1, Ordering::Relaxed));
+        Box::new(Database { connection: cluster.database(&name) })
+    });
+}
+
+fn settings(connection: &str, node: &str) -> Settings {
+    Settings { patience: Duration::from_secs(5), ..Settings::new(connection, node) }
+}
+
+async fn open(connection: &str, node: &str) -> PostgresStore {
+    PostgresStore::open(settings(connection, node)).await.expect("a store")
+}
+
+/// Leases until nothing is left; the ids.
+async fn lease_all(store: &PostgresStore) -> Vec<String> {
+    let mut leased = Vec::new();
+    loop {
+        let leases = store.lease_push(&[mailbox("ags:1")], false, at(0), at(600), 3).await.expect("leases");
+        if leases.is_empty() {
+            return leased;
+        }
+        leased.extend(leases.into_iter().map(|lease| lease.entry.card.id.as_str().to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_one_store() {
+    const ROUNDS: usize = 20;
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("nodes");
+    // Three that start on an empty database at once; one of them makes the tables.
+    let (one, two, three) =
+        tokio::join!(open(&connection, "one"), open(&connection, "two"), open(&connection, "three"));
+    let nodes = [one, two, three];
+    for round in 0..ROUNDS {
+        // Each node is sent the id four times, with two kinds of bytes.
+        let sent = (0..12).map(|n| {
+            let draft = Draft { content: content(n as u64 % 2, 2_000), ..draft(&format!("m{round}")) };
+            let store = &nodes[n % 3];
+            async move { (n % 2, draft.send(store).await) }
+        });
+        let answers = join_all(sent).await;
+        let news: Vec<_> = answers.iter().filter(|(_, answer)| matches!(answer, Ok(Accepted::New))).collect();
+        assert_eq!(news.len(), 1, "{answers:?}");
+        for (kind, answer) in &answers {
+            match answer {
+                Ok(_) => assert_eq!(*kind, news[0].0),
+                Err(StoreError::IdUsed) => assert_ne!(*kind, news[0].0),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    // Each node sees each message once; each acceptance is in the log of one.
+    let mut records = 0;
+    for node in &nodes {
+        let listing = node.list(&of_mailbox("ags:1"), 0, 100).await.expect("a listing");
+        assert_eq!(listing.entries.len(), ROUNDS);
+        assert!(listing.entries.is_sorted_by_key(|entry| entry.sequence));
+        records += node.evidence_size().await.expect("a size");
+        let size = node.evidence_size().await.expect("a size");
+        node.tree_root(size).await.expect("a whole tree");
+    }
+    assert_eq!(records, ROUNDS as u64);
+    // What one has leased, no other leases.
+    let leases = join_all(nodes.iter().map(lease_all)).await;
+    let mut leased: Vec<String> = leases.into_iter().flatten().collect();
+    leased.sort();
+    assert_eq!(leased.len(), ROUNDS);
+    leased.dedup();
+    assert_eq!(leased.len(), ROUNDS, "leased twice");
+    for node in &nodes {
+        node.close().await.expect("closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_at_a_time_has_a_nodes_name() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("names");
+    let store = open(&connection, "relay-1").await;
+    let hasty = Settings { patience: Duration::from_secs(1), ..settings(&connection, "relay-1") };
+    let second = PostgresStore::open(hasty.clone()).await.err();
+    assert!(matches!(&second, Some(OpenError::NameTaken(name)) if name == "relay-1"), "{second:?}");
+    draft("a").send(&store).await.expect("the first goes on");
+    store.close().await.expect("closed");
+    let again = PostgresStore::open(hasty).await.expect("free again");
+    assert_eq!(draft("a").send(&again).await.expect("a retry"), Accepted::Before);
+    again.close().await.expect("closed");
+}
+
+async fn refusal(settings: Settings) -> String {
+    match PostgresStore::open(settings).await {
+        Ok(_) => panic!("it opens"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[track_caller]
+fn assert_says(sentence: &str, words: &[&str]) {
+    for word in words {
+        assert!(sentence.contains(word), "{word:?} is not in {sentence:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_up_wrongly_is_named_at_the_start() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let good = cluster.database("good");
+    open(&good, "one").await.close().await.expect("closed");
+    let hasty =
+        |connection: &str| Settings { patience: Duration::from_secs(2), ..settings(connection, "one") };
+
+    cluster.sql("postgres", "ALTER ROLE amtsbote PASSWORD 'richtig'");
+    cluster.demand_passwords_for("good");
+    for (password, words) in [(Some("falsch"), "password"), (None, "password")] {
+        let settings = Settings { password: password.map(str::to_owned), ..hasty(&good) };
+        let said = refusal(settings).await;
+        assert_says(&said, &[words]);
+        assert!(!said.contains("falsch") && !said.contains("richtig"), "{said}");
+    }
+    let right = Settings { password: Some("richtig".to_owned()), ..hasty(&good) };
+    PostgresStore::open(right.clone()).await.expect("opens").close().await.expect("closed");
+
+    let absent = hasty(&cluster.connection("absent"));
+    assert_says(&refusal(absent).await, &["no database of that name", "createdb", "absent"]);
+
+    cluster.sql("postgres", "CREATE DATABASE theirs OWNER postgres");
+    assert_says(&refusal(hasty(&cluster.connection("theirs"))).await, &["lacks rights", "OWNER"]);
+
+    cluster.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' OWNER amtsbote");
+    assert_says(&refusal(hasty(&cluster.connection("latin"))).await, &["LATIN1", "UTF8"]);
+
+    let tls = anchored_client_config(&[], Arc::new(SystemClock)).expect("TLS");
+    let secured = Settings { tls: Some(Arc::new(tls)), ..right.clone() };
+    assert_says(&refusal(secured).await, &["TLS", "tls_anchors"]);
+
+    let required = Settings { standby: Standby::Required, ..right.clone() };
+    assert_says(&refusal(required).await, &["synchronous_standby_names"]);
+    // Asked for and absent, it is a warning.
+    let wanted = Settings { standby: Standby::Wanted, ..right.clone() };
+    PostgresStore::open(wanted).await.expect("opens").close().await.expect("closed");
+
+    cluster.sql("good", "UPDATE amtsbote.store SET version = 99");
+    assert_says(&refusal(right.clone()).await, &["version 99", "newer amtsbote"]);
+    cluster.sql("good", "UPDATE amtsbote.store SET version = 0");
+    assert_says(&refusal(right.clone()).await, &["version 0", "store upgrade"]);
+    cluster.sql("good", "UPDATE amtsbote.store SET version = 1");
+
+    cluster.reconfigure(&["fsync = off"]);
+    assert_says(&refusal(right).await, &["fsync", "postgresql.conf"]);
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
+    let nobody = hasty(&format!("host=127.0.0.1 port={port} user=amtsbote dbname=good"));
+    assert_says(&refusal(nobody).await, &["cannot be reached", "running"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_while_running_is_named() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("running");
+    let settings = Settings {
+        connections_max: 2,
+        patience: Duration::from_secs(3),
+        question_time_max: Duration::from_secs(1),
+        ..settings(&connection, "one")
+    };
+    let store = PostgresStore::open(settings).await.expect("a store");
+    draft("a").send(&store).await.expect("accepted");
+
+    // A question that waits for a lock ends at its bound; more questions than connections end at patience.
+    let lock = "BEGIN; LOCK TABLE amtsbote.paper IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(8); COMMIT";
+    std::thread::scope(|scope| {
+        let locking = scope.spawn(|| cluster.sql("running", lock));
+        let end = Instant::now() + Duration::from_secs(5);
+        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'";
+        while cluster.sql("running", held) == "0" {
+            assert!(Instant::now() < end, "the lock is not taken");
+        }
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| {
+            runtime.block_on(async {
+                let id = draft("a").id;
+                let found = join_all((0..12).map(|_| store.find(&id))).await;
+                let said: Vec<String> =
+                    found.into_iter().map(|answer| answer.expect_err("locked").to_string()).collect();
+                assert!(said.iter().any(|said| said.contains("question_seconds")), "{said:?}");
+                assert!(said.iter().any(|said| said.contains("connections_max")), "{said:?}");
+            })
+        });
+        locking.join().expect("unlocked");
+    });
+    store.find(&draft("a").id).await.expect("found again");
+
+    // A promise that is broken under way stops accepting, and the reason is there to be read.
+    cluster.reconfigure(&["fsync = off"]);
+    let health = wait_for(&store, false).await;
+    assert_says(&health, &["fsync"]);
+    let refused = draft("b").send(&store).await.expect_err("refused");
+    assert_says(&refused.to_string(), &["fsync"]);
+    cluster.reconfigure(&["fsync = on"]);
+    wait_for(&store, true).await;
+    draft("b").send(&store).await.expect("accepted");
+
+    // The hosts lead to the data of another cluster.
+    cluster.sql("running", "UPDATE amtsbote.store SET id = gen_random_uuid()");
+    cluster
+        .sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'amtsbote'");
+    let refused = draft("c").send(&store).await.expect_err("another store");
+    assert_says(&refused.to_string(), &["another one than before", "connection"]);
+    store.close().await.expect("closed");
+}
+
+/// Waits until the store accepts, or does not; the reason.
+async fn wait_for(store: &PostgresStore, accepting: bool) -> String {
+    let end = Instant::now() + Duration::from_secs(40);
+    loop {
+        let health = store.health().await.expect("health");
+        if health.accepting == accepting {
+            return health.reason;
+        }
+        assert!(Instant::now() < end, "{health:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,256 @@
+//! The database goes away in the middle: a commit whose answer is lost, a primary that is lost. What was acknowledged is
+//! there once, what was not can be sent again.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use amtsbote::store::postgres::{PostgresStore, Settings, Standby};
+use amtsbote::store::{Accepted, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::postgres_cluster::{Cluster, OWNER, programs};
+use crate::store_fixture::{Draft, content, draft, of_mailbox};
+use crate::store_oracle::assert_evidence;
+
+/// What the proxy does to the next commit that passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Cut {
+    None = 0,
+    /// The commit never reaches the database.
+    Before = 1,
+    /// The database commits, its answer is lost.
+    After = 2,
+    /// Nothing comes back, and the connection stays open.
+    Silence = 3,
+}
+
+/// Stands between a node and its database, and cuts once when told to.
+struct Proxy {
+    port: u16,
+    cut: Arc<AtomicU8>,
+    cuts: Arc<AtomicU32>,
+}
+
+impl Proxy {
+    async fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (cut, cuts) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU32::new(0)));
+        let (armed, counted) = (Arc::clone(&cut), Arc::clone(&cuts));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { continue };
+                tokio::spawn(pass(client, server, Arc::clone(&armed), Arc::clone(&counted)));
+            }
+        });
+        Self { port, cut, cuts }
+    }
+
+    fn arm(&self, cut: Cut) {
+        self.cut.store(cut as u8, Ordering::SeqCst);
+    }
+}
+
+async fn pass(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicU8>, cuts: Arc<AtomicU32>) {
+    let (mut from_client, mut from_server) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => {
+                let Ok(length @ 1..) = read else { return };
+                let bytes = &from_client[..length];
+                let commits = bytes.windows(7).any(|window| window == b"COMMIT\0");
+                let cut = if commits { armed.swap(Cut::None as u8, Ordering::SeqCst) } else { 0 };
+                if cut != 0 {
+                    cuts.fetch_add(1, Ordering::SeqCst);
+                }
+                if cut == Cut::Before as u8 {
+                    return;
+                }
+                if server.write_all(bytes).await.is_err() {
+                    return;
+                }
+                if cut != 0 {
+                    // The database's answer tells that it has committed; nobody else hears it.
+                    let _ = server.read(&mut from_server).await;
+                    if cut == Cut::Silence as u8 {
+                        tokio::time::sleep(Duration::from_secs(60)).await;
+                    }
+                    return;
+                }
+            }
+            read = server.read(&mut from_server) => {
+                let Ok(length @ 1..) = read else { return };
+                if client.write_all(&from_server[..length]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_asked_about() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    cluster.database("unknown");
+    let proxy = Proxy::start(cluster.port).await;
+    let connection = format!("host=127.0.0.1 port={} user={OWNER} dbname=unknown", proxy.port);
+    let settings = Settings { patience: Duration::from_secs(4), ..Settings::new(connection, "one") };
+    let store = PostgresStore::open(settings).await.expect("a store");
+    for (place, cut) in
+        [Cut::Before, Cut::After, Cut::Silence, Cut::After, Cut::Before].into_iter().enumerate()
+    {
+        for length in [500, 100_000] {
+            let draft = Draft { content: content(7, length), ..draft(&format!("m{place}-{length}")) };
+            let payload = draft.stage(&store).await.expect("staged");
+            proxy.arm(cut);
+            let before = proxy.cuts.load(Ordering::SeqCst);
+            // Whatever was cut: the answer says what is so, and it is so once.
+            let answer = store.accept(draft.acceptance(payload)).await;
+            assert!(matches!(answer, Ok(Accepted::New)), "{cut:?}: {answer:?}");
+            assert_eq!(proxy.cuts.load(Ordering::SeqCst), before + 1, "{cut:?}");
+            assert_eq!(draft.send(&store).await.expect("a retry"), Accepted::Before, "{cut:?}");
+        }
+    }
+    assert_eq!(store.evidence_size().await.expect("a size"), 10);
+    assert_evidence(&store).await;
+    store.close().await.expect("closed");
+}
+
+/// What clients were told.
+#[derive(Default)]
+struct Told {
+    accepted: BTreeSet<String>,
+    unanswered: BTreeSet<String>,
+}
+
+fn draft_of(name: &str) -> Draft {
+    let seed = name.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let length = if seed % 5 == 0 { 90_000 } else { 1 + (seed % 3_000) as usize };
+    Draft { content: content(seed, length), ..draft(name) }
+}
+
+/// Rounds of this many in `cargo test`; `AMTSBOTE_FAILOVER_ROUNDS` sets another number.
+fn rounds() -> u32 {
+    std::env::var("AMTSBOTE_FAILOVER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
+/// Two nodes under load, the primary lost, its synchronous standby promoted: nothing that was acknowledged is missing or
+/// doubled, nobody waits for ever, and what was not acknowledged can be sent again.
+#[test]
+fn the_loss_of_the_primary_loses_nothing() {
+    let Some(programs) = programs() else { return };
+    for round in 0..rounds() {
+        let recovered = lose_the_primary(&programs, round);
+        println!("round {round}: accepted again {} ms after the loss", recovered.as_millis());
+        assert!(recovered < Duration::from_secs(60), "{recovered:?}");
+    }
+}
+
+fn lose_the_primary(programs: &std::path::Path, round: u32) -> Duration {
+    const CLIENTS: usize = 6;
+    let primary = Cluster::start(programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    primary.database("office");
+    let connection =
+        format!("host=127.0.0.1,127.0.0.1 port={},{} user={OWNER} dbname=office", primary.port, standby.port);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let open = |node: &str| {
+        let settings =
+            Settings { standby: Standby::Wanted, ..Settings::new(connection.clone(), node.to_owned()) };
+        Arc::new(runtime.block_on(PostgresStore::open(settings)).expect("a store"))
+    };
+    let nodes = [open("one"), open("two")];
+    let told = Arc::new(Mutex::new(Told::default()));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (store, told, stop) = (Arc::clone(&nodes[client % 2]), Arc::clone(&told), Arc::clone(&stop));
+            runtime.spawn(async move {
+                for n in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let name = format!("r{round}-c{client}-{n}");
+                    let answer =
+                        tokio::time::timeout(Duration::from_secs(60), draft_of(&name).send(&*store)).await;
+                    let answer = answer.expect("nobody waits for ever");
+                    let mut told = told.lock().expect("a lock");
+                    match answer {
+                        Ok(_) => told.accepted.insert(name),
+                        Err(_) => told.unanswered.insert(name),
+                    };
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(1500 + u64::from(round) * 137 % 900));
+    let before = told.lock().expect("a lock").accepted.len();
+    assert!(before > 0, "no load");
+    let lost = Instant::now();
+    primary.kill();
+    // The standby lives on without the one it followed, and waits for no other.
+    standby.promote();
+    standby.reconfigure(&["synchronous_standby_names = ''"]);
+    while told.lock().expect("a lock").accepted.len() < before + 2 * CLIENTS {
+        assert!(lost.elapsed() < Duration::from_secs(90), "nothing is accepted again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let recovered = lost.elapsed();
+    stop.store(true, Ordering::SeqCst);
+    runtime.block_on(async {
+        for client in clients {
+            client.await.expect("no panic");
+        }
+        let told = std::mem::take(&mut *told.lock().expect("a lock"));
+        let listing = nodes[1].list(&of_mailbox("ags:1"), 0, 100_000).await.expect("a listing");
+        let mut found = BTreeSet::new();
+        for entry in &listing.entries {
+            let name = entry.card.id.as_str().rsplit(':').next().expect("a name").to_owned();
+            assert!(
+                told.accepted.contains(&name) || told.unanswered.contains(&name),
+                "{name} was never sent"
+            );
+            assert!(found.insert(name), "doubled");
+        }
+        let missing: Vec<_> = told.accepted.difference(&found).collect();
+        assert!(missing.is_empty(), "acknowledged and lost: {missing:?}");
+        for name in told.accepted.iter().chain(&told.unanswered) {
+            let draft = draft_of(name);
+            let again = draft.send(&*nodes[0]).await.expect("sent again");
+            let known = found.contains(name);
+            assert_eq!(again, if known { Accepted::Before } else { Accepted::New }, "{name}");
+            let bytes =
+                crate::store_fixture::payload_of(&*nodes[1], &draft.id, 0, u64::MAX).await.expect("bytes");
+            assert!(bytes == draft.content, "{name} is not what was sent");
+        }
+        let mut records = 0;
+        for node in &nodes {
+            let size = node.evidence_size().await.expect("a size");
+            let logged = node.evidence_records(0, u32::MAX).await.expect("records");
+            assert_eq!(logged.len() as u64, size);
+            node.tree_root(size).await.expect("a whole tree");
+            records += size;
+        }
+        assert_eq!(
+            records,
+            (told.accepted.len() + told.unanswered.len()) as u64,
+            "a record of each, no other"
+        );
+        println!("round {round}: {} acknowledged, {} not", told.accepted.len(), told.unanswered.len());
+        for node in &nodes {
+            node.close().await.expect("closed");
+        }
+    });
+    recovered
+}

@@ -148,7 +148,9 @@ pub fn current_version() -> u32 {
 
 /// The store's own id and version, or `None` in a database without our tables.
 pub async fn identity(client: &impl GenericClient) -> Result<Option<(String, u32)>, OpenError> {
-    let there = client.query_one("SELECT to_regclass('amtsbote.store') IS NOT NULL", &[]).await?;
+    // By reading the catalogue: to_regclass may answer from a cache of before the lock that was just waited for.
+    let there = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = 'amtsbote' AND tablename = 'store')";
+    let there = client.query_one(there, &[]).await?;
     if !there.get::<_, bool>(0) {
         return Ok(None);
     }

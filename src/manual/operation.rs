@@ -38,6 +38,7 @@
 //! | --- | --- | --- |
 //! | `AmtsboteDown` | the process does not answer | authors cannot post; nothing accepted is lost |
 //! | `AmtsboteNotAccepting` | disk full, or the disk fails | refused in the protocol's words; goes on by itself |
+//! | `AmtsboteStandbyMissing` | PostgreSQL has no synchronous standby | `store.standby` decides |
 //! | `AmtsboteDiskFillsUp` | two days of room, or less | go on |
 //! | `AmtsboteCertificateEnds`, `AmtsboteCertificateEndsSoon` | a certificate of the server, of an authority or of a participant has no successor | go on until it ends |
 //! | `AmtsboteCertificatesRefused` | somebody is turned away: expired, revoked, unknown, blocked | those of others go on |
@@ -70,7 +71,7 @@
 //! amtsbote store verify /copies/2026-11-28                           # every byte, the log's tree included
 //! ```
 //!
-//! A copy holds messages, cards, mailboxes, participants and the evidence log. It does not hold the configuration, the
+//! That is the embedded store; PostgreSQL's copies are its own ([`super::database`]). A copy holds messages, cards, mailboxes, participants and the evidence log. It does not hold the configuration, the
 //! keys and certificates, the fetched revocation lists (they are fetched again), and messages in spool folders. It is
 //! personal data of everybody whose mail waits: encrypt the disk it goes to, and delete it when its time is over.
 //!

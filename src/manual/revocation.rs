@@ -16,9 +16,10 @@
 //! Two authorities may bear one name, as an old and a new key of one CA do: each list counts for the certificates of the
 //! key that signed it, and hides none of the other's.
 //!
-//! Not consulted: the revocation of time stamp authorities' certificates. A time stamp is verified up to
-//! `evidence.time_stamp_anchors`, and one whose authority was revoked still passes. Who learns of a revocation changes
-//! the authority, and for stamps of before judges by hand.
+//! A time stamp authority's certificate is judged by the same rules when a stamp is taken: lists in
+//! `evidence.time_stamp_crls` and those that are fetched, OCSP, and `evidence.time_stamp_unknown_revocation` where it cannot
+//! be told. A kept stamp that is verified later, offline above all, is verified up to `evidence.time_stamp_anchors` alone:
+//! whoever learns that an authority was revoked judges its earlier stamps by hand.
 //!
 //! A responder that answers "unknown" makes the verdict `indeterminate` even where a list is clear: a list cannot name
 //! what was never issued.

@@ -27,7 +27,7 @@ use amtsbote::xta::client::{Client, Settings as ClientSettings};
 use crate::tools;
 
 /// The server looks what is to do every five seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn openssl(folder: &Path, arguments: &str) {
     let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().expect("runs");
@@ -189,7 +189,7 @@ impl Office {
         let text = format!(
             "[server]\noperator_address = \"127.0.0.1:0\"\n[xta]\naddress = \"127.0.0.1:0\"\n\
              [tls]\ncertificate = \"server.crt\"\nkey = \"server.key\"\nanchors = [\"ca.crt\"]\n\
-             [limits]\ndisk_reserve_bytes = 0\n[revocation]\nhosts = [\"{}\"]\nfetch_seconds = 1\n{}",
+             [limits]\ndisk_reserve_bytes = 0\n[revocation]\nhosts = [\"{}\"]\nfetch_seconds = 3\n{}",
             world.address,
             revocation(&world)
         );
@@ -325,12 +325,12 @@ async fn a_certificate_that_its_responder_revokes_is_refused_and_a_dead_one_hold
     for _ in 0..3 {
         let (outcome, took) = office.lets_in("asked").await;
         assert_eq!(outcome, Ok(()));
-        assert!(took < Duration::from_millis(900), "{took:?}");
+        assert!(took < Duration::from_millis(2500), "{took:?}");
     }
     office.until_asked(0).await;
     let (outcome, took) = office.lets_in("asked").await;
     assert_eq!(outcome, Ok(()), "while the responder is silent");
-    assert!(took < Duration::from_millis(900), "{took:?}");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
     let begun = Instant::now();
     while !said.text().contains("ocsp-no-answer") {
         assert!(begun.elapsed() < PATIENCE, "the operator is not told: {}", said.text());

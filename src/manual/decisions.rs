@@ -212,8 +212,8 @@
 //!
 //! | document | libxmlsec1 | JDK 17 | MB a second | peak |
 //! | --- | --- | --- | --- | --- |
-//! | 10 kB | 1.95, 5.2 to 6.4 | 1.7, 3.8 to 4.0 | 59, 180 | 3.8 MiB |
-//! | 1 MB | 3.0, 7.6 | 1.8, 3.2 | 76, 139 | 3.5 MiB |
+//! | 10 kB | 1.95, 6.2 | 1.7, 3.5 | 59, 135 | 3.6 MiB |
+//! | 1 MB | 3.0, 18.5 | 1.8, 12.3 | 76, 412 | 3.9 MiB |
 //! | 100 MB of records | 10.0 | 8.3 | 172 | 3.7 MiB |
 //! | 100 MB in one text | 2.9, 3.8 | 4.4, 7.2 | 856 | 3.7 MiB |
 //!
@@ -250,11 +250,11 @@
 //!
 //! | | measured | aim |
 //! | --- | --- | --- |
-//! | accept 10 kB over mutual TLS, 64 clients, against SQLite alone with the same rows | 0.61 to 0.80 in four runs (3,250 to 3,830 a second) | 0.5 |
-//! | the same against the least that could keep a message | 0.48 to 0.51; 0.42 where the disk was quick (4,986 of 13,268) | |
+//! | accept 10 kB over mutual TLS, 64 clients, against SQLite alone with the same rows | 0.51 with a quick disk (4,604 of 9,970 a second); 0.61 to 0.80 with a slow one (3,250 to 3,830) | 0.5 |
+//! | the same against the least that could keep a message | 0.34 and 0.42 quick; 0.48 to 0.51 slow | |
 //! | syncs for each of these messages | 0.042 | 0.1 |
-//! | CPU time of the server for each | 267 to 286 µs; 850 to 1,140 µs with one client | |
-//! | one client: p99 against p99 of one fdatasync | 1.5 and 2.0 since checkpoints come less often (2.4 just before; 5.2 once where the disk was quick) | 3 |
+//! | CPU time of the server for each | 267 to 304 µs; 780 to 1,140 µs with one client | |
+//! | one client: p99 against p99 of one fdatasync | 1.5 and 2.0 where the disk is slow; 5.2 where it is quick (1.67 ms against 0.41): the request's own CPU time alone is twice that sync | 3 |
 //! | mailbox with 1,000,000 messages against an empty one, p50: accept, list, fetch | 0.96, 0.96, 1.14 | 1.3 |
 //! | start over 1,000,000 messages | 0.13 s | 2 s |
 //! | 1 GiB in, out: resident memory above idle | 3.5 MiB, 5.2 MiB | 64 MiB |

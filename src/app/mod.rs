@@ -276,7 +276,11 @@ impl PortalStart {
             .await
             .map_err(|source| listen("portal listener", address, source))?;
         let address = listener.address().map_err(|source| listen("portal listener", address, source))?;
-        let door = trust.portal_door(relay.clone(), key, config);
+        let mut config = config.clone();
+        if let Some(base) = config.portal.url.trim_end_matches('/').strip_suffix(":0") {
+            config.portal.url = format!("{base}:{}", address.port());
+        }
+        let door = trust.portal_door(relay.clone(), key, &config);
         Ok(Self { listener, address, door })
     }
 }

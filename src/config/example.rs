@@ -141,7 +141,8 @@ const WORDS: &[(&str, &str)] = &[
     ("portal.address", "Where it listens (TLS with the certificate of [tls]); left out, there is none."),
     (
         "portal.url",
-        "URL that portals know it by, without a slash at the end: issuer and audience of tokens, issuer of events.",
+        "URL that portals know it by, without a slash at the end: issuer and audience of tokens, issuer of events. Port 0 \
+         stands for the one it listens at.",
     ),
     (
         "portal.key",

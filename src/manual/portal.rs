@@ -16,6 +16,8 @@
 //! `/submission-api`, `/destination-api` and `/routing-api`, so that clients need another base URL and nothing else.
 //! `/openapi.json` describes them.
 //!
+//! `amtsbote demo` shows all of it: 52 destinations, a portal's client, a submission that an authority fetches by XTA 2.
+//!
 //! # Destinations and clients
 //!
 //! Both belong to a participant and stand in the participants' file:

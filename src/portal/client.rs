@@ -170,7 +170,7 @@ impl Client {
         let read = Unverified::parse(signature, "JWT")?;
         let key = service_keys.iter().find(|key| key.kid() == read.kid).ok_or(jose::Error::KeyUnknown)?;
         let claims: Value = serde_json::from_slice(read.verify(key)?).map_err(answer)?;
-        let covers = &claims["services"][0]["leistungIDs"][0] == service.urn().as_str();
+        let covers = claims["services"][0]["leistungIDs"][0] == service.urn().as_str();
         let id = claims["destinationId"].as_str().filter(|_| covers);
         let id = id.ok_or_else(|| answer("the route is signed for something else"))?;
         DestinationId::parse(id).map_err(answer)

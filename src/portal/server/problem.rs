@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::net::{self, Body};
+use crate::portal::problems;
 use crate::relay::Refusal;
 use crate::report::{CorrelationId, Failure, Loudness};
 
@@ -115,7 +116,7 @@ impl Problem {
             None => {
                 let body = Details {
                     kind: format!("{place}{code}"),
-                    title: explanation(code),
+                    title: title(code),
                     status: self.status.as_u16(),
                     detail: &self.failure.sentence,
                     instance: format!("urn:amtsbote:correlation:{correlation}"),
@@ -144,42 +145,9 @@ impl Problem {
     }
 }
 
-/// Every code with what it means; also the text behind a type's URL.
-pub const EXPLANATIONS: &[(&str, &str)] = &[
-    ("ambiguous-route", "Two destinations are competent; whoever keeps the routing table must decide"),
-    ("area-invalid", "Exactly one of ags, ars and areaId is needed, well-formed"),
-    ("attachment-exists", "The attachment was uploaded before with other bytes"),
-    ("attachment-incomplete", "Attachments were announced that have not been uploaded"),
-    ("attachment-not-announced", "The attachment was not announced with the submission"),
-    ("body-invalid", "The body is not what this request takes"),
-    ("body-too-large", "The body is larger than is taken"),
-    ("content-type", "The media type is not what this request takes"),
-    ("destination-not-found", "No such destination"),
-    ("destination-state-invalid", "The destination takes nothing at present"),
-    ("encryption-invalid", "The content is not encrypted as the destination wants it"),
-    ("event-invalid", "The event is not taken: form, signature, claims or state"),
-    ("event-out-of-order", "The submission has been decided, or is over"),
-    ("internal", "A mistake of the post office"),
-    ("invalid-client", "The client is not known, or did not prove who it is"),
-    ("invalid-request", "The token request is malformed"),
-    ("invalid-scope", "The client may not do what the scope asks for"),
-    ("method-not-allowed", "The method is not served at this path"),
-    ("no-destination", "No destination is competent for this service in this place"),
-    ("not-allowed", "The client may not do this"),
-    ("not-found", "Nothing is served at this path"),
-    ("offset-conflict", "The upload stands at another offset"),
-    ("rate-limited", "Too many requests"),
-    ("service-not-offered", "The destination does not take this service"),
-    ("store-full", "The post office is full for the time being"),
-    ("submission-exists", "The submission was made before with other content"),
-    ("submission-not-found", "No such submission"),
-    ("token-invalid", "The access token is missing, expired or not one of this post office"),
-    ("unavailable", "The post office cannot work for the time being"),
-    ("upload-broken", "The upload ended early; what came is kept and can be continued"),
-];
-
-pub fn explanation(code: &str) -> &'static str {
-    EXPLANATIONS.iter().find(|(known, _)| *known == code).map_or("Refused", |(_, words)| words)
+/// The title of a type: what it means, without the full stop.
+fn title(code: &str) -> &'static str {
+    problems::find(code).map_or("Refused", |one| one.english.trim_end_matches('.'))
 }
 
 impl From<Refusal> for Problem {

@@ -174,6 +174,23 @@ const WORDS: &[(&str, &str)] = &[
         "Whether content may have been compressed (zip DEF) before it was encrypted, as older clients do; readers must bound \
          what they inflate.",
     ),
+    (
+        "portal.callback_anchors",
+        "Files (PEM) of the authorities that receivers of callbacks have their certificates from; without one nobody is called.",
+    ),
+    (
+        "portal.callback_networks",
+        "Networks that callbacks may dial beside public addresses, such as [\"10.1.0.0/16\"]; all others inside the house, loopback \
+         and metadata services are refused.",
+    ),
+    (
+        "portal.callback_seconds",
+        "Time for one call, from looking up the name to the head of the answer; 1 to 60.",
+    ),
+    (
+        "portal.callback_hours",
+        "Hours after which a submission that its receiver could not be told of is given up, with a warning; it still waits.",
+    ),
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),
     ("evidence.key", "Private key (PEM, Ed25519) that signs the checkpoints; made at the first start."),

@@ -5,7 +5,7 @@
 //! submission is decides what a client sees of it; what is not his does not exist. Nothing here opens content: an
 //! application goes from portal to authority as ciphertext, and lies in the mailbox of the destination's participant,
 //! who may as well fetch it by XTA or OSCI. Left out: replies from authority to portal, several submissions in one case,
-//! callbacks, changing destinations through the API.
+//! changing destinations through the API.
 
 mod drafts;
 mod problem;
@@ -25,6 +25,7 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderVa
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
+use super::callback::Callbacks;
 use super::routing::Routing;
 use crate::domain::limits::Limits;
 use crate::domain::profile::ServiceProfile;
@@ -34,6 +35,7 @@ use crate::pki::jose::jws::SigningKey;
 use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
 use crate::report::CorrelationId;
+use crate::store::Entry;
 
 use drafts::Drafts;
 use problem::Problem;
@@ -75,6 +77,7 @@ pub struct Door {
     settings: Settings,
     drafts: Drafts,
     rates: token::Rates,
+    callbacks: Option<Arc<Callbacks>>,
     /// The routing table of a revision of the directory.
     routing: Mutex<Option<(u64, Arc<Routing>)>>,
 }
@@ -89,8 +92,16 @@ impl Door {
             settings,
             drafts,
             rates: token::Rates::default(),
+            callbacks: None,
             routing: Mutex::default(),
         }
+    }
+
+    /// Tells them of each submission.
+    #[must_use]
+    pub fn with_callbacks(mut self, callbacks: Arc<Callbacks>) -> Self {
+        self.callbacks = Some(callbacks);
+        self
     }
 
     /// Forgets announcements that are over, with what was uploaded for them.
@@ -216,6 +227,16 @@ fn not_served(allowed: &str) -> Problem {
         "method-not-allowed",
         format!("this method is not served at this path ({allowed})"),
     )
+}
+
+/// The id of the submission that a message of this door is.
+pub(super) fn submission_of(entry: &Entry) -> Option<uuid::Uuid> {
+    send::uuid_of(&entry.envelope.id)
+}
+
+/// The destination that a submission is for.
+pub(super) fn destination_of(entry: &Entry) -> Option<&str> {
+    send::property(entry, send::DESTINATION)
 }
 
 /// In whatever case it is spelt; what is no UUID is nobody's submission.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
@@ -160,6 +160,12 @@ impl Door {
             ["v1" | "v2", rest @ ..] => rest,
             all => all,
         };
+        let Some(allowed) = methods(segments) else {
+            return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "nothing is served at this path"));
+        };
+        if !allowed.split(", ").any(|one| one == method.as_str()) {
+            return Err(not_served(allowed));
+        }
         if let Some(answered) = self.public(method, segments, query, peer)? {
             return Ok(answered);
         }
@@ -200,7 +206,7 @@ impl Door {
                     Method::HEAD => self.upload_state(&caller, id, attachment).await,
                     Method::PUT => self.upload(&caller, id, attachment, headers, body).await,
                     Method::PATCH => self.upload_more(&caller, id, attachment, headers, body).await,
-                    _ => Err(not_served("GET, HEAD, PATCH, PUT")),
+                    _ => Err(not_served(allowed)),
                 }
             }
             ["submissions", id, "events"] => {
@@ -212,8 +218,7 @@ impl Door {
                 let id = super::event::counterpart(submission_id(id)?);
                 self.events(&caller, method, id, query, headers, body).await
             }
-            ["token" | "submissions", ..] => Err(not_served("see /openapi.json")),
-            _ => Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "nothing is served at this path")),
+            _ => Err(not_served(allowed)),
         }
     }
 }
@@ -221,12 +226,29 @@ impl Door {
 const JSON: &[&str] =
     &["application/json", "application/vnd.fitkonnekt.v1+json", "application/vnd.fitko.fit-connect.v2+json"];
 
-fn not_served(allowed: &str) -> Problem {
-    Problem::new(
+/// What is served at a path, as `Allow` says it (RFC 9110, section 10.2.1); nothing for a path that there is not.
+fn methods(segments: &[&str]) -> Option<&'static str> {
+    Some(match segments {
+        [] | ["openapi.json" | "info" | "routes" | "areas"] | [".well-known", "jwks.json"] => "GET, HEAD",
+        ["problems" | "destinations", _] | ["destinations", _, "keys"] | ["destinations", _, "keys", _] => {
+            "GET, HEAD"
+        }
+        ["token"] => "POST",
+        ["submissions"] | ["submissions" | "cases", _, "events"] => "GET, POST",
+        ["submissions", _] => "GET, PUT",
+        ["submissions", _, "attachments", _] => "GET, HEAD, PATCH, PUT",
+        _ => return None,
+    })
+}
+
+fn not_served(allowed: &'static str) -> Problem {
+    let mut problem = Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("this method is not served at this path ({allowed})"),
-    )
+    );
+    problem.allow = Some(allowed);
+    problem
 }
 
 /// The id of the submission that a message of this door is.
@@ -344,14 +366,8 @@ impl Handler for Door {
         {
             Ok(response) => response,
             Err(problem) => {
-                let is_method = problem.status == StatusCode::METHOD_NOT_ALLOWED;
                 let is_left = head.headers.contains_key(EXPECT) || !self.drain(&mut body).await;
                 let mut response = problem.into_response(&self.settings.base, correlation);
-                if is_method {
-                    response
-                        .headers_mut()
-                        .insert(ALLOW, HeaderValue::from_static("GET, HEAD, PATCH, POST, PUT"));
-                }
                 if is_left {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -2,7 +2,7 @@
 //!
 //! Types that FIT-Connect documents bear its names; others are this post office's own and are explained at their URL.
 
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub struct Problem {
     pub failure: Box<Failure>,
     /// RateLimit-Limit, -Remaining, -Reset (seconds), where that is what it is about.
     pub rate: Option<(u64, u64, u64)>,
+    /// What the path serves, where the method is not served.
+    pub allow: Option<&'static str>,
     /// In the terms of OAuth (RFC 6749, 5.2), where the token endpoint speaks.
     pub oauth: Option<&'static str>,
 }
@@ -35,7 +37,7 @@ impl Problem {
             next_step: String::new(),
             loudness: Loudness::Info,
         };
-        Self { status, failure: Box::new(failure), rate: None, oauth: None }
+        Self { status, failure: Box::new(failure), rate: None, allow: None, oauth: None }
     }
 
     pub fn with_operator(mut self, loudness: Loudness, detail: impl Into<String>, next_step: &str) -> Self {
@@ -128,6 +130,9 @@ impl Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if let Some(allowed) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allowed));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -168,6 +173,6 @@ impl From<Refusal> for Problem {
             _ => (StatusCode::UNPROCESSABLE_ENTITY, "body-invalid"),
         };
         let relayed = Failure::from(refusal);
-        Self { status, failure: Box::new(Failure { code, ..relayed }), rate: None, oauth: None }
+        Self { status, failure: Box::new(Failure { code, ..relayed }), rate: None, allow: None, oauth: None }
     }
 }

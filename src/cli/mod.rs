@@ -9,6 +9,7 @@ mod cert;
 mod check;
 mod completions;
 mod demo;
+mod demo_portal;
 mod demo_register;
 mod destination;
 mod dialog;

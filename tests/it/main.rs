@@ -25,6 +25,7 @@ mod osci_refusals;
 mod osci_simulation;
 mod osci_slow;
 mod pki_openssl;
+mod portal_callback;
 mod portal_cycle;
 mod portal_office;
 mod portal_refusals;

@@ -34,7 +34,7 @@ pub enum Mood {
     Babbles,
     /// Takes the request and never answers.
     Hangs,
-    /// No JSON.
+    /// Says what it should, as a web page.
     Web,
 }
 
@@ -132,7 +132,7 @@ fn serve(mut stream: StreamOwned<ServerConnection, TcpStream>, state: &Mutex<Sta
         Mood::Away => ("503 Service Unavailable", "application/problem+json", "{}".to_owned()),
         Mood::Redirects => ("302 Found\r\nLocation: https://localhost/other", "text/plain", String::new()),
         Mood::Babbles => ("200 OK", "application/json", "[".repeat(1 << 20)),
-        Mood::Web => ("200 OK", "text/html", "<h1>PAYED</h1>".to_owned()),
+        Mood::Web => (answer.0, "text/html", answer.2),
         Mood::Hangs => {
             for _ in 0..100 {
                 if stop.load(Ordering::SeqCst) {

@@ -78,7 +78,10 @@ const WORDS: &[(&str, &str)] = &[
         "store.standby",
         "A synchronous standby of the database: \"unasked\", \"wanted\" (a warning without) or \"required\" (nothing is accepted without).",
     ),
-    ("store.connections_max", "Connections to the database for everything but the one that writes."),
+    (
+        "store.connections_max",
+        "Connections to the database, besides one that writes and one that hears of the other servers.",
+    ),
     (
         "store.patience_seconds",
         "How long a request waits for a database that does not answer, or for a new primary, before it is refused.",

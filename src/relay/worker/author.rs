@@ -229,9 +229,9 @@ impl Relay {
         };
         // The timers look by themselves that often; only an earlier deadline is worth waking them.
         if soonest < situation.now.checked_add(timers::SLEEP_MAX).unwrap_or(soonest) {
-            self.deadline_added.notify_one();
+            self.add_deadline();
         }
-        self.waiting.answered(&answered);
+        self.tell_answered(&answered);
         self.wake_destination(&mailbox);
         Ok((accepted, card, profile))
     }

@@ -76,7 +76,7 @@ impl Relay {
         self.store.record_act(record).await?;
         metrics::counter!("amtsbote_operator_acts_total", "act" => act).increment(1);
         tracing::info!(message_id = %id, act, state = %card.state, "changed by an operator");
-        self.deadline_added.notify_one();
+        self.add_deadline();
         self.wake_destination(&card.mailbox);
         Ok(card)
     }

@@ -106,11 +106,23 @@ pub struct Session {
 
 impl Session {
     pub async fn open(config: &Config, tls: Connector) -> Result<Self, tokio_postgres::Error> {
+        Self::listening(config, tls, |_| {}).await
+    }
+
+    /// The same; `hear` is handed what other sessions tell (`NOTIFY`), once this one listens.
+    pub async fn listening(
+        config: &Config,
+        tls: Connector,
+        hear: impl Fn(&str) + Send + 'static,
+    ) -> Result<Self, tokio_postgres::Error> {
         let (client, mut connection) = config.connect(tls).await?;
         let unsure = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&unsure);
         let task = tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notification(told) = &message {
+                    hear(told.payload());
+                }
                 if let AsyncMessage::Notice(notice) = message {
                     // "canceling wait for synchronous replication": the commit is there, the standby may lack it.
                     if matches!(*notice.code(), SqlState::WARNING | SqlState::ADMIN_SHUTDOWN) {
@@ -130,6 +142,11 @@ impl Session {
     /// Forgets what was said so far; asked after a commit, [`Session::is_unsure`] tells of that one only.
     pub fn listen_anew(&self) {
         self.unsure.store(false, Ordering::SeqCst);
+    }
+
+    /// Resolves when the connection is no more.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.task).await;
     }
 
     pub fn is_unsure(&self) -> bool {

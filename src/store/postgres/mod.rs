@@ -4,7 +4,7 @@
 //! connections for everything else (`pools`). What correctness needs lies in the database: ids are unique there,
 //! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next. Every node
 //! has a name, which one process holds at a time, and an evidence log of its own. What the database itself promises is
-//! looked at (`promises`). Backup and restore are PostgreSQL's own.
+//! looked at (`promises`). What one node does wakes the others (`notices`). Backup and restore are PostgreSQL's own.
 
 mod batch;
 mod command;
@@ -12,6 +12,7 @@ mod connect;
 mod dialog;
 mod evidence;
 mod exchange;
+mod notices;
 mod payload;
 mod pools;
 mod promises;
@@ -28,10 +29,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use self::batch::{LeaseWanted, Needs};
+use self::notices::Notices;
 use self::payload::Intake;
 use self::pools::{Pools, Reading, Skew};
 pub use self::promises::Standby;
@@ -39,7 +41,7 @@ use self::writer::Writer;
 use super::row::{int, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
-    LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
+    LoggedRecord, MailboxSummary, MessageQuery, Notice, PayloadReader, PayloadWriter, PushLease, PushOutcome,
     Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
@@ -163,6 +165,7 @@ pub struct PostgresStore {
     pools: Arc<Pools>,
     writer: Writer,
     discard: Mutex<Option<mpsc::UnboundedSender<String>>>,
+    notices: Notices,
     upkeep: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -252,7 +255,9 @@ impl PostgresStore {
         let writer = Writer::start(Arc::clone(&pools)).await?;
         let (discard, discarded) = mpsc::unbounded_channel();
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(&pools), pools.incarnation(), discarded));
-        Ok(Self { pools, writer, discard: Mutex::new(Some(discard)), upkeep: Mutex::new(Some(upkeep)) })
+        let notices = Notices::start(Arc::clone(&pools));
+        let (discard, upkeep) = (Mutex::new(Some(discard)), Mutex::new(Some(upkeep)));
+        Ok(Self { pools, writer, discard, notices, upkeep })
     }
 
     async fn change_message<T: Send + 'static>(
@@ -729,8 +734,17 @@ impl Store for PostgresStore {
         ))
     }
 
+    fn tell(&self, notice: Notice) {
+        self.notices.tell(notice);
+    }
+
+    fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
+        Some(self.notices.hear())
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.writer.stop().await;
+        self.notices.stop();
         self.discard.lock().unwrap_or_else(PoisonError::into_inner).take();
         let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(upkeep) = upkeep {

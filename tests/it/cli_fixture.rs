@@ -92,6 +92,22 @@ impl Office {
         office
     }
 
+    /// Another server with the same keys, certificates and participants' file, in a folder of its own; `change` makes its
+    /// configuration of this one's. Nothing is applied: it finds the participants in the store that both share.
+    pub fn beside(&self, change: impl FnOnce(&str) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("tls")).expect("made");
+        for file in std::fs::read_dir(self.path("tls")).expect("files").flatten() {
+            std::fs::copy(file.path(), folder.path().join("tls").join(file.file_name())).expect("copied");
+        }
+        std::fs::copy(self.path("participants.toml"), folder.path().join("participants.toml"))
+            .expect("copied");
+        let config = std::fs::read_to_string(self.path("amtsbote.toml")).expect("the configuration");
+        std::fs::write(folder.path().join("amtsbote.toml"), change(&config)).expect("writes");
+        let (process, [xta, osci, operator]) = serve(folder.path());
+        Self { folder, process, xta, osci, operator }
+    }
+
     /// Stops the server in peace, does `work` in its folder, starts it again; how long the start took.
     pub fn restart_after(&mut self, work: impl FnOnce(&Path)) -> Duration {
         self.signal(rustix::process::Signal::TERM);

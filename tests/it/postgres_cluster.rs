@@ -200,6 +200,16 @@ impl Cluster {
         self.connection(name)
     }
 
+    /// A new, empty database whose tables lie in that folder.
+    pub fn database_on(&self, name: &str, folder: &Path) -> String {
+        let place = folder.join("tables").display().to_string();
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("open to the server");
+        assert!(self.as_server("mkdir").arg(&place).status().expect("mkdir").success());
+        self.sql("postgres", &format!("CREATE TABLESPACE {name} OWNER {OWNER} LOCATION '{place}'"));
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {OWNER} TABLESPACE {name}"));
+        self.connection(name)
+    }
+
     pub fn connection(&self, database: &str) -> String {
         format!("host=127.0.0.1 port={} user={OWNER} dbname={database}", self.port)
     }

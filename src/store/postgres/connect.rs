@@ -52,14 +52,24 @@ pub fn config_of(settings: &Settings, token: &str, purpose: Purpose) -> Result<C
         Purpose::Writing => 0,
         Purpose::Asking => settings.question_time_max.as_millis(),
     };
-    let patience = settings.patience.as_millis();
+    let idle = idle_time_max(settings, purpose).as_millis();
     config.options(format!(
-        "-c search_path={} -c statement_timeout={question} -c idle_in_transaction_session_timeout={patience} \
+        "-c search_path={} -c statement_timeout={question} -c idle_in_transaction_session_timeout={idle} \
          -c synchronous_commit=on -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 \
          -c tcp_keepalives_count=3 -c client_encoding=UTF8",
         super::schema::SCHEMA
     ));
     Ok(config)
+}
+
+/// How long a session may hold its transaction open and say nothing. A node that stands still in the middle of writing holds
+/// what the others wait for, so its transaction is over well before their patience is; a node that was merely slow does
+/// it again.
+fn idle_time_max(settings: &Settings, purpose: Purpose) -> Duration {
+    match purpose {
+        Purpose::Writing => (settings.patience / 4).clamp(Duration::from_millis(500), Duration::from_secs(3)),
+        Purpose::Asking => settings.patience,
+    }
 }
 
 /// Whether the words of a connection are understood and safe; the answer never repeats a password.

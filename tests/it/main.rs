@@ -14,6 +14,7 @@ mod nodes_kill;
 mod nodes_load;
 mod nodes_notices;
 mod nodes_office;
+mod nodes_tls;
 mod nodes_trouble;
 mod operation;
 mod osci_chunks;

@@ -265,7 +265,7 @@ pub fn sentence(error: &tokio_postgres::Error) -> String {
             _ => return text,
         },
         None if text.contains("certificate") || text.contains("TLS") || text.contains("tls") => {
-            "TLS with the database failed; see [store] tls, tls_anchors, and ssl in postgresql.conf"
+            "TLS with the database failed; see [store] tls_anchors, the name of the host in its certificate, and ssl in postgresql.conf"
         }
         None if text.contains("session is not read-write") || text.contains("read-write") => {
             "none of the hosts is a primary; promote a standby, or name the primary in [store] connection"

@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "osci/dialog.rs",
     "osci/envelope/",
     "osci/message/",
+    "portal/callback/network.rs",
     "portal/csv.rs",
     "portal/event.rs",
     "portal/places.rs",

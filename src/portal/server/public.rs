@@ -4,7 +4,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, Header
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json as value};
 
-use super::problem::{self, Problem};
+use super::problem::Problem;
 use super::{Door, json, page, parameter};
 use crate::domain::account::Account;
 use crate::domain::date_time::german_day;
@@ -14,6 +14,7 @@ use crate::domain::destination::{
 use crate::net::{self, Body, Peer};
 use crate::pki::jose::jwk::{JwkSet, PublicKey};
 use crate::portal::places::Places;
+use crate::portal::problems;
 use crate::portal::routing::{Outcome, Place};
 use crate::report::Loudness;
 
@@ -193,14 +194,12 @@ fn html(page: &str) -> Response<Body> {
 }
 
 fn problem_page(code: &str) -> Result<String, Problem> {
-    let (code, words) = problem::EXPLANATIONS
-        .iter()
-        .find(|(known, _)| *known == code)
+    let one = problems::find(code)
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such problem type"))?;
+    let [code, english, german, peer] = [one.code, one.english, one.german, one.peer].map(escaped);
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{code}</title></head>\n\
-         <body><main><h1>{code}</h1><p>{}.</p></main></body></html>\n",
-        escaped(words)
+         <body><main><h1>{code}</h1><p>{english}</p><p>{peer}</p><p lang=\"de\">{german}</p></main></body></html>\n"
     ))
 }
 

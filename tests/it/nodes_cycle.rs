@@ -11,7 +11,7 @@ use amtsbote::xta::message::msg_box::MsgSelector;
 use amtsbote::xta::message::transport_report::Status;
 
 use crate::cli_fixture::Office;
-use crate::nodes_office::{at_rest, in_turn, no_errors, open, port, stop};
+use crate::nodes_office::{at_rest, in_turn, logs_are_sound, no_errors, open, port, stop};
 use crate::postgres_cluster::{Cluster, programs};
 use crate::serve_kill::{AUTHOR, People, READER};
 use crate::xta_office::{envelope, party};
@@ -77,6 +77,7 @@ fn what_begins_at_one_node_goes_on_at_the_other() {
     let osci = osci_cycle(&runtime, &mut nodes);
     stop(&mut nodes);
     no_errors(&nodes);
+    logs_are_sound(&nodes);
     let states = runtime.block_on(at_rest(&connection, nodes.len()));
     assert_eq!(states.len(), ids.len() + 1);
     assert_eq!(states[&osci], DeliveryState::Received);

@@ -25,13 +25,13 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::cli_fixture::Office;
-use crate::nodes_office::{at_rest, stop};
+use crate::nodes_office::{at_rest, logs_are_sound, stop};
 use crate::serve_kill::{Name, People, id, name};
 
 /// After this, somebody waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two messages of a client, so that many rounds do not pile up more than can be compared in the end.
-const PAUSE: Duration = Duration::from_millis(60);
+const PAUSE: Duration = Duration::from_millis(120);
 
 /// What clients were told.
 #[derive(Default)]
@@ -369,6 +369,7 @@ impl Load {
         let ledger = std::mem::take(&mut *shared.ledger());
         runtime.block_on(compare_bytes(&shared.people, &nodes[0], &ledger));
         stop(nodes);
+        logs_are_sound(nodes);
         let states = runtime.block_on(at_rest(connection, nodes.len()));
         let mut expected: BTreeSet<String> =
             ledger.accepted.iter().map(|name| id(*name).as_str().to_owned()).collect();

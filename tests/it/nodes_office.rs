@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use amtsbote::domain::content::Digest;
 use amtsbote::domain::state::{DeliveryState, Event};
-use amtsbote::evidence::record::{Record, RecordEvent};
+use amtsbote::evidence::anchor::Line;
+use amtsbote::evidence::record::RecordEvent;
 use amtsbote::store::postgres::{PostgresStore, Settings};
 use amtsbote::store::{MessageQuery, Store};
 use rustix::process::Signal;
@@ -100,7 +101,7 @@ pub async fn at_rest(connection: &str, count: usize) -> BTreeMap<String, Deliver
         store.tree_root(size).await.expect("a whole tree");
         for (index, logged) in records.iter().enumerate() {
             assert_eq!(logged.index, index as u64, "node {node}");
-            let record = Record::from_bytes(&logged.bytes).expect("a record");
+            let Line::Record(record) = Line::from_bytes(&logged.bytes).expect("a line") else { continue };
             let id = record.message_id.as_str().to_owned();
             match record.event {
                 RecordEvent::Delivery(Event::Accepted) => *accepted.entry(id.clone()).or_default() += 1,
@@ -127,6 +128,16 @@ pub async fn at_rest(connection: &str, count: usize) -> BTreeMap<String, Deliver
     }
     assert!(accepted.is_empty(), "logged and not there: {accepted:?}");
     states
+}
+
+/// Every log of the store, by the command line: its tree, its checkpoints, what the logs hold of each other.
+pub fn logs_are_sound(nodes: &[Office]) {
+    let keys: Vec<String> =
+        nodes.iter().map(|node| node.run(&["evidence", "key"]).ends(0).stdout.trim().to_owned()).collect();
+    let mut arguments = vec!["evidence", "verify", "--database"];
+    keys.iter().for_each(|key| arguments.extend(["--key", key]));
+    let ran = nodes[0].run(&arguments).ends(0);
+    assert!(ran.stderr.contains("All logs are sound"), "{ran:#?}");
 }
 
 /// Ends all nodes in peace.

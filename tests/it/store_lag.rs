@@ -42,7 +42,8 @@ fn assert_has(text: &str, words: &[&str]) {
 #[test]
 fn what_the_loss_of_the_primary_would_cost_is_told() {
     let Some(programs) = programs() else { return };
-    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let primary =
+        Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5", "wal_sender_timeout = 0"]);
     let connection = primary.database("office");
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
@@ -87,6 +88,20 @@ fn what_the_loss_of_the_primary_would_cost_is_told() {
     let ran = lag(folder, &["--seconds-max", "60"]).ends(4);
     assert_has(&ran.stdout, &["far", "absent"]);
     assert_has(&ran.stderr, &["Standby far is not connected"]);
+
+    // What nobody has said is not taken for "has everything": a slot never used, and a follower that never answers.
+    primary
+        .sql("office", "SELECT pg_drop_replication_slot('far'), pg_create_physical_replication_slot('new')");
+    let ran = lag(folder, &["--bytes-max", "1000000000"]).ends(4);
+    assert_has(&ran.stderr, &["Standby new is behind by an unknown amount"]);
+    primary.sql("office", "SELECT pg_drop_replication_slot('new')");
+    let mute = primary.mute_follower();
+    let ran = lag_becomes(folder, &["--bytes-max", "1000000000"], 4);
+    assert_has(&ran.stdout, &["pg_receivewal"]);
+    assert_has(&ran.stderr, &["Standby pg_receivewal is behind by an unknown amount"]);
+    let ran = lag(folder, &["--seconds-max", "3600"]).ends(4);
+    assert_has(&ran.stderr, &["Standby pg_receivewal is behind by an unknown time"]);
+    drop(mute);
 
     // A user without the right is told which one.
     primary.sql("office", "REVOKE pg_read_all_stats FROM amtsbote");

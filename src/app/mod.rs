@@ -315,7 +315,7 @@ async fn open_postgres(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dy
     let folder = config.store.folder.clone();
     std::fs::create_dir_all(&folder)
         .map_err(|error| StartError::Store { folder, source: OpenError::Folder(error) })?;
-    let settings = config.store.postgres_settings(clock.clone());
+    let settings = config.postgres_settings(clock.clone());
     let settings = settings.map_err(|what| StartError::Database(postgres::OpenError::Settings(what)))?;
     let store = PostgresStore::open(settings).await.map_err(StartError::Database)?;
     Ok(Arc::new(store))

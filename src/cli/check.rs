@@ -332,7 +332,7 @@ fn look_at_time_stamps(config: &Config, now: Timestamp, findings: &mut Findings)
 /// Whether the database is there, ours, and keeps what is asked of it; nothing is written.
 fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
     const WHAT: &str = "store";
-    let settings = match config.store.postgres_settings(Arc::new(SystemClock)) {
+    let settings = match config.postgres_settings(Arc::new(SystemClock)) {
         Ok(settings) => settings,
         Err(what) => {
             findings.problem(WHAT, what);
@@ -351,6 +351,11 @@ fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop
                 (Some(broken), _) => findings.problem("standby", broken),
                 (None, Some(warning)) => findings.add("standby", Verdict::Warning, warning),
                 (None, None) => {}
+            }
+            match examined.objects {
+                None => {}
+                Some(Ok(())) => findings.good("objects", "the object store shows its bucket".to_owned()),
+                Some(Err(what)) => findings.problem("objects", what),
             }
         }
     }

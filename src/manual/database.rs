@@ -72,6 +72,34 @@
 //! becomes that of the node in the configuration and goes on with the same key. The embedded store stays as it was; keep it,
 //! and start no server on it again. There is no way back by command.
 //!
+//! # Large payloads in an object store
+//!
+//! What is larger than 64 KiB lies in the database as rows of chunks. With `[objects]` it lies in an object store that
+//! speaks S3, in objects of 4 MiB below `prefix`, the store's own id and the payload's name; requests are signed (AWS
+//! Signature Version 4), buckets are part of the path.
+//!
+//! ```toml
+//! [objects]
+//! endpoint = "https://s3.example.org"
+//! bucket = "amtsbote"
+//! access_key = "relay"
+//! secret_key_file = "objects.secret"
+//! tls_anchors = ["tls/objects-ca.crt"]
+//! ```
+//!
+//! The order of durability stays: an object counts once the object store has said that it has it, and only then the database
+//! is told of the message. So its promise is part of yours: it must keep what it said yes to through the loss of a machine,
+//! as the database does with its standby. The key needs to put, get, delete and list below the prefix. Payloads are not
+//! encrypted by the server there; encrypt the bucket where its keepers are not to read. Nothing else may write or expire
+//! objects below the prefix.
+//!
+//! All servers need the section before the first of them uses it: replace all programs (tables of version 3, see below),
+//! then add the section everywhere and restart. A server without it says of such a payload that it lies elsewhere. Payloads
+//! that are in the database stay there; a store that was copied has them there, too. Where the object store does not answer,
+//! large payloads are refused within `patience_seconds` and small ones go on; the log says so once (`store-objects`), and
+//! `amtsbote check` looks. What was begun and not finished is swept like rows: by its own node at its next start, by any a
+//! day later; what was purged goes after ten minutes. Backup of the bucket is the object store's own.
+//!
 //! # Evidence of several nodes
 //!
 //! Every node has a log of its own and signs it. At each checkpoint it first writes down, as a line of its own log, the newest
@@ -108,6 +136,8 @@
 //! | the database lacks transactions that were answered for | bring the newer copy back |
 //! | `fsync` is off, the standby is missing | switch it on, start the standby |
 //! | TLS fails | see `tls_anchors`, and `ssl` in `postgresql.conf` |
+//! | the object store does not do what it is asked | see `[objects]`, its keys, whether it runs |
+//! | a payload lies in an object store | configure `[objects]` on this server, too |
 //! | all connections are in use | raise `connections_max` |
 //! | a question takes longer than `question_seconds` (30) | look for locks in `pg_stat_activity` |
 //! | another process has the node's name | stop it, or give each server its own |

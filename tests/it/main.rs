@@ -62,6 +62,7 @@ mod store_model;
 mod store_oracle;
 mod store_postgres;
 mod store_postgres_failover;
+mod store_postgres_objects;
 mod store_rolling;
 mod store_tamper;
 mod timestamp;

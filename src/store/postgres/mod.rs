@@ -16,6 +16,7 @@ mod evidence;
 mod exchange;
 mod lag;
 mod notices;
+mod objects;
 mod payload;
 mod pools;
 mod promises;
@@ -41,6 +42,7 @@ use self::batch::{LeaseWanted, Needs};
 pub use self::copy::{Copied, CopiedTable, CopyError, copy_from};
 pub use self::lag::{Follower, Loss, Replication};
 use self::notices::Notices;
+pub use self::objects::ObjectSettings;
 use self::payload::Intake;
 use self::pools::{Pools, Reading, Skew};
 pub use self::promises::Standby;
@@ -79,6 +81,8 @@ pub struct Settings {
     /// How long the database may take over one question.
     pub question_time_max: Duration,
     pub standby: Standby,
+    /// Takes large payloads instead of the database.
+    pub objects: Option<ObjectSettings>,
 }
 
 impl Settings {
@@ -93,6 +97,7 @@ impl Settings {
             patience: Duration::from_secs(10),
             question_time_max: Duration::from_secs(30),
             standby: Standby::Unasked,
+            objects: None,
         }
     }
 }
@@ -267,6 +272,10 @@ impl PostgresStore {
         }
         let pools = Arc::new(Pools::new(settings)?);
         pools.prepare().await?;
+        if let Some(objects) = pools.objects() {
+            // Said in the log; small messages need no object store.
+            let _ = objects.probe(pools.store_id()).await;
+        }
         let writer = Writer::start(Arc::clone(&pools)).await?;
         let (discard, discarded) = mpsc::unbounded_channel();
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(&pools), pools.incarnation(), discarded));
@@ -336,6 +345,8 @@ pub struct Examined {
     /// Why nothing would be accepted.
     pub broken: Option<String>,
     pub warning: Option<String>,
+    /// Whether the object store shows its bucket, where one is configured.
+    pub objects: Option<Result<(), String>>,
 }
 
 /// Connects and looks, for `amtsbote check`.
@@ -351,6 +362,11 @@ pub async fn replication(settings: Settings) -> Result<Replication, OpenError> {
 /// Whether a connection can be used at all: what it says is understood, and nothing crosses a network in the clear.
 pub fn check_connection(connection: &str, is_secured: bool) -> Result<(), String> {
     connect::check(connection, is_secured)
+}
+
+/// Whether an endpoint can be an object store at all.
+pub fn check_endpoint(endpoint: &str, is_secured: bool) -> Result<(), String> {
+    objects::check_endpoint(endpoint, is_secured)
 }
 
 /// Brings a store of an earlier version to the current one; returns both versions.

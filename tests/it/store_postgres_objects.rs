@@ -1,7 +1,8 @@
 //! Large payloads in an object store: there before their message, gone after it, refused where it does not answer.
 //!
 //! The object store is one of the tests' own (S3 as far as it is used: put, ranged get, list, delete), on loopback, and
-//! can be told to refuse. It believes every signature, and no other access key.
+//! can be told to refuse. It believes every signature, and no other access key. `tests/peers/objects` brings one of
+//! another make.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -309,4 +310,44 @@ async fn a_node_that_died_in_the_middle_leaves_nothing_behind() {
     }
     assert_eq!(read(&store, "kept", 0, 99).await.expect("readable").len(), 99);
     store.close().await.expect("closed");
+}
+
+/// `AMTSBOTE_S3` names the endpoint of an object store of another make that has the bucket; without it, this is skipped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_of_another_make_takes_gives_and_forgets() {
+    let Ok(endpoint) = std::env::var("AMTSBOTE_S3") else {
+        println!("skipped: AMTSBOTE_S3 names no object store; tests/peers/objects brings one");
+        return;
+    };
+    let programs = programs().expect("PostgreSQL, where an object store is named");
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("another_make");
+    let bucket = Bucket { endpoint, objects: Arc::default(), refuses: Arc::new(AtomicBool::new(false)) };
+    let examined = examine(bucket.settings(&connection, "one")).await.expect("examined");
+    assert_eq!(examined.objects, Some(Ok(())));
+    let store = bucket.open(&connection, "one").await;
+    let sent = large("a", 9 * MIB + 5);
+    assert_eq!(sent.send(&store).await.expect("stored"), Accepted::New);
+    assert_eq!(cluster.sql("another_make", "SELECT count(*) FROM amtsbote.payload_chunk"), "0");
+    let whole = sent.content.len() as u64;
+    assert!(read(&store, "a", 0, whole).await.expect("readable") == sent.content);
+    let across = read(&store, "a", 4 * MIB as u64 - 1, 2).await.expect("readable");
+    assert_eq!(across, sent.content[4 * MIB - 1..4 * MIB + 1]);
+    store.close().await.expect("closed");
+    cluster.sql(
+        "another_make",
+        "UPDATE amtsbote.payload_large SET sequence = NULL, dropped_at = clock_timestamp() - interval '1 hour'",
+    );
+    let store = bucket.open(&connection, "one").await;
+    let end = Instant::now() + Duration::from_secs(20);
+    // Its row goes after its objects, and only if these could be deleted.
+    while cluster.sql("another_make", "SELECT count(*) FROM amtsbote.payload_large") != "0" {
+        assert!(Instant::now() < end, "nothing is let go of");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    store.close().await.expect("closed");
+    let mut wrong = bucket.settings(&connection, "one");
+    wrong.objects.as_mut().expect("an object store").bucket = "no-such-bucket".to_owned();
+    let examined = examine(wrong).await.expect("examined");
+    assert!(examined.objects.is_some_and(|look| look.is_err()));
 }

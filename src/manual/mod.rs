@@ -2,6 +2,7 @@
 //!
 //! - [`database`]: PostgreSQL as the store.
 //! - [`decisions`]: why things are as they are, with figures.
+//! - [`failover`]: Patroni, a load balancer, a second site: what to set up, and what to do when one is lost.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
 //! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
 //! - [`operation`]: setting up, watching, copying, bringing back.
@@ -12,6 +13,7 @@
 
 pub mod database;
 pub mod decisions;
+pub mod failover;
 pub mod intermediaries;
 pub mod operation;
 pub mod portal;

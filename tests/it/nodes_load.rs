@@ -21,6 +21,7 @@ use amtsbote::osci::message::selection::DeliverySelection;
 use amtsbote::pki::certificate::Certificate;
 use amtsbote::xta::client::{Client, Error};
 use amtsbote::xta::message::msg_box::MsgSelector;
+use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -367,7 +368,7 @@ impl Load {
         }
         let shared = self.shared;
         let ledger = std::mem::take(&mut *shared.ledger());
-        runtime.block_on(compare_bytes(&shared.people, &nodes[0], &ledger));
+        runtime.block_on(compare_bytes(&shared.people, nodes, &ledger));
         stop(nodes);
         logs_are_sound(nodes);
         let states = runtime.block_on(at_rest(connection, nodes.len()));
@@ -395,13 +396,19 @@ impl Load {
     }
 }
 
-/// What was not closed is still to be had, byte for byte; what was, the reader has compared.
-async fn compare_bytes(people: &People, office: &Office, ledger: &Ledger) {
-    let reader = people.reader(&office.xta);
-    for name in ledger.accepted.difference(&ledger.closed) {
-        let fetched = people.fetch(&reader, *name).await;
-        fetched.unwrap_or_else(|error| panic!("{name:?} was accepted: {error}"));
-    }
+/// What was not closed is still to be had at every node, byte for byte; what was, the reader has compared.
+async fn compare_bytes(people: &People, nodes: &[Office], ledger: &Ledger) {
+    let open: Vec<Name> = ledger.accepted.difference(&ledger.closed).copied().collect();
+    let shares = open.chunks(open.len().div_ceil(2 * nodes.len()).max(1)).zip(nodes.iter().cycle());
+    let compared = shares.map(async |(names, office)| {
+        let reader = people.reader(&office.xta);
+        for name in names {
+            let fetched = people.fetch(&reader, *name).await;
+            fetched.unwrap_or_else(|error| panic!("{name:?} was accepted: {error}"));
+        }
+    });
+    join_all(compared).await;
+    let office = &nodes[0];
     let person = OsciPerson { folder: office.path("tls") };
     let client = OsciClient::new(person.settings("standesamt", &office.osci));
     let mut session = client.begin().await.expect("a dialog");

@@ -40,7 +40,7 @@ def prepare(folder):
         keys[name] = json.dumps({**shown, "key_ops": [public]})
     digest = {name: hashlib.sha256(secret.encode()).hexdigest() for name, secret in SECRETS.items()}
     participants = folder / "participants.toml"
-    assert participants.read_text().rindex('name = "standesamt"') > participants.read_text().rindex("[[account]]")
+    assert participants.read_text().rindex('name = "meldebehoerde"') > participants.read_text().rindex("[[account]]")
     with participants.open("a") as file:
         # The first of them belongs to the last account of the file, which has a certificate.
         file.write(f"""
@@ -157,15 +157,16 @@ def drive(folder):
 
     public, portal, town = Client(folder), Client(folder).log_in("portal-bund"), Client(folder).log_in("town-1")
     cell("tokens by client credentials")
+
     def by_certificate(client, name, expect):
         form = urllib.parse.urlencode({"grant_type": "client_credentials", "client_id": name})
         return client.call("POST", "/token", form, "application/x-www-form-urlencoded", expect=expect)
 
-    shown = Client(folder).show(folder / "tls/standesamt.crt", folder / "tls/standesamt.key")
+    shown = Client(folder).show(folder / "tls/meldebehoerde.crt", folder / "tls/meldebehoerde.key")
     assert by_certificate(shown, "by-certificate", 200)["scope"] == "send"
     shown.call("POST", "/v2/submissions", {}, expect=400)
     public.call("POST", "/v2/submissions", {}, expect=401)
-    other = Client(folder).show(folder / "tls/meldebehoerde.crt", folder / "tls/meldebehoerde.key")
+    other = Client(folder).show(folder / "tls/standesamt.crt", folder / "tls/standesamt.key")
     for client, name in ((public, "by-certificate"), (other, "by-certificate"), (shown, "portal-bund")):
         assert by_certificate(client, name, 401)["error"] == "invalid_client"
     cell("a TLS certificate of the account in place of a secret")

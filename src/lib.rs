@@ -18,7 +18,7 @@
 //! | 4 | [`store`] | protocols, policy |
 //! | 3 | [`evidence`] | where anything is kept, who is trusted |
 //! | 2 | [`xml`] | protocols |
-//! | 1 | [`mime`], [`pki`] | messages' meaning |
+//! | 1 | [`mime`], [`page`], [`pki`] | messages' meaning; page: whose page it is |
 //! | 0 | [`clock`], [`domain`], [`net`], [`report`] | everything above |
 //!
 //! # What always holds
@@ -63,6 +63,7 @@ pub mod manual;
 pub mod mime;
 pub mod net;
 pub mod osci;
+pub mod page;
 pub mod pki;
 pub mod portal;
 pub mod register;

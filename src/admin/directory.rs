@@ -131,6 +131,10 @@ fn check_destinations(account: &Account) -> Result<(), DirectoryError> {
         if destination.callback.as_ref().is_some_and(|callback| !callback.url.starts_with("https://")) {
             return Err(wrong("its callback is not an https URL".to_owned()));
         }
+        let user = |url: &str| url.split('/').nth(2).is_some_and(|authority| authority.contains('@'));
+        if destination.callback.as_ref().is_some_and(|callback| user(&callback.url)) {
+            return Err(wrong("its callback's URL names a user; the HMAC proves who calls".to_owned()));
+        }
         if destination.callback.as_ref().is_some_and(|callback| callback.secret.len() < 32) {
             return Err(wrong("its callback's secret has less than 32 characters".to_owned()));
         }

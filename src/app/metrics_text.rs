@@ -51,6 +51,14 @@ fn describe() {
         "amtsbote_store_standby",
         "PostgreSQL: 1 while a synchronous standby has all that is acknowledged."
     );
+    metrics::describe_gauge!(
+        "amtsbote_store_lag_bytes",
+        "PostgreSQL: bytes of its log that the loss of the primary would lose; +Inf without a standby."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_store_lag_seconds",
+        "PostgreSQL: seconds of work, at most, that the loss of the primary would lose; +Inf without a standby."
+    );
     metrics::describe_counter!(
         "amtsbote_store_commits_total",
         "Durable transactions; each syncs the log once."

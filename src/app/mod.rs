@@ -4,6 +4,7 @@
 //! under way, and stops in an order that loses nothing: first nobody new comes in, then what has begun is finished,
 //! then the evidence is signed, then the store closes.
 
+pub mod callbacks;
 pub mod card_key;
 pub mod evidence_key;
 pub mod foreign;
@@ -37,6 +38,7 @@ use crate::net::{Listener, LocalListener, Permits, Serving, Shares};
 use crate::osci::server::Door as OsciDoor;
 use crate::pki::expiry::Dependence;
 use crate::pki::key;
+use crate::portal::callback::Callbacks;
 use crate::portal::server::Door as PortalDoor;
 use crate::relay::{Refusal, Relay};
 use crate::spool::Spool;
@@ -65,6 +67,8 @@ pub enum StartError {
     CardKey { path: PathBuf, what: String },
     #[error("the portal's key {}: {what}", path.display())]
     PortalKey { path: PathBuf, what: String },
+    #[error("callbacks: {0}")]
+    Callbacks(String),
     #[error("time stamps: {0}")]
     TimeStamps(String),
     #[error("store {}: {source}", folder.display())]
@@ -178,7 +182,8 @@ impl App {
         let portal = match config.portal.address {
             None => None,
             Some(address) => {
-                Some(PortalStart::bind(address, &trust, &relay, &config, portal_permits.clone()).await?)
+                let permits = portal_permits.clone();
+                Some(PortalStart::bind(address, &trust, &relay, &config, &clock, permits).await?)
             }
         };
         let portal_address = portal.as_ref().map(|portal| portal.address);
@@ -229,6 +234,10 @@ impl App {
             )),
             tokio::spawn(watch::chunks(osci_door.clone(), stopping.clone())),
             tokio::spawn(watch::drafts(portal.as_ref().map(|portal| portal.door.clone()), stopping.clone())),
+            tokio::spawn(watch::callbacks(
+                portal.as_ref().map(|portal| portal.callbacks.clone()),
+                stopping.clone(),
+            )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
         tracing::info!(xta = %xta_address, osci = ?osci_address, portal = ?portal_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
@@ -261,6 +270,7 @@ struct PortalStart {
     listener: Listener,
     address: SocketAddr,
     door: Arc<PortalDoor>,
+    callbacks: Arc<Callbacks>,
 }
 
 impl PortalStart {
@@ -269,15 +279,22 @@ impl PortalStart {
         trust: &Trust,
         relay: &Arc<Relay>,
         config: &Config,
+        clock: &Arc<dyn Clock>,
         permits: Permits,
     ) -> Result<Self, StartError> {
         let key = portal_key::load_or_make(&config.portal.key)?;
+        let receivers = callbacks::receivers_tls(config, clock).map_err(StartError::Callbacks)?;
+        let callbacks = Arc::new(Callbacks::new(relay.clone(), config.callback_settings(receivers)));
         let listener = Listener::tls(address, trust.listener(), config.bounds(), permits)
             .await
             .map_err(|source| listen("portal listener", address, source))?;
         let address = listener.address().map_err(|source| listen("portal listener", address, source))?;
-        let door = trust.portal_door(relay.clone(), key, config);
-        Ok(Self { listener, address, door })
+        let mut config = config.clone();
+        if let Some(base) = config.portal.url.trim_end_matches('/').strip_suffix(":0") {
+            config.portal.url = format!("{base}:{}", address.port());
+        }
+        let door = trust.portal_door(relay.clone(), key, &config, callbacks.clone());
+        Ok(Self { listener, address, door, callbacks })
     }
 }
 

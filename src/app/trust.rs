@@ -145,10 +145,12 @@ impl Trust {
         relay: Arc<Relay>,
         key: crate::pki::jose::jws::SigningKey,
         config: &Config,
+        callbacks: Arc<portal::callback::Callbacks>,
     ) -> Arc<portal::server::Door> {
         let trust = self.clone();
         let anchors = Arc::new(move || trust.anchors());
-        Arc::new(portal::server::Door::new(relay, anchors, key, config.portal_settings()))
+        let door = portal::server::Door::new(relay, anchors, key, config.portal_settings());
+        Arc::new(door.with_callbacks(callbacks))
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {

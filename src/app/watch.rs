@@ -15,6 +15,7 @@ use crate::osci::server::Door;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Dependence, Holder, Role};
 use crate::pki::inspection::Purpose;
+use crate::portal::callback::Callbacks;
 use crate::portal::server::Door as PortalDoor;
 use crate::relay::Relay;
 use crate::report::Loudness;
@@ -45,6 +46,13 @@ pub(super) async fn chunks(door: Option<Arc<Door>>, mut stop: watch::Receiver<bo
                 "abandoned chunks cannot be removed: {error}"
             ),
         }
+    }
+}
+
+/// Calls the programs of destinations.
+pub(super) async fn callbacks(callbacks: Option<Arc<Callbacks>>, stop: watch::Receiver<bool>) {
+    if let Some(callbacks) = callbacks {
+        callbacks.run(stop).await;
     }
 }
 

@@ -11,7 +11,7 @@ use super::screen::{self, Align, Table};
 use super::{Place, Reading, runtime};
 use crate::admin::client::{self, ClientError};
 use crate::admin::protocol::{Answer, Verb};
-use crate::app::{card_key, evidence_key, foreign, time_stamp};
+use crate::app::{callbacks, card_key, evidence_key, foreign, portal_key, time_stamp};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine};
 use crate::pki::certificate::Certificate;
@@ -75,6 +75,7 @@ impl Args {
                 look_at_evidence_key(&config, &mut findings);
                 look_at_card_key(&config, now, &mut findings);
                 look_at_time_stamps(&config, now, &mut findings);
+                look_at_portal(&config, &mut findings);
                 match config.store.engine {
                     Engine::Embedded => look_at_store(&config, &mut findings),
                     Engine::Postgres => look_at_database(&config, &mut findings)?,
@@ -250,6 +251,40 @@ fn look_at_evidence_key(config: &Config, findings: &mut Findings) {
     match evidence_key::read(path, &config.evidence.origin) {
         Ok(key) => findings.good(WHAT, format!("public key {}", key.verifier())),
         Err(error) => findings.problem(WHAT, format!("{}: {error}", path.display())),
+    }
+}
+
+fn look_at_portal(config: &Config, findings: &mut Findings) {
+    const WHAT: &str = "portal";
+    let portal = &config.portal;
+    if portal.address.is_none() {
+        return;
+    }
+    if !portal.key.exists() {
+        findings.good(WHAT, format!("{} will be made at the first start", portal.key.display()));
+    } else {
+        if let Ok(Some(sentence)) = key::exposure(&portal.key) {
+            findings.problem(WHAT, sentence);
+        }
+        match portal_key::read(&portal.key) {
+            Ok(key) => findings.good(WHAT, format!("signs as {}, for {}", key.kid(), portal.url)),
+            Err(error) => findings.problem(WHAT, format!("{}: {error}", portal.key.display())),
+        }
+    }
+    if portal.folder.exists() && !portal.folder.is_dir() {
+        findings.problem(WHAT, format!("{} is no folder", portal.folder.display()));
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    match callbacks::receivers_tls(config, &clock) {
+        Err(error) => findings.problem("callbacks", error),
+        Ok(None) => findings.good("callbacks", "nobody is called: portal.callback_anchors is empty"),
+        Ok(Some(_)) => findings.good("callbacks", "the authorities of receivers can be read"),
+    }
+    for network in &portal.callback_networks {
+        if network.is_everything() {
+            let words = format!("portal.callback_networks opens every address ({network})");
+            findings.add("callbacks", Verdict::Warning, words);
+        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! `amtsbote demo`: the post office at work, on one machine, in a few seconds.
 //!
-//! Everything is real: certificates, mutual TLS, XTA 2, OSCI-Transport 1.2, the durable store, the signed evidence. Only the offices and
+//! Everything is real: certificates, mutual TLS, XTA 2, OSCI-Transport 1.2, the portal door, the durable store, the signed evidence. Only the offices and
 //! their messages are invented. Each step is checked, and the first surprise ends the demo with an exit code.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::demo_register;
 use super::exit::{Exit, Stop};
 use super::init::{self, Prepared, REGISTRATION, REGISTRATION_IDENTIFIER, REGISTRY, REGISTRY_IDENTIFIER};
 use super::office::{self, Office, Words, envelope};
 use super::osci::{self, Letter, Osci, Wanted};
 use super::{card, fetch, mailbox, runtime_for_server, screen};
+use super::{demo_portal, demo_register};
 use crate::admin::client;
 use crate::admin::directory;
 use crate::admin::protocol::{Answer, Verb};
@@ -64,6 +64,7 @@ impl Args {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let prepared = init::prepare(&folder, &[], &demo_register::OFFICES, [any; 3], SystemClock.now())?;
         say("A development authority, a server and two offices have certificates, made a moment ago.")?;
+        open_portal(&prepared.config)?;
         let mut config = Config::load(&prepared.config)?;
         config.log.filter = "warn".to_owned();
         log::start(&config.log).map_err(Stop::usage)?;
@@ -85,7 +86,8 @@ impl Args {
             prove(&running, prepared, &received).await?;
             across(&running, prepared).await?;
             admit_further(&running, prepared).await?;
-            demo_register::play(&running, prepared).await
+            demo_register::play(&running, prepared).await?;
+            demo_portal::play(&running, prepared).await
         };
         let played = played.await;
         if played.is_err() || !self.keep {
@@ -96,6 +98,17 @@ impl Args {
         further(prepared, true)?;
         running.until_stopped().await.map_err(|error| Stop::failed(format!("signals: {error}")))
     }
+}
+
+/// What a first set-up leaves out.
+fn open_portal(config: &Path) -> Result<(), Stop> {
+    let text = super::read_text(config)?;
+    let opened = text.replacen("# address = \"0.0.0.0:8445\"", "address = \"127.0.0.1:0\"", 1).replacen(
+        "url = \"https://localhost:8445\"",
+        "url = \"https://localhost:0\"",
+        1,
+    );
+    std::fs::write(config, opened).map_err(|error| Stop::failed(format!("{}: {error}", config.display())))
 }
 
 /// Fails the demo where something is not as it should be.
@@ -366,9 +379,13 @@ fn pin_addresses(prepared: &Prepared, running: &Running) -> Result<(), Stop> {
             1,
         )
         .replacen("address = \"127.0.0.1:0\"", &format!("address = \"{}\"", running.xta_address), 1);
-    let pinned = running.osci_address.iter().fold(pinned, |text, osci| {
-        text.replacen("address = \"127.0.0.1:0\"", &format!("address = \"{osci}\""), 1)
+    let others = [running.osci_address, running.portal_address].into_iter().flatten();
+    let pinned = others.fold(pinned, |text, address| {
+        text.replacen("address = \"127.0.0.1:0\"", &format!("address = \"{address}\""), 1)
     });
+    let port = running.portal_address.map(|portal| portal.port()).unwrap_or_default();
+    let pinned =
+        pinned.replacen("url = \"https://localhost:0\"", &format!("url = \"https://localhost:{port}\""), 1);
     std::fs::write(&prepared.config, pinned)
         .map_err(|error| Stop::failed(format!("{}: {error}", prepared.config.display())))?;
     say(&format!("Operator's listener: http://{}/metrics, /readyz, /livez.", running.operator_address))

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exit::{Exit, Stop};
 use super::link::{Link, unexpected};
 use super::screen;
-use super::{Place, Reading, card};
+use super::{Changing, Place, Reading, card, logs};
 use crate::admin::protocol::{Answer, Verb};
 use crate::app::{card_key, evidence_key};
 use crate::config::Config;
@@ -36,18 +36,30 @@ pub enum Command {
         #[command(flatten)]
         link: Link,
     },
-    /// Check a proof file, or a whole log in a store that no server has open (exit code 4 if it is damaged)
+    /// Check a proof file, a whole log in a store that no server has open, or the logs of all nodes of a store in
+    /// PostgreSQL (exit code 4 if it is damaged)
     Verify {
-        /// The proof file
-        #[arg(required_unless_present = "store", conflicts_with = "store")]
-        file: Option<PathBuf>,
+        /// The proof file; with --database any number, whose checkpoints must be those of the store's logs
+        #[arg(required_unless_present_any = ["store", "database"], conflicts_with = "store", value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// Folder of a store: check every record of its log, every time stamp, payload and card
         #[arg(long, value_name = "FOLDER")]
         store: Option<PathBuf>,
+        /// The configuration's store in PostgreSQL: check every node's log, and what they hold of each other
+        #[arg(long, conflicts_with = "store")]
+        database: bool,
         #[command(flatten)]
         believe: Believe,
         #[command(flatten)]
         reading: Reading,
+    },
+    /// Close the log of a node that will not come back: a last line and a last checkpoint, signed with this
+    /// configuration's key
+    Close {
+        /// The node's name; no server may work under it
+        node: String,
+        #[command(flatten)]
+        changing: Changing,
     },
     /// Check a proof file and write its parts, each in the form that common tools read (xmlsec1, openssl)
     Unpack {
@@ -194,13 +206,17 @@ impl Command {
                 }
                 Ok(Exit::Done)
             }
-            Self::Verify { file: Some(file), believe, reading, .. } => {
-                verify_file(file, &believe.trust()?, *reading)
+            Self::Verify { database: true, files, believe, reading, .. } => {
+                logs::verify(place, files, &believe.keys, &believe.trust()?, *reading)
             }
             Self::Verify { store: Some(folder), believe, reading, .. } => {
                 verify_store(folder, believe, *reading)
             }
-            Self::Verify { .. } => Err(Stop::usage("name a proof file or --store FOLDER")),
+            Self::Verify { files, believe, reading, .. } => match files.as_slice() {
+                [file] => verify_file(file, &believe.trust()?, *reading),
+                _ => Err(Stop::usage("name one proof file, --store FOLDER or --database")),
+            },
+            Self::Close { node, changing } => logs::close(place, node, changing),
             Self::Unpack { file, folder, believe } => unpack(file, folder, &believe.trust()?),
             Self::Key { reading } => {
                 let config = Config::load(&place.path())?;
@@ -226,7 +242,7 @@ impl Command {
     }
 }
 
-fn read_proof(path: &Path) -> Result<Vec<u8>, Stop> {
+pub(super) fn read_proof(path: &Path) -> Result<Vec<u8>, Stop> {
     let unreadable =
         |error: std::io::Error| Stop::usage(format!("{} cannot be read: {error}", path.display()));
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
@@ -239,7 +255,7 @@ fn read_proof(path: &Path) -> Result<Vec<u8>, Stop> {
     std::fs::read(path).map_err(unreadable)
 }
 
-fn refused(path: &Path, fault: &export::Fault) -> Stop {
+pub(super) fn refused(path: &Path, fault: &export::Fault) -> Stop {
     Stop::new(Exit::Problems, format!("{} proves nothing: {fault}", path.display()))
 }
 

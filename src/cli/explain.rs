@@ -1,6 +1,6 @@
 //! `amtsbote explain CODE`: what a code means and what to do, in English and German.
 //!
-//! The XTA codes are those of the fault list of XTA 2 web service 2.1.1; the OSCI codes are the door's own table
+//! The portal's problem types are the door's own table ([`crate::portal::problems`]). The XTA codes are those of the fault list of XTA 2 web service 2.1.1; the OSCI codes are the door's own table
 //! ([`crate::osci::code`]). Both standards use some numbers, and then both meanings are shown.
 
 use serde::Serialize;
@@ -8,10 +8,11 @@ use serde::Serialize;
 use super::exit::{Exit, Stop};
 use super::{Reading, screen};
 use crate::osci::code::{Code, Language};
+use crate::portal::problems;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code, such as 9024 or 0801, or an exception's name; without one, every code in one line
+    /// The code, such as 9024, 0801 or no-destination, or an exception's name; without one, every code in one line
     code: Option<String>,
     #[command(flatten)]
     reading: Reading,
@@ -53,6 +54,20 @@ impl From<Code> for Explanation {
             german: code.text(Language::German),
             peer: code.advice(),
             operator: code.operator_advice(),
+        }
+    }
+}
+
+impl From<&problems::Explanation> for Explanation {
+    fn from(one: &problems::Explanation) -> Self {
+        Self {
+            standard: "Portal",
+            code: one.code,
+            carrier: "problem details",
+            english: one.english,
+            german: one.german,
+            peer: one.peer,
+            operator: one.operator,
         }
     }
 }
@@ -245,7 +260,8 @@ const XTA_CODES: &[Explanation] = &[
 ];
 
 fn codes() -> impl Iterator<Item = Explanation> {
-    XTA_CODES.iter().copied().chain(Code::ALL.iter().copied().map(Explanation::from))
+    let osci = Code::ALL.iter().copied().map(Explanation::from);
+    XTA_CODES.iter().copied().chain(osci).chain(problems::ALL.iter().map(Explanation::from))
 }
 
 impl Args {

@@ -8,7 +8,9 @@ mod card;
 mod cert;
 mod check;
 mod completions;
+mod copy;
 mod demo;
+mod demo_portal;
 mod demo_register;
 mod destination;
 mod dialog;
@@ -17,7 +19,9 @@ pub mod exit;
 mod explain;
 mod fetch;
 mod init;
+mod lag;
 mod link;
+mod logs;
 mod mailbox;
 mod man;
 mod message;
@@ -136,7 +140,7 @@ enum Command {
     /// Certificates: show, check, expiring, request, import, roll over
     #[command(subcommand)]
     Cert(cert::Command),
-    /// The store: health, backup, verify, restore, upgrade
+    /// The store: health, lag, backup, verify, restore, copy, upgrade
     #[command(subcommand)]
     Store(store::Command),
     /// The population register's shadow copy: load, search by law, compare, report

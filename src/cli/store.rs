@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::exit::{Exit, Stop};
 use super::link::{Link, unexpected};
 use super::screen;
-use super::{Changing, Place, Reading, runtime};
+use super::{Changing, Place, Reading, copy, lag, runtime};
 use crate::admin::protocol::{Answer, HealthView, Verb};
 use crate::app::evidence_key;
 use crate::clock::{Clock, SystemClock};
@@ -51,6 +51,11 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// Copy an embedded store into an empty PostgreSQL database, or go on with that; compares every row and payload
+    Copy(copy::Copy),
+    /// How far PostgreSQL's standbys are behind: what the loss of the primary would cost (exit code 4 where more than
+    /// allowed)
+    Lag(lag::Lag),
     /// Bring a store of an earlier version to this one; make a copy first
     Upgrade {
         /// The store's folder [default: the configuration's]
@@ -84,6 +89,8 @@ impl Command {
                 screen::sentence(&format!("The store is restored into {}.", into.display()));
                 report(&checked, *reading)
             }
+            Self::Copy(copy) => copy.run(),
+            Self::Lag(lag) => lag.run(place),
             Self::Upgrade { folder, yes } => {
                 let (from, to) = upgrade(folder.as_deref(), place, *yes)?;
                 screen::sentence(&match from == to {
@@ -104,6 +111,12 @@ fn configured(place: &Place) -> Result<(PathBuf, Vec<VerifierKey>), Stop> {
             "the store is in PostgreSQL, whose pages `pg_amcheck` and `pg_checksums` check; name the folder of an embedded store",
         ));
     }
+    let keys = log_keys(&config)?;
+    Ok((config.store.folder, keys))
+}
+
+/// The public keys that may have signed the evidence of this configuration's server.
+pub(super) fn log_keys(config: &Config) -> Result<Vec<VerifierKey>, Stop> {
     let own = match config.evidence.key.exists() {
         false => None,
         true => {
@@ -112,7 +125,7 @@ fn configured(place: &Place) -> Result<(PathBuf, Vec<VerifierKey>), Stop> {
             Some(key.verifier().clone())
         }
     };
-    Ok((config.store.folder, own.into_iter().chain(config.evidence.former_keys).collect()))
+    Ok(own.into_iter().chain(config.evidence.former_keys.iter().cloned()).collect())
 }
 
 /// Returns the versions before and after.

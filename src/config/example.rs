@@ -141,7 +141,8 @@ const WORDS: &[(&str, &str)] = &[
     ("portal.address", "Where it listens (TLS with the certificate of [tls]); left out, there is none."),
     (
         "portal.url",
-        "URL that portals know it by, without a slash at the end: issuer and audience of tokens, issuer of events.",
+        "URL that portals know it by, without a slash at the end: issuer and audience of tokens, issuer of events. Port 0 \
+         stands for the one it listens at.",
     ),
     (
         "portal.key",
@@ -172,6 +173,23 @@ const WORDS: &[(&str, &str)] = &[
         "portal.zip",
         "Whether content may have been compressed (zip DEF) before it was encrypted, as older clients do; readers must bound \
          what they inflate.",
+    ),
+    (
+        "portal.callback_anchors",
+        "Files (PEM) of the authorities that receivers of callbacks have their certificates from; without one nobody is called.",
+    ),
+    (
+        "portal.callback_networks",
+        "Networks that callbacks may dial beside public addresses, such as [\"10.1.0.0/16\"]; all others inside the house, loopback \
+         and metadata services are refused.",
+    ),
+    (
+        "portal.callback_seconds",
+        "Time for one call, from looking up the name to the head of the answer; 1 to 60.",
+    ),
+    (
+        "portal.callback_hours",
+        "Hours after which a submission that its receiver could not be told of is given up, with a warning; it still waits.",
     ),
     ("evidence", "The log that proves what happened."),
     ("evidence.origin", "Name of this log in its signed checkpoints, for good."),

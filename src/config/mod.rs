@@ -27,6 +27,7 @@ use crate::osci::client::address::Address;
 use crate::pki::inspection::UnknownRevocation;
 use crate::pki::revocation::fetch;
 use crate::pki::timestamp;
+use crate::portal::callback::network::Network;
 
 /// The environment variable that names the file where the command line does not.
 pub const PATH_VARIABLE: &str = "AMTSBOTE_CONFIG";
@@ -161,6 +162,11 @@ pub struct Portal {
     pub retain_payload_days: u32,
     pub retain_card_days: u32,
     pub zip: bool,
+    /// Authorities of receivers of callbacks.
+    pub callback_anchors: Vec<PathBuf>,
+    pub callback_networks: Vec<Network>,
+    pub callback_seconds: u64,
+    pub callback_hours: u32,
 }
 
 /// A folder for a procedure that reads files and speaks no protocol.
@@ -324,6 +330,10 @@ impl Default for Portal {
             retain_payload_days: 7,
             retain_card_days: 730,
             zip: false,
+            callback_anchors: Vec::new(),
+            callback_networks: Vec::new(),
+            callback_seconds: 10,
+            callback_hours: 72,
         }
     }
 }
@@ -489,6 +499,7 @@ impl Config {
             &mut osci.intermediates,
             &mut osci.crls,
             &mut osci.receiver_anchors,
+            &mut portal.callback_anchors,
             &mut evidence.time_stamp_anchors,
             &mut evidence.time_stamp_crls,
             &mut evidence.time_stamp_server_anchors,
@@ -560,6 +571,9 @@ impl Config {
             }
             if self.portal.token_seconds == 0 || self.portal.token_seconds > 86_400 {
                 return wrong("portal.token_seconds", "is 1 to 86400".to_owned());
+            }
+            if self.portal.callback_seconds == 0 || self.portal.callback_seconds > 60 {
+                return wrong("portal.callback_seconds", "is 1 to 60".to_owned());
             }
             if self.portal.reject_days == 0 {
                 return wrong("portal.reject_days", "is at least 1".to_owned());

@@ -1,5 +1,6 @@
 //! What each room is handed of the configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Config, Portal};
@@ -96,6 +97,16 @@ impl Config {
             announced_hours: portal.announced_hours,
             profile: portal.profile(),
             zip: if portal.zip { Zip::Passes } else { Zip::Refused },
+        }
+    }
+
+    /// `tls` judges receivers.
+    pub fn callback_settings(&self, tls: Option<Arc<rustls::ClientConfig>>) -> portal::callback::Settings {
+        portal::callback::Settings {
+            tls,
+            networks: self.portal.callback_networks.clone(),
+            time_max: Duration::from_secs(self.portal.callback_seconds),
+            give_up_after: Duration::from_secs(u64::from(self.portal.callback_hours) * 3600),
         }
     }
 

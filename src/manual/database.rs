@@ -47,6 +47,55 @@
 //! Leases, timers and the ends of dialogs follow the database's clock; a server whose clock differs by more than half a
 //! second says so once (`store-clock`).
 //!
+//! # How much would be lost
+//!
+//! `amtsbote store lag` asks the primary how far every standby is behind, in bytes of its log and in seconds, and says what
+//! the loss of the primary would cost: nothing with a synchronous standby, else what the best standby that is connected
+//! lacks, else everything since the last backup. Seconds are an upper bound: the delay that the primary measured, and the
+//! age of the standby's last answer, whose clock should follow a time server. A standby that is away is listed where it has
+//! a replication slot. The exit code is 4 where `standby` asks for a synchronous one and there is none, and, with
+//! `--bytes-max` or `--seconds-max`, where any standby is away or further behind. The metrics `amtsbote_store_lag_bytes`
+//! and `amtsbote_store_lag_seconds` say the same of the best standby, every five seconds.
+//!
+//! # Moving from the embedded store
+//!
+//! ```text
+//! systemctl stop amtsbote
+//! amtsbote store copy --from sqlite:store --to postgres:amtsbote-new.toml
+//! ```
+//!
+//! `amtsbote-new.toml` is the server's configuration as it will be, with `engine = "postgres"` and a database that holds
+//! nothing. The embedded store is locked and verified first, from the first to the last byte. Then every table is copied in
+//! the order of its keys, and every large payload in a transaction of its own; at the end each row is compared with the one it came from,
+//! each large payload is read back and digested, and only then is the copy a store: until then no server starts on it. A copy
+//! that was interrupted goes on with the same command, and only from the same store in the same state. The evidence log
+//! becomes that of the node in the configuration and goes on with the same key. The embedded store stays as it was; keep it,
+//! and start no server on it again. There is no way back by command.
+//!
+//! # Evidence of several nodes
+//!
+//! Every node has a log of its own and signs it. At each checkpoint it first writes down, as a line of its own log, the newest
+//! checkpoint of every other node's log (node, size, root, SHA-256 of the signed note; `amtsbote-anchor/1`); before that it
+//! holds both this one and the one it wrote down before against the other's log, and refuses to cover what contradicts them
+//! (an error in the log of the server). Checkpoints over nothing but such lines are left out, so that a quiet store is quiet.
+//! Whoever wants to change one log unseen has to change the others too, which are signed with other keys: give every node
+//! its own.
+//!
+//! `amtsbote evidence verify --database` reads the logs of all nodes, beside the servers at work: every record into its
+//! tree, every checkpoint, and what the logs hold of each other; node, record and checkpoint are named. Proof files that are
+//! named as well must agree with a log of the store. How many of a log's records are held by others stands in the list; what
+//! came after that is under the node's own signature only.
+//!
+//! A node that comes back goes on with its log. One that will not is ended by `amtsbote evidence close NODE`, from any
+//! configuration of the store: its log is verified, gets a last line (`amtsbote-closing/1`) and a last checkpoint, signed with
+//! that configuration's key; nobody works under the name again.
+//!
+//! # Upgrading nodes one after the other
+//!
+//! Tables may be one version newer than a server: it starts and works, and refuses from two on. So: `amtsbote store upgrade`
+//! with the new program, while the old servers work; then replace the servers one by one. A server that is newer than the
+//! tables does not start; it names the command.
+//!
 //! # What is refused, and what helps
 //!
 //! | what is wrong | what is said to do |
@@ -62,11 +111,13 @@
 //! | all connections are in use | raise `connections_max` |
 //! | a question takes longer than `question_seconds` (30) | look for locks in `pg_stat_activity` |
 //! | another process has the node's name | stop it, or give each server its own |
+//! | the node's log was closed | give the server another name |
+//! | a copy into the database was not finished | go on with `amtsbote store copy`, or drop the schema |
 //!
 //! # What is not there yet
 //!
-//! Backup, restore and verification are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`); `amtsbote store backup` and
-//! `verify` say so. A server proves what its own log holds; logs of several nodes are not anchored in each other, and a
-//! proof of a message that several nodes have handled is asked of each. Uploads in chunks (OSCI) lie on the server that
+//! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
+//! `amtsbote store backup` and `verify` say so. A server proves what its own log holds; a proof of a message that several
+//! nodes have handled is asked of each. Uploads in chunks (OSCI) lie on the server that
 //! took them. Participants that are applied on one server are known to the others when these reload. A message's arrival
 //! wakes only the server that took it; the others find it at their next look.

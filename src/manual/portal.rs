@@ -16,6 +16,8 @@
 //! `/submission-api`, `/destination-api` and `/routing-api`, so that clients need another base URL and nothing else.
 //! `/openapi.json` describes them.
 //!
+//! `amtsbote demo` shows all of it: 52 destinations, a portal's client, a submission that an authority fetches by XTA 2.
+//!
 //! # Destinations and clients
 //!
 //! Both belong to a participant and stand in the participants' file:
@@ -79,7 +81,28 @@
 //! and other algorithms are refused, and `zip` unless `portal.zip` is set, which clients of version 1 need. Whoever accepts
 //! names the authentication tags of all parts; they are compared.
 //!
+//! # Callbacks
+//!
+//! A destination may name a receiver that is told of new submissions, so that it need not poll:
+//!
+//! ```toml
+//! callback = { url = "https://receiver.example/new", secret = "…" }   # amtsbote destination secret
+//! ```
+//! The call is a POST of JSON (`type` …/callbacks/new-submissions, `submissions` with `destinationId`, `submissionId` and
+//! `caseId`, at most 100 of them): ids and nothing else. `callback-timestamp` holds the second of the call (Unix),
+//! `callback-authentication` the HMAC-SHA-512 of `<timestamp>.<body>` with the secret, in lower-case hex; receivers compare
+//! it over the very bytes, and refuse what is older than five minutes. Any 2xx within `portal.callback_seconds` is an answer.
+//!
+//! Every submission is told at least once, as long as nobody has fetched it; each call stands on its card. A receiver that
+//! does not answer is called again after 10 seconds, then after pauses that double up to an hour, and delays nobody else.
+//! After `portal.callback_hours` a submission is given up (`callback-dead`, a warning in the log and a finding on the card):
+//! it waits in the mailbox as before. Several relays over one database may each call once.
+//!
+//! Receivers show a certificate of an authority in `portal.callback_anchors`; without one nobody is called. Redirects are
+//! not followed. Only public addresses are dialled, judged after the name was looked up: loopback, private, link-local (metadata
+//! services) and all other special ranges are refused, also inside IPv6 addresses, unless `portal.callback_networks` names them.
+//!
 //! # Left out
 //!
-//! Replies from authority to portal, several submissions in one case, callbacks (a missed callback is picked up by polling,
-//! and polling is what there is), changing destinations through the API, decrypting for an authority.
+//! Replies from authority to portal, several submissions in one case, callbacks to senders (they poll the event log), changing
+//! destinations through the API, decrypting for an authority.

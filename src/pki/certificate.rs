@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
 use super::directory_names;
+use super::recent::Recent;
 use super::signature::Brainpool;
 use crate::domain::account::KeyFingerprint;
 use crate::domain::hex;
@@ -248,6 +249,16 @@ struct Facts {
 
 impl Certificate {
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
+        static RECENT: LazyLock<Recent> = LazyLock::new(Recent::default);
+        if let Some(known) = RECENT.get(der) {
+            return Ok(known);
+        }
+        let certificate = Self::read(der)?;
+        RECENT.keep(&certificate);
+        Ok(certificate)
+    }
+
+    pub(super) fn read(der: &[u8]) -> Result<Self, Error> {
         if der.len() > CERTIFICATE_BYTES_MAX {
             return Err(Error::TooLarge { seen: der.len(), max: CERTIFICATE_BYTES_MAX });
         }

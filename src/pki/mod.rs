@@ -20,6 +20,7 @@ pub mod inspection;
 pub mod jose;
 pub mod key;
 mod path;
+mod recent;
 pub mod request;
 pub mod revocation;
 pub mod signature;

@@ -4,6 +4,7 @@
 //! evidence record together, or nothing. State changes apply [`crate::domain::state::transition`] inside the
 //! transaction. The trait knows nothing of SQL, protocols or policy: deadlines and rights come in as data.
 
+mod copy;
 pub mod embedded;
 pub mod postgres;
 mod row;
@@ -571,6 +572,11 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a checkpoint, in place of another one of the same size. `Outdated` if that one is another note and has time
     /// stamps: they would stand over nothing.
     async fn save_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError>;
+    /// Writes the newest checkpoints of the other logs of this store into this one, where they are not there yet; returns
+    /// how many. `Corrupt` where another log contradicts what was written down. An engine with one log has nothing to do.
+    async fn anchor_others(&self, _now: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
     /// The smallest checkpoint that covers at least `size` leaves, or the latest for `None`.
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError>;
     /// Adds a stamp to the checkpoint of exactly `size` leaves, which has `number` stamps so far: over its note for the

@@ -149,7 +149,8 @@ pub fn apply(before: &Row, card: &mut ProcessCard, change: &Change) -> Result<Op
     after.follow(card);
     match event {
         Event::Released => after.release_at = None,
-        Event::Reminded => after.remind_at = None,
+        // By the clock. Who reminds the reader otherwise takes nothing from the deadline.
+        Event::Reminded if change.by.is_none() => after.remind_at = None,
         Event::Requeued => (after.push_at, after.push_attempt, after.push_leased) = (0, 0, false),
         Event::PayloadPurged => after.place = Place::Purged,
         _ => {}

@@ -248,6 +248,8 @@ fn the_demo_plays_to_its_end() {
         "the register watched the deadline",
         "the same answer, of the same size, that tells nothing",
         "the same bytes, without a second search",
+        "each of the 52 municipalities",
+        "only then the portal read, signed, that it is accepted",
     ] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
@@ -255,8 +257,8 @@ fn the_demo_plays_to_its_end() {
     amtsbote(folder.path(), &["evidence", "verify", "demo/proof.txt"]).ends(0);
     assert_eq!(
         amtsbote(folder.path(), &["store", "verify", "demo/store", "--json"]).ends(0).json()["messages"],
-        // Four of the two offices, twenty-two of the register and those who write to it.
-        26
+        // Four of the two offices, twenty-two of the register and those who write to it, one of the portal.
+        27
     );
 }
 

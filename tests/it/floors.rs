@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "osci/envelope/",
     "osci/message/",
     "page/fields.rs",
+    "portal/callback/network.rs",
     "portal/csv.rs",
     "portal/event.rs",
     "portal/places.rs",

@@ -15,6 +15,7 @@ use amtsbote::pki::jose::jwk::PublicKey;
 use amtsbote::pki::jose::jws::SigningKey;
 use amtsbote::pki::key::PrivateKey;
 use amtsbote::pki::trust::TrustAnchors;
+use amtsbote::portal::callback::Callbacks;
 use amtsbote::portal::server::{Door, Settings};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -38,6 +39,7 @@ pub struct Office {
     door: Option<(Serving, Arc<Door>)>,
     port: u16,
     settings: Settings,
+    callbacks: Option<Arc<Callbacks>>,
 }
 
 #[derive(Debug)]
@@ -180,7 +182,7 @@ impl Office {
             zip: Zip::Refused,
         };
         change(&mut settings);
-        let mut office = Self { xta, door: None, port: 0, settings };
+        let mut office = Self { xta, door: None, port: 0, settings, callbacks: None };
         office.start().await;
         office
     }
@@ -188,12 +190,22 @@ impl Office {
     async fn start(&mut self) {
         let none = Arc::new(TrustAnchors::builder().build());
         let trust = Arc::new(move || none.clone());
-        let door = Arc::new(Door::new(self.xta.relay.clone(), trust, service_key(), self.settings.clone()));
+        let mut door = Door::new(self.xta.relay.clone(), trust, service_key(), self.settings.clone());
+        if let Some(callbacks) = &self.callbacks {
+            door = door.with_callbacks(callbacks.clone());
+        }
+        let door = Arc::new(door);
         let address = ([127, 0, 0, 1], 0).into();
         let listener =
             Listener::plain(address, Bounds::default(), Permits::new(64)).await.expect("a listener");
         self.port = listener.address().expect("an address").port();
         self.door = Some((listener.serve(door.clone()), door));
+    }
+
+    /// From here on each submission is told to these.
+    pub async fn call_with(&mut self, callbacks: Arc<Callbacks>) {
+        self.callbacks = Some(callbacks);
+        self.restart_door().await;
     }
 
     /// The door alone, as after a restart: nothing of it is kept but what lies on disk and in the store.
@@ -256,8 +268,17 @@ impl Office {
 
     /// Announces a submission with these attachments.
     pub async fn announce(&self, token: &str, attachments: &[&str]) -> (String, String) {
+        self.announce_to(DESTINATION, token, attachments).await
+    }
+
+    pub async fn announce_to(
+        &self,
+        destination: &str,
+        token: &str,
+        attachments: &[&str],
+    ) -> (String, String) {
         let body = json!({
-            "destinationId": DESTINATION,
+            "destinationId": destination,
             "announcedAttachments": attachments,
             "publicService": { "identifier": format!("urn:de:fim:leika:leistung:{SERVICE}"), "name": "Anmeldung" },
         });

@@ -246,7 +246,20 @@ async fn strangers_learn_nothing_of_a_submission() {
     office.say(&both, &sent, &accept).await.refuses(404, "submission-not-found");
     office.say(&portal, &sent, &accept).await.refuses(403, "not-allowed");
     office.get("/v2/nothing", &town).await.refuses(404, "not-found");
-    office.call("DELETE", &path, &town, "", "").await.refuses(405, "method-not-allowed");
+    office.get("/v2/submissions?destinationId=null", &town).await.refuses(400, "body-invalid");
+    for (method, path, allowed) in [
+        ("DELETE", path.as_str(), "GET, PUT"),
+        ("OPTIONS", "/token", "POST"),
+        ("PUT", "/v1/submissions", "GET, POST"),
+        ("POST", "/v2/routes", "GET, HEAD"),
+        ("TRACE", "/.well-known/jwks.json", "GET, HEAD"),
+        ("POST", &format!("{path}/attachments/{ATTACHMENT}"), "GET, HEAD, PATCH, PUT"),
+        ("PATCH", &format!("{path}/events"), "GET, POST"),
+    ] {
+        let answer = office.call(method, path, &town, "", "").await;
+        assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
+        answer.refuses(405, "method-not-allowed");
+    }
     office.xta.close().await;
 }
 

@@ -204,6 +204,20 @@ impl Cluster {
         format!("host=127.0.0.1 port={} user={OWNER} dbname={database}", self.port)
     }
 
+    /// Stops or continues what takes the primary's log in on this standby.
+    pub fn signal_receiver(&self, signal: rustix::process::Signal) {
+        let end = Instant::now() + Duration::from_secs(60);
+        let receiver = loop {
+            let found = self.sql("postgres", "SELECT pid FROM pg_stat_wal_receiver WHERE pid IS NOT NULL");
+            if let Ok(pid) = found.parse() {
+                break rustix::process::Pid::from_raw(pid).expect("a process id");
+            }
+            assert!(Instant::now() < end, "the standby takes nothing in");
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        rustix::process::kill_process(receiver, signal).expect("signalled");
+    }
+
     /// Waits until the standby follows as the primary's synchronous one.
     pub fn wait_for_standby(&self) {
         let end = Instant::now() + Duration::from_secs(60);

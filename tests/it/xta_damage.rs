@@ -34,6 +34,35 @@ async fn a_damaged_part_is_not_handed_out() {
     office.close().await;
 }
 
+/// Cut short, a file is known for damaged before the first byte goes out: the reader gets a fault that names the
+/// trouble instead of half an answer, and the message when the file is whole again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_cut_short_is_refused_in_words() {
+    let office = Office::open().await;
+    let (author, reader) = (office.client("author", Some(AUTHOR)), office.client("reader", Some(READER)));
+    let id = author.create_message_id().await.expect("an id");
+    let content =
+        [Outgoing::from_bytes(PartRole::Message, "application/octet-stream", vec![7; CONTENT_BYTES])];
+    author.send(&envelope(id.clone(), READER), &content).await.expect("sent");
+
+    let file = the_payload_file(office.folder());
+    let whole = std::fs::read(&file).expect("readable");
+    for length in [0, 1, CONTENT_BYTES - 1, CONTENT_BYTES + 1, CONTENT_BYTES] {
+        let mut bytes = whole.clone();
+        bytes.resize(length, 7);
+        std::fs::write(&file, &bytes).expect("writable");
+        let into = tempfile::tempdir().expect("a folder");
+        let fetched = reader.fetch(&id, &mut FolderSink::new(into.path())).await;
+        if length == CONTENT_BYTES {
+            fetched.expect("the message waited until its file was whole again");
+        } else {
+            let refused = fetched.expect_err("damaged").to_string();
+            assert!(refused.contains("9030"), "{length} bytes: {refused}");
+        }
+    }
+    office.close().await;
+}
+
 fn the_payload_file(folder: &Path) -> PathBuf {
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {

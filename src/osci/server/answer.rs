@@ -11,7 +11,7 @@ use hyper::Response;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
 use super::fetch::Content;
-use super::incoming::Seal;
+use super::incoming::{self, Seal};
 use super::outbox::{self, Outbox, Room, WHOLE_BYTES_MAX};
 use super::{InForce, Refused, SignatureIdentity};
 use crate::mime::write::Boundary;
@@ -86,22 +86,26 @@ impl Answer {
         seal: Option<Seal>,
         outbox: &Outbox,
     ) -> Result<Response<Body>, Refused> {
-        let turn = if self.is_large() { outbox.turn().await } else { None };
+        let bytes = self.content_bytes();
+        let turn = if outbox::is_large(bytes) { outbox.turn().await } else { None };
         let folder = outbox.folder().to_owned();
-        let made = tokio::task::spawn_blocking(move || {
+        let make = move || {
             let _turn = turn;
             let room = self.room.take();
             let ready = self.prepare(&in_force, offered, seal)?;
             ready.make(room, &folder)
-        });
+        };
+        if bytes <= incoming::SMALL_BYTES_MAX as u64 {
+            return Ok(make()?.into_response());
+        }
         let stopping = |_| Refused::new(Code::Internal, "the answer could not be made");
-        Ok(made.await.map_err(stopping)??.into_response())
+        Ok(tokio::task::spawn_blocking(make).await.map_err(stopping)??.into_response())
     }
 
-    fn is_large(&self) -> bool {
+    fn content_bytes(&self) -> u64 {
         let package = self.content.as_ref().map_or(0, |content| content.bytes());
         let attached = self.attachments.iter().map(OutgoingAttachment::bytes);
-        outbox::is_large(attached.fold(package, u64::saturating_add))
+        attached.fold(package, u64::saturating_add)
     }
 
     /// What a delivery brings along.

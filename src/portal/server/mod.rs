@@ -5,7 +5,7 @@
 //! submission is decides what a client sees of it; what is not his does not exist. Nothing here opens content: an
 //! application goes from portal to authority as ciphertext, and lies in the mailbox of the destination's participant,
 //! who may as well fetch it by XTA or OSCI. Left out: replies from authority to portal, several submissions in one case,
-//! callbacks, changing destinations through the API.
+//! changing destinations through the API.
 
 mod drafts;
 mod problem;
@@ -21,10 +21,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
+use super::callback::Callbacks;
 use super::routing::Routing;
 use crate::domain::limits::Limits;
 use crate::domain::profile::ServiceProfile;
@@ -34,6 +35,7 @@ use crate::pki::jose::jws::SigningKey;
 use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
 use crate::report::CorrelationId;
+use crate::store::Entry;
 
 use drafts::Drafts;
 use problem::Problem;
@@ -75,6 +77,7 @@ pub struct Door {
     settings: Settings,
     drafts: Drafts,
     rates: token::Rates,
+    callbacks: Option<Arc<Callbacks>>,
     /// The routing table of a revision of the directory.
     routing: Mutex<Option<(u64, Arc<Routing>)>>,
 }
@@ -89,8 +92,16 @@ impl Door {
             settings,
             drafts,
             rates: token::Rates::default(),
+            callbacks: None,
             routing: Mutex::default(),
         }
+    }
+
+    /// Tells them of each submission.
+    #[must_use]
+    pub fn with_callbacks(mut self, callbacks: Arc<Callbacks>) -> Self {
+        self.callbacks = Some(callbacks);
+        self
     }
 
     /// Forgets announcements that are over, with what was uploaded for them.
@@ -149,6 +160,12 @@ impl Door {
             ["v1" | "v2", rest @ ..] => rest,
             all => all,
         };
+        let Some(allowed) = methods(segments) else {
+            return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "nothing is served at this path"));
+        };
+        if !allowed.split(", ").any(|one| one == method.as_str()) {
+            return Err(not_served(allowed));
+        }
         if let Some(answered) = self.public(method, segments, query, peer)? {
             return Ok(answered);
         }
@@ -189,7 +206,7 @@ impl Door {
                     Method::HEAD => self.upload_state(&caller, id, attachment).await,
                     Method::PUT => self.upload(&caller, id, attachment, headers, body).await,
                     Method::PATCH => self.upload_more(&caller, id, attachment, headers, body).await,
-                    _ => Err(not_served("GET, HEAD, PATCH, PUT")),
+                    _ => Err(not_served(allowed)),
                 }
             }
             ["submissions", id, "events"] => {
@@ -201,8 +218,7 @@ impl Door {
                 let id = super::event::counterpart(submission_id(id)?);
                 self.events(&caller, method, id, query, headers, body).await
             }
-            ["token" | "submissions", ..] => Err(not_served("see /openapi.json")),
-            _ => Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "nothing is served at this path")),
+            _ => Err(not_served(allowed)),
         }
     }
 }
@@ -210,12 +226,41 @@ impl Door {
 const JSON: &[&str] =
     &["application/json", "application/vnd.fitkonnekt.v1+json", "application/vnd.fitko.fit-connect.v2+json"];
 
-fn not_served(allowed: &str) -> Problem {
-    Problem::new(
+/// What is served at a path, as `Allow` says it (RFC 9110, section 10.2.1); nothing for a path that there is not.
+fn methods(segments: &[&str]) -> Option<&'static str> {
+    Some(match segments {
+        [] | ["openapi.json" | "style.css" | "info" | "routes" | "areas"] | [".well-known", "jwks.json"] => {
+            "GET, HEAD"
+        }
+        ["problems" | "destinations", _] | ["destinations", _, "keys"] | ["destinations", _, "keys", _] => {
+            "GET, HEAD"
+        }
+        ["token"] => "POST",
+        ["submissions"] | ["submissions" | "cases", _, "events"] => "GET, POST",
+        ["submissions", _] => "GET, PUT",
+        ["submissions", _, "attachments", _] => "GET, HEAD, PATCH, PUT",
+        _ => return None,
+    })
+}
+
+fn not_served(allowed: &'static str) -> Problem {
+    let mut problem = Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("this method is not served at this path ({allowed})"),
-    )
+    );
+    problem.allow = Some(allowed);
+    problem
+}
+
+/// The id of the submission that a message of this door is.
+pub(super) fn submission_of(entry: &Entry) -> Option<uuid::Uuid> {
+    send::uuid_of(&entry.envelope.id)
+}
+
+/// The destination that a submission is for.
+pub(super) fn destination_of(entry: &Entry) -> Option<&str> {
+    send::property(entry, send::DESTINATION)
 }
 
 /// In whatever case it is spelt; what is no UUID is nobody's submission.
@@ -323,14 +368,8 @@ impl Handler for Door {
         {
             Ok(response) => response,
             Err(problem) => {
-                let is_method = problem.status == StatusCode::METHOD_NOT_ALLOWED;
                 let is_left = head.headers.contains_key(EXPECT) || !self.drain(&mut body).await;
                 let mut response = problem.into_response(&self.settings.base, correlation);
-                if is_method {
-                    response
-                        .headers_mut()
-                        .insert(ALLOW, HeaderValue::from_static("GET, HEAD, PATCH, POST, PUT"));
-                }
                 if is_left {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -2,11 +2,12 @@
 //!
 //! Types that FIT-Connect documents bear its names; others are this post office's own and are explained at their URL.
 
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::net::{self, Body};
+use crate::portal::problems;
 use crate::relay::Refusal;
 use crate::report::{CorrelationId, Failure, Loudness};
 
@@ -21,6 +22,8 @@ pub struct Problem {
     pub failure: Box<Failure>,
     /// RateLimit-Limit, -Remaining, -Reset (seconds), where that is what it is about.
     pub rate: Option<(u64, u64, u64)>,
+    /// What the path serves, where the method is not served.
+    pub allow: Option<&'static str>,
     /// In the terms of OAuth (RFC 6749, 5.2), where the token endpoint speaks.
     pub oauth: Option<&'static str>,
 }
@@ -34,7 +37,7 @@ impl Problem {
             next_step: String::new(),
             loudness: Loudness::Info,
         };
-        Self { status, failure: Box::new(failure), rate: None, oauth: None }
+        Self { status, failure: Box::new(failure), rate: None, allow: None, oauth: None }
     }
 
     pub fn with_operator(mut self, loudness: Loudness, detail: impl Into<String>, next_step: &str) -> Self {
@@ -115,7 +118,7 @@ impl Problem {
             None => {
                 let body = Details {
                     kind: format!("{place}{code}"),
-                    title: explanation(code),
+                    title: title(code),
                     status: self.status.as_u16(),
                     detail: &self.failure.sentence,
                     instance: format!("urn:amtsbote:correlation:{correlation}"),
@@ -127,6 +130,9 @@ impl Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if let Some(allowed) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allowed));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -144,42 +150,9 @@ impl Problem {
     }
 }
 
-/// Every code with what it means; also the text behind a type's URL.
-pub const EXPLANATIONS: &[(&str, &str)] = &[
-    ("ambiguous-route", "Two destinations are competent; whoever keeps the routing table must decide"),
-    ("area-invalid", "Exactly one of ags, ars and areaId is needed, well-formed"),
-    ("attachment-exists", "The attachment was uploaded before with other bytes"),
-    ("attachment-incomplete", "Attachments were announced that have not been uploaded"),
-    ("attachment-not-announced", "The attachment was not announced with the submission"),
-    ("body-invalid", "The body is not what this request takes"),
-    ("body-too-large", "The body is larger than is taken"),
-    ("content-type", "The media type is not what this request takes"),
-    ("destination-not-found", "No such destination"),
-    ("destination-state-invalid", "The destination takes nothing at present"),
-    ("encryption-invalid", "The content is not encrypted as the destination wants it"),
-    ("event-invalid", "The event is not taken: form, signature, claims or state"),
-    ("event-out-of-order", "The submission has been decided, or is over"),
-    ("internal", "A mistake of the post office"),
-    ("invalid-client", "The client is not known, or did not prove who it is"),
-    ("invalid-request", "The token request is malformed"),
-    ("invalid-scope", "The client may not do what the scope asks for"),
-    ("method-not-allowed", "The method is not served at this path"),
-    ("no-destination", "No destination is competent for this service in this place"),
-    ("not-allowed", "The client may not do this"),
-    ("not-found", "Nothing is served at this path"),
-    ("offset-conflict", "The upload stands at another offset"),
-    ("rate-limited", "Too many requests"),
-    ("service-not-offered", "The destination does not take this service"),
-    ("store-full", "The post office is full for the time being"),
-    ("submission-exists", "The submission was made before with other content"),
-    ("submission-not-found", "No such submission"),
-    ("token-invalid", "The access token is missing, expired or not one of this post office"),
-    ("unavailable", "The post office cannot work for the time being"),
-    ("upload-broken", "The upload ended early; what came is kept and can be continued"),
-];
-
-pub fn explanation(code: &str) -> &'static str {
-    EXPLANATIONS.iter().find(|(known, _)| *known == code).map_or("Refused", |(_, words)| words)
+/// The title of a type: what it means, without the full stop.
+fn title(code: &str) -> &'static str {
+    problems::find(code).map_or("Refused", |one| one.english.trim_end_matches('.'))
 }
 
 impl From<Refusal> for Problem {
@@ -200,6 +173,6 @@ impl From<Refusal> for Problem {
             _ => (StatusCode::UNPROCESSABLE_ENTITY, "body-invalid"),
         };
         let relayed = Failure::from(refusal);
-        Self { status, failure: Box::new(Failure { code, ..relayed }), rate: None, oauth: None }
+        Self { status, failure: Box::new(Failure { code, ..relayed }), rate: None, allow: None, oauth: None }
     }
 }

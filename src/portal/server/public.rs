@@ -3,7 +3,7 @@
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json as value};
 
-use super::problem::{self, Problem};
+use super::problem::Problem;
 use super::{Door, json, page as page_of, parameter};
 use crate::domain::account::Account;
 use crate::domain::date_time::german_day;
@@ -14,6 +14,7 @@ use crate::net::{Body, Peer};
 use crate::page::{self, Document, Language, escaped};
 use crate::pki::jose::jwk::{JwkSet, PublicKey};
 use crate::portal::places::Places;
+use crate::portal::problems;
 use crate::portal::routing::{Outcome, Place};
 use crate::report::Loudness;
 
@@ -193,11 +194,10 @@ fn document(title: &str, body: &str) -> Response<Body> {
 }
 
 fn problem_page(code: &str) -> Result<Response<Body>, Problem> {
-    let (code, words) = problem::EXPLANATIONS
-        .iter()
-        .find(|(known, _)| *known == code)
+    let one = problems::find(code)
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such problem type"))?;
-    Ok(document(code, &format!("<p>{}.</p>\n", escaped(words))))
+    let [english, german, peer] = [one.english, one.german, one.peer].map(escaped);
+    Ok(document(one.code, &format!("<p>{english}</p>\n<p>{peer}</p>\n<p lang=\"de\">{german}</p>\n")))
 }
 
 fn host(base: &str) -> &str {

@@ -48,13 +48,16 @@ impl Door {
     pub(super) async fn list(&self, caller: &Caller, query: &str) -> Result<Response<Body>, Problem> {
         caller.must_subscribe()?;
         let (offset, limit) = page(query)?;
-        let wanted = parameter(query, "destinationId");
+        let wanted = parameter(query, "destinationId")
+            .map(|text| DestinationId::parse(&text.to_ascii_lowercase()))
+            .transpose()
+            .map_err(|error| Problem::bad_request("body-invalid", format!("destinationId: {error}")))?;
         let mailboxes: std::collections::BTreeSet<String> = caller
             .account
             .portal
             .destinations
             .iter()
-            .filter(|one| wanted.as_deref().is_none_or(|wanted| one.id.as_str() == wanted))
+            .filter(|one| wanted.as_ref().is_none_or(|wanted| one.id == *wanted))
             .filter_map(|one| caller.account.mailbox_of(one))
             .map(|own| own.value().to_owned())
             .collect();
@@ -69,7 +72,7 @@ impl Door {
                 (after, looked) = (last.sequence, looked + page.entries.len() as u64);
                 for entry in &page.entries {
                     let Some((destination, _)) = self.own_destination(caller, entry) else { continue };
-                    if wanted.as_deref().is_some_and(|wanted| destination.id.as_str() != wanted) {
+                    if wanted.as_ref().is_some_and(|wanted| destination.id != *wanted) {
                         continue;
                     }
                     if total >= offset && found.len() < limit {

@@ -470,6 +470,9 @@ impl Door {
         let made =
             Submission { envelope, manifest, payload, request_digest, door: DOOR, certificates: Vec::new() };
         self.relay.accept_under(&caller.account, made, &profile).await?;
+        if let Some(callbacks) = &self.callbacks {
+            callbacks.wake(&begun.destination);
+        }
         let done = draft.clone();
         if let Err(error) = on_disk(move || done.forget()).await {
             tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "a draft was not removed");

@@ -1,4 +1,4 @@
-//! Signs the evidence log at intervals while it grows, and writes proofs out of it.
+//! Signs the evidence log at intervals while it grows, writes other nodes' checkpoints into it, and writes proofs out of it.
 //!
 //! Before a new checkpoint is signed, the one before it is opened and its root computed again: a log that was
 //! shortened or rewritten is never signed over, and the operator is told. That holds across a change of the signing
@@ -84,6 +84,20 @@ impl Relay {
         self.checkpoint_added.notify_one();
         tracing::debug!(size, "evidence log signed");
         Ok(Some(Checkpoint { origin: signer.verifier().name().to_owned(), size, root }))
+    }
+
+    /// Writes the other nodes' checkpoints into this log, and signs this log as it is then.
+    async fn anchor_and_sign(&self) -> Result<(), Refusal> {
+        let anchored = match self.signer.get() {
+            Some(_) => self.store.anchor_others(self.now()).await,
+            // Nobody would sign what is written down.
+            None => Ok(0),
+        };
+        if let Ok(count @ 1..) = anchored {
+            tracing::debug!(count, "checkpoints of other nodes written down");
+        }
+        self.sign_checkpoint().await?;
+        anchored.map(drop).map_err(Refusal::from)
     }
 
     /// The last checkpoint, and whether this key signed it and not a former one. A signer that is not known is no
@@ -212,8 +226,8 @@ pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
             () = stopped(&mut stop) => true,
             () = tokio::time::sleep(relay.settings.checkpoint_interval) => false,
         };
-        match relay.sign_checkpoint().await {
-            Ok(_) => in_trouble = false,
+        match relay.anchor_and_sign().await {
+            Ok(()) => in_trouble = false,
             Err(refusal) if !in_trouble => {
                 in_trouble = true;
                 Failure::from(refusal).log(CorrelationId::random());

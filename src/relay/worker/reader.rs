@@ -156,6 +156,34 @@ impl Relay {
         Ok(card)
     }
 
+    /// Notes on the card that its reader was called about a message, or is no longer called; for whom `by` stands. Nothing
+    /// else changes. False where the message is offered no more.
+    pub async fn note_call(
+        &self,
+        id: &MessageId,
+        by: &str,
+        reason: &str,
+        finding: Option<Finding>,
+    ) -> Result<bool, Refusal> {
+        let change = Change {
+            id: id.clone(),
+            event: Event::Reminded,
+            at: self.now(),
+            by: Some(by.to_owned()),
+            reason: Some(reason.to_owned()),
+            finding,
+            only_in: None,
+            only_posted_by: None,
+            only_if_due: None,
+            deadlines: None,
+        };
+        match self.store.change(change).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Denied(_) | StoreError::Unknown) => Ok(false),
+            Err(error) => Err(counted("note-call", error.into())),
+        }
+    }
+
     /// What was said about a message. Whether the asker may read it is the door's judgement.
     pub async fn statements(&self, id: &MessageId) -> Result<Vec<Statement>, Refusal> {
         self.store.statements(id).await.map_err(|error| counted("statements", error.into()))

@@ -195,8 +195,14 @@ pub fn open_payload(
             let name: String = connection
                 .prepare_cached("SELECT name FROM payload_file WHERE sequence = ?1")?
                 .query_row(params![sequence], |row| row.get(0))?;
-            let file = File::open(folder.path(&name))
-                .map_err(|error| Fault::corrupt(format!("payload file {name} of message {id}: {error}")))?;
+            let damaged =
+                |what: String| Fault::corrupt(format!("payload file {name} of message {id}: {what}"));
+            let file = File::open(folder.path(&name)).map_err(|error| damaged(error.to_string()))?;
+            let found = file.metadata().map_err(|error| damaged(error.to_string()))?.len();
+            if found != whole {
+                // Said before a byte of it went out; the digests of its parts are checked while they go.
+                return Err(damaged(format!("it has {found} of its {whole} bytes")));
+            }
             Ok(Outgoing::File { file: Arc::new(file), at, end })
         }
     }

@@ -15,6 +15,7 @@ use crate::domain::content::{Digest, Manifest};
 use crate::domain::envelope::Envelope;
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
+use crate::evidence::anchor::Anchor;
 use crate::evidence::record::{Record, RecordEvent};
 use crate::store::row::Row;
 use crate::store::rules::Used;
@@ -102,6 +103,8 @@ pub struct Pieces {
     pub statements: BTreeMap<String, Vec<Statement>>,
     /// Each with the key of its message.
     pub records: Vec<(String, Record)>,
+    /// Checkpoints of other nodes' logs, for this one.
+    pub anchors: Vec<Anchor>,
 }
 
 /// To whom an id was issued.
@@ -144,6 +147,7 @@ impl Work {
             self.kept.dialogs.extend(draft.dialogs);
             self.kept.statements.extend(draft.statements);
             self.kept.records.extend(draft.records);
+            self.kept.anchors.extend(draft.anchors);
         }
         decided
     }

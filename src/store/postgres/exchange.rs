@@ -12,6 +12,7 @@ use std::sync::Arc;
 use futures_util::future::{join, join_all, join4};
 use tokio_postgres::{Client, Row as Found, Statement};
 
+use super::anchor::OF_ANCHOR;
 use super::batch::{Bytes, Held, LeaseWanted, Needs, Standing, Work, key_of};
 use super::connect::Session;
 use super::evidence::STORED_LEVEL_MIN;
@@ -347,6 +348,8 @@ struct Difference {
     messages_gone: Vec<i64>,
     records: Vec<(i64, i64, Vec<u8>, Vec<u8>)>,
     nodes: Vec<(i64, i64, Vec<u8>)>,
+    /// Of which node, size, where in this log, root.
+    anchors: Vec<(String, i64, i64, Vec<u8>)>,
     dialogs: Vec<(String, Standing)>,
     dialogs_gone: Vec<String>,
     deliveries: Vec<(String, String)>,
@@ -400,19 +403,27 @@ impl Difference {
             let of_old = work.kept.messages.get(key).and_then(|held| held.before.as_ref());
             let message = of_old.map(|row| int(row.sequence)).or_else(|| sequences.get(key).copied());
             let message = message.ok_or_else(|| Fault::corrupt(format!("a record of no message: {key}")))?;
-            let bytes = record.to_bytes();
-            let leaf = leaf_hash(&bytes);
-            self.records.push((int(frontier.size()), message, leaf.to_vec(), bytes));
-            for (level, index, hash) in frontier.append(leaf) {
-                if level >= STORED_LEVEL_MIN {
-                    self.nodes.push((i64::from(level), int(index), hash.to_vec()));
-                }
-            }
+            self.log(frontier, message, record.to_bytes());
+        }
+        for anchor in &work.kept.anchors {
+            let place = (anchor.node.clone(), int(anchor.size), int(frontier.size()), anchor.root.to_vec());
+            self.anchors.push(place);
+            self.log(frontier, OF_ANCHOR, anchor.to_bytes());
         }
         for (id, dialog) in &work.kept.dialogs {
             self.of_dialog(id, dialog.as_ref(), work.dialogs_before.get(id));
         }
         Ok(())
+    }
+
+    fn log(&mut self, frontier: &mut Frontier, message: i64, bytes: Vec<u8>) {
+        let leaf = leaf_hash(&bytes);
+        self.records.push((int(frontier.size()), message, leaf.to_vec(), bytes));
+        for (level, index, hash) in frontier.append(leaf) {
+            if level >= STORED_LEVEL_MIN {
+                self.nodes.push((i64::from(level), int(index), hash.to_vec()));
+            }
+        }
     }
 
     fn of_message(&mut self, held: &Held, new: Option<i64>) -> Result<(), Fault> {
@@ -509,6 +520,7 @@ impl Difference {
             (!self.messages_gone.is_empty(), STATEMENTS_GONE),
             (!self.records.is_empty(), RECORDS),
             (!self.nodes.is_empty(), NODES),
+            (!self.anchors.is_empty(), ANCHORS),
             (!self.dialogs.is_empty(), DIALOGS),
             (!self.dialogs_gone.is_empty(), DIALOGS_GONE),
             (!self.dialogs_gone.is_empty(), DIALOGS_DELIVERIES_GONE),
@@ -663,6 +675,15 @@ impl Difference {
             NODES => {
                 let (levels, indexes, hashes) = triples!(self.nodes);
                 send!(node, levels, indexes, hashes)
+            }
+            ANCHORS => {
+                let anchors = std::mem::take(&mut self.anchors);
+                rows = Some(anchors.len() as u64);
+                let nodes: Vec<_> = anchors.iter().map(|anchor| anchor.0.clone()).collect();
+                let sizes: Vec<_> = anchors.iter().map(|anchor| anchor.1).collect();
+                let places: Vec<_> = anchors.iter().map(|anchor| anchor.2).collect();
+                let roots: Vec<_> = anchors.into_iter().map(|anchor| anchor.3).collect();
+                send!(node, nodes, sizes, places, roots)
             }
             DIALOGS => {
                 let dialogs = std::mem::take(&mut self.dialogs);
@@ -883,6 +904,8 @@ const RECORDS: &str = "INSERT INTO evidence (node, idx, message, leaf, bytes) \
     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])";
 const NODES: &str = "INSERT INTO evidence_node (node, level, idx, hash) \
     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bytea[])";
+const ANCHORS: &str = "INSERT INTO anchor (node, of_node, size, idx, root) \
+    SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[])";
 const DIALOGS: &str = "UPDATE dialog d SET challenge = n.challenge, sequence = n.sequence, encrypted = n.encrypted, \
     signature = n.signature, used_at = n.used_at, expires_at = n.expires_at \
     FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::bytea[], $6::bigint[], $7::bigint[]) \

@@ -6,19 +6,24 @@
 //! has a name, which one process holds at a time, and an evidence log of its own. What the database itself promises is
 //! looked at (`promises`). Backup and restore are PostgreSQL's own.
 
+mod anchor;
 mod batch;
 mod command;
 mod connect;
+mod copy;
 mod dialog;
 mod evidence;
 mod exchange;
+mod lag;
 mod payload;
 mod pools;
 mod promises;
 mod read;
+mod retire;
 mod schema;
 mod time_stamp;
 mod upkeep;
+mod verify;
 mod writer;
 
 use std::path::Path;
@@ -32,9 +37,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::batch::{LeaseWanted, Needs};
+pub use self::copy::{Copied, CopiedTable, CopyError, copy_from};
+pub use self::lag::{Follower, Loss, Replication};
 use self::payload::Intake;
 use self::pools::{Pools, Reading, Skew};
 pub use self::promises::Standby;
+pub use self::retire::{RetireError, retire};
+pub use self::verify::{Claim, LogProblem, LogsReport, NodeLog, verify_logs};
 use self::writer::Writer;
 use super::row::{int, uint};
 use super::{
@@ -98,6 +107,8 @@ pub enum OpenError {
         "this store has version {found}, this program needs version {known}; run `amtsbote store upgrade`"
     )]
     Older { found: u32, known: u32 },
+    #[error("the log of node {0} is closed; give this relay a [store] node of its own")]
+    Retired(String),
     #[error("another process works as node {0}; stop it, or give each relay a [store] node of its own")]
     NameTaken(String),
     #[error("{0}")]
@@ -114,6 +125,10 @@ pub enum OpenError {
     Forgetful { lacking: i64 },
     #[error("the database is encoded in {0}; create it with encoding UTF8")]
     Encoding(String),
+    #[error(
+        "a copy into this store was begun and not finished; go on with `amtsbote store copy`, or drop the schema amtsbote"
+    )]
+    Unfinished,
     #[error("the store holds something that it cannot read: {0}")]
     Corrupt(String),
 }
@@ -321,6 +336,11 @@ pub struct Examined {
 /// Connects and looks, for `amtsbote check`.
 pub async fn examine(settings: Settings) -> Result<Examined, OpenError> {
     Pools::new(settings)?.examine().await
+}
+
+/// Connects to the primary and asks how far its standbys are behind.
+pub async fn replication(settings: Settings) -> Result<Replication, OpenError> {
+    Pools::new(settings)?.replication().await
 }
 
 /// Whether a connection can be used at all: what it says is understood, and nothing crosses a network in the clear.
@@ -687,6 +707,18 @@ impl Store for PostgresStore {
 
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError> {
         ask!(self, reading, evidence::checkpoint(reading, self.pools.node(), size))
+    }
+
+    async fn anchor_others(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let anchors = ask!(self, reading, anchor::due(reading, self.pools.node(), now))?;
+        if anchors.is_empty() {
+            return Ok(0);
+        }
+        self.change_message(Needs::default(), move |work| {
+            work.draft.anchors.extend(anchors.iter().cloned());
+            Ok(anchors.len() as u64)
+        })
+        .await
     }
 
     async fn save_time_stamp(&self, size: u64, number: u32, stamp: &TimeStamp) -> Result<(), StoreError> {

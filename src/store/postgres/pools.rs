@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Config, IsolationLevel, Row as Found};
 
 use super::connect::{self, Connector, Meaning, Purpose, Session};
 use super::read::column;
-use super::{Examined, Fault, OpenError, Settings, promises, schema};
+use super::{Examined, Fault, OpenError, Replication, Settings, lag, promises, schema};
 use crate::store::StoreError;
 use crate::store::row::{instant, micros};
 
@@ -52,6 +52,8 @@ pub enum Reading<'a> {
     One(&'a Object),
     Within(&'a Transaction<'a>),
     Session(&'a Client),
+    /// Within a transaction of a session that prepares nothing ahead.
+    Bare(&'a tokio_postgres::Transaction<'a>),
 }
 
 impl Reading<'_> {
@@ -61,6 +63,7 @@ impl Reading<'_> {
             Self::One(client) => client.query(&client.prepare_cached(question).await?, values).await?,
             Self::Within(work) => work.query(&work.prepare_cached(question).await?, values).await?,
             Self::Session(client) => client.query(question, values).await?,
+            Self::Bare(work) => work.query(question, values).await?,
         })
     }
 }
@@ -131,9 +134,17 @@ impl Pools {
     /// Makes the tables where there are none, and remembers whose they are.
     pub async fn prepare(&self) -> Result<(), OpenError> {
         let mut session = self.session().await?;
+        self.check_server(&session.client).await?;
+        let id = schema::prepare(&mut session.client).await?;
+        let _ = self.store_id.set(id);
+        Ok(())
+    }
+
+    /// Refuses a server that is too old, and a database of another encoding.
+    pub async fn check_server(&self, client: &Client) -> Result<(), OpenError> {
         let question = "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int, \
                         current_setting('server_version')";
-        let row = session.client.query_one(question, &[]).await?;
+        let row = client.query_one(question, &[]).await?;
         let (encoding, number, version): (String, i32, String) = (row.get(0), row.get(1), row.get(2));
         if number < VERSION_MIN {
             return Err(OpenError::Settings(format!(
@@ -143,8 +154,6 @@ impl Pools {
         if encoding != "UTF8" {
             return Err(OpenError::Encoding(encoding));
         }
-        let id = schema::prepare(&mut session.client).await?;
-        let _ = self.store_id.set(id);
         Ok(())
     }
 
@@ -157,18 +166,17 @@ impl Pools {
         let session = self.session().await?;
         let row = session.client.query_one("SELECT current_setting('server_version')", &[]).await?;
         let server = row.get(0);
-        let (version, known) =
-            (schema::identity(&session.client).await?.map(|(_, version)| version), schema::current_version());
-        match version {
-            Some(found) if found > known => return Err(OpenError::Newer { found, known }),
-            Some(found) if found < known => return Err(OpenError::Older { found, known }),
-            _ => {}
-        }
+        let version = schema::identity(&session.client).await?.map(|(_, version)| version);
+        version.map_or(Ok(()), schema::check_version)?;
         let (broken, warning) = promises::verdict(&session.client, self.settings.standby).await?;
         Ok(Examined { server, version, broken, warning })
     }
 
-    async fn session(&self) -> Result<Session, OpenError> {
+    pub async fn replication(&self) -> Result<Replication, OpenError> {
+        Ok(lag::replication(&self.session().await?.client).await?)
+    }
+
+    pub async fn session(&self) -> Result<Session, OpenError> {
         let opening = Session::open(&self.writing, self.connector.clone());
         match tokio::time::timeout(self.settings.patience, opening).await {
             Ok(session) => Ok(session?),
@@ -232,7 +240,7 @@ impl Pools {
         Ok(())
     }
 
-    /// Refuses a database that is not the one that was opened.
+    /// Refuses a database that is not the one that was opened, or has left this program too far behind.
     pub async fn recognize(&self, client: &Client) -> Result<(), OpenError> {
         same_store(client, &self.store_id).await
     }
@@ -308,11 +316,10 @@ impl Pools {
 
 async fn same_store(client: &Client, known: &OnceLock<String>) -> Result<(), OpenError> {
     let Some(known) = known.get() else { return Ok(()) };
-    let found = schema::identity(client).await?.map(|(id, _)| id);
-    match found {
-        Some(found) if found == *known => Ok(()),
+    match schema::identity(client).await? {
+        Some((found, version)) if found == *known => schema::check_version(version),
         found => Err(OpenError::Foreign {
-            found: found.unwrap_or_else(|| "none".to_owned()),
+            found: found.map_or_else(|| "none".to_owned(), |(found, _)| found),
             known: known.clone(),
         }),
     }

@@ -1,7 +1,9 @@
 //! The PostgreSQL engine's tables, their versions, and whose database it is.
 //!
 //! Every version is a step of SQL that is never edited after its release; the missing ones are run in one transaction
-//! under a lock, so that nodes that start at once wait for each other. Tables lie in a schema of their own. Columns are
+//! under a lock, so that nodes that start at once wait for each other. A step only adds: tables, indexes, columns that
+//! may be left out. So a program works on tables one version newer than its own, and the nodes of a store are replaced one
+//! after the other once its tables are of the new version. Tables lie in a schema of their own. Columns are
 //! those of the embedded engine; what differs: ids sort by byte, large payloads are rows of chunks, and every node has an
 //! evidence log of its own.
 
@@ -11,6 +13,12 @@ use super::OpenError;
 
 /// Where the tables lie; a session finds them by its search path.
 pub const SCHEMA: &str = "amtsbote";
+/// Held while a store is copied into the database.
+pub const COPY_LOCK: i64 = LOCK + 1;
+/// The version that says so.
+const COPYING: i32 = -1;
+/// How many versions newer than the program's own the tables may be.
+const AHEAD_MAX: u32 = 1;
 /// Held while tables are made or changed ("Amts").
 const LOCK: i64 = 0x416d_7473;
 
@@ -139,8 +147,17 @@ CREATE TABLE time_stamp (
 CREATE INDEX time_stamp_ending ON time_stamp (node, good_until);
 "#;
 
+/// The nodes' logs hold each other's checkpoints (`idx`: where in the holder's log), and end.
+const VERSION_2: &str = r#"
+ALTER TABLE node ADD COLUMN closed boolean NOT NULL DEFAULT false;
+CREATE TABLE anchor (
+  node text COLLATE "C" NOT NULL, of_node text COLLATE "C" NOT NULL, size bigint NOT NULL, idx bigint NOT NULL,
+  root bytea NOT NULL, PRIMARY KEY (node, of_node, size)
+);
+"#;
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32
@@ -157,21 +174,42 @@ pub async fn identity(client: &impl GenericClient) -> Result<Option<(String, u32
     let row = client.query_opt("SELECT id::text, version FROM amtsbote.store", &[]).await?;
     let row = row.ok_or_else(|| OpenError::Corrupt("the table amtsbote.store is empty".to_owned()))?;
     let version: i32 = row.get(1);
+    if version == COPYING {
+        return Err(OpenError::Unfinished);
+    }
     Ok(Some((row.get(0), u32::try_from(version).unwrap_or(0))))
 }
 
-/// Creates the tables in a database without them; refuses any version but the current one. Returns the store's id.
-pub async fn prepare(client: &mut Client) -> Result<String, OpenError> {
+/// Whether this program can work on tables of that version.
+pub fn check_version(found: u32) -> Result<(), OpenError> {
     let known = current_version();
+    match found {
+        _ if found < known => Err(OpenError::Older { found, known }),
+        _ if found > known + AHEAD_MAX => Err(OpenError::Newer { found, known }),
+        _ => Ok(()),
+    }
+}
+
+/// Creates the tables in a database without them; refuses versions that are not known well enough. Returns the store's
+/// id.
+pub async fn prepare(client: &mut Client) -> Result<String, OpenError> {
     match identity(client).await? {
         None => {
             migrate(client).await?;
             let made = identity(client).await?;
             made.map(|(id, _)| id).ok_or_else(|| OpenError::Corrupt("no tables were made".to_owned()))
         }
-        Some((id, found)) if found == known => Ok(id),
-        Some((_, found)) if found > known => Err(OpenError::Newer { found, known }),
-        Some((_, found)) => Err(OpenError::Older { found, known }),
+        Some((id, found)) => {
+            check_version(found)?;
+            if found > current_version() {
+                tracing::info!(
+                    found,
+                    known = current_version(),
+                    "the store is one version newer than this program, which knows how to work on it; replace it soon"
+                );
+            }
+            Ok(id)
+        }
     }
 }
 
@@ -194,4 +232,50 @@ pub async fn migrate(client: &mut Client) -> Result<(u32, u32), OpenError> {
     work.execute("UPDATE store SET version = $1", &[&(known as i32)]).await?;
     work.commit().await?;
     Ok((before, known))
+}
+
+/// What a copy finds in a database.
+pub enum Copying {
+    Nothing,
+    Store {
+        id: String,
+        messages: i64,
+    },
+    /// A copy that was begun, and of what.
+    Of(String),
+}
+
+pub async fn copying(client: &Client) -> Result<Copying, OpenError> {
+    match identity(client).await {
+        Ok(None) => Ok(Copying::Nothing),
+        Ok(Some((id, _))) => {
+            let row = client.query_one("SELECT count(*) FROM amtsbote.message", &[]).await?;
+            Ok(Copying::Store { id, messages: row.get(0) })
+        }
+        Err(OpenError::Unfinished) => {
+            let row = client.query_one("SELECT source FROM amtsbote.copying", &[]).await?;
+            Ok(Copying::Of(row.get(0)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the tables, for nobody but the copy.
+pub async fn begin_copy(client: &mut Client, source: &str) -> Result<(), OpenError> {
+    let work = client.transaction().await?;
+    work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    work.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA}")).await?;
+    for step in STEPS {
+        work.batch_execute(step).await?;
+    }
+    work.batch_execute("CREATE TABLE copying (source text NOT NULL)").await?;
+    work.execute("INSERT INTO copying VALUES ($1)", &[&source]).await?;
+    work.execute("UPDATE store SET version = $1", &[&COPYING]).await?;
+    Ok(work.commit().await?)
+}
+
+pub async fn finish_copy(work: &impl GenericClient) -> Result<(), OpenError> {
+    work.batch_execute("DROP TABLE copying").await?;
+    work.execute("UPDATE store SET version = $1", &[&(current_version() as i32)]).await?;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::payload::{DISCARD, ORPHANS};
 use super::pools::Pools;
-use super::{Fault, promises};
+use super::{Fault, lag, promises};
 
 const PERIOD: Duration = Duration::from_secs(5);
 /// Orphans are looked for in every so many periods.
@@ -41,7 +41,8 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
 async fn look(pools: &Pools) -> Result<(), Fault> {
     let client = pools.client().await?;
     pools.measure_skew(&client).await?;
-    promises::look(&client, pools).await.map(drop)
+    promises::look(&client, pools).await?;
+    lag::gauge(&client).await
 }
 
 async fn discard(pools: &Pools, name: &str) {

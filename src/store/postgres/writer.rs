@@ -332,11 +332,14 @@ impl Task {
             .map_err(|_| late())??;
         pools.recognize(&session.client).await?;
         self.take_name(&session, end).await?;
-        let take = "UPDATE node SET incarnation = incarnation + 1 WHERE name = $1 RETURNING incarnation, batch, size";
+        let take = "UPDATE node SET incarnation = incarnation + 1 WHERE name = $1 RETURNING incarnation, batch, size, closed";
         let node = pools.node();
         let row = timeout_at(end, session.client.query_one(take, &[&node])).await.map_err(|_| late())??;
         if session.is_unsure() {
             return Err(OpenError::Settings("the server does not wait for its standby".to_owned()));
+        }
+        if column::<bool>(&row, 3)? {
+            return Err(OpenError::Retired(node.to_owned()));
         }
         let (incarnation, batch, size): (i64, i64, i64) =
             (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);

@@ -182,6 +182,9 @@ fn of_step(step: &Step) -> Record {
         Event::CancelledByOperator => (Severity::Error, "cancelled", "An operator cancelled the message."),
         Event::HeldByOperator => (Severity::Info, "held", "An operator held the message back."),
         Event::Expired => (Severity::Error, "expired", "Nobody fetched the message in time."),
+        Event::Reminded if step.by.is_some() => {
+            (Severity::Info, "called", "The reader's program was called about the message.")
+        }
         Event::Reminded => (Severity::Info, "unfetched", "The message has not been fetched yet."),
         Event::PushFailed if step.state == DeliveryState::Held => {
             (Severity::Warning, "push-open", "Whether the message reached the recipient is not known.")

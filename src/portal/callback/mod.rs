@@ -1,0 +1,316 @@
+//! Callbacks: a destination's own program is told that submissions wait for it (FIT-Connect: `new-submissions`).
+//!
+//! A notice only: ids, no content. What is to be told is not kept anywhere but follows from the store: a submission that
+//! waits, was never fetched, and on whose card stands no call. Each call that was answered, and each that was given up, is
+//! a step of the card. So a crash loses none, and may tell one twice. A receiver that does not answer is called again after
+//! growing pauses, and given up with a finding when the submission is too old; whoever polls misses nothing. [`network`]
+//! says which addresses may be dialled, [`call`] makes one call.
+//!
+//! Left out: callbacks to senders, proxies, redirects, HTTP/2.
+
+pub mod call;
+pub mod network;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use super::server::{DOOR, destination_of, submission_of};
+use crate::domain::account::Account;
+use crate::domain::card::{Finding, ProcessCard, Severity};
+use crate::domain::destination::{Callback, Destination, DestinationId};
+use crate::domain::message_id::MessageId;
+use crate::domain::party::PartyIdentifier;
+use crate::domain::state::Event;
+use crate::relay::{Refusal, Relay};
+use crate::store::{Entry, Selection};
+
+/// Who stands behind the step on the card.
+const BY: &str = "callback";
+/// Submissions in one call.
+const PER_CALL_MAX: usize = 100;
+/// Entries that are looked at for one destination at a time.
+const LOOKED_AT_MAX: u64 = 20_000;
+/// Destinations that are called at one time.
+const CALLS_MAX: usize = 256;
+const PAUSE_FIRST: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// Everything is looked through so often, whoever was woken for what.
+const SWEEP: Duration = Duration::from_secs(300);
+const TICK: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub struct Settings {
+    /// Judges receivers. Without one nobody is called.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Networks that may be dialled though they are not public.
+    pub networks: Vec<network::Network>,
+    /// From looking up the name to the head of the answer.
+    pub time_max: Duration,
+    /// A submission that could not be told after this time is given up.
+    pub give_up_after: Duration,
+}
+
+/// How it stands with one destination's receiver. Forgotten with the process: then it is called at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    failures: u32,
+    not_before: Option<Timestamp>,
+    is_busy: bool,
+    /// Something may wait.
+    is_due: bool,
+}
+
+/// What one look at a destination brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    pub submissions: usize,
+    pub given_up: usize,
+    pub failed: bool,
+}
+
+pub struct Callbacks {
+    relay: Arc<Relay>,
+    settings: Settings,
+    standing: Mutex<BTreeMap<DestinationId, Standing>>,
+    wake: Notify,
+}
+
+impl Callbacks {
+    pub fn new(relay: Arc<Relay>, settings: Settings) -> Self {
+        Self { relay, settings, standing: Mutex::default(), wake: Notify::new() }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, BTreeMap<DestinationId, Standing>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was submitted to this destination.
+    pub fn wake(&self, destination: &DestinationId) {
+        self.standing().entry(destination.clone()).or_default().is_due = true;
+        self.wake.notify_one();
+    }
+
+    /// Calls until it is told to stop. Every destination has a task of its own while it is called.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut calls = JoinSet::new();
+        let mut swept: Option<tokio::time::Instant> = None;
+        loop {
+            let sweeps = swept.is_none_or(|at| at.elapsed() >= SWEEP);
+            if sweeps {
+                swept = Some(tokio::time::Instant::now());
+            }
+            for id in self.due(sweeps, CALLS_MAX.saturating_sub(calls.len())) {
+                let own = self.clone();
+                calls.spawn(async move { own.tell(&id).await });
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+                Some(_) = calls.join_next() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Tells everything that is due, one destination after the other. [`Callbacks::run`] does the same with a task for
+    /// each; this is for tests that own the time.
+    pub async fn round(&self) -> Told {
+        let mut all = Told::default();
+        for id in self.due(true, usize::MAX) {
+            let told = self.tell(&id).await;
+            all.submissions += told.submissions;
+            all.given_up += told.given_up;
+            all.failed |= told.failed;
+        }
+        all
+    }
+
+    /// Who is to be looked at; each is busy from here on.
+    fn due(&self, all: bool, max: usize) -> Vec<DestinationId> {
+        let (directory, now) = (self.relay.directory(), self.relay.now());
+        let mut standing = self.standing();
+        if all {
+            let has = |account: &Account, one: &Destination| one.callback.is_some() && !account.blocked;
+            let wanted: std::collections::BTreeSet<_> = directory
+                .destinations()
+                .filter(|(account, one)| has(account, one))
+                .map(|(_, one)| one.id.clone())
+                .collect();
+            standing.retain(|id, one| one.is_busy || wanted.contains(id));
+            for id in wanted {
+                standing.entry(id).or_default().is_due = true;
+            }
+        }
+        let ready = standing.iter_mut().filter(|(_, one)| {
+            one.is_due && !one.is_busy && one.not_before.is_none_or(|instant| instant <= now)
+        });
+        ready
+            .take(max)
+            .map(|(id, one)| {
+                (one.is_busy, one.is_due) = (true, false);
+                id.clone()
+            })
+            .collect()
+    }
+
+    async fn tell(&self, id: &DestinationId) -> Told {
+        let told = self.tell_all(id).await;
+        let mut standing = self.standing();
+        let one = standing.entry(id.clone()).or_default();
+        one.is_busy = false;
+        match told {
+            Ok(told) if !told.failed => {
+                if one.failures > 0 {
+                    tracing::info!(destination = %id, "its callback answers again");
+                }
+                (one.failures, one.not_before) = (0, None);
+                told
+            }
+            outcome => {
+                let told = outcome.unwrap_or_else(|refusal| {
+                    tracing::warn!(destination = %id, code = refusal.code(), next_step = "see the store's own lines", "what its callback is to be told cannot be read");
+                    Told { failed: true, ..Told::default() }
+                });
+                let pause = pause_after(one.failures);
+                one.failures = one.failures.saturating_add(1);
+                one.not_before = self.relay.now().checked_add(pause).ok();
+                one.is_due = true;
+                told
+            }
+        }
+    }
+
+    async fn tell_all(&self, id: &DestinationId) -> Result<Told, Refusal> {
+        let directory = self.relay.directory();
+        let found = directory.destination(id).filter(|(account, _)| !account.blocked);
+        let Some((account, destination)) = found else { return Ok(Told::default()) };
+        let (Some(callback), Some(mailbox)) = (&destination.callback, account.mailbox_of(destination)) else {
+            return Ok(Told::default());
+        };
+        let mut told = Told::default();
+        let waiting = self.waiting(account, mailbox, id).await?;
+        let now = self.relay.now();
+        let is_old = |entry: &Entry| -> bool {
+            let age = Duration::try_from(now.duration_since(entry.card.accepted_at)).unwrap_or_default();
+            age > self.settings.give_up_after
+        };
+        let (old, waiting): (Vec<Entry>, Vec<Entry>) = waiting.into_iter().partition(is_old);
+        for entry in &old {
+            told.given_up += usize::from(self.give_up(id, &entry.envelope.id).await?);
+        }
+        for some in waiting.chunks(PER_CALL_MAX) {
+            if let Err(error) = self.call(callback, some, id, now).await {
+                self.complain(id, &error);
+                told.failed = true;
+                break;
+            }
+            for entry in some {
+                let noted =
+                    self.relay.note_call(&entry.envelope.id, BY, "its receiver was told", None).await?;
+                told.submissions += usize::from(noted);
+            }
+        }
+        Ok(told)
+    }
+
+    /// Submissions that were never fetched and that nobody was told of.
+    async fn waiting(
+        &self,
+        account: &Account,
+        mailbox: &PartyIdentifier,
+        id: &DestinationId,
+    ) -> Result<Vec<Entry>, Refusal> {
+        let (mut found, mut after, mut looked) = (Vec::new(), 0, 0);
+        let unfetched = Selection { new_only: true, ..Selection::default() };
+        while looked < LOOKED_AT_MAX {
+            let page = self.relay.list(account, Some(mailbox), unfetched.clone(), after, 500).await?;
+            let Some(last) = page.entries.last() else { break };
+            (after, looked) = (last.sequence, looked + page.entries.len() as u64);
+            let is_over = page.pending == 0;
+            found.extend(page.entries.into_iter().filter(|entry| {
+                entry.card.door == DOOR
+                    && destination_of(entry) == Some(id.as_str())
+                    && !was_called(&entry.card)
+            }));
+            if is_over {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn call(
+        &self,
+        callback: &Callback,
+        entries: &[Entry],
+        id: &DestinationId,
+        now: Timestamp,
+    ) -> Result<(), call::Error> {
+        let ids = entries.iter().filter_map(submission_of);
+        let notice = call::notice(id, ids, &callback.secret, now);
+        let tls = self.settings.tls.clone().ok_or(call::Error::NoAnchors)?;
+        let (networks, time_max) = (self.settings.networks.as_slice(), self.settings.time_max);
+        call::post(&callback.url, &notice, tls, networks, time_max).await
+    }
+
+    /// The first failure in a row is the operator's; further ones are for whoever looks closer.
+    fn complain(&self, id: &DestinationId, error: &call::Error) {
+        let failures = self.standing().get(id).map_or(0, |one| one.failures);
+        metrics::counter!("amtsbote_callbacks_failed_total").increment(1);
+        let next_step = error.next_step();
+        if failures == 0 {
+            tracing::warn!(destination = %id, code = "callback-failed", next_step, "its callback was not answered, and is tried again: {error}");
+        } else {
+            tracing::debug!(destination = %id, code = "callback-failed", failures, "again: {error}");
+        }
+    }
+
+    async fn give_up(&self, id: &DestinationId, message: &MessageId) -> Result<bool, Refusal> {
+        let hours = self.settings.give_up_after.as_secs() / 3600;
+        let finding = Finding {
+            at: self.relay.now(),
+            severity: Severity::Warning,
+            code: "callback-dead".to_owned(),
+            reason: format!("the receiver of destination {id} did not answer for {hours} hours"),
+        };
+        let noted = self.relay.note_call(message, BY, "given up", Some(finding)).await?;
+        if noted {
+            tracing::warn!(
+                destination = %id,
+                message_id = %message,
+                code = "callback-dead",
+                next_step = "tell whoever keeps the destination; the submission waits and can be fetched",
+                "its receiver could not be told of a submission for {hours} hours; it is not called for this one any more"
+            );
+        }
+        Ok(noted)
+    }
+}
+
+/// Whether somebody was called, or given up, since the message was last put into its mailbox.
+fn was_called(card: &ProcessCard) -> bool {
+    let since = card.steps.iter().rev().take_while(|step| step.event != Event::Requeued);
+    since.into_iter().any(|step| step.event == Event::Reminded && step.by.as_deref() == Some(BY))
+}
+
+fn pause_after(failures: u32) -> Duration {
+    PAUSE_FIRST.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_an_hour() {
+        let pauses: Vec<u64> = (0..12).map(|failures| pause_after(failures).as_secs()).collect();
+        assert_eq!(pauses[..5], [10, 20, 40, 80, 160]);
+        assert_eq!(pauses[9..], [3600, 3600, 3600]);
+        assert_eq!(pause_after(u32::MAX), PAUSE_MAX);
+    }
+}

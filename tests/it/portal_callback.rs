@@ -1,0 +1,402 @@
+//! Callbacks before real receivers: told at least once, proven, given up in the end; nobody inside the house is dialled, and
+//! whoever answers slowly delays nobody else.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amtsbote::clock::Clock;
+use amtsbote::domain::card::ProcessCard;
+use amtsbote::domain::destination::{Callback, DestinationId};
+use amtsbote::net::{self, Body, Bounds, Handler, Listener, Peer, Permits, Serving, TlsSource};
+use amtsbote::pki::development::{Authority, KeyChoice, Leaf, Role, Validity};
+use amtsbote::pki::tls::{ClientCertificate, anchored_client_config, server_config};
+use amtsbote::portal::callback::network::Network;
+use amtsbote::portal::callback::{Callbacks, Settings, Told};
+use amtsbote::store::Store;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::{Request, Response};
+use serde_json::{Value, json};
+
+use crate::portal_office::*;
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+const SECOND_DESTINATION: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a03";
+
+/// What a receiver does with a call.
+#[derive(Debug, Clone)]
+enum How {
+    Answer(u16),
+    Redirect(String),
+    Never,
+    /// Yes, and then a body without an end.
+    Endless,
+}
+
+#[derive(Debug, Clone)]
+struct Call {
+    path: String,
+    timestamp: String,
+    authentication: String,
+    body: Bytes,
+}
+
+struct Receiver {
+    port: u16,
+    calls: Arc<Mutex<Vec<Call>>>,
+    how: Arc<Mutex<How>>,
+    _serving: Serving,
+}
+
+struct Door {
+    calls: Arc<Mutex<Vec<Call>>>,
+    how: Arc<Mutex<How>>,
+}
+
+#[async_trait]
+impl Handler for Door {
+    async fn handle(&self, request: Request<Body>, _: &Peer) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let text = |name: &str| head.headers[name].to_str().expect("text").to_owned();
+        assert_eq!(head.method, "POST");
+        assert_eq!(text("content-type"), "application/json");
+        let call = Call {
+            path: head.uri.to_string(),
+            timestamp: text("callback-timestamp"),
+            authentication: text("callback-authentication"),
+            body: body.collect().await.expect("a body").to_bytes(),
+        };
+        self.calls.lock().expect("calls").push(call);
+        let how = self.how.lock().expect("how").clone();
+        let mut response = Response::new(net::empty());
+        match how {
+            How::Answer(status) => *response.status_mut() = status.try_into().expect("a status"),
+            How::Redirect(to) => {
+                *response.status_mut() = hyper::StatusCode::TEMPORARY_REDIRECT;
+                response.headers_mut().insert("location", to.parse().expect("a header"));
+            }
+            How::Never => tokio::time::sleep(Duration::from_secs(600)).await,
+            How::Endless => {
+                let pieces = futures_util::stream::repeat_with(|| {
+                    Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b'x'; 4096])))
+                });
+                response = Response::new(StreamBody::new(pieces).boxed_unsync());
+            }
+        }
+        response
+    }
+}
+
+impl Receiver {
+    async fn open(authority: &Authority, clock: Arc<dyn Clock>, how: How) -> Self {
+        let names = &["localhost", "127.0.0.1"];
+        let validity = validity();
+        let leaf =
+            Leaf { common_name: "receiver", role: Role::Server, key: KeyChoice::P256, validity, names };
+        let identity = authority.issue(&leaf).expect("a certificate").identity().expect("an identity");
+        let tls = server_config(&identity, ClientCertificate::None, clock).expect("TLS");
+        let bounds = Bounds { drain: Duration::from_secs(1), ..Bounds::default() };
+        let source = TlsSource::new(Arc::new(tls));
+        let listener = Listener::tls(([127, 0, 0, 1], 0).into(), source, bounds, Permits::new(16)).await;
+        let listener = listener.expect("a listener");
+        let port = listener.address().expect("an address").port();
+        let (calls, how) = (Arc::<Mutex<Vec<Call>>>::default(), Arc::new(Mutex::new(how)));
+        let door = Door { calls: calls.clone(), how: how.clone() };
+        Self { port, calls, how, _serving: listener.serve(Arc::new(door)) }
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}/new?for=town", self.port)
+    }
+
+    fn will(&self, how: How) {
+        *self.how.lock().expect("how") = how;
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        self.calls.lock().expect("calls").clone()
+    }
+}
+
+impl Call {
+    /// As a receiver would: over the raw bytes, before anything of them is read.
+    fn proven(&self) -> Value {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA512, KEY.as_bytes());
+        let signed = [self.timestamp.as_bytes(), b".", &self.body].concat();
+        let tag: String =
+            aws_lc_rs::hmac::sign(&key, &signed).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(self.authentication, tag);
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+fn validity() -> Validity {
+    Validity {
+        from: "2026-01-01T00:00:00Z".parse().expect("an instant"),
+        until: "2028-01-01T00:00:00Z".parse().expect("an instant"),
+    }
+}
+
+/// An office whose destination has a receiver.
+struct Scene {
+    office: Office,
+    receiver: Receiver,
+    authority: Authority,
+}
+
+impl Scene {
+    async fn set(how: How) -> Self {
+        let authority = Authority::root("receivers", KeyChoice::P256, validity()).expect("an authority");
+        let office = Office::open().await;
+        let receiver = Receiver::open(&authority, Arc::new(office.xta.clock.clone()), how).await;
+        let scene = Self { office, receiver, authority };
+        scene.call_at(&scene.receiver.url()).await;
+        scene
+    }
+
+    async fn call_at(&self, url: &str) {
+        let callback = Callback { url: url.to_owned(), secret: KEY.to_owned() };
+        let change = |account: &mut amtsbote::domain::account::Account| {
+            account.portal.destinations[0].callback = Some(callback);
+        };
+        self.office.xta.change_account("reader", change).await;
+    }
+
+    fn settings(&self, networks: &[&str]) -> Settings {
+        let anchors = [self.authority.certificate().clone()];
+        let tls = anchored_client_config(&anchors, Arc::new(self.office.xta.clock.clone())).expect("TLS");
+        Settings {
+            tls: Some(Arc::new(tls)),
+            networks: networks.iter().map(|text| Network::parse(text).expect("a network")).collect(),
+            time_max: Duration::from_secs(30),
+            give_up_after: Duration::from_secs(72 * 3600),
+        }
+    }
+
+    /// As after a start: nothing is known but what the store says.
+    fn callbacks(&self) -> Callbacks {
+        Callbacks::new(self.office.xta.relay.clone(), self.settings(&["127.0.0.0/8", "::1"]))
+    }
+
+    async fn card(&self, sent: &Sent) -> ProcessCard {
+        let id = format!("urn:de:xta:messageid:testpost:{}", sent.submission);
+        let id = amtsbote::domain::message_id::MessageId::parse(&id).expect("an id");
+        Store::find(&*self.office.xta.store, &id).await.expect("known").card
+    }
+}
+
+fn told(submissions: usize) -> Told {
+    Told { submissions, ..Told::default() }
+}
+
+fn failed() -> Told {
+    Told { failed: true, ..Told::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_told_and_can_tell_by_whom() {
+    let scene = Scene::set(How::Answer(200)).await;
+    let portal = scene.office.token("portal").await;
+    let callbacks = scene.callbacks();
+    assert_eq!(callbacks.round().await, told(0));
+    let (one, other) = (scene.office.submitted(&portal).await, scene.office.submitted(&portal).await);
+    assert_eq!(callbacks.round().await, told(2));
+    let calls = scene.receiver.calls();
+    assert_eq!(calls.len(), 1, "one call tells of both");
+    assert_eq!(calls[0].path, "/new?for=town");
+    assert_eq!(calls[0].timestamp, scene.office.xta.clock.now().as_second().to_string());
+    let item = |sent: &Sent| json!({ "destinationId": DESTINATION, "submissionId": sent.submission, "caseId": sent.case });
+    let expected = json!({
+        "type": "https://schema.fitko.de/fit-connect/submission-api/callbacks/new-submissions",
+        "submissions": [item(&one), item(&other)],
+        "submissionIds": [one.submission, other.submission],
+    });
+    assert_eq!(calls[0].proven(), expected, "ids and nothing else");
+    let step = scene.card(&one).await.steps.last().cloned().expect("a step");
+    assert_eq!(
+        (step.by.as_deref(), step.reason.as_deref()),
+        (Some("callback"), Some("its receiver was told"))
+    );
+
+    // Neither again by the same process nor by another; a third one is told alone.
+    assert_eq!(callbacks.round().await, told(0));
+    let third = scene.office.submitted(&portal).await;
+    assert_eq!(scene.callbacks().round().await, told(1));
+    let calls = scene.receiver.calls();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[1].proven()["submissions"], json!([item(&third)]));
+
+    // The reminder of the third day is another matter.
+    scene.office.xta.clock.advance(Duration::from_secs(3 * 86_400 + 60));
+    scene.office.xta.relay.tick().await.expect("ticks");
+    assert_eq!(scene.card(&one).await.findings.len(), 1, "not-fetched");
+    // Whoever fetched needs no call.
+    let (portal, town) = (scene.office.token("portal").await, scene.office.token("town").await);
+    let fetched = scene.office.submitted(&portal).await;
+    scene.office.get(&format!("/v2/submissions/{}", fetched.submission), &town).await.is(200);
+    assert_eq!(callbacks.round().await, told(0));
+    // A blocked account is not called.
+    scene.office.submitted(&portal).await;
+    scene.office.xta.change_account("reader", |account| account.blocked = true).await;
+    assert_eq!(callbacks.round().await, told(0));
+    assert_eq!(scene.receiver.calls().len(), 2);
+    scene.office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_fails_is_called_again_and_given_up_in_the_end() {
+    let scene = Scene::set(How::Answer(503)).await;
+    let portal = scene.office.token("portal").await;
+    let sent = scene.office.submitted(&portal).await;
+    let callbacks = scene.callbacks();
+    assert_eq!(callbacks.round().await, failed());
+    assert_eq!(callbacks.round().await, told(0), "not before its pause is over");
+    assert_eq!(scene.receiver.calls().len(), 1);
+    for pause in [10, 20, 40] {
+        scene.office.xta.clock.advance(Duration::from_secs(pause - 1));
+        assert_eq!(callbacks.round().await, told(0), "{pause}");
+        scene.office.xta.clock.advance(Duration::from_secs(1));
+        assert_eq!(callbacks.round().await, failed(), "{pause}");
+    }
+    // A crash forgets the pause and nothing else.
+    let callbacks = scene.callbacks();
+    assert_eq!(callbacks.round().await, failed());
+    assert_eq!(scene.receiver.calls().len(), 5);
+    scene.receiver.will(How::Answer(204));
+    scene.office.xta.clock.advance(Duration::from_secs(10));
+    assert_eq!(callbacks.round().await, told(1));
+    assert_eq!(
+        scene.receiver.calls().last().expect("a call").proven()["submissionIds"],
+        json!([sent.submission])
+    );
+
+    scene.receiver.will(How::Answer(500));
+    let portal = scene.office.token("portal").await;
+    let dead = scene.office.submitted(&portal).await;
+    assert_eq!(callbacks.round().await, failed());
+    scene.office.xta.clock.advance(Duration::from_secs(72 * 3600 - 1));
+    assert_eq!(callbacks.round().await, failed());
+    scene.office.xta.clock.advance(Duration::from_secs(3600));
+    let calls = scene.receiver.calls().len();
+    assert_eq!(callbacks.round().await, Told { given_up: 1, ..Told::default() });
+    assert_eq!(scene.callbacks().round().await, told(0), "for good");
+    assert_eq!(scene.receiver.calls().len(), calls);
+    let card = scene.card(&dead).await;
+    assert_eq!(card.findings.last().map(|finding| finding.code.as_str()), Some("callback-dead"));
+    assert!(card.state.is_offered(), "it waits");
+    scene.office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_inside_the_house_is_dialled() {
+    let scene = Scene::set(How::Answer(200)).await;
+    let portal = scene.office.token("portal").await;
+    scene.office.submitted(&portal).await;
+    let port = scene.receiver.port;
+    for (networks, host) in [
+        (&[][..], "localhost"),
+        (&[], "127.0.0.1"),
+        (&[], "[::1]"),
+        (&[], "[::ffff:127.0.0.1]"),
+        (&[], "[::ffff:7f00:1]"),
+        (&[], "2130706433"),
+        (&[], "0x7f.1"),
+        (&[], "0.0.0.0"),
+        (&["10.0.0.0/8"], "localhost"),
+        (&["127.0.0.2"], "127.0.0.1"),
+    ] {
+        scene.call_at(&format!("https://{host}:{port}/new")).await;
+        let callbacks = Callbacks::new(scene.office.xta.relay.clone(), scene.settings(networks));
+        assert_eq!(callbacks.round().await, failed(), "{host}");
+        assert!(scene.receiver.calls().is_empty(), "{host} was dialled");
+    }
+    // What the participants' file would refuse is refused here as well.
+    for url in [format!("http://localhost:{port}/"), format!("https://user@localhost:{port}/")] {
+        scene.call_at(&url).await;
+        assert_eq!(scene.callbacks().round().await, failed(), "{url}");
+    }
+    // A receiver whose certificate nobody believes.
+    scene.call_at(&scene.receiver.url()).await;
+    let stranger = Authority::root("stranger", KeyChoice::P256, validity()).expect("an authority");
+    let clock = Arc::new(scene.office.xta.clock.clone());
+    let foreign = anchored_client_config(&[stranger.certificate().clone()], clock).expect("TLS");
+    for tls in [Some(Arc::new(foreign)), None] {
+        let settings = Settings { tls, ..scene.settings(&["127.0.0.0/8", "::1"]) };
+        assert_eq!(Callbacks::new(scene.office.xta.relay.clone(), settings).round().await, failed());
+    }
+    assert!(scene.receiver.calls().is_empty());
+    assert_eq!(scene.callbacks().round().await, told(1), "allowed by name of its network");
+    scene.office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_bounded_whatever_is_answered() {
+    let scene = Scene::set(How::Never).await;
+    let clock: Arc<dyn Clock> = Arc::new(scene.office.xta.clock.clone());
+    let elsewhere = Receiver::open(&scene.authority, clock, How::Answer(200)).await;
+    let portal = scene.office.token("portal").await;
+    scene.office.submitted(&portal).await;
+    let settings =
+        Settings { time_max: Duration::from_millis(300), ..scene.settings(&["127.0.0.0/8", "::1"]) };
+    let callbacks = Callbacks::new(scene.office.xta.relay.clone(), settings);
+    let round = tokio::time::timeout(Duration::from_secs(60), callbacks.round()).await;
+    assert_eq!(round.expect("a silent receiver is left"), failed());
+
+    scene.receiver.will(How::Redirect(elsewhere.url()));
+    assert_eq!(scene.callbacks().round().await, failed());
+    assert!(elsewhere.calls().is_empty(), "a redirect was followed");
+
+    scene.receiver.will(How::Endless);
+    let round =
+        tokio::time::timeout(Duration::from_secs(60), async { scene.callbacks().round().await }).await;
+    assert_eq!(round.expect("an endless body is not read"), told(1));
+    scene.office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_receiver_delays_nobody_else() {
+    let mut scene = Scene::set(How::Never).await;
+    let clock: Arc<dyn Clock> = Arc::new(scene.office.xta.clock.clone());
+    let quick = Receiver::open(&scene.authority, clock, How::Answer(200)).await;
+    let callback = Callback { url: quick.url(), secret: KEY.to_owned() };
+    scene
+        .office
+        .xta
+        .change_account("reader", |account| {
+            let mut second = account.portal.destinations[0].clone();
+            second.id = DestinationId::parse(SECOND_DESTINATION).expect("a UUID");
+            second.callback = Some(callback);
+            account.portal.destinations.push(second);
+        })
+        .await;
+    let settings = Settings { time_max: Duration::from_secs(600), ..scene.settings(&["127.0.0.0/8", "::1"]) };
+    let callbacks = Arc::new(Callbacks::new(scene.office.xta.relay.clone(), settings));
+    scene.office.call_with(callbacks.clone()).await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(callbacks.run(stopped));
+    // Long enough for the first look at everything: from here on only the door's word helps.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    let portal = scene.office.token("portal").await;
+    scene.office.submitted(&portal).await;
+    wait_for(&scene.receiver, 1).await;
+    let (submission, _) = scene.office.announce_to(SECOND_DESTINATION, &portal, &[]).await;
+    scene.office.submit(&portal, &submission, &seal(b"m"), &seal(b"d")).await.is(200);
+    wait_for(&quick, 1).await;
+    assert_eq!(scene.receiver.calls().len(), 1, "still the same call");
+    stop.send_replace(true);
+    tokio::time::timeout(Duration::from_secs(10), running).await.expect("it stops").expect("in peace");
+    scene.office.xta.close().await;
+}
+
+async fn wait_for(receiver: &Receiver, calls: usize) {
+    for _ in 0..600 {
+        if receiver.calls().len() >= calls {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{} of {calls} calls came", receiver.calls().len());
+}

@@ -1,0 +1,53 @@
+//! A rolling upgrade: nodes of one version work while the tables are a version newer, and not when they are two.
+
+use amtsbote::store::postgres::{OpenError, PostgresStore, Settings, examine, upgrade};
+use amtsbote::store::{Accepted, Store};
+
+use crate::postgres_cluster::{Cluster, programs};
+use crate::store_fixture::{draft, of_mailbox};
+
+/// What a later version may do to the tables: add.
+const NEXT: &str = "SET search_path = amtsbote; \
+    ALTER TABLE message ADD COLUMN colour text, ADD COLUMN weight bigint NOT NULL DEFAULT 7; \
+    ALTER TABLE used ADD COLUMN colour text; ALTER TABLE paper ADD COLUMN colour bytea; \
+    ALTER TABLE node ADD COLUMN colour text; ALTER TABLE evidence ADD COLUMN colour text; \
+    ALTER TABLE mailbox ADD COLUMN heavy bigint NOT NULL DEFAULT 0; ALTER TABLE payload ADD COLUMN colour text; \
+    CREATE TABLE colour (name text PRIMARY KEY); CREATE INDEX message_colour ON message (colour); \
+    UPDATE store SET version = version + 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_work_on_tables_one_version_newer_and_refuse_two() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("rolling");
+    let settings = |node: &str| Settings::new(&connection, node);
+    let running = PostgresStore::open(settings("running")).await.expect("a store");
+    assert_eq!(draft("before").send(&running).await.expect("accepted"), Accepted::New);
+
+    // The tables are upgraded under a node at work; one that starts now works as well.
+    cluster.sql("rolling", NEXT);
+    let started = PostgresStore::open(settings("started")).await.expect("one version newer");
+    for (store, name) in [(&running, "one"), (&started, "two"), (&running, "three")] {
+        assert_eq!(draft(name).send(store).await.expect("accepted"), Accepted::New);
+        let listing = store.list(&of_mailbox("ags:1"), 0, 10).await.expect("a listing");
+        assert!(listing.entries.iter().any(|entry| entry.card.id == draft(name).id), "{name}");
+        let size = store.evidence_size().await.expect("a size");
+        store.tree_root(size).await.expect("a whole tree");
+    }
+    let known = examine(settings("looking")).await.expect("examined").version;
+    // It does not take the tables back.
+    assert!(matches!(upgrade(settings("old")).await, Err(OpenError::Newer { .. })));
+    started.close().await.expect("closed");
+
+    cluster.sql("rolling", "UPDATE amtsbote.store SET version = version + 1");
+    for refused in [
+        PostgresStore::open(settings("started")).await.err(),
+        examine(settings("looking")).await.err(),
+        upgrade(settings("old")).await.err(),
+    ] {
+        let refused = refused.expect("two versions newer").to_string();
+        let newer = format!("version {}", known.expect("tables") + 1);
+        assert!(refused.contains(&newer) && refused.contains("use a newer amtsbote"), "{refused}");
+    }
+    running.close().await.expect("closed");
+}

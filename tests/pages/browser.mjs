@@ -25,7 +25,11 @@ export async function window(browser, { script = true, width = 1280, language = 
     const session = await context.newCDPSession(page);
     await session.send("Emulation.setScriptExecutionDisabled", { value: !script });
     const faults = [];
-    page.on("console", (said) => ["error", "warning"].includes(said.type()) && faults.push(said.text()));
+    // A refusal is the page's or the script's business and judged there; the browser's own line about it says no more.
+    page.on("console", (said) => ["error", "warning"].includes(said.type())
+        && !said.text().startsWith("Failed to load resource: the server responded") && faults.push(said.text()));
+    page.on("response", (answer) => answer.status() >= 400 && !["document", "fetch"].includes(answer.request().resourceType())
+        && faults.push(`${answer.status()} for ${answer.url()}`));
     page.on("pageerror", (error) => faults.push(String(error)));
     page.on("request", (request) => {
         const { protocol, hostname } = new URL(request.url());

@@ -3,6 +3,7 @@
 import * as browser from "./browser.mjs";
 import { Office, end, killAll } from "./office.mjs";
 import { door } from "./door.mjs";
+import { portal } from "./portal.mjs";
 
 let passed = 0;
 async function check(name, work) {
@@ -16,6 +17,7 @@ try {
     chromium = await browser.open();
     const office = await Office.open();
     await door(check, chromium, office);
+    await portal(check, chromium, office);
     await check("what was started ends well, without an error in its log", end);
     console.log(`${passed} passed, 0 failed`);
 } catch (error) {

@@ -170,7 +170,7 @@ serves = [{ services = ["${SERVICE}"], regions = ["${REGION}"] }]
                 attachments[id] = await this.#opened(sealed[id]);
             }
             const metadata = await this.#opened(one.encryptedMetadata), data = await this.#opened(one.encryptedData);
-            return { submissionId, caseId, attachments, sealed, ...one, metadata, data };
+            return { ...one, submissionId, caseId, attachments, sealed, metadata, data };
         }));
     }
 

@@ -13,7 +13,7 @@
 //! | 9 | [`cli`] | how anything is stored or sent |
 //! | 8 | [`app`] | nothing: only here does everything meet |
 //! | 7 | [`config`] | what the settings do |
-//! | 6 | [`xta`], [`osci`], [`portal`], [`admin`] | each other; how delivery is decided |
+//! | 6 | [`xta`], [`osci`], [`portal`], [`admin`], [`enquiry`] | each other; how delivery is decided |
 //! | 5 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
 //! | 4 | [`store`] | protocols, policy |
 //! | 3 | [`evidence`] | where anything is kept, who is trusted |
@@ -46,6 +46,7 @@
 //! | transport report | Transportbericht | XTA's view of the process card |
 //! | registration office | Meldebehörde | keeps the population register |
 //! | shadow copy | Schattenregister | copies of the population registers, searched by law |
+//! | enquiry page | Meldeportal | where registered users ask the shadow copy |
 //! | registry office | Standesamt | keeps births, marriages, deaths |
 //! | destination | Zustellpunkt | where a portal's applications go: a mailbox with keys, services and regions |
 //! | submission | Einreichung | an encrypted application with its attachments |
@@ -58,6 +59,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod enquiry;
 pub mod evidence;
 pub mod manual;
 pub mod mime;

@@ -45,6 +45,17 @@ impl Form {
         self.texts.iter().find(|(known, _)| known == name).map_or("", |(_, text)| text.trim())
     }
 
+    /// Of fields that did not come from a browser, such as a line of a table.
+    pub fn of(texts: Vec<(String, String)>) -> Self {
+        Self { texts, files: Vec::new() }
+    }
+
+    /// This form, with the fields of another going before its own.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        Self { texts: more.texts.iter().chain(&self.texts).cloned().collect(), files: Vec::new() }
+    }
+
     /// A file that was chosen; a field left empty is none.
     pub fn file(&self, name: &str) -> Option<&File> {
         let found = self.files.iter().find(|(known, _)| known == name).map(|(_, file)| file);

@@ -15,6 +15,8 @@ use super::question::Profile;
 #[serde(rename_all = "kebab-case")]
 pub enum Channel {
     Message,
+    /// The register's own page.
+    Page,
     CommandLine,
 }
 
@@ -22,6 +24,7 @@ impl Channel {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",
+            Self::Page => "page",
             Self::CommandLine => "command-line",
         }
     }

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["evidence"],
     &["store"],
     &["register", "relay"],
-    &["admin", "osci", "portal", "spool", "xta"],
+    &["admin", "enquiry", "osci", "portal", "spool", "xta"],
     &["config"],
     &["app"],
     &["cli"],

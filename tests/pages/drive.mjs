@@ -4,6 +4,7 @@ import * as browser from "./browser.mjs";
 import { Office, end, killAll } from "./office.mjs";
 import { door } from "./door.mjs";
 import { portal } from "./portal.mjs";
+import { register } from "./register.mjs";
 
 let passed = 0;
 async function check(name, work) {
@@ -18,6 +19,7 @@ try {
     const office = await Office.open();
     await door(check, chromium, office);
     await portal(check, chromium, office);
+    await register(check, chromium, office);
     await check("what was started ends well, without an error in its log", end);
     console.log(`${passed} passed, 0 failed`);
 } catch (error) {

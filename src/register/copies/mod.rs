@@ -36,7 +36,7 @@ pub use intake::{CopyState, LoadReceipt, Taken};
 pub use keeping::Retired;
 pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
-pub use post::{Again, Arrived, Known, Outgoing, PostState, Reply};
+pub use post::{Again, Arrived, COLLECTED, Collected, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;

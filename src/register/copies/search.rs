@@ -74,6 +74,7 @@ pub struct Outcome {
 /// The message that a question came as, and how its answer is written.
 struct Taking<'a> {
     arrived: &'a Arrived<'a>,
+    channel: Channel,
     write: &'a dyn Fn(&Answer) -> Vec<Reply>,
 }
 
@@ -98,7 +99,18 @@ impl Copies {
         arrived: &Arrived<'_>,
         write: &dyn Fn(&Answer) -> Vec<Reply>,
     ) -> Result<Outcome, CopyError> {
-        self.ask_with(asked, now, Some(Taking { arrived, write }))
+        self.ask_with(asked, now, Some(Taking { arrived, channel: Channel::Message, write }))
+    }
+
+    /// The same for a question of the register's own page.
+    pub fn ask_on_page(
+        &self,
+        asked: &Asked,
+        now: Timestamp,
+        arrived: &Arrived<'_>,
+        write: &dyn Fn(&Answer) -> Vec<Reply>,
+    ) -> Result<Outcome, CopyError> {
+        self.ask_with(asked, now, Some(Taking { arrived, channel: Channel::Page, write }))
     }
 
     fn ask_with(
@@ -143,9 +155,9 @@ impl Copies {
         };
         let look = write_look(&work, self, asked, &question, &answer, &shown, now)?;
         write_duties(&work, look, &duties)?;
-        let channel = if taking.is_some() { Channel::Message } else { Channel::CommandLine };
+        let channel = taking.as_ref().map_or(Channel::CommandLine, |taking| taking.channel);
         self.meter(&work, look, &question, channel, now)?;
-        if let Some(Taking { arrived, write }) = taking {
+        if let Some(Taking { arrived, write, .. }) = taking {
             self.take_within(&work, arrived, &write(&answer))?;
         }
         work.commit()?;
@@ -173,7 +185,13 @@ impl Copies {
         arrived: &Arrived<'_>,
         write: &dyn Fn(&Answer) -> Vec<Reply>,
     ) -> Result<Outcome, CopyError> {
-        self.ask_feature_with(requester, profile, feature, now, Some(Taking { arrived, write }))
+        self.ask_feature_with(
+            requester,
+            profile,
+            feature,
+            now,
+            Some(Taking { arrived, channel: Channel::Message, write }),
+        )
     }
 
     fn ask_feature_with(
@@ -226,7 +244,7 @@ impl Copies {
         let question = Question { profile, area, criteria: Criteria::default() };
         let look = write_look(&work, self, &asked, &question, &answer, &shown, now)?;
         write_duties(&work, look, &duties)?;
-        if let Some(Taking { arrived, write }) = taking {
+        if let Some(Taking { arrived, write, .. }) = taking {
             self.take_within(&work, arrived, &write(&answer))?;
         }
         work.commit()?;

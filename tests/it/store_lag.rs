@@ -42,7 +42,8 @@ fn assert_has(text: &str, words: &[&str]) {
 #[test]
 fn what_the_loss_of_the_primary_would_cost_is_told() {
     let Some(programs) = programs() else { return };
-    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let primary =
+        Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5", "wal_sender_timeout = 0"]);
     let connection = primary.database("office");
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
@@ -64,7 +65,15 @@ fn what_the_loss_of_the_primary_would_cost_is_told() {
     // It takes nothing in for a while: bytes and seconds are told, and are a problem beyond the limits.
     standby.signal_receiver(Signal::STOP);
     primary.sql("office", "CREATE TABLE more AS SELECT generate_series(1, 100000)");
-    let ran = lag_becomes(folder, &["--bytes-max", "1000000"], 4);
+    // A moment may pass in which it is not even connected; that is a problem too, but another one.
+    let ran = (0..300)
+        .find_map(|_| {
+            let ran = lag_becomes(folder, &["--bytes-max", "1000000"], 4);
+            let is_behind = ran.stderr.contains("is behind by");
+            (!is_behind).then(|| std::thread::sleep(Duration::from_millis(100)));
+            is_behind.then_some(ran)
+        })
+        .expect("it is behind within half a minute");
     assert_has(&ran.stderr, &["Standby second is behind by", "MB"]);
     lag_becomes(folder, &["--seconds-max", "1"], 4);
     let told = lag(folder, &["--json"]).ends(0).json();

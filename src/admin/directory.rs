@@ -382,6 +382,10 @@ mod tests {
             &said("its callback is not an https URL"),
         );
         check(
+            &of("callback = { url = \"https://a:b@c.example/\", secret = \"x\" }\n", &[encryption]),
+            &said("its callback's URL names a user; the HMAC proves who calls"),
+        );
+        check(
             &of("callback = { url = \"https://a.example/\", secret = \"x\" }\n", &[encryption]),
             &said("its callback's secret has less than 32 characters"),
         );

@@ -12,7 +12,7 @@
 use jiff::Timestamp;
 
 use super::checkpoint;
-use super::record::{Record, RecordError};
+use super::record::{Record, RecordError, words};
 use super::tree::Hash;
 use crate::domain::content::Digest;
 
@@ -68,12 +68,7 @@ pub enum Line {
 impl Line {
     /// Reads a line back. Only the spelling that was written is accepted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotOneLine)?;
-        let line = text.strip_suffix('\n').ok_or(RecordError::NotOneLine)?;
-        if !line.is_ascii() || line.contains(|c: char| c.is_control()) {
-            return Err(RecordError::NotOneLine);
-        }
-        let mut words = line.split(' ');
+        let mut words = words(bytes)?;
         let version = words.next();
         if !matches!(version, Some(ANCHOR | CLOSING)) {
             return Record::from_bytes(bytes).map(Self::Record);

@@ -87,6 +87,16 @@ pub enum RecordError {
     NotCanonical,
 }
 
+/// What stands between the spaces of a line of the log.
+pub(super) fn words(bytes: &[u8]) -> Result<std::str::Split<'_, char>, RecordError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotOneLine)?;
+    let line = text.strip_suffix('\n').ok_or(RecordError::NotOneLine)?;
+    if !line.is_ascii() || line.contains(|c: char| c.is_control()) {
+        return Err(RecordError::NotOneLine);
+    }
+    Ok(line.split(' '))
+}
+
 impl Record {
     /// The exact bytes that are stored, hashed and exported.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -97,12 +107,7 @@ impl Record {
 
     /// Reads a record back. Only the spelling that [`Record::to_bytes`] writes is accepted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotOneLine)?;
-        let line = text.strip_suffix('\n').ok_or(RecordError::NotOneLine)?;
-        if !line.is_ascii() || line.contains(|c: char| c.is_control()) {
-            return Err(RecordError::NotOneLine);
-        }
-        let mut words = line.split(' ');
+        let mut words = words(bytes)?;
         if words.next() != Some(VERSION) {
             return Err(RecordError::Version);
         }

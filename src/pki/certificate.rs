@@ -258,6 +258,7 @@ impl Certificate {
         Ok(certificate)
     }
 
+    /// As [`Certificate::from_der`], in any case anew.
     pub(super) fn read(der: &[u8]) -> Result<Self, Error> {
         if der.len() > CERTIFICATE_BYTES_MAX {
             return Err(Error::TooLarge { seen: der.len(), max: CERTIFICATE_BYTES_MAX });

@@ -15,17 +15,17 @@ use super::question::Profile;
 #[serde(rename_all = "kebab-case")]
 pub enum Channel {
     Message,
-    /// The register's own page.
-    Page,
     CommandLine,
+    /// A page where people ask.
+    Page,
 }
 
 impl Channel {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",
-            Self::Page => "page",
             Self::CommandLine => "command-line",
+            Self::Page => "page",
         }
     }
 }

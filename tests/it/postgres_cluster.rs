@@ -218,6 +218,16 @@ impl Cluster {
         rustix::process::kill_process(receiver, signal).expect("signalled");
     }
 
+    /// A follower that takes the log and never says what it has, until it is dropped. (With `wal_sender_timeout` it would
+    /// be asked.)
+    pub fn mute_follower(&self) -> MuteFollower {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut follow = Command::new(self.programs.join("pg_receivewal"));
+        follow.args(["-h", "127.0.0.1", "-U", "postgres", "-n", "-s", "0", "-D"]).arg(folder.path());
+        follow.env("PGPORT", self.port.to_string()).stdin(Stdio::null()).stderr(Stdio::null());
+        MuteFollower { child: follow.spawn().expect("pg_receivewal"), _folder: folder }
+    }
+
     /// Waits until the standby follows as the primary's synchronous one.
     pub fn wait_for_standby(&self) {
         let end = Instant::now() + Duration::from_secs(60);
@@ -226,6 +236,19 @@ impl Cluster {
             assert!(Instant::now() < end, "the standby does not follow");
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+}
+
+pub struct MuteFollower {
+    child: std::process::Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for MuteFollower {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -267,6 +267,24 @@ async fn whatever_is_changed_is_named() {
     );
     one.close().await.expect("closed");
     two.close().await.expect("closed");
+
+    // A checkpoint that its own log contradicts is not written down either.
+    let broken = copy("contradicted");
+    let (one, two) = (open(&broken, "one").await, open(&broken, "two").await);
+    draft("more").send(&two).await.expect("accepted");
+    let size = two.evidence_size().await.expect("a size");
+    // The store itself keeps none like it.
+    let note = hex(key(1).sign(size, &[9; 32]).as_bytes());
+    let put = format!(
+        "INSERT INTO amtsbote.checkpoint SELECT 'two', {size}, convert_from(note, 'UTF8'), sha256(note) \
+         FROM (SELECT '\\x{note}'::bytea AS note) given"
+    );
+    cluster.sql("contradicted", &put);
+    let refused = one.anchor_others(at(300)).await;
+    let said = format!("node two contradicts the checkpoint of {size} records of its own");
+    assert!(matches!(&refused, Err(StoreError::Corrupt(what)) if what.contains(&said)), "{refused:?}");
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
 }
 
 /// Stores the one node that the tree of the second log has, anew.

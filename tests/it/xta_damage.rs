@@ -3,22 +3,29 @@
 use std::path::{Path, PathBuf};
 
 use amtsbote::domain::content::PartRole;
+use amtsbote::domain::message_id::MessageId;
 use amtsbote::xta::client::content::{FolderSink, Outgoing};
 
 use crate::xta_office::{AUTHOR, Office, READER, envelope};
 
 const CONTENT_BYTES: usize = 700 * 1024;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_part_is_not_handed_out() {
+/// An office with one message, and the file that its content lies in.
+async fn posted() -> (Office, MessageId, PathBuf) {
     let office = Office::open().await;
-    let (author, reader) = (office.client("author", Some(AUTHOR)), office.client("reader", Some(READER)));
+    let author = office.client("author", Some(AUTHOR));
     let id = author.create_message_id().await.expect("an id");
     let content =
         [Outgoing::from_bytes(PartRole::Message, "application/octet-stream", vec![7; CONTENT_BYTES])];
     author.send(&envelope(id.clone(), READER), &content).await.expect("sent");
-
     let file = the_payload_file(office.folder());
+    (office, id, file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_part_is_not_handed_out() {
+    let (office, id, file) = posted().await;
+    let reader = office.client("reader", Some(READER));
     let mut bytes = std::fs::read(&file).expect("readable");
     for (at, whole) in [(CONTENT_BYTES / 2, false), (CONTENT_BYTES - 1, false), (CONTENT_BYTES - 1, true)] {
         bytes.fill(7);
@@ -38,14 +45,8 @@ async fn a_damaged_part_is_not_handed_out() {
 /// trouble instead of half an answer, and the message when the file is whole again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_cut_short_is_refused_in_words() {
-    let office = Office::open().await;
-    let (author, reader) = (office.client("author", Some(AUTHOR)), office.client("reader", Some(READER)));
-    let id = author.create_message_id().await.expect("an id");
-    let content =
-        [Outgoing::from_bytes(PartRole::Message, "application/octet-stream", vec![7; CONTENT_BYTES])];
-    author.send(&envelope(id.clone(), READER), &content).await.expect("sent");
-
-    let file = the_payload_file(office.folder());
+    let (office, id, file) = posted().await;
+    let reader = office.client("reader", Some(READER));
     let whole = std::fs::read(&file).expect("readable");
     for length in [0, 1, CONTENT_BYTES - 1, CONTENT_BYTES + 1, CONTENT_BYTES] {
         let mut bytes = whole.clone();

@@ -11,7 +11,7 @@ use hyper::Response;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
 use super::fetch::Content;
-use super::incoming::{self, Seal};
+use super::incoming::Seal;
 use super::outbox::{self, Outbox, Room, WHOLE_BYTES_MAX};
 use super::{InForce, Refused, SignatureIdentity};
 use crate::mime::write::Boundary;
@@ -86,8 +86,8 @@ impl Answer {
         seal: Option<Seal>,
         outbox: &Outbox,
     ) -> Result<Response<Body>, Refused> {
-        let bytes = self.content_bytes();
-        let turn = if outbox::is_large(bytes) { outbox.turn().await } else { None };
+        let is_large = self.is_large();
+        let turn = if is_large { outbox.turn().await } else { None };
         let folder = outbox.folder().to_owned();
         let make = move || {
             let _turn = turn;
@@ -95,17 +95,18 @@ impl Answer {
             let ready = self.prepare(&in_force, offered, seal)?;
             ready.make(room, &folder)
         };
-        if bytes <= incoming::SMALL_BYTES_MAX as u64 {
+        if !is_large {
+            // It takes hardly longer than its one private-key operation; another thread would cost as much again.
             return Ok(make()?.into_response());
         }
         let stopping = |_| Refused::new(Code::Internal, "the answer could not be made");
         Ok(tokio::task::spawn_blocking(make).await.map_err(stopping)??.into_response())
     }
 
-    fn content_bytes(&self) -> u64 {
+    fn is_large(&self) -> bool {
         let package = self.content.as_ref().map_or(0, |content| content.bytes());
         let attached = self.attachments.iter().map(OutgoingAttachment::bytes);
-        attached.fold(package, u64::saturating_add)
+        outbox::is_large(attached.fold(package, u64::saturating_add))
     }
 
     /// What a delivery brings along.

@@ -21,10 +21,9 @@ use crate::xml::enc::Opening;
 
 /// Bytes that are gathered before they are handed to the disk.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Requests and answers up to this size never touch the disk while they are read or made, and take hardly longer than
-/// their one private-key operation: they are handled where they are. Handing such work to another thread and waiting for
-/// it costs about as much again as reading it.
-pub const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// A request up to this size lies in memory, and takes hardly longer than its one private-key operation: it is read where
+/// it is. Handing such work to another thread and waiting for it costs about as much again.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
 const LINE_END_BYTES: usize = 2;
 
 /// A request in the clear.
@@ -52,13 +51,11 @@ pub fn limits(settings: &Settings) -> Limits {
 pub async fn take(mut body: Body, in_force: Arc<InForce>, settings: &Settings) -> Result<Request, Refused> {
     let mut arriving = Arriving::new(in_force, settings);
     let mut piece = Vec::new();
-    let mut whole_bytes = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Refused::new(Code::Malformed, format!("the request ended too early: {error}"))
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        whole_bytes = whole_bytes.saturating_add(data.len());
         piece.extend_from_slice(&data);
         if piece.len() >= PIECE_BYTES {
             (arriving, piece) = elsewhere(move || {
@@ -69,11 +66,12 @@ pub async fn take(mut body: Body, in_force: Arc<InForce>, settings: &Settings) -
             .await?;
         }
     }
+    let is_small = arriving.bytes == 0 && piece.len() <= SMALL_BYTES_MAX;
     let last = move || {
         arriving.push(&piece)?;
         arriving.finish()
     };
-    if whole_bytes <= SMALL_BYTES_MAX { last() } else { elsewhere(last).await }
+    if is_small { last() } else { elsewhere(last).await }
 }
 
 /// Runs what takes its time where it blocks nobody.

@@ -3,7 +3,7 @@
 //! The primary is asked; it knows what each standby has flushed, and which one is to have all that is acknowledged. A
 //! standby that is away is known only where it has a replication slot. Time behind is an upper bound: the delay that the
 //! primary measured at the standby's last answer, and the age of that answer; a standby that has everything is behind by
-//! none, however long ago it said so.
+//! none, however long ago it said so. One that has not answered yet is behind by nobody knows how much.
 
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -63,14 +63,20 @@ impl Replication {
     }
 }
 
+/// What a standby has flushed may be ahead of what the primary had written when it looked. SQL's `greatest` would take
+/// what is not known for 0 as well.
+fn not_negative(bytes: i64) -> u64 {
+    uint(bytes.max(0))
+}
+
 /// Asks the primary.
 pub async fn replication(client: &Client) -> Result<Replication, Fault> {
     let followers = client
         .query(
             "SELECT application_name, state, sync_state IN ('sync', 'quorum'), \
-             greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), flush_lsn), 0)::bigint, \
-             (extract(epoch FROM coalesce(flush_lag, '0')) \
-              + greatest(extract(epoch FROM clock_timestamp() - reply_time), 0))::float8 \
+             pg_wal_lsn_diff(pg_current_wal_lsn(), flush_lsn)::bigint, \
+             extract(epoch FROM coalesce(flush_lag, '0'))::float8, \
+             extract(epoch FROM clock_timestamp() - reply_time)::float8 \
              FROM pg_stat_replication WHERE application_name <> 'pg_basebackup' \
              ORDER BY sync_priority = 0, sync_priority, application_name",
             &[],
@@ -79,10 +85,11 @@ pub async fn replication(client: &Client) -> Result<Replication, Fault> {
     let mut standbys = Vec::with_capacity(followers.len());
     let mut hidden = false;
     for row in &followers {
-        let bytes_behind = column::<Option<i64>>(row, 3)?.map(uint);
+        let bytes_behind = column::<Option<i64>>(row, 3)?.map(not_negative);
         let state: Option<String> = column(row, 1)?;
         hidden |= state.is_none();
-        let seconds: Option<f64> = column(row, 4)?;
+        let (delay, age): (Option<f64>, Option<f64>) = (column(row, 4)?, column(row, 5)?);
+        let seconds = delay.zip(age).map(|(delay, age)| delay + age.max(0.0));
         standbys.push(Follower {
             name: column(row, 0)?,
             connected: true,
@@ -94,7 +101,7 @@ pub async fn replication(client: &Client) -> Result<Replication, Fault> {
     }
     let absent = client
         .query(
-            "SELECT slot_name::text, greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint \
+            "SELECT slot_name::text, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint \
              FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active ORDER BY slot_name",
             &[],
         )
@@ -105,7 +112,7 @@ pub async fn replication(client: &Client) -> Result<Replication, Fault> {
             connected: false,
             synchronous: false,
             state: "absent".to_owned(),
-            bytes_behind: column::<Option<i64>>(row, 1)?.map(uint),
+            bytes_behind: column::<Option<i64>>(row, 1)?.map(not_negative),
             seconds_behind: None,
         });
     }

@@ -13,12 +13,12 @@
 //! | 9 | [`cli`] | how anything is stored or sent |
 //! | 8 | [`app`] | nothing: only here does everything meet |
 //! | 7 | [`config`] | what the settings do |
-//! | 6 | [`xta`], [`osci`], [`portal`], [`admin`] | each other; how delivery is decided |
+//! | 6 | [`xta`], [`osci`], [`portal`], [`admin`], [`enquiry`] | each other; how delivery is decided |
 //! | 5 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
 //! | 4 | [`store`] | protocols, policy |
 //! | 3 | [`evidence`] | where anything is kept, who is trusted |
 //! | 2 | [`xml`] | protocols |
-//! | 1 | [`mime`], [`pki`] | messages' meaning |
+//! | 1 | [`mime`], [`page`], [`pki`] | messages' meaning; page: whose page it is |
 //! | 0 | [`clock`], [`domain`], [`net`], [`report`] | everything above |
 //!
 //! # What always holds
@@ -46,6 +46,7 @@
 //! | transport report | Transportbericht | XTA's view of the process card |
 //! | registration office | Meldebehörde | keeps the population register |
 //! | shadow copy | Schattenregister | copies of the population registers, searched by law |
+//! | enquiry page | Meldeportal | where registered users ask the shadow copy |
 //! | registry office | Standesamt | keeps births, marriages, deaths |
 //! | destination | Zustellpunkt | where a portal's applications go: a mailbox with keys, services and regions |
 //! | submission | Einreichung | an encrypted application with its attachments |
@@ -58,11 +59,13 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod enquiry;
 pub mod evidence;
 pub mod manual;
 pub mod mime;
 pub mod net;
 pub mod osci;
+pub mod page;
 pub mod pki;
 pub mod portal;
 pub mod register;

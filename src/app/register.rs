@@ -3,10 +3,11 @@
 //! To the post office it is a client like any other: XTA 2 over mutual TLS, with its own certificate. A message is
 //! confirmed only when its effect and its answer are durable; what is posted has an id that was written down before, so
 //! that a repetition after a crash is the same message. Full loads run beside the rest: a lock that arrives meanwhile
-//! passes them.
+//! passes them. Where the configuration has a page, it is served by this process, on a listener of its own.
 
 use std::collections::HashMap;
 use std::io::BufReader;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,14 +23,18 @@ use crate::domain::content::PartRole;
 use crate::domain::envelope::{BusinessScenario, Code, Envelope, Party, Qualifier};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::PartyIdentifier;
+use crate::enquiry::{self, Door};
+use crate::net::{Bounds, Listener, Permits, Serving, TlsSource};
 use crate::pki::inspection::{Purpose, UnknownRevocation};
 use crate::pki::key::{self, Identity, Readers};
-use crate::pki::tls::client_config;
+use crate::pki::tls::{ClientCertificate, client_config, server_config};
 use crate::pki::trust::{PurposeSettings, TrustAnchors};
+use crate::portal::places::Places;
 use crate::register::copies::{Copies, LogKey, Outgoing, Settings as CopySettings};
 use crate::register::desk::{Delivery, Desk, Handled};
 use crate::register::message::Number;
 use crate::register::message::head::Sender;
+use crate::register::person::Ags;
 use crate::xta::client::content::{FolderSink, Outgoing as OutgoingPart};
 use crate::xta::client::{Client, Error as ClientError, Settings as ClientSettings};
 use crate::xta::message::metadata::Shown;
@@ -45,6 +50,7 @@ const SWEEP_SECONDS: u64 = 60;
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The same where the post office is away.
 const TRY_SOON: Duration = Duration::from_secs(5);
+const PAGE_CONNECTIONS_MAX: usize = 256;
 const SERVICE: &str = "urn:de:amtsbote:register";
 
 #[derive(Debug, Error)]
@@ -424,18 +430,78 @@ impl RegisterService {
     }
 }
 
+/// The page for private enquiries, not yet at work.
+pub struct RegisterPage {
+    address: SocketAddr,
+    identity: Option<Identity>,
+    door: Arc<Door>,
+}
+
+impl RegisterPage {
+    /// None where the configuration has none.
+    pub fn open(config: &RegisterConfig, desk: Arc<Desk>) -> Result<Option<Self>, RegisterError> {
+        let Some(page) = &config.page else { return Ok(None) };
+        let identity = match (&page.certificate, &page.key) {
+            (Some(certificate), Some(key)) => {
+                let loaded = Identity::load(certificate, key);
+                Some(loaded.map_err(|error| unusable("page.certificate and page.key", error))?)
+            }
+            _ => None,
+        };
+        let mut places: Vec<(Ags, String)> = Places::known()
+            .iter()
+            .filter_map(|place| {
+                let key = crate::domain::destination::Ags::of(&place.region)?;
+                Some((Ags::parse(key.as_str()).ok()?, place.name.clone()))
+            })
+            .collect();
+        places.sort_by(|one, other| one.1.cmp(&other.1));
+        let settings = enquiry::Settings {
+            users: config.page_users()?,
+            places,
+            list_lines_max: page.list_lines_max,
+            secure: identity.is_some(),
+            zone: config.zone()?,
+        };
+        let door = Door::new(desk, Arc::new(SystemClock), settings);
+        let door = Arc::new(door.map_err(|error| unusable("the page", error))?);
+        Ok(Some(Self { address: page.address, identity, door }))
+    }
+
+    async fn serve(self) -> std::io::Result<Serving> {
+        let permits = Permits::new(PAGE_CONNECTIONS_MAX);
+        let listener = match &self.identity {
+            Some(identity) => {
+                let tls = server_config(identity, ClientCertificate::None, Arc::new(SystemClock));
+                let source = TlsSource::new(Arc::new(tls.map_err(std::io::Error::other)?));
+                Listener::tls(self.address, source, Bounds::default(), permits).await?
+            }
+            None => Listener::plain(self.address, Bounds::default(), permits).await?,
+        };
+        tracing::info!(address = %listener.address()?, tls = self.identity.is_some(), "the page is served");
+        Ok(listener.serve(self.door))
+    }
+}
+
 /// Works until SIGTERM or SIGINT.
-pub async fn until_stopped(service: RegisterService) -> std::io::Result<()> {
+pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = watch::channel(false);
+    let serving = match page {
+        Some(page) => Some(page.serve().await?),
+        None => None,
+    };
     let working = tokio::spawn(service.run(stopped));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     let _ = stop.send(true);
+    if let Some(serving) = serving {
+        serving.drain().await;
+    }
     working.await.map_err(std::io::Error::other)
 }
 

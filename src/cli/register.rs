@@ -6,7 +6,7 @@
 
 mod payments;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,9 +14,10 @@ use serde::Serialize;
 use super::exit::{Exit, Stop};
 use super::screen::{self, Align, Table};
 use super::{Reading, read_text, runtime_for_server};
-use crate::app::register::{self as process, RegisterError, RegisterService};
+use crate::app::register::{self as process, RegisterError, RegisterPage, RegisterService};
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::{EXAMPLE, RegisterConfig};
+use crate::enquiry::users::Secret;
 use crate::register::copies::{
     Asked, Copies, CopyError, LoadReceipt, Month, MoveCase, OpenDuty, Settings, Taken,
 };
@@ -53,6 +54,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = "register.toml")]
         settings: PathBuf,
     },
+    /// Write a user's password as the configuration of the page wants it; it is read from the standard input
+    Password,
     /// Make invented persons, one JSON record a line
     Synth {
         /// The municipality's key
@@ -247,6 +250,7 @@ impl Command {
         match self {
             Self::Init { file } => write_example(file),
             Self::Serve { settings } => serve(settings),
+            Self::Password => password(),
             Self::Synth { ags, persons, seed } => make(*ags, *persons, *seed),
             Self::Load { file, ags, generation, sequence, announced, folder, reading } => {
                 load(&folder.open(true)?, file, (*ags, *generation, *sequence), *announced, *reading)
@@ -316,6 +320,11 @@ fn serve(settings: &Path) -> Result<Exit, Stop> {
     })?;
     crate::app::log::start(&config.log).map_err(Stop::usage)?;
     let service = RegisterService::open(&config).map_err(|error| Stop::usage(error.to_string()))?;
+    let page = RegisterPage::open(&config, service.desk()).map_err(|error| Stop::usage(error.to_string()))?;
+    if let Some(page) = &config.page {
+        let scheme = if page.certificate.is_some() { "https" } else { "http" };
+        screen::sentence(&format!("The page for private enquiries is at {scheme}://{}/.", page.address));
+    }
     screen::sentence(&format!(
         "The register {} is at work for {}, a client of {}.",
         config.register.folder.display(),
@@ -323,8 +332,18 @@ fn serve(settings: &Path) -> Result<Exit, Stop> {
         config.office.url
     ));
     runtime_for_server()?
-        .block_on(process::until_stopped(service))
-        .map_err(|error| Stop::failed(format!("signals: {error}")))?;
+        .block_on(process::until_stopped(service, page))
+        .map_err(|error| Stop::failed(format!("signals, or the page's address: {error}")))?;
+    Ok(Exit::Done)
+}
+
+fn password() -> Result<Exit, Stop> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(4096).read_line(&mut line);
+    read.map_err(|error| Stop::usage(format!("the standard input cannot be read: {error}")))?;
+    let secret = Secret::of(line.trim_end_matches(['\r', '\n']));
+    let secret = secret.map_err(|what| Stop::usage(format!("the password {what}")))?;
+    screen::data(&format!("password = \"{secret}\"\n"))?;
     Ok(Exit::Done)
 }
 

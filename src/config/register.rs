@@ -2,6 +2,7 @@
 //! process. Unknown keys are errors that name the key and the line; relative paths start at the file's folder.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::{ConfigError, Log};
+use crate::enquiry::users::{Secret, User};
 use crate::register::copies::{self, Deadlines};
 use crate::register::desk;
 use crate::register::fees::{Rate, Tariff};
@@ -36,6 +38,8 @@ pub struct RegisterConfig {
     /// What private enquiries cost.
     #[serde(default)]
     pub rate: Vec<Rate>,
+    /// The page for private enquiries; absent, there is none.
+    pub page: Option<Page>,
     /// Where what is asked at a page is paid.
     pub payment: Option<Payment>,
     #[serde(default)]
@@ -109,6 +113,30 @@ pub struct AskingBody {
     pub kind: Asker,
     #[serde(default)]
     pub empowered: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    pub address: SocketAddr,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    #[serde(default = "list_lines_max")]
+    pub list_lines_max: usize,
+    #[serde(default)]
+    pub user: Vec<PageUser>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageUser {
+    pub name: String,
+    pub kind: Asker,
+    pub password: String,
+}
+
+fn list_lines_max() -> usize {
+    500
 }
 
 /// A payment service with the interface XBezahldienste.
@@ -186,9 +214,12 @@ impl RegisterConfig {
         let mut config: Self = toml::from_str(text).map_err(|error| super::malformed(text, path, &error))?;
         config.file = path.to_owned();
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { register, office, moves, payment, .. } = &mut config;
+        let Self { register, office, moves, page, payment, .. } = &mut config;
         let mut paths = vec![&mut register.folder, &mut office.certificate, &mut office.key];
         paths.extend(office.anchors.iter_mut().chain(&mut office.crls).chain(&mut moves.holidays));
+        if let Some(Page { certificate, key, .. }) = page {
+            paths.extend(certificate.iter_mut().chain(key));
+        }
         if let Some(Payment { anchors, crls, certificate, key, token_file, .. }) = payment {
             paths.extend(anchors.iter_mut().chain(crls).chain(certificate).chain(key).chain(token_file));
         }
@@ -221,6 +252,35 @@ impl RegisterConfig {
         if !(1..=60_000).contains(&self.answers.bucket_milliseconds) {
             return wrong("answers.bucket_milliseconds", "lies between 1 and 60000");
         }
+        if let Some(page) = &self.page {
+            if page.certificate.is_some() != page.key.is_some() {
+                return wrong("page.certificate", "and page.key go together");
+            }
+            if page.certificate.is_none() && !page.address.ip().is_loopback() {
+                return wrong("page.certificate", "is needed where page.address is not a loopback address");
+            }
+            if !(1..=10_000).contains(&page.list_lines_max) {
+                return wrong("page.list_lines_max", "lies between 1 and 10000");
+            }
+            let mut names = std::collections::BTreeSet::new();
+            for user in &page.user {
+                let fits = !user.name.is_empty()
+                    && user.name.len() <= 60
+                    && user.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte));
+                if !fits {
+                    return wrong("page.user.name", "has 1 to 60 letters, digits or - _ . @");
+                }
+                if !names.insert(&user.name) {
+                    return wrong("page.user.name", "names one user twice");
+                }
+                if !matches!(user.kind, Asker::Citizen | Asker::Firm) {
+                    return wrong("page.user.kind", "is citizen or firm; authorities ask by message");
+                }
+                if let Err(what) = Secret::parse(&user.password) {
+                    return wrong("page.user.password", what);
+                }
+            }
+        }
         if let Some(payment) = &self.payment {
             if payment.certificate.is_some() != payment.key.is_some() {
                 return wrong("payment.certificate", "needs payment.key, and that needs it");
@@ -245,7 +305,7 @@ impl RegisterConfig {
         ConfigError::Value { path: self.file.clone(), key, what: what.to_owned() }
     }
 
-    fn zone(&self) -> Result<TimeZone, ConfigError> {
+    pub fn zone(&self) -> Result<TimeZone, ConfigError> {
         TimeZone::get(&self.answers.time_zone).map_err(|_| {
             self.wrong("answers.time_zone", "is no zone of the IANA database, such as Europe/Berlin")
         })
@@ -257,6 +317,18 @@ impl RegisterConfig {
         settings.tariff = Tariff(self.rate.clone());
         settings.zone = self.zone()?;
         Ok(settings)
+    }
+
+    /// Who may sign in to the page.
+    pub fn page_users(&self) -> Result<Vec<User>, ConfigError> {
+        let users = self.page.iter().flat_map(|page| &page.user);
+        users
+            .map(|user| {
+                let secret = Secret::parse(&user.password);
+                let secret = secret.map_err(|what| self.wrong("page.user.password", what))?;
+                Ok(User { name: user.name.clone(), kind: user.kind, secret })
+            })
+            .collect()
     }
 
     pub fn desk(&self) -> Result<desk::Settings, ConfigError> {
@@ -320,6 +392,23 @@ mod tests {
         ] {
             assert!(EXAMPLE.contains(from), "{from}");
             let error = RegisterConfig::parse(&EXAMPLE.replacen(from, to, 1), path).expect_err("refused");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let secret = Secret::of("a long password").expect("written");
+        let page = format!(
+            "[page]\naddress = \"127.0.0.1:0\"\n[[page.user]]\nname = \"a\"\nkind = \"firm\"\npassword = \"{secret}\"\n"
+        );
+        let with = |page: &str| RegisterConfig::parse(&format!("{EXAMPLE}\n{page}"), path);
+        assert_eq!(with(&page).expect("a page").page_users().expect("users").len(), 1);
+        for (from, to, expected) in [
+            ("127.0.0.1:0", "0.0.0.0:1", "page.certificate is needed"),
+            ("[page]", "[page]\nkey = \"k\"", "page.certificate and page.key go together"),
+            ("[page]", "[page]\nlist_lines_max = 0", "page.list_lines_max"),
+            ("\"a\"", "\"a b\"", "page.user.name has 1 to 60"),
+            ("\"firm\"", "\"police\"", "page.user.kind is citizen or firm"),
+            ("pbkdf2-sha256", "plain", "page.user.password is not what"),
+        ] {
+            let error = with(&page.replacen(from, to, 1)).expect_err("refused");
             assert!(error.to_string().contains(expected), "{error}");
         }
         // What stands commented out in the example is a configuration, too.

@@ -102,6 +102,23 @@
 //! not followed. Only public addresses are dialled, judged after the name was looked up: loopback, private, link-local (metadata
 //! services) and all other special ranges are refused, also inside IPv6 addresses, unless `portal.callback_networks` names them.
 //!
+//! # The reference portal
+//!
+//! `examples/portal` is a portal as small as one can be: a form for one application, its attachment, its state. Its client is
+//! one of the participants' file (`[[account.portal.client]]` with `sends = true`), its secret lies in a file:
+//!
+//! ```text
+//! cargo run --example portal -- --office https://localhost:8445 --anchor tls/ca.crt --client portal-1 \
+//!     --secret-file portal.secret --listen 127.0.0.1:8446
+//! ```
+//!
+//! The form works without script and then encrypts in the portal's process. With script it encrypts in the browser: it asks
+//! the portal who is competent and for which key, seals metadata, data and attachment for that key (RSA-OAEP-256 and A256GCM
+//! of the Web Cryptography API, which browsers have only over HTTPS or on the machine itself), and hands over ciphertext.
+//! One form is one submission, however often it is sent. An attachment is a PDF, PNG or JPEG of at most 5 MB. Without
+//! `--certificate` and `--key` it speaks plain HTTP and listens on loopback addresses only. It keeps nothing: whoever has
+//! the address of a state page sees the events, and no more. Held to WCAG 2.2 AA (`tests/pages/run`).
+//!
 //! # Left out
 //!
 //! Replies from authority to portal, several submissions in one case, callbacks to senders (they poll the event log), changing

@@ -71,6 +71,27 @@
 //! `[[rate]]`; of each fee a fifth, rounded down to the cent, is the operator's and the rest the municipality's. A neutral
 //! answer costs as much as a hit.
 //!
+//! ## The page
+//!
+//! With `[page]` in its configuration the process serves a page for private enquiries (sections 44, 49 BMG) on a listener of
+//! its own. Users are in the configuration; `amtsbote register password` reads a password of at least 12 characters from
+//! the standard input and writes the line that stands for it (PBKDF2). After five wrong ones a user waits for 15 minutes.
+//! A session lasts 20 hours, or to the end of the process. Without `page.certificate` plain HTTP is spoken, on a loopback
+//! address only.
+//!
+//! Each enquiry has a number, is judged, logged, charged and answered as a 0600 would be, and leaves at the end of its time
+//! bucket. Refusals are said at the field that they are about; a refused enquiry is neither logged nor charged. The same
+//! form sent twice is one enquiry. The answer lies sealed in the register and is shown by its number to the user who asked,
+//! and to nobody else, up to the end of the eighth day; that costs nothing. The page keeps nothing. Without sign-in every
+//! address shows the way in.
+//!
+//! A list is a CSV file in UTF-8, columns divided by semicolons or commas, the first line naming them (`/list/template.csv`);
+//! at most `page.list_lines_max` (500) enquiries and 2 MiB. Each line is a case of its own; one that cannot be asked is
+//! refused in its row. The table with all answers can be fetched for eight days, too. Cells that a spreadsheet would take for
+//! a formula begin with an apostrophe.
+//!
+//! Fees are metered (channel `page`) and billed by account: nothing is paid at the page.
+//!
 //! ## Payment
 //!
 //! What is asked at a page is paid before it is put, at a payment service with FITKO's interface XBezahldienste 1.0
@@ -93,7 +114,7 @@
 //!
 //! ## Not there
 //!
-//! The portal's page, keys for encrypted content, the DVDV.
+//! Registering users at the page, keys for encrypted content, the DVDV.
 //!
 //! [`RELEASES`]: crate::register::message::RELEASES
 //! [`payment`]: crate::register::payment

@@ -12,12 +12,12 @@ use std::{
 /// Bottom first. A module may import modules of lower floors only; neighbours do not meet.
 const FLOORS: &[&[&str]] = &[
     &["clock", "domain", "net", "report"],
-    &["mime", "pki"],
+    &["mime", "page", "pki"],
     &["xml"],
     &["evidence"],
     &["store"],
     &["register", "relay"],
-    &["admin", "osci", "portal", "spool", "xta"],
+    &["admin", "enquiry", "osci", "portal", "spool", "xta"],
     &["config"],
     &["app"],
     &["cli"],
@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "osci/dialog.rs",
     "osci/envelope/",
     "osci/message/",
+    "page/fields.rs",
     "portal/callback/network.rs",
     "portal/csv.rs",
     "portal/event.rs",

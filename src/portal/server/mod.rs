@@ -229,7 +229,9 @@ const JSON: &[&str] =
 /// What is served at a path, as `Allow` says it (RFC 9110, section 10.2.1); nothing for a path that there is not.
 fn methods(segments: &[&str]) -> Option<&'static str> {
     Some(match segments {
-        [] | ["openapi.json" | "info" | "routes" | "areas"] | [".well-known", "jwks.json"] => "GET, HEAD",
+        [] | ["openapi.json" | "style.css" | "info" | "routes" | "areas"] | [".well-known", "jwks.json"] => {
+            "GET, HEAD"
+        }
         ["problems" | "destinations", _] | ["destinations", _, "keys"] | ["destinations", _, "keys", _] => {
             "GET, HEAD"
         }

@@ -38,7 +38,7 @@ pub use keeping::Retired;
 pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use payments::{Order, OrderLine, Which};
-pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply};
+pub use post::{Again, Arrived, COLLECTED, Collected, Held, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;

@@ -291,7 +291,7 @@ impl Copies {
             .execute(params![case, number, look])?;
             Ok(())
         };
-        let page = FromPage { cents: line.cents, also: &also };
+        let page = FromPage { cents: Some(line.cents), also: &also };
         let taking = Taking { arrived: &arrived, write: &replies, page: Some(page) };
         match self.ask_with(&asked, at, Some(taking)) {
             Ok(_) => Ok(()),

@@ -1,0 +1,288 @@
+// The register's own page (amtsbote register serve with [page]): signing in, a single enquiry, a list, fetching again.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { judge, tabTo, window } from "./browser.mjs";
+import { freePort, start, until } from "./office.mjs";
+
+const BINARY = process.env.AMTSBOTE_BIN;
+const AGS = "10041100";
+const PASSWORD = "ein langes Kennwort";
+const NEUTRAL = /Aus dem Datenbestand kann keine Auskunft gegeben werden/;
+
+function run(folder, args, input) {
+    return execFileSync(BINARY, args, { cwd: folder, input, encoding: "utf8", stdio: ["pipe", "pipe", "pipe"] });
+}
+
+/// Twenty invented persons, and three that are asked about: one plain, one locked, one whose names are markup.
+function persons(folder) {
+    const invented = run(folder, ["register", "synth", "--ags", AGS, "--persons", "20"]).trim().split("\n");
+    const model = JSON.parse(invented[0]);
+    const made = (mark, family, more = {}) => JSON.stringify({
+        ...model, mark, family_names: [family], birth_names: [], given_names: ["Willi Ä."], used_given_name: "Willi",
+        birth_dates: ["17031998"], sex: "m", ...more });
+    const all = [...invented.slice(1), made("A1", "Adler"), made("L1", "Sperre", { locks: [3] }),
+        made("X1", "Markup", { doctorate: "<b>Dr.</b>" })];
+    writeFileSync(join(folder, "persons.jsonl"), all.join("\n") + "\n");
+    run(folder, ["register", "load", "persons.jsonl", "--ags", AGS, "--generation", "1"]);
+    return model.addresses[0];
+}
+
+async function open(office) {
+    const folder = office.folder;
+    const [, xta] = readFileSync(join(process.env.PAGES_WORK, "office.log"), "utf8").match(/XTA 2 at (https:[^ ,]+)/);
+    run(folder, ["register", "init"]);
+    const address = persons(folder);
+    const secret = run(folder, ["register", "password"], PASSWORD + "\n").trim();
+    const port = await freePort();
+    const file = join(folder, "register.toml");
+    const text = readFileSync(file, "utf8").replace("https://localhost:8443/", xta)
+        .replaceAll("tls/register.", "tls/standesamt.").replace("# bucket_milliseconds = 2000", "bucket_milliseconds = 300");
+    const user = (name, kind) => `[[page.user]]\nname = "${name}"\nkind = "${kind}"\n${secret}\n`;
+    writeFileSync(file, `${text}\n[page]\naddress = "127.0.0.1:${port}"\nlist_lines_max = 5\n`
+        + user("kanzlei", "firm") + user("frau.muster", "citizen"));
+    const { child, log } = start("register", BINARY, ["register", "serve"], folder);
+    const url = `http://127.0.0.1:${port}`;
+    await until("the register's page", async () => {
+        assert.equal(child.exitCode, null, readFileSync(log, "utf8").slice(-2000));
+        return fetch(url).then((answer) => answer.ok, () => false);
+    });
+    return { url, folder, address };
+}
+
+const mistakes = (page) => page.locator("#summary li").allTextContents();
+
+async function signIn(page, url, user) {
+    await page.goto(url);
+    await tabTo(page, "#user");
+    await page.keyboard.type(user);
+    await tabTo(page, "#password");
+    await page.keyboard.type(PASSWORD);
+    await page.keyboard.press("Enter");
+    await page.getByRole("link", { name: "Einzelne Anfrage stellen" }).waitFor();
+}
+
+/// The single enquiry by keys alone, as far as `data` goes.
+async function ask(page, url, data, { tick = ["noTrade", "consent"], purpose = "privat" } = {}) {
+    await page.goto(`${url}/enquiry?lang=de`);
+    for (const [name, keys] of Object.entries(data)) {
+        await tabTo(page, `#${name}`);
+        await page.keyboard.type(keys);
+    }
+    if (purpose) {
+        await tabTo(page, "#purpose");
+        await page.keyboard.type(purpose);
+    }
+    for (const name of tick) {
+        await tabTo(page, `#${name}`);
+        await page.keyboard.press("Space");
+    }
+    await tabTo(page, "main button[type=submit]");
+    await page.keyboard.press("Enter");
+    await page.waitForLoadState();
+}
+
+const person = (familyName) => ({ municipality: "Saarbr", familyName, givenNames: "Willi", birthDate: "17.03.1998", sex: "m" });
+const number = (page) => page.locator("dd code").textContent();
+
+export async function register(check, chromium, office) {
+    const { url, folder, address } = await open(office);
+    const looks = () => Number(run(folder, ["register", "log"]).match(/(\d+) entries/)[1]);
+    const view = await window(chromium, { script: false });
+    const { page } = view;
+
+    await check("register: nobody gets in without a password", async () => {
+        for (const path of ["/", "/enquiry", "/list", "/answer/1", "/list/1/result.csv", "/x"]) {
+            await page.goto(url + path);
+            assert.equal(await page.locator("h1").textContent(), "Anmelden", path);
+        }
+        await judge(view, "sign in");
+        await page.fill("#user", "kanzlei");
+        await page.fill("#password", "falsch");
+        await page.keyboard.press("Enter");
+        await page.locator("#summary").waitFor();
+        assert.deepEqual(await mistakes(page), ["Benutzername oder Kennwort ist falsch."]);
+        await judge(view, "sign in, wrong");
+        await signIn(page, url, "kanzlei");
+        await judge(view, "menu");
+        await page.getByRole("link", { name: "English" }).click();
+        await judge(view, "menu in English");
+    });
+
+    await check("register: each mistake is said at its field", async () => {
+        await page.goto(`${url}/enquiry?lang=de`);
+        await judge(view, "enquiry");
+        await tabTo(page, "main button[type=submit]");
+        await page.keyboard.press("Enter");
+        await page.locator("#summary").waitFor();
+        assert.equal((await mistakes(page)).length, 5);
+        assert.equal(await page.evaluate(() => document.activeElement.id), "summary");
+        await judge(view, "enquiry, empty");
+        const told = async (field, words) => {
+            await page.locator(`#${field}-error`).waitFor();
+            assert.match(await page.textContent(`#${field}-error`), words);
+            assert.equal((await mistakes(page)).length, 1, String(await mistakes(page)));
+        };
+        const { birthDate, sex, ...bare } = person("Adler");
+        for (const [data, how, field, words] of [
+            [bare, {}, "birthDate", /zwei weitere Angaben/],
+            [{ ...bare, birthDate: "31.02.1998", sex }, {}, "birthDate", /Tag\.Monat\.Jahr/],
+            [{ ...bare, sex, maritalStatus: "led" }, {}, "sex", /reichen nicht/],
+            [{ ...person("Ad*"), }, {}, "familyName", /Platzhalter/],
+            [{ ...person("Adler"), number: "12345" }, {}, "number", /höchstens 4 Zeichen/],
+            [{ ...person("Adler"), municipality: "Homb" }, {}, "municipality", /keine Kopie/],
+            [person("Adler"), { tick: ["consent"] }, "noTrade", /Werbung und Adresshandel/],
+            [person("Adler"), { tick: ["noTrade"] }, "consent", /Protokoll/],
+            [person("Adler"), { purpose: "gew" }, "occasion", /gewerblichen Zweck/],
+        ]) {
+            // In the order of the fields, as the keyboard meets them.
+            const order = ["municipality", "familyName", "givenNames", "number", "birthDate", "sex", "maritalStatus"];
+            const sorted = Object.fromEntries(order.filter((name) => data[name]).map((name) => [name, data[name]]));
+            await ask(page, url, sorted, how);
+            await told(field, words);
+        }
+        assert.equal(looks(), 0, "a refused enquiry was looked up");
+    });
+
+    let first;
+    await check("register: a single enquiry, answered", async () => {
+        await ask(page, url, person("Adler"));
+        await page.locator("#person").waitFor();
+        const text = await page.locator("main").innerText();
+        assert.match(text, /Adler/);
+        assert.match(text, new RegExp(address.street));
+        assert.ok(!text.includes("A1") && !text.includes("1998"), "more is told than the law gives");
+        first = { number: await number(page), page: await page.locator("main").innerHTML() };
+        await judge(view, "answer");
+        await ask(page, url, person("Markup"));
+        assert.match(await page.locator("#person").innerText(), /<b>Dr\.<\/b>/);
+        await page.getByRole("link", { name: "English" }).click();
+        await judge(view, "answer in English");
+        assert.equal(looks(), 2);
+    });
+
+    await check("register: locked and unknown are one answer", async () => {
+        const pages = [];
+        for (const name of ["Sperre", "Niemand"]) {
+            await ask(page, url, person(name));
+            await page.locator("#neutral").waitFor();
+            const own = await number(page);
+            pages.push((await page.content()).replaceAll(own, "NUMBER").replace(/token" value="[^"]*/g, "token"));
+        }
+        assert.match(pages[0], NEUTRAL);
+        assert.equal(pages[0], pages[1]);
+        await judge(view, "neutral answer");
+    });
+
+    await check("register: an answer is fetched again, by its asker alone", async () => {
+        const before = looks();
+        await page.goto(`${url}/answer?lang=de`);
+        await judge(view, "fetch again");
+        await tabTo(page, "#number");
+        await page.keyboard.type(first.number);
+        await page.keyboard.press("Enter");
+        await page.locator("#person").waitFor();
+        assert.equal(await page.locator("main").innerHTML(), first.page);
+        for (const wrong of ["1", crypto.randomUUID(), "<script>"]) {
+            await page.goto(`${url}/answer?lang=de&number=${encodeURIComponent(wrong)}`);
+            assert.match(await page.textContent("#number-error"), /keine Anfrage gestellt/);
+            assert.equal(await page.inputValue("#number"), wrong);
+        }
+        await judge(view, "no such answer");
+        const other = await window(chromium);
+        await signIn(other.page, url, "frau.muster");
+        const answer = await other.page.goto(`${url}/answer/${first.number}?lang=de`);
+        assert.equal(answer.status(), 404);
+        await other.close();
+        assert.equal(looks(), before, "fetching again is no look");
+    });
+
+    await check("register: a list in, a table out", async () => {
+        const before = looks();
+        const send = async (text) => {
+            await page.goto(`${url}/list?lang=de`);
+            const buffer = Buffer.from(text);
+            if (text) await page.setInputFiles("#file", { name: "l.csv", mimeType: "text/csv", buffer });
+            await tabTo(page, "#purpose");
+            await page.keyboard.type("gew");
+            await tabTo(page, "#occasion");
+            await page.keyboard.type("Forderungsmanagement");
+            for (const name of ["noTrade", "consent"]) {
+                await tabTo(page, `#${name}`);
+                await page.keyboard.press("Space");
+            }
+            await tabTo(page, "main button[type=submit]");
+            await page.keyboard.press("Enter");
+            await page.waitForLoadState();
+        };
+        await page.goto(`${url}/list?lang=de`);
+        await judge(view, "list");
+        const head = "gemeinde;familienname;vornamen;geburtsdatum;geschlecht";
+        const line = (name) => `Saarbrücken;${name};Willi;17.03.1998;m`;
+        for (const [text, words] of [
+            ["", /Wählen Sie eine CSV-Datei/], ["gemeinde;alter;vornamen\n1;2;3", /„alter“ ist nicht bekannt/],
+            [[head, ...Array(6).fill(line("Adler"))].join("\n"), /höchstens 5/], [`${head}\n1;2`, /Zeile 2 hat 2 Spalten/],
+        ]) {
+            await send(text);
+            assert.match(await page.textContent("#file-error"), words);
+        }
+        await judge(view, "list, wrong file");
+        assert.equal(looks(), before);
+        const place = await page.request.get(`${url}/list/template.csv`);
+        assert.match(await place.text(), /gemeinde;familienname/);
+        await send([head, `${AGS};Adler;Willi;17.03.1998;M`, line("Sperre"), line("Niemand"), `${AGS};Adler;;;`,
+            `99999999;Adler;Willi;17.03.1998;m`].join("\r\n"));
+        await page.locator("table").waitFor();
+        await judge(view, "list, answered");
+        const list = await number(page);
+        const table = async () => (await page.request.get(`${url}/list/${list}/result.csv`)).text();
+        const rows = (await table()).replace("\ufeff", "").trim().split("\r\n").map((row) => row.split(";"));
+        assert.deepEqual(rows.map((row) => row[2]),
+            ["ergebnis", "auskunft", "keine-auskunft", "keine-auskunft", "abgelehnt", "abgelehnt"]);
+        assert.deepEqual([rows[1][3], rows[2].slice(3).join(""), rows[3].slice(3).join("")], ["Adler", "", ""]);
+        assert.match(rows[4].at(-1), /mindestens einen Vornamen/);
+        assert.match(rows[5].at(-1), /Gemeinde aus der Liste/);
+        assert.equal(await table(), await table());
+        assert.equal(looks(), before + 3, "each line that was asked is one look");
+        await page.goto(`${url}/answer/${rows[1][1]}?lang=de`);
+        assert.match(await page.locator("#person").innerText(), /Adler/);
+    });
+
+    await check("register: sent twice is asked once; without its token not at all", async () => {
+        const before = looks();
+        await page.goto(`${url}/enquiry?lang=de`);
+        const hidden = (name) => page.locator(`main input[name=${name}]`).getAttribute("value");
+        const form = { token: await hidden("token"), attempt: await hidden("attempt"), municipality: AGS,
+            familyName: "Adler", givenNames: "Willi", birthDate: "17.03.1998", sex: "m", purpose: "private",
+            noTrade: "yes", consent: "yes" };
+        const post = (changed = {}) => page.request.post(`${url}/enquiry`, { form: { ...form, ...changed }, maxRedirects: 0 });
+        const both = await Promise.all([post(), post()]);
+        assert.deepEqual(both.map((one) => one.status()), [303, 303]);
+        assert.equal(both[0].headers().location, both[1].headers().location);
+        assert.equal(looks(), before + 1);
+        for (const [changed, status] of [
+            [{ token: "" }, 403], [{ token: form.attempt }, 403], [{ attempt: "1" }, 403], [{ familyName: "Habicht" }, 409],
+            [{ attempt: crypto.randomUUID(), sex: "y" }, 422], [{ attempt: crypto.randomUUID(), purpose: "task" }, 422],
+            [{ attempt: crypto.randomUUID(), municipality: "09162000" }, 422],
+            [{ attempt: crypto.randomUUID(), familyName: "x".repeat(70_000) }, 400],
+        ]) {
+            assert.equal((await post(changed)).status(), status, JSON.stringify(changed).slice(0, 80));
+        }
+        assert.equal(looks(), before + 1);
+        const cases = run(folder, ["register", "cases", "--json"]);
+        assert.equal(cases.match(/notice-to-person/g).length, 2, "one notice for each enquiry about the locked person");
+    });
+
+    await check("register: signed out is out", async () => {
+        await page.goto(`${url}/?lang=de`);
+        await page.getByRole("button", { name: "Abmelden" }).click();
+        await page.goto(`${url}/answer/${first.number}`);
+        assert.equal(await page.locator("h1").textContent(), "Anmelden");
+        const log = readFileSync(join(process.env.PAGES_WORK, "register.log"), "utf8");
+        assert.ok(!/Adler|Sperre|Niemand|Willi/.test(log), "the log has personal data");
+    });
+    await view.close();
+}

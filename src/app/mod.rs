@@ -68,8 +68,6 @@ pub enum StartError {
     CardKey { path: PathBuf, what: String },
     #[error("the portal's key {}: {what}", path.display())]
     PortalKey { path: PathBuf, what: String },
-    #[error("callbacks: {0}")]
-    Callbacks(String),
     #[error("time stamps: {0}")]
     TimeStamps(String),
     #[error("store {}: {source}", folder.display())]
@@ -184,7 +182,7 @@ impl App {
             None => None,
             Some(address) => {
                 let permits = portal_permits.clone();
-                Some(PortalStart::bind(address, &trust, &relay, &config, &clock, permits).await?)
+                Some(PortalStart::bind(address, &trust, &relay, &config, permits).await?)
             }
         };
         let portal_address = portal.as_ref().map(|portal| portal.address);
@@ -280,12 +278,12 @@ impl PortalStart {
         trust: &Trust,
         relay: &Arc<Relay>,
         config: &Config,
-        clock: &Arc<dyn Clock>,
         permits: Permits,
     ) -> Result<Self, StartError> {
         let key = portal_key::load_or_make(&config.portal.key)?;
-        let receivers = callbacks::receivers_tls(config, clock).map_err(StartError::Callbacks)?;
-        let callbacks = Arc::new(Callbacks::new(relay.clone(), config.callback_settings(receivers)));
+        let in_force = trust.clone();
+        let settings = config.callback_settings(Arc::new(move || in_force.receivers()));
+        let callbacks = Arc::new(Callbacks::new(relay.clone(), settings));
         let listener = Listener::tls(address, trust.listener(), config.bounds(), permits)
             .await
             .map_err(|source| listen("portal listener", address, source))?;

@@ -275,7 +275,7 @@ fn look_at_portal(config: &Config, findings: &mut Findings) {
         findings.problem(WHAT, format!("{} is no folder", portal.folder.display()));
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    match callbacks::receivers_tls(config, &clock) {
+    match callbacks::receivers(config, &clock, &Arc::default()) {
         Err(error) => findings.problem("callbacks", error),
         Ok(None) => findings.good("callbacks", "nobody is called: portal.callback_anchors is empty"),
         Ok(Some(_)) => findings.good("callbacks", "the authorities of receivers can be read"),

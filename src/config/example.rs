@@ -196,6 +196,14 @@ const WORDS: &[(&str, &str)] = &[
         "Files (PEM) of the authorities that receivers of callbacks have their certificates from; without one nobody is called.",
     ),
     (
+        "portal.callback_crls",
+        "Revocation lists (PEM or DER) of those authorities; revocation.lists and revocation.ocsp count as well.",
+    ),
+    (
+        "portal.callback_unknown_revocation",
+        "\"warn\" calls a receiver of whose certificate nobody knows whether it is revoked, \"refuse\" does not.",
+    ),
+    (
         "portal.callback_networks",
         "Networks that callbacks may dial beside public addresses, such as [\"10.1.0.0/16\"]; all others inside the house, loopback \
          and metadata services are refused.",

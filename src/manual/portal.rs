@@ -45,9 +45,16 @@
 //! a mailbox (`identifier`), a service profile (`profile`) and `status = "inactive"`, under which it takes nothing and what
 //! lies there can still be fetched. A destination without `serves` takes every service and is found by its id only.
 //!
-//! A client proves itself by its secret (HTTP Basic or form, RFC 6749), or by a TLS certificate of its account (RFC 8705).
-//! A token lasts `portal.token_seconds`; a blocked account or a removed client stops at once. Scopes are `send` and
-//! `subscribe`.
+//! A client proves itself by its secret (HTTP Basic or form, RFC 6749), or by a TLS certificate of its account (RFC 8705,
+//! section 2): one of `[[account.keys]]`, from an authority of `[tls]`, valid and not revoked. Then it sends `client_id` and
+//! no `client_secret`; a client without `secret_sha256` has no other way. With such a certificate the other requests need no
+//! token either. Which certificate was refused and why stands in the log. A token lasts `portal.token_seconds`, is not bound to
+//! a certificate, and a blocked account or a removed client stops at once. Scopes are `send` and `subscribe`.
+//!
+//! One participant may ask `portal.requests_per_minute_max` times in a minute, one address as often for what is public, and 20
+//! times with a wrong secret; more is answered 429 with `RateLimit-Reset`. These counts save the machine and nothing else
+//! depends on them: each process counts for itself and forgets them with its end, so that several nodes together let through
+//! as many times more, and a restart begins anew.
 //!
 //! # Routing
 //!
@@ -81,6 +88,11 @@
 //! and other algorithms are refused, and `zip` unless `portal.zip` is set, which clients of version 1 need. Whoever accepts
 //! names the authentication tags of all parts; they are compared.
 //!
+//! Submissions of one client to one destination may form a case: whoever sends the `caseId` of an earlier one with the
+//! announcement continues it, up to 500 times. Every event names the case (`txn`), `/v1/cases/ID/events` shows all of them that
+//! the asker may see, and takes a subscriber's event about whichever submission it names. Readers by XTA find the first
+//! submission in RelatesTo. A case of somebody else's or at another destination is not found (404), like one that never was.
+//!
 //! # Callbacks
 //!
 //! A destination may name a receiver that is told of new submissions, so that it need not poll:
@@ -96,9 +108,15 @@
 //! Every submission is told at least once, as long as nobody has fetched it; each call stands on its card. A receiver that
 //! does not answer is called again after 10 seconds, then after pauses that double up to an hour, and delays nobody else.
 //! After `portal.callback_hours` a submission is given up (`callback-dead`, a warning in the log and a finding on the card):
-//! it waits in the mailbox as before. Several relays over one database may each call once.
+//! it waits in the mailbox as before. Several relays over one database may each call once: receivers tell submissions apart by
+//! their ids.
 //!
-//! Receivers show a certificate of an authority in `portal.callback_anchors`; without one nobody is called. Redirects are
+//! `amtsbote destination callback test ID` calls the receiver with a notice of no submission, signed like any other, and says
+//! what came back: the status, or in words why it cannot be told.
+//!
+//! Receivers show a certificate of an authority in `portal.callback_anchors`; without one nobody is called. Revoked ones are not
+//! called: `portal.callback_crls`, the lists of `revocation.lists` and answers by `revocation.ocsp` count, a reload or a newer
+//! list with the next call, and `portal.callback_unknown_revocation` says what silence means. Redirects are
 //! not followed. Only public addresses are dialled, judged after the name was looked up: loopback, private, link-local (metadata
 //! services) and all other special ranges are refused, also inside IPv6 addresses, unless `portal.callback_networks` names them.
 //!
@@ -121,5 +139,5 @@
 //!
 //! # Left out
 //!
-//! Replies from authority to portal, several submissions in one case, callbacks to senders (they poll the event log), changing
-//! destinations through the API, decrypting for an authority.
+//! Replies from authority to portal, callbacks to senders (they poll the event log), changing destinations through the API,
+//! decrypting for an authority, tokens bound to a certificate (RFC 8705, section 3).

@@ -455,6 +455,13 @@ pub trait Store: Send + Sync + 'static {
         length: u64,
     ) -> Result<Box<dyn PayloadReader>, StoreError>;
     async fn messages(&self, query: &MessageQuery) -> Result<Vec<Entry>, StoreError>;
+    /// What this account posted with In-Reply-To `id`, whatever its state, in order of entry; at most `limit`.
+    async fn related(
+        &self,
+        id: &MessageId,
+        posted_by: &AccountName,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError>;
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError>;
     /// Messages whose cards the query wants, and whether there may be more than were looked at.
     async fn cards(&self, query: &CardQuery) -> Result<(Vec<Entry>, bool), StoreError>;

@@ -34,6 +34,7 @@ mod osci_slow;
 mod payment_service;
 mod pki_openssl;
 mod portal_callback;
+mod portal_certificate;
 mod portal_cycle;
 mod portal_office;
 mod portal_refusals;

@@ -14,7 +14,6 @@ use amtsbote::pki::jose::jwe::{self, OpeningKey, Zip};
 use amtsbote::pki::jose::jwk::PublicKey;
 use amtsbote::pki::jose::jws::SigningKey;
 use amtsbote::pki::key::PrivateKey;
-use amtsbote::pki::trust::TrustAnchors;
 use amtsbote::portal::callback::Callbacks;
 use amtsbote::portal::server::{Door, Settings};
 use bytes::Bytes;
@@ -71,6 +70,34 @@ impl Answer {
         assert!(kind.ends_with(&format!("/problems/{code}")), "{kind}, not {code}: {problem}");
         assert_eq!(problem["status"], status);
     }
+}
+
+/// A door on a socket of its own; it closes when dropped.
+pub struct SecureDoor {
+    port: u16,
+    _serving: Serving,
+}
+
+impl SecureDoor {
+    /// A request on a connection that shows the certificate of one of the cast, or none.
+    pub async fn ask(&self, office: &Office, who: Option<&str>, request: Request<Full<Bytes>>) -> Answer {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
+        let name = amtsbote::pki::tls::server_name("localhost").expect("a name");
+        let tls = tokio_rustls::TlsConnector::from(office.xta.tls(who));
+        asked(tls.connect(name, stream).await.expect("TLS"), request).await
+    }
+}
+
+async fn asked(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Answer {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.expect("an answer");
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Answer { status: head.status, headers: head.headers, body }
 }
 
 fn pkcs8(pem: &str) -> Vec<u8> {
@@ -188,8 +215,8 @@ impl Office {
     }
 
     async fn start(&mut self) {
-        let none = Arc::new(TrustAnchors::builder().build());
-        let trust = Arc::new(move || none.clone());
+        let (_, anchors) = self.xta.door_tls();
+        let trust = Arc::new(move || anchors.clone());
         let mut door = Door::new(self.xta.relay.clone(), trust, service_key(), self.settings.clone());
         if let Some(callbacks) = &self.callbacks {
             door = door.with_callbacks(callbacks.clone());
@@ -223,14 +250,20 @@ impl Office {
         self.port
     }
 
+    /// The same door as it stands in the field: behind TLS, which asks for a certificate and insists on none.
+    pub async fn behind_tls(&self) -> SecureDoor {
+        let (source, _) = self.xta.door_tls();
+        let address = ([127, 0, 0, 1], 0).into();
+        let bounds = Bounds { drain: std::time::Duration::from_secs(1), ..Bounds::default() };
+        let listener = Listener::tls(address, source, bounds, Permits::new(64)).await.expect("a listener");
+        let port = listener.address().expect("an address").port();
+        let door = self.door.as_ref().expect("a door").1.clone();
+        SecureDoor { port, _serving: listener.serve(door) }
+    }
+
     pub async fn ask(&self, request: Request<Full<Bytes>>) -> Answer {
         let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await.expect("an answer");
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.expect("a body").to_bytes();
-        Answer { status: head.status, headers: head.headers, body }
+        asked(stream, request).await
     }
 
     pub async fn call(
@@ -277,15 +310,28 @@ impl Office {
         token: &str,
         attachments: &[&str],
     ) -> (String, String) {
-        let body = json!({
+        let ids = self.announce_in(destination, token, attachments, None).await.is(201).json();
+        let text = |name: &str| ids[name].as_str().expect("an id").to_owned();
+        (text("submissionId"), text("caseId"))
+    }
+
+    /// In a case that has begun, or in one of its own.
+    pub async fn announce_in(
+        &self,
+        destination: &str,
+        token: &str,
+        attachments: &[&str],
+        case: Option<&str>,
+    ) -> Answer {
+        let mut body = json!({
             "destinationId": destination,
             "announcedAttachments": attachments,
             "publicService": { "identifier": format!("urn:de:fim:leika:leistung:{SERVICE}"), "name": "Anmeldung" },
         });
-        let answer = self.call("POST", "/v2/submissions", token, "application/json", body.to_string()).await;
-        let ids = answer.is(201).json();
-        let text = |name: &str| ids[name].as_str().expect("an id").to_owned();
-        (text("submissionId"), text("caseId"))
+        if let Some(case) = case {
+            body["caseId"] = case.into();
+        }
+        self.call("POST", "/v2/submissions", token, "application/json", body.to_string()).await
     }
 
     pub async fn upload(&self, token: &str, submission: &str, attachment: &str, sealed: &str) -> Answer {
@@ -300,7 +346,12 @@ impl Office {
 
     /// A whole submission with one attachment; its ids, and what was sent.
     pub async fn submitted(&self, token: &str) -> Sent {
-        let (submission, case) = self.announce(token, &[ATTACHMENT]).await;
+        let ids = self.announce(token, &[ATTACHMENT]).await;
+        self.submitted_as(token, ids).await
+    }
+
+    /// The same as it was announced.
+    pub async fn submitted_as(&self, token: &str, (submission, case): (String, String)) -> Sent {
         let sent = Sent {
             metadata: seal(b"{}"),
             data: seal("{\"name\":\"Müller\"}".as_bytes()),

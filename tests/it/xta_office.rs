@@ -45,6 +45,7 @@ pub struct Office {
     serving: Serving,
     people: std::collections::BTreeMap<&'static str, Issued>,
     anchors: Arc<TrustAnchors>,
+    listener: TlsSource,
     folder: tempfile::TempDir,
 }
 
@@ -172,17 +173,13 @@ impl Office {
         let identity = server.identity().expect("an identity");
         let tls = server_config(&identity, ClientCertificate::Optional, clock_for_tls).expect("TLS");
         let bounds = Bounds { drain: Duration::from_secs(2), ..Bounds::default() };
-        let listener = Listener::tls(
-            ([127, 0, 0, 1], 0).into(),
-            TlsSource::new(Arc::new(tls)),
-            bounds,
-            Permits::new(64),
-        )
-        .await
-        .expect("a listener");
+        let source = TlsSource::new(Arc::new(tls));
+        let listener = Listener::tls(([127, 0, 0, 1], 0).into(), source.clone(), bounds, Permits::new(64))
+            .await
+            .expect("a listener");
         let port = listener.address().expect("an address").port();
         let serving = listener.serve(Arc::new(door));
-        Self { clock, relay, store, port, serving, people, anchors, folder }
+        Self { clock, relay, store, port, serving, people, anchors, listener: source, folder }
     }
 
     pub fn tls(&self, who: Option<&str>) -> Arc<ClientConfig> {
@@ -190,6 +187,11 @@ impl Office {
         let config = client_config(self.anchors.clone(), identity.as_ref(), Arc::new(self.clock.clone()))
             .expect("TLS");
         Arc::new(config)
+    }
+
+    /// For another door of the same office: its certificate, and whom it believes.
+    pub fn door_tls(&self) -> (TlsSource, Arc<TrustAnchors>) {
+        (self.listener.clone(), self.anchors.clone())
     }
 
     pub fn client(&self, who: &str, as_party: Option<&str>) -> Client {

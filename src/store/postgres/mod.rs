@@ -433,6 +433,15 @@ impl Store for PostgresStore {
         look!(self, reading, read::messages(reading, query))
     }
 
+    async fn related(
+        &self,
+        id: &MessageId,
+        posted_by: &AccountName,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        ask!(self, reading, read::related(reading, id, posted_by, limit))
+    }
+
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError> {
         ask!(self, reading, read::mailboxes(reading))
     }

@@ -11,6 +11,7 @@ pub mod foreign;
 pub mod log;
 pub mod metadata;
 mod metrics_text;
+mod nightly;
 mod open_files;
 mod operator;
 pub mod payment;

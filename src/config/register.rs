@@ -34,7 +34,15 @@ pub struct RegisterConfig {
     #[serde(default)]
     pub moves: Moves,
     #[serde(default)]
+    pub nightly: Nightly,
+    #[serde(default)]
     pub asker: Vec<AskingBody>,
+    /// Who must sign what it sends.
+    #[serde(default)]
+    pub signer: Vec<Signer>,
+    /// How signers' certificates are judged.
+    #[serde(default)]
+    pub signatures: Signatures,
     /// What private enquiries cost.
     #[serde(default)]
     pub rate: Vec<Rate>,
@@ -54,6 +62,8 @@ pub struct RegisterConfig {
 pub struct Register {
     pub folder: PathBuf,
     pub identifiers: Vec<String>,
+    /// The mailbox for locks.
+    pub urgent_identifier: Option<String>,
     pub name: String,
     pub reachable_at: String,
     pub address: Address,
@@ -106,6 +116,14 @@ pub struct Moves {
     pub holidays: Option<PathBuf>,
 }
 
+/// What is done each night without anybody's asking.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nightly {
+    pub hour: u8,
+    pub reconcile_within_hours: u32,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskingBody {
@@ -137,6 +155,20 @@ pub struct PageUser {
 
 fn list_lines_max() -> usize {
     500
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    pub identifier: String,
+    pub certificates: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signatures {
+    pub anchors: Vec<PathBuf>,
+    pub crls: Vec<PathBuf>,
 }
 
 /// A payment service with the interface XBezahldienste.
@@ -205,6 +237,12 @@ impl Default for Moves {
     }
 }
 
+impl Default for Nightly {
+    fn default() -> Self {
+        Self { hour: 3, reconcile_within_hours: 48 }
+    }
+}
+
 impl RegisterConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::parse(&super::read(path)?, path)
@@ -214,7 +252,7 @@ impl RegisterConfig {
         let mut config: Self = toml::from_str(text).map_err(|error| super::malformed(text, path, &error))?;
         config.file = path.to_owned();
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { register, office, moves, page, payment, .. } = &mut config;
+        let Self { register, office, moves, page, payment, signer, signatures, .. } = &mut config;
         let mut paths = vec![&mut register.folder, &mut office.certificate, &mut office.key];
         paths.extend(office.anchors.iter_mut().chain(&mut office.crls).chain(&mut moves.holidays));
         if let Some(Page { certificate, key, .. }) = page {
@@ -223,6 +261,8 @@ impl RegisterConfig {
         if let Some(Payment { anchors, crls, certificate, key, token_file, .. }) = payment {
             paths.extend(anchors.iter_mut().chain(crls).chain(certificate).chain(key).chain(token_file));
         }
+        paths.extend(signer.iter_mut().flat_map(|one| &mut one.certificates));
+        paths.extend(signatures.anchors.iter_mut().chain(&mut signatures.crls));
         for one in paths {
             *one = folder.join(&*one);
         }
@@ -235,16 +275,28 @@ impl RegisterConfig {
         if self.register.identifiers.is_empty() {
             return wrong("register.identifiers", "names no mailbox");
         }
-        let named = self.register.identifiers.iter().chain(self.asker.iter().map(|one| &one.identifier));
+        let named = self.register.identifiers.iter().chain(&self.register.urgent_identifier);
+        let named = named.chain(self.asker.iter().map(|one| &one.identifier));
+        let named = named.chain(self.signer.iter().map(|one| &one.identifier));
         for identifier in named {
             if !identifier.split_once(':').is_some_and(|(prefix, key)| !prefix.is_empty() && !key.is_empty())
             {
                 return wrong("identifier", "is not of the form prefix:key");
             }
         }
+        if !self.signer.is_empty() && self.signatures.anchors.is_empty() {
+            return wrong("signatures.anchors", "must name the authorities of the signers' certificates");
+        }
+        if self.signer.iter().any(|one| one.certificates.is_empty()) {
+            return wrong("signer.certificates", "names no certificate");
+        }
         let mut seen = std::collections::BTreeSet::new();
         if !self.asker.iter().all(|one| seen.insert(&one.identifier)) {
             return wrong("asker.identifier", "names one body twice");
+        }
+        if self.register.urgent_identifier.as_ref().is_some_and(|one| self.register.identifiers.contains(one))
+        {
+            return wrong("register.urgent_identifier", "is a mailbox of its own, and no other of ours");
         }
         if !(50..=600_000).contains(&self.office.poll_milliseconds) {
             return wrong("office.poll_milliseconds", "lies between 50 and 600000");
@@ -295,6 +347,9 @@ impl RegisterConfig {
                 return wrong("payment.answer_seconds", "lies between 1 and 120");
             }
         }
+        if self.nightly.hour > 23 {
+            return wrong("nightly.hour", "lies between 0 and 23");
+        }
         if self.moves.warn_days > self.moves.due_days {
             return wrong("moves.warn_days", "comes after moves.due_days");
         }
@@ -303,6 +358,10 @@ impl RegisterConfig {
 
     fn wrong(&self, key: &'static str, what: &str) -> ConfigError {
         ConfigError::Value { path: self.file.clone(), key, what: what.to_owned() }
+    }
+
+    fn mailboxes(&self) -> impl Iterator<Item = &String> {
+        self.register.identifiers.iter().chain(&self.register.urgent_identifier)
     }
 
     pub fn zone(&self) -> Result<TimeZone, ConfigError> {
@@ -359,7 +418,7 @@ impl RegisterConfig {
                 },
                 reachable_at: self.register.reachable_at.clone(),
             },
-            identifiers: self.register.identifiers.clone(),
+            identifiers: self.mailboxes().cloned().collect(),
             askers,
             bucket: Duration::from_millis(u64::from(self.answers.bucket_milliseconds)),
             refetch: refetch::Rule { days: self.answers.fetch_again_days, zone: zone.clone() },
@@ -389,6 +448,12 @@ mod tests {
             ("kind = \"police\"", "kind = \"wizard\"", "unknown variant"),
             ("pdl:100000000000", "dbs:100010010000", "one body twice"),
             ("# poll_milliseconds = 1000", "poll_milliseconds = 1", "office.poll_milliseconds"),
+            ("# hour = 3", "hour = 24", "nightly.hour"),
+            (
+                "# urgent_identifier = \"zmb:100000000001\"",
+                "urgent_identifier = \"zmb:100000000000\"",
+                "register.urgent_identifier",
+            ),
         ] {
             assert!(EXAMPLE.contains(from), "{from}");
             let error = RegisterConfig::parse(&EXAMPLE.replacen(from, to, 1), path).expect_err("refused");
@@ -412,6 +477,14 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
         }
         // What stands commented out in the example is a configuration, too.
+        let (before, section) = EXAMPLE.split_once("# [signatures]\n").expect("the section");
+        let (section, after) = section.split_once("\n\n").expect("its end");
+        let signed = format!("{before}[signatures]\n{}\n\n{after}", section.replace("# ", ""));
+        let config = RegisterConfig::parse(&signed, path).expect("signers");
+        assert_eq!((config.signer.len(), config.signatures.crls.len()), (1, 1));
+        let error = RegisterConfig::parse(&signed.replace("anchors = [\"tls/signers.crt\"]\n", ""), path);
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("signatures.anchors"), "{error}");
         let (before, section) = EXAMPLE.split_once("# [payment]\n").expect("the section");
         let section = section.split_once("\n\n").expect("its end").0.replace("# ", "");
         let paid = format!("{before}\n[payment]\n{section}\n");

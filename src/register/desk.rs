@@ -18,7 +18,7 @@ use super::copies::{
     Again, Arrived, Asked, COLLECTED, Collected, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply,
     Taken,
 };
-use super::message::feed::{self, Stand};
+use super::message::feed::{self, Hashes, Stand};
 use super::message::head::{self, Head, HeadFault, Own, Party, REJECTION, Sender};
 use super::message::question::{self, Entitled, Wanted};
 use super::message::rejection::{self, ORIGINAL_BYTES_MAX, Rejected};
@@ -27,6 +27,7 @@ use super::person::Ags;
 use super::question::Reason;
 use super::reconcile::Hash;
 use super::refetch;
+use super::signers::Signers;
 use crate::clock::Clock;
 
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
@@ -94,6 +95,7 @@ pub type Content<'a> = &'a dyn Fn() -> std::io::Result<Box<dyn BufRead>>;
 pub struct Desk {
     pub copies: Copies,
     settings: Settings,
+    signers: Signers,
     clock: Arc<dyn Clock>,
 }
 
@@ -122,7 +124,12 @@ impl Case<'_> {
 
 impl Desk {
     pub fn new(copies: Copies, settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { copies, settings, clock }
+        Self { copies, settings, signers: Signers::default(), clock }
+    }
+
+    /// The same where these must sign what they send.
+    pub fn with_signers(self, signers: Signers) -> Self {
+        Self { signers, ..self }
     }
 
     pub fn own(&self) -> &Own {
@@ -146,7 +153,15 @@ impl Desk {
         let opened = match delivery.sender.fault() {
             // An invalid certificate stops everything: the content is not even looked at.
             Some(fault) => Err(HeadFault::from(fault)),
-            None => Message::open(content()?),
+            // Nor is what its author should have signed, and has not.
+            None => match self.signers.check(delivery.from, content, now) {
+                // Its head is read all the same, so that a rejection is never rejected.
+                Err(fault) => Err(match Message::open(content()?) {
+                    Ok(message) => HeadFault::of(fault, &message.head),
+                    Err(_) => HeadFault::from(fault),
+                }),
+                Ok(()) => Message::open(content()?),
+            },
         };
         let mut message = match opened {
             Ok(message) => message,
@@ -387,25 +402,43 @@ impl Desk {
     fn standing(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
         let stand = Stand::read(message.next_child()?.as_ref())?;
         stand.belongs_to(head)?;
+        let hashes = message.next_child()?.map(|element| Hashes::read(&element)).transpose()?;
+        if hashes.is_some() && !head.release.is_some_and(|release| release.follow_ups) {
+            return Err(Fault::new(Code::X001, "in this release there is nothing behind bestand").into());
+        }
         if message.next_child()?.is_some() {
-            return Err(Fault::new(Code::X001, "behind bestand there is nothing more").into());
+            return Err(Fault::new(Code::X001, "behind bestand there is abgleich alone").into());
         }
         // Tomorrow's date would keep a copy fresh that nobody feeds.
         if stand.at > case.at {
             return Err(Fault::new(Code::S999, "bestand/stand lies in the future").into());
         }
         let fresh = self.copies.still_current(stand.ags, stand.generation, stand.sequence, stand.at)?;
+        // Two states of different times differ, and that says nothing.
+        let compared = hashes
+            .filter(|_| fresh)
+            .map(|one| self.copies.reconcile(stand.ags, &one.buckets, &one.entries, case.at))
+            .transpose()?;
+        let differs = compared.as_ref().is_some_and(|(buckets, _)| !buckets.is_empty());
         let receipt = feed::Receipt {
             applied: u64::from(fresh),
             held: u64::from(!fresh),
             missing: self.copies.missing_before(stand.ags, stand.generation, stand.sequence)?,
+            compared,
             ..feed::Receipt::default()
         };
         let reply = self.reply(head, Number::Receipt, case.at, |out| {
             feed::write_receipt(out, &head.uuid, &receipt);
         });
         self.copies.take(&case.arrived(&head.uuid, head.number.code()), &[reply])?;
-        Ok(handled(head, if fresh { "copy is current" } else { "changes are missing" }))
+        Ok(handled(
+            head,
+            match (fresh, differs) {
+                (true, false) => "copy is current",
+                (true, true) => "copy differs from its original",
+                (false, _) => "changes are missing",
+            },
+        ))
     }
 
     fn question(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {

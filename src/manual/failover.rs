@@ -116,7 +116,7 @@
 //! own. The second backend is for the minutes without a primary: no relay is ready then, and without it clients would see
 //! connections end. With it a relay answers, in the client's protocol (XTA 9030), that it should be tried again. Before a relay is
 //! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun. A relay sees the balancer's address in
-//! place of the client's: set `limits` for one address accordingly.
+//! place of the client's: raise `limits.connections_per_peer_max` (256) accordingly.
 //!
 //! # The second site
 //!
@@ -171,8 +171,8 @@
 //!
 //! and lead the clients there (DNS, or a balancer in site B). Site B's relay has `standby = "wanted"`: it has no standby yet,
 //! and warns of that. What was acknowledged in the last seconds and had not reached site B is missing; its senders have their
-//! acknowledgements, and send again under the same ids. A relay of site A that comes back with what it knows does not
-//! work on the older copy: it says how many transactions are missing.
+//! acknowledgements, and send again under the same ids. A relay of site A that still runs does not work on the older copy: it
+//! says how many transactions are missing, and that its log is closed.
 //!
 //! **When site A comes back**, its servers follow site B first. Empty their `data_dir`, take their cluster's word out of etcd
 //! (`patronictl -c /etc/patroni/db1.yml remove amtsbote`), start their Patroni with a `standby_cluster` that leads to db3, wait

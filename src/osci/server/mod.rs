@@ -4,7 +4,7 @@
 //! where it cannot be answered as a request, otherwise by an answer with feedback, signed, and encrypted if the request
 //! was. Nothing is stored unless the feedback says so. Who speaks is told by the cipher certificate of the originator,
 //! which names a mailbox of an account; mailboxes are open only to who has proven to hold its key (by a challenge that
-//! left encrypted) or has signed. Left out: OCSP; cryptographic time stamps.
+//! left encrypted) or has signed. Left out: cryptographic time stamps.
 
 mod answer;
 pub mod card;

@@ -45,6 +45,9 @@ fn understood(endpoint: &str, is_secured: bool) -> Result<(String, u16, bool), S
     let authority = uri.authority().filter(|one| !one.as_str().contains('@')).ok_or_else(wrong)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if uri.scheme().is_none() {
+        return Err(wrong());
+    }
     if uri.path() != "/" || uri.query().is_some() {
         return Err("has no path; bucket and prefix are keys of their own".to_owned());
     }

@@ -22,6 +22,8 @@ mod promises;
 mod read;
 mod retire;
 mod schema;
+#[cfg(test)]
+mod simulation;
 mod time_stamp;
 mod upkeep;
 mod verify;

@@ -140,6 +140,8 @@
 //! | a payload lies in an object store | configure `[objects]` on this server, too |
 //! | all connections are in use | raise `connections_max` |
 //! | a question takes longer than `question_seconds` (30) | look for locks in `pg_stat_activity` |
+//! | somebody holds a table or a row for longer than three quarters of `patience_seconds` | look in `pg_locks` |
+//! | the database's disk is full | make room there; accepting goes on by itself |
 //! | another process has the node's name | stop it, or give each server its own |
 //! | the node's log was closed | give the server another name |
 //! | a copy into the database was not finished | go on with `amtsbote store copy`, or drop the schema |
@@ -149,5 +151,4 @@
 //! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
 //! `amtsbote store backup` and `verify` say so. A server proves what its own log holds; a proof of a message that several
 //! nodes have handled is asked of each. Uploads in chunks (OSCI) lie on the server that
-//! took them. Participants that are applied on one server are known to the others when these reload. A message's arrival
-//! wakes only the server that took it; the others find it at their next look.
+//! took them.

@@ -257,6 +257,9 @@ pub fn sentence(error: &tokio_postgres::Error) -> String {
             SqlState::QUERY_CANCELED => {
                 "the database took longer than [store] question_seconds; look for locks in pg_stat_activity"
             }
+            SqlState::LOCK_NOT_AVAILABLE => {
+                "something in the database holds a table or a row that is needed; look for it in pg_locks and pg_stat_activity"
+            }
             SqlState::READ_ONLY_SQL_TRANSACTION => {
                 "the database is a standby; wait for its promotion, or name the primary"
             }

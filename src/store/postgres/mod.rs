@@ -23,6 +23,8 @@ mod promises;
 mod read;
 mod retire;
 mod schema;
+#[cfg(test)]
+mod simulation;
 mod time_stamp;
 mod upkeep;
 mod verify;

@@ -43,7 +43,7 @@ impl Skew {
     }
 
     /// The new difference, where it has changed by more than measuring it does.
-    fn moved(self, measured: i64) -> Self {
+    pub fn moved(self, measured: i64) -> Self {
         if measured.abs_diff(self.0) > SKEW_STEP.unsigned_abs() { Self(measured) } else { self }
     }
 }

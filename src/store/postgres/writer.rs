@@ -1,4 +1,6 @@
-//! The node's one writer: gathers every waiting command into one transaction, answers after the commit.
+//! The node's one writer: gathers every waiting command into one transaction, answers after the commit. What comes while
+//! the transaction waits for its turn to number messages belongs to it, too: nodes that share the load would otherwise
+//! come to their turn with the one message that came first, and the rest would wait for the next.
 //!
 //! A transaction that is known not to have been committed is tried again: another node was faster, the connection was
 //! lost before the commit was sent, the primary is a standby now. What became of a commit whose answer did not arrive is
@@ -168,16 +170,9 @@ impl Task {
                 },
             };
             let Some(first) = first else { return };
-            let mut bytes = first.bytes;
             let mut jobs = vec![first];
-            while jobs.len() < COMMANDS_MAX
-                && bytes < BYTES_MAX
-                && let Ok(next) = commands.try_recv()
-            {
-                bytes += next.bytes;
-                jobs.push(next);
-            }
-            self.batch(jobs).await;
+            gather(&mut jobs, &mut commands);
+            self.batch(jobs, &mut commands).await;
         }
     }
 
@@ -203,13 +198,13 @@ impl Task {
         self.pools.set_writer_trouble(None);
     }
 
-    async fn batch(&mut self, mut jobs: Vec<Job>) {
-        let verdict = self.store(&mut jobs).await;
+    async fn batch(&mut self, mut jobs: Vec<Job>, commands: &mut mpsc::Receiver<Job>) {
+        let verdict = self.store(&mut jobs, Some(commands)).await;
         if let (Err(Failure::Wrong(reason)), true) = (&verdict, jobs.len() > 1) {
             tracing::warn!(reason, "a transaction was given up; its commands are tried one by one");
             for job in jobs {
-                let mut alone = [job];
-                let verdict = self.store(&mut alone).await;
+                let mut alone = vec![job];
+                let verdict = self.store(&mut alone, None).await;
                 answer(alone, &verdict_of(verdict));
             }
             return;
@@ -217,14 +212,18 @@ impl Task {
         answer(jobs, &verdict_of(verdict));
     }
 
-    /// One transaction, tried until its outcome is known or patience ends.
-    async fn store(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
+    /// One transaction, tried until its outcome is known or patience ends. With `commands`, others may join it.
+    async fn store(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        mut commands: Option<&mut mpsc::Receiver<Job>>,
+    ) -> Result<(), Failure> {
         // Who comes when the trouble is known already does not wait for it to be found out again.
         let patience = self.pools.settings().patience;
         let end = Instant::now() + if self.pools.writer_trouble().is_some() { PAUSE } else { patience };
         let mut pause = PAUSE;
         loop {
-            let failure = match self.attempt(jobs, end).await {
+            let failure = match self.attempt(jobs, commands.as_deref_mut(), end).await {
                 Ok(()) => {
                     self.pools.set_writer_trouble(None);
                     return Ok(());
@@ -256,7 +255,12 @@ impl Task {
         }
     }
 
-    async fn attempt(&mut self, jobs: &mut [Job], end: Instant) -> Result<(), Failure> {
+    async fn attempt(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        commands: Option<&mut mpsc::Receiver<Job>>,
+        end: Instant,
+    ) -> Result<(), Failure> {
         if let Some(broken) = self.pools.promise_trouble() {
             return Err(Failure::Again(broken));
         }
@@ -268,7 +272,7 @@ impl Task {
         let pools = Arc::clone(&self.pools);
         let Some(open) = &mut self.open else { return Err(Failure::Again("there is no session".to_owned())) };
         let number = open.batch + 1;
-        let prepared = timeout(patience, prepare(open, &pools, jobs, number)).await;
+        let prepared = timeout(patience, prepare(open, &pools, jobs, commands, number)).await;
         let frontier = match prepared {
             Ok(Ok(frontier)) => frontier,
             Ok(Err(fault)) => return Err(self.given_up(fault).await),
@@ -351,6 +355,9 @@ impl Task {
         pools.set_incarnation(incarnation);
         pools.measure_skew(&session.client).await?;
         promises::check_start(&session.client, pools).await?;
+        // Before patience ends, so that it can be said what was waited for; what other nodes hold, they hold shorter.
+        let lock = pools.settings().patience.as_millis() * 3 / 4;
+        session.client.batch_execute(&format!("SET lock_timeout = {lock}")).await?;
         let reading = Reading::Session(&session.client);
         let frontier = evidence::on_tree(&reading, node, |tree| Frontier::of(tree, uint(size))).await?;
         Ok(Open { desk: Desk::new(session), incarnation, frontier, batch })
@@ -412,10 +419,34 @@ impl Task {
     }
 }
 
+/// Takes every command that waits, as far as one transaction has room.
+fn gather(jobs: &mut Vec<Job>, commands: &mut mpsc::Receiver<Job>) {
+    let mut bytes: usize = jobs.iter().map(|job| job.bytes).sum();
+    while jobs.len() < COMMANDS_MAX
+        && bytes < BYTES_MAX
+        && let Ok(next) = commands.try_recv()
+    {
+        bytes += next.bytes;
+        jobs.push(next);
+    }
+}
+
 /// Everything of a transaction but its commit.
-async fn prepare(open: &mut Open, pools: &Pools, jobs: &mut [Job], number: i64) -> Result<Frontier, Fault> {
+async fn prepare(
+    open: &mut Open,
+    pools: &Pools,
+    jobs: &mut Vec<Job>,
+    commands: Option<&mut mpsc::Receiver<Job>>,
+    number: i64,
+) -> Result<Frontier, Fault> {
+    let numbers = jobs.iter().any(|job| job.needs.numbers);
+    let last = open.desk.begin(pools.node(), open.incarnation, numbers).await?;
+    if let Some(commands) = commands.filter(|_| numbers) {
+        gather(jobs, commands);
+    }
     let needs: Vec<Needs> = jobs.iter().map(|job| job.needs.clone()).collect();
-    let (mut work, candidates) = open.desk.load(pools.node(), open.incarnation, &needs, pools.skew()).await?;
+    let (mut work, candidates) = open.desk.load(&needs, pools.skew()).await?;
+    work.last = last;
     for (job, candidates) in jobs.iter_mut().zip(candidates) {
         // A refusal is kept beside the command and told once the transaction is through.
         let _ = work.decide(candidates, |work| (job.command)(work));

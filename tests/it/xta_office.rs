@@ -21,7 +21,7 @@ use amtsbote::store::{AdminAct, MessageQuery, Store};
 use amtsbote::xta::client::{Client, Settings as ClientSettings};
 use amtsbote::xta::server::{Door, Settings as DoorSettings};
 use jiff::Timestamp;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ServerConfig};
 
 pub const SERVICE: &str = "http://www.osci.de/xmeld2511/xmeld2511Rueckmeldung.wsdl";
 pub const AUTHOR: &str = "ags:10041100";
@@ -42,7 +42,9 @@ pub struct Office {
     pub relay: Arc<Relay>,
     pub store: Arc<EmbeddedStore>,
     pub port: u16,
-    serving: Serving,
+    limits: Limits,
+    tls: Arc<ServerConfig>,
+    serving: Option<Serving>,
     people: std::collections::BTreeMap<&'static str, Issued>,
     anchors: Arc<TrustAnchors>,
     folder: tempfile::TempDir,
@@ -102,6 +104,36 @@ fn accounts(people: &std::collections::BTreeMap<&'static str, Issued>) -> Vec<Ac
     ]
 }
 
+fn open_store(folder: &std::path::Path) -> EmbeddedStore {
+    let mut settings = StoreSettings::new(folder.join("store"));
+    settings.disk_reserve_bytes = 0;
+    EmbeddedStore::open(settings).expect("a store")
+}
+
+/// A relay over the store and an XTA door on a port of its own.
+async fn open_door(
+    store: &Arc<EmbeddedStore>,
+    clock: &HandClock,
+    anchors: &Arc<TrustAnchors>,
+    tls: &Arc<ServerConfig>,
+    limits: Limits,
+) -> (Arc<Relay>, u16, Serving) {
+    let mut settings = relay::Settings::new("testpost", "https://post.example/xta");
+    settings.limits = limits;
+    settings.answer_poll_interval = Duration::from_millis(50);
+    let relay = Relay::new(store.clone(), Arc::new(clock.clone()), settings);
+    relay.reload_directory().await.expect("a directory");
+    let trust = anchors.clone();
+    let settings = DoorSettings { path: "/xta".to_owned(), limits };
+    let door = Door::new(relay.clone(), Arc::new(move || trust.clone()), settings);
+    let bounds = Bounds { drain: Duration::from_secs(2), ..Bounds::default() };
+    let source = TlsSource::new(tls.clone());
+    let listener = Listener::tls(([127, 0, 0, 1], 0).into(), source, bounds, Permits::new(64)).await;
+    let listener = listener.expect("a listener");
+    let port = listener.address().expect("an address").port();
+    (relay, port, listener.serve(Arc::new(door)))
+}
+
 impl Office {
     pub async fn open() -> Self {
         Self::open_with(Limits::default()).await
@@ -119,9 +151,7 @@ impl Office {
         let (authority, stranger) = (ca("root"), ca("stranger"));
         let people = cast(&authority, &stranger);
         let folder = tempfile::tempdir().expect("a folder");
-        let mut settings = StoreSettings::new(folder.path().join("store"));
-        settings.disk_reserve_bytes = 0;
-        let store = Arc::new(EmbeddedStore::open(settings).expect("a store"));
+        let store = Arc::new(open_store(folder.path()));
         let synchronous = ServiceProfile {
             name: ProfileName::parse("synchronous").expect("a name"),
             synchronous: true,
@@ -139,12 +169,6 @@ impl Office {
         let revision = store.directory().await.expect("a directory").revision();
         store.apply_directory(revision, accounts(&people), vec![synchronous], act).await.expect("applied");
 
-        let mut settings = relay::Settings::new("testpost", "https://post.example/xta");
-        settings.limits = limits;
-        settings.answer_poll_interval = Duration::from_millis(50);
-        let relay = Relay::new(store.clone(), Arc::new(clock.clone()), settings);
-        relay.reload_directory().await.expect("a directory");
-
         let pem = authority.certificate().pem();
         let anchors = Arc::new(
             TrustAnchors::builder()
@@ -153,9 +177,6 @@ impl Office {
                 .expect("anchors")
                 .build(),
         );
-        let trust = anchors.clone();
-        let settings = DoorSettings { path: "/xta".to_owned(), limits };
-        let door = Door::new(relay.clone(), Arc::new(move || trust.clone()), settings);
         let server = authority
             .issue(&Leaf {
                 common_name: "post",
@@ -171,18 +192,20 @@ impl Office {
         let clock_for_tls: Arc<dyn Clock> = Arc::new(clock.clone());
         let identity = server.identity().expect("an identity");
         let tls = server_config(&identity, ClientCertificate::Optional, clock_for_tls).expect("TLS");
-        let bounds = Bounds { drain: Duration::from_secs(2), ..Bounds::default() };
-        let listener = Listener::tls(
-            ([127, 0, 0, 1], 0).into(),
-            TlsSource::new(Arc::new(tls)),
-            bounds,
-            Permits::new(64),
-        )
-        .await
-        .expect("a listener");
-        let port = listener.address().expect("an address").port();
-        let serving = listener.serve(Arc::new(door));
-        Self { clock, relay, store, port, serving, people, anchors, folder }
+        let tls = Arc::new(tls);
+        let (relay, port, serving) = open_door(&store, &clock, &anchors, &tls, limits).await;
+        let serving = Some(serving);
+        Self { clock, relay, store, port, limits, tls, serving, people, anchors, folder }
+    }
+
+    /// Everything anew but clock, disk and certificates.
+    pub async fn restart(&mut self) {
+        self.serving.take().expect("it serves").drain().await;
+        self.store.close().await.expect("closed");
+        self.store = Arc::new(open_store(self.folder.path()));
+        let (relay, port, serving) =
+            open_door(&self.store, &self.clock, &self.anchors, &self.tls, self.limits).await;
+        (self.relay, self.port, self.serving) = (relay, port, Some(serving));
     }
 
     pub fn tls(&self, who: Option<&str>) -> Arc<ClientConfig> {
@@ -232,7 +255,7 @@ impl Office {
     }
 
     pub async fn close(self) {
-        self.serving.drain().await;
+        self.serving.expect("it serves").drain().await;
         self.store.close().await.expect("closed");
     }
 }

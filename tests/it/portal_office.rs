@@ -242,6 +242,14 @@ impl Office {
         self.start().await;
     }
 
+    /// Door, relay and store, as after a restart of the whole process.
+    pub async fn restart(&mut self) {
+        let (serving, _) = self.door.take().expect("a door");
+        serving.drain().await;
+        self.xta.restart().await;
+        self.start().await;
+    }
+
     pub async fn sweep(&self) -> u64 {
         self.door.as_ref().expect("a door").1.sweep().await.expect("swept")
     }
@@ -364,23 +372,9 @@ impl Office {
         sent
     }
 
-    /// The claims of the event log, each signature verified.
     pub async fn log(&self, path: &str, token: &str) -> Vec<Value> {
         let answer = self.get(path, token).await.is(200).json();
-        let service =
-            PublicKey::parse(&serde_json::to_string(service_key().jwk()).expect("JSON")).expect("a key");
-        let authority = PublicKey::parse(include_str!("../data/portal/signature.jwk")).expect("a key");
-        let log = answer["eventLog"].as_array().expect("a log");
-        log.iter()
-            .map(|token| {
-                let token = token.as_str().expect("a token");
-                let read = parsed(token);
-                let claims: Value = serde_json::from_slice(read.claimed()).expect("claims");
-                let key = if claims["iss"] == BASE { &service } else { &authority };
-                read.verify(key).expect("verifies");
-                claims
-            })
-            .collect()
+        verified(&answer["eventLog"])
     }
 
     pub async fn event_names(&self, path: &str, token: &str) -> Vec<String> {
@@ -398,6 +392,24 @@ impl Office {
         let path = format!("/v2/submissions/{}/events", sent.submission);
         self.call("POST", &path, token, "application/jose", said.to_owned()).await
     }
+}
+
+/// The claims of an event log, each signature verified.
+pub fn verified(log: &Value) -> Vec<Value> {
+    let service =
+        PublicKey::parse(&serde_json::to_string(service_key().jwk()).expect("JSON")).expect("a key");
+    let authority = PublicKey::parse(include_str!("../data/portal/signature.jwk")).expect("a key");
+    let log = log.as_array().expect("a log");
+    log.iter()
+        .map(|token| {
+            let token = token.as_str().expect("a token");
+            let read = parsed(token);
+            let claims: Value = serde_json::from_slice(read.claimed()).expect("claims");
+            let key = if claims["iss"] == BASE { &service } else { &authority };
+            read.verify(key).expect("verifies");
+            claims
+        })
+        .collect()
 }
 
 fn parsed(token: &str) -> amtsbote::pki::jose::jws::Unverified<'_> {

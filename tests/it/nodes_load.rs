@@ -15,9 +15,10 @@ use amtsbote::osci::client::content::{self as osci_content, Content as Piece};
 use amtsbote::osci::client::exchange::Settings as OsciSettings;
 use amtsbote::osci::client::keys::Keys;
 use amtsbote::osci::client::request::Addressed;
-use amtsbote::osci::client::session::{Client as OsciClient, Content};
+use amtsbote::osci::client::session::{Client as OsciClient, Content, Error as OsciError};
+use amtsbote::osci::message::fetch_process_card::FetchProcessCard;
 use amtsbote::osci::message::message_id::MessageId as OsciId;
-use amtsbote::osci::message::selection::DeliverySelection;
+use amtsbote::osci::message::selection::{CardSelection, DeliverySelection};
 use amtsbote::pki::certificate::Certificate;
 use amtsbote::xta::client::{Client, Error};
 use amtsbote::xta::message::msg_box::MsgSelector;
@@ -243,6 +244,7 @@ async fn store(shared: Arc<Shared>, person: OsciPerson) {
         }
         let begun = Instant::now();
         let mut issued: Option<OsciId> = None;
+        let mut unheard = false;
         loop {
             turn += 1;
             assert!(begun.elapsed() < PATIENCE, "no node answers to OSCI");
@@ -259,16 +261,37 @@ async fn store(shared: Arc<Shared>, person: OsciPerson) {
                     shared.ledger().stored.insert(id.as_str().to_owned(), number);
                     break;
                 }
+                // In OSCI an id is used up once. That it was by an attempt whose answer was lost, the card says.
+                Ok(Err(error)) if unheard && error.code().is_some_and(|code| code.to_string() == "9801") => {
+                    let found = timeout(shared.answer_time_max, has_card(&client(turn), &id)).await;
+                    if let Ok(Ok(found)) = found {
+                        assert!(found, "{} is used, and has no card", id.as_str());
+                        shared.ledger().stored.insert(id.as_str().to_owned(), number);
+                        break;
+                    }
+                }
                 Ok(Err(error)) => {
                     let refused = error.code().is_some();
                     let excused = shared.node(turn % shared.count()).excused;
                     assert!(!refused || excused, "a node that is well refused by OSCI: {error}");
+                    unheard = true;
                 }
-                Err(_) => shared.ledger().given_up += 1,
+                Err(_) => {
+                    shared.ledger().given_up += 1;
+                    unheard = true;
+                }
             }
         }
         tokio::time::sleep(PAUSE * 4).await;
     }
+}
+
+async fn has_card(client: &OsciClient, id: &OsciId) -> Result<bool, OsciError> {
+    let mut session = client.begin().await?;
+    let selection = Some(CardSelection::MessageIds(vec![id.clone()]));
+    let cards = session.cards(FetchProcessCard { selection, quantity_max: None }).await?;
+    session.exit().await?;
+    Ok(cards.iter().any(|card| card.message_id == *id))
 }
 
 /// A load under way.

@@ -224,7 +224,7 @@ mod tests {
         };
         copies.begin_load(home, 1, 0, at("2026-11-28T00:00:00Z")).expect("begun");
         let mut receipt = LoadReceipt::default();
-        copies.load(home, [&dead.to_bytes()[..]].into_iter(), &mut receipt).expect("loaded");
+        copies.load(home, [&dead.to_bytes()[..]], &mut receipt).expect("loaded");
         copies.finish_load(home, 1, &receipt).expect("finished");
         // Berlin is an hour ahead in winter.
         assert_eq!(copies.night_due(3, at("2026-11-29T01:59:59Z")).expect("a look"), None);

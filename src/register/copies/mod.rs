@@ -38,7 +38,7 @@ pub use keeping::Retired;
 pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use payments::{Order, OrderLine, Which};
-pub use post::{Again, Arrived, COLLECTED, Collected, Held, Known, Outgoing, PostState, Reply};
+pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;
@@ -89,6 +89,8 @@ pub enum CopyError {
     Record(#[from] RecordError),
     #[error("{0}")]
     Refused(&'static str),
+    #[error("another order has this case; take a new UUID")]
+    CaseTaken,
     #[error("{} records were announced and {} came; load them again", announced, came)]
     Incomplete { announced: u64, came: u64 },
     #[error("{0}")]

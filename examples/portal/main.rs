@@ -24,7 +24,7 @@ use amtsbote::domain::destination::{DestinationId, ServiceKey};
 use amtsbote::net::{Body, Bounds, Handler, Listener, Peer, Permits, TlsSource};
 use amtsbote::page::fields::{Mistake, mistakes};
 use amtsbote::page::form::{self, Form, FormError};
-use amtsbote::page::guard::{Guard, Session};
+use amtsbote::page::guard::{self, Guard, Session};
 use amtsbote::page::{self, Language, html, see_other};
 use amtsbote::pki::key::Identity;
 use amtsbote::pki::tls::{ClientCertificate, server_config};
@@ -158,6 +158,9 @@ impl Handler for Portal {
             session: self.guard.session(&head.headers, SystemClock.now()),
         };
         let reads = head.method == Method::GET || head.method == Method::HEAD;
+        if !reads && guard::is_from_elsewhere(&head.headers) {
+            return refused(StatusCode::FORBIDDEN, "", "sent by another site");
+        }
         let segments: Vec<&str> = head.uri.path().split('/').filter(|one| !one.is_empty()).collect();
         match segments.as_slice() {
             [] if reads => self.form(&asked).await,

@@ -489,7 +489,7 @@ pub struct RegisterPage {
 
 impl RegisterPage {
     /// None where the configuration has none.
-    pub fn open(config: &RegisterConfig, desk: Arc<Desk>) -> Result<Option<Self>, RegisterError> {
+    pub fn open(config: &RegisterConfig, service: &RegisterService) -> Result<Option<Self>, RegisterError> {
         let Some(page) = &config.page else { return Ok(None) };
         let identity = match (&page.certificate, &page.key) {
             (Some(certificate), Some(key)) => {
@@ -510,10 +510,10 @@ impl RegisterPage {
             users: config.page_users()?,
             places,
             list_lines_max: page.list_lines_max,
-            secure: identity.is_some(),
+            url: page.url.clone(),
             zone: config.zone()?,
         };
-        let door = Door::new(desk, Arc::new(SystemClock), settings);
+        let door = Door::new(service.desk(), service.cashier(), Arc::new(SystemClock), settings);
         let door = Arc::new(door.map_err(|error| unusable("the page", error))?);
         Ok(Some(Self { address: page.address, identity, door }))
     }

@@ -328,10 +328,9 @@ fn serve(settings: &Path) -> Result<Exit, Stop> {
     })?;
     crate::app::log::start(&config.log).map_err(Stop::usage)?;
     let service = RegisterService::open(&config).map_err(|error| Stop::usage(error.to_string()))?;
-    let page = RegisterPage::open(&config, service.desk()).map_err(|error| Stop::usage(error.to_string()))?;
+    let page = RegisterPage::open(&config, &service).map_err(|error| Stop::usage(error.to_string()))?;
     if let Some(page) = &config.page {
-        let scheme = if page.certificate.is_some() { "https" } else { "http" };
-        screen::sentence(&format!("The page for private enquiries is at {scheme}://{}/.", page.address));
+        screen::sentence(&format!("The page for private enquiries is at {}/.", page.url));
     }
     screen::sentence(&format!(
         "The register {} is at work for {}, a client of {}.",

@@ -10,13 +10,14 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::{ConfigError, Log};
-use crate::enquiry::users::{Secret, User};
+use crate::enquiry::users::{NAME_BYTES_MAX, Secret, User};
 use crate::register::copies::{self, Deadlines};
 use crate::register::desk;
 use crate::register::fees::{Rate, Tariff};
 use crate::register::message::head::{Own, Party, PostalAddress};
 use crate::register::message::question::Entitled;
 use crate::register::payment::Rules;
+use crate::register::payment::wire::is_url;
 use crate::register::refetch;
 use crate::register::rights::Asker;
 use crate::register::workdays::{Calendar, SAARLAND};
@@ -137,6 +138,7 @@ pub struct AskingBody {
 #[serde(deny_unknown_fields)]
 pub struct Page {
     pub address: SocketAddr,
+    pub url: String,
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     #[serde(default = "list_lines_max")]
@@ -311,13 +313,21 @@ impl RegisterConfig {
             if page.certificate.is_none() && !page.address.ip().is_loopback() {
                 return wrong("page.certificate", "is needed where page.address is not a loopback address");
             }
+            // Browsers come back to it, and cookies go to it alone.
+            let host = page.url.strip_prefix("https://").unwrap_or_default();
+            if !is_url(&page.url) || host.contains(['/', '?', '#']) {
+                return wrong("page.url", "is not of the form https://host[:port]");
+            }
+            if self.payment.is_none() && self.rate.iter().any(|rate| rate.cents > 0) {
+                return wrong("payment", "is needed: [page] is there, and a [[rate]] costs money");
+            }
             if !(1..=10_000).contains(&page.list_lines_max) {
                 return wrong("page.list_lines_max", "lies between 1 and 10000");
             }
             let mut names = std::collections::BTreeSet::new();
             for user in &page.user {
                 let fits = !user.name.is_empty()
-                    && user.name.len() <= 60
+                    && user.name.len() <= NAME_BYTES_MAX
                     && user.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte));
                 if !fits {
                     return wrong("page.user.name", "has 1 to 60 letters, digits or - _ . @");
@@ -461,7 +471,7 @@ mod tests {
         }
         let secret = Secret::of("a long password").expect("written");
         let page = format!(
-            "[page]\naddress = \"127.0.0.1:0\"\n[[page.user]]\nname = \"a\"\nkind = \"firm\"\npassword = \"{secret}\"\n"
+            "[page]\naddress = \"127.0.0.1:0\"\nurl = \"https://a:1\"\n[[page.user]]\nname = \"a\"\nkind = \"firm\"\npassword = \"{secret}\"\n"
         );
         let with = |page: &str| RegisterConfig::parse(&format!("{EXAMPLE}\n{page}"), path);
         assert_eq!(with(&page).expect("a page").page_users().expect("users").len(), 1);
@@ -469,6 +479,9 @@ mod tests {
             ("127.0.0.1:0", "0.0.0.0:1", "page.certificate is needed"),
             ("[page]", "[page]\nkey = \"k\"", "page.certificate and page.key go together"),
             ("[page]", "[page]\nlist_lines_max = 0", "page.list_lines_max"),
+            ("https://a:1", "http://a:1", "page.url is not of the form"),
+            ("https://a:1", "https://a:1/", "page.url is not of the form"),
+            ("[page]", "[[rate]]\nfrom = \"2026-01-01\"\ncents = 1\n[page]", "payment is needed"),
             ("\"a\"", "\"a b\"", "page.user.name has 1 to 60"),
             ("\"firm\"", "\"police\"", "page.user.kind is citizen or firm"),
             ("pbkdf2-sha256", "plain", "page.user.password is not what"),

@@ -1,21 +1,21 @@
 //! Many enquiries at once: a table in (CSV, RFC 4180), a table out. Each line is a case of its own, with a number, a fee,
-//! a line in the log and notices of its own; one that cannot be asked is refused in its row and holds up no other.
+//! a line in the log and notices of its own; one that cannot be asked is refused in its row, before anything is paid, and
+//! holds up no other. One payment is for all that are asked.
 //!
 //! Columns are divided by semicolons or commas, as the first line shows. Cells that a spreadsheet would take for a formula
 //! are written as text.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::question;
 use super::view::spoken_address;
 use crate::page::fields::mistakes;
 use crate::page::form::Form;
 use crate::page::{Language, Words};
-use crate::register::copies::Asked;
-use crate::register::desk::{Desk, DeskError, PageAsked};
+use crate::register::copies::{Asked, Copies, CopyError, Order, OrderLine};
+use crate::register::payment::QUESTIONS_MAX;
 
 /// A column's name, and the field that it is.
 const COLUMNS: [(&str, &str); 15] = [
@@ -39,16 +39,17 @@ const NEEDED: [&str; 2] = ["gemeinde", "vornamen"];
 
 pub const FILE_MISSING: Words = ["Wählen Sie eine CSV-Datei aus.", "Choose a CSV file."];
 
-/// One line, ready to be asked, or why it cannot be.
-pub struct Line {
-    pub number: Uuid,
-    pub asked: Result<Asked, String>,
-}
+pub const TOO_MUCH: Words = [
+    "Die Anfragen dieser Liste sind zu viele, oder aus zu vielen Gemeinden, für eine Zahlung. Teilen Sie die Liste.",
+    "The enquiries of this list are too many, or about too many municipalities, for one payment. Divide the list.",
+];
+/// Refused lines that are named where no line is left.
+const REFUSED_SHOWN: usize = 5;
 
-/// What is kept of a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is kept of a line: its place in the order, or why it has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    pub number: String,
+    pub number: Option<u32>,
     pub refused: Option<String>,
 }
 
@@ -161,14 +162,6 @@ fn rows(text: &str) -> Option<Vec<Vec<String>>> {
     Some(rows)
 }
 
-/// A line's number follows from its list's, so that the same list is the same questions.
-pub fn number(list: Uuid, at: usize) -> Uuid {
-    let mut bytes = [0; 16];
-    let hash = digest(&SHA256, format!("{list} {at}").as_bytes());
-    bytes.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
-    uuid::Builder::from_random_bytes(bytes).into_uuid()
-}
-
 /// What is wrong with a line's own fields.
 pub fn mistake(line: &Form, language: Language) -> Option<String> {
     let own: Vec<_> = question::FIELDS
@@ -180,29 +173,64 @@ pub fn mistake(line: &Form, language: Language) -> Option<String> {
     first.or_else(|| question::choice_mistake(line, language)).map(|one| one.sentence)
 }
 
-/// Asks all lines, and keeps what became of each.
-pub fn ask(
-    desk: &Desk,
-    asker: &str,
-    number: &str,
-    lines: Vec<Line>,
+/// Which lines can be asked, as far as the register can say without a look at anybody; and the questions of these.
+pub fn judged(
+    copies: &Copies,
+    lines: Vec<Result<Asked, String>>,
     language: Language,
-) -> Result<PageAsked, DeskError> {
-    let mut kept = Vec::with_capacity(lines.len());
+    now: Timestamp,
+) -> Result<(Vec<Kept>, Vec<Asked>), CopyError> {
+    let (mut kept, mut questions) = (Vec::with_capacity(lines.len()), Vec::new());
     for line in lines {
-        let own = line.number.to_string();
-        let refused = match line.asked {
+        let refused = match line {
             Err(sentence) => Some(sentence),
-            Ok(asked) => match desk.ask_on_page(&asked, asker, &own)? {
-                PageAsked::Answered => None,
-                PageAsked::Refused(reason) => Some(question::refusal(reason, language).sentence),
-                PageAsked::UuidTaken => return Ok(PageAsked::UuidTaken),
-            },
+            Ok(_) if questions.len() == QUESTIONS_MAX => {
+                return Err(CopyError::Refused("too many questions"));
+            }
+            Ok(asked) => {
+                let alone = Order { questions: vec![asked.clone()], ..Order::default() };
+                match copies.price_of(&alone, now) {
+                    Ok(_) => {
+                        questions.push(asked);
+                        None
+                    }
+                    Err(CopyError::Question(reason)) => Some(question::refusal(reason, language).sentence),
+                    Err(error) => return Err(error),
+                }
+            }
         };
-        kept.push(Kept { number: own, refused });
+        let number = u32::try_from(questions.len()).ok().filter(|_| refused.is_none());
+        kept.push(Kept { number, refused });
     }
-    let list = serde_json::to_vec(&kept).map_err(std::io::Error::from)?;
-    desk.keep_on_page(asker, number, list)
+    Ok((kept, questions))
+}
+
+/// What is said where no line can be asked.
+pub fn none_left(kept: &[Kept], language: Language) -> String {
+    let mut said = language
+        .of(["Keine Zeile der Datei kann angefragt werden.", "No line of the file can be asked."])
+        .to_owned();
+    let line = language.of(["Zeile", "Line"]);
+    let refused = kept.iter().enumerate().filter_map(|(at, one)| Some((at, one.refused.as_ref()?)));
+    for (at, sentence) in refused.take(REFUSED_SHOWN) {
+        said.push_str(&format!(" {line} {}: {sentence}", at + 2));
+    }
+    said
+}
+
+/// With what was refused when the order was carried out, after all.
+pub fn with_refusals(mut kept: Vec<Kept>, lines: &[OrderLine], language: Language) -> Vec<Kept> {
+    for one in &mut kept {
+        let line = lines.iter().find(|line| Some(line.number) == one.number);
+        if line.is_none_or(|line| !line.put) && one.refused.is_none() {
+            let words: Words = [
+                "Die Anfrage konnte nicht gestellt werden; der Betreiber ist unterrichtet.",
+                "The enquiry could not be put; the operator knows of it.",
+            ];
+            *one = Kept { number: None, refused: Some(language.of(words).to_owned()) };
+        }
+    }
+    kept
 }
 
 pub fn kept(bytes: &[u8]) -> Vec<Kept> {
@@ -213,8 +241,8 @@ pub fn head() -> String {
     "zeile;nummer;ergebnis;familienname;vornamen;doktorgrad;anschriften;verstorben;hinweis\r\n".to_owned()
 }
 
-pub fn row(out: &mut String, line: &Kept, answer: Option<&Value>) {
-    let at = out.lines().count() + 1;
+/// The answer to the line at a place of the list, counted from 0.
+pub fn row(out: &mut String, at: usize, case: &str, line: &Kept, answer: Option<&Value>) {
     let data = answer.map(|answer| &answer["data"]);
     let person = data.filter(|data| data.is_object());
     let word = match (&line.refused, person) {
@@ -227,8 +255,8 @@ pub fn row(out: &mut String, line: &Kept, answer: Option<&Value>) {
     let addresses: Vec<String> =
         of("present-addresses").as_array().into_iter().flatten().map(spoken_address).collect();
     let cells = [
-        at.to_string(),
-        line.number.clone(),
+        (at + 2).to_string(),
+        line.number.map(|number| format!("{case}.{number}")).unwrap_or_default(),
         word.to_owned(),
         text(&of("family-name")),
         text(&of("given-names")["names"]),
@@ -291,7 +319,9 @@ mod tests {
         assert_eq!(written("=1+1"), "'=1+1");
         assert_eq!(written("-A;\"B\""), "\"'-A;\"\"B\"\"\"");
         let mut out = head();
-        row(&mut out, &Kept { number: "n".to_owned(), refused: Some("@x".to_owned()) }, None);
-        assert_eq!(out.lines().nth(1), Some("2;n;abgelehnt;;;;;;'@x"));
+        row(&mut out, 0, "n", &Kept { number: None, refused: Some("@x".to_owned()) }, None);
+        row(&mut out, 1, "n", &Kept { number: Some(7), refused: None }, None);
+        assert_eq!(out.lines().nth(1), Some("2;;abgelehnt;;;;;;'@x"));
+        assert_eq!(out.lines().nth(2), Some("3;n.7;keine-auskunft;;;;;;"));
     }
 }

@@ -1,6 +1,7 @@
 //! Registered users (section 49(2) BMG: who asks by a portal is known to it), their passwords as PBKDF2 (RFC 8018).
 //!
-//! A wrong name costs as much time as a wrong password. After some wrong passwords a user waits, wherever they come from.
+//! A wrong name costs as much time as a wrong password, and after some wrong passwords every name waits, whether it is a
+//! user's or not: nobody finds out who is one.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -23,6 +24,10 @@ pub const PASSWORD_CHARS_MIN: usize = 12;
 const PASSWORD_BYTES_MAX: usize = 1024;
 const WRONG_MAX: u32 = 5;
 const WAIT_SECONDS: i64 = 15 * 60;
+/// Longest name of a user, in bytes.
+pub const NAME_BYTES_MAX: usize = 60;
+/// Names whose wrong passwords are counted.
+const NAMES_MAX: usize = 10_000;
 
 /// A password as it stands in the configuration: `pbkdf2-sha256$iterations$salt$hash`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +92,7 @@ pub enum Refused {
 
 pub struct Users {
     all: Vec<User>,
-    /// Wrong passwords by user, and when the last one came.
+    /// Wrong passwords by name, and when the last one came.
     wrong: Mutex<HashMap<String, (u32, Timestamp)>>,
     /// Passwords are tried one after the other: trying is made to be slow, and must not take all cores.
     trying: tokio::sync::Semaphore,
@@ -110,13 +115,14 @@ impl Users {
     /// The user's name, if the password is theirs.
     pub async fn prove(&self, name: &str, password: &str, now: Timestamp) -> Result<String, Refused> {
         let known = self.find(name);
-        if known.is_some() && self.waits(name, now) {
-            return Err(Refused::TooOften);
-        }
         // Somebody's, so that a wrong name takes as long.
         let secret = known.or(self.all.first()).map(|user| user.secret.clone());
         let password = password.to_owned();
         let _one = self.trying.acquire().await;
+        // Only when it is its turn: else as many could be tried at once as there are connections.
+        if self.waits(name, now) {
+            return Err(Refused::TooOften);
+        }
         let fits =
             tokio::task::spawn_blocking(move || secret.is_some_and(|secret| secret.is(&password))).await;
         match known.filter(|_| fits.unwrap_or_default()) {
@@ -125,13 +131,24 @@ impl Users {
                 Ok(user.name.clone())
             }
             None => {
-                if known.is_some() {
-                    let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-                    let entry = wrong.entry(name.to_owned()).or_insert((0, now));
-                    *entry = (entry.0 + 1, now);
-                }
+                self.count(name, now);
                 Err(Refused::Wrong)
             }
+        }
+    }
+
+    fn count(&self, name: &str, now: Timestamp) {
+        if name.len() > NAME_BYTES_MAX {
+            return;
+        }
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.len() >= NAMES_MAX {
+            wrong.retain(|_, (_, last)| now.duration_since(*last).as_secs() < WAIT_SECONDS);
+        }
+        // Names that are nobody's make no room for themselves.
+        if wrong.len() < NAMES_MAX || self.find(name).is_some() {
+            let entry = wrong.entry(name.to_owned()).or_insert((0, now));
+            *entry = (entry.0 + 1, now);
         }
     }
 
@@ -152,15 +169,32 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_lets_in_and_guessing_ends() {
-        let secret = Secret::parse(&Secret::of("a long password").expect("written")).expect("read");
+        let mut secret = Secret::parse(&Secret::of("a long password").expect("written")).expect("read");
+        // Cheap, for a test.
+        secret.iterations = NonZeroU32::MIN;
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            secret.iterations,
+            &secret.salt,
+            b"a long password",
+            &mut secret.hash,
+        );
         let users = Users::new(vec![User { name: "kanzlei".to_owned(), kind: Asker::Firm, secret }]);
+        let users = std::sync::Arc::new(users);
         let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).expect("an instant");
         assert_eq!(users.prove("kanzlei", "a long password", at(0)).await.as_deref(), Ok("kanzlei"));
-        assert_eq!(users.prove("other", "a long password", at(0)).await, Err(Refused::Wrong));
-        for _ in 0..WRONG_MAX {
-            assert_eq!(users.prove("kanzlei", "a long passwore", at(1)).await, Err(Refused::Wrong));
+        // A name that is nobody's is told the same, as often.
+        for name in ["kanzlei", "other"] {
+            let mut tried = tokio::task::JoinSet::new();
+            for _ in 0..2 * WRONG_MAX {
+                let users = users.clone();
+                tried.spawn(async move { users.prove(name, "a long passwore", at(1)).await });
+            }
+            let told = tried.join_all().await;
+            let wrong = told.iter().filter(|one| **one == Err(Refused::Wrong)).count();
+            assert_eq!((told.len(), wrong), (10, 5), "guesses at the same time");
+            assert_eq!(users.prove(name, "a long password", at(2)).await, Err(Refused::TooOften));
         }
-        assert_eq!(users.prove("kanzlei", "a long password", at(2)).await, Err(Refused::TooOften));
         assert_eq!(users.prove("kanzlei", "a long password", at(901)).await.as_deref(), Ok("kanzlei"));
     }
 

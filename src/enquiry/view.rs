@@ -9,6 +9,7 @@ use super::question::{FIELDS, LIST_FIELDS, MARITAL, PURPOSES, SEXES};
 use crate::page::fields::{Field, Kind, Mistake, summary};
 use crate::page::form::{Form, FormError};
 use crate::page::{Document, Language, Words, escaped};
+use crate::register::payment::{Payment, State};
 use crate::register::person::Ags;
 
 const SITE: Words = ["Meldeportal", "Population register"];
@@ -66,6 +67,8 @@ struct Ends<'a> {
     action: &'a str,
     multipart: bool,
     attempt: &'a str,
+    /// Where to go afterwards.
+    next: &'a str,
     button: Words,
 }
 
@@ -108,7 +111,7 @@ impl View<'_> {
         );
         let hidden: &[(&str, &str)] = match ends.method {
             "get" => &[("lang", self.language.code())],
-            _ => &[("token", self.token), ("attempt", ends.attempt)],
+            _ => &[("token", self.token), ("attempt", ends.attempt), ("next", ends.next)],
         };
         for (name, value) in hidden.iter().filter(|(_, value)| !value.is_empty()) {
             out.push_str(&format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">\n", escaped(value)));
@@ -144,12 +147,13 @@ impl View<'_> {
         }
     }
 
-    pub fn sign_in(&self, entered: &Form, wrong: &[Mistake]) -> String {
+    pub fn sign_in(&self, entered: &Form, next: &str, wrong: &[Mistake]) -> String {
         let ends = Ends {
             method: "post",
             action: "/sign-in",
             multipart: false,
             attempt: "",
+            next,
             button: ["Anmelden", "Sign in"],
         };
         let body = format!(
@@ -186,6 +190,7 @@ impl View<'_> {
             action: "/enquiry",
             multipart: false,
             attempt,
+            next: "",
             button: ["Kostenpflichtig anfragen", "Enquire, subject to a fee"],
         };
         let body = format!(
@@ -208,6 +213,7 @@ impl View<'_> {
             action: "/list",
             multipart: true,
             attempt,
+            next: "",
             button: ["Kostenpflichtig anfragen", "Enquire, subject to a fee"],
         };
         let limit = match self.language {
@@ -236,6 +242,7 @@ impl View<'_> {
             action: "/answer",
             multipart: false,
             attempt: "",
+            next: "",
             button: ["Antwort abrufen", "Fetch the answer"],
         };
         let entered = Form::of(vec![("number".to_owned(), number.to_owned())]);
@@ -311,16 +318,16 @@ impl View<'_> {
         out + "</dl>\n"
     }
 
-    pub fn result(&self, number: &str, kept: &[Kept], expires_at: Timestamp) -> String {
+    pub fn result(&self, case: &str, kept: &[Kept], expires_at: Timestamp) -> String {
         let code = self.language.code();
         let rows: String = kept
             .iter()
             .enumerate()
             .map(|(at, line)| {
-                let said = match &line.refused {
-                    Some(sentence) => escaped(sentence),
-                    None => {
-                        let own = escaped(&line.number);
+                let said = match (&line.refused, line.number) {
+                    (Some(sentence), _) => escaped(sentence),
+                    (None, number) => {
+                        let own = escaped(&format!("{case}.{}", number.unwrap_or_default()));
                         let words = self.of(["Antwort", "Answer"]);
                         format!("<a href=\"/answer/{own}?lang={code}\">{words} <code>{own}</code></a>")
                     }
@@ -328,19 +335,125 @@ impl View<'_> {
                 format!("<tr><th scope=\"row\">{}</th><td>{said}</td></tr>\n", at + 2)
             })
             .collect();
-        let number_of_it = escaped(number);
+        let number_of_it = escaped(case);
         let body = format!(
             "<p><a class=\"button\" href=\"/list/{number_of_it}/result.csv\">{}</a></p>\n{}<div class=\"table\" tabindex=\"0\" \
              role=\"region\" aria-labelledby=\"lines\">\n<table>\n<caption id=\"lines\">{}</caption>\n<thead><tr><th \
              scope=\"col\">{}</th><th scope=\"col\">{}</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n",
             self.of(["Alle Antworten herunterladen (CSV)", "Download all answers (CSV)"]),
-            self.numbered(number, expires_at),
+            self.numbered(case, expires_at),
             self.of(["Anfragen der Liste", "Enquiries of the list"]),
             self.of(["Zeile", "Line"]),
             self.of(["Ergebnis", "Result"]),
         );
         let here = format!("/answer/{number_of_it}");
         self.page(["Antworten zur Liste", "Answers to the list"], &here, &body, true, false)
+    }
+
+    /// How a payment stands, as long as there are no answers. `kept` is what was kept of a list.
+    pub fn payment(&self, payment: &Payment, kept: &[Kept]) -> String {
+        let code = self.language.code();
+        let (case, state) = (escaped(&payment.case), payment.state);
+        let mut body = format!("<p id=\"payment\" data-state=\"{}\">", state.as_str());
+        match (state, &payment.page_url) {
+            (State::Open, Some(url)) => body.push_str(&format!(
+                "{}</p>\n<p><a class=\"button\" id=\"pay\" rel=\"noreferrer\" href=\"{}\">{}</a></p>\n",
+                self.pay_until(payment),
+                escaped(url),
+                self.of(["Jetzt bezahlen beim Bezahldienst", "Pay now at the payment service"]),
+            )),
+            _ => body.push_str(&format!("{}</p>\n", self.of(said(state)))),
+        }
+        if is_under_way(state) {
+            body.push_str(&format!(
+                "<p><a class=\"button\" id=\"look\" href=\"/payment/{case}/back?lang={code}\">{}</a></p>\n",
+                self.of(["Stand aktualisieren", "Update the state"]),
+            ));
+        }
+        if matches!(state, State::Disputed | State::Settled) && !kept.is_empty() {
+            body.push_str(&format!(
+                "<p><a href=\"/answer/{case}?lang={code}\">{}</a></p>\n",
+                self.of(["Antworten, die vorliegen", "Answers that are there"]),
+            ));
+        }
+        body.push_str(&self.bill(payment));
+        body.push_str(&self.not_asked(kept));
+        if state.is_without_answer() {
+            body.push_str(&format!(
+                "<p><a href=\"/?lang={code}\">{}</a></p>\n",
+                self.of(["Zur Übersicht", "To the overview"]),
+            ));
+        }
+        self.page(["Zahlung", "Payment"], &format!("/payment/{case}"), &body, true, false)
+    }
+
+    fn pay_until(&self, payment: &Payment) -> String {
+        let form = self.of(["%d.%m.%Y, %H:%M Uhr", "%d/%m/%Y, %H:%M"]);
+        let until = payment.pay_until.to_zoned(self.zone.clone()).strftime(form).to_string();
+        match self.language {
+            Language::German => format!(
+                "Die Anfrage wird gestellt, sobald der Bezahldienst die Zahlung bestätigt. Bitte bezahlen Sie bis {until}; \
+                 danach kehren Sie hierher zurück."
+            ),
+            Language::English => format!(
+                "The enquiry is put as soon as the payment service confirms the payment. Please pay until {until}; then you \
+                 come back here."
+            ),
+        }
+    }
+
+    /// What is paid for, and under which number it can be found again.
+    fn bill(&self, payment: &Payment) -> String {
+        let mut out = format!(
+            "<dl>\n<dt>{}</dt>\n<dd id=\"sum\">{}</dd>\n",
+            self.of(["Betrag", "Amount"]),
+            self.money(payment.cents)
+        );
+        out.push_str(&format!("<dt>{}</dt>\n", self.of(["Anfragen", "Enquiries"])));
+        for item in &payment.items {
+            let name = self.places.iter().find(|(ags, _)| *ags == item.ags);
+            let name = name.map_or_else(|| item.ags.to_string(), |(_, name)| name.clone());
+            out.push_str(&format!(
+                "<dd>{}: {} × {}</dd>\n",
+                escaped(&name),
+                item.quantity,
+                self.money(item.cents_each)
+            ));
+        }
+        if let Some(reference) = &payment.reference {
+            let words = self.of(["Kassenzeichen", "Reference of the payment"]);
+            out.push_str(&format!("<dt>{words}</dt>\n<dd>{}</dd>\n", escaped(reference)));
+        }
+        let words = self.of(["Nummer der Anfrage (bitte merken)", "Number of the enquiry (please keep)"]);
+        out + &format!("<dt>{words}</dt>\n<dd><code>{}</code></dd>\n</dl>\n", escaped(&payment.case))
+    }
+
+    fn money(&self, cents: u32) -> String {
+        let (euro, rest) = (cents / 100, cents % 100);
+        match self.language {
+            Language::German => format!("{euro},{rest:02} €"),
+            Language::English => format!("€{euro}.{rest:02}"),
+        }
+    }
+
+    /// Lines of a list that are not part of what is paid.
+    fn not_asked(&self, kept: &[Kept]) -> String {
+        let refused: String = kept
+            .iter()
+            .enumerate()
+            .filter_map(|(at, line)| {
+                let sentence = escaped(line.refused.as_ref()?);
+                Some(format!("<li>{} {}: {sentence}</li>\n", self.of(["Zeile", "Line"]), at + 2))
+            })
+            .collect();
+        if refused.is_empty() {
+            return refused;
+        }
+        let words = self.of([
+            "Diese Zeilen werden nicht angefragt und kosten nichts",
+            "These lines are not asked and cost nothing",
+        ]);
+        format!("<h2>{words}</h2>\n<ul id=\"refused\">\n{refused}</ul>\n")
     }
 
     pub fn not_found(&self) -> String {
@@ -380,4 +493,51 @@ pub fn spoken_address(address: &Value) -> String {
     let line = line.into_iter().cloned().collect::<Vec<_>>().join(" ");
     let town = format!("{} {}", part("postcode"), part("place")).trim().to_owned();
     [line, town].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// Something may still come of it, without anybody's doing but the asker's.
+pub fn is_under_way(state: State) -> bool {
+    matches!(state, State::Created | State::Unclear | State::Open | State::Paid)
+}
+
+/// How a payment stands, where the asker cannot pay.
+fn said(state: State) -> Words {
+    match state {
+        State::Created | State::Unclear | State::Open => [
+            "Der Bezahldienst hat noch nicht geantwortet. Bitte aktualisieren Sie den Stand in einer Minute.",
+            "The payment service has not answered yet. Please update the state in a minute.",
+        ],
+        State::Paid | State::Executed | State::Delivered => [
+            "Die Zahlung ist bestätigt; die Anfrage wird gestellt.",
+            "The payment is confirmed; the enquiry is being put.",
+        ],
+        State::Failed => [
+            "Der Bezahldienst hat die Zahlung abgelehnt. Die Anfrage wurde nicht gestellt.",
+            "The payment service has refused the payment. The enquiry was not put.",
+        ],
+        State::Cancelled => [
+            "Die Zahlung wurde abgebrochen. Die Anfrage wurde nicht gestellt.",
+            "The payment was broken off. The enquiry was not put.",
+        ],
+        State::Expired => [
+            "Bis zum Ende der Frist kam keine Zahlung. Die Anfrage wurde nicht gestellt. Bitte bezahlen Sie nicht mehr; eine \
+             verspätete Zahlung wird erstattet.",
+            "No payment came in time. The enquiry was not put. Please do not pay any more; a late payment is given back.",
+        ],
+        State::Refused => [
+            "Die Zahlung ist zurzeit nicht möglich; der Betreiber ist unterrichtet. Die Anfrage wurde nicht gestellt.",
+            "Payment is not possible at present; the operator knows of it. The enquiry was not put.",
+        ],
+        State::Late => [
+            "Die Zahlung kam nach dem Ende der Frist und wird erstattet. Die Anfrage wurde nicht gestellt.",
+            "The payment came after its time and is given back. The enquiry was not put.",
+        ],
+        State::Disputed => [
+            "Die Zahlung muss geklärt werden; der Betreiber ist unterrichtet. Bitte bezahlen Sie nicht noch einmal.",
+            "The payment has to be cleared up; the operator knows of it. Please do not pay again.",
+        ],
+        State::Settled => {
+            ["Die Zahlung wurde vom Betreiber geklärt.", "The payment was cleared up by the operator."]
+        }
+    }
 }

@@ -95,21 +95,33 @@
 //! With `[page]` in its configuration the process serves a page for private enquiries (sections 44, 49 BMG) on a listener of
 //! its own. Users are in the configuration; `amtsbote register password` reads a password of at least 12 characters from
 //! the standard input and writes the line that stands for it (PBKDF2). After five wrong ones a user waits for 15 minutes.
-//! A session lasts 20 hours, or to the end of the process. Without `page.certificate` plain HTTP is spoken, on a loopback
-//! address only.
+//! A session lasts 20 hours, or to the end of the process. `page.url` is where browsers reach it, always by HTTPS. Without
+//! `page.certificate` plain HTTP is spoken, on a loopback address only, for a proxy on the same machine that does TLS.
+//!
+//! ```text
+//! amtsbote register init                                # register.toml, every key explained
+//! amtsbote register password <password.txt >>users.txt  # the line `password = ...` of a [[page.user]]
+//! amtsbote register serve                               # says where the page is
+//! ```
 //!
 //! Each enquiry has a number, is judged, logged, charged and answered as a 0600 would be, and leaves at the end of its time
-//! bucket. Refusals are said at the field that they are about; a refused enquiry is neither logged nor charged. The same
-//! form sent twice is one enquiry. The answer lies sealed in the register and is shown by its number to the user who asked,
-//! and to nobody else, up to the end of the eighth day; that costs nothing. The page keeps nothing. Without sign-in every
-//! address shows the way in.
+//! bucket. Refusals are said at the field that they are about, before anything is paid; a refused enquiry is neither logged
+//! nor charged. What costs money leads to a page with the bill and the way to the payment service; the enquiry is put once
+//! that service confirms the payment, and the same page says how it stands until then. The same form sent twice is one
+//! enquiry and one payment. The answer lies sealed in the register and is shown by its number to the user who asked, and to
+//! nobody else, up to the end of the eighth day; that costs nothing. The page keeps nothing. Without sign-in every address
+//! shows the way in. Forms carry a token of their session, and what a browser sends at another site's wish is refused
+//! (`Sec-Fetch-Site`). What is paid together is shown at the end of a time bucket that began with the payment. A user's name
+//! is given to somebody else eight days after its last enquiry at the earliest: answers are fetched by name. Forms have 64 KiB at most, lists 2 MiB; who sends too slowly is cut off as at every other door.
 //!
 //! A list is a CSV file in UTF-8, columns divided by semicolons or commas, the first line naming them (`/list/template.csv`);
 //! at most `page.list_lines_max` (500) enquiries and 2 MiB. Each line is a case of its own; one that cannot be asked is
-//! refused in its row. The table with all answers can be fetched for eight days, too. Cells that a spreadsheet would take for
-//! a formula begin with an apostrophe.
+//! refused in its row and named on the bill, and one payment is for all others (of 99 municipalities at most). The table
+//! with all answers can be fetched for eight days, too. Cells that a spreadsheet would take for a formula begin with an
+//! apostrophe.
 //!
-//! Fees are metered (channel `page`) and billed by account: nothing is paid at the page.
+//! Prices are those of the channel `page`. Where no `[[rate]]` costs money, no payment service is needed and enquiries are
+//! put at once; where one does, `[payment]` must be there.
 //!
 //! ## Payment
 //!

@@ -1,8 +1,11 @@
 //! Sessions and the tokens of their forms, so that no other site can send a form in a reader's name.
 //!
 //! A session is a cookie that names nothing but itself and, where somebody signed in, who: signed with a key that lives
-//! as long as the process, so that nothing is kept here. A form's token is made from its session's id. After a restart
+//! as long as the process, so that nothing is kept here but which sessions were ended before their time. A form's token is made from its session's id. After a restart
 //! both are void: forms are shown once more, and who had signed in signs in again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -24,6 +27,8 @@ pub struct Session {
 
 pub struct Guard {
     key: hmac::Key,
+    /// Sessions that were ended, by id, until they would have been over.
+    ended: Mutex<HashMap<String, Timestamp>>,
     name: &'static str,
     secure: bool,
 }
@@ -41,7 +46,7 @@ impl Guard {
         aws_lc_rs::rand::fill(&mut secret)
             .map_err(|_| std::io::Error::other("the machine has no random numbers to give"))?;
         let name = if secure { "__Host-session" } else { "session" };
-        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret), name, secure })
+        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret), ended: Mutex::default(), name, secure })
     }
 
     pub fn begin(&self, user: &str, until: Timestamp) -> std::io::Result<Session> {
@@ -57,9 +62,20 @@ impl Guard {
         cookies.filter(|line| line.len() <= COOKIES_BYTES_MAX).flat_map(|line| line.split(';')).find_map(
             |one| {
                 let value = one.trim().strip_prefix(self.name)?.strip_prefix('=')?;
-                self.opened(value).filter(|session| session.until > now)
+                self.opened(value).filter(|session| session.until > now && !self.has_ended(session))
             },
         )
+    }
+
+    /// Its cookie is worth nothing from here on, whoever has a copy.
+    pub fn end(&self, session: &Session, now: Timestamp) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, until| *until > now);
+        ended.insert(session.id.clone(), session.until);
+    }
+
+    fn has_ended(&self, session: &Session) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&session.id)
     }
 
     fn opened(&self, value: &str) -> Option<Session> {
@@ -84,13 +100,11 @@ impl Guard {
         self.header("", "; Max-Age=0")
     }
 
+    // Lax: whoever comes back from a payment service is still signed in, and forms have tokens.
     fn header(&self, value: &str, more: &str) -> Option<HeaderValue> {
         let secure = if self.secure { "; Secure" } else { "" };
-        HeaderValue::from_str(&format!(
-            "{}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}",
-            self.name
-        ))
-        .ok()
+        HeaderValue::from_str(&format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{more}", self.name))
+            .ok()
     }
 
     /// What a form of this session carries.
@@ -102,6 +116,12 @@ impl Guard {
         let Ok(token) = URL_SAFE_NO_PAD.decode(token) else { return false };
         hmac::verify(&self.key, &[TOKEN, session.id.as_bytes()].concat(), &token).is_ok()
     }
+}
+
+/// The browser says that another site makes it send this (Fetch Metadata, `Sec-Fetch-Site`). No form of ours is sent so;
+/// older browsers do not say it, and for them the tokens stand.
+pub fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 impl Session {
@@ -124,6 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn no_other_site_sends_our_forms() {
+        for (site, expected) in [
+            (None, false),
+            (Some("same-origin"), false),
+            (Some("none"), false),
+            (Some("same-site"), true),
+            (Some("cross-site"), true),
+        ] {
+            let mut headers = HeaderMap::new();
+            site.map(|site| headers.insert("sec-fetch-site", HeaderValue::from_static(site)));
+            assert_eq!(is_from_elsewhere(&headers), expected, "{site:?}");
+        }
+    }
+
+    #[test]
     fn a_session_is_believed_only_from_its_guard_and_in_its_time() {
         let now: Timestamp = "2026-11-29T03:00:00Z".parse().expect("an instant");
         let guard = Guard::new(true).expect("a guard");
@@ -141,5 +176,7 @@ mod tests {
         assert!(guard.admits(&session, &guard.token(&session)));
         assert!(!guard.admits(&session, &guard.token(&other)) && !guard.admits(&session, ""));
         assert_eq!(guard.session(&carried(&guard.no_cookie().expect("a cookie")), now), None);
+        guard.end(&session, now);
+        assert_eq!(guard.session(&headers, now), None, "a copy of the cookie");
     }
 }

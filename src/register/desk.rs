@@ -14,10 +14,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::answer::leaves_at;
-use super::copies::{
-    Again, Arrived, Asked, COLLECTED, Collected, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply,
-    Taken,
-};
+use super::copies::{Again, Arrived, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply, Taken};
 use super::message::feed::{self, Hashes, Stand};
 use super::message::head::{self, Head, HeadFault, Own, Party, REJECTION, Sender};
 use super::message::question::{self, Entitled, Wanted};
@@ -73,20 +70,6 @@ pub struct Handled {
     pub outcome: &'static str,
     pub codes: Vec<&'static str>,
     pub detail: String,
-}
-
-/// Numbers of what is asked on the register's own page.
-pub const PAGE_QUESTION: &str = "page";
-pub const PAGE_LIST: &str = "page-list";
-
-/// What came of a question of the register's page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PageAsked {
-    /// Its answer can be collected.
-    Answered,
-    Refused(Reason),
-    /// The UUID stands for another question.
-    UuidTaken,
 }
 
 /// Opens the content from its beginning.
@@ -206,72 +189,27 @@ impl Desk {
         }
     }
 
-    /// A question of the register's own page, put once under its UUID: repeated with the same content it is the question
-    /// that it was. Refused by reason, nothing is written down, and the UUID can be used again.
-    pub fn ask_on_page(&self, asked: &Asked, asker: &str, uuid: &str) -> Result<PageAsked, DeskError> {
-        let content = serde_json::to_vec(asked).map_err(std::io::Error::from)?;
+    /// Keeps what a page needs of an order besides its questions, sealed for the asker and for as long as answers. The same
+    /// once more changes nothing; false where the UUID stands for something else.
+    pub fn keep_on_page(&self, asker: &str, uuid: &str, bytes: Vec<u8>) -> Result<bool, DeskError> {
         let now = self.clock.now();
-        let digest = digest_of(Box::new(std::io::Cursor::new(content)))?;
-        let arrived = self.page_arrival(asker, uuid, PAGE_QUESTION, digest, now);
-        let known = |known: Known| match known {
-            Known::New => None,
-            Known::SameDelivery | Known::SentAgain => Some(PageAsked::Answered),
-            Known::OtherBytes => Some(PageAsked::UuidTaken),
-        };
-        if let Some(answered) = known(self.copies.known(&arrived)?) {
-            return Ok(answered);
-        }
-        let write = |found: &super::answer::Answer| {
-            let bytes = serde_json::to_vec(found).unwrap_or_default();
-            vec![self.page_reply(asker, PAGE_QUESTION, bytes, now)]
-        };
-        match self.copies.ask_on_page(asked, now, &arrived, &write) {
-            Ok(_) => Ok(PageAsked::Answered),
-            Err(CopyError::Question(reason)) => Ok(PageAsked::Refused(reason)),
-            // The same form at the same time: one of the two was first.
-            Err(error) => known(self.copies.known(&arrived)?).ok_or_else(|| error.into()),
-        }
-    }
-
-    /// Keeps the list of a mass query, sealed and for as long as its answers.
-    pub fn keep_on_page(&self, asker: &str, uuid: &str, list: Vec<u8>) -> Result<PageAsked, DeskError> {
-        let now = self.clock.now();
-        let digest = digest_of(Box::new(std::io::Cursor::new(list.clone())))?;
-        let arrived = self.page_arrival(asker, uuid, PAGE_LIST, digest, now);
+        let digest = digest_of(Box::new(std::io::Cursor::new(bytes.clone())))?;
+        let expires_at = self.settings.refetch.expiry(now);
+        let number = "page-list";
+        let arrived =
+            Arrived { author: asker, uuid, number, digest, transport_id: uuid, at: now, expires_at };
+        let reader = asker.to_owned();
+        let reply = Reply { number, reader, namespace: String::new(), bytes, leaves_at: now };
         match self.copies.known(&arrived)? {
-            Known::New => {
-                self.copies.take(&arrived, &[self.page_reply(asker, PAGE_LIST, list, now)])?;
-                Ok(PageAsked::Answered)
-            }
-            Known::SameDelivery | Known::SentAgain => Ok(PageAsked::Answered),
-            Known::OtherBytes => Ok(PageAsked::UuidTaken),
-        }
-    }
-
-    /// What was answered to a question of the page, in its time.
-    pub fn collect_on_page(&self, asker: &str, uuid: &str) -> Result<Collected, DeskError> {
-        Ok(self.copies.collect(asker, uuid, self.clock.now())?)
-    }
-
-    fn page_arrival<'a>(
-        &self,
-        asker: &'a str,
-        uuid: &'a str,
-        number: &'a str,
-        digest: Hash,
-        at: Timestamp,
-    ) -> Arrived<'a> {
-        let expires_at = self.settings.refetch.expiry(at);
-        Arrived { author: asker, uuid, number, digest, transport_id: uuid, at, expires_at }
-    }
-
-    fn page_reply(&self, asker: &str, number: &'static str, bytes: Vec<u8>, asked_at: Timestamp) -> Reply {
-        Reply {
-            number,
-            reader: asker.to_owned(),
-            namespace: COLLECTED.to_owned(),
-            bytes,
-            leaves_at: leaves_at(asked_at, self.clock.now(), self.settings.bucket),
+            Known::New => match self.copies.keep(&arrived, &[reply]) {
+                Ok(()) => Ok(true),
+                // The same form at the same time: one of the two was first.
+                Err(error) => match self.copies.known(&arrived)? {
+                    Known::New => Err(error.into()),
+                    known => Ok(known != Known::OtherBytes),
+                },
+            },
+            known => Ok(known != Known::OtherBytes),
         }
     }
 

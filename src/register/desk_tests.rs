@@ -8,7 +8,9 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::clock::HandClock;
-use crate::register::copies::{Deadlines, LogKey, Month, Outgoing, Requester, Settings as CopySettings};
+use crate::register::copies::{
+    Deadlines, Held, LogKey, Month, Outgoing, Requester, Settings as CopySettings,
+};
 use crate::register::fees::{Rate, Tariff};
 use crate::register::message::head::{PostalAddress, begin};
 use crate::register::message::{RELEASES, feed, question};
@@ -735,51 +737,23 @@ fn one_readers_trouble_is_nobody_elses() {
     assert!(rig.desk.copies.next_due().expect("a look").is_some_and(|at| at <= rig.clock.now()));
 }
 
-/// The register's own page: asked once under a number, collected in its time, gone after it.
+/// The register's own page: kept once under a number, for its asker, in its time, and never sent.
 #[test]
-fn an_answer_of_the_page_is_collected_and_never_sent() {
-    let rig = Rig::filled(&[named("1", "Adler"), locked(named("2", "Sperre"), 3)]);
-    let asks = |family: &str, number: u64| {
-        let asked = asked(Profile::PrivateEnquiry, family);
-        rig.desk.ask_on_page(&asked, "page user a", &uuid_of(number)).expect("written down")
-    };
-    let collect = |user: &str, number: u64| rig.desk.collect_on_page(user, &uuid_of(number)).expect("a look");
-    for (number, family) in [(1, "Adler"), (2, "Sperre"), (3, "Niemand")] {
-        assert_eq!(asks(family, number), PageAsked::Answered);
-        // Each waits for its instant, whatever was found.
-        let leaves = rig.clock.now().checked_add(Duration::from_secs(2)).expect("an instant");
-        assert_eq!(collect("page user a", number), Collected::NotBefore(leaves));
-    }
-    let looks = rig.looks();
-    assert_eq!(asks("Adler", 1), PageAsked::Answered, "as before");
-    assert_eq!(asks("Bussard", 1), PageAsked::UuidTaken);
-    let mut bare = asked(Profile::PrivateEnquiry, "Adler");
-    bare.requester.declares_no_trade = false;
-    let refused = rig.desk.ask_on_page(&bare, "page user a", &uuid_of(4)).expect("judged");
-    assert_eq!(refused, PageAsked::Refused(Reason::DeclarationMissing));
-    assert_eq!(rig.looks(), looks, "no second look, and none for what is refused");
+fn what_a_page_keeps_is_its_askers_and_is_never_sent() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let keep =
+        |bytes: &[u8]| rig.desk.keep_on_page("page user a", &uuid_of(5), bytes.to_vec()).expect("judged");
+    let held = |user: &str| rig.desk.copies.held_answer(user, &uuid_of(5), rig.clock.now()).expect("a look");
+    assert_eq!((keep(b"[]"), keep(b"[]"), keep(b"[1]")), (true, true, false));
     assert!(rig.sent().is_empty(), "nothing of the page is sent");
     assert_eq!(rig.desk.copies.next_due().expect("a look"), None);
-    let bytes = |number| match collect("page user a", number) {
-        Collected::Ready { bytes, .. } => String::from_utf8(bytes).expect("text"),
-        other => panic!("{other:?}"),
-    };
-    assert!(bytes(1).contains("Adler") && bytes(1) == bytes(1), "{}", bytes(1));
-    assert_eq!(
-        (bytes(2).as_str(), bytes(3).as_str()),
-        (r#"{"answer":"neutral"}"#, r#"{"answer":"neutral"}"#)
-    );
-    assert_eq!(collect("page user b", 1), Collected::Unknown, "somebody else's");
-    assert_eq!(collect("page user a", 4), Collected::Unknown);
-    let list = rig.desk.keep_on_page("page user a", &uuid_of(5), b"[]".to_vec()).expect("kept");
-    let again = rig.desk.keep_on_page("page user a", &uuid_of(5), b"[1]".to_vec()).expect("judged");
-    assert_eq!((list, again), (PageAsked::Answered, PageAsked::UuidTaken));
+    assert!(matches!(held("page user a"), Held::Ready { bytes, .. } if bytes == b"[]"));
+    assert_eq!(held("page user b"), Held::Unknown);
     // To the end of the eighth day in Berlin, by the clock and by the sweep.
     rig.clock.advance(Duration::from_secs(8 * 86_400));
-    assert!(bytes(1).contains("Adler"));
+    assert!(matches!(held("page user a"), Held::Ready { .. }));
     rig.clock.advance(Duration::from_secs(86_400));
-    assert_eq!(collect("page user a", 1), Collected::Expired);
+    assert_eq!(held("page user a"), Held::Expired);
     rig.desk.copies.expire_answers(rig.clock.now()).expect("swept");
-    assert_eq!(collect("page user a", 1), Collected::Expired);
-    assert_eq!(asks("Adler", 1), PageAsked::Answered, "the number stays used");
+    assert_eq!((held("page user a"), keep(b"[]")), (Held::Expired, true), "the number stays used");
 }

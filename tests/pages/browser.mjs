@@ -19,7 +19,7 @@ export async function window(browser, { script = true, width = 1280, language = 
         viewport: { width, height: 900 }, locale: language, ignoreHTTPSErrors: true,
         reducedMotion: "reduce", colorScheme: "light",
     });
-    context.setDefaultTimeout(15_000);
+    context.setDefaultTimeout(60_000);
     const page = await context.newPage();
     // A session of our own, so that script can be switched on for axe alone.
     const session = await context.newCDPSession(page);

@@ -207,6 +207,11 @@ export async function portal(check, chromium, office) {
         for (const wrong of [{ token: "" }, { token: form.attempt }, { attempt: "1" }]) {
             assert.equal((await post({ ...form, ...wrong })).status(), 403);
         }
+        for (const site of ["cross-site", "same-site"]) {
+            const headers = { "sec-fetch-site": site };
+            const answer = await page.request.post(url, { multipart: { ...form, attempt: crypto.randomUUID() }, headers });
+            assert.equal(answer.status(), 403, site);
+        }
         // Another session's token.
         const stranger = await window(chromium);
         await stranger.page.goto(url);

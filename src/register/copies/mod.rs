@@ -40,7 +40,7 @@ pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use nightly::{Night, Reconciled};
 pub use payments::{Order, OrderLine, Which};
-pub use post::{Again, Arrived, COLLECTED, Collected, Held, Known, Outgoing, PostState, Reply};
+pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;
@@ -91,6 +91,8 @@ pub enum CopyError {
     Record(#[from] RecordError),
     #[error("{0}")]
     Refused(&'static str),
+    #[error("another order has this case; take a new UUID")]
+    CaseTaken,
     #[error("{} records were announced and {} came; load them again", announced, came)]
     Incomplete { announced: u64, came: u64 },
     #[error("{0}")]

@@ -64,29 +64,16 @@ pub enum Again {
     Unknown,
 }
 
-/// In place of a namespace: the answer is not sent; its asker collects it on the register's page.
-pub const COLLECTED: &str = "urn:amtsbote:collected";
-
-/// An answer that its asker comes for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Collected {
-    Ready {
-        number: String,
-        bytes: Vec<u8>,
-        /// When it is destroyed.
-        expires_at: Timestamp,
-    },
-    /// It leaves at that instant, whatever was found.
-    NotBefore(Timestamp),
-    Expired,
-    /// This asker has asked no such question.
-    Unknown,
-}
-
 /// An answer that is kept for a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
-    Ready(Vec<u8>),
+    Ready {
+        bytes: Vec<u8>,
+        /// Since when it may be shown.
+        left_at: Timestamp,
+        /// When it is destroyed.
+        expires_at: Timestamp,
+    },
     /// Not before this instant.
     Later(Timestamp),
     /// Its time is over, and it was destroyed.
@@ -141,6 +128,15 @@ impl Copies {
         let mut connection = self.writer();
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         self.take_within(&work, arrived, replies)?;
+        Ok(work.commit()?)
+    }
+
+    /// The same, and what is answered stays for a page ([`Self::held_answer`]): the post takes it for sent.
+    pub fn keep(&self, arrived: &Arrived<'_>, replies: &[Reply]) -> Result<(), CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.take_within(&work, arrived, replies)?;
+        hold(&work, arrived, arrived.at)?;
         Ok(work.commit()?)
     }
 
@@ -202,7 +198,8 @@ impl Copies {
                 return Ok(Held::Later(leaves_at));
             }
             let reader: String = row.get(0)?;
-            Ok(Held::Ready(self.answer_key(&secret, &reader)?.open(&sealed)?))
+            let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
+            Ok(Held::Ready { bytes, left_at: leaves_at, expires_at })
         })
     }
 
@@ -245,40 +242,15 @@ impl Copies {
         Ok(Again::Leaves(leaves))
     }
 
-    /// The answer to a question of the register's page: the same bytes each time, without a search, a fee or a notice.
-    pub fn collect(&self, author: &str, uuid: &str, now: Timestamp) -> Result<Collected, CopyError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT number, reader, leaves_at, expires_at, secret, sealed FROM outgoing
-                 WHERE author = ?1 AND uuid = ?2 AND namespace = ?3",
-            )?;
-            let mut rows = select.query(params![author, uuid, COLLECTED])?;
-            let Some(row) = rows.next()? else { return Ok(Collected::Unknown) };
-            let (leaves_at, expires_at) = (instant(row.get(2)?), instant(row.get(3)?));
-            let (secret, sealed): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(4)?, row.get(5)?);
-            let (Some(secret), Some(sealed)) = (secret, sealed) else { return Ok(Collected::Expired) };
-            if expires_at <= now {
-                return Ok(Collected::Expired);
-            }
-            if leaves_at > now {
-                return Ok(Collected::NotBefore(leaves_at));
-            }
-            let reader: String = row.get(1)?;
-            let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
-            Ok(Collected::Ready { number: row.get(0)?, bytes, expires_at })
-        })
-    }
-
     /// What is due, the oldest first.
     pub fn due(&self, now: Timestamp) -> Result<Vec<Outgoing>, CopyError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT id, number, reader, namespace, in_reply_to, transport_id, leaves_at, secret, sealed FROM outgoing
                  WHERE sent_at IS NULL AND given_up_at IS NULL AND leaves_at <= ?1 AND next_at <= ?1 AND expires_at > ?1
-                   AND namespace <> ?3
                  ORDER BY leaves_at, id LIMIT ?2",
             )?;
-            let mut rows = select.query(params![micros(now), DUE_MAX, COLLECTED])?;
+            let mut rows = select.query(params![micros(now), DUE_MAX])?;
             let mut out = Vec::new();
             while let Some(row) = rows.next()? {
                 let (secret, sealed): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
@@ -304,10 +276,9 @@ impl Copies {
         self.read(|connection| {
             let least: Option<i64> = connection
                 .prepare_cached(
-                    "SELECT min(max(leaves_at, next_at)) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL
-                     AND namespace <> ?1",
+                    "SELECT min(max(leaves_at, next_at)) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL",
                 )?
-                .query_row(params![COLLECTED], |row| row.get(0))?;
+                .query_row([], |row| row.get(0))?;
             Ok(least.map(instant))
         })
     }
@@ -356,8 +327,7 @@ impl Copies {
             Ok(PostState {
                 taken: count("SELECT count(*) FROM message")?,
                 waiting: count(
-                    "SELECT count(*) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL
-                     AND namespace <> 'urn:amtsbote:collected'",
+                    "SELECT count(*) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL",
                 )?,
                 sent: count("SELECT count(*) FROM outgoing WHERE sent_at IS NOT NULL")?,
                 given_up: count("SELECT count(*) FROM outgoing WHERE given_up_at IS NOT NULL")?,

@@ -82,7 +82,7 @@ pub(super) struct Taking<'a> {
 /// What only a page's questions have.
 pub(super) struct FromPage<'a> {
     /// The price that was agreed on before.
-    pub cents: Option<u32>,
+    pub cents: u32,
     /// More to be written in the same transaction, with the look's number.
     pub also: &'a dyn Fn(&Transaction<'_>, i64) -> Result<(), CopyError>,
 }
@@ -109,18 +109,6 @@ impl Copies {
         write: &dyn Fn(&Answer) -> Vec<Reply>,
     ) -> Result<Outcome, CopyError> {
         self.ask_with(asked, now, Some(Taking { arrived, write, page: None }))
-    }
-
-    /// The same for a question of the register's own page.
-    pub fn ask_on_page(
-        &self,
-        asked: &Asked,
-        now: Timestamp,
-        arrived: &Arrived<'_>,
-        write: &dyn Fn(&Answer) -> Vec<Reply>,
-    ) -> Result<Outcome, CopyError> {
-        let page = FromPage { cents: None, also: &|_, _| Ok(()) };
-        self.ask_with(asked, now, Some(Taking { arrived, write, page: Some(page) }))
     }
 
     pub(super) fn ask_with(
@@ -168,7 +156,7 @@ impl Copies {
         let (channel, agreed) = match &taking {
             None => (Channel::CommandLine, None),
             Some(Taking { page: None, .. }) => (Channel::Message, None),
-            Some(Taking { page: Some(page), .. }) => (Channel::Page, page.cents),
+            Some(Taking { page: Some(page), .. }) => (Channel::Page, Some(page.cents)),
         };
         self.meter(&work, look, &question, channel, agreed, now)?;
         if let Some(Taking { arrived, write, page }) = taking {

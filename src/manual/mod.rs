@@ -3,6 +3,7 @@
 //! - [`database`]: PostgreSQL as the store.
 //! - [`decisions`]: why things are as they are, with figures.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
+//! - [`osci`]: a participant by OSCI-Transport, and large messages in chunks.
 //! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
 //! - [`operation`]: setting up, watching, copying, bringing back.
 //! - [`proofs`]: checking a proof with other people's tools.
@@ -14,6 +15,7 @@ pub mod database;
 pub mod decisions;
 pub mod intermediaries;
 pub mod operation;
+pub mod osci;
 pub mod portal;
 pub mod proofs;
 pub mod pushes;

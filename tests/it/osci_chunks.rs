@@ -494,3 +494,93 @@ async fn our_own_client_sends_and_fetches_in_chunks() {
     assert_eq!(states(&office).await, [DeliveryState::Received]);
     office.close().await;
 }
+
+/// Files of uploads of this office.
+fn upload_folders(office: &Office) -> Vec<PathBuf> {
+    let listed = |folder: PathBuf| {
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+    };
+    listed(office.chunks().join("uploads")).flat_map(listed).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_chunk_of_many_is_told() {
+    const MANY: u64 = 5000;
+    let office = Office::open().await;
+    let mut author = begun(&office, "author").await;
+    let id = author.message_id(&office).await;
+    let first = ChunkInformation {
+        number: Some(1),
+        kilobytes: Some(KILOBYTES),
+        total: Some(MANY),
+        ..ChunkInformation::default()
+    };
+    assert_eq!(send(&mut author, &office, &id, first.clone(), &[7; FULL]).await.codes(), ["0801"]);
+    let [folder] = upload_folders(&office).try_into().expect("one upload");
+    for number in 2..MANY - 1 {
+        fs::write(folder.join(number.to_string()), [7; 10]).expect("written");
+    }
+    let next = ChunkInformation { number: Some(MANY - 1), ..first };
+    let got = send(&mut author, &office, &id, next, &[7; FULL]).await;
+    assert_eq!(got.codes(), ["0801"]);
+    assert_eq!(said(got).chunk.received.map(|received| received.len()), Some(MANY as usize - 1));
+    let got = ask(&mut author, &office, &id).await;
+    assert_eq!(got.codes(), ["0801"]);
+    // A client may tell as many.
+    let mut reader = begun(&office, "reader").await;
+    let chunk = ChunkInformation {
+        number: Some(MANY),
+        kilobytes: Some(KILOBYTES),
+        received: Some((1..MANY).collect()),
+        ..ChunkInformation::default()
+    };
+    let payload = Payload::PartialFetchDelivery(PartialFetchDelivery { selection: None, chunk });
+    assert_eq!(reader.send(&office, payload).await.codes(), ["9803"]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_begun_uploads_will_take_is_kept_for_them() {
+    const KILOBYTES_MAX: u64 = 64 * 1024;
+    let disk = rustix::fs::statvfs(std::env::temp_dir().as_path()).expect("a disk");
+    let free = disk.f_bavail * disk.f_frsize;
+    let window = free.min(200 << 30);
+    let office = Office::open_with(|settings| {
+        settings.limits.content_bytes_max = 1 << 50;
+        settings.limits.disk_reserve_bytes = free - window;
+    })
+    .await;
+    // Three tenths of what is free, twice: chunks, and the message made of them.
+    let total = window * 3 / 10 / (KILOBYTES_MAX * 1024);
+    let mut author = begun(&office, "author").await;
+    for expected in ["0801", "9811"] {
+        let id = author.message_id(&office).await;
+        let information = ChunkInformation {
+            number: Some(total),
+            kilobytes: Some(KILOBYTES_MAX),
+            total: Some(total),
+            ..ChunkInformation::default()
+        };
+        let got = send(&mut author, &office, &id, information, b"the end").await;
+        assert_eq!(got.codes(), [expected]);
+    }
+    assert_eq!(upload_folders(&office).len(), 1);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_goes_on_where_an_upload_went_meanwhile() {
+    let office = Office::open().await;
+    let mut author = begun(&office, "author").await;
+    for _ in 0..2 {
+        let id = author.message_id(&office).await;
+        let whole = inside("author", &id);
+        assert_eq!(upload(&mut author, &office, &id, &whole, 1).await.codes(), ["0801"]);
+    }
+    office.clock.advance(std::time::Duration::from_secs(4 * 86_400));
+    // Unreadable to the sweep as if it went away in the middle of it: a name that leads nowhere.
+    let [one, _] = upload_folders(&office).try_into().expect("two uploads");
+    std::os::unix::fs::symlink(office.folder().join("gone"), one.with_file_name("gone")).expect("linked");
+    assert_eq!(office.door.sweep().await.expect("swept"), 2);
+    office.close().await;
+}

@@ -21,6 +21,7 @@ pub mod push;
 mod request;
 pub(in crate::osci) mod spool;
 mod store;
+mod unwritable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,6 +120,7 @@ pub struct Door {
     settings: Settings,
     parts: Arc<parts::Parts>,
     outbox: Arc<outbox::Outbox>,
+    unwritable: Arc<unwritable::Unwritable>,
     recipients: Arc<push::Recipients>,
     /// Shared by pushes that have begun.
     under_way: Arc<tokio::sync::RwLock<()>>,
@@ -173,8 +175,8 @@ impl Door {
         let outbox =
             Arc::new(outbox::Outbox::new(&settings.spool_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        let under_way = Arc::default();
-        Self { relay, in_force, metadata, settings, parts, outbox, recipients, under_way }
+        let (unwritable, under_way) = Default::default();
+        Self { relay, in_force, metadata, settings, parts, outbox, unwritable, recipients, under_way }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.
@@ -188,7 +190,7 @@ impl Door {
         FeatureDescription {
             chunk_kilobytes_min: Some(chunk::KILOBYTES_MIN),
             chunk_kilobytes_max: Some(chunk::KILOBYTES_MAX),
-            message_kilobytes_max: Some(self.settings.request_bytes_max() / chunk::KILOBYTE),
+            message_kilobytes_max: Some(self.settings.limits.content_bytes_max / chunk::KILOBYTE),
             chunk_timeout: Some(milliseconds),
             ..FeatureDescription::of(Feature::ALL)
         }

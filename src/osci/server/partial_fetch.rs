@@ -97,6 +97,7 @@ impl Door {
                 }))
             }),
             answer: content(Arc::new(whole.stretch(span)), coding)?,
+            carried: None,
         })))
     }
 
@@ -179,6 +180,7 @@ impl Door {
         let control = inner_control(client, context)?;
         let mut answer = Answer::plain(control, payload, message.features.clone(), Vec::new());
         answer.carry(content);
+        answer.carried = Some(self.carried(&entry.envelope.id));
         let (in_force, offered, place) = (context.in_force.clone(), self.offered(), fetch.clone());
         let written = on_disk(move || {
             let prepared =

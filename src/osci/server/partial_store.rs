@@ -121,7 +121,7 @@ impl Door {
             ));
         }
         let (source, encoding) = (request.bytes.stretch(attachment.span.clone()), attachment.encoding);
-        let spool = Spool::new(&self.settings.spool_folder, cut.kilobytes.saturating_mul(KILOBYTE));
+        let spool = self.spool(cut.kilobytes.saturating_mul(KILOBYTE));
         let octets =
             on_disk(move || octets(&source, encoding, spool)).await.map_err(|error| match error.kind() {
                 io::ErrorKind::FileTooLarge => Refused::new(Code::ChunkTooBig, "it is larger than it said"),
@@ -132,8 +132,9 @@ impl Door {
         if standing.begun.is_none() {
             self.begin_upload(upload, cut).await?;
         }
-        let upload = upload.clone();
+        let (parts, upload) = (self.parts.clone(), upload.clone());
         let kept = on_disk(move || {
+            parts.spare(octets.length())?;
             let whole = octets.stretch(0..octets.length());
             let mut chunk = whole.open()?;
             upload.keep(number, &mut chunk)
@@ -143,17 +144,14 @@ impl Door {
 
     async fn begin_upload(&self, upload: &Upload, cut: Cut) -> Result<(), Refused> {
         let begun = UploadBegun { version: 1, at: self.relay.now(), cut };
-        // Chunks, and then the message made of them.
-        let bytes = cut.total.saturating_mul(cut.kilobytes).saturating_mul(2 * KILOBYTE);
         let (parts, upload) = (self.parts.clone(), upload.clone());
-        let room = on_disk(move || {
-            let room = parts.room(upload.place(), bytes)?;
-            if room == Room::Enough {
-                upload.begin(&begun)?;
-            }
-            Ok(room)
-        });
+        let room = on_disk(move || parts.begin(&upload, &begun));
         enough(room.await.map_err(on_our_disk)?)
+    }
+
+    /// For what comes in: it leaves the disk its reserve.
+    pub(super) fn spool(&self, bytes_max: u64) -> Spool {
+        Spool::new(&self.settings.spool_folder, bytes_max).sparing(self.settings.limits.disk_reserve_bytes)
     }
 
     /// All chunks are there: the message inside is judged, and accepted or refused.
@@ -166,7 +164,7 @@ impl Door {
         context: &Context<'_>,
     ) -> Result<Inside, Refused> {
         let total = standing.begun.as_ref().map_or(0, |begun| begun.cut.total);
-        let spool = Spool::new(&self.settings.spool_folder, self.settings.request_bytes_max());
+        let spool = self.spool(self.settings.request_bytes_max());
         let (chunks, limits) = (upload.clone(), incoming::limits(&self.settings));
         let read = on_disk(move || {
             let mut spool = spool;

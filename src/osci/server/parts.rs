@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use super::spool::Frozen;
 use crate::domain::account::AccountName;
 use crate::domain::content::Digest;
-use crate::osci::chunk::{Cut, Slices};
+use crate::osci::chunk::{Cut, KILOBYTE, Slices};
+use crate::osci::client::scratch;
 
 /// Uploads, or fetches, of one account at a time.
 pub const PER_ACCOUNT_MAX: usize = 16;
@@ -45,6 +46,8 @@ pub struct Parts {
     folder: PathBuf,
     reserve_bytes: u64,
     busy: Mutex<BTreeMap<PathBuf, Lock>>,
+    /// One upload begins at a time: each counts on what is free, and on what the others will take.
+    beginning: Mutex<()>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,13 @@ pub struct UploadBegun {
     pub version: u16,
     pub at: Timestamp,
     pub cut: Cut,
+}
+
+impl UploadBegun {
+    /// Bytes of the disk that it will take: its chunks, and then the message made of them.
+    fn bytes(&self) -> u64 {
+        self.cut.total.saturating_mul(self.cut.kilobytes).saturating_mul(2 * KILOBYTE)
+    }
 }
 
 /// What was said of a message that was accepted, for a client that did not hear it.
@@ -82,7 +92,7 @@ pub enum Room {
 
 impl Parts {
     pub fn new(folder: &Path, reserve_bytes: u64) -> Self {
-        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default() }
+        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default(), beginning: Mutex::default() }
     }
 
     pub fn upload(&self, account: &AccountName, id: &str) -> Upload {
@@ -131,6 +141,42 @@ impl Parts {
         Ok(if others.count() < PER_ACCOUNT_MAX { Room::Enough } else { Room::TooMany })
     }
 
+    /// Begins an upload, if there is room for all of it.
+    pub fn begin(&self, upload: &Upload, begun: &UploadBegun) -> io::Result<Room> {
+        let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        // Others may have begun and not yet sent what they said.
+        let bytes = begun.bytes().saturating_add(self.promised(upload.place())?);
+        let room = self.room(upload.place(), bytes)?;
+        if room == Room::Enough {
+            upload.begin(begun)?;
+        }
+        Ok(room)
+    }
+
+    /// `StorageFull` where so many bytes more would eat into the disk's reserve.
+    pub fn spare(&self, bytes: u64) -> io::Result<()> {
+        scratch::room(&self.folder, bytes, self.reserve_bytes)
+    }
+
+    /// Bytes that begun uploads will still take, but for the one at `place`.
+    fn promised(&self, place: &Path) -> io::Result<u64> {
+        let mut promised: u64 = 0;
+        for account in folders(&self.folder.join(UPLOADS))? {
+            for other in folders(&account)?.filter(|other| other != place) {
+                if other.join(ACCEPTED).exists() {
+                    continue;
+                }
+                let Some(begun) = read::<UploadBegun>(&other.join(BEGUN)).unwrap_or_default() else {
+                    continue;
+                };
+                let there = folders(&other)?.filter_map(|file| fs::metadata(file).ok());
+                let there = there.map(|file| file.len()).fold(0, u64::saturating_add);
+                promised = promised.saturating_add(begun.bytes().saturating_sub(there));
+            }
+        }
+        Ok(promised)
+    }
+
     /// Forgets what began too long ago; says how many.
     pub async fn sweep(&self, now: Timestamp) -> io::Result<u64> {
         let folder = self.folder.clone();
@@ -138,7 +184,7 @@ impl Parts {
         let mut swept = 0;
         for place in old {
             let _busy = self.hold(&place).await;
-            on_disk(move || fs::remove_dir_all(place)).await?;
+            on_disk(move || forget(&place)).await?;
             swept += 1;
         }
         Ok(swept)
@@ -167,9 +213,11 @@ fn old(folder: &Path, now: Timestamp) -> io::Result<Vec<PathBuf>> {
                 // Without its beginning a crash left it; what begins this moment is not yet old for the file system.
                 let begun = match read::<Begun>(&place.join(BEGUN)) {
                     Ok(Some(begun)) => begun.at,
-                    Ok(None) | Err(_) => {
-                        Timestamp::try_from(fs::metadata(&place)?.modified()?).unwrap_or(Timestamp::MIN)
-                    }
+                    Ok(None) | Err(_) => match fs::metadata(&place) {
+                        // Its client went on with it meanwhile.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        found => Timestamp::try_from(found?.modified()?).unwrap_or(Timestamp::MIN),
+                    },
                 };
                 if begun.checked_add(AGE_MAX).is_ok_and(|end| end <= now) {
                     old.push(place);

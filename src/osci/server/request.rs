@@ -10,6 +10,7 @@ use super::incoming::Request;
 use super::inspect::{self, Inspected};
 use super::outbox::Room;
 use super::policy;
+use super::unwritable::Carried;
 use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
@@ -444,6 +445,8 @@ pub(super) struct Delivered {
     pub payload: Box<dyn FnOnce(Feedback) -> Payload + Send>,
     /// Everything but payload, control block and recipient.
     pub answer: super::fetch::Content,
+    /// Which message that is; not of a slice, which was written before.
+    pub carried: Option<Carried>,
 }
 
 impl Executed {
@@ -457,9 +460,10 @@ impl Executed {
         match self {
             Self::Payload(make) => Answer::plain(control, make(feedback), features, recipient),
             Self::Delivery(delivered) => {
-                let Delivered { payload, answer } = *delivered;
+                let Delivered { payload, answer, carried } = *delivered;
                 let mut plain = Answer::plain(control, payload(feedback), features, recipient);
                 plain.carry(answer);
+                plain.carried = carried;
                 plain
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! - [`database`]: PostgreSQL as the store.
 //! - [`decisions`]: why things are as they are, with figures.
+//! - [`gateway`]: opening portals' submissions for participants that delegate their key.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
 //! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
 //! - [`operation`]: setting up, watching, copying, bringing back.
@@ -12,6 +13,7 @@
 
 pub mod database;
 pub mod decisions;
+pub mod gateway;
 pub mod intermediaries;
 pub mod operation;
 pub mod portal;

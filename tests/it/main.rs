@@ -9,6 +9,7 @@ mod cli_words;
 mod enc_attacks;
 mod evidence_proof;
 mod floors;
+mod gateway_serve;
 mod operation;
 mod osci_chunks;
 mod osci_command_line;

@@ -159,7 +159,7 @@ mod tests {
         }
         let metadata = Metadata::read(document.to_string().as_bytes(), &[VERSION.to_owned()]).expect("good");
         Verified {
-            submission: Uuid::from_u128(0x1111_0000_4000_8000_0000_0000_0000_0001),
+            submission: Uuid::from_u128(0x1111_0000_0000_4000_8000_0000_0000_0001),
             case: Uuid::from_u128(2),
             destination: "d".to_owned(),
             service: "urn:a:b".to_owned(),

@@ -14,6 +14,7 @@ pub mod metadata;
 mod metrics_text;
 mod open_files;
 mod operator;
+pub mod payment;
 pub mod portal_key;
 pub mod register;
 mod revocation;

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::payment::{self, Cashier};
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::RegisterConfig;
 use crate::domain::content::PartRole;
@@ -56,7 +57,7 @@ pub enum RegisterError {
     Copies(#[from] crate::register::copies::CopyError),
 }
 
-fn unusable(what: impl Into<String>, reason: impl ToString) -> RegisterError {
+pub(super) fn unusable(what: impl Into<String>, reason: impl ToString) -> RegisterError {
     RegisterError::Unusable { what: what.into(), reason: reason.to_string() }
 }
 
@@ -89,6 +90,7 @@ struct Trouble {
 /// A register at work.
 pub struct RegisterService {
     desk: Arc<Desk>,
+    cashier: Arc<Cashier>,
     client: Arc<Client>,
     inbox: PathBuf,
     own: PartyIdentifier,
@@ -110,8 +112,12 @@ impl RegisterService {
         // What a crash left behind is fetched again.
         let _ = std::fs::remove_dir_all(&inbox);
         std::fs::create_dir_all(&inbox).map_err(|error| unusable(inbox.display().to_string(), error))?;
+        let desk = Arc::new(desk);
+        let service = config.payment.as_ref().map(|one| payment::client(one, clock.clone())).transpose()?;
+        let rules = config.payment.as_ref().map(|one| one.rules()).unwrap_or_default();
         Ok(Self {
-            desk: Arc::new(desk),
+            cashier: Arc::new(Cashier::new(desk.clone(), service, rules, clock.clone())),
+            desk,
             client: Arc::new(client(config, clock.clone())?),
             inbox,
             own,
@@ -126,10 +132,17 @@ impl RegisterService {
         self.desk.clone()
     }
 
+    /// Takes orders of pages, and payments for them.
+    pub fn cashier(&self) -> Arc<Cashier> {
+        self.cashier.clone()
+    }
+
     /// Works until it is told to stop, and then finishes what it has begun.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let service = Arc::new(self);
         let mut load: Option<tokio::task::JoinHandle<()>> = None;
+        // A payment service that hangs holds up no message.
+        let cashing = tokio::spawn(service.cashier.clone().run(stop.clone()));
         let mut swept = None;
         let mut reachable = true;
         while !*stop.borrow() {
@@ -176,6 +189,7 @@ impl RegisterService {
         if let Some(load) = load {
             let _ = load.await;
         }
+        let _ = cashing.await;
     }
 
     /// One look into the mailboxes: all that is small is taken; the first full load is handed back.
@@ -448,24 +462,31 @@ fn identifier(value: &str) -> Result<PartyIdentifier, RegisterError> {
         .map_err(|error| unusable(format!("the identifier {value}"), error))
 }
 
+/// How a server is judged: by its authorities, and by their revocation lists where there are any.
+pub(super) fn server_tls(
+    anchors: &[PathBuf],
+    crls: &[PathBuf],
+    identity: Option<&Identity>,
+    clock: Arc<dyn Clock>,
+) -> Result<rustls::ClientConfig, String> {
+    let unknown = if crls.is_empty() { UnknownRevocation::Warn } else { UnknownRevocation::Refuse };
+    let believed = PurposeSettings {
+        anchors: anchors.to_vec(),
+        revocation_lists: crls.to_vec(),
+        unknown_revocation: unknown,
+        ..PurposeSettings::default()
+    };
+    let anchors = TrustAnchors::load(&[(Purpose::ServerTls, believed)].into());
+    let anchors = anchors.map_err(|error| error.to_string())?;
+    client_config(Arc::new(anchors), identity, clock).map_err(|error| error.to_string())
+}
+
 fn client(config: &RegisterConfig, clock: Arc<dyn Clock>) -> Result<Client, RegisterError> {
     let office = &config.office;
     let identity = Identity::load(&office.certificate, &office.key)
         .map_err(|error| unusable("office.certificate and office.key", error))?;
-    let believed = PurposeSettings {
-        anchors: office.anchors.clone(),
-        revocation_lists: office.crls.clone(),
-        unknown_revocation: if office.crls.is_empty() {
-            UnknownRevocation::Warn
-        } else {
-            UnknownRevocation::Refuse
-        },
-        ..PurposeSettings::default()
-    };
-    let anchors = TrustAnchors::load(&[(Purpose::ServerTls, believed)].into())
+    let tls = server_tls(&office.anchors, &office.crls, Some(&identity), clock)
         .map_err(|error| unusable("office.anchors", error))?;
-    let tls = client_config(Arc::new(anchors), Some(&identity), clock)
-        .map_err(|error| unusable("office.certificate", error))?;
     let mut settings = ClientSettings::new(&office.url, Arc::new(tls));
     settings.identifier = Some(PartyIdentifier::new("*").map_err(|error| unusable("*", error))?);
     Client::new(settings).map_err(|error| unusable("office.url", error))

@@ -4,6 +4,8 @@
 //! on the folder directly: records and questions are JSON, one record a line. Data of persons go to stdout and nowhere
 //! else.
 
+mod payments;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -204,6 +206,22 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// Payments of what was asked at a page: those under way, and those that need a person (exit code 4 if one does)
+    Payments {
+        /// Those that have ended, too
+        #[arg(long, conflicts_with = "settled")]
+        all: bool,
+        /// This late or disputed payment was seen to
+        #[arg(long, value_name = "CASE", requires = "reason")]
+        settled: Option<String>,
+        /// What was done about it, and by whom
+        #[arg(long, value_name = "TEXT", requires = "settled")]
+        reason: Option<String>,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        reading: Reading,
+    },
     /// Erase what the log may no longer keep, and features that ran out
     Sweep {
         #[command(flatten)]
@@ -253,6 +271,13 @@ impl Command {
             Self::Plausibility { ags, folder, reading } => plausibility(&folder.open(false)?, *ags, *reading),
             Self::Statistics { month, folder, reading } => statistics(&folder.open(false)?, *month, *reading),
             Self::Fees { month, folder, reading } => fees(&folder.open(false)?, *month, *reading),
+            Self::Payments { all, settled, reason, folder, reading } => {
+                let copies = folder.open(false)?;
+                match (settled, reason) {
+                    (Some(case), Some(reason)) => payments::settle(&copies, case, reason),
+                    _ => payments::list(&copies, *all, *reading),
+                }
+            }
             Self::Sweep { folder } => sweep(&folder.open(false)?),
             Self::Log { folder } => verify(&folder.open(false)?),
         }

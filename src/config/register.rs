@@ -14,6 +14,7 @@ use crate::register::desk;
 use crate::register::fees::{Rate, Tariff};
 use crate::register::message::head::{Own, Party, PostalAddress};
 use crate::register::message::question::Entitled;
+use crate::register::payment::Rules;
 use crate::register::refetch;
 use crate::register::rights::Asker;
 use crate::register::workdays::{Calendar, SAARLAND};
@@ -35,6 +36,8 @@ pub struct RegisterConfig {
     /// What private enquiries cost.
     #[serde(default)]
     pub rate: Vec<Rate>,
+    /// Where what is asked at a page is paid.
+    pub payment: Option<Payment>,
     #[serde(default)]
     pub log: Log,
     /// Where it was read from.
@@ -108,6 +111,48 @@ pub struct AskingBody {
     pub empowered: bool,
 }
 
+/// A payment service with the interface XBezahldienste.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payment {
+    pub url: String,
+    pub originator: String,
+    pub endpoint: String,
+    pub anchors: Vec<PathBuf>,
+    #[serde(default)]
+    pub crls: Vec<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
+    #[serde(default = "pay_within_seconds")]
+    pub pay_within_seconds: u32,
+    #[serde(default = "watch_hours")]
+    pub watch_hours: u32,
+    #[serde(default = "answer_seconds")]
+    pub answer_seconds: u32,
+}
+
+impl Payment {
+    pub fn rules(&self) -> Rules {
+        Rules {
+            pay_within: Duration::from_secs(u64::from(self.pay_within_seconds)),
+            watch: Duration::from_secs(u64::from(self.watch_hours) * 3600),
+        }
+    }
+}
+
+fn pay_within_seconds() -> u32 {
+    1800
+}
+
+fn watch_hours() -> u32 {
+    7 * 24
+}
+
+fn answer_seconds() -> u32 {
+    20
+}
+
 fn stale_after_hours() -> u32 {
     24
 }
@@ -141,11 +186,13 @@ impl RegisterConfig {
         let mut config: Self = toml::from_str(text).map_err(|error| super::malformed(text, path, &error))?;
         config.file = path.to_owned();
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { register, office, moves, .. } = &mut config;
-        let paths = [&mut register.folder, &mut office.certificate, &mut office.key];
-        for one in
-            paths.into_iter().chain(&mut office.anchors).chain(&mut office.crls).chain(&mut moves.holidays)
-        {
+        let Self { register, office, moves, payment, .. } = &mut config;
+        let mut paths = vec![&mut register.folder, &mut office.certificate, &mut office.key];
+        paths.extend(office.anchors.iter_mut().chain(&mut office.crls).chain(&mut moves.holidays));
+        if let Some(Payment { anchors, crls, certificate, key, token_file, .. }) = payment {
+            paths.extend(anchors.iter_mut().chain(crls).chain(certificate).chain(key).chain(token_file));
+        }
+        for one in paths {
             *one = folder.join(&*one);
         }
         config.check()?;
@@ -173,6 +220,20 @@ impl RegisterConfig {
         }
         if !(1..=60_000).contains(&self.answers.bucket_milliseconds) {
             return wrong("answers.bucket_milliseconds", "lies between 1 and 60000");
+        }
+        if let Some(payment) = &self.payment {
+            if payment.certificate.is_some() != payment.key.is_some() {
+                return wrong("payment.certificate", "needs payment.key, and that needs it");
+            }
+            if !(1..=86_400).contains(&payment.pay_within_seconds) {
+                return wrong("payment.pay_within_seconds", "lies between 1 and 86400");
+            }
+            if !(1..=8784).contains(&payment.watch_hours) {
+                return wrong("payment.watch_hours", "lies between 1 and 8784");
+            }
+            if !(1..=120).contains(&payment.answer_seconds) {
+                return wrong("payment.answer_seconds", "lies between 1 and 120");
+            }
         }
         if self.moves.warn_days > self.moves.due_days {
             return wrong("moves.warn_days", "comes after moves.due_days");
@@ -259,6 +320,22 @@ mod tests {
         ] {
             assert!(EXAMPLE.contains(from), "{from}");
             let error = RegisterConfig::parse(&EXAMPLE.replacen(from, to, 1), path).expect_err("refused");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        // What stands commented out in the example is a configuration, too.
+        let (before, section) = EXAMPLE.split_once("# [payment]\n").expect("the section");
+        let section = section.split_once("\n\n").expect("its end").0.replace("# ", "");
+        let paid = format!("{before}\n[payment]\n{section}\n");
+        let config = RegisterConfig::parse(&paid, path).expect("payments");
+        assert_eq!(config.payment.expect("payments").rules(), Rules::default());
+        for (from, to, expected) in [
+            ("key = \"tls/register.key\"\ntoken", "token", "payment.certificate needs payment.key"),
+            ("pay_within_seconds = 1800", "pay_within_seconds = 0", "payment.pay_within_seconds"),
+            ("watch_hours = 168", "watch_hours = 0", "payment.watch_hours"),
+            ("answer_seconds = 20", "answer_seconds = 200", "payment.answer_seconds"),
+        ] {
+            assert!(paid.contains(from), "{from}");
+            let error = RegisterConfig::parse(&paid.replace(from, to), path).expect_err("refused");
             assert!(error.to_string().contains(expected), "{error}");
         }
         let zone = EXAMPLE.replacen("# time_zone = \"Europe/Berlin\"", "time_zone = \"Berlin\"", 1);

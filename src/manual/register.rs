@@ -71,8 +71,29 @@
 //! `[[rate]]`; of each fee a fifth, rounded down to the cent, is the operator's and the rest the municipality's. A neutral
 //! answer costs as much as a hit.
 //!
+//! ## Payment
+//!
+//! What is asked at a page is paid before it is put, at a payment service with FITKO's interface XBezahldienste 1.0
+//! (`[payment]`, HTTPS alone, with a client certificate, a bearer token, or both). The service learns amount,
+//! municipality and where the browser goes back to, and nothing about anybody. [`payment`] has the states.
+//!
+//! - That the browser comes back proves nothing: the service is asked, at once then and every 3 to 60 seconds otherwise.
+//!   Only `PAYED` in its answer, for our transaction, our request, our amount, puts the questions, each once.
+//! - The questions lie sealed until then. They are destroyed when they are put, and when they will not be.
+//! - Where an answer is lost, the request is repeated under its id; `PAYMENT_EXISTS` leads to a question about it, and,
+//!   where the service cannot be asked so, to a second request. Nobody has ever seen the first one's page.
+//! - Who has not paid within `pay_within_seconds` (1800) gets no answer. XBezahldienste knows no way to call a payment
+//!   off, so the service is asked about it every hour for `watch_hours` (168) more. Money that comes then is `late`
+//!   (`register-payment-late`); an answer that does not fit, or a paid question that could not be put, is `disputed`
+//!   (`register-payment-disputed`). `amtsbote register payments` lists both until an operator has seen to them
+//!   (`--settled CASE --reason TEXT`). Nothing is given back by itself: the interface has no word for that.
+//! - A service that is silent is `register-payment-silent`, once; one that refuses our requests `register-payment-refused`.
+//!
+//! Answers are kept for the account that asked as every answer is, sealed, to the end of the eighth calendar day.
+//!
 //! ## Not there
 //!
-//! Payment (XBezahldienste), the portal's page, keys for encrypted content, the DVDV.
+//! The portal's page, keys for encrypted content, the DVDV.
 //!
 //! [`RELEASES`]: crate::register::message::RELEASES
+//! [`payment`]: crate::register::payment

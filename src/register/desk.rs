@@ -112,6 +112,16 @@ impl Desk {
         &self.settings.own
     }
 
+    /// When what is answered to a question of this instant must be gone.
+    pub fn answers_expire(&self, asked_at: Timestamp) -> Timestamp {
+        self.settings.refetch.expiry(asked_at)
+    }
+
+    /// Answers leave at the end of such a time.
+    pub fn bucket(&self) -> Duration {
+        self.settings.bucket
+    }
+
     pub fn handle(&self, delivery: &Delivery<'_>, content: Content<'_>) -> Result<Handled, DeskError> {
         let now = self.clock.now();
         let expires_at = self.settings.refetch.expiry(now);

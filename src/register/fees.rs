@@ -16,6 +16,8 @@ use super::question::Profile;
 pub enum Channel {
     Message,
     CommandLine,
+    /// A page where people ask.
+    Page,
 }
 
 impl Channel {
@@ -23,6 +25,7 @@ impl Channel {
         match self {
             Self::Message => "message",
             Self::CommandLine => "command-line",
+            Self::Page => "page",
         }
     }
 }

@@ -11,13 +11,13 @@
 //! | [`stream`], [`reconcile`] | how a copy follows its original |
 //! | [`message`] | how all of that is written down between offices |
 //! | [`refetch`], [`workdays`] | how long an answer can be had, and when an office is late |
-//! | [`fees`] | what an enquiry costs, and who gets it |
+//! | [`fees`], [`payment`] | what an enquiry costs, who gets it, and how it is paid before it is put |
 //! | [`retention`], [`plausibility`] | how long a record is kept, and what cannot be right in it |
 //! | [`desk`] | one message after the other: its effect, its answer |
 //! | [`synth`] | invented persons, for tests, benches and trials |
 //! | [`copies`] | the database of the copies, the log of every look, the messages that came and what is sent |
 //!
-//! All but [`copies`] is pure. Payment and the process itself are not here; this room is what they act on.
+//! All but [`copies`] and [`payment::client`] is pure. The process itself is not here; this room is what it acts on.
 
 pub mod answer;
 pub mod copies;
@@ -26,6 +26,7 @@ pub mod desk;
 pub mod fees;
 pub mod matching;
 pub mod message;
+pub mod payment;
 pub mod person;
 pub mod plausibility;
 pub mod question;

@@ -116,18 +116,25 @@ impl Copies {
         })
     }
 
-    /// Within the look's transaction, whatever was found.
+    /// What a question costs at this instant.
+    pub(super) fn price(&self, question: &Question, channel: Channel, now: Timestamp) -> u32 {
+        let Area::Municipality(ags) = question.area else { return 0 };
+        let day = now.to_zoned(self.settings.zone.clone()).date();
+        self.settings.tariff.cents(ags, question.profile, channel, day)
+    }
+
+    /// Within the look's transaction, whatever was found. `agreed` is what was paid before.
     pub(super) fn meter(
         &self,
         work: &Transaction<'_>,
         look: i64,
         question: &Question,
         channel: Channel,
+        agreed: Option<u32>,
         now: Timestamp,
     ) -> Result<(), CopyError> {
         let Area::Municipality(ags) = question.area else { return Ok(()) };
-        let day = now.to_zoned(self.settings.zone.clone()).date();
-        let cents = self.settings.tariff.cents(ags, question.profile, channel, day);
+        let cents = agreed.unwrap_or_else(|| self.price(question, channel, now));
         if cents == 0 {
             return Ok(());
         }

@@ -10,6 +10,7 @@ mod intake;
 mod keeping;
 mod looks;
 mod moves;
+mod payments;
 mod post;
 mod schema;
 mod search;
@@ -36,7 +37,8 @@ pub use intake::{CopyState, LoadReceipt, Taken};
 pub use keeping::Retired;
 pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
-pub use post::{Again, Arrived, Known, Outgoing, PostState, Reply};
+pub use payments::{Order, OrderLine, Which};
+pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;

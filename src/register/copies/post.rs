@@ -64,6 +64,18 @@ pub enum Again {
     Unknown,
 }
 
+/// An answer that is kept for a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    Ready(Vec<u8>),
+    /// Not before this instant.
+    Later(Timestamp),
+    /// Its time is over, and it was destroyed.
+    Expired,
+    /// This author has asked no such question.
+    Unknown,
+}
+
 /// A message that is due to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -131,9 +143,7 @@ impl Copies {
             micros(arrived.at)
         ])?;
         for reply in replies {
-            let mut secret = [0; SECRET_BYTES];
-            aws_lc_rs::rand::fill(&mut secret).map_err(|_| CopyError::Random)?;
-            let sealed = self.answer_key(&secret, &reply.reader)?.seal(reply.bytes.clone())?;
+            let (secret, sealed) = self.sealed(reply.bytes.clone(), &reply.reader)?;
             work.prepare_cached(
                 "INSERT INTO outgoing (author, uuid, number, reader, namespace, in_reply_to, secret, sealed, leaves_at, expires_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -152,6 +162,29 @@ impl Copies {
             ])?;
         }
         Ok(())
+    }
+
+    /// The answer that a page shows to whoever asked, as often as it is wanted within its time: the same bytes.
+    pub fn held_answer(&self, author: &str, uuid: &str, now: Timestamp) -> Result<Held, CopyError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT reader, secret, sealed, leaves_at, expires_at FROM outgoing
+                 WHERE author = ?1 AND uuid = ?2 ORDER BY id LIMIT 1",
+            )?;
+            let mut rows = select.query(params![author, uuid])?;
+            let Some(row) = rows.next()? else { return Ok(Held::Unknown) };
+            let (leaves_at, expires_at) = (instant(row.get(3)?), instant(row.get(4)?));
+            let kept: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
+            let (Some(secret), Some(sealed)) = kept else { return Ok(Held::Expired) };
+            if expires_at <= now {
+                return Ok(Held::Expired);
+            }
+            if leaves_at > now {
+                return Ok(Held::Later(leaves_at));
+            }
+            let reader: String = row.get(0)?;
+            Ok(Held::Ready(self.answer_key(&secret, &reader)?.open(&sealed)?))
+        })
     }
 
     /// The answers to one question of this author leave once more, under transport ids of their own.
@@ -287,11 +320,34 @@ impl Copies {
         })
     }
 
+    /// Seals for one reader: the key that lies beside it, and the bytes.
+    pub(super) fn sealed(
+        &self,
+        bytes: Vec<u8>,
+        reader: &str,
+    ) -> Result<([u8; SECRET_BYTES], Vec<u8>), CopyError> {
+        let mut secret = [0; SECRET_BYTES];
+        aws_lc_rs::rand::fill(&mut secret).map_err(|_| CopyError::Random)?;
+        let sealed = self.answer_key(&secret, reader)?.seal(bytes)?;
+        Ok((secret, sealed))
+    }
+
+    pub(super) fn unsealed(&self, secret: &[u8], sealed: &[u8], reader: &str) -> Result<Vec<u8>, CopyError> {
+        self.answer_key(secret, reader)?.open(sealed)
+    }
+
     fn answer_key(&self, secret: &[u8], reader: &str) -> Result<AnswerKey, CopyError> {
         let bytes = self.key.answer(secret, reader);
         let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("the key has 32 bytes");
         Ok(AnswerKey(LessSafeKey::new(key)))
     }
+}
+
+/// What was just written for this message stays for the page: the post takes it for sent.
+pub(super) fn hold(work: &Transaction<'_>, arrived: &Arrived<'_>, now: Timestamp) -> Result<(), CopyError> {
+    work.prepare_cached("UPDATE outgoing SET sent_at = ?3 WHERE author = ?1 AND uuid = ?2")?
+        .execute(params![arrived.author, arrived.uuid, micros(now)])?;
+    Ok(())
 }
 
 fn count(connection: &Connection, sql: &str) -> Result<u64, CopyError> {

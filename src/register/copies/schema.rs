@@ -101,7 +101,22 @@ CREATE INDEX meter_at ON meter (at);
 ALTER TABLE outgoing ADD COLUMN next_at INTEGER NOT NULL DEFAULT 0;
 ";
 
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+/// Payments, and the questions that wait for them, each sealed under a key that lies beside it and dies with it.
+const VERSION_4: &str = "
+CREATE TABLE payment (
+  uuid TEXT PRIMARY KEY, content BLOB NOT NULL, created_at INTEGER NOT NULL, next_at INTEGER,
+  attention INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX payment_due ON payment (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX payment_created ON payment (created_at);
+CREATE INDEX payment_attention ON payment (created_at) WHERE attention = 1;
+CREATE TABLE payment_question (
+  payment TEXT NOT NULL, number INTEGER NOT NULL, ags TEXT NOT NULL, cents INTEGER NOT NULL, digest BLOB NOT NULL,
+  secret BLOB, sealed BLOB, look INTEGER, refused TEXT, PRIMARY KEY (payment, number)
+) WITHOUT ROWID;
+";
+
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
@@ -173,7 +188,8 @@ mod tests {
                 opened.query_row(&sql, [], |row| row.get(0)).expect("a count")
             };
             assert_eq!(count("copy"), i64::from(version > 0), "version {version}");
-            assert_eq!(count("outgoing") + count("move_case") + count("meter"), 0, "version {version}");
+            let newer = ["outgoing", "move_case", "meter", "payment", "payment_question"];
+            assert_eq!(newer.into_iter().map(count).sum::<i64>(), 0, "version {version}");
             opened.execute_batch("PRAGMA user_version = 1000").expect("marked");
             drop(opened);
             assert!(matches!(open_writer(folder.path()), Err(CopyError::Newer { found: 1000, .. })));

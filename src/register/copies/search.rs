@@ -72,9 +72,19 @@ pub struct Outcome {
 }
 
 /// The message that a question came as, and how its answer is written.
-struct Taking<'a> {
-    arrived: &'a Arrived<'a>,
-    write: &'a dyn Fn(&Answer) -> Vec<Reply>,
+pub(super) struct Taking<'a> {
+    pub arrived: &'a Arrived<'a>,
+    pub write: &'a dyn Fn(&Answer) -> Vec<Reply>,
+    /// From a page: its answers are kept for the asker and not posted.
+    pub page: Option<FromPage<'a>>,
+}
+
+/// What only a page's questions have.
+pub(super) struct FromPage<'a> {
+    /// The price that was agreed on before.
+    pub cents: u32,
+    /// More to be written in the same transaction, with the look's number.
+    pub also: &'a dyn Fn(&Transaction<'_>, i64) -> Result<(), CopyError>,
 }
 
 struct Found {
@@ -98,10 +108,10 @@ impl Copies {
         arrived: &Arrived<'_>,
         write: &dyn Fn(&Answer) -> Vec<Reply>,
     ) -> Result<Outcome, CopyError> {
-        self.ask_with(asked, now, Some(Taking { arrived, write }))
+        self.ask_with(asked, now, Some(Taking { arrived, write, page: None }))
     }
 
-    fn ask_with(
+    pub(super) fn ask_with(
         &self,
         asked: &Asked,
         now: Timestamp,
@@ -143,10 +153,18 @@ impl Copies {
         };
         let look = write_look(&work, self, asked, &question, &answer, &shown, now)?;
         write_duties(&work, look, &duties)?;
-        let channel = if taking.is_some() { Channel::Message } else { Channel::CommandLine };
-        self.meter(&work, look, &question, channel, now)?;
-        if let Some(Taking { arrived, write }) = taking {
+        let (channel, agreed) = match &taking {
+            None => (Channel::CommandLine, None),
+            Some(Taking { page: None, .. }) => (Channel::Message, None),
+            Some(Taking { page: Some(page), .. }) => (Channel::Page, Some(page.cents)),
+        };
+        self.meter(&work, look, &question, channel, agreed, now)?;
+        if let Some(Taking { arrived, write, page }) = taking {
             self.take_within(&work, arrived, &write(&answer))?;
+            if let Some(page) = page {
+                super::post::hold(&work, arrived, now)?;
+                (page.also)(&work, look)?;
+            }
         }
         work.commit()?;
         Ok(Outcome { answer, duties: duties.into_iter().collect(), look: super::uint(look) })
@@ -173,7 +191,7 @@ impl Copies {
         arrived: &Arrived<'_>,
         write: &dyn Fn(&Answer) -> Vec<Reply>,
     ) -> Result<Outcome, CopyError> {
-        self.ask_feature_with(requester, profile, feature, now, Some(Taking { arrived, write }))
+        self.ask_feature_with(requester, profile, feature, now, Some(Taking { arrived, write, page: None }))
     }
 
     fn ask_feature_with(
@@ -226,7 +244,7 @@ impl Copies {
         let question = Question { profile, area, criteria: Criteria::default() };
         let look = write_look(&work, self, &asked, &question, &answer, &shown, now)?;
         write_duties(&work, look, &duties)?;
-        if let Some(Taking { arrived, write }) = taking {
+        if let Some(Taking { arrived, write, .. }) = taking {
             self.take_within(&work, arrived, &write(&answer))?;
         }
         work.commit()?;
@@ -294,7 +312,7 @@ impl Copies {
 }
 
 /// What can be refused before anybody is looked at.
-fn admit(asked: &Asked) -> Result<(Question, &'static Right), Reason> {
+pub(super) fn admit(asked: &Asked) -> Result<(Question, &'static Right), Reason> {
     if asked.test {
         return Err(Reason::TestMessage);
     }

@@ -1,0 +1,362 @@
+//! Payments, durable: each step of [`crate::register::payment`] is one transaction, and a question that was paid for is
+//! put, charged and answered in the transaction that forgets it.
+//!
+//! Until then it lies sealed; it is destroyed at once where it will not be put any more. The row of the payment itself
+//! has nothing about anybody but the asker's account.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+
+use super::post::{Arrived, Known, Reply};
+use super::search::{FromPage, Taking, admit};
+use super::{Asked, Copies, CopyError, copy_of, micros, schema};
+use crate::register::answer::{Answer, leaves_at};
+use crate::register::fees::Channel;
+use crate::register::payment::{Errand, Event, Item, Payment, QUESTIONS_MAX, Rules};
+use crate::register::person::Ags;
+use crate::register::question::{Area, Reason};
+use crate::register::reconcile;
+
+/// Payments of one look for what is due.
+const DUE_MAX: u32 = 100;
+
+/// What is ordered at a page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// A UUID of the page's making; the same again is the same order.
+    pub case: String,
+    /// Whoever is logged in there; only to them the answers are shown.
+    pub account: String,
+    pub questions: Vec<Asked>,
+    /// An https URL where the payment service sends the asker's browser.
+    pub return_url: String,
+}
+
+/// One question of a payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OrderLine {
+    pub number: u32,
+    pub ags: Ags,
+    pub cents: u32,
+    /// It was put; its answer is kept under [`Copies::line_uuid`].
+    pub put: bool,
+    /// Why it was not put, after all.
+    pub refused: Option<String>,
+}
+
+impl Copies {
+    /// Under which a line's answer is kept for its account ([`Copies::held_answer`]).
+    pub fn line_uuid(case: &str, number: u32) -> String {
+        // No UUID of a message has a dot.
+        format!("{case}.{number}")
+    }
+
+    /// Checks every question as far as that says nothing about anybody, prices it and writes the order down. The same
+    /// order again changes nothing.
+    pub fn order(&self, order: &Order, rules: &Rules, now: Timestamp) -> Result<Payment, CopyError> {
+        if order.questions.len() > QUESTIONS_MAX {
+            return Err(CopyError::Refused("an order has 10000 questions at most"));
+        }
+        let priced = self.priced(order, now)?;
+        let mut items: BTreeMap<(Ags, u32), u32> = BTreeMap::new();
+        for (ags, cents, _) in &priced {
+            *items.entry((*ags, *cents)).or_default() += 1;
+        }
+        let items = items
+            .into_iter()
+            .map(|((ags, cents_each), quantity)| Item { ags, quantity, cents_each })
+            .collect();
+        let payment = Payment::new(&order.case, &order.account, items, &order.return_url, rules, now)
+            .map_err(CopyError::Refused)?;
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(known) = payment_of(&work, &order.case)? {
+            let digests: Vec<Vec<u8>> = work
+                .prepare_cached("SELECT digest FROM payment_question WHERE payment = ?1 ORDER BY number")?
+                .query_map(params![order.case], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let ours = priced.iter().map(|(_, _, bytes)| reconcile::hash(bytes).to_vec());
+            if known.account != order.account || !ours.eq(digests) {
+                return Err(CopyError::Refused("another order has this case; take a new UUID"));
+            }
+            return Ok(known);
+        }
+        write(&work, &payment)?;
+        for (number, (ags, cents, bytes)) in (1_u32..).zip(priced) {
+            let digest = reconcile::hash(&bytes);
+            let (secret, sealed) = self.sealed(bytes, &order.account)?;
+            work.prepare_cached(
+                "INSERT INTO payment_question (payment, number, ags, cents, digest, secret, sealed)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![
+                order.case,
+                number,
+                ags.to_string(),
+                cents,
+                digest,
+                secret,
+                sealed
+            ])?;
+        }
+        work.commit()?;
+        Ok(payment)
+    }
+
+    /// What an order comes to, in cents, without taking it.
+    pub fn price_of(&self, order: &Order, now: Timestamp) -> Result<u64, CopyError> {
+        Ok(self.priced(order, now)?.iter().map(|(_, cents, _)| u64::from(*cents)).sum())
+    }
+
+    /// Municipality, price and bytes of each question.
+    fn priced(&self, order: &Order, now: Timestamp) -> Result<Vec<(Ags, u32, Vec<u8>)>, CopyError> {
+        self.read(|connection| {
+            let price = |asked: &Asked| {
+                let (question, _) = admit(asked)?;
+                let Area::Municipality(ags) = question.area else {
+                    return Err(Reason::MunicipalityCount.into());
+                };
+                if copy_of(connection, ags, schema::LIVE)?.is_none() {
+                    return Err(Reason::MunicipalityUnknown.into());
+                }
+                let bytes = serde_json::to_vec(asked);
+                let bytes = bytes.map_err(|error| CopyError::Corrupt(error.to_string()))?;
+                Ok((ags, self.price(&question, Channel::Page, now), bytes))
+            };
+            order.questions.iter().map(price).collect()
+        })
+    }
+
+    pub fn payment(&self, case: &str) -> Result<Option<Payment>, CopyError> {
+        self.read(|connection| payment_of(connection, case))
+    }
+
+    /// The questions of a payment, as far as they may be shown to whoever put them.
+    pub fn order_lines(&self, case: &str) -> Result<Vec<OrderLine>, CopyError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT number, ags, cents, look IS NOT NULL, refused FROM payment_question
+                 WHERE payment = ?1 ORDER BY number",
+            )?;
+            let mut rows = select.query(params![case])?;
+            let mut out = Vec::new();
+            while let Some(row) = rows.next()? {
+                let ags: String = row.get(1)?;
+                out.push(OrderLine {
+                    number: row.get(0)?,
+                    ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
+                    cents: row.get(2)?,
+                    put: row.get(3)?,
+                    refused: row.get(4)?,
+                });
+            }
+            Ok(out)
+        })
+    }
+
+    /// One step, on the payment as it stands at this instant. None where there is no such case.
+    pub fn on_payment(
+        &self,
+        case: &str,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<Option<Payment>, CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Some(before) = payment_of(&work, case)? else { return Ok(None) };
+        let payment = before.clone().after(event, now);
+        if payment == before {
+            return Ok(Some(payment));
+        }
+        write(&work, &payment)?;
+        let mut forgotten = 0;
+        if payment.state.is_without_answer() {
+            forgotten = work
+                .prepare_cached(
+                    "UPDATE payment_question SET secret = NULL, sealed = NULL
+                     WHERE payment = ?1 AND sealed IS NOT NULL",
+                )?
+                .execute(params![case])?;
+        }
+        work.commit()?;
+        if forgotten > 0 {
+            forget_in_journal(&connection)?;
+        }
+        Ok(Some(payment))
+    }
+
+    /// Cases with something to do, the longest due first.
+    pub fn payments_due(&self, now: Timestamp) -> Result<Vec<String>, CopyError> {
+        self.read(|connection| {
+            let mut select = connection
+                .prepare_cached("SELECT uuid FROM payment WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2")?;
+            let rows = select.query_map(params![micros(now), DUE_MAX], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Payments for the operator, the newest first: those that need a person, those under way, or all.
+    pub fn payments(&self, only: Which, limit: u32) -> Result<Vec<Payment>, CopyError> {
+        let condition = match only {
+            Which::All => "1",
+            Which::Unsettled => "attention = 1 OR next_at IS NOT NULL",
+            Which::NeedingAPerson => "attention = 1",
+        };
+        self.read(|connection| {
+            let sql = format!(
+                "SELECT content FROM payment WHERE {condition} ORDER BY attention DESC, created_at DESC LIMIT ?1"
+            );
+            let mut select = connection.prepare_cached(&sql)?;
+            let rows = select.query_map(params![limit], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.map(|row| read(&row?)).collect()
+        })
+    }
+
+    /// Puts the questions of a paid payment that were not put yet, each in a transaction of its own, and says that all
+    /// were put, or that one could not be. Answers are kept up to `expires_at`, in the bytes that `write` makes of them,
+    /// and shown from the end of their bucket on.
+    pub fn execute_payment(
+        &self,
+        case: &str,
+        expires_at: Timestamp,
+        bucket: Duration,
+        clock: &dyn Fn() -> Timestamp,
+        write: &dyn Fn(&Answer) -> Vec<u8>,
+    ) -> Result<Option<Payment>, CopyError> {
+        let Some(payment) = self.payment(case)?.filter(|one| one.errand() == Some(Errand::Execute)) else {
+            return self.payment(case);
+        };
+        for line in self.order_lines(case)?.into_iter().filter(|line| !line.put && line.refused.is_none()) {
+            self.put(&payment, &line, expires_at, bucket, clock, write)?;
+        }
+        forget_in_journal(&self.writer())?;
+        let lines = self.order_lines(case)?;
+        let event = match lines.into_iter().find_map(|line| line.refused) {
+            Some(word) if payment.cents > 0 => {
+                Event::QuestionRefused(format!("paid, and the question was refused: {word}"))
+            }
+            _ => Event::Executed,
+        };
+        self.on_payment(case, &event, clock())
+    }
+
+    fn put(
+        &self,
+        payment: &Payment,
+        line: &OrderLine,
+        expires_at: Timestamp,
+        bucket: Duration,
+        clock: &dyn Fn() -> Timestamp,
+        write: &dyn Fn(&Answer) -> Vec<u8>,
+    ) -> Result<(), CopyError> {
+        let (case, number) = (&payment.case, line.number);
+        let Some((secret, sealed)) = self.read(|connection| sealed_question(connection, case, number))?
+        else {
+            return Ok(());
+        };
+        let bytes = self.unsealed(&secret, &sealed, &payment.account)?;
+        let asked: Asked =
+            serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+        let (uuid, at) = (Self::line_uuid(case, number), clock());
+        let arrived = Arrived {
+            author: &payment.account,
+            uuid: &uuid,
+            number: "page",
+            digest: reconcile::hash(&bytes),
+            transport_id: &uuid,
+            at,
+            expires_at,
+        };
+        if self.known(&arrived)? != Known::New {
+            return Ok(());
+        }
+        let replies = |answer: &Answer| {
+            vec![Reply {
+                number: "page",
+                reader: payment.account.clone(),
+                namespace: String::new(),
+                bytes: write(answer),
+                leaves_at: leaves_at(at, clock(), bucket),
+            }]
+        };
+        let also = |work: &Transaction<'_>, look: i64| {
+            work.prepare_cached(
+                "UPDATE payment_question SET look = ?3, secret = NULL, sealed = NULL
+                 WHERE payment = ?1 AND number = ?2",
+            )?
+            .execute(params![case, number, look])?;
+            Ok(())
+        };
+        let page = FromPage { cents: line.cents, also: &also };
+        let taking = Taking { arrived: &arrived, write: &replies, page: Some(page) };
+        match self.ask_with(&asked, at, Some(taking)) {
+            Ok(_) => Ok(()),
+            Err(CopyError::Question(reason)) => {
+                self.writer()
+                    .prepare_cached(
+                        "UPDATE payment_question SET refused = ?3, secret = NULL, sealed = NULL
+                         WHERE payment = ?1 AND number = ?2",
+                    )?
+                    .execute(params![case, number, reason.word()])?;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Which payments an operator looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    All,
+    Unsettled,
+    NeedingAPerson,
+}
+
+type Sealed = (Vec<u8>, Vec<u8>);
+
+fn sealed_question(connection: &Connection, case: &str, number: u32) -> Result<Option<Sealed>, CopyError> {
+    let mut select = connection.prepare_cached(
+        "SELECT secret, sealed FROM payment_question WHERE payment = ?1 AND number = ?2 AND sealed IS NOT NULL",
+    )?;
+    Ok(select.query_row(params![case, number], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+fn payment_of(connection: &Connection, case: &str) -> Result<Option<Payment>, CopyError> {
+    let row: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT content FROM payment WHERE uuid = ?1")?
+        .query_row(params![case], |row| row.get(0))
+        .optional()?;
+    row.map(|bytes| read(&bytes)).transpose()
+}
+
+fn read(bytes: &[u8]) -> Result<Payment, CopyError> {
+    serde_json::from_slice(bytes).map_err(|error| CopyError::Corrupt(error.to_string()))
+}
+
+fn write(work: &Transaction<'_>, payment: &Payment) -> Result<(), CopyError> {
+    let content = serde_json::to_vec(payment).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+    work.prepare_cached(
+        "INSERT INTO payment (uuid, content, created_at, next_at, attention)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (uuid) DO UPDATE SET content = excluded.content, next_at = excluded.next_at,
+           attention = excluded.attention",
+    )?
+    .execute(params![
+        payment.case,
+        content,
+        micros(payment.created_at),
+        payment.next_at.map(micros),
+        payment.state.needs_a_person()
+    ])?;
+    Ok(())
+}
+
+/// What was overwritten must not live on in the journal.
+fn forget_in_journal(connection: &Connection) -> Result<(), CopyError> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+}

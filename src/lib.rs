@@ -10,9 +10,10 @@
 //!
 //! | floor | modules | what must not be known there |
 //! | --- | --- | --- |
-//! | 9 | [`cli`] | how anything is stored or sent |
-//! | 8 | [`app`] | nothing: only here does everything meet |
-//! | 7 | [`config`] | what the settings do |
+//! | 10 | [`cli`] | how anything is stored or sent |
+//! | 9 | [`app`] | nothing: only here does everything meet |
+//! | 8 | [`config`] | what the settings do |
+//! | 7 | [`gateway`] | the relay and its store |
 //! | 6 | [`xta`], [`osci`], [`portal`], [`admin`], [`enquiry`] | each other; how delivery is decided |
 //! | 5 | [`relay`], [`register`] | relay: XML, SOAP, HTTP, SQL; register: the relay and its store |
 //! | 4 | [`store`] | protocols, policy |
@@ -51,6 +52,7 @@
 //! | destination | Zustellpunkt | where a portal's applications go: a mailbox with keys, services and regions |
 //! | submission | Einreichung | an encrypted application with its attachments |
 //! | region, service key | ARS, LeiKa-Schlüssel | what routing goes by |
+//! | gateway | Gateway | opens submissions for participants that delegate their key; a process of its own |
 //! | specialist procedure | Fachverfahren | the software of an authority that posts and fetches |
 
 pub mod admin;
@@ -61,6 +63,7 @@ pub mod config;
 pub mod domain;
 pub mod enquiry;
 pub mod evidence;
+pub mod gateway;
 pub mod manual;
 pub mod mime;
 pub mod net;

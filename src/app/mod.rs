@@ -8,6 +8,7 @@ pub mod callbacks;
 pub mod card_key;
 pub mod evidence_key;
 pub mod foreign;
+pub mod gateway;
 pub mod log;
 pub mod metadata;
 mod metrics_text;

@@ -5,6 +5,7 @@
 //! while the server runs (`amtsbote participant apply`).
 
 mod example;
+pub mod gateway;
 pub mod register;
 mod rooms;
 mod store;

@@ -3,6 +3,7 @@
 //! - [`database`]: PostgreSQL as the store.
 //! - [`decisions`]: why things are as they are, with figures.
 //! - [`failover`]: Patroni, a load balancer, a second site: what to set up, and what to do when one is lost.
+//! - [`gateway`]: opening portals' submissions for participants that delegate their key.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
 //! - [`osci`]: a participant by OSCI-Transport, and large messages in chunks.
 //! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
@@ -15,6 +16,7 @@
 pub mod database;
 pub mod decisions;
 pub mod failover;
+pub mod gateway;
 pub mod intermediaries;
 pub mod operation;
 pub mod osci;

@@ -2,7 +2,8 @@
 //!
 //! A portal asks which authority is competent for a service in a place, encrypts an application for it, hands it over with
 //! its attachments, and follows what becomes of it. The authority fetches it through the same API, or from the same mailbox
-//! by XTA 2 or OSCI. The post office never opens it.
+//! by XTA 2 or OSCI. The post office never opens it; for an authority that delegates its key, a gateway does
+//! ([`super::gateway`]).
 //!
 //! # Switching it on
 //!
@@ -140,4 +141,4 @@
 //! # Left out
 //!
 //! Replies from authority to portal, callbacks to senders (they poll the event log), changing destinations through the API,
-//! decrypting for an authority, tokens bound to a certificate (RFC 8705, section 3).
+//! tokens bound to a certificate (RFC 8705, section 3).

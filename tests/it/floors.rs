@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["store"],
     &["register", "relay"],
     &["admin", "enquiry", "osci", "portal", "spool", "xta"],
+    &["gateway"],
     &["config"],
     &["app"],
     &["cli"],
@@ -33,6 +34,7 @@ const DOCUMENTATION: &[&str] = &["manual"];
 const PURE: &[&str] = &[
     "domain/",
     "evidence/",
+    "gateway/",
     "mime.rs",
     "osci/chunk.rs",
     "osci/client/content.rs",

@@ -212,6 +212,10 @@ impl OpeningKey {
             .ok_or_else(|| Error::Key("an RSA key (PKCS #8) is needed".to_owned()))?;
         Ok(Self { kid: kid.to_owned(), key })
     }
+
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
 }
 
 /// Decrypts. Whatever is wrong behind the header is one answer.

@@ -13,6 +13,7 @@ mod operation;
 mod osci_chunks;
 mod osci_command_line;
 mod osci_cycle;
+mod osci_form;
 mod osci_forward;
 mod osci_lossy;
 mod osci_model;

@@ -21,6 +21,7 @@ pub mod push;
 mod request;
 pub(in crate::osci) mod spool;
 mod store;
+pub mod unproven;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,6 +99,8 @@ pub struct Settings {
     pub dialog_idle: Duration,
     /// Whether messages are taken of clients that neither sign nor encrypt, so that nothing proves who they are.
     pub unproven_senders: bool,
+    /// What may be written for clients that have not proven who they are yet.
+    pub unproven: unproven::Limits,
     /// What is accepted of old clients.
     pub policy: Policy,
     pub push: push::Settings,
@@ -120,6 +123,7 @@ pub struct Door {
     parts: Arc<parts::Parts>,
     outbox: Arc<outbox::Outbox>,
     recipients: Arc<push::Recipients>,
+    unproven: Arc<unproven::Unproven>,
     /// Shared by pushes that have begun.
     under_way: Arc<tokio::sync::RwLock<()>>,
 }
@@ -173,8 +177,8 @@ impl Door {
         let outbox =
             Arc::new(outbox::Outbox::new(&settings.spool_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        let under_way = Arc::default();
-        Self { relay, in_force, metadata, settings, parts, outbox, recipients, under_way }
+        let (unproven, under_way) = (Arc::default(), Arc::default());
+        Self { relay, in_force, metadata, settings, parts, outbox, recipients, unproven, under_way }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.

@@ -76,6 +76,7 @@ impl Config {
             inside_wait: Duration::from_secs(20),
             dialog_idle: Duration::from_secs(self.osci.dialog_idle_seconds),
             unproven_senders: self.osci.unproven_senders,
+            unproven: Default::default(),
             policy,
             push: osci::server::push::Settings {
                 time_max: Duration::from_secs(self.osci.push_seconds),

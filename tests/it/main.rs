@@ -22,6 +22,7 @@ mod osci_bounds;
 mod osci_chunks;
 mod osci_command_line;
 mod osci_cycle;
+mod osci_form;
 mod osci_forward;
 mod osci_handed_out;
 mod osci_lossy;

@@ -21,6 +21,7 @@ pub mod push;
 mod request;
 pub(in crate::osci) mod spool;
 mod store;
+pub mod unproven;
 mod unwritable;
 
 use std::path::PathBuf;
@@ -99,6 +100,8 @@ pub struct Settings {
     pub dialog_idle: Duration,
     /// Whether messages are taken of clients that neither sign nor encrypt, so that nothing proves who they are.
     pub unproven_senders: bool,
+    /// What may be written for clients that have not proven who they are yet.
+    pub unproven: unproven::Limits,
     /// What is accepted of old clients.
     pub policy: Policy,
     pub push: push::Settings,
@@ -122,6 +125,7 @@ pub struct Door {
     outbox: Arc<outbox::Outbox>,
     unwritable: Arc<unwritable::Unwritable>,
     recipients: Arc<push::Recipients>,
+    unproven: Arc<unproven::Unproven>,
     /// Shared by pushes that have begun.
     under_way: Arc<tokio::sync::RwLock<()>>,
 }
@@ -175,8 +179,19 @@ impl Door {
         let outbox =
             Arc::new(outbox::Outbox::new(&settings.spool_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        let (unwritable, under_way) = Default::default();
-        Self { relay, in_force, metadata, settings, parts, outbox, unwritable, recipients, under_way }
+        let (unwritable, unproven, under_way) = Default::default();
+        Self {
+            relay,
+            in_force,
+            metadata,
+            settings,
+            parts,
+            outbox,
+            unwritable,
+            recipients,
+            unproven,
+            under_way,
+        }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.

@@ -5,8 +5,9 @@
 //! and accepted as one; its feedback and card come with the answer. A client that did not hear that answer asks with
 //! InfoOnly: what was accepted is said again (3950), what is still at work is called so (3952), and what a crash
 //! interrupted is done then. If the message inside is
-//! refused its chunks are forgotten, unless we are to blame. Whether its id was issued here is judged with the message
-//! inside; until then the bounds per account hold what anybody may put on our disk.
+//! refused its chunks are forgotten, unless we are to blame. Whether its id may be used is judged with the message
+//! inside; until then the bounds per account hold what its owner may put on our disk. Who shows nothing but the id must
+//! show one that was issued to him, with the first chunk already: anybody can encrypt for us in another's name.
 
 use std::io::{self, Read};
 
@@ -48,6 +49,9 @@ impl Door {
             return Err(Refused::new(Code::Malformed, "not a partialStoreDelivery"));
         };
         let id = whole_id(asked)?;
+        if client.by_id_alone {
+            self.proves_itself(&client, &id, context.request).await?;
+        }
         let upload = self.parts.upload(&client.account.name, id.as_str());
         // A chunk must be judged and kept; a question need not wait for what another request is at work on.
         let _busy = match asked.chunk {
@@ -82,6 +86,15 @@ impl Door {
             (None, false) => None,
         };
         Ok(answered(inside, standing.into_information(number)))
+    }
+
+    /// Whether the id was issued to this client so that nobody else could read it.
+    async fn proves_itself(&self, client: &Client, id: &MessageId, request: &Request) -> Result<(), Refused> {
+        if self.relay.bond(id).await.map_err(failed)?.is_none() {
+            let sentence = "the message id was not issued to this client; ask for one, or sign";
+            return Err(Refused::told(Code::MessageIdUnknown, sentence));
+        }
+        self.may_use(client, id, request).await
     }
 
     async fn standing(&self, upload: &Upload) -> Result<Standing, Refused> {

@@ -331,7 +331,13 @@ impl Office {
 
     /// Another process, as far as anybody can tell.
     pub async fn restart(self) -> Self {
-        let Self { clock, store, serving, settings, synchronous, folder, relay, door, .. } = self;
+        self.restart_with(|_| ()).await
+    }
+
+    /// The same, with other settings.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let Self { clock, store, serving, mut settings, synchronous, folder, relay, door, .. } = self;
+        change(&mut settings);
         serving.drain().await;
         store.close().await.expect("closed");
         drop((store, relay, door));

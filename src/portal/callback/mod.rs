@@ -4,7 +4,7 @@
 //! waits, was never fetched, and on whose card stands no call. Each call that was answered, and each that was given up, is
 //! a step of the card. So a crash loses none, and may tell one twice. A receiver that does not answer is called again after
 //! growing pauses, and given up with a finding when the submission is too old; whoever polls misses nothing. [`network`]
-//! says which addresses may be dialled, [`call`] makes one call.
+//! says which addresses may be dialled, [`mod@call`] makes one call.
 //!
 //! Left out: callbacks to senders, proxies, redirects, HTTP/2.
 

@@ -50,7 +50,8 @@
 //!
 //! ## Locks
 //!
-//! A change that sets a lock (1101) is effective at once, also where changes before it are missing. So that it does not wait
+//! A change that sets a lock (1101) is effective at once, also where changes before it are missing, also where it is rejected
+//! because its generation or number does not fit; and a load whose picture is older does not lift it. So that it does not wait
 //! in the mailbox either, the register has a second one for such changes (`register.urgent_identifier`): a task of its
 //! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold.
 //!

@@ -129,7 +129,14 @@ CREATE TABLE reconciliation (
 ) WITHOUT ROWID;
 ";
 
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+/// Locks as they came, with the time of their event, of whatever generation: what a load's picture is held against.
+const VERSION_6: &str = "
+CREATE TABLE lock_set (
+  ags TEXT NOT NULL, mark TEXT NOT NULL, code INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (ags, mark, code)
+) WITHOUT ROWID;
+";
+
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;

@@ -207,6 +207,12 @@ async fn what_nobody_decides_is_reminded_of_and_rejected() {
         "{reject}"
     );
     office.say(&town, &sent, &signed(&sent.accept())).await.refuses(409, "event-out-of-order");
+    let id = format!("urn:de:xta:messageid:testpost:{}", sent.submission);
+    let id = amtsbote::domain::message_id::MessageId::parse(&id).expect("an id");
+    let refused = office.xta.relay.requeue(&id, "operator", "the town was closed").await;
+    let refused = refused.expect_err("two verdicts").to_string();
+    assert!(refused.contains("its portal was told"), "{refused}");
+    card(DeliveryState::Expired, 2).await;
     office.xta.clock.advance(day * 8);
     office.xta.relay.tick().await.expect("ticks");
     let portal = office.token("portal").await;

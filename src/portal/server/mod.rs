@@ -44,7 +44,7 @@ use receive::EventsOf;
 use signed::Signed;
 
 /// Which door a message came through, as its card says.
-pub const DOOR: &str = "portal";
+pub const DOOR: &str = crate::domain::card::DOOR_OF_PORTALS;
 
 /// Time for reading what is left of a refused request.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);

@@ -55,7 +55,9 @@ impl Door {
             })?,
             ["destinations", id, "keys"] => self.limited(peer, || {
                 self.with_destination(id, |_, found| {
-                    let keys = keys(found).into_iter().map(|key| key.jwk).collect();
+                    // The one to encrypt for comes first: there are clients that take the first and look no further.
+                    let mut keys: Vec<_> = keys(found).into_iter().map(|key| key.jwk).collect();
+                    keys.sort_by_key(|key| key.kid != found.encryption_kid);
                     Ok(json(StatusCode::OK, &JwkSet { keys }))
                 })
             })?,

@@ -164,6 +164,45 @@ async fn a_node_that_stands_still_in_the_middle_holds_nobody_up() {
     two.close().await.expect("closed");
 }
 
+/// Another process works as this node while it stands still, and uses the number that its own transaction would have had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_another_process_used_proves_nothing() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let direct = cluster.database("replaced");
+    let proxy = Proxy::start(cluster.port).await;
+    let through = format!("host=127.0.0.1 port={} user={OWNER} dbname=replaced", proxy.port);
+    let settings = |connection: String| Settings {
+        patience: Duration::from_secs(12),
+        ..Settings::new(connection, "one")
+    };
+    let still = PostgresStore::open(settings(through)).await.expect("a store");
+    let still = Arc::new(still);
+    proxy.arm(Cut::Withheld);
+    let sending = Arc::clone(&still);
+    let sent = tokio::spawn(async move { draft("a").send(&*sending).await });
+    while proxy.cuts.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The database lets go of it after three seconds; opening waits for the name.
+    let other = PostgresStore::open(settings(direct)).await.expect("the name is free");
+    assert_eq!(draft("b").send(&other).await.expect("stored"), Accepted::New);
+    other.close().await.expect("closed");
+    let told = sent.await.expect("no panic").expect_err("nobody knows").to_string();
+    assert!(told.contains("is not known"), "{told}");
+    let end = Instant::now() + Duration::from_secs(20);
+    let again = loop {
+        match draft("a").send(&*still).await {
+            Ok(answer) => break answer,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(again, Accepted::New, "it was never stored");
+    assert_eq!(draft("b").send(&*still).await.expect("asked again"), Accepted::Before);
+    still.close().await.expect("closed");
+}
+
 /// What clients were told.
 #[derive(Default)]
 struct Told {

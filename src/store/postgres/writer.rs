@@ -395,13 +395,25 @@ impl Task {
     }
 
     /// Finds out whether transaction `number` is stored. Taking the node's row waits for whoever still has it, and shuts
-    /// out whatever of ours is still under way; being a commit itself, it also waits for the standby.
+    /// out whatever of ours is still under way; being a commit itself, it also waits for the standby. A number that
+    /// another process may have used as this node, while this one stood still, proves nothing.
     async fn decide(&mut self, number: i64, end: Instant) -> Option<bool> {
-        self.open = None;
+        let before = self.open.take().map(|open| open.incarnation);
         loop {
             match self.open(end).await {
                 Ok(open) => {
                     let stored = open.batch >= number;
+                    let is_ours_alone = before.is_some_and(|before| open.incarnation == before + 1);
+                    if stored && !is_ours_alone {
+                        tracing::error!(
+                            code = "store-node-shared",
+                            node = self.pools.node(),
+                            next_step = "let one process at a time work under this [store] node",
+                            "whether a transaction was stored is not known: others may have worked as this node meanwhile"
+                        );
+                        self.open = Some(open);
+                        return None;
+                    }
                     tracing::warn!(stored, "the database has told the outcome");
                     if stored {
                         self.last_stored = Some(open.batch);

@@ -203,6 +203,25 @@ async fn a_number_that_another_process_used_proves_nothing() {
     still.close().await.expect("closed");
 }
 
+/// The database takes what is written and waits for a standby that is away: a start says so and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_does_not_wait_for_ever_for_a_standby() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("waiting");
+    let settings =
+        |node: &str| Settings { patience: Duration::from_secs(2), ..Settings::new(&connection, node) };
+    PostgresStore::open(settings("one")).await.expect("a store").close().await.expect("closed");
+    cluster.reconfigure(&["synchronous_standby_names = 'away'"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for node in ["one", "two"] {
+        let begun = Instant::now();
+        let error = PostgresStore::open(settings(node)).await.err().expect("refused").to_string();
+        assert!(begun.elapsed() < Duration::from_secs(30), "{node}");
+        assert!(error.contains("standby"), "{node}: {error}");
+    }
+}
+
 /// What clients were told.
 #[derive(Default)]
 struct Told {

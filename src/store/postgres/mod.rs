@@ -66,6 +66,9 @@ use crate::domain::profile::ServiceProfile;
 use crate::evidence::checkpoint::statement;
 use crate::evidence::tree;
 
+/// For making the tables, beyond the settings' patience.
+const PREPARING: Duration = Duration::from_secs(20);
+
 #[derive(Clone)]
 pub struct Settings {
     /// Hosts, port, user and database, as `key=value` pairs or as a URL (libpq's words).
@@ -140,6 +143,13 @@ pub enum OpenError {
     Unfinished,
     #[error("the store holds something that it cannot read: {0}")]
     Corrupt(String),
+}
+
+impl OpenError {
+    fn late() -> Self {
+        let what = "the database does not answer in time; is it there, and its synchronous standby?";
+        Self::Settings(what.to_owned())
+    }
 }
 
 impl From<Fault> for OpenError {
@@ -273,7 +283,9 @@ impl PostgresStore {
             return Err(OpenError::Settings("[store] node is empty; give this relay a name".to_owned()));
         }
         let pools = Arc::new(Pools::new(settings)?);
-        pools.prepare().await?;
+        // Making the tables may take its time; waiting for a standby that is away must end.
+        let time_max = pools.settings().patience + PREPARING;
+        tokio::time::timeout(time_max, pools.prepare()).await.map_err(|_| OpenError::late())??;
         if let Some(objects) = pools.objects() {
             // Said in the log; small messages need no object store.
             let _ = objects.probe(pools.store_id()).await;

@@ -327,18 +327,21 @@ impl Task {
         }
     }
 
-    /// A new session as this node. Nobody else works in the node's name from here on.
+    /// A new session as this node. Nobody else works in the node's name from here on. Over at `end`, also where the
+    /// database waits for a standby that is away.
     async fn open(&self, end: Instant) -> Result<Open, OpenError> {
+        // A name that is taken is said by then.
+        timeout_at(end + Duration::from_secs(2), self.opened(end)).await.map_err(|_| OpenError::late())?
+    }
+
+    async fn opened(&self, end: Instant) -> Result<Open, OpenError> {
         let pools = &self.pools;
-        let late = || OpenError::Settings("the database does not answer in time".to_owned());
-        let session = timeout_at(end, Session::open(pools.writing_config(), pools.connector().clone()))
-            .await
-            .map_err(|_| late())??;
+        let session = Session::open(pools.writing_config(), pools.connector().clone()).await?;
         pools.recognize(&session.client).await?;
         self.take_name(&session, end).await?;
         let take = "UPDATE node SET incarnation = incarnation + 1 WHERE name = $1 RETURNING incarnation, batch, size, closed";
         let node = pools.node();
-        let row = timeout_at(end, session.client.query_one(take, &[&node])).await.map_err(|_| late())??;
+        let row = session.client.query_one(take, &[&node]).await?;
         if session.is_unsure() {
             return Err(OpenError::Settings("the server does not wait for its standby".to_owned()));
         }

@@ -149,6 +149,14 @@
 //! # What is not there yet
 //!
 //! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
-//! `amtsbote store backup` and `verify` say so. A server proves what its own log holds; a proof of a message that several
-//! nodes have handled is asked of each. Uploads in chunks (OSCI) lie on the server that
-//! took them.
+//! `amtsbote store backup` and `verify` say so. `evidence export` takes what the asked server's own log holds: of a message
+//! that was accepted at one server and received at another no single file proves everything yet; `evidence verify --database`
+//! reads all logs.
+//!
+//! In the folder of the server that took them lie, until they are whole: what a portal has announced and uploaded, and OSCI
+//! messages in chunks, both ways. A client that is led to another server in between begins again; so let the balancer lead
+//! portals' and OSCI clients to the same server as long as it is there (`balance source`). Rates of requests are counted by
+//! each server for itself.
+//!
+//! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects: open it
+//! without `[objects]`, or its deadlines delete the original's payloads.

@@ -160,7 +160,12 @@ fn indexed_searches_find_whom_a_brute_force_finds() {
             persons.iter().filter(|one| question.criteria.fit(one)).map(|one| one.mark.as_str()).collect();
         let hits = rig.copies.read(|connection| {
             let copy = copy_of(connection, home(), schema::LIVE)?.expect("a living copy");
-            search::persons(connection, &copy, &question.criteria.within(home()), usize::MAX)
+            let mut hits = Vec::new();
+            search::persons(connection, &copy, &question.criteria.within(home()), &mut |person| {
+                hits.push(person);
+                Ok(true)
+            })?;
+            Ok(hits)
         });
         let mut hits: Vec<String> = match hits {
             Ok(hits) => hits.into_iter().map(|one| one.mark).collect(),
@@ -332,6 +337,30 @@ fn a_lock_hides_at_once_and_ends_in_its_turn() {
     assert!(hidden(), "a record that knows nothing of it does not lift it");
     rig.copies.change(&later(2, Occasion::LockEnded)).expect("applied");
     assert!(!hidden());
+}
+
+#[test]
+fn the_end_of_a_list_tells_of_nobody_who_is_hidden() {
+    let list = |persons: &[Person]| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let settings = Settings { list_max: 3, ..Settings::new(folder.path()) };
+        let copies = Copies::open(settings, LogKey::new(&[7; 32])).expect("copies");
+        let rig = Rig { copies, folder };
+        rig.load(home(), 1, persons);
+        match rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(2)) {
+            Ok(Outcome { answer: Answer::List { hits, more, .. }, .. }) => {
+                (hits.into_iter().map(|hit| hit.data).collect::<Vec<_>>(), more)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let open: Vec<Person> = (2..=6).map(|n| named(&n.to_string(), "Adler", "Willi")).collect();
+    let shut = [locked(named("1", "Adler", "Willi"), 3)];
+    for many in [3, 4, 5] {
+        let without = list(&open[..many]);
+        assert_eq!((without.0.len(), without.1), (3, many > 3));
+        assert_eq!(list(&[&shut, &open[..many]].concat()), without, "{many}");
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ async fn a_submission_goes_from_portal_to_authority_and_back() {
     let kid = destination["encryptionKid"].as_str().expect("a kid");
     let key = office.get(&format!("/v1/destinations/{DESTINATION}/keys/{kid}"), "").await.is(200).json();
     assert_eq!(key["key_ops"], json!(["wrapKey"]));
+    // Some clients take the first of all and look no further.
+    let keys = office.get(&format!("/v2/destinations/{DESTINATION}/keys"), "").await.is(200).json();
+    assert_eq!(keys["keys"][0]["kid"], kid);
 
     let (submission, _) = office.announce(&portal, &[ATTACHMENT]).await;
     let events = format!("/v2/submissions/{submission}/events");

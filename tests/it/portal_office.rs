@@ -141,8 +141,8 @@ fn destination(id: &str) -> Destination {
         metadata_versions: vec!["1.0.0".to_owned()],
         encryption_kid: "authority-encryption-2026".to_owned(),
         keys: vec![
-            key(include_str!("../data/portal/encryption.jwk")),
             key(include_str!("../data/portal/signature.jwk")),
+            key(include_str!("../data/portal/encryption.jwk")),
         ],
         contact: Default::default(),
         callback: None,

@@ -29,6 +29,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 mod cli_fixture;
 #[allow(dead_code)]
 mod ground;
+/// What the tests hold every answer to is not measured along.
+mod osci_form {
+    pub fn trouble(_: &[u8]) -> Vec<String> {
+        Vec::new()
+    }
+}
 #[path = "../tests/it/osci_office.rs"]
 #[allow(dead_code)]
 mod osci_office;

@@ -48,21 +48,26 @@ fn main() {
 fn speed(cluster: &Cluster) {
     let span = Duration::from_secs(setting("AMTSBOTE_BENCH_SECONDS", 5));
     let repetitions = setting("AMTSBOTE_BENCH_REPETITIONS", 3);
-    println!("clients  bare/s  one/s  ratio  three/s  to one  p50 ms  p99 ms");
+    println!("clients  bare/s  one/s  ratio  bare of three/s  three/s  ratio  to one  p50 ms  p99 ms");
     for clients in [1, 64] {
         let (mut bare, mut one, mut three, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut bare_three = Vec::new();
         for repetition in 0..repetitions {
             let database = |kind: &str| cluster.database(&format!("{kind}_{clients}_{repetition}"));
-            bare.push(bare_rate(&database("bare"), clients, span));
+            bare.push(bare_rate(&database("bare"), clients, 1, span));
+            bare_three.push(bare_rate(&database("bare_three"), clients, 3, span));
             let (rate, taken) = engine_rate(&database("one"), clients, 1, span);
             one.push(rate);
             times.extend(taken);
             three.push(engine_rate(&database("three"), clients, 3, span).0);
         }
         let (bare, one, three, times) = (median(bare), median(one), median(three), Times::of(times));
-        let (to_bare, to_one, half, late) = (one / bare, three / one, times.at(0.5), times.at(0.99));
+        let bare_three = median(bare_three);
+        let (to_bare, to_bare_three, to_one) = (one / bare, three / bare_three, three / one);
+        let (half, late) = (times.at(0.5), times.at(0.99));
         println!(
-            "{clients:7}  {bare:6.0}  {one:5.0}  {to_bare:5.2}  {three:7.0}  {to_one:6.2}  {half:6.2}  {late:6.2}"
+            "{clients:7}  {bare:6.0}  {one:5.0}  {to_bare:5.2}  {bare_three:15.0}  {three:7.0}  {to_bare_three:5.2}  \
+             {to_one:6.2}  {half:6.2}  {late:6.2}"
         );
     }
 }
@@ -120,20 +125,32 @@ fn engine_rate(connection: &str, clients: u64, nodes: u64, span: Duration) -> (f
     })
 }
 
-/// Messages per second of the same rows in the same tables, as many to a transaction as clients would wait, with nothing
-/// between: no reading, no deciding, one session.
-fn bare_rate(connection: &str, batch: u64, span: Duration) -> f64 {
+/// Messages per second of the same rows in the same tables with nothing between: no reading, no deciding. Each of so many
+/// sessions, as long as there is a client for it, writes its share of them to a transaction.
+fn bare_rate(connection: &str, clients: u64, sessions: u64, span: Duration) -> f64 {
     ground::runtime().block_on(async {
         let store = open(connection, "node").await;
         numbered(0, 0).send(&store).await.expect("a message to copy");
         store.close().await.expect("closed");
-        let bare = Bare::open(connection).await;
-        let (start, mut last) = (Instant::now(), 1);
-        while start.elapsed() < span {
-            bare.write(last + 1..=last + batch as i64).await.expect("written");
-            last += batch as i64;
+        let sessions = sessions.min(clients);
+        let mut running = Vec::new();
+        let start = Instant::now();
+        for session in 0..sessions {
+            let bare = Bare::open(connection).await;
+            let batch = (clients / sessions + u64::from(session < clients % sessions)) as i64;
+            running.push(tokio::spawn(async move {
+                let first = (session as i64) << 40 | 1;
+                let mut last = first;
+                while start.elapsed() < span {
+                    bare.write(last + 1..=last + batch).await.expect("written");
+                    last += batch;
+                }
+                last - first
+            }));
         }
-        (last - 1) as f64 / start.elapsed().as_secs_f64()
+        let written: i64 =
+            join_all(running).await.into_iter().map(|written| written.expect("no panic")).sum();
+        written as f64 / start.elapsed().as_secs_f64()
     })
 }
 

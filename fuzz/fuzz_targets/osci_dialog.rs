@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../tests/it/osci_form.rs"]
+mod osci_form;
 #[path = "../../tests/it/osci_office.rs"]
 #[allow(dead_code)]
 mod osci_office;

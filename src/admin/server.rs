@@ -153,7 +153,7 @@ impl Server {
         let act = self.write_down("participant apply", object, by, reason)?;
         let directory =
             self.store.apply_directory(based_on, accounts, profiles, act).await.map_err(refused_by_store)?;
-        self.relay.reload_directory().await.map_err(refused_by_relay)?;
+        self.relay.reload_changed_directory().await.map_err(refused_by_relay)?;
         Ok(Answer::Directory(DirectoryView {
             revision: directory.revision(),
             accounts: directory.accounts().cloned().collect(),
@@ -180,7 +180,7 @@ impl Server {
         *place = account;
         let profiles = directory.profiles().cloned().collect();
         self.store.apply_directory(based_on, accounts, profiles, act).await.map_err(refused_by_store)?;
-        self.relay.reload_directory().await.map_err(refused_by_relay)?;
+        self.relay.reload_changed_directory().await.map_err(refused_by_relay)?;
         Ok(Answer::Done)
     }
 

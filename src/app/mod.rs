@@ -8,9 +8,11 @@ pub mod callbacks;
 pub mod card_key;
 pub mod evidence_key;
 pub mod foreign;
+pub mod gateway;
 pub mod log;
 pub mod metadata;
 mod metrics_text;
+mod nightly;
 mod open_files;
 mod operator;
 pub mod payment;
@@ -68,8 +70,6 @@ pub enum StartError {
     CardKey { path: PathBuf, what: String },
     #[error("the portal's key {}: {what}", path.display())]
     PortalKey { path: PathBuf, what: String },
-    #[error("callbacks: {0}")]
-    Callbacks(String),
     #[error("time stamps: {0}")]
     TimeStamps(String),
     #[error("store {}: {source}", folder.display())]
@@ -184,7 +184,7 @@ impl App {
             None => None,
             Some(address) => {
                 let permits = portal_permits.clone();
-                Some(PortalStart::bind(address, &trust, &relay, &config, &clock, permits).await?)
+                Some(PortalStart::bind(address, &trust, &relay, &config, permits).await?)
             }
         };
         let portal_address = portal.as_ref().map(|portal| portal.address);
@@ -280,12 +280,12 @@ impl PortalStart {
         trust: &Trust,
         relay: &Arc<Relay>,
         config: &Config,
-        clock: &Arc<dyn Clock>,
         permits: Permits,
     ) -> Result<Self, StartError> {
         let key = portal_key::load_or_make(&config.portal.key)?;
-        let receivers = callbacks::receivers_tls(config, clock).map_err(StartError::Callbacks)?;
-        let callbacks = Arc::new(Callbacks::new(relay.clone(), config.callback_settings(receivers)));
+        let in_force = trust.clone();
+        let settings = config.callback_settings(Arc::new(move || in_force.receivers()));
+        let callbacks = Arc::new(Callbacks::new(relay.clone(), settings));
         let listener = Listener::tls(address, trust.listener(), config.bounds(), permits)
             .await
             .map_err(|source| listen("portal listener", address, source))?;
@@ -315,7 +315,7 @@ async fn open_postgres(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dy
     let folder = config.store.folder.clone();
     std::fs::create_dir_all(&folder)
         .map_err(|error| StartError::Store { folder, source: OpenError::Folder(error) })?;
-    let settings = config.store.postgres_settings(clock.clone());
+    let settings = config.postgres_settings(clock.clone());
     let settings = settings.map_err(|what| StartError::Database(postgres::OpenError::Settings(what)))?;
     let store = PostgresStore::open(settings).await.map_err(StartError::Database)?;
     Ok(Arc::new(store))

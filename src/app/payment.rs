@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::register::RegisterError;
 use crate::clock::Clock;
+use crate::enquiry::{Till, TillError};
 use crate::register::copies::{Copies, CopyError, Held, Order};
 use crate::register::desk::Desk;
 use crate::register::payment::client::Client;
@@ -85,7 +87,7 @@ impl Cashier {
     pub async fn answer(&self, account: &str, case: &str, number: u32) -> Result<Held, CashierError> {
         let (account, uuid) = (account.to_owned(), Copies::line_uuid(case, number));
         let held = self.blocking(move |copies, now| copies.held_answer(&account, &uuid, now)).await?;
-        if matches!(held, Held::Ready(_)) {
+        if matches!(held, Held::Ready { .. }) {
             self.on(case, Event::Delivered).await?;
         }
         Ok(held)
@@ -198,6 +200,34 @@ impl Cashier {
         let (desk, now) = (self.desk.clone(), self.clock.now());
         let done = tokio::task::spawn_blocking(move || work(&desk.copies, now));
         Ok(done.await.map_err(|error| CashierError::Broken(error.to_string()))??)
+    }
+}
+
+impl From<CashierError> for TillError {
+    fn from(error: CashierError) -> Self {
+        match error {
+            CashierError::Copies(error) => Self::Copies(error),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Till for Cashier {
+    async fn order(&self, order: Order) -> Result<Payment, TillError> {
+        Ok(Self::order(self, order).await?)
+    }
+
+    async fn payment(&self, case: &str) -> Result<Option<Payment>, TillError> {
+        Ok(Self::payment(self, case).await?)
+    }
+
+    async fn returned(&self, case: &str) -> Result<Option<Payment>, TillError> {
+        Ok(Self::returned(self, case).await?)
+    }
+
+    async fn answer(&self, account: &str, case: &str, number: u32) -> Result<Held, TillError> {
+        Ok(Self::answer(self, account, case, number).await?)
     }
 }
 

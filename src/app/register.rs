@@ -3,10 +3,12 @@
 //! To the post office it is a client like any other: XTA 2 over mutual TLS, with its own certificate. A message is
 //! confirmed only when its effect and its answer are durable; what is posted has an id that was written down before, so
 //! that a repetition after a crash is the same message. Full loads run beside the rest: a lock that arrives meanwhile
-//! passes them.
+//! passes them; a mailbox for locks is looked into by a task of its own, so that a lock waits for no other message. Where
+//! the configuration has a page, it is served by this process, on a listener of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufReader;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::nightly::NightWatch;
 use super::payment::{self, Cashier};
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::RegisterConfig;
@@ -22,14 +25,20 @@ use crate::domain::content::PartRole;
 use crate::domain::envelope::{BusinessScenario, Code, Envelope, Party, Qualifier};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::PartyIdentifier;
+use crate::enquiry::{self, Door};
+use crate::net::{Bounds, Listener, Permits, Serving, TlsSource};
+use crate::pki::certificate::Certificate;
 use crate::pki::inspection::{Purpose, UnknownRevocation};
 use crate::pki::key::{self, Identity, Readers};
-use crate::pki::tls::client_config;
+use crate::pki::tls::{ClientCertificate, client_config, server_config};
 use crate::pki::trust::{PurposeSettings, TrustAnchors};
+use crate::portal::places::Places;
 use crate::register::copies::{Copies, LogKey, Outgoing, Settings as CopySettings};
 use crate::register::desk::{Delivery, Desk, Handled};
 use crate::register::message::Number;
 use crate::register::message::head::Sender;
+use crate::register::person::Ags;
+use crate::register::signers::Signers;
 use crate::xta::client::content::{FolderSink, Outgoing as OutgoingPart};
 use crate::xta::client::{Client, Error as ClientError, Settings as ClientSettings};
 use crate::xta::message::metadata::Shown;
@@ -45,6 +54,7 @@ const SWEEP_SECONDS: u64 = 60;
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The same where the post office is away.
 const TRY_SOON: Duration = Duration::from_secs(5);
+const PAGE_CONNECTIONS_MAX: usize = 256;
 const SERVICE: &str = "urn:de:amtsbote:register";
 
 #[derive(Debug, Error)]
@@ -91,7 +101,10 @@ struct Trouble {
 pub struct RegisterService {
     desk: Arc<Desk>,
     cashier: Arc<Cashier>,
+    night: Arc<NightWatch>,
     client: Arc<Client>,
+    /// The mailbox for locks, and how it is looked into.
+    urgent: Option<(PartyIdentifier, Client)>,
     inbox: PathBuf,
     own: PartyIdentifier,
     poll: Duration,
@@ -106,7 +119,7 @@ impl RegisterService {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let copies = open_copies(config.copies()?, true)?
             .ok_or_else(|| unusable(config.register.folder.display().to_string(), "there is no register"))?;
-        let desk = Desk::new(copies, config.desk()?, clock.clone());
+        let desk = Desk::new(copies, config.desk()?, clock.clone()).with_signers(signers(config)?);
         let own = identifier(&desk.own().party.kennung)?;
         let inbox = config.register.folder.join(INBOX_FOLDER);
         // What a crash left behind is fetched again.
@@ -115,10 +128,18 @@ impl RegisterService {
         let desk = Arc::new(desk);
         let service = config.payment.as_ref().map(|one| payment::client(one, clock.clone())).transpose()?;
         let rules = config.payment.as_ref().map(|one| one.rules()).unwrap_or_default();
+        let within = Duration::from_secs(u64::from(config.nightly.reconcile_within_hours) * 3600);
         Ok(Self {
             cashier: Arc::new(Cashier::new(desk.clone(), service, rules, clock.clone())),
+            night: Arc::new(NightWatch::new(desk.clone(), config.nightly.hour, within, clock.clone())),
             desk,
-            client: Arc::new(client(config, clock.clone())?),
+            client: Arc::new(client(config, "*", clock.clone())?),
+            urgent: config
+                .register
+                .urgent_identifier
+                .as_ref()
+                .map(|one| urgent(config, one, clock.clone()))
+                .transpose()?,
             inbox,
             own,
             poll: Duration::from_millis(u64::from(config.office.poll_milliseconds)),
@@ -143,6 +164,8 @@ impl RegisterService {
         let mut load: Option<tokio::task::JoinHandle<()>> = None;
         // A payment service that hangs holds up no message.
         let cashing = tokio::spawn(service.cashier.clone().run(stop.clone()));
+        let night = tokio::spawn(service.night.clone().run(stop.clone()));
+        let locks = tokio::spawn(service.clone().take_locks(stop.clone()));
         let mut swept = None;
         let mut reachable = true;
         while !*stop.borrow() {
@@ -189,7 +212,43 @@ impl RegisterService {
         if let Some(load) = load {
             let _ = load.await;
         }
+        let _ = locks.await;
         let _ = cashing.await;
+        let _ = night.await;
+    }
+
+    /// The mailbox for locks, beside everything else. What is answered leaves with the rest; an office that is away is
+    /// the other task's to report.
+    async fn take_locks(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let Some((_, client)) = &self.urgent else { return };
+        while !*stop.borrow() {
+            if let Ok(page) = client.list(&MsgSelector::default(), Some(PAGE)).await {
+                let now = self.clock.now();
+                for shown in page.messages {
+                    if *stop.borrow() {
+                        break;
+                    }
+                    if !self.waits(&shown, now) {
+                        self.take(&shown).await;
+                    }
+                }
+            }
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+    }
+
+    /// Could not be taken, and it is not time to try again.
+    fn waits(&self, shown: &Shown, now: Timestamp) -> bool {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.get(shown.envelope.id.as_str()).is_some_and(|until| *until > now)
+    }
+
+    fn is_urgent(&self, shown: &Shown) -> bool {
+        let reader = shown.envelope.reader.identifier.value();
+        self.urgent.as_ref().is_some_and(|(mailbox, _)| mailbox.value() == reader)
     }
 
     /// One look into the mailboxes: all that is small is taken; the first full load is handed back.
@@ -197,11 +256,8 @@ impl RegisterService {
         self.post_due().await;
         let page = self.client.list(&MsgSelector::default(), Some(PAGE)).await?;
         let now = self.clock.now();
-        let waits = |shown: &Shown| {
-            let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-            left.get(shown.envelope.id.as_str()).is_some_and(|until| *until > now)
-        };
-        let messages = page.messages.into_iter().filter(|shown| !waits(shown));
+        let messages = page.messages.into_iter();
+        let messages = messages.filter(|shown| !self.is_urgent(shown) && !self.waits(shown, now));
         let (loads, rest): (Vec<Shown>, Vec<Shown>) = messages.partition(is_load);
         for shown in rest {
             if *stop.borrow() {
@@ -424,18 +480,78 @@ impl RegisterService {
     }
 }
 
+/// The page for private enquiries, not yet at work.
+pub struct RegisterPage {
+    address: SocketAddr,
+    identity: Option<Identity>,
+    door: Arc<Door>,
+}
+
+impl RegisterPage {
+    /// None where the configuration has none.
+    pub fn open(config: &RegisterConfig, service: &RegisterService) -> Result<Option<Self>, RegisterError> {
+        let Some(page) = &config.page else { return Ok(None) };
+        let identity = match (&page.certificate, &page.key) {
+            (Some(certificate), Some(key)) => {
+                let loaded = Identity::load(certificate, key);
+                Some(loaded.map_err(|error| unusable("page.certificate and page.key", error))?)
+            }
+            _ => None,
+        };
+        let mut places: Vec<(Ags, String)> = Places::known()
+            .iter()
+            .filter_map(|place| {
+                let key = crate::domain::destination::Ags::of(&place.region)?;
+                Some((Ags::parse(key.as_str()).ok()?, place.name.clone()))
+            })
+            .collect();
+        places.sort_by(|one, other| one.1.cmp(&other.1));
+        let settings = enquiry::Settings {
+            users: config.page_users()?,
+            places,
+            list_lines_max: page.list_lines_max,
+            url: page.url.clone(),
+            zone: config.zone()?,
+        };
+        let door = Door::new(service.desk(), service.cashier(), Arc::new(SystemClock), settings);
+        let door = Arc::new(door.map_err(|error| unusable("the page", error))?);
+        Ok(Some(Self { address: page.address, identity, door }))
+    }
+
+    async fn serve(self) -> std::io::Result<Serving> {
+        let permits = Permits::new(PAGE_CONNECTIONS_MAX);
+        let listener = match &self.identity {
+            Some(identity) => {
+                let tls = server_config(identity, ClientCertificate::None, Arc::new(SystemClock));
+                let source = TlsSource::new(Arc::new(tls.map_err(std::io::Error::other)?));
+                Listener::tls(self.address, source, Bounds::default(), permits).await?
+            }
+            None => Listener::plain(self.address, Bounds::default(), permits).await?,
+        };
+        tracing::info!(address = %listener.address()?, tls = self.identity.is_some(), "the page is served");
+        Ok(listener.serve(self.door))
+    }
+}
+
 /// Works until SIGTERM or SIGINT.
-pub async fn until_stopped(service: RegisterService) -> std::io::Result<()> {
+pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = watch::channel(false);
+    let serving = match page {
+        Some(page) => Some(page.serve().await?),
+        None => None,
+    };
     let working = tokio::spawn(service.run(stopped));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     let _ = stop.send(true);
+    if let Some(serving) = serving {
+        serving.drain().await;
+    }
     working.await.map_err(std::io::Error::other)
 }
 
@@ -481,13 +597,49 @@ pub(super) fn server_tls(
     client_config(Arc::new(anchors), identity, clock).map_err(|error| error.to_string())
 }
 
-fn client(config: &RegisterConfig, clock: Arc<dyn Clock>) -> Result<Client, RegisterError> {
+/// Who must sign, with their certificates read.
+fn signers(config: &RegisterConfig) -> Result<Signers, RegisterError> {
+    let mut known: BTreeMap<String, Vec<Certificate>> = BTreeMap::new();
+    for signer in &config.signer {
+        for path in &signer.certificates {
+            let wrong = |error: &dyn std::fmt::Display| unusable(path.display().to_string(), error);
+            let pem = key::read_bounded(path).map_err(|error| wrong(&error))?;
+            let certificate = Certificate::from_pem(&pem).map_err(|error| wrong(&error))?;
+            known.entry(signer.identifier.clone()).or_default().push(certificate);
+        }
+    }
+    let settings = &config.signatures;
+    let unknown = if settings.crls.is_empty() { UnknownRevocation::Warn } else { UnknownRevocation::Refuse };
+    let believed = PurposeSettings {
+        anchors: settings.anchors.clone(),
+        revocation_lists: settings.crls.clone(),
+        unknown_revocation: unknown,
+        ..PurposeSettings::default()
+    };
+    let anchors = TrustAnchors::load(&[(Purpose::OsciSignature, believed)].into());
+    let anchors = anchors.map_err(|error| unusable("signatures.anchors", error))?;
+    Ok(Signers::new(known, Arc::new(anchors)))
+}
+
+fn urgent(
+    config: &RegisterConfig,
+    mailbox: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<(PartyIdentifier, Client), RegisterError> {
+    Ok((identifier(mailbox)?, client(config, mailbox, clock)?))
+}
+
+/// Looks into one mailbox, or with `*` into all of ours.
+fn client(config: &RegisterConfig, mailbox: &str, clock: Arc<dyn Clock>) -> Result<Client, RegisterError> {
     let office = &config.office;
     let identity = Identity::load(&office.certificate, &office.key)
         .map_err(|error| unusable("office.certificate and office.key", error))?;
     let tls = server_tls(&office.anchors, &office.crls, Some(&identity), clock)
         .map_err(|error| unusable("office.anchors", error))?;
     let mut settings = ClientSettings::new(&office.url, Arc::new(tls));
-    settings.identifier = Some(PartyIdentifier::new("*").map_err(|error| unusable("*", error))?);
+    settings.identifier = Some(match mailbox {
+        "*" => PartyIdentifier::new("*").map_err(|error| unusable("*", error))?,
+        mailbox => identifier(mailbox)?,
+    });
     Client::new(settings).map_err(|error| unusable("office.url", error))
 }

@@ -140,8 +140,7 @@ impl Keeper {
         if due.is_empty() {
             return;
         }
-        let authorities: Vec<Certificate> =
-            self.trust.anchors().authorities().map(|(_, certificate)| certificate.clone()).collect();
+        let authorities: Vec<Certificate> = self.trust.authorities();
         let fetches = stream::iter(due).map(|url| {
             let (client, authorities) = (&self.client, &authorities);
             async move {

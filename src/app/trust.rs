@@ -18,6 +18,7 @@ use crate::xml::dsig::sign::SigningKey;
 use crate::xml::enc::RecipientKey;
 use crate::{osci, portal, xta};
 
+use super::callbacks::{self, Receivers};
 use super::metadata::XtaMetadata;
 use super::time_stamp;
 
@@ -55,6 +56,8 @@ struct Current {
     /// Absent where there is no OSCI.
     osci: Option<Arc<InForce>>,
     stamp_anchors: Arc<[Certificate]>,
+    /// Absent where callbacks believe nobody.
+    receivers: Option<Receivers>,
 }
 
 impl Trust {
@@ -88,10 +91,11 @@ impl Trust {
         let before = self.now();
         let own = before.own.clone();
         let recipients = recipients_tls(config, &anchors, &self.clock)?;
+        let receivers = callbacks::receivers(config, &self.clock, &self.answers)?;
         let osci = before.osci.as_deref().cloned();
         let osci = osci.map(|osci| Arc::new(InForce { anchors: anchors.clone(), recipients, ..osci }));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Current { own, anchors, osci, stamp_anchors: before.stamp_anchors.clone() });
+            Arc::new(Current { own, anchors, osci, stamp_anchors: before.stamp_anchors.clone(), receivers });
         Ok(())
     }
 
@@ -105,6 +109,19 @@ impl Trust {
 
     pub(super) fn anchors(&self) -> Arc<TrustAnchors> {
         self.now().anchors.clone()
+    }
+
+    /// How callbacks judge their receivers.
+    pub(super) fn receivers(&self) -> Option<Arc<rustls::ClientConfig>> {
+        self.now().receivers.as_ref().map(|receivers| receivers.tls.clone())
+    }
+
+    /// Whom anybody here believes, for whatever purpose.
+    pub(super) fn authorities(&self) -> Vec<Certificate> {
+        let current = self.now();
+        let receivers = current.receivers.iter().flat_map(|receivers| receivers.anchors.authorities());
+        let all = current.anchors.authorities().chain(receivers);
+        all.map(|(_, certificate)| certificate.clone()).collect()
     }
 
     /// The server's chain, its own certificate first.
@@ -185,7 +202,8 @@ fn read(
     let osci = read_osci(config, anchors.clone(), clock)?;
     let stamps = time_stamp::anchors(&config.evidence).map_err(|error| error.to_string())?;
     let stamp_anchors = stamps.certificates().into();
-    let current = Current { own: identity.chain().to_vec(), anchors, osci, stamp_anchors };
+    let receivers = callbacks::receivers(config, clock, answers)?;
+    let current = Current { own: identity.chain().to_vec(), anchors, osci, stamp_anchors, receivers };
     Ok((Arc::new(listener), current))
 }
 

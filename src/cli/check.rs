@@ -275,7 +275,7 @@ fn look_at_portal(config: &Config, findings: &mut Findings) {
         findings.problem(WHAT, format!("{} is no folder", portal.folder.display()));
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    match callbacks::receivers_tls(config, &clock) {
+    match callbacks::receivers(config, &clock, &Arc::default()) {
         Err(error) => findings.problem("callbacks", error),
         Ok(None) => findings.good("callbacks", "nobody is called: portal.callback_anchors is empty"),
         Ok(Some(_)) => findings.good("callbacks", "the authorities of receivers can be read"),
@@ -332,7 +332,7 @@ fn look_at_time_stamps(config: &Config, now: Timestamp, findings: &mut Findings)
 /// Whether the database is there, ours, and keeps what is asked of it; nothing is written.
 fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
     const WHAT: &str = "store";
-    let settings = match config.store.postgres_settings(Arc::new(SystemClock)) {
+    let settings = match config.postgres_settings(Arc::new(SystemClock)) {
         Ok(settings) => settings,
         Err(what) => {
             findings.problem(WHAT, what);
@@ -351,6 +351,11 @@ fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop
                 (Some(broken), _) => findings.problem("standby", broken),
                 (None, Some(warning)) => findings.add("standby", Verdict::Warning, warning),
                 (None, None) => {}
+            }
+            match examined.objects {
+                None => {}
+                Some(Ok(())) => findings.good("objects", "the object store shows its bucket".to_owned()),
+                Some(Err(what)) => findings.problem("objects", what),
             }
         }
     }

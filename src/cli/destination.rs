@@ -1,18 +1,25 @@
 //! `amtsbote destination`: where a portal's applications go, as the participants' file declares it.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use jiff::Timestamp;
 
 use super::exit::{Exit, Stop};
 use super::link::Link;
 use super::participant::directory;
 use super::screen::{self, Align, Table};
-use super::{Place, Reading};
+use super::{Place, Reading, runtime};
+use crate::app::callbacks;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
 use crate::domain::date_time;
 use crate::domain::destination::{Destination, DestinationStatus};
 use crate::domain::hex;
 use crate::pki::jose::jwk::{PublicKey, Purpose};
+use crate::portal::callback;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -32,10 +39,29 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// What tells a destination's own program that submissions wait
+    #[command(subcommand)]
+    Callback(CallbackCommand),
     /// Make a secret for a client or a callback: print it once, with what belongs into the participants' file
     ///
     /// Nothing is stored. The secret goes to whoever will use it; its digest goes into the file.
     Secret,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum CallbackCommand {
+    /// Call a destination's receiver as if something waited, and say what came back
+    ///
+    /// The call names no submission and is signed with the destination's secret. It goes out from this process, with
+    /// anchors, networks and time of the configuration. Nothing is stored.
+    Test {
+        /// The destination's id (UUID)
+        id: String,
+        #[command(flatten)]
+        link: Link,
+        #[command(flatten)]
+        reading: Reading,
+    },
 }
 
 impl Command {
@@ -52,16 +78,17 @@ impl Command {
             }
             Self::Show { id, link, reading } => {
                 let accounts = directory(link, place)?.accounts;
-                let found = all(&accounts).find(|(_, one)| one.id.as_str() == id);
-                let (account, destination) = found.ok_or_else(|| {
-                    Stop::new(Exit::Unknown, format!("there is no destination {id}"))
-                        .then("`amtsbote destination list` names them")
-                })?;
+                let (account, destination) = named(&accounts, id)?;
                 if reading.json {
                     screen::json(&view(account, destination))?;
                 } else {
                     screen::data(&show(account, destination))?;
                 }
+            }
+            Self::Callback(CallbackCommand::Test { id, link, reading }) => {
+                let accounts = directory(link, place)?.accounts;
+                let (_, destination) = named(&accounts, id)?;
+                return test(place, destination, *reading);
             }
             Self::Secret => {
                 let random = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
@@ -84,6 +111,53 @@ fn all(accounts: &[Account]) -> impl Iterator<Item = (&Account, &Destination)> {
     accounts
         .iter()
         .flat_map(|account| account.portal.destinations.iter().map(move |destination| (account, destination)))
+}
+
+fn named<'a>(accounts: &'a [Account], id: &str) -> Result<(&'a Account, &'a Destination), Stop> {
+    let id = id.to_ascii_lowercase();
+    all(accounts).find(|(_, one)| one.id.as_str() == id).ok_or_else(|| {
+        Stop::new(Exit::Unknown, format!("there is no destination {id}"))
+            .then("`amtsbote destination list` names them")
+    })
+}
+
+/// One call of the receiver, and what became of it.
+fn test(place: &Place, destination: &Destination, reading: Reading) -> Result<Exit, Stop> {
+    let callback = destination.callback.as_ref().ok_or_else(|| {
+        Stop::new(Exit::Unknown, format!("destination {} has no callback", destination.id))
+            .then("enter one in the participants' file: callback = { url = \"https://…\", secret = \"…\" }")
+    })?;
+    let config = Config::load(&place.path())?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let settings = callbacks::settings(&config, &clock).map_err(Stop::usage)?;
+    let began = Instant::now();
+    let called = runtime()?.block_on(callback::call(&settings, callback, &destination.id, &[], clock.now()));
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if reading.json {
+        let (status, refusal) = match &called {
+            Ok(status) => (Some(status.as_u16()), None),
+            Err(error) => (None, Some(error)),
+        };
+        screen::json(&serde_json::json!({
+            "destination": destination.id,
+            "url": callback.url,
+            "milliseconds": milliseconds,
+            "answered": called.is_ok(),
+            "status": status,
+            "reason": refusal.map(ToString::to_string),
+            "next_step": refusal.map(callback::call::Error::next_step),
+        }))?;
+        return Ok(if called.is_ok() { Exit::Done } else { Exit::Problems });
+    }
+    match called {
+        Ok(status) => {
+            screen::data(&format!("{} answered HTTP {status} after {milliseconds} ms\n", callback.url))?;
+            screen::sentence("The receiver can be told of submissions.");
+            Ok(Exit::Done)
+        }
+        Err(error) => Err(Stop::new(Exit::Problems, format!("{} cannot be told: {error}", callback.url))
+            .then(error.next_step())),
+    }
 }
 
 /// Everything but the callback's secret.

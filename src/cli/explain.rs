@@ -1,7 +1,8 @@
 //! `amtsbote explain CODE`: what a code means and what to do, in English and German.
 //!
 //! The portal's problem types are the door's own table ([`crate::portal::problems`]). The XTA codes are those of the fault list of XTA 2 web service 2.1.1; the OSCI codes are the door's own table
-//! ([`crate::osci::code`]). Both standards use some numbers, and then both meanings are shown.
+//! ([`crate::osci::code`]). Both standards use some numbers, and then both meanings are shown. The register's codes of
+//! rejections (XInneres) and reasons of refused questions are its own table ([`crate::register::explained`]).
 
 use serde::Serialize;
 
@@ -9,10 +10,12 @@ use super::exit::{Exit, Stop};
 use super::{Reading, screen};
 use crate::osci::code::{Code, Language};
 use crate::portal::problems;
+use crate::register::message::Code as XinneresCode;
+use crate::register::question::Reason;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code, such as 9024, 0801 or no-destination, or an exception's name; without one, every code in one line
+    /// The code, such as 9024, 0801, T070 or no-destination, or an exception's name; without one, every code in one line
     code: Option<String>,
     #[command(flatten)]
     reading: Reading,
@@ -23,6 +26,9 @@ pub struct Args {
 struct Explanation {
     standard: &'static str,
     code: &'static str,
+    /// The number in the register's answers, where it is public.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<&'static str>,
     /// The exception or fault that carries it.
     carrier: &'static str,
     english: &'static str,
@@ -41,7 +47,7 @@ const fn xta(
     peer: &'static str,
     operator: &'static str,
 ) -> Explanation {
-    Explanation { standard: "XTA 2", code, carrier, english, german, peer, operator }
+    Explanation { standard: "XTA 2", code, number: None, carrier, english, german, peer, operator }
 }
 
 impl From<Code> for Explanation {
@@ -49,6 +55,7 @@ impl From<Code> for Explanation {
         Self {
             standard: "OSCI 1.2",
             code: code.as_str(),
+            number: None,
             carrier: code.kind().carrier(),
             english: code.text(Language::English),
             german: code.text(Language::German),
@@ -63,7 +70,40 @@ impl From<&problems::Explanation> for Explanation {
         Self {
             standard: "Portal",
             code: one.code,
+            number: None,
             carrier: "problem details",
+            english: one.english,
+            german: one.german,
+            peer: one.peer,
+            operator: one.operator,
+        }
+    }
+}
+
+impl From<XinneresCode> for Explanation {
+    fn from(code: XinneresCode) -> Self {
+        let one = code.explanation();
+        Self {
+            standard: "XInneres",
+            code: code.as_str(),
+            number: None,
+            carrier: "rueckweisung.asynchron.0010",
+            english: one.english,
+            german: one.german,
+            peer: one.peer,
+            operator: one.operator,
+        }
+    }
+}
+
+impl From<Reason> for Explanation {
+    fn from(reason: Reason) -> Self {
+        let one = reason.explanation();
+        Self {
+            standard: "Register",
+            code: reason.word(),
+            number: reason.number(),
+            carrier: "the answer to a question (0601, 1331, 1333)",
             english: one.english,
             german: one.german,
             peer: one.peer,
@@ -261,7 +301,9 @@ const XTA_CODES: &[Explanation] = &[
 
 fn codes() -> impl Iterator<Item = Explanation> {
     let osci = Code::ALL.iter().copied().map(Explanation::from);
-    XTA_CODES.iter().copied().chain(osci).chain(problems::ALL.iter().map(Explanation::from))
+    let register = XinneresCode::ALL.iter().copied().map(Explanation::from);
+    let register = register.chain(Reason::ALL.into_iter().map(Explanation::from));
+    XTA_CODES.iter().copied().chain(osci).chain(problems::ALL.iter().map(Explanation::from)).chain(register)
 }
 
 impl Args {
@@ -288,12 +330,16 @@ impl Args {
 impl Explanation {
     fn is_named(&self, text: &str) -> bool {
         let carrier = self.carrier.strip_suffix("Exception").unwrap_or(self.carrier);
-        self.code == text || self.carrier.eq_ignore_ascii_case(text) || carrier.eq_ignore_ascii_case(text)
+        self.code == text
+            || self.number == Some(text)
+            || self.carrier.eq_ignore_ascii_case(text)
+            || carrier.eq_ignore_ascii_case(text)
     }
 
     fn in_full(&self) -> String {
+        let number = self.number.map(|number| format!(" ({number})")).unwrap_or_default();
         format!(
-            "{} {} in {}\n\n{}\n{}\n\nWhoever got it: {}\nThe operator:   {}\n",
+            "{} {}{number} in {}\n\n{}\n{}\n\nWhoever got it: {}\nThe operator:   {}\n",
             self.standard, self.code, self.carrier, self.english, self.german, self.peer, self.operator
         )
     }

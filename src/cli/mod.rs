@@ -18,6 +18,7 @@ mod evidence;
 pub mod exit;
 mod explain;
 mod fetch;
+mod gateway;
 mod init;
 mod lag;
 mod link;
@@ -146,6 +147,9 @@ enum Command {
     /// The population register's shadow copy: load, search by law, compare, report
     #[command(subcommand)]
     Register(register::Command),
+    /// Open portals' submissions for participants that delegate their key: a process of its own
+    #[command(subcommand)]
+    Gateway(gateway::Command),
     /// Post a message as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
     Send(Box<send::Args>),
     /// Fetch what waits as a participant would (XTA 2 with mutual TLS, or OSCI 1.2)
@@ -198,6 +202,7 @@ fn perform(cli: &Cli) -> Result<Exit, Stop> {
         Command::Cert(command) => command.run(place),
         Command::Store(command) => command.run(place),
         Command::Register(command) => command.run(),
+        Command::Gateway(command) => command.run(),
         Command::Send(args) => args.run(),
         Command::Fetch(args) => args.run(),
         Command::Acts(args) => args.run(place),

@@ -133,6 +133,9 @@ impl Osci {
             settings.transport.tls = Some(Arc::new(tls.map_err(|error| usage(&error))?));
         }
         settings.transport.exchange_time_max = Duration::from_secs(3600);
+        // What comes lies in a file, never in memory: the disk is bound enough.
+        settings.transport.answer_bytes_max = u64::MAX;
+        settings.limits.xml.document_bytes_max = u64::MAX;
         Ok(Client::new(settings))
     }
 }

@@ -6,7 +6,7 @@
 
 mod payments;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,11 +14,13 @@ use serde::Serialize;
 use super::exit::{Exit, Stop};
 use super::screen::{self, Align, Table};
 use super::{Reading, read_text, runtime_for_server};
-use crate::app::register::{self as process, RegisterError, RegisterService};
+use crate::app::register::{self as process, RegisterError, RegisterPage, RegisterService};
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::{EXAMPLE, RegisterConfig};
+use crate::enquiry::users::Secret;
 use crate::register::copies::{
-    Asked, Copies, CopyError, LoadReceipt, Month, MoveCase, OpenDuty, Settings, Taken,
+    Asked, Copies, CopyError, CopyState, LoadReceipt, Month, MoveCase, Night, OpenDuty, Reconciled, Settings,
+    Taken,
 };
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
@@ -53,9 +55,11 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = "register.toml")]
         settings: PathBuf,
     },
+    /// Write a user's password as the configuration of the page wants it; it is read from the standard input
+    Password,
     /// Make invented persons, one JSON record a line
     Synth {
-        /// The municipality's key
+        /// The municipality's key (AGS), eight digits
         #[arg(long, value_parser = ags)]
         ags: Ags,
         #[arg(long, value_name = "COUNT")]
@@ -68,6 +72,7 @@ pub enum Command {
     Load {
         /// Records as JSON, one a line
         file: PathBuf,
+        /// The municipality's key (AGS), eight digits
         #[arg(long, value_parser = ags)]
         ags: Ags,
         /// Above that of the living copy
@@ -93,7 +98,7 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// The copies: how far each has come, and whether it is stale (exit code 4 if one is)
+    /// The copies: how far each has come, whether it is stale (exit code 4 if one is), when it was compared; the last night's work
     Status {
         #[command(flatten)]
         folder: Folder,
@@ -111,6 +116,7 @@ pub enum Command {
     Reconcile {
         /// The original's records as JSON, one a line
         file: PathBuf,
+        /// The municipality's key (AGS), eight digits
         #[arg(long, value_parser = ags)]
         ags: Ags,
         #[command(flatten)]
@@ -136,6 +142,7 @@ pub enum Command {
     },
     /// Report to a person: who got their data. Two people read together, which is logged
     Report {
+        /// The municipality's key (AGS), eight digits
         #[arg(value_parser = ags)]
         ags: Ags,
         /// The person's order mark in that municipality
@@ -166,6 +173,7 @@ pub enum Command {
     },
     /// Shrink and delete records whose periods are over (sections 13, 14 BMG)
     Retire {
+        /// The municipality's key (AGS), eight digits
         #[arg(value_parser = ags)]
         ags: Ags,
         /// As of this day [default: today]
@@ -181,6 +189,7 @@ pub enum Command {
     },
     /// The yearly report: records that cannot be right (exit code 4 if there are any)
     Plausibility {
+        /// The municipality's key (AGS), eight digits
         #[arg(value_parser = ags)]
         ags: Ags,
         #[command(flatten)]
@@ -190,6 +199,7 @@ pub enum Command {
     },
     /// Questions of a month by municipality, profile and kind of asker
     Statistics {
+        /// The calendar month, in the register's time zone
         #[arg(value_name = "YYYY-MM", value_parser = month)]
         month: Month,
         #[command(flatten)]
@@ -199,6 +209,7 @@ pub enum Command {
     },
     /// What a month's private enquiries cost, and whose it is
     Fees {
+        /// The calendar month, in the register's time zone
         #[arg(value_name = "YYYY-MM", value_parser = month)]
         month: Month,
         #[command(flatten)]
@@ -247,6 +258,7 @@ impl Command {
         match self {
             Self::Init { file } => write_example(file),
             Self::Serve { settings } => serve(settings),
+            Self::Password => password(),
             Self::Synth { ags, persons, seed } => make(*ags, *persons, *seed),
             Self::Load { file, ags, generation, sequence, announced, folder, reading } => {
                 load(&folder.open(true)?, file, (*ags, *generation, *sequence), *announced, *reading)
@@ -316,6 +328,10 @@ fn serve(settings: &Path) -> Result<Exit, Stop> {
     })?;
     crate::app::log::start(&config.log).map_err(Stop::usage)?;
     let service = RegisterService::open(&config).map_err(|error| Stop::usage(error.to_string()))?;
+    let page = RegisterPage::open(&config, &service).map_err(|error| Stop::usage(error.to_string()))?;
+    if let Some(page) = &config.page {
+        screen::sentence(&format!("The page for private enquiries is at {}/.", page.url));
+    }
     screen::sentence(&format!(
         "The register {} is at work for {}, a client of {}.",
         config.register.folder.display(),
@@ -323,8 +339,18 @@ fn serve(settings: &Path) -> Result<Exit, Stop> {
         config.office.url
     ));
     runtime_for_server()?
-        .block_on(process::until_stopped(service))
-        .map_err(|error| Stop::failed(format!("signals: {error}")))?;
+        .block_on(process::until_stopped(service, page))
+        .map_err(|error| Stop::failed(format!("signals, or the page's address: {error}")))?;
+    Ok(Exit::Done)
+}
+
+fn password() -> Result<Exit, Stop> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(4096).read_line(&mut line);
+    read.map_err(|error| Stop::usage(format!("the standard input cannot be read: {error}")))?;
+    let secret = Secret::of(line.trim_end_matches(['\r', '\n']));
+    let secret = secret.map_err(|what| Stop::usage(format!("the password {what}")))?;
+    screen::data(&format!("password = \"{secret}\"\n"))?;
     Ok(Exit::Done)
 }
 
@@ -657,37 +683,69 @@ fn sweep(copies: &Copies) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
+/// The copies as they stand, and the last night's work on them.
+#[derive(Serialize)]
+struct Status {
+    copies: Vec<StandOfCopy>,
+    night: Option<Night>,
+}
+
+#[derive(Serialize)]
+struct StandOfCopy {
+    #[serde(flatten)]
+    state: CopyState,
+    /// The last comparison with the original.
+    reconciled: Option<Reconciled>,
+}
+
 fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     let now = SystemClock.now();
-    let states = copies.states(now).map_err(stop)?;
+    let reconciled = copies.reconciled().map_err(stop)?;
+    let states = copies.states(now).map_err(stop)?.into_iter();
+    let states =
+        states.map(|state| StandOfCopy { reconciled: reconciled.get(&state.ags).copied(), state }).collect();
+    let status = Status { copies: states, night: copies.last_night().map_err(stop)? };
+    let stale = status.copies.iter().any(|one| one.state.stale);
     if reading.json {
-        screen::json(&states)?;
-    } else {
-        let mut table = Table::new(&[
-            ("MUNICIPALITY", Align::Left),
-            ("STATE", Align::Left),
-            ("GENERATION", Align::Right),
-            ("CHANGE", Align::Right),
-            ("PERSONS", Align::Right),
-            ("HELD", Align::Right),
-            ("AS OF", Align::Right),
-            ("", Align::Left),
-        ]);
-        for state in &states {
-            table.row([
-                state.ags.to_string(),
-                state.state.to_owned(),
-                state.generation.to_string(),
-                state.sequence.to_string(),
-                state.persons.to_string(),
-                state.held.to_string(),
-                screen::age(state.as_of, now),
-                if state.stale { "stale" } else { "" }.to_owned(),
-            ]);
-        }
-        screen::data(&table.render())?;
+        screen::json(&status)?;
+        return Ok(if stale { Exit::Problems } else { Exit::Done });
     }
-    Ok(if states.iter().any(|state| state.stale) { Exit::Problems } else { Exit::Done })
+    let mut table = Table::new(&[
+        ("MUNICIPALITY", Align::Left),
+        ("STATE", Align::Left),
+        ("GENERATION", Align::Right),
+        ("CHANGE", Align::Right),
+        ("PERSONS", Align::Right),
+        ("HELD", Align::Right),
+        ("AS OF", Align::Right),
+        ("COMPARED", Align::Right),
+        ("", Align::Left),
+    ]);
+    for StandOfCopy { state, reconciled } in &status.copies {
+        let differs = reconciled.as_ref().is_some_and(|one| !one.is_equal());
+        let remarks = [(state.stale, "stale"), (differs, "differs from its original")];
+        let remarks: Vec<&str> = remarks.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+        table.row([
+            state.ags.to_string(),
+            state.state.to_owned(),
+            state.generation.to_string(),
+            state.sequence.to_string(),
+            state.persons.to_string(),
+            state.held.to_string(),
+            screen::age(state.as_of, now),
+            reconciled.map_or_else(|| "never".to_owned(), |one| screen::age(one.at, now)),
+            remarks.join(", "),
+        ]);
+    }
+    screen::data(&table.render())?;
+    screen::sentence(&match &status.night {
+        None => "No night's work was done yet (register serve does it).".to_owned(),
+        Some(Night { day, ended_at: None, .. }) => format!("The night's work of {day} was not ended."),
+        Some(Night { day, restricted, deleted, .. }) => {
+            format!("The night's work of {day} is done: {restricted} records shrunk, {deleted} deleted.")
+        }
+    });
+    Ok(if stale { Exit::Problems } else { Exit::Done })
 }
 
 fn search(copies: &Copies, file: &Path) -> Result<Exit, Stop> {

@@ -22,8 +22,11 @@ impl Args {
                 let (scheme, path) = &osci;
                 format!(" OSCI-Transport 1.2 at {scheme}://{address}{path},")
             });
+            let portal = running
+                .portal_address
+                .map_or(String::new(), |address| format!(" portals' submissions at https://{address},"));
             screen::sentence(&format!(
-                "XTA 2 at https://{}{path},{osci} operator at http://{}/metrics, administration at {}.",
+                "XTA 2 at https://{}{path},{osci} operator at http://{}/metrics,{portal} administration at {}.",
                 running.xta_address,
                 running.operator_address,
                 running.admin_socket.display()

@@ -78,12 +78,29 @@ const WORDS: &[(&str, &str)] = &[
         "store.standby",
         "A synchronous standby of the database: \"unasked\", \"wanted\" (a warning without) or \"required\" (nothing is accepted without).",
     ),
-    ("store.connections_max", "Connections to the database for everything but the one that writes."),
+    (
+        "store.connections_max",
+        "Connections to the database, besides one that writes and one that hears of the other servers.",
+    ),
     (
         "store.patience_seconds",
         "How long a request waits for a database that does not answer, or for a new primary, before it is refused.",
     ),
     ("store.question_seconds", "How long the database may take over one question."),
+    (
+        "objects",
+        "An object store (S3) that takes the database's large payloads. Change it on all servers at once, when all know this section.",
+    ),
+    (
+        "objects.endpoint",
+        "https://host[:port], or http on this machine alone; left out, large payloads lie in the database.",
+    ),
+    ("objects.bucket", "The bucket; it exists, and is this store's or shared by prefix."),
+    ("objects.prefix", "Put before every name, with a slash between."),
+    ("objects.region", "The region that requests are signed for."),
+    ("objects.access_key", "Id of the key that requests are signed with."),
+    ("objects.secret_key_file", "File that holds the secret key and nothing else."),
+    ("objects.tls_anchors", "Certificate authorities (PEM) of the endpoint."),
     ("xta", "The XTA 2 web service."),
     ("xta.address", "Where it listens (TLS with client certificates)."),
     (
@@ -177,6 +194,14 @@ const WORDS: &[(&str, &str)] = &[
     (
         "portal.callback_anchors",
         "Files (PEM) of the authorities that receivers of callbacks have their certificates from; without one nobody is called.",
+    ),
+    (
+        "portal.callback_crls",
+        "Revocation lists (PEM or DER) of those authorities; revocation.lists and revocation.ocsp count as well.",
+    ),
+    (
+        "portal.callback_unknown_revocation",
+        "\"warn\" calls a receiver of whose certificate nobody knows whether it is revoked, \"refuse\" does not.",
     ),
     (
         "portal.callback_networks",
@@ -321,6 +346,8 @@ const ABSENT: &[(&str, &str)] = &[
     ("store.connection", "\"host=db1,db2 dbname=amtsbote user=amtsbote\""),
     ("store.password_file", "\"database.password\""),
     ("store.node", "\"relay-1\""),
+    ("objects.endpoint", "\"https://s3.example.org\""),
+    ("objects.secret_key_file", "\"objects.secret\""),
     ("evidence.time_stamp_url", "\"http://tsa.example.org/\""),
     ("evidence.time_stamp_policy", "\"1.2.276.0.99.1\""),
     ("profile.content_bytes_max", "10485760"),
@@ -426,6 +453,8 @@ mod tests {
         config.store.connection = Some("host=127.0.0.1".to_owned());
         config.store.password_file = Some("password".into());
         config.store.node = Some("relay-1".to_owned());
+        config.objects.endpoint = Some("https://s3.example.org".to_owned());
+        config.objects.secret_key_file = Some("objects.secret".into());
         config.evidence.time_stamp_url = Some("http://tsa.example.org/".to_owned());
         config.evidence.time_stamp_policy = Some("1.2.3".to_owned());
         let table = toml::Table::try_from(config).expect("a table");

@@ -5,6 +5,7 @@
 //! while the server runs (`amtsbote participant apply`).
 
 mod example;
+pub mod gateway;
 pub mod register;
 mod rooms;
 mod store;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::store::{Engine, Store};
+pub use self::store::{Engine, Objects, Store};
 
 use crate::domain::limits::Limits;
 use crate::domain::party::MailboxName;
@@ -59,6 +60,7 @@ pub struct Config {
     pub tls: Tls,
     pub revocation: Revocation,
     pub store: Store,
+    pub objects: Objects,
     pub xta: Xta,
     pub osci: Osci,
     pub portal: Portal,
@@ -164,6 +166,8 @@ pub struct Portal {
     pub zip: bool,
     /// Authorities of receivers of callbacks.
     pub callback_anchors: Vec<PathBuf>,
+    pub callback_crls: Vec<PathBuf>,
+    pub callback_unknown_revocation: UnknownRevocation,
     pub callback_networks: Vec<Network>,
     pub callback_seconds: u64,
     pub callback_hours: u32,
@@ -331,6 +335,8 @@ impl Default for Portal {
             retain_card_days: 730,
             zip: false,
             callback_anchors: Vec::new(),
+            callback_crls: Vec::new(),
+            callback_unknown_revocation: UnknownRevocation::Warn,
             callback_networks: Vec::new(),
             callback_seconds: 10,
             callback_hours: 72,
@@ -452,7 +458,9 @@ impl Config {
 
     fn resolve_paths(&mut self) {
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { server, tls, revocation, store, osci, portal, evidence, spool, intermediary, .. } = self;
+        let Self {
+            server, tls, revocation, store, objects, osci, portal, evidence, spool, intermediary, ..
+        } = self;
         for spool in spool {
             spool.folder = folder.join(&spool.folder);
         }
@@ -500,12 +508,14 @@ impl Config {
             &mut osci.crls,
             &mut osci.receiver_anchors,
             &mut portal.callback_anchors,
+            &mut portal.callback_crls,
             &mut evidence.time_stamp_anchors,
             &mut evidence.time_stamp_crls,
             &mut evidence.time_stamp_server_anchors,
         ];
-        let single = single.into_iter().chain(&mut store.password_file);
-        for path in single.chain(lists.into_iter().flatten()).chain(&mut store.tls_anchors) {
+        let single = single.into_iter().chain(&mut store.password_file).chain(&mut objects.secret_key_file);
+        let anchors = store.tls_anchors.iter_mut().chain(&mut objects.tls_anchors);
+        for path in single.chain(lists.into_iter().flatten()).chain(anchors) {
             *path = folder.join(&*path);
         }
     }
@@ -549,7 +559,7 @@ impl Config {
         if let Err(error) = crate::domain::message_id::MessageId::xta(&self.server.system, 0) {
             return wrong("server.system", format!("does not fit into message ids: {error}"));
         }
-        if let Err((key, what)) = self.store.check() {
+        if let Err((key, what)) = self.store.check().and_then(|()| self.objects.check(&self.store)) {
             return wrong(key, what);
         }
         if !self.xta.path.starts_with('/') {
@@ -679,7 +689,7 @@ mod tests {
         check(
             "[stor]\n",
             "/etc/amtsbote.toml, line 1, column 2: unknown field `stor`, expected one of `server`, `tls`, \
-             `revocation`, `store`, `xta`, `osci`, `portal`, `evidence`, `log`, `limits`, `profile`, `spool`, `intermediary`",
+             `revocation`, `store`, `objects`, `xta`, `osci`, `portal`, `evidence`, `log`, `limits`, `profile`, `spool`, `intermediary`",
         );
         check(
             "[limits]\n  idle_seconds = \"soon\"\n",

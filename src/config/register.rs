@@ -2,6 +2,7 @@
 //! process. Unknown keys are errors that name the key and the line; relative paths start at the file's folder.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::{ConfigError, Log};
+use crate::enquiry::users::{NAME_BYTES_MAX, Secret, User};
 use crate::register::copies::{self, Deadlines};
 use crate::register::desk;
 use crate::register::fees::{Rate, Tariff};
 use crate::register::message::head::{Own, Party, PostalAddress};
 use crate::register::message::question::Entitled;
 use crate::register::payment::Rules;
+use crate::register::payment::wire::is_url;
 use crate::register::refetch;
 use crate::register::rights::Asker;
 use crate::register::workdays::{Calendar, SAARLAND};
@@ -32,10 +35,20 @@ pub struct RegisterConfig {
     #[serde(default)]
     pub moves: Moves,
     #[serde(default)]
+    pub nightly: Nightly,
+    #[serde(default)]
     pub asker: Vec<AskingBody>,
+    /// Who must sign what it sends.
+    #[serde(default)]
+    pub signer: Vec<Signer>,
+    /// How signers' certificates are judged.
+    #[serde(default)]
+    pub signatures: Signatures,
     /// What private enquiries cost.
     #[serde(default)]
     pub rate: Vec<Rate>,
+    /// The page for private enquiries; absent, there is none.
+    pub page: Option<Page>,
     /// Where what is asked at a page is paid.
     pub payment: Option<Payment>,
     #[serde(default)]
@@ -50,6 +63,8 @@ pub struct RegisterConfig {
 pub struct Register {
     pub folder: PathBuf,
     pub identifiers: Vec<String>,
+    /// The mailbox for locks.
+    pub urgent_identifier: Option<String>,
     pub name: String,
     pub reachable_at: String,
     pub address: Address,
@@ -102,6 +117,14 @@ pub struct Moves {
     pub holidays: Option<PathBuf>,
 }
 
+/// What is done each night without anybody's asking.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nightly {
+    pub hour: u8,
+    pub reconcile_within_hours: u32,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskingBody {
@@ -109,6 +132,45 @@ pub struct AskingBody {
     pub kind: Asker,
     #[serde(default)]
     pub empowered: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    pub address: SocketAddr,
+    pub url: String,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    #[serde(default = "list_lines_max")]
+    pub list_lines_max: usize,
+    #[serde(default)]
+    pub user: Vec<PageUser>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageUser {
+    pub name: String,
+    pub kind: Asker,
+    pub password: String,
+}
+
+fn list_lines_max() -> usize {
+    500
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    pub identifier: String,
+    pub certificates: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signatures {
+    pub anchors: Vec<PathBuf>,
+    pub crls: Vec<PathBuf>,
 }
 
 /// A payment service with the interface XBezahldienste.
@@ -177,6 +239,12 @@ impl Default for Moves {
     }
 }
 
+impl Default for Nightly {
+    fn default() -> Self {
+        Self { hour: 3, reconcile_within_hours: 48 }
+    }
+}
+
 impl RegisterConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::parse(&super::read(path)?, path)
@@ -186,12 +254,17 @@ impl RegisterConfig {
         let mut config: Self = toml::from_str(text).map_err(|error| super::malformed(text, path, &error))?;
         config.file = path.to_owned();
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { register, office, moves, payment, .. } = &mut config;
+        let Self { register, office, moves, page, payment, signer, signatures, .. } = &mut config;
         let mut paths = vec![&mut register.folder, &mut office.certificate, &mut office.key];
         paths.extend(office.anchors.iter_mut().chain(&mut office.crls).chain(&mut moves.holidays));
+        if let Some(Page { certificate, key, .. }) = page {
+            paths.extend(certificate.iter_mut().chain(key));
+        }
         if let Some(Payment { anchors, crls, certificate, key, token_file, .. }) = payment {
             paths.extend(anchors.iter_mut().chain(crls).chain(certificate).chain(key).chain(token_file));
         }
+        paths.extend(signer.iter_mut().flat_map(|one| &mut one.certificates));
+        paths.extend(signatures.anchors.iter_mut().chain(&mut signatures.crls));
         for one in paths {
             *one = folder.join(&*one);
         }
@@ -204,22 +277,71 @@ impl RegisterConfig {
         if self.register.identifiers.is_empty() {
             return wrong("register.identifiers", "names no mailbox");
         }
-        let named = self.register.identifiers.iter().chain(self.asker.iter().map(|one| &one.identifier));
+        let named = self.register.identifiers.iter().chain(&self.register.urgent_identifier);
+        let named = named.chain(self.asker.iter().map(|one| &one.identifier));
+        let named = named.chain(self.signer.iter().map(|one| &one.identifier));
         for identifier in named {
             if !identifier.split_once(':').is_some_and(|(prefix, key)| !prefix.is_empty() && !key.is_empty())
             {
                 return wrong("identifier", "is not of the form prefix:key");
             }
         }
+        if !self.signer.is_empty() && self.signatures.anchors.is_empty() {
+            return wrong("signatures.anchors", "must name the authorities of the signers' certificates");
+        }
+        if self.signer.iter().any(|one| one.certificates.is_empty()) {
+            return wrong("signer.certificates", "names no certificate");
+        }
         let mut seen = std::collections::BTreeSet::new();
         if !self.asker.iter().all(|one| seen.insert(&one.identifier)) {
             return wrong("asker.identifier", "names one body twice");
+        }
+        if self.register.urgent_identifier.as_ref().is_some_and(|one| self.register.identifiers.contains(one))
+        {
+            return wrong("register.urgent_identifier", "is a mailbox of its own, and no other of ours");
         }
         if !(50..=600_000).contains(&self.office.poll_milliseconds) {
             return wrong("office.poll_milliseconds", "lies between 50 and 600000");
         }
         if !(1..=60_000).contains(&self.answers.bucket_milliseconds) {
             return wrong("answers.bucket_milliseconds", "lies between 1 and 60000");
+        }
+        if let Some(page) = &self.page {
+            if page.certificate.is_some() != page.key.is_some() {
+                return wrong("page.certificate", "and page.key go together");
+            }
+            if page.certificate.is_none() && !page.address.ip().is_loopback() {
+                return wrong("page.certificate", "is needed where page.address is not a loopback address");
+            }
+            // Browsers come back to it, and cookies go to it alone.
+            let host = page.url.strip_prefix("https://").unwrap_or_default();
+            if !is_url(&page.url) || host.contains(['/', '?', '#']) {
+                return wrong("page.url", "is not of the form https://host[:port]");
+            }
+            if self.payment.is_none() && self.rate.iter().any(|rate| rate.cents > 0) {
+                return wrong("payment", "is needed: [page] is there, and a [[rate]] costs money");
+            }
+            if !(1..=10_000).contains(&page.list_lines_max) {
+                return wrong("page.list_lines_max", "lies between 1 and 10000");
+            }
+            let mut names = std::collections::BTreeSet::new();
+            for user in &page.user {
+                let fits = !user.name.is_empty()
+                    && user.name.len() <= NAME_BYTES_MAX
+                    && user.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte));
+                if !fits {
+                    return wrong("page.user.name", "has 1 to 60 letters, digits or - _ . @");
+                }
+                if !names.insert(&user.name) {
+                    return wrong("page.user.name", "names one user twice");
+                }
+                if !matches!(user.kind, Asker::Citizen | Asker::Firm) {
+                    return wrong("page.user.kind", "is citizen or firm; authorities ask by message");
+                }
+                if let Err(what) = Secret::parse(&user.password) {
+                    return wrong("page.user.password", what);
+                }
+            }
         }
         if let Some(payment) = &self.payment {
             if payment.certificate.is_some() != payment.key.is_some() {
@@ -235,6 +357,9 @@ impl RegisterConfig {
                 return wrong("payment.answer_seconds", "lies between 1 and 120");
             }
         }
+        if self.nightly.hour > 23 {
+            return wrong("nightly.hour", "lies between 0 and 23");
+        }
         if self.moves.warn_days > self.moves.due_days {
             return wrong("moves.warn_days", "comes after moves.due_days");
         }
@@ -245,7 +370,11 @@ impl RegisterConfig {
         ConfigError::Value { path: self.file.clone(), key, what: what.to_owned() }
     }
 
-    fn zone(&self) -> Result<TimeZone, ConfigError> {
+    fn mailboxes(&self) -> impl Iterator<Item = &String> {
+        self.register.identifiers.iter().chain(&self.register.urgent_identifier)
+    }
+
+    pub fn zone(&self) -> Result<TimeZone, ConfigError> {
         TimeZone::get(&self.answers.time_zone).map_err(|_| {
             self.wrong("answers.time_zone", "is no zone of the IANA database, such as Europe/Berlin")
         })
@@ -257,6 +386,18 @@ impl RegisterConfig {
         settings.tariff = Tariff(self.rate.clone());
         settings.zone = self.zone()?;
         Ok(settings)
+    }
+
+    /// Who may sign in to the page.
+    pub fn page_users(&self) -> Result<Vec<User>, ConfigError> {
+        let users = self.page.iter().flat_map(|page| &page.user);
+        users
+            .map(|user| {
+                let secret = Secret::parse(&user.password);
+                let secret = secret.map_err(|what| self.wrong("page.user.password", what))?;
+                Ok(User { name: user.name.clone(), kind: user.kind, secret })
+            })
+            .collect()
     }
 
     pub fn desk(&self) -> Result<desk::Settings, ConfigError> {
@@ -287,7 +428,7 @@ impl RegisterConfig {
                 },
                 reachable_at: self.register.reachable_at.clone(),
             },
-            identifiers: self.register.identifiers.clone(),
+            identifiers: self.mailboxes().cloned().collect(),
             askers,
             bucket: Duration::from_millis(u64::from(self.answers.bucket_milliseconds)),
             refetch: refetch::Rule { days: self.answers.fetch_again_days, zone: zone.clone() },
@@ -317,12 +458,46 @@ mod tests {
             ("kind = \"police\"", "kind = \"wizard\"", "unknown variant"),
             ("pdl:100000000000", "dbs:100010010000", "one body twice"),
             ("# poll_milliseconds = 1000", "poll_milliseconds = 1", "office.poll_milliseconds"),
+            ("# hour = 3", "hour = 24", "nightly.hour"),
+            (
+                "# urgent_identifier = \"zmb:100000000001\"",
+                "urgent_identifier = \"zmb:100000000000\"",
+                "register.urgent_identifier",
+            ),
         ] {
             assert!(EXAMPLE.contains(from), "{from}");
             let error = RegisterConfig::parse(&EXAMPLE.replacen(from, to, 1), path).expect_err("refused");
             assert!(error.to_string().contains(expected), "{error}");
         }
+        let secret = Secret::of("a long password").expect("written");
+        let page = format!(
+            "[page]\naddress = \"127.0.0.1:0\"\nurl = \"https://a:1\"\n[[page.user]]\nname = \"a\"\nkind = \"firm\"\npassword = \"{secret}\"\n"
+        );
+        let with = |page: &str| RegisterConfig::parse(&format!("{EXAMPLE}\n{page}"), path);
+        assert_eq!(with(&page).expect("a page").page_users().expect("users").len(), 1);
+        for (from, to, expected) in [
+            ("127.0.0.1:0", "0.0.0.0:1", "page.certificate is needed"),
+            ("[page]", "[page]\nkey = \"k\"", "page.certificate and page.key go together"),
+            ("[page]", "[page]\nlist_lines_max = 0", "page.list_lines_max"),
+            ("https://a:1", "http://a:1", "page.url is not of the form"),
+            ("https://a:1", "https://a:1/", "page.url is not of the form"),
+            ("[page]", "[[rate]]\nfrom = \"2026-01-01\"\ncents = 1\n[page]", "payment is needed"),
+            ("\"a\"", "\"a b\"", "page.user.name has 1 to 60"),
+            ("\"firm\"", "\"police\"", "page.user.kind is citizen or firm"),
+            ("pbkdf2-sha256", "plain", "page.user.password is not what"),
+        ] {
+            let error = with(&page.replacen(from, to, 1)).expect_err("refused");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
         // What stands commented out in the example is a configuration, too.
+        let (before, section) = EXAMPLE.split_once("# [signatures]\n").expect("the section");
+        let (section, after) = section.split_once("\n\n").expect("its end");
+        let signed = format!("{before}[signatures]\n{}\n\n{after}", section.replace("# ", ""));
+        let config = RegisterConfig::parse(&signed, path).expect("signers");
+        assert_eq!((config.signer.len(), config.signatures.crls.len()), (1, 1));
+        let error = RegisterConfig::parse(&signed.replace("anchors = [\"tls/signers.crt\"]\n", ""), path);
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("signatures.anchors"), "{error}");
         let (before, section) = EXAMPLE.split_once("# [payment]\n").expect("the section");
         let section = section.split_once("\n\n").expect("its end").0.replace("# ", "");
         let paid = format!("{before}\n[payment]\n{section}\n");

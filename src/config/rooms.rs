@@ -1,6 +1,5 @@
 //! What each room is handed of the configuration.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Config, Portal};
@@ -77,6 +76,7 @@ impl Config {
             inside_wait: Duration::from_secs(20),
             dialog_idle: Duration::from_secs(self.osci.dialog_idle_seconds),
             unproven_senders: self.osci.unproven_senders,
+            unproven: Default::default(),
             policy,
             push: osci::server::push::Settings {
                 time_max: Duration::from_secs(self.osci.push_seconds),
@@ -100,8 +100,21 @@ impl Config {
         }
     }
 
-    /// `tls` judges receivers.
-    pub fn callback_settings(&self, tls: Option<Arc<rustls::ClientConfig>>) -> portal::callback::Settings {
+    /// Whom callbacks believe; nothing where no authority is named.
+    pub fn receiver_trust(&self) -> Option<trust::Settings> {
+        let (portal, lists) = (&self.portal, self.revocation.lists.iter());
+        let believed = PurposeSettings {
+            anchors: portal.callback_anchors.clone(),
+            intermediates: Vec::new(),
+            revocation_lists: portal.callback_crls.clone(),
+            fetched_lists: lists.map(|url| fetch::list_path(&self.revocation.folder, url)).collect(),
+            unknown_revocation: portal.callback_unknown_revocation,
+        };
+        let is_named = portal.address.is_some() && !portal.callback_anchors.is_empty();
+        is_named.then(|| [(Purpose::ServerTls, believed)].into())
+    }
+
+    pub fn callback_settings(&self, tls: portal::callback::Receivers) -> portal::callback::Settings {
         portal::callback::Settings {
             tls,
             networks: self.portal.callback_networks.clone(),

@@ -229,6 +229,9 @@ pub struct ProcessCard {
     pub certificates: Vec<CertificateFinding>,
 }
 
+/// The door of citizens' portals ([`ProcessCard::door`]).
+pub const DOOR_OF_PORTALS: &str = "portal";
+
 /// Steps kept on a card. Beyond it, repeated hand-outs and failed pushes replace the last step of their kind.
 pub const STEPS_MAX: usize = 256;
 
@@ -237,6 +240,13 @@ pub const STEPS_MAX: usize = 256;
 pub const HAND_OUTS_MAX: usize = 16;
 
 impl ProcessCard {
+    /// Whether its sender has heard that it came to nothing: a portal reads an expired or cancelled submission as
+    /// rejected. What was rejected cannot be accepted any more.
+    pub fn is_told_rejected(&self) -> bool {
+        self.door == DOOR_OF_PORTALS
+            && matches!(self.state, DeliveryState::Expired | DeliveryState::Cancelled)
+    }
+
     /// Whether one more hand-out of a message that is handed out already need not be written down.
     pub fn has_enough_hand_outs(&self) -> bool {
         let handed_out = self.steps.iter().filter(|step| step.event == Event::HandedOut).count();

@@ -72,6 +72,34 @@
 //! becomes that of the node in the configuration and goes on with the same key. The embedded store stays as it was; keep it,
 //! and start no server on it again. There is no way back by command.
 //!
+//! # Large payloads in an object store
+//!
+//! What is larger than 64 KiB lies in the database as rows of chunks. With `[objects]` it lies in an object store that
+//! speaks S3, in objects of 4 MiB below `prefix`, the store's own id and the payload's name; requests are signed (AWS
+//! Signature Version 4), buckets are part of the path.
+//!
+//! ```toml
+//! [objects]
+//! endpoint = "https://s3.example.org"
+//! bucket = "amtsbote"
+//! access_key = "relay"
+//! secret_key_file = "objects.secret"
+//! tls_anchors = ["tls/objects-ca.crt"]
+//! ```
+//!
+//! The order of durability stays: an object counts once the object store has said that it has it, and only then the database
+//! is told of the message. So its promise is part of yours: it must keep what it said yes to through the loss of a machine,
+//! as the database does with its standby. The key needs to put, get, delete and list below the prefix. Payloads are not
+//! encrypted by the server there; encrypt the bucket where its keepers are not to read. Nothing else may write or expire
+//! objects below the prefix.
+//!
+//! All servers need the section before the first of them uses it: replace all programs (tables of version 3, see below),
+//! then add the section everywhere and restart. A server without it says of such a payload that it lies elsewhere. Payloads
+//! that are in the database stay there; a store that was copied has them there, too. Where the object store does not answer,
+//! large payloads are refused within `patience_seconds` and small ones go on; the log says so once (`store-objects`), and
+//! `amtsbote check` looks. What was begun and not finished is swept like rows: by its own node at its next start, by any a
+//! day later; what was purged goes after ten minutes. Backup of the bucket is the object store's own.
+//!
 //! # Evidence of several nodes
 //!
 //! Every node has a log of its own and signs it. At each checkpoint it first writes down, as a line of its own log, the newest
@@ -108,8 +136,12 @@
 //! | the database lacks transactions that were answered for | bring the newer copy back |
 //! | `fsync` is off, the standby is missing | switch it on, start the standby |
 //! | TLS fails | see `tls_anchors`, and `ssl` in `postgresql.conf` |
+//! | the object store does not do what it is asked | see `[objects]`, its keys, whether it runs |
+//! | a payload lies in an object store | configure `[objects]` on this server, too |
 //! | all connections are in use | raise `connections_max` |
 //! | a question takes longer than `question_seconds` (30) | look for locks in `pg_stat_activity` |
+//! | somebody holds a table or a row for longer than three quarters of `patience_seconds` | look in `pg_locks` |
+//! | the database's disk is full | make room there; accepting goes on by itself |
 //! | another process has the node's name | stop it, or give each server its own |
 //! | the node's log was closed | give the server another name |
 //! | a copy into the database was not finished | go on with `amtsbote store copy`, or drop the schema |
@@ -117,7 +149,14 @@
 //! # What is not there yet
 //!
 //! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
-//! `amtsbote store backup` and `verify` say so. A server proves what its own log holds; a proof of a message that several
-//! nodes have handled is asked of each. Uploads in chunks (OSCI) lie on the server that
-//! took them. Participants that are applied on one server are known to the others when these reload. A message's arrival
-//! wakes only the server that took it; the others find it at their next look.
+//! `amtsbote store backup` and `verify` say so. `evidence export` takes what the asked server's own log holds: of a message
+//! that was accepted at one server and received at another no single file proves everything yet; `evidence verify --database`
+//! reads all logs.
+//!
+//! In the folder of the server that took them lie, until they are whole: what a portal has announced and uploaded, and OSCI
+//! messages in chunks, both ways. A client that is led to another server in between begins again; so let the balancer lead
+//! portals' and OSCI clients to the same server as long as it is there (`balance source`). Rates of requests are counted by
+//! each server for itself.
+//!
+//! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects: open it
+//! without `[objects]`, or its deadlines delete the original's payloads.

@@ -2,7 +2,10 @@
 //!
 //! - [`database`]: PostgreSQL as the store.
 //! - [`decisions`]: why things are as they are, with figures.
+//! - [`failover`]: Patroni, a load balancer, a second site: what to set up, and what to do when one is lost.
+//! - [`gateway`]: opening portals' submissions for participants that delegate their key.
 //! - [`intermediaries`]: readers at other post offices, to whom an outlet brings what waits for them.
+//! - [`osci`]: a participant by OSCI-Transport, and large messages in chunks.
 //! - [`portal`]: citizens' portals, destinations, routing, and the life of a submission.
 //! - [`operation`]: setting up, watching, copying, bringing back.
 //! - [`proofs`]: checking a proof with other people's tools.
@@ -12,8 +15,11 @@
 
 pub mod database;
 pub mod decisions;
+pub mod failover;
+pub mod gateway;
 pub mod intermediaries;
 pub mod operation;
+pub mod osci;
 pub mod portal;
 pub mod proofs;
 pub mod pushes;

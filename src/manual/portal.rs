@@ -2,7 +2,8 @@
 //!
 //! A portal asks which authority is competent for a service in a place, encrypts an application for it, hands it over with
 //! its attachments, and follows what becomes of it. The authority fetches it through the same API, or from the same mailbox
-//! by XTA 2 or OSCI. The post office never opens it.
+//! by XTA 2 or OSCI. The post office never opens it; for an authority that delegates its key, a gateway does
+//! ([`super::gateway`]).
 //!
 //! # Switching it on
 //!
@@ -45,9 +46,16 @@
 //! a mailbox (`identifier`), a service profile (`profile`) and `status = "inactive"`, under which it takes nothing and what
 //! lies there can still be fetched. A destination without `serves` takes every service and is found by its id only.
 //!
-//! A client proves itself by its secret (HTTP Basic or form, RFC 6749), or by a TLS certificate of its account (RFC 8705).
-//! A token lasts `portal.token_seconds`; a blocked account or a removed client stops at once. Scopes are `send` and
-//! `subscribe`.
+//! A client proves itself by its secret (HTTP Basic or form, RFC 6749), or by a TLS certificate of its account (RFC 8705,
+//! section 2): one of `[[account.keys]]`, from an authority of `[tls]`, valid and not revoked. Then it sends `client_id` and
+//! no `client_secret`; a client without `secret_sha256` has no other way. With such a certificate the other requests need no
+//! token either. Which certificate was refused and why stands in the log. A token lasts `portal.token_seconds`, is not bound to
+//! a certificate, and a blocked account or a removed client stops at once. Scopes are `send` and `subscribe`.
+//!
+//! One participant may ask `portal.requests_per_minute_max` times in a minute, one address as often for what is public, and 20
+//! times with a wrong secret; more is answered 429 with `RateLimit-Reset`. These counts save the machine and nothing else
+//! depends on them: each process counts for itself and forgets them with its end, so that several nodes together let through
+//! as many times more, and a restart begins anew.
 //!
 //! # Routing
 //!
@@ -81,6 +89,11 @@
 //! and other algorithms are refused, and `zip` unless `portal.zip` is set, which clients of version 1 need. Whoever accepts
 //! names the authentication tags of all parts; they are compared.
 //!
+//! Submissions of one client to one destination may form a case: whoever sends the `caseId` of an earlier one with the
+//! announcement continues it, up to 500 times. Every event names the case (`txn`), `/v1/cases/ID/events` shows all of them that
+//! the asker may see, and takes a subscriber's event about whichever submission it names. Readers by XTA find the first
+//! submission in RelatesTo. A case of somebody else's or at another destination is not found (404), like one that never was.
+//!
 //! # Callbacks
 //!
 //! A destination may name a receiver that is told of new submissions, so that it need not poll:
@@ -96,13 +109,36 @@
 //! Every submission is told at least once, as long as nobody has fetched it; each call stands on its card. A receiver that
 //! does not answer is called again after 10 seconds, then after pauses that double up to an hour, and delays nobody else.
 //! After `portal.callback_hours` a submission is given up (`callback-dead`, a warning in the log and a finding on the card):
-//! it waits in the mailbox as before. Several relays over one database may each call once.
+//! it waits in the mailbox as before. Several relays over one database may each call once: receivers tell submissions apart by
+//! their ids.
 //!
-//! Receivers show a certificate of an authority in `portal.callback_anchors`; without one nobody is called. Redirects are
+//! `amtsbote destination callback test ID` calls the receiver with a notice of no submission, signed like any other, and says
+//! what came back: the status, or in words why it cannot be told.
+//!
+//! Receivers show a certificate of an authority in `portal.callback_anchors`; without one nobody is called. Revoked ones are not
+//! called: `portal.callback_crls`, the lists of `revocation.lists` and answers by `revocation.ocsp` count, a reload or a newer
+//! list with the next call, and `portal.callback_unknown_revocation` says what silence means. Redirects are
 //! not followed. Only public addresses are dialled, judged after the name was looked up: loopback, private, link-local (metadata
 //! services) and all other special ranges are refused, also inside IPv6 addresses, unless `portal.callback_networks` names them.
 //!
+//! # The reference portal
+//!
+//! `examples/portal` is a portal as small as one can be: a form for one application, its attachment, its state. Its client is
+//! one of the participants' file (`[[account.portal.client]]` with `sends = true`), its secret lies in a file:
+//!
+//! ```text
+//! cargo run --example portal -- --office https://localhost:8445 --anchor tls/ca.crt --client portal-1 \
+//!     --secret-file portal.secret --listen 127.0.0.1:8446
+//! ```
+//!
+//! The form works without script and then encrypts in the portal's process. With script it encrypts in the browser: it asks
+//! the portal who is competent and for which key, seals metadata, data and attachment for that key (RSA-OAEP-256 and A256GCM
+//! of the Web Cryptography API, which browsers have only over HTTPS or on the machine itself), and hands over ciphertext.
+//! One form is one submission, however often it is sent. An attachment is a PDF, PNG or JPEG of at most 5 MB. Without
+//! `--certificate` and `--key` it speaks plain HTTP and listens on loopback addresses only. It keeps nothing: whoever has
+//! the address of a state page sees the events, and no more. Held to WCAG 2.2 AA (`tests/pages/run`).
+//!
 //! # Left out
 //!
-//! Replies from authority to portal, several submissions in one case, callbacks to senders (they poll the event log), changing
-//! destinations through the API, decrypting for an authority.
+//! Replies from authority to portal, callbacks to senders (they poll the event log), changing destinations through the API,
+//! tokens bound to a certificate (RFC 8705, section 3).

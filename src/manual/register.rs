@@ -15,13 +15,13 @@
 //! | --- | --- | --- |
 //! | 1100 full load | municipality | 0928 with counts and refused records; or 0010 |
 //! | 1101 changes | municipality | 0020, with the numbers that are missing; 0010 (S020) for cases that failed, each with its reason |
-//! | 1104 nothing happened | municipality | 0020 |
+//! | 1104 nothing happened, with or without hashes | municipality | 0020; where hashes came, with what differs |
 //! | 0600 private enquiry | portal | 0601 |
 //! | 1330, 1332 searches | authority | 1331, 1333 |
 //! | A001 that answer again | whoever asked | the same bytes; or A002 when its time is over |
 //! | 0201, 0203, 0085 to 0097 | registration office, as a copy | none; the case is watched |
 //!
-//! Everything else is rejected with XInneres' codes (S, T, V, X). Rejections and receipts are never answered. Questions
+//! Everything else is rejected with XInneres' codes (S, T, V, X; `amtsbote explain T070` says what one means). Rejections and receipts are never answered. Questions
 //! that the law does not allow are answered by reason (02, 14, 15 where the number is known, else a word), not rejected.
 //!
 //! ## This is not XMeld
@@ -41,9 +41,29 @@
 //! configuration, never in the message; `amtsbote register explain` shows what follows from the kind. A message marked as
 //! a test (in head or envelope) reaches nothing (S999).
 //!
-//! Revoked or expired certificates never get here: the post office refuses their connection. The codes T000 to T020 are there
-//! for transports that hand a message on together with what is wrong with it. Content that only encrypted parts hold is
+//! Revoked or expired certificates never get here: the post office refuses their connection. Where the law wants an
+//! author's signature beside that (over the internet), the sender is entered under `[[signer]]` with its certificates: then it
+//! must end each message with an enveloped XML signature over the whole of it, and without one (T010), with one that does
+//! not hold (T011), or by a certificate that has expired (T000), is revoked (T001), is another (T002) or missing (T003),
+//! nothing of the message is processed. Content that only encrypted parts hold is
 //! rejected with T020: the register has no key for it yet.
+//!
+//! ## Locks
+//!
+//! A change that sets a lock (1101) is effective at once, also where changes before it are missing, also where it is rejected
+//! because its generation or number does not fit; and a load whose picture is older does not lift it. So that it does not wait
+//! in the mailbox either, the register has a second one for such changes (`register.urgent_identifier`): a task of its
+//! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold.
+//!
+//! ## Nights
+//!
+//! From `nightly.hour` on, once a day, the periods of sections 13 and 14 BMG are applied to every copy; a night that was
+//! broken off is begun again. `amtsbote register status` shows the last one. A municipality compares its original with the copy by sending,
+//! with 1104, each bucket's count and hash (`abgleich`; [`reconcile`] says how they are made). The receipt names
+//! the buckets that differ; sent again with the entries of these, the records are named that are missing, too many or
+//! other. `status` shows when that was and whether the two are equal; a copy that is not compared within
+//! `nightly.reconcile_within_hours` is warned about (`register-not-compared`), one that differs, too
+//! (`register-copy-differs`), once a night.
 //!
 //! ## Answers
 //!
@@ -65,11 +85,44 @@
 //!
 //! ## Keeping, counting, charging
 //!
-//! `amtsbote register retire AGS` applies sections 13 and 14 BMG: five years after the end of the year of move or death a
+//! `amtsbote register retire AGS` applies sections 13 and 14 BMG by hand, as the nights do: five years after the end of the year of move or death a
 //! record shrinks and is found by no search, after fifty more it goes. `plausibility AGS` is the yearly report to the
 //! municipality, `statistics YYYY-MM` counts questions, `fees YYYY-MM` sums what private enquiries cost. Prices are lines
 //! `[[rate]]`; of each fee a fifth, rounded down to the cent, is the operator's and the rest the municipality's. A neutral
 //! answer costs as much as a hit.
+//!
+//! ## The page
+//!
+//! With `[page]` in its configuration the process serves a page for private enquiries (sections 44, 49 BMG) on a listener of
+//! its own. Users are in the configuration; `amtsbote register password` reads a password of at least 12 characters from
+//! the standard input and writes the line that stands for it (PBKDF2). After five wrong ones a user waits for 15 minutes.
+//! A session lasts 20 hours, or to the end of the process. `page.url` is where browsers reach it, always by HTTPS. Without
+//! `page.certificate` plain HTTP is spoken, on a loopback address only, for a proxy on the same machine that does TLS.
+//!
+//! ```text
+//! amtsbote register init                                # register.toml, every key explained
+//! amtsbote register password <password.txt >>users.txt  # the line `password = ...` of a [[page.user]]
+//! amtsbote register serve                               # says where the page is
+//! ```
+//!
+//! Each enquiry has a number, is judged, logged, charged and answered as a 0600 would be, and leaves at the end of its time
+//! bucket. Refusals are said at the field that they are about, before anything is paid; a refused enquiry is neither logged
+//! nor charged. What costs money leads to a page with the bill and the way to the payment service; the enquiry is put once
+//! that service confirms the payment, and the same page says how it stands until then. The same form sent twice is one
+//! enquiry and one payment. The answer lies sealed in the register and is shown by its number to the user who asked, and to
+//! nobody else, up to the end of the eighth day; that costs nothing. The page keeps nothing. Without sign-in every address
+//! shows the way in. Forms carry a token of their session, and what a browser sends at another site's wish is refused
+//! (`Sec-Fetch-Site`). What is paid together is shown at the end of a time bucket that began with the payment. A user's name
+//! is given to somebody else eight days after its last enquiry at the earliest: answers are fetched by name. Forms have 64 KiB at most, lists 2 MiB; who sends too slowly is cut off as at every other door.
+//!
+//! A list is a CSV file in UTF-8, columns divided by semicolons or commas, the first line naming them (`/list/template.csv`);
+//! at most `page.list_lines_max` (500) enquiries and 2 MiB. Each line is a case of its own; one that cannot be asked is
+//! refused in its row and named on the bill, and one payment is for all others (of 99 municipalities at most). The table
+//! with all answers can be fetched for eight days, too. Cells that a spreadsheet would take for a formula begin with an
+//! apostrophe.
+//!
+//! Prices are those of the channel `page`. Where no `[[rate]]` costs money, no payment service is needed and enquiries are
+//! put at once; where one does, `[payment]` must be there.
 //!
 //! ## Payment
 //!
@@ -93,7 +146,8 @@
 //!
 //! ## Not there
 //!
-//! The portal's page, keys for encrypted content, the DVDV.
+//! Registering users at the page, keys for encrypted content, the DVDV.
 //!
 //! [`RELEASES`]: crate::register::message::RELEASES
 //! [`payment`]: crate::register::payment
+//! [`reconcile`]: crate::register::reconcile

@@ -4,8 +4,8 @@
 //!
 //! | source | set by | believed if |
 //! | --- | --- | --- |
-//! | full list on disk | `tls.crls` | signed by the certificate's issuer, current, of the right scope |
-//! | delta list | `tls.crls`, `revocation.lists` | as above; it adds names to the full list and never takes one away |
+//! | full list on disk | `tls.crls`, `osci.crls` | signed by the certificate's issuer, current, of the right scope |
+//! | delta list | `tls.crls`, `osci.crls`, `revocation.lists` | as above; it adds names to the full list and never takes one away |
 //! | fetched list | `revocation.lists`, `revocation.hosts` | as above, and not older than the one it replaces |
 //! | responder's answer (OCSP) | `revocation.ocsp`, `revocation.hosts` | signed by the issuer or a responder that it appointed, about this very certificate, fresh, with our nonce or (unless `ocsp_nonce_required`) none |
 //!
@@ -26,7 +26,9 @@
 //!
 //! # When it cannot be told
 //!
-//! `tls.unknown_revocation` decides: `"warn"` goes on and lets the process card say `indeterminate`; `"refuse"` refuses.
+//! `tls.unknown_revocation` decides for client certificates, `osci.unknown_revocation` for those that OSCI clients show and
+//! sign by: `"warn"` goes on and lets the process card say `indeterminate` (by OSCI with feedback 3501 or 3707); `"refuse"`
+//! refuses.
 //! No client waits for a responder. The first inspection of a new certificate notes the question, the server asks in
 //! the background, and the answer counts from the next inspection on. With `"refuse"` a new certificate is therefore
 //! turned away until the answer is there, which takes seconds.

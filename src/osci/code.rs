@@ -464,13 +464,13 @@ codes! {
         en: "The chunk is too big.",
         de: "Das Paket ist zu groß.",
         peer: "Keep to MaxChunkSize of the feature description.",
-        operator: "osci.chunk_bytes_max is the limit.",
+        operator: "Nothing can be configured: a chunk holds up to 65,536 KB.",
     },
     ChunkTooSmall = "9903" Error {
         en: "The chunk is too small.",
         de: "Das Paket ist zu klein.",
         peer: "Keep to MinChunkSize and to the stated ChunkSize.",
-        operator: "osci.chunk_bytes_min is the limit.",
+        operator: "Nothing can be configured: every chunk but the last holds at least 8 KB, and what was stated.",
     },
     MessageTooBig = "9904" Error {
         en: "The message is too big.",

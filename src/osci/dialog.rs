@@ -20,6 +20,10 @@ use crate::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
 /// Longest challenge that is taken and repeated; clients in the field send 16 characters.
 pub const CHALLENGE_BYTES_MAX: usize = 1024;
 
+/// How long a dialog may go on, however busy it is. The standard names no bound; a day is more than the longest fetch in
+/// chunks needs, and what was believed of a client when it began is believed no longer.
+pub const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// `osci:ControlBlock` as it was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Control<'a> {
@@ -183,7 +187,7 @@ pub fn begin(
         handed_out: Vec::new(),
         opened_at: now,
         used_at: now,
-        expires_at: later(now, idle),
+        expires_at: end(now, now, idle),
     };
     ExpectAnswer { dialog, response: challenge, sequence: None, ends: false, proven: false }
 }
@@ -260,7 +264,7 @@ impl ExpectRequest {
             confirms: proven,
             signature: signature_new.clone(),
             at: now,
-            expires_at: later(now, idle),
+            expires_at: end(dialog.opened_at, now, idle),
         };
         dialog.challenge = challenge_next;
         dialog.sequence = dialog.sequence.saturating_add(1);
@@ -301,6 +305,11 @@ impl ExpectAnswer {
         };
         (control, (!self.ends).then_some(ExpectRequest(self.dialog)))
     }
+}
+
+/// When a dialog is over that falls silent from here on.
+fn end(opened_at: Timestamp, now: Timestamp, idle: Duration) -> Timestamp {
+    later(now, idle).min(later(opened_at, AGE_MAX))
 }
 
 fn later(now: Timestamp, idle: Duration) -> Timestamp {

@@ -179,3 +179,15 @@ fn a_silent_dialog_is_over() {
     assert_eq!(ExpectRequest::resume(Some(dialog), at(900)).err(), Some(Refusal::UnknownDialog));
     assert_eq!(ExpectRequest::resume(None, at(0)).err(), Some(Refusal::UnknownDialog));
 }
+
+#[test]
+fn a_busy_dialog_is_over_after_a_day() {
+    let idle = Duration::from_secs(86_400 - 10);
+    let (control, state) = begun();
+    let taken = state.take(request(&control, 0, false), ENCRYPTED, "s1".to_owned(), at(20), idle);
+    let (step, answer) = taken.expect("taken");
+    assert_eq!(step.expires_at, at(86_400));
+    let dialog = answer.dialog().clone();
+    assert!(ExpectRequest::resume(Some(dialog.clone()), at(86_399)).is_ok());
+    assert_eq!(ExpectRequest::resume(Some(dialog), at(86_400)).err(), Some(Refusal::UnknownDialog));
+}

@@ -158,7 +158,9 @@ impl ForeignIntermediary {
         };
         let parcel = Content { package: content.package, attachments: content.attachments };
         let bytes = parcel.attachments.iter().fold(parcel.package.bytes(), |sum, one| sum + one.bytes());
-        let stored = match self.chunk_kilobytes(&session, bytes)? {
+        // What came of it before is over, where the other one takes only less by now.
+        let chunks = self.chunk_kilobytes(&session, bytes);
+        let stored = match chunks.inspect_err(|_| self.outgoing.forget(remote.as_str()))? {
             None => session.store_in(addressed, parcel, content.scope).await,
             Some(kilobytes) => {
                 let stored = self.upload(&mut session, addressed, parcel, content.scope, kilobytes).await;

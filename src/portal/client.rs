@@ -1,14 +1,14 @@
 //! A small client of the submission API, as a portal is one: finds who is competent, encrypts, submits, follows.
 //!
 //! For the demo and for measurements. It believes nothing that is not signed: routes and events are verified with the
-//! post office's keys, events of an authority with those of its destination. Left out: going on with a broken upload,
-//! the subscriber's side.
+//! post office's keys, events of an authority with those of its destination. The subscriber's side is
+//! [`super::subscriber`]. Left out: going on with a broken upload.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
@@ -28,7 +28,8 @@ use crate::pki::jose::jwk::{JwkSet, PublicKey};
 use crate::pki::jose::jws::Unverified;
 use crate::pki::tls;
 
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// An answer, unless its caller expects more.
+pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const JSON: &str = "application/json";
 
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +47,13 @@ pub enum Error {
     Problem { status: StatusCode, code: String, detail: String },
     #[error("the answer is not what was asked for: {0}")]
     Answer(String),
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
     #[error(transparent)]
     Jose(#[from] jose::Error),
 }
 
-fn answer(what: impl ToString) -> Error {
+pub(super) fn answer(what: impl ToString) -> Error {
     Error::Answer(what.to_string())
 }
 
@@ -137,7 +140,7 @@ impl Client {
         self.keys("/.well-known/jwks.json").await
     }
 
-    async fn keys(&self, path: &str) -> Result<Vec<PublicKey>, Error> {
+    pub(super) async fn keys(&self, path: &str) -> Result<Vec<PublicKey>, Error> {
         let set: JwkSet = serde_json::from_value(self.ask(path).await?).map_err(answer)?;
         let keys = set.keys.iter().map(|jwk| serde_json::to_string(jwk).map_err(answer));
         keys.map(|text| Ok(PublicKey::parse(&text?)?)).collect()
@@ -248,7 +251,7 @@ impl Client {
             .collect()
     }
 
-    async fn ask(&self, path: &str) -> Result<Value, Error> {
+    pub(super) async fn ask(&self, path: &str) -> Result<Value, Error> {
         self.json(Method::GET, path, "", Vec::new()).await
     }
 
@@ -265,6 +268,18 @@ impl Client {
         kind: &str,
         body: impl Into<Bytes>,
     ) -> Result<Bytes, Error> {
+        self.call_for(method, path, kind, body.into(), ANSWER_BYTES_MAX).await
+    }
+
+    /// The same where an answer of up to `bytes_max` is expected.
+    pub(super) async fn call_for(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+        bytes_max: usize,
+    ) -> Result<Bytes, Error> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.path))
@@ -275,19 +290,24 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body.into())).map_err(answer)?;
+        let request = request.body(Full::new(body)).map_err(answer)?;
         let time = self.settings.answer_time_max;
-        tokio::time::timeout(time, self.exchange(request)).await.map_err(|_| Error::Time(time))?
+        tokio::time::timeout(time, self.exchange(request, bytes_max)).await.map_err(|_| Error::Time(time))?
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Error> {
+    async fn exchange(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Bytes, Error> {
         let mut held = self.connection.lock().await;
         let mut connection = match held.take() {
             Some(connection) if connection.is_ready() => connection,
             _ => self.connect().await?,
         };
         let (head, body) = connection.send_request(request).await?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(answer)?.to_bytes();
+        let collected = Limited::new(body, bytes_max).collect().await;
+        let body = collected.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Error::TooLarge(bytes_max),
+            false => answer(error),
+        });
+        let body = body?.to_bytes();
         *held = Some(connection);
         if head.status.is_success() {
             return Ok(body);

@@ -75,6 +75,13 @@ pub const ALL: &[Explanation] = &[
         "portal.submission_bytes_max and limits.content_bytes_max decide.",
     ),
     of(
+        "case-not-found",
+        "There is no such case between this client and the destination.",
+        "Diesen Vorgang gibt es zwischen diesem Client und dem Zustellpunkt nicht.",
+        "Leave caseId out, and a new case begins; a case is continued at the destination where it began.",
+        "`amtsbote message show ID` tells whose a submission is; a case is known as long as one of its cards.",
+    ),
+    of(
         "content-type",
         "The media type is not what this request takes.",
         "Der Medientyp passt nicht zu dieser Anfrage.",

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::answer::leaves_at;
 use super::copies::{Again, Arrived, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply, Taken};
-use super::message::feed::{self, Stand};
+use super::message::feed::{self, Hashes, Stand};
 use super::message::head::{self, Head, HeadFault, Own, Party, REJECTION, Sender};
 use super::message::question::{self, Entitled, Wanted};
 use super::message::rejection::{self, ORIGINAL_BYTES_MAX, Rejected};
@@ -24,6 +24,7 @@ use super::person::Ags;
 use super::question::Reason;
 use super::reconcile::Hash;
 use super::refetch;
+use super::signers::Signers;
 use crate::clock::Clock;
 
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
@@ -77,6 +78,7 @@ pub type Content<'a> = &'a dyn Fn() -> std::io::Result<Box<dyn BufRead>>;
 pub struct Desk {
     pub copies: Copies,
     settings: Settings,
+    signers: Signers,
     clock: Arc<dyn Clock>,
 }
 
@@ -105,7 +107,12 @@ impl Case<'_> {
 
 impl Desk {
     pub fn new(copies: Copies, settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { copies, settings, clock }
+        Self { copies, settings, signers: Signers::default(), clock }
+    }
+
+    /// The same where these must sign what they send.
+    pub fn with_signers(self, signers: Signers) -> Self {
+        Self { signers, ..self }
     }
 
     pub fn own(&self) -> &Own {
@@ -129,7 +136,15 @@ impl Desk {
         let opened = match delivery.sender.fault() {
             // An invalid certificate stops everything: the content is not even looked at.
             Some(fault) => Err(HeadFault::from(fault)),
-            None => Message::open(content()?),
+            // Nor is what its author should have signed, and has not.
+            None => match self.signers.check(delivery.from, content, now) {
+                // Its head is read all the same, so that a rejection is never rejected.
+                Err(fault) => Err(match Message::open(content()?) {
+                    Ok(message) => HeadFault::of(fault, &message.head),
+                    Err(_) => HeadFault::from(fault),
+                }),
+                Ok(()) => Message::open(content()?),
+            },
         };
         let mut message = match opened {
             Ok(message) => message,
@@ -171,6 +186,30 @@ impl Desk {
             Ok(handled) => Ok(handled),
             Err(Stop::Fault(fault)) => self.reject(&case, Some(&head), fault, true),
             Err(Stop::Error(error)) => Err(error),
+        }
+    }
+
+    /// Keeps what a page needs of an order besides its questions, sealed for the asker and for as long as answers. The same
+    /// once more changes nothing; false where the UUID stands for something else.
+    pub fn keep_on_page(&self, asker: &str, uuid: &str, bytes: Vec<u8>) -> Result<bool, DeskError> {
+        let now = self.clock.now();
+        let digest = digest_of(Box::new(std::io::Cursor::new(bytes.clone())))?;
+        let expires_at = self.settings.refetch.expiry(now);
+        let number = "page-list";
+        let arrived =
+            Arrived { author: asker, uuid, number, digest, transport_id: uuid, at: now, expires_at };
+        let reader = asker.to_owned();
+        let reply = Reply { number, reader, namespace: String::new(), bytes, leaves_at: now };
+        match self.copies.known(&arrived)? {
+            Known::New => match self.copies.keep(&arrived, &[reply]) {
+                Ok(()) => Ok(true),
+                // The same form at the same time: one of the two was first.
+                Err(error) => match self.copies.known(&arrived)? {
+                    Known::New => Err(error.into()),
+                    known => Ok(known != Known::OtherBytes),
+                },
+            },
+            known => Ok(known != Known::OtherBytes),
         }
     }
 
@@ -301,25 +340,43 @@ impl Desk {
     fn standing(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
         let stand = Stand::read(message.next_child()?.as_ref())?;
         stand.belongs_to(head)?;
+        let hashes = message.next_child()?.map(|element| Hashes::read(&element)).transpose()?;
+        if hashes.is_some() && !head.release.is_some_and(|release| release.follow_ups) {
+            return Err(Fault::new(Code::X001, "in this release there is nothing behind bestand").into());
+        }
         if message.next_child()?.is_some() {
-            return Err(Fault::new(Code::X001, "behind bestand there is nothing more").into());
+            return Err(Fault::new(Code::X001, "behind bestand there is abgleich alone").into());
         }
         // Tomorrow's date would keep a copy fresh that nobody feeds.
         if stand.at > case.at {
             return Err(Fault::new(Code::S999, "bestand/stand lies in the future").into());
         }
         let fresh = self.copies.still_current(stand.ags, stand.generation, stand.sequence, stand.at)?;
+        // Two states of different times differ, and that says nothing.
+        let compared = hashes
+            .filter(|_| fresh)
+            .map(|one| self.copies.reconcile(stand.ags, &one.buckets, &one.entries, case.at))
+            .transpose()?;
+        let differs = compared.as_ref().is_some_and(|(buckets, _)| !buckets.is_empty());
         let receipt = feed::Receipt {
             applied: u64::from(fresh),
             held: u64::from(!fresh),
             missing: self.copies.missing_before(stand.ags, stand.generation, stand.sequence)?,
+            compared,
             ..feed::Receipt::default()
         };
         let reply = self.reply(head, Number::Receipt, case.at, |out| {
             feed::write_receipt(out, &head.uuid, &receipt);
         });
         self.copies.take(&case.arrived(&head.uuid, head.number.code()), &[reply])?;
-        Ok(handled(head, if fresh { "copy is current" } else { "changes are missing" }))
+        Ok(handled(
+            head,
+            match (fresh, differs) {
+                (true, false) => "copy is current",
+                (true, true) => "copy differs from its original",
+                (false, _) => "changes are missing",
+            },
+        ))
     }
 
     fn question(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {

@@ -8,12 +8,17 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::clock::HandClock;
-use crate::register::copies::{Deadlines, LogKey, Outgoing, Requester, Settings as CopySettings};
+use crate::register::copies::{
+    Deadlines, Held, LogKey, Month, Outgoing, Requester, Settings as CopySettings,
+};
+use crate::register::fees::{Rate, Tariff};
 use crate::register::message::head::{PostalAddress, begin};
 use crate::register::message::{RELEASES, feed, question};
 use crate::register::person::{Address, Lock, Person, Sex};
 use crate::register::question::{Profile, Selection};
+use crate::register::reconcile::{buckets, hash};
 use crate::register::rights::{Asker, Purpose};
+use crate::register::signers::tests as signing;
 use crate::register::stream::{Change, Occasion};
 use crate::register::workdays::{Calendar, SAARLAND};
 use crate::xml::write::Writer;
@@ -42,7 +47,10 @@ fn rig() -> Rig {
 }
 
 fn open(folder: &std::path::Path, clock: &HandClock) -> Desk {
-    let copies = Copies::open(CopySettings::new(folder), LogKey::new(&[7; 32])).expect("copies");
+    let mut kept = CopySettings::new(folder);
+    let from = "2026-01-01".parse().expect("a day");
+    kept.tariff = Tariff(vec![Rate { ags: None, channel: None, from, cents: 1001 }]);
+    let copies = Copies::open(kept, LogKey::new(&[7; 32])).expect("copies");
     let zone = TimeZone::get("Europe/Berlin").expect("the zone");
     let askers =
         [(BODY, Asker::PublicBody, false), ("pdl:1", Asker::Police, true), (PORTAL, Asker::Citizen, false)];
@@ -467,6 +475,122 @@ fn a_question_that_comes_again_is_answered_as_before() {
     }
     let notices = rig.desk.copies.open_duties(0, 100).expect("duties");
     assert_eq!(notices.iter().filter(|one| one.kind == "notice-to-person").count(), 1, "one notice");
+    // One fee, split to the cent; between authorities there is none.
+    let accounts = rig.desk.copies.accounts(Month::parse("2026-11").expect("a month")).expect("accounts");
+    let sums: Vec<_> = accounts
+        .iter()
+        .map(|one| (one.questions, one.cents, one.municipality_cents, one.operator_cents))
+        .collect();
+    assert_eq!(sums, [(1, 1001, 801, 200)], "one fee");
+}
+
+/// Of a collective message, good records are taken and bad ones named, each with its own code.
+#[test]
+fn a_bad_record_among_good_ones_is_rejected_alone() {
+    let rig = Rig::filled(&[named("1", "Adler"), named("2", "Bussard")]);
+    let all = [
+        change(1, named("1", "Buchfink")),
+        change(2, named("2", "Condor")),
+        change(3, named("1", "Dohle")),
+        change(4, named("1", "Elster")),
+    ];
+    let text = changes(2, &all).replace("<name>Condor</name>", "<name></name>");
+    let done = rig.deliver(TOWN, &text);
+    assert_eq!((done.outcome, &done.codes[..]), ("changes taken", &["S030"][..]));
+    let sent = rig.texts();
+    assert_eq!(sent.len(), 2, "a receipt and a rejection");
+    for expected in [
+        "<uebernommen>1</uebernommen>",
+        "<zurueckgestellt>2</zurueckgestellt>",
+        "<zurueckgewiesen>1</zurueckgewiesen>",
+        "<nachforderung><von>2</von><bis>2</bis></nachforderung>",
+    ] {
+        assert!(sent[0].contains(expected), "{expected}: {}", sent[0]);
+    }
+    assert!(
+        sent[1].contains("S020")
+            && sent[1].contains("S030")
+            && sent[1].contains("<ereignis.zeichen>V-2<")
+            && !sent[1].contains("V-1<"),
+        "{}",
+        sent[1]
+    );
+    // Corrected under a UUID of its own, it and what waited for it are applied.
+    rig.deliver(TOWN, &changes(3, &all[1..2]));
+    assert!(rig.one().contains("<uebernommen>3</uebernommen>"));
+}
+
+#[test]
+fn a_feed_that_must_be_signed_is_taken_signed_alone() {
+    let mut rig = rig();
+    rig.desk = open(rig.folder.path(), &rig.clock).with_signers(signing::the_town_signs());
+    let plain = load(1, 1, &[named("1", "Adler")]);
+    assert_eq!(rig.deliver(TOWN, &plain).codes, ["T010"]);
+    assert!(rig.one().contains("T010"));
+    let signed = signing::signed_by_the_town(&plain);
+    assert_eq!(rig.deliver(TOWN, &signed.replace("Adler", "Adlar")).codes, ["T011"]);
+    rig.one();
+    assert_eq!(rig.deliver(TOWN, &signed).outcome, "loaded", "refusals left no trace");
+    rig.one();
+    for text in [changes(2, &[change(1, named("1", "Bussard"))]), message(Number::Receipt, TOWN, 3, |_| {})] {
+        assert_eq!(rig.deliver(TOWN, &text).codes, ["T010"]);
+    }
+    assert_eq!(rig.texts().len(), 1, "a receipt is not answered, signed or not");
+    let signed = signing::signed_by_the_town(&changes(4, &[change(1, named("1", "Bussard"))]));
+    assert_eq!(rig.deliver(TOWN, &signed).outcome, "changes taken");
+    // Who is not entered need not.
+    assert_eq!(rig.deliver(BODY, &search(5, "Bussard")).outcome, "answered");
+}
+
+#[test]
+fn a_copy_is_compared_with_its_original_by_hashes() {
+    let rig = Rig::filled(&[named("1", "Adler"), named("2", "Bussard"), named("3", "Condor")]);
+    let original = |persons: &[Person]| -> BTreeMap<String, Hash> {
+        persons.iter().map(|one| (one.mark.clone(), hash(&one.to_bytes()))).collect()
+    };
+    let compare = |number: u64, hashes: &Hashes| {
+        let text = message(Number::Standing, TOWN, number, |out| {
+            stand(1, 0, None).write(out);
+            hashes.write(out);
+        });
+        (rig.deliver(TOWN, &text).outcome, rig.one())
+    };
+    let equal = original(&[named("1", "Adler"), named("2", "Bussard"), named("3", "Condor")]);
+    let told = Hashes { buckets: buckets(&equal), ..Hashes::default() };
+    let (outcome, receipt) = compare(10, &told);
+    assert!(outcome == "copy is current" && receipt.contains("<abgleich></abgleich>"), "{receipt}");
+    assert!(rig.desk.copies.reconciled().expect("a look")[&home()].is_equal());
+    // First the buckets, then the entries of those that differ.
+    let other = original(&[named("1", "Adler"), named("2", "Buchfink"), named("4", "Dohle")]);
+    let mut told = Hashes { buckets: buckets(&other), ..Hashes::default() };
+    let (outcome, receipt) = compare(11, &told);
+    assert_eq!(outcome, "copy differs from its original");
+    assert_eq!(receipt.matches("<eimer>").count(), 3, "{receipt}");
+    let found = rig.desk.copies.reconciled().expect("a look")[&home()];
+    assert_eq!((found.buckets_differing, found.missing), (3, None), "entries are still to come");
+    told.entries = other;
+    told.entries.remove("1");
+    let (_, receipt) = compare(12, &told);
+    for expected in ["<fehlt>4</fehlt>", "<ueberzaehlig>3</ueberzaehlig>", "<abweichend>2</abweichend>"] {
+        assert!(receipt.contains(expected), "{expected}: {receipt}");
+    }
+    let found = rig.desk.copies.reconciled().expect("a look")[&home()];
+    assert_eq!((found.missing, found.surplus, found.changed), (Some(1), Some(1), Some(1)));
+    // Hashes of another stand are compared with nothing.
+    let text = message(Number::Standing, TOWN, 13, |out| {
+        stand(1, 5, None).write(out);
+        told.write(out);
+    });
+    assert_eq!(rig.deliver(TOWN, &text).outcome, "changes are missing");
+    assert!(!rig.one().contains("abgleich"));
+    let twice = message(Number::Standing, TOWN, 14, |out| {
+        stand(1, 0, None).write(out);
+        told.write(out);
+    });
+    let bucket = twice.find("<eimer>").expect("a bucket");
+    let end = twice.find("</eimer>").expect("its end") + "</eimer>".len();
+    let twice = format!("{}{}", &twice[..end], &twice[bucket..]);
+    assert_eq!(rig.deliver(TOWN, &twice).codes, ["X001"]);
 }
 
 #[test]
@@ -611,4 +735,25 @@ fn one_readers_trouble_is_nobody_elses() {
     rig.clock.advance(Duration::from_secs(60));
     assert_eq!(readers(), [BODY, PORTAL]);
     assert!(rig.desk.copies.next_due().expect("a look").is_some_and(|at| at <= rig.clock.now()));
+}
+
+/// The register's own page: kept once under a number, for its asker, in its time, and never sent.
+#[test]
+fn what_a_page_keeps_is_its_askers_and_is_never_sent() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let keep =
+        |bytes: &[u8]| rig.desk.keep_on_page("page user a", &uuid_of(5), bytes.to_vec()).expect("judged");
+    let held = |user: &str| rig.desk.copies.held_answer(user, &uuid_of(5), rig.clock.now()).expect("a look");
+    assert_eq!((keep(b"[]"), keep(b"[]"), keep(b"[1]")), (true, true, false));
+    assert!(rig.sent().is_empty(), "nothing of the page is sent");
+    assert_eq!(rig.desk.copies.next_due().expect("a look"), None);
+    assert!(matches!(held("page user a"), Held::Ready { bytes, .. } if bytes == b"[]"));
+    assert_eq!(held("page user b"), Held::Unknown);
+    // To the end of the eighth day in Berlin, by the clock and by the sweep.
+    rig.clock.advance(Duration::from_secs(8 * 86_400));
+    assert!(matches!(held("page user a"), Held::Ready { .. }));
+    rig.clock.advance(Duration::from_secs(86_400));
+    assert_eq!(held("page user a"), Held::Expired);
+    rig.desk.copies.expire_answers(rig.clock.now()).expect("swept");
+    assert_eq!((held("page user a"), keep(b"[]")), (Held::Expired, true), "the number stays used");
 }

@@ -10,9 +10,11 @@
 //! | [`answer`] | what is told, and what must not be |
 //! | [`stream`], [`reconcile`] | how a copy follows its original |
 //! | [`message`] | how all of that is written down between offices |
+//! | [`signers`] | who must sign what it sends |
 //! | [`refetch`], [`workdays`] | how long an answer can be had, and when an office is late |
 //! | [`fees`], [`payment`] | what an enquiry costs, who gets it, and how it is paid before it is put |
 //! | [`retention`], [`plausibility`] | how long a record is kept, and what cannot be right in it |
+//! | [`explained`] | what codes and reasons mean, in two languages |
 //! | [`desk`] | one message after the other: its effect, its answer |
 //! | [`synth`] | invented persons, for tests, benches and trials |
 //! | [`copies`] | the database of the copies, the log of every look, the messages that came and what is sent |
@@ -23,6 +25,7 @@ pub mod answer;
 pub mod copies;
 pub mod criteria;
 pub mod desk;
+pub mod explained;
 pub mod fees;
 pub mod matching;
 pub mod message;
@@ -34,6 +37,7 @@ pub mod reconcile;
 pub mod refetch;
 pub mod retention;
 pub mod rights;
+pub mod signers;
 pub mod stream;
 pub mod synth;
 pub mod workdays;

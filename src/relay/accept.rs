@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::account::{Account, Directory};
 use crate::domain::card::{CertificateFinding, Finding, ProcessCard, Severity, Step};
-use crate::domain::content::{Digest, Manifest};
+use crate::domain::content::{Digest, Manifest, PartRole};
 use crate::domain::envelope::Envelope;
 use crate::domain::limits::Limits;
 use crate::domain::profile::ServiceProfile;
@@ -203,11 +203,24 @@ fn manner(profile: &ServiceProfile, manner: Manner) -> Result<(), Refusal> {
     }
 }
 
+/// Bytes of the message as its sender counts them: what is kept in two forms counts in the larger one, and what was added
+/// here does not.
+fn stated_length(content: Content<'_>) -> u64 {
+    let of_role = |role| {
+        let parts = content.manifest.parts.iter().filter(move |part| part.role == role);
+        parts.map(|part| part.length).fold(0, u64::saturating_add)
+    };
+    let package = of_role(PartRole::OsciPackage);
+    let others = content.length.saturating_sub(package).saturating_sub(of_role(PartRole::OsciFrame));
+    others.max(package)
+}
+
 fn size(content: Content<'_>, profile: &ServiceProfile, limits: &Limits) -> Result<(), Refusal> {
     let max =
         profile.content_bytes_max.map_or(limits.content_bytes_max, |max| max.min(limits.content_bytes_max));
-    if content.length > max {
-        return Err(Refusal::TooLarge { max, seen: content.length });
+    let seen = stated_length(content);
+    if seen > max {
+        return Err(Refusal::TooLarge { max, seen });
     }
     let parts = &content.manifest.parts;
     if parts.len() > limits.parts_max {

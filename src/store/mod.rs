@@ -21,6 +21,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::broadcast;
 
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
@@ -415,6 +416,22 @@ pub struct TimeStamp {
     pub good_until: Timestamp,
 }
 
+/// What one node of a store tells the others, so that they look before their next poll.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// Something in this mailbox may be ready to be pushed.
+    Waiting(MailboxName),
+    /// A message came in that answers this one.
+    Answered(MessageId),
+    /// Something may be due sooner than the timers believe.
+    Deadline,
+    /// Participants or profiles have changed.
+    Directory,
+    /// Notices may have been lost: whoever waits for any looks.
+    Missed,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreHealth {
     pub accepting: bool,
@@ -467,6 +484,13 @@ pub trait Store: Send + Sync + 'static {
         length: u64,
     ) -> Result<Box<dyn PayloadReader>, StoreError>;
     async fn messages(&self, query: &MessageQuery) -> Result<Vec<Entry>, StoreError>;
+    /// What this account posted with In-Reply-To `id`, whatever its state, in order of entry; at most `limit`.
+    async fn related(
+        &self,
+        id: &MessageId,
+        posted_by: &AccountName,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError>;
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError>;
     /// Messages whose cards the query wants, and whether there may be more than were looked at.
     async fn cards(&self, query: &CardQuery) -> Result<(Vec<Entry>, bool), StoreError>;
@@ -618,6 +642,15 @@ pub trait Store: Send + Sync + 'static {
     async fn time_stamped(&self, size: Option<u64>) -> Result<Option<u64>, StoreError>;
     /// The checkpoint whose newest stamp is the first to end, if that is before `before`.
     async fn time_stamp_ending(&self, before: Timestamp) -> Result<Option<u64>, StoreError>;
+
+    // Other nodes on the same store.
+    /// Tells them, after what the notice speaks of is durable. At once, without waiting, and without a promise that it
+    /// arrives: nothing that correctness needs may hang on it.
+    fn tell(&self, _notice: Notice) {}
+    /// What they tell from here on; `None` where a store has one node.
+    fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
+        None
+    }
 
     // Operation.
     async fn health(&self) -> Result<StoreHealth, StoreError>;

@@ -58,6 +58,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For a document that is made here around pieces of others: they were judged when they came, and what is declared
+    /// around them here must not be one too many.
+    pub fn of_our_own() -> Self {
+        Self {
+            depth_max: 4096,
+            attributes_max: 4096,
+            name_bytes_max: 1 << 20,
+            attribute_value_bytes_max: 16 << 20,
+            markup_bytes_max: 32 << 20,
+            namespaces_max: 8192,
+            context_bytes_max: 64 << 20,
+            document_bytes_max: u64::MAX,
+        }
+    }
+}
+
 /// Why a document was refused, and the byte of the document at which that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} (at byte {at})")]

@@ -56,6 +56,8 @@ pub struct Office {
     pub xta: String,
     pub osci: String,
     pub operator: String,
+    /// Empty where the configuration has no portal door.
+    pub portal: String,
 }
 
 impl Office {
@@ -84,12 +86,28 @@ impl Office {
         // The folder itself may exist; its files may not.
         amtsbote(folder.path(), &made).ends(0);
         change(folder.path());
-        let (process, [xta, osci, operator]) = serve(folder.path());
-        let office = Self { folder, process, xta, osci, operator };
+        let (process, [xta, osci, operator, portal]) = serve(folder.path());
+        let office = Self { folder, process, xta, osci, operator, portal };
         office
             .run(&["participant", "apply", "participants.toml", "--yes", "--reason", "first set-up"])
             .ends(0);
         office
+    }
+
+    /// Another server with the same keys, certificates and participants' file, in a folder of its own; `change` makes its
+    /// configuration of this one's. Nothing is applied: it finds the participants in the store that both share.
+    pub fn beside(&self, change: impl FnOnce(&str) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("tls")).expect("made");
+        for file in std::fs::read_dir(self.path("tls")).expect("files").flatten() {
+            std::fs::copy(file.path(), folder.path().join("tls").join(file.file_name())).expect("copied");
+        }
+        std::fs::copy(self.path("participants.toml"), folder.path().join("participants.toml"))
+            .expect("copied");
+        let config = std::fs::read_to_string(self.path("amtsbote.toml")).expect("the configuration");
+        std::fs::write(folder.path().join("amtsbote.toml"), change(&config)).expect("writes");
+        let (process, [xta, osci, operator, portal]) = serve(folder.path());
+        Self { folder, process, xta, osci, operator, portal }
     }
 
     /// Stops the server in peace, does `work` in its folder, starts it again; how long the start took.
@@ -98,7 +116,7 @@ impl Office {
         assert_eq!(self.ended(), 0);
         work(self.folder.path());
         let begun = Instant::now();
-        (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
+        (self.process, [self.xta, self.osci, self.operator, self.portal]) = serve(self.folder.path());
         begun.elapsed()
     }
 
@@ -108,20 +126,21 @@ impl Office {
         self.process.0.wait().expect("ended");
         let mut command = Command::new("sh");
         command.args(["-c", "ulimit -Sn \"$1\" && exec \"$0\" serve", BINARY, &files.to_string()]);
-        (self.process, [self.xta, self.osci, self.operator]) = started(command, self.folder.path());
+        (self.process, [self.xta, self.osci, self.operator, self.portal]) =
+            started(command, self.folder.path());
     }
 
     /// Starts the server again, after it was killed.
     pub fn start_again(&mut self) {
         let _ = self.process.0.wait();
-        (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
+        (self.process, [self.xta, self.osci, self.operator, self.portal]) = serve(self.folder.path());
     }
 
     /// Kills the server, as a power cut would, and starts it again.
     pub fn kill_and_restart(&mut self) {
         self.process.0.kill().expect("killed");
         self.process.0.wait().expect("ended");
-        (self.process, [self.xta, self.osci, self.operator]) = serve(self.folder.path());
+        (self.process, [self.xta, self.osci, self.operator, self.portal]) = serve(self.folder.path());
     }
 
     pub fn pid(&self) -> u32 {
@@ -215,14 +234,14 @@ impl Drop for Process {
     }
 }
 
-fn serve(folder: &Path) -> (Process, [String; 3]) {
+fn serve(folder: &Path) -> (Process, [String; 4]) {
     let mut command = Command::new(BINARY);
     command.arg("serve");
     started(command, folder)
 }
 
 /// Starts the server and reads its addresses from the one sentence that it says.
-fn started(mut command: Command, folder: &Path) -> (Process, [String; 3]) {
+fn started(mut command: Command, folder: &Path) -> (Process, [String; 4]) {
     let said = folder.join("server.log");
     let server = command
         .current_dir(folder)
@@ -240,7 +259,8 @@ fn started(mut command: Command, folder: &Path) -> (Process, [String; 3]) {
             let mut url = || urls.next().expect("three addresses").to_owned();
             let xta = url().replace("127.0.0.1", "localhost");
             let (osci, operator) = (url(), url().trim_end_matches("/metrics").to_owned());
-            return (process, [xta, osci, operator]);
+            let portal = urls.next().unwrap_or_default().replace("127.0.0.1", "localhost");
+            return (process, [xta, osci, operator, portal]);
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "no server: {log}");
         std::thread::sleep(Duration::from_millis(20));

@@ -82,11 +82,17 @@ fn wrong_input_is_answered_with_what_is_wrong() {
 fn every_code_can_be_explained() {
     let folder = tempfile::tempdir().expect("a folder");
     let list = amtsbote(folder.path(), &["explain"]).ends(0).stdout;
-    assert_eq!(list.lines().count(), 23 + 64 + 30);
+    assert_eq!(list.lines().count(), 23 + 64 + 31 + 20 + 19);
     let portal = amtsbote(folder.path(), &["explain", "no-destination"]).ends(0).stdout;
     assert!(portal.contains("amtsbote route explain") && portal.contains("zuständig"), "{portal}");
     let one = amtsbote(folder.path(), &["explain", "9024"]).ends(0).stdout;
     assert!(one.contains("createMessageId") && one.contains("Nachrichten-ID"), "{one}");
+    let code = amtsbote(folder.path(), &["explain", "T070"]).ends(0).stdout;
+    assert!(code.contains("rueckweisung.asynchron.0010") && code.contains("nicht berechtigt"), "{code}");
+    // By number and by word.
+    let reason = amtsbote(folder.path(), &["explain", "02"]).ends(0).stdout;
+    assert_eq!(reason, amtsbote(folder.path(), &["explain", "street-unknown"]).ends(0).stdout);
+    assert!(reason.contains("street-unknown (02)") && reason.contains("keine Straße"), "{reason}");
     let shared = amtsbote(folder.path(), &["explain", "9100"]).ends(0).stdout;
     assert!(shared.contains("NotBefore") && shared.contains("keine gültige OSCI-Nachricht"), "{shared}");
     let both = amtsbote(folder.path(), &["explain", "CancelDenied", "--json"]).ends(0).json();

@@ -12,12 +12,13 @@ use std::{
 /// Bottom first. A module may import modules of lower floors only; neighbours do not meet.
 const FLOORS: &[&[&str]] = &[
     &["clock", "domain", "net", "report"],
-    &["mime", "pki"],
+    &["mime", "page", "pki"],
     &["xml"],
     &["evidence"],
     &["store"],
     &["register", "relay"],
-    &["admin", "osci", "portal", "spool", "xta"],
+    &["admin", "enquiry", "osci", "portal", "spool", "xta"],
+    &["gateway"],
     &["config"],
     &["app"],
     &["cli"],
@@ -33,6 +34,7 @@ const DOCUMENTATION: &[&str] = &["manual"];
 const PURE: &[&str] = &[
     "domain/",
     "evidence/",
+    "gateway/",
     "mime.rs",
     "osci/chunk.rs",
     "osci/client/content.rs",
@@ -43,6 +45,7 @@ const PURE: &[&str] = &[
     "osci/dialog.rs",
     "osci/envelope/",
     "osci/message/",
+    "page/fields.rs",
     "portal/callback/network.rs",
     "portal/csv.rs",
     "portal/event.rs",

@@ -490,6 +490,107 @@ async fn fetches_that_do_not_fit_are_refused_and_the_message_is_offered_again() 
     office.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_begins_an_upload_in_another_s_name() {
+    let office = Office::open().await;
+    let mut open = Client::new("author", false, true);
+    // Whoever listened knows this one.
+    let known = open.message_id(&office).await;
+    let mut stranger = Client::new("author", true, false);
+    let first = slice(&inside("author", &MessageId::new("m").expect("an id")), 1).to_vec();
+    let invented = (0..16).map(|at| MessageId::new(format!("invented{at}")).expect("an id"));
+    let others = Client::new("reader", true, true).message_id(&office).await;
+    for id in invented.chain([known, others]) {
+        let got = send(&mut stranger, &office, &id, information(1, 3 * FULL), &first).await;
+        assert_eq!(got.codes(), ["9801"], "{}", id.as_str());
+        assert_eq!(ask(&mut stranger, &office, &id).await.codes(), ["9801"]);
+    }
+    assert_eq!(files(office.chunks()), Vec::<PathBuf>::new());
+    // Its owner is not held up, and an id that only he could read is proof enough.
+    let mut owner = Client::new("author", true, false);
+    let id = owner.message_id(&office).await;
+    let whole = inside("author", &id);
+    for number in 1..=2 {
+        assert_eq!(upload(&mut owner, &office, &id, &whole, number).await.codes(), ["0800"]);
+    }
+    assert_eq!(inner_codes(&said(upload(&mut owner, &office, &id, &whole, 3).await)), ["0800"]);
+    assert_eq!(office.entries().await.len(), 1);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_noted_was_not_handed_out() {
+    let (office, _) = with_delivery().await;
+    let mut reader = begun(&office, "reader").await;
+    let mut received = Vec::new();
+    for number in 1..=3 {
+        chunk_of(&fetch(&mut reader, &office, number, Some(received.clone())).await.answer());
+        received.push(number);
+    }
+    // Where the note would be written there is something else: the disk says no.
+    let begun_file = files(office.chunks()).into_iter().find(|path| path.ends_with("begun.json"));
+    let in_the_way = begun_file.expect("noted").with_file_name("begun.json.new");
+    fs::create_dir(&in_the_way).expect("made");
+    assert_eq!(fetch(&mut reader, &office, 4, Some(received.clone())).await.codes(), ["9811"]);
+    fs::remove_dir(&in_the_way).expect("removed");
+    // The dialog stays usable, and its end confirms nothing that the reader never got.
+    reader.exit(&office).await;
+    assert_eq!(states(&office).await, [DeliveryState::HandedOut]);
+    let mut again = begun(&office, "reader").await;
+    chunk_of(&fetch(&mut again, &office, 4, Some(received)).await.answer());
+    again.exit(&office).await;
+    assert_eq!(states(&office).await, [DeliveryState::Received]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_at_the_same_time_get_slices_that_fit() {
+    let (office, _) = with_delivery().await;
+    let (mut one, mut other) = (begun(&office, "reader").await, begun(&office, "reader").await);
+    let mut slices = Vec::new();
+    for number in 1..=3 {
+        slices
+            .push(chunk_of(&fetch(&mut one, &office, number, Some((1..number).collect())).await.answer()).0);
+    }
+    let (begins, _) = chunk_of(&fetch(&mut other, &office, 1, Some(vec![])).await.answer());
+    assert!(begins != slices[0], "an answer of its own");
+    // Of which of both answers are these? Nobody can know.
+    let mut third = begun(&office, "reader").await;
+    assert_eq!(fetch(&mut third, &office, 2, Some(vec![1])).await.codes(), ["9905"]);
+    // What others were given counts for nobody else.
+    for number in [2, 3] {
+        chunk_of(&fetch(&mut other, &office, number, None).await.answer());
+    }
+    let (last, _) = chunk_of(&fetch(&mut one, &office, 4, Some(vec![1, 2, 3])).await.answer());
+    slices.push(last);
+    let (last, _) = chunk_of(&fetch(&mut other, &office, 4, None).await.answer());
+    assert!(last != slices[3]);
+    one.exit(&office).await;
+    assert_eq!(states(&office).await, [DeliveryState::Received]);
+    let inside = Client::new("reader", false, true).read(slices.concat()).answer();
+    assert_eq!(inside.attachment(0), large().as_slice());
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_again_gets_slices_of_his_new_answer() {
+    let (office, _) = with_delivery().await;
+    let mut first = begun(&office, "reader").await;
+    chunk_of(&fetch(&mut first, &office, 1, Some(vec![])).await.answer());
+    let mut again = begun(&office, "reader").await;
+    chunk_of(&fetch(&mut again, &office, 2, Some(vec![1])).await.answer());
+    // That was not worth it; from here on the answer is this dialog's own.
+    let mut slices = Vec::new();
+    for number in 1..=4 {
+        slices.push(
+            chunk_of(&fetch(&mut again, &office, number, Some((1..number).collect())).await.answer()).0,
+        );
+    }
+    let inside = Client::new("reader", false, true).read(slices.concat()).answer();
+    assert_eq!(inside.attachment(0), large().as_slice());
+    office.close().await;
+}
+
 fn own_client(office: &Office, name: &str, scratch: &Path) -> OwnClient {
     let (cipher, signature) = (keys(&format!("{name}-cipher")), keys(&format!("{name}-signature")));
     let keys_of = Keys {
@@ -527,5 +628,95 @@ async fn our_own_client_sends_and_fetches_in_chunks() {
     assert_eq!(states(&office).await, [DeliveryState::HandedOut]);
     reader.exit().await.expect("ended");
     assert_eq!(states(&office).await, [DeliveryState::Received]);
+    office.close().await;
+}
+
+/// Files of uploads of this office.
+fn upload_folders(office: &Office) -> Vec<PathBuf> {
+    let listed = |folder: PathBuf| {
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+    };
+    listed(office.chunks().join("uploads")).flat_map(listed).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_chunk_of_many_is_told() {
+    const MANY: u64 = 5000;
+    let office = Office::open().await;
+    let mut author = begun(&office, "author").await;
+    let id = author.message_id(&office).await;
+    let first = ChunkInformation {
+        number: Some(1),
+        kilobytes: Some(KILOBYTES),
+        total: Some(MANY),
+        ..ChunkInformation::default()
+    };
+    assert_eq!(send(&mut author, &office, &id, first.clone(), &[7; FULL]).await.codes(), ["0801"]);
+    let [folder] = upload_folders(&office).try_into().expect("one upload");
+    for number in 2..MANY - 1 {
+        fs::write(folder.join(number.to_string()), [7; 10]).expect("written");
+    }
+    let next = ChunkInformation { number: Some(MANY - 1), ..first };
+    let got = send(&mut author, &office, &id, next, &[7; FULL]).await;
+    assert_eq!(got.codes(), ["0801"]);
+    assert_eq!(said(got).chunk.received.map(|received| received.len()), Some(MANY as usize - 1));
+    let got = ask(&mut author, &office, &id).await;
+    assert_eq!(got.codes(), ["0801"]);
+    // A client may tell as many.
+    let mut reader = begun(&office, "reader").await;
+    let chunk = ChunkInformation {
+        number: Some(MANY),
+        kilobytes: Some(KILOBYTES),
+        received: Some((1..MANY).collect()),
+        ..ChunkInformation::default()
+    };
+    let payload = Payload::PartialFetchDelivery(PartialFetchDelivery { selection: None, chunk });
+    assert_eq!(reader.send(&office, payload).await.codes(), ["9803"]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_begun_uploads_will_take_is_kept_for_them() {
+    const KILOBYTES_MAX: u64 = 64 * 1024;
+    let disk = rustix::fs::statvfs(std::env::temp_dir().as_path()).expect("a disk");
+    let free = disk.f_bavail * disk.f_frsize;
+    let window = free.min(200 << 30);
+    let office = Office::open_with(|settings| {
+        settings.limits.content_bytes_max = 1 << 50;
+        settings.limits.disk_reserve_bytes = free - window;
+    })
+    .await;
+    // Three tenths of what is free, twice: chunks, and the message made of them.
+    let total = window * 3 / 10 / (KILOBYTES_MAX * 1024);
+    let mut author = begun(&office, "author").await;
+    for expected in ["0801", "9811"] {
+        let id = author.message_id(&office).await;
+        let information = ChunkInformation {
+            number: Some(total),
+            kilobytes: Some(KILOBYTES_MAX),
+            total: Some(total),
+            ..ChunkInformation::default()
+        };
+        let got = send(&mut author, &office, &id, information, b"the end").await;
+        assert_eq!(got.codes(), [expected]);
+    }
+    assert_eq!(upload_folders(&office).len(), 1);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_goes_on_where_an_upload_went_meanwhile() {
+    let office = Office::open().await;
+    let mut author = begun(&office, "author").await;
+    for _ in 0..2 {
+        let id = author.message_id(&office).await;
+        let whole = inside("author", &id);
+        assert_eq!(upload(&mut author, &office, &id, &whole, 1).await.codes(), ["0801"]);
+    }
+    office.clock.advance(std::time::Duration::from_secs(4 * 86_400));
+    // Unreadable to the sweep as if it went away in the middle of it: a name that leads nowhere.
+    let [one, _] = upload_folders(&office).try_into().expect("two uploads");
+    std::os::unix::fs::symlink(office.folder().join("gone"), one.with_file_name("gone")).expect("linked");
+    assert_eq!(office.door.sweep().await.expect("swept"), 2);
     office.close().await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use amtsbote::app::metadata::XtaMetadata;
@@ -36,7 +36,7 @@ use amtsbote::osci::message::timestamp_quality::TimestampQualities;
 use amtsbote::osci::server::{CipherIdentity, Door, InForce, Settings, SignatureIdentity};
 use amtsbote::pki::certificate::{Certificate, KeyKind};
 use amtsbote::pki::development::{Authority, KeyChoice, Leaf, Role as KeyRole, Validity};
-use amtsbote::pki::inspection::Purpose;
+use amtsbote::pki::inspection::{Purpose, UnknownRevocation};
 use amtsbote::pki::key::PrivateKey;
 use amtsbote::pki::trust::TrustAnchors;
 use amtsbote::relay::{self, Relay};
@@ -76,6 +76,7 @@ pub struct Cast {
     people: BTreeMap<&'static str, Keys>,
     anchor: Vec<u8>,
     revoked: Vec<u8>,
+    revoked_later: Vec<u8>,
 }
 
 pub fn keys(name: &str) -> &'static Keys {
@@ -83,6 +84,7 @@ pub fn keys(name: &str) -> &'static Keys {
 }
 
 /// The authority of everybody but the untrusted, and its revocation list; both PEM.
+#[allow(dead_code, reason = "used by the bench alone")]
 pub fn authority() -> (&'static [u8], &'static [u8]) {
     (&cast().anchor, &cast().revoked)
 }
@@ -119,8 +121,11 @@ fn cast() -> &'static Cast {
             ("expired-signature", &authority, KeyRole::Signature, "2026-11-01T00:00:00Z"),
             ("revoked-cipher", &authority, KeyRole::Encryption, far),
             ("revoked-signature", &authority, KeyRole::Signature, far),
+            ("elliptic-cipher", &authority, KeyRole::Encryption, far),
+            ("elliptic-signature", &authority, KeyRole::Signature, far),
         ] {
-            let quick = role == KeyRole::Signature && QUICK.load(Ordering::Relaxed);
+            let quick =
+                role == KeyRole::Signature && (QUICK.load(Ordering::Relaxed) || name.starts_with("elliptic"));
             let key = if quick { KeyChoice::P256 } else { KeyChoice::Rsa2048 };
             let leaf = Leaf { common_name: name, role, key, validity: validity(until), names: &[] };
             let issued = by.issue(&leaf).expect("a certificate");
@@ -131,9 +136,16 @@ fn cast() -> &'static Cast {
             let pkcs8 = private.pkcs8_der().expect("PKCS #8").to_vec();
             people.insert(name, Keys { certificate: issued.certificate().clone(), pkcs8 });
         }
-        let revoked: Vec<_> = revoked.iter().collect();
+        let mut revoked: Vec<_> = revoked.iter().collect();
         let list = authority.revocation_list(1, validity(far), &revoked).expect("a list");
-        Cast { people, anchor: authority.certificate().pem().into_bytes(), revoked: list.into_bytes() }
+        revoked.push(&people["reader-cipher"].certificate);
+        let later = authority.revocation_list(2, validity(far), &revoked).expect("a list");
+        Cast {
+            anchor: authority.certificate().pem().into_bytes(),
+            revoked: list.into_bytes(),
+            revoked_later: later.into_bytes(),
+            people,
+        }
     })
 }
 
@@ -143,18 +155,39 @@ pub struct Office {
     pub store: Arc<EmbeddedStore>,
     pub port: u16,
     pub door: Arc<Door>,
+    forced: Arc<Mutex<Arc<InForce>>>,
     serving: Serving,
     settings: Settings,
     synchronous: Synchronous,
     folder: Arc<tempfile::TempDir>,
 }
 
-fn in_force() -> Arc<InForce> {
-    let (anchor, list) = authority();
+/// What the office knows of revocations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    OfToday,
+    /// The reader's cipher certificate was revoked meanwhile.
+    OfLater,
+    /// None, and what that means.
+    Missing(UnknownRevocation),
+    /// None for signatures, which are refused then.
+    MissingForSignatures,
+}
+
+fn in_force(lists: Lists) -> Arc<InForce> {
+    let cast = cast();
     let mut builder = TrustAnchors::builder();
     for purpose in [Purpose::OsciSignature, Purpose::OsciEncryption] {
-        builder = builder.anchors(purpose, anchor).expect("an anchor");
-        builder = builder.revocation_lists(purpose, list).expect("a list");
+        builder = builder.anchors(purpose, &cast.anchor).expect("an anchor");
+        builder = match lists {
+            Lists::OfToday => builder.revocation_lists(purpose, &cast.revoked).expect("a list"),
+            Lists::OfLater => builder.revocation_lists(purpose, &cast.revoked_later).expect("a list"),
+            Lists::Missing(policy) => builder.unknown_revocation(purpose, policy),
+            Lists::MissingForSignatures if purpose == Purpose::OsciSignature => {
+                builder.unknown_revocation(purpose, UnknownRevocation::Refuse)
+            }
+            Lists::MissingForSignatures => builder.revocation_lists(purpose, &cast.revoked).expect("a list"),
+        };
     }
     let (cipher, signature) = (keys("intermediary-cipher"), keys("intermediary-signature"));
     Arc::new(InForce {
@@ -230,6 +263,7 @@ impl Office {
             inside_wait: Duration::from_secs(20),
             dialog_idle: IDLE,
             unproven_senders: false,
+            unproven: Default::default(),
             policy: encrypted::policy(),
             push: Default::default(),
         };
@@ -262,10 +296,11 @@ impl Office {
         };
         let relay = Relay::new(store.clone(), Arc::new(clock.clone()), relay_settings);
         relay.reload_directory().await.expect("a directory");
-        let forced = in_force();
+        let forced = Arc::new(Mutex::new(in_force(Lists::OfToday)));
+        let source = forced.clone();
         let door = Arc::new(Door::new(
             relay.clone(),
-            Arc::new(move || forced.clone()),
+            Arc::new(move || source.lock().expect("not poisoned").clone()),
             Arc::new(XtaMetadata),
             settings.clone(),
         ));
@@ -273,7 +308,12 @@ impl Office {
         let listener = Listener::plain(any, Bounds::default(), Permits::new(64)).await.expect("a listener");
         let port = listener.address().expect("an address").port();
         let serving = listener.serve(door.clone());
-        Self { clock, relay, store, port, door, serving, settings, synchronous, folder }
+        Self { clock, relay, store, port, door, forced, serving, settings, synchronous, folder }
+    }
+
+    /// As a reload does.
+    pub fn know(&self, lists: Lists) {
+        *self.forced.lock().expect("not poisoned") = in_force(lists);
     }
 
     pub async fn apply(&self, accounts: Vec<Account>) {
@@ -291,7 +331,13 @@ impl Office {
 
     /// Another process, as far as anybody can tell.
     pub async fn restart(self) -> Self {
-        let Self { clock, store, serving, settings, synchronous, folder, relay, door, .. } = self;
+        self.restart_with(|_| ()).await
+    }
+
+    /// The same, with other settings.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let Self { clock, store, serving, mut settings, synchronous, folder, relay, door, .. } = self;
+        change(&mut settings);
         serving.drain().await;
         store.close().await.expect("closed");
         drop((store, relay, door));
@@ -409,6 +455,8 @@ pub struct Client {
     pub signed: bool,
     /// By what it encrypts.
     pub algorithms: Algorithms,
+    /// By what it signs, unless as most do.
+    pub signs_by: Option<(SignatureMethod, DigestMethod)>,
     /// ConversationId, the server's last challenge, the next sequence number.
     pub dialog: Option<(String, String, u64)>,
 }
@@ -423,7 +471,7 @@ pub struct Draft {
 
 impl Client {
     pub fn new(name: &'static str, encrypted: bool, signed: bool) -> Self {
-        Self { name, signs_as: name, encrypted, signed, algorithms: TODAY, dialog: None }
+        Self { name, signs_as: name, encrypted, signed, algorithms: TODAY, signs_by: None, dialog: None }
     }
 
     pub fn keys(&self, purpose: &str) -> &'static Keys {
@@ -494,15 +542,12 @@ impl Client {
         outgoing.content = content.map(|bytes| Arc::new(bytes) as _);
         outgoing.attachments = attachments;
         if self.signed {
-            outgoing.signing = Some(Signing {
-                signer: &signer,
-                certificate_id: &certificate_id,
-                method: match signature.certificate.key_kind() {
-                    KeyKind::P256 => SignatureMethod::EcdsaSha256,
-                    _ => SignatureMethod::RsaSha256,
-                },
-                digest: DigestMethod::Sha256,
+            let (method, digest) = self.signs_by.unwrap_or(match signature.certificate.key_kind() {
+                KeyKind::P256 => (SignatureMethod::EcdsaSha256, DigestMethod::Sha256),
+                _ => (SignatureMethod::RsaSha256, DigestMethod::Sha256),
             });
+            let certificate_id = &certificate_id;
+            outgoing.signing = Some(Signing { signer: &signer, certificate_id, method, digest });
         }
         let prepared = outgoing.prepare().expect("a message");
         if !self.encrypted {
@@ -513,6 +558,7 @@ impl Client {
 
     /// Reads an answer, which must be as its request was: encrypted or not, and signed by the intermediary.
     pub fn open(&self, bytes: Vec<u8>) -> Got {
+        check_form(&bytes);
         let limits = amtsbote::osci::envelope::Limits::default();
         let parse = |bytes: &[u8]| read::read(&mut &bytes[..], &limits).expect("a message");
         let (received, bytes, encrypted) = match parse(&bytes) {
@@ -537,6 +583,7 @@ impl Client {
                 let (decrypted, found) = sealed.open(&mut ciphertext, &own, &policy, spool).expect("for us");
                 assert_eq!((found.method, found.transport), (method, transport));
                 let plain = decrypted.into_spool().into_inner();
+                check_form(&plain);
                 match parse(&plain) {
                     Incoming::Message(received) => (*received, plain, true),
                     _ => panic!("not a message inside"),
@@ -613,6 +660,16 @@ impl Client {
         assert_eq!(codes, ["0800"]);
         assert!(self.dialog.is_none());
     }
+}
+
+#[track_caller]
+fn check_form(answer: &[u8]) {
+    let trouble = crate::osci_form::trouble(answer);
+    assert!(
+        trouble.is_empty(),
+        "clients would refuse this: {trouble:?}\n{}",
+        String::from_utf8_lossy(answer)
+    );
 }
 
 const TODAY: Algorithms = Algorithms {

@@ -427,7 +427,7 @@ fn what_the_other_refuses_when_it_is_asked_leaves_no_file() {
     let asked_again = |world: &World| world.middleman.see(|state| (state.full_chunks, state.exchanges));
     world.waits_for("asked again", |world| matches!(asked_again(world), (4, exchanges) if exchanges >= 11));
     assert_eq!((world.state(&id).as_str(), outgoing(&world)), ("waiting", 1));
-    // Then it takes only less, and says so to the question how far the upload has come.
+    // Then it takes only less, and says so.
     world.there.signal(rustix::process::Signal::KILL);
     std::fs::rename(&away, &payloads).expect("renamed");
     let config = world.there.path("amtsbote.toml");

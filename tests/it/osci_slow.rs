@@ -93,8 +93,9 @@ fn slow_readers_hold_up_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_the_answer_nothing_is_handed_out() {
-    let office = Office::open_with(|settings| settings.limits.disk_reserve_bytes = u64::MAX / 4).await;
+    let office = Office::open().await;
     let id = store_large(&office).await;
+    let office = office.restart_with(|settings| settings.limits.disk_reserve_bytes = u64::MAX / 4).await;
     let mut reader = Client::new("reader", true, true);
     reader.begin(&office).await;
     assert_eq!(reader.send(&office, by_id(&id)).await.codes(), ["9811"]);

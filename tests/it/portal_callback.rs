@@ -8,10 +8,13 @@ use amtsbote::clock::Clock;
 use amtsbote::domain::card::ProcessCard;
 use amtsbote::domain::destination::{Callback, DestinationId};
 use amtsbote::net::{self, Body, Bounds, Handler, Listener, Peer, Permits, Serving, TlsSource};
+use amtsbote::pki::certificate::Certificate;
 use amtsbote::pki::development::{Authority, KeyChoice, Leaf, Role, Validity};
-use amtsbote::pki::tls::{ClientCertificate, anchored_client_config, server_config};
+use amtsbote::pki::inspection::{Purpose, UnknownRevocation};
+use amtsbote::pki::tls::{ClientCertificate, client_config, server_config};
+use amtsbote::pki::trust::TrustAnchors;
 use amtsbote::portal::callback::network::Network;
-use amtsbote::portal::callback::{Callbacks, Settings, Told};
+use amtsbote::portal::callback::{Callbacks, Receivers, Settings, Told};
 use amtsbote::store::Store;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +23,7 @@ use hyper::body::Frame;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
 
+use crate::cli_fixture;
 use crate::portal_office::*;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -45,6 +49,7 @@ struct Call {
 
 struct Receiver {
     port: u16,
+    certificate: Certificate,
     calls: Arc<Mutex<Vec<Call>>>,
     how: Arc<Mutex<How>>,
     _serving: Serving,
@@ -95,7 +100,8 @@ impl Receiver {
         let validity = validity();
         let leaf =
             Leaf { common_name: "receiver", role: Role::Server, key: KeyChoice::P256, validity, names };
-        let identity = authority.issue(&leaf).expect("a certificate").identity().expect("an identity");
+        let issued = authority.issue(&leaf).expect("a certificate");
+        let identity = issued.identity().expect("an identity");
         let tls = server_config(&identity, ClientCertificate::None, clock).expect("TLS");
         let bounds = Bounds { drain: Duration::from_secs(1), ..Bounds::default() };
         let source = TlsSource::new(Arc::new(tls));
@@ -104,7 +110,8 @@ impl Receiver {
         let port = listener.address().expect("an address").port();
         let (calls, how) = (Arc::<Mutex<Vec<Call>>>::default(), Arc::new(Mutex::new(how)));
         let door = Door { calls: calls.clone(), how: how.clone() };
-        Self { port, calls, how, _serving: listener.serve(Arc::new(door)) }
+        let certificate = issued.certificate().clone();
+        Self { port, certificate, calls, how, _serving: listener.serve(Arc::new(door)) }
     }
 
     fn url(&self) -> String {
@@ -135,7 +142,7 @@ impl Call {
 fn validity() -> Validity {
     Validity {
         from: "2026-01-01T00:00:00Z".parse().expect("an instant"),
-        until: "2028-01-01T00:00:00Z".parse().expect("an instant"),
+        until: "2120-01-01T00:00:00Z".parse().expect("an instant"),
     }
 }
 
@@ -165,14 +172,27 @@ impl Scene {
     }
 
     fn settings(&self, networks: &[&str]) -> Settings {
-        let anchors = [self.authority.certificate().clone()];
-        let tls = anchored_client_config(&anchors, Arc::new(self.office.xta.clock.clone())).expect("TLS");
         Settings {
-            tls: Some(Arc::new(tls)),
+            tls: self.believing(&self.authority, None, UnknownRevocation::Warn),
             networks: networks.iter().map(|text| Network::parse(text).expect("a network")).collect(),
             time_max: Duration::from_secs(30),
             give_up_after: Duration::from_secs(72 * 3600),
         }
+    }
+
+    /// Whoever has a certificate of this authority, but for those that its list names.
+    fn believing(&self, authority: &Authority, list: Option<&str>, unknown: UnknownRevocation) -> Receivers {
+        let pem = authority.certificate().pem();
+        let mut anchors = TrustAnchors::builder()
+            .anchors(Purpose::ServerTls, pem.as_bytes())
+            .expect("an anchor")
+            .unknown_revocation(Purpose::ServerTls, unknown);
+        if let Some(list) = list {
+            anchors = anchors.revocation_lists(Purpose::ServerTls, list.as_bytes()).expect("a list");
+        }
+        let clock = Arc::new(self.office.xta.clock.clone());
+        let tls = Arc::new(client_config(Arc::new(anchors.build()), None, clock).expect("TLS"));
+        Arc::new(move || Some(tls.clone()))
     }
 
     /// As after a start: nothing is known but what the store says.
@@ -320,15 +340,152 @@ async fn nobody_inside_the_house_is_dialled() {
     // A receiver whose certificate nobody believes.
     scene.call_at(&scene.receiver.url()).await;
     let stranger = Authority::root("stranger", KeyChoice::P256, validity()).expect("an authority");
-    let clock = Arc::new(scene.office.xta.clock.clone());
-    let foreign = anchored_client_config(&[stranger.certificate().clone()], clock).expect("TLS");
-    for tls in [Some(Arc::new(foreign)), None] {
+    let nobody: Receivers = Arc::new(|| None);
+    for tls in [scene.believing(&stranger, None, UnknownRevocation::Warn), nobody] {
         let settings = Settings { tls, ..scene.settings(&["127.0.0.0/8", "::1"]) };
         assert_eq!(Callbacks::new(scene.office.xta.relay.clone(), settings).round().await, failed());
     }
     assert!(scene.receiver.calls().is_empty());
     assert_eq!(scene.callbacks().round().await, told(1), "allowed by name of its network");
     scene.office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_whose_certificate_was_revoked_is_not_told() {
+    let scene = Scene::set(How::Answer(200)).await;
+    let portal = scene.office.token("portal").await;
+    scene.office.submitted(&portal).await;
+    let list =
+        |revoked: &[&Certificate]| scene.authority.revocation_list(1, validity(), revoked).expect("a list");
+    let (naming, clear) = (list(&[&scene.receiver.certificate]), list(&[]));
+    let in_force: Arc<Mutex<Receivers>> =
+        Arc::new(Mutex::new(scene.believing(&scene.authority, Some(&naming), UnknownRevocation::Warn)));
+    let source = in_force.clone();
+    let tls: Receivers = Arc::new(move || (source.lock().expect("receivers"))());
+    let settings = Settings { tls, ..scene.settings(&["127.0.0.0/8", "::1"]) };
+    let callbacks = Callbacks::new(scene.office.xta.relay.clone(), settings);
+    assert_eq!(callbacks.round().await, failed());
+    // Without any list, where silence is not good enough.
+    *in_force.lock().expect("receivers") = scene.believing(&scene.authority, None, UnknownRevocation::Refuse);
+    scene.office.xta.clock.advance(Duration::from_secs(10));
+    assert_eq!(callbacks.round().await, failed());
+    assert!(scene.receiver.calls().is_empty());
+    // What a reload brings is in force at the next call.
+    *in_force.lock().expect("receivers") =
+        scene.believing(&scene.authority, Some(&clear), UnknownRevocation::Refuse);
+    scene.office.xta.clock.advance(Duration::from_secs(20));
+    assert_eq!(callbacks.round().await, told(1));
+    scene.office.xta.close().await;
+}
+
+/// The whole server and the command line before a receiver, its authority's list in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_tries_a_receiver_and_is_told_what_came_back() {
+    let authority = Authority::root("receivers", KeyChoice::P256, validity()).expect("an authority");
+    let clock: Arc<dyn Clock> = Arc::new(amtsbote::clock::SystemClock);
+    let receiver = Receiver::open(&authority, clock.clone(), How::Answer(204)).await;
+    let revoked = Receiver::open(&authority, clock, How::Answer(204)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("receivers.crt"), authority.certificate().pem()).expect("written");
+    let list = authority.revocation_list(1, validity(), &[&revoked.certificate]).expect("a list");
+    std::fs::write(folder.path().join("receivers.crl"), list).expect("written");
+    let lost = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a04";
+    let open = {
+        let urls = [
+            (DESTINATION, Some(receiver.url())),
+            (SECOND_DESTINATION, Some(revoked.url())),
+            (OTHER_DESTINATION, None),
+            (lost, Some("https://localhost:1/".to_owned())),
+        ];
+        move || {
+            cli_fixture::Office::open_in(folder, |folder| {
+                let config = folder.join("amtsbote.toml");
+                let text = std::fs::read_to_string(&config).expect("the configuration");
+                let portal = "callback_anchors = [\"receivers.crt\"]\ncallback_crls = [\"receivers.crl\"]\n\
+                              callback_networks = [\"127.0.0.0/8\", \"::1\"]\naddress = \"127.0.0.1:0\"\n";
+                let text: String =
+                    text.lines()
+                        .filter(|line| {
+                            !["callback_anchors", "callback_crls", "callback_networks"]
+                                .iter()
+                                .any(|key| line.starts_with(key))
+                        })
+                        .map(|line| {
+                            if line == "[portal]" {
+                                format!("[portal]\n{portal}")
+                            } else {
+                                format!("{line}\n")
+                            }
+                        })
+                        .collect();
+                std::fs::write(&config, text).expect("written");
+                let file = folder.join("participants.toml");
+                let mut text = std::fs::read_to_string(&file).expect("the participants");
+                let jwk = include_str!("../data/portal/encryption.jwk").trim_end();
+                text.push_str(
+                    "\n[[account]]\nname = \"town\"\nidentifiers = [{ value = \"portal:town\" }]\n",
+                );
+                for (id, url) in &urls {
+                    let callback = url
+                        .as_ref()
+                        .map(|url| format!("callback = {{ url = \"{url}\", secret = \"{KEY}\" }}\n"));
+                    text.push_str(&format!(
+                        "[[account.portal.destination]]\nid = \"{id}\"\nname = \"Town\"\nkeys = [{{ jwk = '{jwk}' }}]\n\
+                         encryption_kid = \"authority-encryption-2026\"\n{}",
+                        callback.unwrap_or_default()
+                    ));
+                }
+                std::fs::write(file, text).expect("written");
+            })
+        }
+    };
+    let office = tokio::task::spawn_blocking(open).await.expect("opened");
+    let office = Arc::new(office);
+    let run = async |arguments: &[&str]| {
+        let (office, arguments) =
+            (office.clone(), arguments.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
+        let ran = tokio::task::spawn_blocking(move || {
+            let arguments: Vec<&str> = ["destination", "callback", "test"]
+                .into_iter()
+                .chain(arguments.iter().map(String::as_str))
+                .collect();
+            office.run(&arguments)
+        });
+        ran.await.expect("it ran")
+    };
+    let good = run(&[DESTINATION]).await.ends(0);
+    assert!(good.stdout.contains("answered HTTP 204") && good.stderr.contains("can be told"), "{good:?}");
+    let calls = receiver.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(
+        (&calls[0].proven()["submissions"], &calls[0].proven()["submissionIds"]),
+        (&json!([]), &json!([]))
+    );
+    let now = amtsbote::clock::SystemClock.now().as_second();
+    assert!((now - calls[0].timestamp.parse::<i64>().expect("seconds")).abs() < 60);
+    for (how, words) in [
+        (How::Answer(401), "compare the secret"),
+        (How::Answer(404), "compare the callback's URL"),
+        (How::Answer(500), "tell whoever keeps the destination"),
+        (How::Redirect(revoked.url()), "redirects are not followed"),
+    ] {
+        receiver.will(how);
+        let bad = run(&[DESTINATION]).await.ends(4);
+        assert!(
+            bad.stdout.is_empty() && bad.stderr.contains("cannot be told") && bad.stderr.contains(words),
+            "{bad:?}"
+        );
+    }
+    let told = run(&[DESTINATION, "--json"]).await.ends(4).json();
+    assert_eq!((&told["answered"], &told["destination"]), (&json!(false), &json!(DESTINATION)));
+    assert!(told["reason"].as_str().is_some_and(|reason| reason.contains("307")), "{told}");
+    let bad = run(&[SECOND_DESTINATION]).await.ends(4);
+    assert!(bad.stderr.to_ascii_lowercase().contains("revoked"), "{bad:?}");
+    assert!(revoked.calls().is_empty());
+    let bad = run(&[lost]).await.ends(4);
+    assert!(bad.stderr.contains("cannot be reached"), "{bad:?}");
+    assert!(run(&[OTHER_DESTINATION]).await.ends(6).stderr.contains("has no callback"));
+    run(&["5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8aff"]).await.ends(6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

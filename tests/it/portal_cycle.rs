@@ -20,6 +20,9 @@ async fn a_submission_goes_from_portal_to_authority_and_back() {
     let kid = destination["encryptionKid"].as_str().expect("a kid");
     let key = office.get(&format!("/v1/destinations/{DESTINATION}/keys/{kid}"), "").await.is(200).json();
     assert_eq!(key["key_ops"], json!(["wrapKey"]));
+    // Some clients take the first of all and look no further.
+    let keys = office.get(&format!("/v2/destinations/{DESTINATION}/keys"), "").await.is(200).json();
+    assert_eq!(keys["keys"][0]["kid"], kid);
 
     let (submission, _) = office.announce(&portal, &[ATTACHMENT]).await;
     let events = format!("/v2/submissions/{submission}/events");
@@ -207,6 +210,12 @@ async fn what_nobody_decides_is_reminded_of_and_rejected() {
         "{reject}"
     );
     office.say(&town, &sent, &signed(&sent.accept())).await.refuses(409, "event-out-of-order");
+    let id = format!("urn:de:xta:messageid:testpost:{}", sent.submission);
+    let id = amtsbote::domain::message_id::MessageId::parse(&id).expect("an id");
+    let refused = office.xta.relay.requeue(&id, "operator", "the town was closed").await;
+    let refused = refused.expect_err("two verdicts").to_string();
+    assert!(refused.contains("its portal was told"), "{refused}");
+    card(DeliveryState::Expired, 2).await;
     office.xta.clock.advance(day * 8);
     office.xta.relay.tick().await.expect("ticks");
     let portal = office.token("portal").await;
@@ -234,5 +243,139 @@ async fn an_authority_may_fetch_by_xta_what_a_portal_sent() {
     let accept = &log[3]["events"]["https://schema.fitko.de/fit-connect/events/accept-submission"];
     assert_eq!(accept["authenticationTags"]["data"], tag(&sent.data));
     assert_eq!(log[3]["iss"], BASE, "in the post office's name");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_goes_on_with_further_submissions() {
+    let mut office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let first = office.submitted(&portal).await;
+    let of_case = format!("/v1/cases/{}/events", first.case);
+    let more = async |office: &Office, destination: &str, token: &str, case: &str| {
+        office.announce_in(destination, token, &[ATTACHMENT], Some(case)).await
+    };
+    let ids = more(&office, DESTINATION, &portal, &first.case).await.is(201).json();
+    let text = |name: &str| ids[name].as_str().expect("an id").to_owned();
+    let ids = (text("submissionId"), text("caseId"));
+    assert_eq!(ids.1, first.case);
+    assert_ne!(ids.0, first.submission);
+    office.restart_door().await;
+    let announced = format!("/v2/submissions/{}/events", ids.0);
+    assert_eq!(office.log(&announced, &portal).await[0]["txn"], format!("case:{}", first.case));
+    let second = office.submitted_as(&portal, ids).await;
+    let again =
+        office.submit(&portal, &second.submission, &second.metadata, &second.data).await.is(200).json();
+    assert_eq!(again["caseId"], first.case.as_str());
+
+    // One log for the case, and one for each submission.
+    let own = ["create-submission", "submit-submission", "notify-submission"];
+    for (path, count) in [(&of_case, 6), (&first.events(), 3), (&second.events(), 3)] {
+        for token in [&portal, &town] {
+            let log = office.log(path, token).await;
+            assert_eq!(log.len(), count, "{path}");
+            assert!(log.iter().all(|claims| claims["txn"] == format!("case:{}", first.case)), "{path}");
+        }
+    }
+    assert_eq!(office.event_names(&second.events(), &town).await, own);
+    let listed = office.get("/v2/submissions", &town).await.is(200).json();
+    let cases: Vec<_> =
+        listed["submissions"].as_array().expect("a list").iter().map(|one| &one["caseId"]).collect();
+    assert_eq!(cases, [first.case.as_str(), first.case.as_str()]);
+    // A reader by XTA sees what it belongs to.
+    let id = |sent: &Sent| {
+        let text = format!("urn:de:xta:messageid:testpost:{}", sent.submission);
+        amtsbote::domain::message_id::MessageId::parse(&text).expect("an id")
+    };
+    let kept = amtsbote::store::Store::find(&*office.xta.store, &id(&second)).await.expect("kept");
+    assert_eq!(kept.envelope.in_reply_to, [id(&first)]);
+
+    // Told at the case, a token goes to the submission that it names; whose case is another one's is not believed.
+    let say = async |office: &Office, claims: &serde_json::Value| {
+        office.call("POST", &of_case, &town, "application/jose", signed(claims)).await
+    };
+    let mut wrong = second.accept();
+    wrong["txn"] = format!("case:{}", second.submission).into();
+    say(&office, &wrong).await.refuses(422, "event-invalid");
+    say(&office, &second.accept()).await.is(204);
+    assert_eq!(office.event_names(&second.events(), &portal).await[3], "accept-submission");
+    assert_eq!(office.event_names(&first.events(), &portal).await.len(), 3, "the first one waits");
+    say(&office, &first.reject()).await.is(204);
+    let log = office.event_names(&of_case, &portal).await;
+    assert_eq!(log.len(), 8);
+    let other = office.submitted(&portal).await;
+    say(&office, &other.accept()).await.refuses(422, "event-invalid");
+    assert_eq!(office.event_names(&other.events(), &portal).await.len(), 3);
+
+    // A case of nobody's, of somebody else's, at another destination, or what is the id of no case.
+    let both = office.token("both").await;
+    let foreign = office.announce_to(OTHER_DESTINATION, &both, &[]).await;
+    for (destination, case) in [
+        (DESTINATION, "11111111-1111-4111-8111-111111111111"),
+        (DESTINATION, "../../1"),
+        (DESTINATION, ""),
+        (DESTINATION, first.submission.as_str()),
+        (DESTINATION, foreign.1.as_str()),
+        (OTHER_DESTINATION, first.case.as_str()),
+    ] {
+        more(&office, destination, &portal, case).await.refuses(404, "case-not-found");
+    }
+    // What continues a case has none of its own.
+    let own_of_second =
+        amtsbote::portal::event::counterpart(second.submission.parse().expect("a UUID")).to_string();
+    more(&office, DESTINATION, &portal, &own_of_second).await.refuses(404, "case-not-found");
+    office
+        .get(&format!("/v1/cases/{own_of_second}/events"), &portal)
+        .await
+        .refuses(404, "submission-not-found");
+    office
+        .xta
+        .change_account("reader", |account| {
+            account.portal.clients.push(amtsbote::domain::destination::PortalClient {
+                id: "town-sends".to_owned(),
+                secret_sha256: Some(amtsbote::domain::content::Digest::of(SECRET.as_bytes())),
+                sends: true,
+                subscribes: false,
+            });
+        })
+        .await;
+    let stranger = office.token("town-sends").await;
+    more(&office, DESTINATION, &stranger, &first.case).await.refuses(404, "case-not-found");
+
+    // It may also go on before its first submission is made, and after that was forgotten.
+    let (_, begun) = office.announce(&portal, &[]).await;
+    let ids = more(&office, DESTINATION, &portal, &begun).await.is(201).json();
+    let ids = (ids["submissionId"].as_str().expect("an id").to_owned(), begun.clone());
+    office.submitted_as(&portal, ids).await;
+    office.xta.clock.advance(Duration::from_secs(2 * 86_400));
+    office.sweep().await;
+    let portal = office.token("portal").await;
+    assert_eq!(office.event_names(&format!("/v1/cases/{begun}/events"), &portal).await.len(), 3);
+    more(&office, DESTINATION, &portal, &begun).await.is(201);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_counts_before_it_is_swept() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (submission, case) = office.announce(&portal, &[ATTACHMENT]).await;
+    office.upload(&portal, &submission, ATTACHMENT, &seal(b"a")).await.is(204);
+    office.xta.clock.advance(Duration::from_secs(86_400 - 60));
+    assert_eq!(office.sweep().await, 0, "a day is a day");
+    let token = office.token("portal").await;
+    assert_eq!(office.event_names(&format!("/v2/submissions/{submission}/events"), &token).await.len(), 1);
+    office.xta.clock.advance(Duration::from_secs(60));
+    // Nobody has swept yet.
+    let portal = office.token("portal").await;
+    office.upload(&portal, &submission, ATTACHMENT, &seal(b"a")).await.refuses(404, "submission-not-found");
+    office.submit(&portal, &submission, &seal(b"m"), &seal(b"d")).await.refuses(404, "submission-not-found");
+    let path = format!("/v2/submissions/{submission}");
+    office.get(&format!("{path}/events"), &portal).await.refuses(404, "submission-not-found");
+    let head = office.call("HEAD", &format!("{path}/attachments/{ATTACHMENT}"), &portal, "", "").await;
+    assert_eq!(head.status, 404);
+    let continued = office.announce_in(DESTINATION, &portal, &[], Some(&case)).await;
+    continued.refuses(404, "case-not-found");
+    assert_eq!((office.sweep().await, office.xta.stored().await), (1, 0));
     office.xta.close().await;
 }

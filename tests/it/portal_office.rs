@@ -14,7 +14,6 @@ use amtsbote::pki::jose::jwe::{self, OpeningKey, Zip};
 use amtsbote::pki::jose::jwk::PublicKey;
 use amtsbote::pki::jose::jws::SigningKey;
 use amtsbote::pki::key::PrivateKey;
-use amtsbote::pki::trust::TrustAnchors;
 use amtsbote::portal::callback::Callbacks;
 use amtsbote::portal::server::{Door, Settings};
 use bytes::Bytes;
@@ -73,6 +72,34 @@ impl Answer {
     }
 }
 
+/// A door on a socket of its own; it closes when dropped.
+pub struct SecureDoor {
+    port: u16,
+    _serving: Serving,
+}
+
+impl SecureDoor {
+    /// A request on a connection that shows the certificate of one of the cast, or none.
+    pub async fn ask(&self, office: &Office, who: Option<&str>, request: Request<Full<Bytes>>) -> Answer {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
+        let name = amtsbote::pki::tls::server_name("localhost").expect("a name");
+        let tls = tokio_rustls::TlsConnector::from(office.xta.tls(who));
+        asked(tls.connect(name, stream).await.expect("TLS"), request).await
+    }
+}
+
+async fn asked(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Answer {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.expect("an answer");
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Answer { status: head.status, headers: head.headers, body }
+}
+
 fn pkcs8(pem: &str) -> Vec<u8> {
     PrivateKey::from_pem(pem.as_bytes()).expect("a key").pkcs8_der().expect("PKCS #8").to_vec()
 }
@@ -114,8 +141,8 @@ fn destination(id: &str) -> Destination {
         metadata_versions: vec!["1.0.0".to_owned()],
         encryption_kid: "authority-encryption-2026".to_owned(),
         keys: vec![
-            key(include_str!("../data/portal/encryption.jwk")),
             key(include_str!("../data/portal/signature.jwk")),
+            key(include_str!("../data/portal/encryption.jwk")),
         ],
         contact: Default::default(),
         callback: None,
@@ -188,8 +215,8 @@ impl Office {
     }
 
     async fn start(&mut self) {
-        let none = Arc::new(TrustAnchors::builder().build());
-        let trust = Arc::new(move || none.clone());
+        let (_, anchors) = self.xta.door_tls();
+        let trust = Arc::new(move || anchors.clone());
         let mut door = Door::new(self.xta.relay.clone(), trust, service_key(), self.settings.clone());
         if let Some(callbacks) = &self.callbacks {
             door = door.with_callbacks(callbacks.clone());
@@ -215,6 +242,14 @@ impl Office {
         self.start().await;
     }
 
+    /// Door, relay and store, as after a restart of the whole process.
+    pub async fn restart(&mut self) {
+        let (serving, _) = self.door.take().expect("a door");
+        serving.drain().await;
+        self.xta.restart().await;
+        self.start().await;
+    }
+
     pub async fn sweep(&self) -> u64 {
         self.door.as_ref().expect("a door").1.sweep().await.expect("swept")
     }
@@ -223,14 +258,20 @@ impl Office {
         self.port
     }
 
+    /// The same door as it stands in the field: behind TLS, which asks for a certificate and insists on none.
+    pub async fn behind_tls(&self) -> SecureDoor {
+        let (source, _) = self.xta.door_tls();
+        let address = ([127, 0, 0, 1], 0).into();
+        let bounds = Bounds { drain: std::time::Duration::from_secs(1), ..Bounds::default() };
+        let listener = Listener::tls(address, source, bounds, Permits::new(64)).await.expect("a listener");
+        let port = listener.address().expect("an address").port();
+        let door = self.door.as_ref().expect("a door").1.clone();
+        SecureDoor { port, _serving: listener.serve(door) }
+    }
+
     pub async fn ask(&self, request: Request<Full<Bytes>>) -> Answer {
         let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await.expect("an answer");
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.expect("a body").to_bytes();
-        Answer { status: head.status, headers: head.headers, body }
+        asked(stream, request).await
     }
 
     pub async fn call(
@@ -277,15 +318,28 @@ impl Office {
         token: &str,
         attachments: &[&str],
     ) -> (String, String) {
-        let body = json!({
+        let ids = self.announce_in(destination, token, attachments, None).await.is(201).json();
+        let text = |name: &str| ids[name].as_str().expect("an id").to_owned();
+        (text("submissionId"), text("caseId"))
+    }
+
+    /// In a case that has begun, or in one of its own.
+    pub async fn announce_in(
+        &self,
+        destination: &str,
+        token: &str,
+        attachments: &[&str],
+        case: Option<&str>,
+    ) -> Answer {
+        let mut body = json!({
             "destinationId": destination,
             "announcedAttachments": attachments,
             "publicService": { "identifier": format!("urn:de:fim:leika:leistung:{SERVICE}"), "name": "Anmeldung" },
         });
-        let answer = self.call("POST", "/v2/submissions", token, "application/json", body.to_string()).await;
-        let ids = answer.is(201).json();
-        let text = |name: &str| ids[name].as_str().expect("an id").to_owned();
-        (text("submissionId"), text("caseId"))
+        if let Some(case) = case {
+            body["caseId"] = case.into();
+        }
+        self.call("POST", "/v2/submissions", token, "application/json", body.to_string()).await
     }
 
     pub async fn upload(&self, token: &str, submission: &str, attachment: &str, sealed: &str) -> Answer {
@@ -300,7 +354,12 @@ impl Office {
 
     /// A whole submission with one attachment; its ids, and what was sent.
     pub async fn submitted(&self, token: &str) -> Sent {
-        let (submission, case) = self.announce(token, &[ATTACHMENT]).await;
+        let ids = self.announce(token, &[ATTACHMENT]).await;
+        self.submitted_as(token, ids).await
+    }
+
+    /// The same as it was announced.
+    pub async fn submitted_as(&self, token: &str, (submission, case): (String, String)) -> Sent {
         let sent = Sent {
             metadata: seal(b"{}"),
             data: seal("{\"name\":\"Müller\"}".as_bytes()),
@@ -313,23 +372,9 @@ impl Office {
         sent
     }
 
-    /// The claims of the event log, each signature verified.
     pub async fn log(&self, path: &str, token: &str) -> Vec<Value> {
         let answer = self.get(path, token).await.is(200).json();
-        let service =
-            PublicKey::parse(&serde_json::to_string(service_key().jwk()).expect("JSON")).expect("a key");
-        let authority = PublicKey::parse(include_str!("../data/portal/signature.jwk")).expect("a key");
-        let log = answer["eventLog"].as_array().expect("a log");
-        log.iter()
-            .map(|token| {
-                let token = token.as_str().expect("a token");
-                let read = parsed(token);
-                let claims: Value = serde_json::from_slice(read.claimed()).expect("claims");
-                let key = if claims["iss"] == BASE { &service } else { &authority };
-                read.verify(key).expect("verifies");
-                claims
-            })
-            .collect()
+        verified(&answer["eventLog"])
     }
 
     pub async fn event_names(&self, path: &str, token: &str) -> Vec<String> {
@@ -347,6 +392,24 @@ impl Office {
         let path = format!("/v2/submissions/{}/events", sent.submission);
         self.call("POST", &path, token, "application/jose", said.to_owned()).await
     }
+}
+
+/// The claims of an event log, each signature verified.
+pub fn verified(log: &Value) -> Vec<Value> {
+    let service =
+        PublicKey::parse(&serde_json::to_string(service_key().jwk()).expect("JSON")).expect("a key");
+    let authority = PublicKey::parse(include_str!("../data/portal/signature.jwk")).expect("a key");
+    let log = log.as_array().expect("a log");
+    log.iter()
+        .map(|token| {
+            let token = token.as_str().expect("a token");
+            let read = parsed(token);
+            let claims: Value = serde_json::from_slice(read.claimed()).expect("claims");
+            let key = if claims["iss"] == BASE { &service } else { &authority };
+            read.verify(key).expect("verifies");
+            claims
+        })
+        .collect()
 }
 
 fn parsed(token: &str) -> amtsbote::pki::jose::jws::Unverified<'_> {

@@ -54,6 +54,9 @@ async fn tokens_that_are_not_ours_open_nothing() {
     // A blocked account stops at once.
     office.xta.change_account("reader", |account| account.blocked = true).await;
     office.get("/v2/submissions", &town).await.refuses(401, "token-invalid");
+    let secret = SECRET.replace(' ', "+").replace('\'', "%27");
+    let form = format!("grant_type=client_credentials&client_id=town&client_secret={secret}");
+    assert_eq!(office.token_answer(&form).await.is(401).json()["error"], "invalid_client");
     office.xta.close().await;
 }
 
@@ -273,12 +276,15 @@ async fn events_that_prove_nothing_are_refused() {
         r#"{"alg":"none","typ":"secevent+jwt","kid":"authority-signature-2026"}"#,
     );
     let unsigned = format!("{none}.{}.", amtsbote::pki::jose::encode(sent.accept().to_string()));
-    let tampered = {
+    let tampered = |part: &str, tag: &str| {
         let mut claims = sent.accept();
         let uri = "https://schema.fitko.de/fit-connect/events/accept-submission";
-        claims["events"][uri]["authenticationTags"]["attachments"][ATTACHMENT] =
-            tag(&other.attachment).into();
-        claims
+        let tags = &mut claims["events"][uri]["authenticationTags"];
+        match part {
+            "metadata" | "data" => tags[part] = tag.into(),
+            attachment => tags["attachments"][attachment] = tag.into(),
+        }
+        signed(&claims)
     };
     for said in [
         "nonsense".to_owned(),
@@ -291,7 +297,10 @@ async fn events_that_prove_nothing_are_refused() {
             .expect("signed"),
         authority_key().sign("JWT", &sent.accept()).expect("signed"),
         signed(&other.accept()),
-        signed(&tampered),
+        tampered(ATTACHMENT, tag(&other.attachment)),
+        tampered("metadata", tag(&other.metadata)),
+        tampered("data", tag(&other.data)),
+        tampered("aaaaaaaa-0000-4000-8000-000000000099", tag(&sent.attachment)),
         signed(&sent.claims("accept-submission", json!({}))),
         signed(&sent.claims("reject-submission", json!({ "problems": [] }))),
         signed(&sent.claims("delete-submission", json!({}))),
@@ -340,7 +349,14 @@ async fn questions_about_places_have_one_answer_or_a_type() {
     // For people: nothing of what others wrote gets into a page.
     let page = office.get("/", "").await.is(200);
     assert!(page.headers["content-type"].to_str().is_ok_and(|kind| kind.starts_with("text/html")));
-    assert_eq!(page.headers["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+    let policy = page.headers["content-security-policy"].to_str().expect("text");
+    assert!(
+        policy.starts_with("default-src 'none';") && policy.ends_with("frame-ancestors 'none'"),
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let style = office.get("/style.css", "").await.is(200);
+    assert_eq!(style.headers["content-type"], "text/css; charset=utf-8");
     let types = office.get("/problems/ambiguous-route", "").await.is(200);
     assert!(String::from_utf8_lossy(&types.body).contains("Two destinations"));
     office.get("/problems/%3Cscript%3E", "").await.refuses(404, "not-found");
@@ -358,5 +374,159 @@ async fn an_ambiguous_rule_is_no_answer() {
         .get(&format!("/v1/routes?leikaKey={SERVICE}&ags=10041100"), "")
         .await
         .refuses(409, "ambiguous-route");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_to_a_destination_is_its_owners_alone() {
+    const SECOND: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a03";
+    let office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let sent = office.submitted(&portal).await;
+    let path = format!("/v2/submissions/{}", sent.submission);
+    // Another one of the same owner, over the same mailbox.
+    office
+        .xta
+        .change_account("reader", |account| {
+            let id = amtsbote::domain::destination::DestinationId::parse(SECOND).expect("a UUID");
+            let second = account.portal.destinations[0].clone();
+            account
+                .portal
+                .destinations
+                .insert(0, amtsbote::domain::destination::Destination { id, ..second });
+        })
+        .await;
+    for (destination, count) in [(DESTINATION, 1), (SECOND, 0)] {
+        let query = format!("/v2/submissions?destinationId={destination}");
+        assert_eq!(office.get(&query, &town).await.is(200).json()["totalCount"], count, "{destination}");
+    }
+    let fetched = office.get(&path, &town).await.is(200).json();
+    assert_eq!(fetched["destinationId"], DESTINATION);
+    let mut claims = sent.accept();
+    claims["iss"] = SECOND.into();
+    office.say(&town, &sent, &signed(&claims)).await.refuses(422, "event-invalid");
+
+    // It moves to another owner: what lies in the former one's mailbox does not move with it.
+    let mut moved = None;
+    office.xta.change_account("reader", |account| moved = account.portal.destinations.pop()).await;
+    let moved = moved.expect("a destination");
+    assert_eq!(moved.id.as_str(), DESTINATION);
+    office
+        .xta
+        .change_account("author", |account| {
+            let identifier = account.portal.destinations[0].identifier.clone();
+            account
+                .portal
+                .destinations
+                .push(amtsbote::domain::destination::Destination { identifier, ..moved });
+            account.portal.clients.push(amtsbote::domain::destination::PortalClient {
+                id: "reads".to_owned(),
+                secret_sha256: Some(amtsbote::domain::content::Digest::of(SECRET.as_bytes())),
+                sends: false,
+                subscribes: true,
+            });
+        })
+        .await;
+    let reads = office.token("reads").await;
+    for token in [&town, &reads] {
+        assert_eq!(office.get("/v2/submissions", token).await.is(200).json()["totalCount"], 0);
+        office.get(&path, token).await.refuses(404, "submission-not-found");
+        office.get(&format!("{path}/events"), token).await.refuses(404, "submission-not-found");
+        office.say(token, &sent, &signed(&sent.accept())).await.refuses(404, "submission-not-found");
+    }
+    assert_eq!(office.event_names(&sent.events(), &portal).await.len(), 3, "its sender sees it as before");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_and_keys_cannot_be_confused() {
+    let office = Office::open().await;
+    let sent = office.submitted(&office.token("portal").await).await;
+    let town = office.token("town").await;
+    let now = crate::xta_office::start().as_second();
+    let claims = json!({
+        "iss": BASE, "aud": BASE, "sub": "town", "scope": "subscribe", "iat": now, "exp": now + 300, "jti": "x",
+    });
+    let encode = |text: &str| amtsbote::pki::jose::encode(text);
+    // The public key as the secret of an HMAC, and keys of the token's own choice.
+    let hmac = |typ: &str, kid: &str, modulus: &str, claims: &Value| {
+        let head = encode(&format!(r#"{{"alg":"HS512","typ":"{typ}","kid":"{kid}"}}"#));
+        let signed = format!("{head}.{}", encode(&claims.to_string()));
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA512, modulus.as_bytes());
+        format!("{signed}.{}", amtsbote::pki::jose::encode(aws_lc_rs::hmac::sign(&key, signed.as_bytes())))
+    };
+    let with_head =
+        |token: &str, head: &str| format!("{}.{}", encode(head), token.split_once('.').expect("parts").1);
+    let access = service_key().sign("at+jwt", &claims).expect("signed");
+    let event = signed(&sent.accept());
+    let ours = service_key();
+    let mut tokens = vec![hmac("at+jwt", ours.kid(), &ours.jwk().n, &claims)];
+    let mut events =
+        vec![hmac("secevent+jwt", "authority-signature-2026", &authority_key().jwk().n, &sent.accept())];
+    for more in [
+        r#""kid":"../../dev/null""#,
+        r#""kid":"' OR '1'='1""#,
+        r#""kid":"https://evil.example/jwks.json""#,
+        r#""kid":"x\u0000y""#,
+        r#""kid":["a"]"#,
+        r#""jku":"https://evil.example/jwks.json","kid":"KID""#,
+        r#""x5u":"https://evil.example/","kid":"KID""#,
+        r#""jwk":{"kty":"RSA","n":"AQAB","e":"AQAB"},"kid":"KID""#,
+        r#""crit":["exp"],"kid":"KID""#,
+        r#""zip":"DEF","kid":"KID""#,
+        r#""kid":"KID","kid":"KID""#,
+    ] {
+        let of =
+            |typ: &str, kid: &str| format!(r#"{{"alg":"PS512","typ":"{typ}",{}}}"#, more.replace("KID", kid));
+        tokens.push(with_head(&access, &of("at+jwt", ours.kid())));
+        events.push(with_head(&event, &of("secevent+jwt", "authority-signature-2026")));
+    }
+    for token in tokens {
+        println!("{token:.120}");
+        office.get("/v2/submissions", &token).await.refuses(401, "token-invalid");
+    }
+    for said in events {
+        println!("{said:.120}");
+        office.say(&town, &sent, &said).await.refuses(422, "event-invalid");
+    }
+    office.get("/v2/submissions", &access).await.is(200);
+    office.say(&town, &sent, &event).await.is(204);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_with_script_in_them_stay_data() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let name = "</script><script>alert(1)</script>\u{202e}<img src=x onerror=alert(1)>";
+    let body = json!({
+        "destinationId": DESTINATION, "publicService": { "identifier": SERVICE, "name": name },
+    });
+    let ids = office.call("POST", "/v2/submissions", &portal, "application/json", body.to_string()).await;
+    let id = ids.is(201).json()["submissionId"].as_str().expect("an id").to_owned();
+    office.submit(&portal, &id, &seal(b"m"), &seal(b"d")).await.is(200);
+    let town = office.token("town").await;
+    for (path, token) in [
+        (format!("/v2/submissions/{id}"), town.as_str()),
+        (format!("/v2/destinations/{DESTINATION}"), ""),
+        ("/v2/destinations/%3Cscript%3E".to_owned(), ""),
+        ("/v2/areas?areaSearchexpression=%3Cscript%3E".to_owned(), ""),
+        ("/%3Cscript%3Ealert(1)%3C/script%3E".to_owned(), ""),
+        ("/v2/submissions?destinationId=%3Cscript%3E".to_owned(), town.as_str()),
+    ] {
+        let answer = office.get(&path, token).await;
+        let kind = answer.headers["content-type"].to_str().expect("text");
+        assert!(["application/json", "application/problem+json"].contains(&kind), "{path}: {kind}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
+        // No browser takes it for a page, and nothing that was asked is said back as it came but as JSON.
+        serde_json::from_slice::<Value>(&answer.body).expect("JSON");
+    }
+    let fetched = office.get(&format!("/v2/submissions/{id}"), &town).await.json();
+    assert_eq!(fetched["publicService"]["name"], name);
+    // Pages for people hold nothing of it.
+    for path in ["/", "/problems/no-destination", "/problems/%3Cscript%3Ealert(1)%3C%2Fscript%3E"] {
+        let page = office.get(path, "").await;
+        assert!(!String::from_utf8_lossy(&page.body).contains("<script"), "{path}");
+    }
     office.xta.close().await;
 }

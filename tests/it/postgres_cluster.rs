@@ -101,6 +101,27 @@ impl Cluster {
         self.run("pg_ctl", &["reload", "-D", &self.data()]);
     }
 
+    /// From here on the server speaks TLS with this certificate, to whoever asks for it.
+    pub fn secure(&self, chain: &str, key: &str) {
+        for (name, text) in [("server.crt", chain), ("server.key", key)] {
+            let script = format!("umask 077 && cat > '{}/{name}'", self.data());
+            let mut write =
+                self.as_server("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().expect("sh");
+            let mut into = write.stdin.take().expect("its input");
+            std::io::Write::write_all(&mut into, text.as_bytes()).expect("written");
+            drop(into);
+            assert!(write.wait().expect("sh").success());
+        }
+        self.reconfigure(&["ssl = on"]);
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.sql("postgres", "SHOW ssl") != "on" {
+            assert!(Instant::now() < end, "the server does not speak TLS");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // A changed certificate under the same setting is read by the next session after the reload.
+        std::thread::sleep(Duration::from_millis(300));
+    }
+
     /// From here on, nobody enters this database without a password.
     pub fn demand_passwords_for(&self, database: &str) {
         let script = format!(
@@ -197,6 +218,16 @@ impl Cluster {
     /// A new, empty database, and how to reach it.
     pub fn database(&self, name: &str) -> String {
         self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {OWNER}"));
+        self.connection(name)
+    }
+
+    /// A new, empty database whose tables lie in that folder.
+    pub fn database_on(&self, name: &str, folder: &Path) -> String {
+        let place = folder.join("tables").display().to_string();
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("open to the server");
+        assert!(self.as_server("mkdir").arg(&place).status().expect("mkdir").success());
+        self.sql("postgres", &format!("CREATE TABLESPACE {name} OWNER {OWNER} LOCATION '{place}'"));
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {OWNER} TABLESPACE {name}"));
         self.connection(name)
     }
 

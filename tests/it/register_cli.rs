@@ -36,7 +36,10 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     let bytes = std::fs::read(folder.path().join("register/register.sqlite")).expect("the database");
     assert!(!bytes.windows(6).any(|window| window == b"geheim"), "stripped at the door");
     run(&load, 1);
-    assert!(run(&["status"], 0).stdout.contains("202"));
+    let status = run(&["status"], 0);
+    assert!(status.stdout.contains("202") && status.stdout.contains("never"), "{status:?}");
+    assert!(status.stderr.contains("No night's work"), "{status:?}");
+    assert_eq!(run(&["status", "--json"], 0).json()["copies"][0]["persons"], 202);
 
     write(folder.path(), "q.json", &question("ADLER", "Otto", "public-body", "task", "person-search"));
     let answer = run(&["search", "q.json"], 0).stdout;

@@ -5,12 +5,13 @@ use std::process::Command;
 use amtsbote::register::message::head::{Own, Party, PostalAddress, begin};
 use amtsbote::register::message::{Number, RELEASES, feed, person};
 use amtsbote::register::person::{Ags, Person};
+use amtsbote::register::reconcile;
 use amtsbote::register::synth;
 
 use crate::tools;
 
 #[test]
-fn loads_are_valid_by_their_schema() {
+fn loads_and_comparisons_are_valid_by_their_schema() {
     if !tools::is_here("xmllint", &["--version"], "loads are not validated by their schema") {
         return;
     }
@@ -27,19 +28,36 @@ fn loads_are_valid_by_their_schema() {
     let at = "2026-11-22T09:00:00.123Z".parse().expect("an instant");
     let uuid = "11111111-2222-4333-8444-555555555555";
     let folder = tempfile::tempdir().expect("a folder");
-    for release in &RELEASES {
-        let mut out = begin(release, Number::Load, &own, &party("zmb:10"), uuid, at, false);
-        feed::Stand { ags: home, generation: 1, sequence: 0, at, announced: Some(500) }.write(&mut out);
-        persons.iter().for_each(|one| person::write(&mut out, one));
-        let file = folder.path().join("load.xml");
-        std::fs::write(&file, out.finish()).expect("writes");
-        let schema = format!("schemas/register/{}/register.xsd", release.version.replace('.', ""));
+    let judge = |version: &str, text: String| {
+        let file = folder.path().join("message.xml");
+        std::fs::write(&file, text).expect("writes");
+        let schema = format!("schemas/register/{}/register.xsd", version.replace('.', ""));
         let judged = Command::new("xmllint")
             .args(["--noout", "--schema", &schema])
             .arg(&file)
             .output()
             .expect("xmllint runs");
         let words = String::from_utf8_lossy(&judged.stderr);
-        assert!(judged.status.success(), "{}: {:.2000}", release.version, words);
+        assert!(judged.status.success(), "{version}: {words:.2000}");
+    };
+    for release in &RELEASES {
+        let mut out = begin(release, Number::Load, &own, &party("zmb:10"), uuid, at, false);
+        feed::Stand { ags: home, generation: 1, sequence: 0, at, announced: Some(500) }.write(&mut out);
+        persons.iter().for_each(|one| person::write(&mut out, one));
+        judge(release.version, out.finish());
     }
+    // Hashes of the original, and what came of them.
+    let newest = &RELEASES[1];
+    let entries: std::collections::BTreeMap<_, _> =
+        persons.iter().map(|one| (one.mark.clone(), reconcile::hash(&one.to_bytes()))).collect();
+    let buckets = reconcile::buckets(&entries);
+    let mut out = begin(newest, Number::Standing, &own, &party("zmb:10"), uuid, at, false);
+    feed::Stand { ags: home, generation: 1, sequence: 0, at, announced: None }.write(&mut out);
+    feed::Hashes { buckets, entries: entries.clone() }.write(&mut out);
+    judge(newest.version, out.finish());
+    let mut out = begin(newest, Number::Receipt, &own, &party("zmb:10"), uuid, at, false);
+    let difference = reconcile::Difference::between(&entries, &Default::default());
+    let compared = Some(((0..=255).collect(), difference));
+    feed::write_receipt(&mut out, uuid, &feed::Receipt { compared, ..feed::Receipt::default() });
+    judge(newest.version, out.finish());
 }

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use amtsbote::register::copies::{Asked, Requester};
+use amtsbote::register::answer::Answer;
+use amtsbote::register::copies::{Asked, Copies, LogKey, Requester, Settings};
 use amtsbote::register::message::head::{Own, Party, PostalAddress, begin};
 use amtsbote::register::message::{Number, RELEASES, feed, person, question};
 use amtsbote::register::person::{Ags, Lock, Person, Sex};
 use amtsbote::register::question::{Profile, Selection};
 use amtsbote::register::rights::{Asker, Purpose};
+use amtsbote::register::stream::{Change, Occasion};
 use amtsbote::register::synth;
 use amtsbote::xml::write::Writer;
 
@@ -18,6 +20,7 @@ use crate::cli_fixture::{BINARY, Office};
 
 const TOWN: &str = "ags:10041100";
 const STORE: &str = "zmb:100000000000";
+const URGENT: &str = "zmb:100000000001";
 const BODY: &str = "dbs:100010010000";
 const PORTAL: &str = "lap:100000000000";
 
@@ -67,9 +70,9 @@ fn load(number: u32) -> String {
     })
 }
 
-fn asks(number: u32, profile: Profile, family: &str) -> String {
+fn asked(profile: Profile, family: &str) -> Asked {
     let private = profile == Profile::PrivateEnquiry;
-    let asked = Asked {
+    Asked {
         requester: Requester {
             asker: Asker::PublicBody,
             purpose: if private { Purpose::Private } else { Purpose::Task },
@@ -92,7 +95,11 @@ fn asks(number: u32, profile: Profile, family: &str) -> String {
         },
         reader: None,
         test: false,
-    };
+    }
+}
+
+fn asks(number: u32, profile: Profile, family: &str) -> String {
+    let (private, asked) = (profile == Profile::PrivateEnquiry, asked(profile, family));
     let (kind, author) =
         if private { (Number::EnquiryAsked, PORTAL) } else { (Number::PersonSearchAsked, BODY) };
     message(kind, author, &uuid(number), |out| question::write(out, &asked))
@@ -106,7 +113,7 @@ fn with_identifiers(folder: &Path) {
     // Of several identifiers, one is the cipher certificate's.
     let own = |value: &str| format!("identifier = \"{value}\"");
     let text = text
-        .replacen("[account.rights]", &format!("{}[account.rights]", more(STORE)), 1)
+        .replacen("[account.rights]", &format!("{}{}[account.rights]", more(STORE), more(URGENT)), 1)
         .replacen(
             "[[account.osci.cipher]]",
             &format!("[[account.osci.cipher ]]\n{}", own("psw:100411000000")),
@@ -132,6 +139,7 @@ fn serve(office: &Office) -> Register {
         .replace("https://localhost:8443/", &office.xta)
         .replace("tls/register.", "tls/standesamt.")
         .replace("# poll_milliseconds = 1000", "poll_milliseconds = 100")
+        .replace("# urgent_identifier", "urgent_identifier")
         .replace("# bucket_milliseconds = 2000", "bucket_milliseconds = 300");
     std::fs::write(folder.join("register.toml"), settings).expect("writes");
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("register.log"));
@@ -146,8 +154,12 @@ fn serve(office: &Office) -> Register {
 }
 
 fn send(office: &Office, from: &str, number: Number, text: &str) {
+    send_to(office, STORE, from, number, text);
+}
+
+fn send_to(office: &Office, mailbox: &str, from: &str, number: Number, text: &str) {
     std::fs::write(office.path("out.xml"), text).expect("writes");
-    let arguments = ["send", "out.xml", "--from", from, "--to", STORE, "--message-type", number.code()];
+    let arguments = ["send", "out.xml", "--from", from, "--to", mailbox, "--message-type", number.code()];
     office.run_as("meldebehoerde", &arguments).ends(0);
 }
 
@@ -215,4 +227,71 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");
     assert!(!log.contains("Adler") && !log.contains("Sperre"), "no personal data in the log: {log}");
+}
+
+/// Messages of the feed that wait when the lock comes, and changes of each.
+const WAITING: u64 = 25;
+const CHANGES: u64 = 200;
+
+fn changes(number: u32, sequences: std::ops::Range<u64>, make: impl Fn(u64) -> (Occasion, Person)) -> String {
+    message(Number::Changes, TOWN, &uuid(number), |out| {
+        let at = jiff::Timestamp::now();
+        feed::Stand { ags: home(), generation: 1, sequence: sequences.start, at, announced: None }.write(out);
+        for sequence in sequences {
+            let (occasion, record) = make(sequence);
+            let mark = record.mark.clone();
+            let record = Some(record);
+            let change = Change { ags: home(), generation: 1, sequence, at, occasion, mark, record };
+            feed::write_case(out, &change, &format!("V-{sequence}"));
+        }
+    })
+}
+
+/// The law gives five seconds. What is asserted is the order: the lock is effective while most of the feed still waits.
+#[test]
+fn a_lock_passes_the_feed_that_waits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let office = Office::open_in(folder, with_identifiers);
+    let register = serve(&office);
+    send(&office, TOWN, Number::Load, &load(1));
+    assert!(receive(&office, TOWN).contains("0928"));
+    drop(register);
+    // Persons move, in a queue that is not short.
+    for block in 0..WAITING {
+        let first = 1 + block * CHANGES;
+        let text = changes(100 + block as u32, first..first + CHANGES, |sequence| {
+            let mut one = synth::person(1, home(), 10 + sequence % 1000);
+            one.addresses[0].number = (1 + sequence % 90).to_string();
+            (Occasion::Address, one)
+        });
+        send(&office, TOWN, Number::Changes, &text);
+    }
+    let _register = serve(&office);
+    let secret = std::fs::read(office.path("register/log.key")).expect("the log's key");
+    let key = LogKey::new(&secret.try_into().expect("32 bytes"));
+    let copies = Copies::open(Settings::new(office.path("register")), key).expect("the same copies");
+    let sequence = || copies.states(jiff::Timestamp::now()).expect("states")[0].sequence;
+    let begun = Instant::now();
+    while sequence() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the feed does not run");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let answer = || {
+        let question = asked(Profile::PersonSearch, "Adler");
+        copies.ask(&question, jiff::Timestamp::now()).expect("answered").answer
+    };
+    assert!(matches!(answer(), Answer::Person { .. }), "not locked yet");
+    let all = WAITING * CHANGES;
+    let lock = changes(900, all + 1..all + 2, |_| {
+        (Occasion::LockSet, Person { locks: Lock::try_from(3).into_iter().collect(), ..adler(false) })
+    });
+    send_to(&office, URGENT, TOWN, Number::Changes, &lock);
+    let begun = Instant::now();
+    while !matches!(answer(), Answer::Neutral) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the lock is not effective");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (waited, done) = (begun.elapsed(), sequence());
+    println!("a lock was effective {waited:.1?} after it was posted, when {done} of {all} changes were done");
+    assert!(done < all / 2, "{done} of {all} changes were done before the lock");
 }

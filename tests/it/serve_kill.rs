@@ -36,8 +36,8 @@ const SEED: &str = "AMTSBOTE_KILL_SEED";
 const SERIES: u64 = 10;
 const CLIENTS: u64 = 4;
 /// As `amtsbote init` sets them up: name of the certificate, identifier.
-const AUTHOR: (&str, &str) = ("standesamt", "psw:100411000000");
-const READER: (&str, &str) = ("meldebehoerde", "ags:10041100");
+pub const AUTHOR: (&str, &str) = ("standesamt", "psw:100411000000");
+pub const READER: (&str, &str) = ("meldebehoerde", "ags:10041100");
 /// Most messages that a listing shows (`amtsbote message list`).
 const LISTED_MAX: usize = 10_000;
 
@@ -52,13 +52,13 @@ struct Ledger {
     maybe_closed: BTreeSet<Name>,
 }
 
-type Name = (u64, u64, u64);
+pub type Name = (u64, u64, u64);
 
-fn id((round, client, n): Name) -> MessageId {
+pub fn id((round, client, n): Name) -> MessageId {
     MessageId::parse(&format!("urn:de:xta:messageid:kill:{round}-{client}-{n}")).expect("a message id")
 }
 
-fn name(id: &str) -> Name {
+pub fn name(id: &str) -> Name {
     let mut numbers = id.rsplit(':').next().expect("a name").split('-').map(|n| n.parse().expect("a number"));
     let mut next = || numbers.next().expect("three numbers");
     (next(), next(), next())
@@ -74,14 +74,14 @@ fn bytes(seed: u64, (round, client, n): Name) -> Vec<u8> {
 
 /// The office's offices: TLS for both, made once for all servers of a series.
 #[derive(Clone)]
-struct People {
+pub struct People {
     seed: u64,
     author: Arc<ClientConfig>,
     reader: Arc<ClientConfig>,
 }
 
 impl People {
-    fn of(folder: &Path, seed: u64) -> Self {
+    pub fn of(folder: &Path, seed: u64) -> Self {
         let file = |name: &str| folder.join("tls").join(name);
         let pem = std::fs::read(file("ca.crt")).expect("an authority");
         let anchors = TrustAnchors::builder().anchors(Purpose::ServerTls, &pem).expect("an anchor").build();
@@ -95,17 +95,17 @@ impl People {
         Self { seed, author: tls(AUTHOR.0), reader: tls(READER.0) }
     }
 
-    fn author(&self, url: &str) -> Client {
+    pub fn author(&self, url: &str) -> Client {
         Client::new(Settings::new(url, self.author.clone())).expect("a client")
     }
 
-    fn reader(&self, url: &str) -> Client {
+    pub fn reader(&self, url: &str) -> Client {
         let mut settings = Settings::new(url, self.reader.clone());
         settings.identifier = Some(PartyIdentifier::new(READER.1).expect("an identifier"));
         Client::new(settings).expect("a client")
     }
 
-    async fn send(&self, client: &Client, name: Name) -> Result<(), Error> {
+    pub async fn send(&self, client: &Client, name: Name) -> Result<(), Error> {
         let mut message = envelope(id(name), READER.1);
         message.author = party(AUTHOR.1);
         let part =
@@ -114,7 +114,7 @@ impl People {
     }
 
     /// Fetches a message and holds it against what was sent.
-    async fn fetch(&self, client: &Client, name: Name) -> Result<Fetched, Error> {
+    pub async fn fetch(&self, client: &Client, name: Name) -> Result<Fetched, Error> {
         let mut sink = MemorySink::default();
         let fetched = client.fetch(&id(name), &mut sink).await?;
         assert_eq!(fetched.message.envelope.id, id(name));

@@ -590,6 +590,18 @@ async fn selections_filter(bench: &dyn Bench) {
         let first = store.list(&selection, 0, 1).await.expect("a listing");
         assert_eq!(first.pending, expected.len() as u64 - 1, "{name}");
     }
+    // What is over belongs to it as well; what somebody else posted does not.
+    for (name, by, limit, expected) in [
+        ("question", "author", 100, &["m0", "m2", "m4"][..]),
+        ("Q2", "author", 100, &["m1", "m3", "m5"]),
+        ("q2", "author", 2, &["m1", "m3"]),
+        ("q2", "stranger", 100, &[]),
+        ("m0", "author", 100, &[]),
+    ] {
+        let found = store.related(&id(name), &account(by), limit).await.expect("an answer");
+        let found: Vec<&str> = found.iter().map(|entry| short(&entry.card.id)).collect();
+        assert_eq!(found, expected, "{name} of {by}");
+    }
     store.close().await.expect("closed");
 }
 

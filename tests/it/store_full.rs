@@ -13,10 +13,10 @@ use crate::store_fixture::*;
 use crate::tools;
 
 /// A mounted memory file system; unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount(megabytes: u32) -> Option<Self> {
+    pub fn mount(megabytes: u32) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let size = format!("size={megabytes}m");
         let mounted =
@@ -30,7 +30,7 @@ impl SmallDisk {
         None
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }

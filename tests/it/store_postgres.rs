@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use amtsbote::clock::SystemClock;
+use amtsbote::domain::state::DeliveryState;
 use amtsbote::pki::tls::anchored_client_config;
 use amtsbote::store::postgres::{OpenError, PostgresStore, Settings, Standby};
-use amtsbote::store::{Accepted, Store, StoreError};
+use amtsbote::store::{Accepted, PushOutcome, Store, StoreError};
 use futures_util::future::join_all;
 
 use crate::postgres_cluster::{Cluster, programs};
@@ -111,6 +112,39 @@ async fn nodes_share_one_store() {
     for node in &nodes {
         node.close().await.expect("closed");
     }
+}
+
+/// A node sleeps past the end of its lease: the message is the other's, and what the first says afterwards is told apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_slept_through_is_the_others() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("slept");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    draft("a").send(&one).await.expect("accepted");
+    let boxes = [mailbox("ags:1")];
+    let lease = async |store: &PostgresStore, now: u64| {
+        store.lease_push(&boxes, false, at(now), at(now + 10), 1).await.expect("leases").pop()
+    };
+    let slept = lease(&one, 0).await.expect("a lease");
+    assert!(lease(&two, 9).await.is_none(), "it is the first one's");
+    let current = lease(&two, 11).await.expect("it is over");
+    assert_eq!(current.attempt, 2);
+    let failed = |next: u64| PushOutcome::Failed { reason: "no".to_owned(), next_at: at(next) };
+    one.record_attempt(&slept, failed(12), at(12)).await.expect("heard");
+    assert!(lease(&one, 13).await.is_none(), "an overtaken no opened the other's lease");
+    two.record_attempt(&current, failed(30), at(14)).await.expect("recorded");
+    assert!(lease(&one, 29).await.is_none());
+    let last = lease(&one, 30).await.expect("again");
+    // A yes counts whenever it comes, and once.
+    let card = two.record_attempt(&current, PushOutcome::Received, at(31)).await.expect("recorded");
+    assert_eq!(card.state, DeliveryState::Received);
+    one.record_attempt(&last, PushOutcome::Received, at(32)).await.expect("heard");
+    assert!(lease(&two, 1000).await.is_none());
+    let sizes = [one.evidence_size().await.expect("a size"), two.evidence_size().await.expect("a size")];
+    assert_eq!(sizes, [1, 2], "accepted there; failed and received here");
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,27 +247,26 @@ async fn what_goes_wrong_while_running_is_named() {
 
     // A question that waits for a lock ends at its bound; more questions than connections end at patience.
     let lock = "BEGIN; LOCK TABLE amtsbote.paper IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(8); COMMIT";
-    std::thread::scope(|scope| {
-        let locking = scope.spawn(|| cluster.sql("running", lock));
-        let end = Instant::now() + Duration::from_secs(5);
-        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'";
-        while cluster.sql("running", held) == "0" {
-            assert!(Instant::now() < end, "the lock is not taken");
-        }
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::block_in_place(|| {
-            runtime.block_on(async {
-                let id = draft("a").id;
-                let found = join_all((0..12).map(|_| store.find(&id))).await;
-                let said: Vec<String> =
-                    found.into_iter().map(|answer| answer.expect_err("locked").to_string()).collect();
-                assert!(said.iter().any(|said| said.contains("question_seconds")), "{said:?}");
-                assert!(said.iter().any(|said| said.contains("connections_max")), "{said:?}");
-            })
-        });
-        locking.join().expect("unlocked");
-    });
+    let id = draft("a").id;
+    let found = with_lock(&cluster, lock, async || join_all((0..12).map(|_| store.find(&id))).await).await;
+    let said: Vec<String> = found.into_iter().map(|answer| answer.expect_err("locked").to_string()).collect();
+    assert!(said.iter().any(|said| said.contains("question_seconds")), "{said:?}");
+    assert!(said.iter().any(|said| said.contains("connections_max")), "{said:?}");
     store.find(&draft("a").id).await.expect("found again");
+
+    // So does a command that is written, and the operator learns what it waited for; it is not stored behind his back.
+    let lock = "BEGIN; LOCK TABLE amtsbote.message IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(7); COMMIT";
+    let refused = with_lock(&cluster, lock, async || draft("locked").send(&store).await).await;
+    assert_says(&refused.expect_err("refused").to_string(), &["holds a table or a row", "pg_locks"]);
+    wait_for(&store, true).await;
+    assert_eq!(draft("locked").send(&store).await.expect("accepted"), Accepted::New);
+
+    // A right that is taken away is asked for again, and what needs others goes on.
+    cluster.sql("running", "REVOKE INSERT ON amtsbote.payload FROM amtsbote");
+    let refused = draft("rights").send(&store).await.expect_err("refused");
+    assert_says(&refused.to_string(), &["lacks rights", "OWNER"]);
+    cluster.sql("running", "GRANT INSERT ON amtsbote.payload TO amtsbote");
+    assert_eq!(draft("rights").send(&store).await.expect("accepted"), Accepted::New);
 
     // A promise that is broken under way stops accepting, and the reason is there to be read.
     cluster.reconfigure(&["fsync = off"]);
@@ -251,6 +284,87 @@ async fn what_goes_wrong_while_running_is_named() {
         .sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'amtsbote'");
     let refused = draft("c").send(&store).await.expect_err("another store");
     assert_says(&refused.to_string(), &["another one than before", "connection"]);
+    store.close().await.expect("closed");
+}
+
+/// Does something while this SQL holds its lock in the database `running`.
+async fn with_lock<T>(cluster: &Cluster, lock: &str, work: impl AsyncFnOnce() -> T) -> T {
+    let held = "SELECT count(*) FROM pg_locks WHERE granted AND mode IN ('AccessExclusiveLock', 'RowShareLock') \
+                AND pid IN (SELECT pid FROM pg_stat_activity WHERE usename = 'postgres' AND wait_event = 'PgSleep')";
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let locking = scope.spawn(|| cluster.sql("running", lock));
+            let end = Instant::now() + Duration::from_secs(5);
+            while cluster.sql("running", held) == "0" {
+                assert!(Instant::now() < end, "the lock is not taken");
+            }
+            let done = runtime.block_on(work());
+            locking.join().expect("unlocked");
+            done
+        })
+    })
+}
+
+/// Another node has the turn; what comes meanwhile does not wait for a second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_a_node_waits_for_its_turn_goes_with_it() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("running");
+    let store = Arc::new(open(&connection, "one").await);
+    draft("first").send(&*store).await.expect("accepted");
+    let transactions = || cluster.sql("running", "SELECT batch FROM amtsbote.node");
+    let before: u32 = transactions().parse().expect("a number");
+    let lock = "BEGIN; SELECT last FROM amtsbote.counter FOR UPDATE; SELECT pg_sleep(2.5); COMMIT";
+    let sent = with_lock(&cluster, lock, async || {
+        let send = |name: String| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { draft(&name).send(&*store).await })
+        };
+        let mut sent = vec![send("a-0".to_owned())];
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event_type = 'Lock'";
+        let end = Instant::now() + Duration::from_secs(5);
+        while cluster.sql("running", waiting) == "0" {
+            assert!(Instant::now() < end, "it does not wait");
+        }
+        sent.extend((1..10).map(|n| send(format!("a-{n}"))));
+        join_all(sent).await
+    })
+    .await;
+    for sent in sent {
+        assert_eq!(sent.expect("no panic").expect("accepted"), Accepted::New);
+    }
+    assert_eq!(transactions().parse(), Ok(before + 1));
+    let listing = store.list(&of_mailbox("ags:1"), 0, 100).await.expect("a listing");
+    assert_eq!(listing.entries.len(), 11);
+    store.close().await.expect("closed");
+}
+
+/// Two hosts are named, and the second is no standby of the first but another cluster with a store of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_clusters_store_is_not_written_to() {
+    let Some(programs) = programs() else { return };
+    let (ours, theirs) = (Cluster::start(&programs, &[]), Cluster::start(&programs, &[]));
+    ours.database("office");
+    let other = open(&theirs.database("office"), "one").await;
+    draft("theirs").send(&other).await.expect("accepted");
+    other.close().await.expect("closed");
+    let both =
+        format!("host=127.0.0.1,127.0.0.1 port={},{} user=amtsbote dbname=office", ours.port, theirs.port);
+    let hasty = Settings { patience: Duration::from_secs(2), ..settings(&both, "one") };
+    let store = PostgresStore::open(hasty).await.expect("a store");
+    draft("ours").send(&store).await.expect("accepted");
+    let rows = "SELECT (SELECT incarnation || ' ' || batch FROM amtsbote.node), (SELECT count(*) FROM amtsbote.message)";
+    let before = theirs.sql("office", rows);
+    ours.kill();
+    let refused = draft("stray").send(&store).await.expect_err("another store");
+    assert_says(&refused.to_string(), &["another one than before", "hosts in [store] connection"]);
+    let listed = store.list(&of_mailbox("ags:1"), 0, 100).await.map(|listing| listing.entries.len());
+    assert!(listed.is_err(), "another's mailbox is shown: {listed:?}");
+    assert_says(&store.health().await.expect("health").reason, &["another one than before"]);
+    assert_eq!(theirs.sql("office", rows), before, "it was written to");
     store.close().await.expect("closed");
 }
 

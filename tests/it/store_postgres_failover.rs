@@ -26,6 +26,8 @@ enum Cut {
     After = 2,
     /// Nothing comes back, and the connection stays open.
     Silence = 3,
+    /// The commit never reaches the database, and the connection stays open: the node stands still in the middle.
+    Withheld = 4,
 }
 
 /// Stands between a node and its database, and cuts once when told to.
@@ -68,6 +70,10 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicU8>
                     cuts.fetch_add(1, Ordering::SeqCst);
                 }
                 if cut == Cut::Before as u8 {
+                    return;
+                }
+                if cut == Cut::Withheld as u8 {
+                    tokio::time::sleep(Duration::from_secs(60)).await;
                     return;
                 }
                 if server.write_all(bytes).await.is_err() {
@@ -119,6 +125,101 @@ async fn a_commit_whose_answer_is_lost_is_asked_about() {
     assert_eq!(store.evidence_size().await.expect("a size"), 10);
     assert_evidence(&store).await;
     store.close().await.expect("closed");
+}
+
+/// What it holds is let go of before the other node's patience is over, though its own is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stands_still_in_the_middle_holds_nobody_up() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let direct = cluster.database("still");
+    let proxy = Proxy::start(cluster.port).await;
+    let through = format!("host=127.0.0.1 port={} user={OWNER} dbname=still", proxy.port);
+    let patience = Duration::from_secs;
+    let one = PostgresStore::open(Settings { patience: patience(8), ..Settings::new(through, "one") });
+    let one = Arc::new(one.await.expect("a store"));
+    let two = PostgresStore::open(Settings { patience: patience(5), ..Settings::new(direct, "two") });
+    let two = two.await.expect("a store");
+    proxy.arm(Cut::Withheld);
+    let still = Arc::clone(&one);
+    let sent = tokio::spawn(async move { draft("a").send(&*still).await });
+    while proxy.cuts.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(draft("b").send(&two).await.expect("it goes on"), Accepted::New);
+    // The first one finds out that nothing of its own was stored, and says so; soon it stores it.
+    let refused = sent.await.expect("no panic").expect_err("refused").to_string();
+    assert!(!refused.contains("not known"), "{refused}");
+    let end = Instant::now() + Duration::from_secs(20);
+    let stored = loop {
+        match draft("a").send(&*one).await {
+            Ok(stored) => break stored,
+            Err(refusal) => assert!(Instant::now() < end, "{refusal}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(stored, Accepted::New);
+    assert_eq!(draft("a").send(&two).await.expect("a retry"), Accepted::Before);
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}
+
+/// Another process works as this node while it stands still, and uses the number that its own transaction would have had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_another_process_used_proves_nothing() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let direct = cluster.database("replaced");
+    let proxy = Proxy::start(cluster.port).await;
+    let through = format!("host=127.0.0.1 port={} user={OWNER} dbname=replaced", proxy.port);
+    let settings = |connection: String| Settings {
+        patience: Duration::from_secs(12),
+        ..Settings::new(connection, "one")
+    };
+    let still = PostgresStore::open(settings(through)).await.expect("a store");
+    let still = Arc::new(still);
+    proxy.arm(Cut::Withheld);
+    let sending = Arc::clone(&still);
+    let sent = tokio::spawn(async move { draft("a").send(&*sending).await });
+    while proxy.cuts.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The database lets go of it after three seconds; opening waits for the name.
+    let other = PostgresStore::open(settings(direct)).await.expect("the name is free");
+    assert_eq!(draft("b").send(&other).await.expect("stored"), Accepted::New);
+    other.close().await.expect("closed");
+    let told = sent.await.expect("no panic").expect_err("nobody knows").to_string();
+    assert!(told.contains("is not known"), "{told}");
+    let end = Instant::now() + Duration::from_secs(20);
+    let again = loop {
+        match draft("a").send(&*still).await {
+            Ok(answer) => break answer,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(again, Accepted::New, "it was never stored");
+    assert_eq!(draft("b").send(&*still).await.expect("asked again"), Accepted::Before);
+    still.close().await.expect("closed");
+}
+
+/// The database takes what is written and waits for a standby that is away: a start says so and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_does_not_wait_for_ever_for_a_standby() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("waiting");
+    let settings =
+        |node: &str| Settings { patience: Duration::from_secs(2), ..Settings::new(&connection, node) };
+    PostgresStore::open(settings("one")).await.expect("a store").close().await.expect("closed");
+    cluster.reconfigure(&["synchronous_standby_names = 'away'"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for node in ["one", "two"] {
+        let begun = Instant::now();
+        let error = PostgresStore::open(settings(node)).await.err().expect("refused").to_string();
+        assert!(begun.elapsed() < Duration::from_secs(30), "{node}");
+        assert!(error.contains("standby"), "{node}: {error}");
+    }
 }
 
 /// What clients were told.

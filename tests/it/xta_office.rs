@@ -42,9 +42,11 @@ pub struct Office {
     pub relay: Arc<Relay>,
     pub store: Arc<EmbeddedStore>,
     pub port: u16,
-    serving: Serving,
+    limits: Limits,
+    serving: Option<Serving>,
     people: std::collections::BTreeMap<&'static str, Issued>,
     anchors: Arc<TrustAnchors>,
+    listener: TlsSource,
     folder: tempfile::TempDir,
 }
 
@@ -102,6 +104,35 @@ fn accounts(people: &std::collections::BTreeMap<&'static str, Issued>) -> Vec<Ac
     ]
 }
 
+fn open_store(folder: &std::path::Path) -> EmbeddedStore {
+    let mut settings = StoreSettings::new(folder.join("store"));
+    settings.disk_reserve_bytes = 0;
+    EmbeddedStore::open(settings).expect("a store")
+}
+
+/// A relay over the store and an XTA door on a port of its own.
+async fn open_door(
+    store: &Arc<EmbeddedStore>,
+    clock: &HandClock,
+    anchors: &Arc<TrustAnchors>,
+    source: &TlsSource,
+    limits: Limits,
+) -> (Arc<Relay>, u16, Serving) {
+    let mut settings = relay::Settings::new("testpost", "https://post.example/xta");
+    settings.limits = limits;
+    settings.answer_poll_interval = Duration::from_millis(50);
+    let relay = Relay::new(store.clone(), Arc::new(clock.clone()), settings);
+    relay.reload_directory().await.expect("a directory");
+    let trust = anchors.clone();
+    let settings = DoorSettings { path: "/xta".to_owned(), limits };
+    let door = Door::new(relay.clone(), Arc::new(move || trust.clone()), settings);
+    let bounds = Bounds { drain: Duration::from_secs(2), ..Bounds::default() };
+    let listener = Listener::tls(([127, 0, 0, 1], 0).into(), source.clone(), bounds, Permits::new(64)).await;
+    let listener = listener.expect("a listener");
+    let port = listener.address().expect("an address").port();
+    (relay, port, listener.serve(Arc::new(door)))
+}
+
 impl Office {
     pub async fn open() -> Self {
         Self::open_with(Limits::default()).await
@@ -119,9 +150,7 @@ impl Office {
         let (authority, stranger) = (ca("root"), ca("stranger"));
         let people = cast(&authority, &stranger);
         let folder = tempfile::tempdir().expect("a folder");
-        let mut settings = StoreSettings::new(folder.path().join("store"));
-        settings.disk_reserve_bytes = 0;
-        let store = Arc::new(EmbeddedStore::open(settings).expect("a store"));
+        let store = Arc::new(open_store(folder.path()));
         let synchronous = ServiceProfile {
             name: ProfileName::parse("synchronous").expect("a name"),
             synchronous: true,
@@ -139,12 +168,6 @@ impl Office {
         let revision = store.directory().await.expect("a directory").revision();
         store.apply_directory(revision, accounts(&people), vec![synchronous], act).await.expect("applied");
 
-        let mut settings = relay::Settings::new("testpost", "https://post.example/xta");
-        settings.limits = limits;
-        settings.answer_poll_interval = Duration::from_millis(50);
-        let relay = Relay::new(store.clone(), Arc::new(clock.clone()), settings);
-        relay.reload_directory().await.expect("a directory");
-
         let pem = authority.certificate().pem();
         let anchors = Arc::new(
             TrustAnchors::builder()
@@ -153,9 +176,6 @@ impl Office {
                 .expect("anchors")
                 .build(),
         );
-        let trust = anchors.clone();
-        let settings = DoorSettings { path: "/xta".to_owned(), limits };
-        let door = Door::new(relay.clone(), Arc::new(move || trust.clone()), settings);
         let server = authority
             .issue(&Leaf {
                 common_name: "post",
@@ -171,18 +191,20 @@ impl Office {
         let clock_for_tls: Arc<dyn Clock> = Arc::new(clock.clone());
         let identity = server.identity().expect("an identity");
         let tls = server_config(&identity, ClientCertificate::Optional, clock_for_tls).expect("TLS");
-        let bounds = Bounds { drain: Duration::from_secs(2), ..Bounds::default() };
-        let listener = Listener::tls(
-            ([127, 0, 0, 1], 0).into(),
-            TlsSource::new(Arc::new(tls)),
-            bounds,
-            Permits::new(64),
-        )
-        .await
-        .expect("a listener");
-        let port = listener.address().expect("an address").port();
-        let serving = listener.serve(Arc::new(door));
-        Self { clock, relay, store, port, serving, people, anchors, folder }
+        let listener = TlsSource::new(Arc::new(tls));
+        let (relay, port, serving) = open_door(&store, &clock, &anchors, &listener, limits).await;
+        let serving = Some(serving);
+        Self { clock, relay, store, port, limits, serving, people, anchors, listener, folder }
+    }
+
+    /// Everything anew but clock, disk and certificates.
+    pub async fn restart(&mut self) {
+        self.serving.take().expect("it serves").drain().await;
+        self.store.close().await.expect("closed");
+        self.store = Arc::new(open_store(self.folder.path()));
+        let (relay, port, serving) =
+            open_door(&self.store, &self.clock, &self.anchors, &self.listener, self.limits).await;
+        (self.relay, self.port, self.serving) = (relay, port, Some(serving));
     }
 
     pub fn tls(&self, who: Option<&str>) -> Arc<ClientConfig> {
@@ -190,6 +212,11 @@ impl Office {
         let config = client_config(self.anchors.clone(), identity.as_ref(), Arc::new(self.clock.clone()))
             .expect("TLS");
         Arc::new(config)
+    }
+
+    /// For another door of the same office: its certificate, and whom it believes.
+    pub fn door_tls(&self) -> (TlsSource, Arc<TrustAnchors>) {
+        (self.listener.clone(), self.anchors.clone())
     }
 
     pub fn client(&self, who: &str, as_party: Option<&str>) -> Client {
@@ -232,7 +259,7 @@ impl Office {
     }
 
     pub async fn close(self) {
-        self.serving.drain().await;
+        self.serving.expect("it serves").drain().await;
         self.store.close().await.expect("closed");
     }
 }

@@ -1,5 +1,5 @@
 """Both ends of the portal door with jwcrypto: `prepare FOLDER` writes keys and participants, `drive FOLDER` goes through
-the whole cycle. Only the standard library and jwcrypto; nothing of ours but URLs and field names."""
+the whole cycle, `token FOLDER` prints an access token of a client that both sends and fetches. Only the standard library and jwcrypto; nothing of ours but URLs and field names."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ URL = os.environ["PORTAL_URL"]
 DESTINATION = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01"
 SERVICE = "99050012104000"
 EVENTS = "https://schema.fitko.de/fit-connect/events/"
-SECRETS = {"portal-bund": "portal " + "s" * 40, "town-1": "town & " + "t" * 40}
+SECRETS = {"portal-bund": "portal " + "s" * 40, "town-1": "town & " + "t" * 40, "both": "both " + "b" * 40}
 
 
 def prepare(folder):
@@ -28,6 +28,8 @@ def prepare(folder):
     port = urllib.parse.urlparse(URL).port
     text = text.replace('# address = "0.0.0.0:8445"', f'address = "127.0.0.1:{port}"')
     text = text.replace('url = "https://localhost:8445"', f'url = "{URL}"')
+    # Whoever looks for mistakes asks more often than a portal does.
+    text = text.replace("requests_per_minute_max = 1200", "requests_per_minute_max = 1000000")
     assert URL in text, "the configuration has no [portal]"
     config.write_text(text)
     keys = {}
@@ -37,8 +39,15 @@ def prepare(folder):
         shown = json.loads(key.export_public())
         keys[name] = json.dumps({**shown, "key_ops": [public]})
     digest = {name: hashlib.sha256(secret.encode()).hexdigest() for name, secret in SECRETS.items()}
-    with (folder / "participants.toml").open("a") as file:
+    participants = folder / "participants.toml"
+    assert participants.read_text().rindex('name = "meldebehoerde"') > participants.read_text().rindex("[[account]]")
+    with participants.open("a") as file:
+        # The first of them belongs to the last account of the file, which has a certificate.
         file.write(f"""
+[[account.portal.client]]
+id = "by-certificate"
+sends = true
+
 [[account]]
 name = "portal-bund"
 identifiers = [{{ value = "portal:bund" }}]
@@ -53,6 +62,11 @@ identifiers = [{{ value = "portal:town" }}]
 [[account.portal.client]]
 id = "town-1"
 secret_sha256 = "{digest['town-1']}"
+subscribes = true
+[[account.portal.client]]
+id = "both"
+secret_sha256 = "{digest['both']}"
+sends = true
 subscribes = true
 [[account.portal.destination]]
 id = "{DESTINATION}"
@@ -88,6 +102,10 @@ class Client:
         if content and "json" in self.headers.get("Content-Type", ""):
             return json.loads(content)
         return content
+
+    def show(self, certificate, key):
+        self.context.load_cert_chain(certificate, key)
+        return self
 
     def log_in(self, name):
         form = {"grant_type": "client_credentials", "client_id": name, "client_secret": SECRETS[name]}
@@ -139,6 +157,19 @@ def drive(folder):
 
     public, portal, town = Client(folder), Client(folder).log_in("portal-bund"), Client(folder).log_in("town-1")
     cell("tokens by client credentials")
+
+    def by_certificate(client, name, expect):
+        form = urllib.parse.urlencode({"grant_type": "client_credentials", "client_id": name})
+        return client.call("POST", "/token", form, "application/x-www-form-urlencoded", expect=expect)
+
+    shown = Client(folder).show(folder / "tls/meldebehoerde.crt", folder / "tls/meldebehoerde.key")
+    assert by_certificate(shown, "by-certificate", 200)["scope"] == "send"
+    shown.call("POST", "/v2/submissions", {}, expect=400)
+    public.call("POST", "/v2/submissions", {}, expect=401)
+    other = Client(folder).show(folder / "tls/standesamt.crt", folder / "tls/standesamt.key")
+    for client, name in ((public, "by-certificate"), (other, "by-certificate"), (shown, "portal-bund")):
+        assert by_certificate(client, name, 401)["error"] == "invalid_client"
+    cell("a TLS certificate of the account in place of a secret")
     service_keys = {key["kid"]: jwk.JWK(**key) for key in public.call("GET", "/.well-known/jwks.json")["keys"]}
     route = public.call("GET", f"/routing-api/v1/routes?ags=10041100&leikaKey={SERVICE}")["routes"][0]
     signature = jws.JWS()
@@ -204,5 +235,9 @@ def drive(folder):
     print(f"{len(done)} passed, 0 failed")
 
 
+def token(folder):
+    print(Client(folder).log_in("both").token)
+
+
 if __name__ == "__main__":
-    {"prepare": prepare, "drive": drive}[sys.argv[1]](pathlib.Path(sys.argv[2]))
+    {"prepare": prepare, "drive": drive, "token": token}[sys.argv[1]](pathlib.Path(sys.argv[2]))

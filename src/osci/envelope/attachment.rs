@@ -73,10 +73,12 @@ impl Attachment {
 /// How a part's bytes are written: base64 may also be said by the type `text/base64`.
 pub(super) fn encoding(headers: &Headers) -> Result<TransferEncoding, mime::Error> {
     let stated = headers.transfer_encoding()?;
-    let is_base64 = headers.field("Content-Type").is_some_and(|value| {
-        value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/base64")
-    });
+    let is_base64 = headers.field("Content-Type").is_some_and(is_base64_type);
     Ok(if is_base64 { TransferEncoding::Base64 } else { stated })
+}
+
+pub(super) fn is_base64_type(value: &str) -> bool {
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/base64")
 }
 
 /// Reads one attachment as it passes.

@@ -42,7 +42,13 @@ impl Default for Limits {
             body_tree: xml::tree::Limits { nodes_max: 500_000, bytes_max: 16 << 20 },
             contents_max: 10_000,
             mime: mime::Limits::default(),
-            xml: xml::Limits { document_bytes_max: 4 << 30, ..xml::Limits::default() },
+            xml: xml::Limits {
+                // ReceivedChunks may name 10,000 numbers, which takes 48,893 bytes.
+                attribute_value_bytes_max: 64 << 10,
+                markup_bytes_max: 128 << 10,
+                document_bytes_max: 4 << 30,
+                ..xml::Limits::default()
+            },
             signature: xml::dsig::Limits::default(),
         }
     }

@@ -12,6 +12,7 @@ use crate::osci::message;
 use crate::osci::message::kind::{Kind, Place, Schema};
 use crate::osci::message::names::{NS_OSCI, NS_SOAP, NS_XENC, NS_XSI};
 use crate::osci::message::payload::Payload;
+use crate::xml::dsig;
 use crate::xml::dsig::signature::{Collector, Signature};
 use crate::xml::dsig::verify::Verification;
 use crate::xml::read::{Event, Reader as XmlReader, StartElement};
@@ -157,7 +158,8 @@ impl State {
 
     fn note_ids(&mut self, start: &StartElement<'_>) -> Result<(), Error> {
         for attribute in start.attributes() {
-            if !attribute.name.ns.is_empty() || !attribute.name.local.eq_ignore_ascii_case("id") {
+            // The same as count when the message is signed on its way out, or it would be taken and never handed out.
+            if !dsig::is_id(&attribute.name) {
                 continue;
             }
             if !self.ids.insert(attribute.value.to_owned()) {

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use super::attachment::Attachment;
+use super::attachment::{self, Attachment};
 use super::scope::{Place as ScopePlace, Scope};
 use super::source::{Shared, Source, pour};
 use crate::mime::content_id::ContentId;
@@ -53,6 +53,14 @@ pub enum Error {
     ContentUnexpected(String),
     #[error("a {0} has a content package")]
     ContentMissing(String),
+}
+
+impl Error {
+    /// Whether it lies in what the message holds, so that it will never be written; otherwise in the disk, or in whom it
+    /// is for.
+    pub fn is_of_the_message(&self) -> bool {
+        !matches!(self, Self::Io(_) | Self::Encrypting)
+    }
 }
 
 /// Who signs a message, and how. The certificate must stand in the message, under this id.
@@ -102,19 +110,31 @@ impl OutgoingAttachment {
     /// Hands on an attachment that was received; `source` holds its bytes as transmitted.
     pub fn relayed(attachment: &Attachment, source: Shared) -> Self {
         let own = |name: &str| OWN_FIELDS.contains(&name.to_ascii_lowercase().as_str());
-        // A tab may stand in a value that was read, and in none that is written.
-        let value = |text: &str| text.replace('\t', " ");
         let extra = attachment.headers.iter().filter(|(name, _)| !own(name));
         Self {
             content_id: attachment.content_id.clone(),
-            content_type: value(attachment.content_type()),
-            extra: extra.map(|(name, text)| (name.clone(), value(text))).collect(),
+            content_type: attachment.content_type().to_owned(),
+            extra: extra.cloned().collect(),
             source,
             coding: match attachment.encoding {
                 TransferEncoding::Identity => Coding::Binary,
                 TransferEncoding::Base64 => Coding::Base64Already,
             },
             digests: attachment.digests.clone(),
+        }
+    }
+
+    /// What came in may say what must not go out: a tab or, out of other protocols, any control character in a header
+    /// field, and the type text/base64, which says of octets that they are base64.
+    fn make_writable(&mut self) {
+        let values = self.extra.iter_mut().map(|(_, value)| value);
+        for value in values.chain([&mut self.content_type]) {
+            if value.chars().any(char::is_control) {
+                *value = value.replace(char::is_control, " ").trim().to_owned();
+            }
+        }
+        if self.coding == Coding::Binary && attachment::is_base64_type(&self.content_type) {
+            self.coding = Coding::Base64;
         }
     }
 
@@ -184,7 +204,8 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Digests, signs and measures; afterwards the message is only poured out.
-    pub fn prepare(self) -> Result<Prepared, Error> {
+    pub fn prepare(mut self) -> Result<Prepared, Error> {
+        self.attachments.iter_mut().for_each(OutgoingAttachment::make_writable);
         let kind = self.message.kind();
         match (kind.place(), &self.content) {
             (Place::HeaderWithContent, None) => return Err(Error::ContentMissing(kind.to_string())),
@@ -240,8 +261,7 @@ impl<'a> Outgoing<'a> {
         };
         let plan = self.plan(ids, suffix)?;
         let mut digesting = plan.digesting();
-        let limits = xml::Limits { document_bytes_max: u64::MAX, ..xml::Limits::default() };
-        let mut reader = XmlReader::new(limits);
+        let mut reader = XmlReader::new(xml::Limits::of_our_own());
         let mut push = |mut bytes: &[u8]| -> Result<(), Error> {
             while let Some(event) = reader.next_event(&mut bytes)? {
                 digesting.push(&event)?;

@@ -13,6 +13,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use super::fetch::Content;
 use super::incoming::Seal;
 use super::outbox::{self, Blocks, Outbox, Room, WHOLE_BYTES_MAX};
+use super::unwritable::Carried;
 use super::{InForce, Refused, SignatureIdentity};
 use crate::mime::write::Boundary;
 use crate::net::{self, Body};
@@ -45,6 +46,8 @@ pub(super) struct Answer {
     pub scope: Scope,
     pub content: Option<Shared>,
     pub attachments: Vec<OutgoingAttachment>,
+    /// Which delivery that is.
+    pub carried: Option<Carried>,
     /// Disk space that was kept for it.
     pub room: Option<Room>,
     /// What the client understands, as it said.
@@ -69,6 +72,7 @@ impl Answer {
             scope: Scope::standard(),
             content: None,
             attachments: Vec::new(),
+            carried: None,
             room: None,
             features,
             recipient,
@@ -117,7 +121,13 @@ impl Answer {
 
     /// Signed, in the clear; `offered` is what we understand.
     pub fn sign(self, in_force: &InForce, offered: FeatureDescription) -> Result<Prepared, Refused> {
-        let internal = |error: write::Error| Refused::new(Code::Internal, format!("the answer: {error}"));
+        let carried = self.carried;
+        let internal = |error: write::Error| {
+            if let Some(carried) = carried.filter(|_| error.is_of_the_message()) {
+                carried.unwritable.note(&carried.id, &error);
+            }
+            Refused::new(Code::Internal, format!("the answer: {error}"))
+        };
         let signature = &in_force.signature;
         let certificate = signature.certificate.der().as_ref();
         let intermediary = IntermediaryCertificates::new(None, Some(certificate));

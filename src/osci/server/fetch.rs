@@ -1,11 +1,13 @@
 //! fetchDelivery and fetchProcessCard (sections 5, 8.2 and 10 of our notes).
 //!
 //! A delivery that came by OSCI goes on byte for byte in its sender's scope of namespaces. One that came through another
-//! door gets a package of its own, with its parts as attachments and its envelope as the custom header MessageMetaData;
+//! door gets a package of its own, with its parts as attachments, described by header fields of MIME (file name,
+//! description, language, encoding; an id has no place there), and its envelope as the custom header MessageMetaData;
 //! content that is encrypted in XTA's form stays in the mailbox for XTA, because OSCI names keys in a way that it does
 //! not. Which delivery: the one that is named, also if it was received and is still kept; otherwise the oldest that was
 //! not received, from an instant on where one is given, however many lie before it that OSCI cannot carry.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,11 +15,13 @@ use super::frame::{FRAME_BYTES_MAX, Frame};
 use super::outbox::Room;
 use super::request::{Client, Context, Delivered, Executed, failed};
 use super::spool::{Frozen, Spool, Stretch};
+use super::unwritable::Carried;
 use super::{Door, Metadata, Refused, card};
 use crate::domain::content::{Part, PartRole};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::mime::content_id::ContentId;
+use crate::mime::media_type::MediaType;
 use crate::osci::code::Code;
 use crate::osci::envelope::encrypted::answers_in_base64;
 use crate::osci::envelope::scope::Scope;
@@ -31,7 +35,9 @@ use crate::osci::message::payload::Payload;
 use crate::osci::message::selection::{CardRole, CardSelection, DeliverySelection};
 use crate::report::Loudness;
 use crate::store::{CardQuery, Entry, PayloadReader, Selection};
-use crate::xml::dsig::DigestMethod;
+use crate::xml;
+use crate::xml::dsig::{self, DigestMethod};
+use crate::xml::read::{Event, SliceReader};
 use crate::xml::write::Writer;
 
 /// Waiting messages that are read at a time while one is sought that OSCI can carry. Usually the first of them is it, and
@@ -41,6 +47,10 @@ const PAGES: [u32; 3] = [2, 100, 1000];
 /// names one or begins at a later instant.
 const LOOKED_AT_MAX: u32 = 20_000;
 const METADATA_ID: &str = "MetaData";
+/// Longer file names are told in the header field alone.
+const FILENAME_BYTES_MAX: usize = 200;
+/// Longer descriptions stay behind: a reader bounds the header of a part.
+const FIELD_BYTES_MAX: usize = 4000;
 
 /// A delivery as it goes on to its reader.
 pub(in crate::osci) struct Content {
@@ -62,16 +72,22 @@ impl Door {
             return Err(Refused::new(Code::Malformed, "not a fetchDelivery"));
         };
         let asked = asked.clone();
-        let (entry, more) = self.choose(&client, &asked).await?;
         let in_base64 = answers_in_base64(received.message.features.as_ref(), received.has_base64());
-        context.room = self.room(entry.card.payload_bytes, in_base64).await?;
-        let content = self.content(&entry, in_base64).await?;
-        let mut entry = entry;
+        let (mut entry, more, content) = loop {
+            let (entry, more) = self.choose(&client, &asked).await?;
+            context.room = self.room(entry.card.payload_bytes, in_base64).await?;
+            match self.content(&entry, in_base64).await {
+                Ok(content) => break (entry, more, content),
+                // The next choice passes it over.
+                Err(_) if !names_one(&asked) && self.unwritable.has(&entry.envelope.id) => {}
+                Err(refused) => return Err(refused),
+            }
+        };
+        let id = entry.envelope.id.clone();
         // What was received before is looked at again; nothing changes.
         if entry.card.state.is_offered() {
             let (conversation, sequence) =
                 client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
-            let id = entry.envelope.id.clone();
             let place = (conversation, *sequence);
             entry.card = self
                 .relay
@@ -94,7 +110,13 @@ impl Door {
                 }))
             }),
             answer: content,
+            carried: Some(self.carried(&id)),
         })))
+    }
+
+    /// Whose id is noted if the answer cannot be written.
+    pub(super) fn carried(&self, id: &MessageId) -> Carried {
+        Carried { id: id.clone(), unwritable: self.unwritable.clone() }
     }
 
     /// Which delivery, and whether more are waiting.
@@ -121,6 +143,10 @@ impl Door {
                 }
             };
             let entry = found.ok_or_else(none)?;
+            if self.unwritable.has(&id) {
+                let sentence = "the delivery cannot be written as a message of OSCI";
+                return Err(Refused::told(Code::Failed, sentence));
+            }
             return match can_carry(&entry) {
                 true => Ok((entry, false)),
                 false => Err(Refused::told(
@@ -139,7 +165,8 @@ impl Door {
                 return first.map(|entry| (entry, false)).ok_or_else(none);
             };
             (after, looked_at) = (last, looked_at + u32::try_from(page.len()).unwrap_or(u32::MAX));
-            for entry in page.into_iter().filter(can_carry) {
+            let goes = |entry: &Entry| can_carry(entry) && !self.unwritable.has(&entry.envelope.id);
+            for entry in page.into_iter().filter(goes) {
                 match first.take() {
                     None => first = Some(entry),
                     Some(first) => return Ok((first, true)),
@@ -194,6 +221,7 @@ impl Door {
         let spool = readable(payload, &self.settings.spool_folder).await?;
         let coding = if in_base64 { Coding::Base64 } else { Coding::Binary };
         carried(entry, &spool, coding, self.metadata.as_ref())
+            .inspect_err(|refused| self.unwritable.note(&entry.envelope.id, &refused.detail))
     }
 
     pub(super) async fn fetch_process_card(
@@ -244,6 +272,10 @@ impl Door {
             }))
         })))
     }
+}
+
+fn names_one(asked: &FetchDelivery) -> bool {
+    matches!(asked.selection, Some(DeliverySelection::MessageId(_)))
 }
 
 /// What was found of a part's octets when they came. If they have changed since, our signature does not cover them, and
@@ -301,20 +333,25 @@ fn bridged(
     let mut writer = Writer::new();
     writer.start("osci:ContentPackage").start("osci:ContentContainer").attribute("Id", "container1");
     let mut attachments = Vec::new();
+    let mut content_ids = HashSet::from(["container1".to_owned()]);
     let content = entry.manifest.parts.iter().filter(|part| part.role.is_content());
+    let mut named = HashSet::new();
     for (number, part) in content.enumerate() {
-        let content_id = format!("part{}", number + 1);
-        writer.start("osci:Content").attribute("Id", &format!("content{}", number + 1));
+        let content_id = attached_as(part, number + 1, &mut named);
+        let own_id = format!("content{}", number + 1);
+        writer.start("osci:Content").attribute("Id", &own_id);
+        content_ids.insert(own_id);
         writer.attribute("href", &format!("cid:{content_id}")).end();
         let source = spool.stretch(part.offset..part.offset.saturating_add(part.length));
         let id = ContentId::from_header(&content_id).map_err(|error| failed(error.to_string()))?;
-        let mut attachment = OutgoingAttachment::new(id, &part.content_type, Arc::new(source));
+        let mut attachment = OutgoingAttachment::new(id, &media_type(part), Arc::new(source));
+        attachment.extra = described(part);
         attachment.coding = coding;
         attachment.digests.push(digest(part));
         attachments.push(attachment);
     }
     let package: Shared = Arc::new(writer.finish().into_bytes());
-    let metadata = metadata.write(&entry.envelope, &entry.card, METADATA_ID);
+    let metadata = with_own_ids(entry, metadata, content_ids);
     let custom = vec![CustomHeader {
         namespace: super::NS_METADATA.to_owned(),
         local: super::METADATA.to_owned(),
@@ -323,6 +360,113 @@ fn bridged(
     }];
     // The author has no certificate that he showed; the intermediary vouches for him by the card.
     Ok(Content { certificates: None, custom, scope: Scope::standard(), package, attachments })
+}
+
+/// What OSCI can say of a part's type; other protocols check none. The encoding of a text is a parameter of it.
+fn media_type(part: &Part) -> String {
+    let stated = part.content_type.trim();
+    let Ok(parsed) = MediaType::parse(stated) else { return "application/octet-stream".to_owned() };
+    let is_charset = |text: &&str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:+".contains(c))
+    };
+    match part.encoding.as_deref().map(str::trim).filter(is_charset) {
+        Some(charset) if parsed.parameter("charset").is_none() => format!("{stated}; charset=\"{charset}\""),
+        _ => stated.to_owned(),
+    }
+}
+
+/// The name by which applications know an attachment: its file name, where that can stand in a reference as it is.
+fn attached_as(part: &Part, number: usize, named: &mut HashSet<String>) -> String {
+    let filename = part.filename.as_deref().filter(|name| is_plain(name)).map(str::to_owned);
+    let numbered = (number..).map(|number| format!("part{number}"));
+    let name = filename.into_iter().chain(numbered).find(|name| !named.contains(name)).unwrap_or_default();
+    named.insert(name.clone());
+    name
+}
+
+/// Whether a file name needs neither quotes nor escapes.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= FILENAME_BYTES_MAX
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// What the author says of a part, as header fields of MIME: file name (RFC 6266), description (RFC 2045) and language
+/// (RFC 3282). In ASCII, because clients are not known to read more there.
+fn described(part: &Part) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let mut add = |name: &str, value: String| fields.push((name.to_owned(), value));
+    if let Some(filename) = part.filename.as_deref().filter(|name| !name.is_empty()) {
+        let named = match is_plain(filename) {
+            true => format!("filename=\"{filename}\""),
+            false => format!("filename*=UTF-8''{}", percent_encoded(filename)),
+        };
+        add("Content-Disposition", format!("attachment; {named}"));
+    }
+    if let Some(description) = part.description.as_deref().filter(|text| !text.trim().is_empty()) {
+        add("Content-Description", in_ascii(description.trim()));
+    }
+    let is_tag =
+        |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if let Some(lang) = part.lang.as_deref().map(str::trim).filter(is_tag) {
+        add("Content-Language", lang.to_owned());
+    }
+    fields.retain(|(_, value)| value.len() <= FIELD_BYTES_MAX);
+    fields
+}
+
+/// RFC 8187, section 3.2.1.
+fn percent_encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte);
+    let coded = |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(coded).collect()
+}
+
+/// RFC 2047: text beyond ASCII as encoded words, each of at most 75 characters.
+fn in_ascii(text: &str) -> String {
+    use base64::Engine as _;
+    const WORD_OCTETS: usize = 45;
+    if text.chars().all(|c| c.is_ascii() && !c.is_control()) && !text.contains("=?") {
+        return text.to_owned();
+    }
+    let mut words = vec![String::new()];
+    for c in text.chars() {
+        if words.last().is_some_and(|word| word.len() + c.len_utf8() > WORD_OCTETS) {
+            words.push(String::new());
+        }
+        words.last_mut().into_iter().for_each(|word| word.push(c));
+    }
+    let encoded =
+        |word: String| format!("=?UTF-8?B?{}?=", base64::engine::general_purpose::STANDARD.encode(word));
+    words.into_iter().map(encoded).collect::<Vec<_>>().join(" ")
+}
+
+/// The envelope as message metadata. What its author wrote into it as XML may have Ids of its own; where they are not
+/// unique in the message they would be in, that XML stays behind.
+fn with_own_ids(entry: &Entry, metadata: &dyn Metadata, taken: HashSet<String>) -> String {
+    let whole = metadata.write(&entry.envelope, &entry.card, METADATA_ID);
+    if ids_are_unique(&whole, taken) {
+        return whole;
+    }
+    let mut plain = entry.envelope.clone();
+    let parties = [Some(&mut plain.author), plain.sender.as_mut(), plain.reply_to.as_mut()];
+    for party in parties.into_iter().flatten().chain([&mut plain.reader]) {
+        party.security_tokens.clear();
+    }
+    plain.receipt_requests = None;
+    metadata.write(&plain, &entry.card, METADATA_ID)
+}
+
+fn ids_are_unique(element: &str, mut taken: HashSet<String>) -> bool {
+    let mut reader = SliceReader::new(element.as_bytes(), xml::Limits::of_our_own());
+    while let Ok(Some(event)) = reader.next_event() {
+        let Event::Start(start) = event else { continue };
+        let mut ids = start.attributes().filter(|attribute| dsig::is_id(&attribute.name));
+        if !ids.all(|id| taken.insert(id.value.to_owned())) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether OSCI can carry the message.

@@ -18,6 +18,7 @@ use crate::osci::envelope::read::{self, Incoming, Received, Sealed};
 use crate::osci::envelope::source::Source;
 use crate::osci::envelope::{self, Limits};
 use crate::xml::enc::Opening;
+use crate::xml::{self, tree};
 
 /// Bytes that are gathered before they are handed to the disk.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -25,6 +26,10 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// it is. Handing such work to another thread and waiting for it costs about as much again.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 const LINE_END_BYTES: usize = 2;
+/// Elements and pieces of text in a body that is no content. The largest of a legal request names 1000 MessageIds.
+const BODY_NODES_MAX: usize = 20_000;
+/// More than our own blocks have.
+const OWN_IDS: usize = 64;
 
 /// A request in the clear.
 pub struct Request {
@@ -40,11 +45,28 @@ pub struct Seal {
     pub algorithms: Algorithms,
 }
 
+/// What is read of a stranger: no more than the operator allows, and no more than our own answer can hold beside what is
+/// ours in it.
 pub fn limits(settings: &Settings) -> Limits {
     let ours = &settings.limits;
     let mut limits = Limits::default();
-    limits.xml.document_bytes_max = settings.request_bytes_max();
+    let envelope_bytes_max = usize::try_from(ours.envelope_bytes_max).unwrap_or(usize::MAX);
+    limits.header_bytes_max = envelope_bytes_max;
+    limits.body_tree = tree::Limits { nodes_max: BODY_NODES_MAX, bytes_max: envelope_bytes_max };
+    // A chunk may be asked for with the numbers of all others.
+    let attribute_bytes_max = ours.xml_attribute_bytes_max.max(limits.xml.attribute_value_bytes_max);
+    limits.xml = xml::Limits {
+        depth_max: ours.xml_depth_max,
+        attributes_max: ours.xml_attributes_max,
+        name_bytes_max: ours.xml_name_bytes_max,
+        attribute_value_bytes_max: attribute_bytes_max,
+        markup_bytes_max: attribute_bytes_max.saturating_mul(2),
+        document_bytes_max: settings.request_bytes_max(),
+        ..limits.xml
+    };
+    limits.signature.ids_max = limits.signature.ids_max.saturating_sub(OWN_IDS);
     limits.mime.parts_max = ours.parts_max.saturating_add(1);
+    limits.mime.header_block_bytes_max = ours.part_header_bytes_max;
     limits
 }
 
@@ -108,7 +130,8 @@ enum Decryption {
 impl Arriving {
     fn new(in_force: Arc<InForce>, settings: &Settings) -> Self {
         let (limits, bytes_max) = (limits(settings), settings.request_bytes_max());
-        let spool = || Spool::new(&settings.spool_folder, bytes_max);
+        let reserve_bytes = settings.limits.disk_reserve_bytes;
+        let spool = || Spool::new(&settings.spool_folder, bytes_max).sparing(reserve_bytes);
         Self {
             in_force,
             reader: read::Reader::new(limits.clone()),
@@ -218,7 +241,8 @@ impl Decryption {
                 encrypted::Error::Structure(_) => Code::Malformed,
                 encrypted::Error::NotForUs => Code::KeyUnknown,
                 encrypted::Error::Undecryptable => Code::Undecipherable,
-                encrypted::Error::Spool(_) | encrypted::Error::Input(_) => Code::Internal,
+                encrypted::Error::Spool(kind) => return on_our_disk((*kind).into()),
+                encrypted::Error::Input(_) => Code::Internal,
             };
             Refused::new(code, error.to_string())
         };
@@ -250,7 +274,11 @@ fn undecipherable() -> Refused {
 }
 
 fn on_our_disk(error: io::Error) -> Refused {
-    Refused::new(Code::Internal, format!("the request cannot be spooled: {error}"))
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull => "; make room, see limits.disk_reserve_bytes",
+        _ => "",
+    };
+    Refused::new(Code::Internal, format!("the request cannot be spooled: {error}{advice}"))
 }
 
 fn unreadable(code: Code, error: &envelope::Error) -> Refused {

@@ -4,7 +4,7 @@
 //! where it cannot be answered as a request, otherwise by an answer with feedback, signed, and encrypted if the request
 //! was. Nothing is stored unless the feedback says so. Who speaks is told by the cipher certificate of the originator,
 //! which names a mailbox of an account; mailboxes are open only to who has proven to hold its key (by a challenge that
-//! left encrypted) or has signed. Left out: OCSP; cryptographic time stamps.
+//! left encrypted) or has signed. Left out: cryptographic time stamps.
 
 mod answer;
 pub mod card;
@@ -21,6 +21,8 @@ pub mod push;
 mod request;
 pub(in crate::osci) mod spool;
 mod store;
+pub mod unproven;
+mod unwritable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,6 +100,8 @@ pub struct Settings {
     pub dialog_idle: Duration,
     /// Whether messages are taken of clients that neither sign nor encrypt, so that nothing proves who they are.
     pub unproven_senders: bool,
+    /// What may be written for clients that have not proven who they are yet.
+    pub unproven: unproven::Limits,
     /// What is accepted of old clients.
     pub policy: Policy,
     pub push: push::Settings,
@@ -119,7 +123,9 @@ pub struct Door {
     settings: Settings,
     parts: Arc<parts::Parts>,
     outbox: Arc<outbox::Outbox>,
+    unwritable: Arc<unwritable::Unwritable>,
     recipients: Arc<push::Recipients>,
+    unproven: Arc<unproven::Unproven>,
     /// Shared by pushes that have begun.
     under_way: Arc<tokio::sync::RwLock<()>>,
 }
@@ -173,8 +179,19 @@ impl Door {
         let outbox =
             Arc::new(outbox::Outbox::new(&settings.spool_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        let under_way = Arc::default();
-        Self { relay, in_force, metadata, settings, parts, outbox, recipients, under_way }
+        let (unwritable, unproven, under_way) = Default::default();
+        Self {
+            relay,
+            in_force,
+            metadata,
+            settings,
+            parts,
+            outbox,
+            unwritable,
+            recipients,
+            unproven,
+            under_way,
+        }
     }
 
     /// Forgets uploads and fetches in chunks that were abandoned; says how many. To be called now and then.
@@ -188,7 +205,7 @@ impl Door {
         FeatureDescription {
             chunk_kilobytes_min: Some(chunk::KILOBYTES_MIN),
             chunk_kilobytes_max: Some(chunk::KILOBYTES_MAX),
-            message_kilobytes_max: Some(self.settings.request_bytes_max() / chunk::KILOBYTE),
+            message_kilobytes_max: Some(self.settings.limits.content_bytes_max / chunk::KILOBYTE),
             chunk_timeout: Some(milliseconds),
             ..FeatureDescription::of(Feature::ALL)
         }

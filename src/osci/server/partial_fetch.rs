@@ -1,9 +1,12 @@
 //! partialFetchDelivery: a large delivery that goes in chunks (section 5.2 of our notes).
 //!
 //! With the first chunk the answer to a fetchDelivery is written once, kept on disk and sliced: signature, challenge and
-//! boundary do not change between chunks, nor over a restart. It is handed out in the dialog, and so received with its
+//! boundary do not change between chunks, nor over a restart. A reader that begins in another dialog gets an answer of its
+//! own and disturbs nobody; without a beginning a dialog goes on with the answer that it has slices of, or with the only
+//! one that there ever was. It is handed out in the dialog, and so received with its
 //! next request, only with the chunk that makes it whole at the reader's: which chunks he holds he says himself, and one
-//! who never does is believed to hold those that he was given. What is left behind half-fetched is offered again.
+//! who never does is believed to hold those that he was given in this dialog. What is left behind half-fetched is offered
+//! again.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,9 +15,10 @@ use std::sync::Arc;
 use super::answer::{self, Answer};
 use super::fetch::Content;
 use super::partial_store::{enough, on_our_disk, refused};
-use super::parts::{Fetch, FetchBegun, on_disk};
+use super::parts::{Edition, Fetch, FetchBegun, Fetches, on_disk};
 use super::request::{Client, Context, Delivered, Executed, failed, fresh};
 use super::{Door, Refused, card};
+use crate::domain::dialog::ConversationId;
 use crate::mime::content_id::ContentId;
 use crate::osci::chunk::Slices;
 use crate::osci::code::{Code, Language};
@@ -51,30 +55,35 @@ impl Door {
         let wanted = selection(&asked);
         let (entry, more) = self.choose(&client, &wanted).await?;
         let id = entry.envelope.id.clone();
-        let fetch = self.parts.fetch(&client.account.name, client.owner.value(), id.as_str());
-        let _busy = self.parts.hold(fetch.place()).await;
-        let mut begun = self.begun(&asked, number, &fetch, &client, &entry, more, context).await?;
+        let (conversation, sequence) =
+            client.dialog.clone().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
+        let fetches = self.parts.fetches(&client.account.name, client.owner.value(), id.as_str());
+        let _busy = self.parts.hold(fetches.place()).await;
+        let (fetch, mut begun) = self.begun(&asked, number, &fetches, &client, &entry, more, context).await?;
+        let before = begun.clone();
         let span = begun.slices.span(number).map_err(refused)?;
         context.room = self.room(span.end.saturating_sub(span.start), in_base64).await?;
         let slices = begun.slices;
         let mut held: BTreeSet<u64> = asked.chunk.received.iter().flatten().copied().collect();
         if held.is_empty() {
-            held.clone_from(&begun.served);
+            held.extend(begun.served_in(&conversation).into_iter().flatten());
         }
         held.insert(number);
-        begun.served.insert(number);
-        if entry.card.state.is_offered() && slices.is_whole(&held) {
-            let (conversation, sequence) =
-                client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
-            let place = (conversation, *sequence);
-            self.relay
-                .hand_out_in_dialog(&client.account, &client.owner, place, &id)
-                .await
-                .map_err(failed)?;
-        }
+        begun.serve(&conversation, number);
         let kept = fetch.clone();
         let noted = on_disk(move || kept.note(&begun).and_then(|()| kept.open()));
         let whole = noted.await.map_err(on_our_disk)?;
+        // Last of all: nothing that fails behind it may leave the reader without what he is said to have.
+        if entry.card.state.is_offered() && slices.is_whole(&held) {
+            let place = (&conversation, sequence);
+            let handed_out = self.relay.hand_out_in_dialog(&client.account, &client.owner, place, &id).await;
+            if let Err(refusal) = handed_out {
+                if let Err(error) = on_disk(move || fetch.note(&before)).await {
+                    tracing::warn!(message_id = %id, %error, "a chunk that was not given is noted as given");
+                }
+                return Err(failed(refusal));
+            }
+        }
         if more {
             context.findings.push((Code::MoreDeliveries, None));
         }
@@ -97,45 +106,44 @@ impl Door {
                 }))
             }),
             answer: content(Arc::new(whole.stretch(span)), coding)?,
+            carried: None,
         })))
     }
 
-    /// The answer that is sliced: the one of an earlier chunk, or, with the first, a new one.
+    /// The answer that is sliced: the one that this dialog has slices of, or, with the first chunk, a new one.
     #[allow(clippy::too_many_arguments)]
     async fn begun(
         &self,
         asked: &PartialFetchDelivery,
         number: u64,
-        fetch: &Fetch,
+        fetches: &Fetches,
         client: &Client,
         entry: &Entry,
         more: bool,
         context: &Context<'_>,
-    ) -> Result<FetchBegun, Refused> {
-        let kept = fetch.clone();
-        let known = on_disk(move || kept.begun()).await.map_err(on_our_disk)?;
+    ) -> Result<(Fetch, FetchBegun), Refused> {
+        let (conversation, _) =
+            client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
         let begins = number == 1 && asked.chunk.received.iter().flatten().next().is_none();
-        match known {
-            Some(known) if !begins => match asked.chunk.kilobytes {
-                Some(kilobytes) if kilobytes != known.slices.kilobytes => Err(Refused::told(
+        if !begins {
+            let known = fetches.clone();
+            let editions = on_disk(move || known.editions()).await.map_err(on_our_disk)?;
+            let known = continued(editions, &fetches.begun_in(conversation), conversation)?;
+            return match asked.chunk.kilobytes {
+                Some(kilobytes) if kilobytes != known.1.slices.kilobytes => Err(Refused::told(
                     Code::ChunkInconsistent,
                     "an earlier chunk of this message was asked for with another ChunkSize",
                 )),
                 _ => Ok(known),
-            },
-            None if !begins => Err(Refused::told(
-                Code::ChunkInconsistent,
-                "nothing is kept of this message; begin with chunk 1 and no ReceivedChunks",
-            )),
-            _ => {
-                let kilobytes = Slices::wanted(&asked.chunk).map_err(refused)?;
-                let bytes = self.write_answer(asked, fetch, client, entry, more, context).await?;
-                let slices = Slices { bytes, kilobytes };
-                slices.span(1).map_err(refused)?;
-                let at = self.relay.now();
-                Ok(FetchBegun { version: 1, at, slices, served: BTreeSet::new() })
-            }
+            };
         }
+        let kilobytes = Slices::wanted(&asked.chunk).map_err(refused)?;
+        let fetch = fetches.begun_in(conversation);
+        let bytes = self.write_answer(asked, &fetch, client, entry, more, context).await?;
+        let slices = Slices { bytes, kilobytes };
+        slices.span(1).map_err(refused)?;
+        let at = self.relay.now();
+        Ok((fetch, FetchBegun { version: 1, at, slices, dialogs: Vec::new() }))
     }
 
     /// Writes the answer as fetchDelivery would have got it, in the clear, and says how long it is.
@@ -151,7 +159,7 @@ impl Door {
         let message = &context.request.received.message;
         let (parts, place) = (self.parts.clone(), fetch.clone());
         let bytes = entry.card.payload_bytes.saturating_mul(2);
-        let room = on_disk(move || place.make_room().and_then(|()| parts.room(place.place(), bytes)));
+        let room = on_disk(move || parts.make_room(&place).and_then(|()| parts.room(place.place(), bytes)));
         let room = room.await.map_err(on_our_disk)?;
         enough(room)?;
         let in_base64 = answers_in_base64(message.features.as_ref(), context.request.received.has_base64());
@@ -179,6 +187,7 @@ impl Door {
         let control = inner_control(client, context)?;
         let mut answer = Answer::plain(control, payload, message.features.clone(), Vec::new());
         answer.carry(content);
+        answer.carried = Some(self.carried(&entry.envelope.id));
         let (in_force, offered, place) = (context.in_force.clone(), self.offered(), fetch.clone());
         let written = on_disk(move || {
             let prepared =
@@ -187,6 +196,25 @@ impl Door {
         });
         written.await.map_err(on_our_disk)
     }
+}
+
+/// The answer that a dialog goes on with: the one that it began, or else the one that it has slices of. One that has none
+/// yet is believed to have them from another dialog, as long as there was only one answer that they can be of.
+fn continued(
+    editions: Vec<Edition>,
+    own: &Fetch,
+    conversation: &ConversationId,
+) -> Result<(Fetch, FetchBegun), Refused> {
+    let begun = editions.iter().position(|edition| edition.fetch.place() == own.place());
+    let served = || editions.iter().position(|edition| edition.begun.served_in(conversation).is_some());
+    let at = begun.or_else(served).or((editions.len() == 1).then_some(0));
+    let edition = at.and_then(|at| editions.into_iter().nth(at)).filter(|edition| edition.is_kept);
+    edition.map(|edition| (edition.fetch, edition.begun)).ok_or_else(|| {
+        Refused::told(
+            Code::ChunkInconsistent,
+            "no answer is kept that these chunks are surely of; begin with chunk 1 and no ReceivedChunks",
+        )
+    })
 }
 
 /// Chunks may be asked for under the mark of their message, too.

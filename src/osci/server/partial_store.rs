@@ -5,8 +5,9 @@
 //! and accepted as one; its feedback and card come with the answer. A client that did not hear that answer asks with
 //! InfoOnly: what was accepted is said again (3950), what is still at work is called so (3952), and what a crash
 //! interrupted is done then. If the message inside is
-//! refused its chunks are forgotten, unless we are to blame. Whether its id was issued here is judged with the message
-//! inside; until then the bounds per account hold what anybody may put on our disk.
+//! refused its chunks are forgotten, unless we are to blame. Whether its id may be used is judged with the message
+//! inside; until then the bounds per account hold what its owner may put on our disk. Who shows nothing but the id must
+//! show one that was issued to him, with the first chunk already: anybody can encrypt for us in another's name.
 
 use std::io::{self, Read};
 
@@ -48,6 +49,9 @@ impl Door {
             return Err(Refused::new(Code::Malformed, "not a partialStoreDelivery"));
         };
         let id = whole_id(asked)?;
+        if client.by_id_alone {
+            self.proves_itself(&client, &id, context.request).await?;
+        }
         let upload = self.parts.upload(&client.account.name, id.as_str());
         // A chunk must be judged and kept; a question need not wait for what another request is at work on.
         let _busy = match asked.chunk {
@@ -82,6 +86,15 @@ impl Door {
             (None, false) => None,
         };
         Ok(answered(inside, standing.into_information(number)))
+    }
+
+    /// Whether the id was issued to this client so that nobody else could read it.
+    async fn proves_itself(&self, client: &Client, id: &MessageId, request: &Request) -> Result<(), Refused> {
+        if self.relay.bond(id).await.map_err(failed)?.is_none() {
+            let sentence = "the message id was not issued to this client; ask for one, or sign";
+            return Err(Refused::told(Code::MessageIdUnknown, sentence));
+        }
+        self.may_use(client, id, request).await
     }
 
     async fn standing(&self, upload: &Upload) -> Result<Standing, Refused> {
@@ -121,7 +134,7 @@ impl Door {
             ));
         }
         let (source, encoding) = (request.bytes.stretch(attachment.span.clone()), attachment.encoding);
-        let spool = Spool::new(&self.settings.spool_folder, cut.kilobytes.saturating_mul(KILOBYTE));
+        let spool = self.spool(cut.kilobytes.saturating_mul(KILOBYTE));
         let octets =
             on_disk(move || octets(&source, encoding, spool)).await.map_err(|error| match error.kind() {
                 io::ErrorKind::FileTooLarge => Refused::new(Code::ChunkTooBig, "it is larger than it said"),
@@ -132,8 +145,9 @@ impl Door {
         if standing.begun.is_none() {
             self.begin_upload(upload, cut).await?;
         }
-        let upload = upload.clone();
+        let (parts, upload) = (self.parts.clone(), upload.clone());
         let kept = on_disk(move || {
+            parts.spare(octets.length())?;
             let whole = octets.stretch(0..octets.length());
             let mut chunk = whole.open()?;
             upload.keep(number, &mut chunk)
@@ -143,17 +157,14 @@ impl Door {
 
     async fn begin_upload(&self, upload: &Upload, cut: Cut) -> Result<(), Refused> {
         let begun = UploadBegun { version: 1, at: self.relay.now(), cut };
-        // Chunks, and then the message made of them.
-        let bytes = cut.total.saturating_mul(cut.kilobytes).saturating_mul(2 * KILOBYTE);
         let (parts, upload) = (self.parts.clone(), upload.clone());
-        let room = on_disk(move || {
-            let room = parts.room(upload.place(), bytes)?;
-            if room == Room::Enough {
-                upload.begin(&begun)?;
-            }
-            Ok(room)
-        });
+        let room = on_disk(move || parts.begin(&upload, &begun));
         enough(room.await.map_err(on_our_disk)?)
+    }
+
+    /// For what comes in: it leaves the disk its reserve.
+    pub(super) fn spool(&self, bytes_max: u64) -> Spool {
+        Spool::new(&self.settings.spool_folder, bytes_max).sparing(self.settings.limits.disk_reserve_bytes)
     }
 
     /// All chunks are there: the message inside is judged, and accepted or refused.
@@ -166,7 +177,7 @@ impl Door {
         context: &Context<'_>,
     ) -> Result<Inside, Refused> {
         let total = standing.begun.as_ref().map_or(0, |begun| begun.cut.total);
-        let spool = Spool::new(&self.settings.spool_folder, self.settings.request_bytes_max());
+        let spool = self.spool(self.settings.request_bytes_max());
         let (chunks, limits) = (upload.clone(), incoming::limits(&self.settings));
         let read = on_disk(move || {
             let mut spool = spool;

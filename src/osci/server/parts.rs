@@ -3,8 +3,12 @@
 //! ```text
 //! uploads/<account>/<message>/begun.json, 1, 2, …      until the message inside is accepted, then
 //!                             begun.json, accepted.json
-//! fetches/<account>/<message>/answer, begun.json
+//! fetches/<account>/<message>.<dialog>/answer, begun.json
 //! ```
+//! Of a message that is fetched in several dialogs there is an answer for each that began with it, because the slices of
+//! two answers do not fit together. One that was forgotten to make room leaves its `begun.json`, so that whoever has
+//! slices of it is told to begin again.
+//!
 //! Names are digests, so that nothing of a stranger's becomes a path. A chunk has its name once it is whole and on disk;
 //! whatever a crash leaves besides is written over or swept. Everything here is bounded per account and by age. Fields of
 //! the files are only ever added.
@@ -23,7 +27,9 @@ use serde::{Deserialize, Serialize};
 use super::spool::Frozen;
 use crate::domain::account::AccountName;
 use crate::domain::content::Digest;
-use crate::osci::chunk::{Cut, Slices};
+use crate::domain::dialog::ConversationId;
+use crate::osci::chunk::{Cut, KILOBYTE, Slices};
+use crate::osci::client::scratch;
 
 /// Uploads, or fetches, of one account at a time.
 pub const PER_ACCOUNT_MAX: usize = 16;
@@ -35,6 +41,8 @@ const FETCHES: &str = "fetches";
 const BEGUN: &str = "begun.json";
 const ACCEPTED: &str = "accepted.json";
 const ANSWER: &str = "answer";
+/// Stands where an answer was.
+const FORGOTTEN: &str = "forgotten";
 /// What is being written bears this ending.
 const UNFINISHED: &str = ".new";
 
@@ -45,6 +53,8 @@ pub struct Parts {
     folder: PathBuf,
     reserve_bytes: u64,
     busy: Mutex<BTreeMap<PathBuf, Lock>>,
+    /// One upload begins at a time: each counts on what is free, and on what the others will take.
+    beginning: Mutex<()>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +62,13 @@ pub struct UploadBegun {
     pub version: u16,
     pub at: Timestamp,
     pub cut: Cut,
+}
+
+impl UploadBegun {
+    /// Bytes of the disk that it will take: its chunks, and then the message made of them.
+    fn bytes(&self) -> u64 {
+        self.cut.total.saturating_mul(self.cut.kilobytes).saturating_mul(2 * KILOBYTE)
+    }
 }
 
 /// What was said of a message that was accepted, for a client that did not hear it.
@@ -67,7 +84,47 @@ pub struct FetchBegun {
     pub version: u16,
     pub at: Timestamp,
     pub slices: Slices,
+    /// Who has slices of this answer, the last one first; of old files nobody is known.
+    #[serde(default)]
+    pub dialogs: Vec<InDialog>,
+}
+
+/// The slices of an answer that were given in one dialog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDialog {
+    pub conversation: ConversationId,
     pub served: BTreeSet<u64>,
+}
+
+/// Dialogs that are remembered with one answer; who goes on in so many is told to begin again in the first of them.
+const DIALOGS_MAX: usize = 16;
+
+impl FetchBegun {
+    /// What was given in this dialog; nothing where it has none of this answer.
+    pub fn served_in(&self, conversation: &ConversationId) -> Option<&BTreeSet<u64>> {
+        self.dialogs.iter().find(|known| known.conversation == *conversation).map(|known| &known.served)
+    }
+
+    /// Remembers what this dialog has got.
+    pub fn serve(&mut self, conversation: &ConversationId, number: u64) {
+        let known = self.dialogs.iter().position(|known| known.conversation == *conversation);
+        let mut dialog = match known {
+            Some(at) => self.dialogs.remove(at),
+            None => InDialog { conversation: conversation.clone(), served: BTreeSet::new() },
+        };
+        dialog.served.insert(number);
+        self.dialogs.insert(0, dialog);
+        self.dialogs.truncate(DIALOGS_MAX);
+    }
+}
+
+/// An answer that is sliced, or was.
+#[derive(Debug, Clone)]
+pub struct Edition {
+    pub fetch: Fetch,
+    pub begun: FetchBegun,
+    /// Whether it is still there.
+    pub is_kept: bool,
 }
 
 /// Whether there is room for one more.
@@ -82,15 +139,15 @@ pub enum Room {
 
 impl Parts {
     pub fn new(folder: &Path, reserve_bytes: u64) -> Self {
-        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default() }
+        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default(), beginning: Mutex::default() }
     }
 
     pub fn upload(&self, account: &AccountName, id: &str) -> Upload {
         Upload(self.place(UPLOADS, account, id))
     }
 
-    pub fn fetch(&self, account: &AccountName, mailbox: &str, id: &str) -> Fetch {
-        Fetch(self.place(FETCHES, account, &format!("{mailbox}\n{id}")))
+    pub fn fetches(&self, account: &AccountName, mailbox: &str, id: &str) -> Fetches {
+        Fetches(self.place(FETCHES, account, &format!("{mailbox}\n{id}")))
     }
 
     fn place(&self, kind: &str, account: &AccountName, what: &str) -> PathBuf {
@@ -100,12 +157,14 @@ impl Parts {
 
     /// Waits until nobody else is at work there. Others are not held up.
     pub async fn hold(&self, place: &Path) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
-            busy.entry(place.to_owned()).or_default().clone()
-        };
-        lock.lock_owned().await
+        self.lock(place).lock_owned().await
+    }
+
+    /// All answers of one message have one lock.
+    fn lock(&self, place: &Path) -> Lock {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+        busy.entry(place.with_extension("")).or_default().clone()
     }
 
     /// The same, unless somebody else holds it for longer than this.
@@ -125,10 +184,75 @@ impl Parts {
         if free < self.reserve_bytes.saturating_add(bytes) {
             return Ok(Room::DiskFull);
         }
-        // What was accepted is only remembered.
-        let others = folders(place.parent().unwrap_or(&self.folder))?
-            .filter(|other| other != place && !other.join(ACCEPTED).exists());
+        // What was accepted or forgotten is only remembered.
+        let others = folders(place.parent().unwrap_or(&self.folder))?.filter(|other| {
+            other != place && !other.join(ACCEPTED).exists() && !other.join(FORGOTTEN).exists()
+        });
         Ok(if others.count() < PER_ACCOUNT_MAX { Room::Enough } else { Room::TooMany })
+    }
+
+    /// Begins an upload, if there is room for all of it.
+    pub fn begin(&self, upload: &Upload, begun: &UploadBegun) -> io::Result<Room> {
+        let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        // Others may have begun and not yet sent what they said.
+        let bytes = begun.bytes().saturating_add(self.promised(upload.place())?);
+        let room = self.room(upload.place(), bytes)?;
+        if room == Room::Enough {
+            upload.begin(begun)?;
+        }
+        Ok(room)
+    }
+
+    /// `StorageFull` where so many bytes more would eat into the disk's reserve.
+    pub fn spare(&self, bytes: u64) -> io::Result<()> {
+        scratch::room(&self.folder, bytes, self.reserve_bytes)
+    }
+
+    /// Bytes that begun uploads will still take, but for the one at `place`.
+    fn promised(&self, place: &Path) -> io::Result<u64> {
+        let mut promised: u64 = 0;
+        for account in folders(&self.folder.join(UPLOADS))? {
+            for other in folders(&account)?.filter(|other| other != place) {
+                if other.join(ACCEPTED).exists() {
+                    continue;
+                }
+                let Some(begun) = read::<UploadBegun>(&other.join(BEGUN)).unwrap_or_default() else {
+                    continue;
+                };
+                let there = folders(&other)?.filter_map(|file| fs::metadata(file).ok());
+                let there = there.map(|file| file.len()).fold(0, u64::saturating_add);
+                promised = promised.saturating_add(begun.bytes().saturating_sub(there));
+            }
+        }
+        Ok(promised)
+    }
+
+    /// Forgets the oldest of the account's other fetches, if it has as many as it may and nobody is at work on it. Who
+    /// has slices of it begins again. The lock of `fetch` is its caller's.
+    pub fn make_room(&self, fetch: &Fetch) -> io::Result<()> {
+        let account = fetch.0.parent().unwrap_or(&fetch.0);
+        let mut others: Vec<(Option<Timestamp>, PathBuf)> = folders(account)?
+            .filter(|other| *other != fetch.0 && !other.join(FORGOTTEN).exists())
+            .map(|other| (Fetch(other.clone()).begun().ok().flatten().map(|begun| begun.at), other))
+            .collect();
+        others.sort();
+        let mut surplus = (others.len() + 1).saturating_sub(PER_ACCOUNT_MAX);
+        for (begun, other) in others {
+            if surplus == 0 {
+                break;
+            }
+            let is_ours = other.with_extension("") == fetch.0.with_extension("");
+            let held = self.lock(&other).try_lock_owned();
+            if !is_ours && held.is_err() {
+                continue;
+            }
+            match begun {
+                Some(_) => Fetch(other).forget_answer()?,
+                None => forget(&other)?,
+            }
+            surplus -= 1;
+        }
+        Ok(())
     }
 
     /// Forgets what began too long ago; says how many.
@@ -138,7 +262,7 @@ impl Parts {
         let mut swept = 0;
         for place in old {
             let _busy = self.hold(&place).await;
-            on_disk(move || fs::remove_dir_all(place)).await?;
+            on_disk(move || forget(&place)).await?;
             swept += 1;
         }
         Ok(swept)
@@ -167,9 +291,11 @@ fn old(folder: &Path, now: Timestamp) -> io::Result<Vec<PathBuf>> {
                 // Without its beginning a crash left it; what begins this moment is not yet old for the file system.
                 let begun = match read::<Begun>(&place.join(BEGUN)) {
                     Ok(Some(begun)) => begun.at,
-                    Ok(None) | Err(_) => {
-                        Timestamp::try_from(fs::metadata(&place)?.modified()?).unwrap_or(Timestamp::MIN)
-                    }
+                    Ok(None) | Err(_) => match fs::metadata(&place) {
+                        // Its client went on with it meanwhile.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        found => Timestamp::try_from(found?.modified()?).unwrap_or(Timestamp::MIN),
+                    },
                 };
                 if begun.checked_add(AGE_MAX).is_ok_and(|end| end <= now) {
                     old.push(place);
@@ -305,6 +431,39 @@ impl Upload {
     }
 }
 
+/// All that is kept for fetches of one message.
+#[derive(Debug, Clone)]
+pub struct Fetches(PathBuf);
+
+impl Fetches {
+    /// Where work on them is held.
+    pub fn place(&self) -> &Path {
+        &self.0
+    }
+
+    /// The place of the answer that this dialog begins with.
+    pub fn begun_in(&self, conversation: &ConversationId) -> Fetch {
+        let dialog = Digest::of(conversation.as_str().as_bytes()).to_string();
+        Fetch(self.0.with_extension(dialog))
+    }
+
+    /// The answers of this message that are kept or remembered.
+    pub fn editions(&self) -> io::Result<Vec<Edition>> {
+        let mut editions = Vec::new();
+        for place in folders(self.0.parent().unwrap_or(&self.0))? {
+            if place.with_extension("") != self.0 {
+                continue;
+            }
+            let fetch = Fetch(place);
+            if let Some(begun) = fetch.begun()? {
+                let is_kept = !fetch.0.join(FORGOTTEN).exists() && fetch.0.join(ANSWER).exists();
+                editions.push(Edition { fetch, begun, is_kept });
+            }
+        }
+        Ok(editions)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Fetch(PathBuf);
 
@@ -324,6 +483,10 @@ impl Fetch {
     /// Keeps the answer that will be sliced, and says how long it is.
     pub fn keep(&self, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<u64> {
         write(&self.0, ANSWER, fill)?;
+        match fs::remove_file(self.0.join(FORGOTTEN)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         Ok(fs::metadata(self.0.join(ANSWER))?.len())
     }
 
@@ -333,16 +496,13 @@ impl Fetch {
         Ok(Frozen::File(Arc::new(file), length))
     }
 
-    /// Forgets the oldest of the account's others, if it has as many as it may. Who is at it begins again.
-    pub fn make_room(&self) -> io::Result<()> {
-        let account = self.0.parent().unwrap_or(&self.0);
-        let mut others: Vec<(Option<Timestamp>, PathBuf)> = folders(account)?
-            .filter(|other| *other != self.0)
-            .map(|other| (Fetch(other.clone()).begun().ok().flatten().map(|begun| begun.at), other))
-            .collect();
-        others.sort();
-        let surplus = (others.len() + 1).saturating_sub(PER_ACCOUNT_MAX);
-        others.iter().take(surplus).try_for_each(|(_, other)| forget(other))
+    /// Gives the disk back what the answer takes, and remembers that there was one.
+    fn forget_answer(&self) -> io::Result<()> {
+        write(&self.0, FORGOTTEN, |_| Ok(()))?;
+        match fs::remove_file(self.0.join(ANSWER)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 }
 
@@ -403,6 +563,35 @@ mod tests {
         assert_eq!(room(&full, "reader", "another").expect("read"), Room::DiskFull);
     }
 
+    #[tokio::test]
+    async fn room_is_made_by_the_oldest_that_nobody_works_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = Parts::new(folder.path(), 0);
+        let account = AccountName::parse("reader").expect("a name");
+        let dialog = ConversationId::parse("17").expect("an id");
+        let message = |at: usize| parts.fetches(&account, "ags:1", &at.to_string());
+        let begin = |at: usize| {
+            let fetch = message(at).begun_in(&dialog);
+            fetch.keep(|file| file.write_all(b"answer")).expect("kept");
+            let at = begun().at.checked_add(Duration::from_secs(at as u64)).expect("later");
+            let mut begun =
+                FetchBegun { version: 1, at, slices: Slices { bytes: 6, kilobytes: 8 }, dialogs: Vec::new() };
+            begun.serve(&dialog, 1);
+            fetch.note(&begun).expect("noted");
+        };
+        (0..PER_ACCOUNT_MAX).for_each(begin);
+        let is_kept = |at: usize| message(at).editions().expect("read").iter().any(|edition| edition.is_kept);
+        let busy = parts.hold(message(0).place()).await;
+        let new = message(PER_ACCOUNT_MAX).begun_in(&dialog);
+        parts.make_room(&new).expect("made");
+        assert_eq!((is_kept(0), is_kept(1), is_kept(2)), (true, false, true));
+        assert_eq!(parts.room(new.place(), 1).expect("read"), Room::Enough);
+        assert_eq!(message(1).editions().expect("read").len(), 1, "it is remembered");
+        drop(busy);
+        parts.make_room(&new).expect("made");
+        assert!(is_kept(0), "there is room already");
+    }
+
     #[test]
     fn files_of_version_1_are_read() {
         let begun: UploadBegun = serde_json::from_str(
@@ -414,7 +603,14 @@ mod tests {
             r#"{"version":1,"at":"2026-11-23T10:00:00Z","slices":{"bytes":9,"kilobytes":8},"served":[1]}"#,
         )
         .expect("read");
-        assert_eq!(fetch.slices.total(), 1);
+        assert_eq!((fetch.slices.total(), fetch.dialogs.len()), (1, 0));
+        let fetch: FetchBegun = serde_json::from_str(
+            r#"{"version":1,"at":"2026-11-23T10:00:00Z","slices":{"bytes":9,"kilobytes":8},
+                "dialogs":[{"conversation":"17","served":[1]}]}"#,
+        )
+        .expect("read");
+        let dialog = ConversationId::parse("17").expect("an id");
+        assert_eq!(fetch.served_in(&dialog), Some(&[1].into()));
         let accepted: Acceptance =
             serde_json::from_str(r#"{"version":1,"feedback":[["de",800,"gut"],[null,3707,""]]}"#)
                 .expect("read");

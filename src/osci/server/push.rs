@@ -24,7 +24,7 @@ use super::fetch::Content;
 use super::incoming::{self, Request};
 use super::inspect::{self, Inspected};
 use super::request::{Client, Context, Delivered, Executed, Findings, failed};
-use super::spool::{Frozen, Spool};
+use super::spool::Frozen;
 use super::store::{issued_only, named, plain_envelope, used};
 use super::{Door, InForce, Refused, card, partial_store, parts};
 use crate::domain::account::{Account, AccountName};
@@ -206,6 +206,7 @@ impl Door {
         let kept_as = reply.envelope.as_ref().map(|envelope| &envelope.id);
         let answer = self.content_of(&reply.request, in_base64).await;
         let answer = answer.map_err(|refused| not_passed_on(kept_as, &refused.detail))?;
+        let carried = kept_as.map(|id| self.carried(id));
         let reply_card = match reply.envelope {
             None => None,
             Some(envelope) => {
@@ -221,6 +222,7 @@ impl Door {
                 Payload::ResponseToMediateDelivery(Box::new(answer))
             }),
             answer,
+            carried,
         })))
     }
 
@@ -395,7 +397,7 @@ impl Door {
             let source = match attachment.encoding {
                 TransferEncoding::Identity => source,
                 TransferEncoding::Base64 => {
-                    let spool = Spool::new(&self.settings.spool_folder, self.settings.request_bytes_max());
+                    let spool = self.spool(self.settings.request_bytes_max());
                     let decoded = parts::on_disk(move || {
                         partial_store::octets(&source, TransferEncoding::Base64, spool)
                     });

@@ -2,6 +2,7 @@
 //! certificates, message id, execution. What comes before the dialog is answered by a fault, the rest by feedback.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 
@@ -10,6 +11,8 @@ use super::incoming::Request;
 use super::inspect::{self, Inspected};
 use super::outbox::Room;
 use super::policy;
+use super::unproven::Written;
+use super::unwritable::Carried;
 use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
@@ -82,6 +85,8 @@ impl Context<'_> {
     }
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Requests up to this size are kept in one transaction with the dialog's step; they pass through memory alone.
 const STORED_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -133,7 +138,7 @@ impl Door {
             Opening::Continues(continuation) => {
                 let found = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
                 let signed_by = signed_by.as_deref().filter(|der| self.belongs(found.as_ref(), der));
-                self.go_on(found, continuation.clone(), &request, signed_by)?
+                self.go_on(found, continuation.clone(), &request, signed_by, in_force)?
             }
             Opening::Begins { challenge } | Opening::Implicit { challenge } => {
                 let (cipher, warnings) = self.originator(&request.received, in_force)?;
@@ -220,6 +225,11 @@ impl Door {
         let cipher = certificates
             .and_then(|certificates| certificates.first(Role::CipherOriginator))
             .ok_or_else(|| Refused::new(Code::OriginatorMissing, "no CipherCertificateOriginator"))?;
+        let warnings = self.inspect_originator(cipher, in_force)?;
+        Ok((cipher.der.clone(), warnings))
+    }
+
+    fn inspect_originator(&self, cipher: &Certificate, in_force: &InForce) -> Result<Findings, Refused> {
         let mut inspected = Inspected::default();
         inspect::one(&in_force.anchors, cipher, self.relay.now(), &mut inspected);
         if let Some(code) = inspected.first_error() {
@@ -227,7 +237,7 @@ impl Door {
             let why: Vec<String> = why.filter(|line| !line.ends_with(": good")).collect();
             return Err(Refused::new(code, why.join("; ")));
         }
-        Ok((cipher.der.clone(), inspected.codes.into_iter().map(|code| (code, None)).collect()))
+        Ok(inspected.codes.into_iter().map(|code| (code, None)).collect())
     }
 
     /// Whether the dialog's account owns the signer's certificate; another's signature proves nothing here.
@@ -245,6 +255,7 @@ impl Door {
         continuation: Continuation,
         request: &Request,
         signed_by: Option<&[u8]>,
+        in_force: &InForce,
     ) -> Result<Standing, Refused> {
         let mismatch = |refusal: dialog::Refusal| Refused::new(Code::DialogMismatch, refusal.to_string());
         let now = self.relay.now();
@@ -264,6 +275,9 @@ impl Door {
         let (cipher, place) = (dialog.originator.cipher.clone(), (dialog.id.clone(), dialog.sequence));
         let proven = expect_answer.is_proven();
         let (control, _) = expect_answer.answer();
+        // It may have been revoked since the dialog began; then the step is not made and confirms nothing.
+        let warnings =
+            self.inspect_originator(&Certificate::new(Role::CipherOriginator, cipher.clone()), in_force)?;
         Ok(Standing {
             control,
             cipher,
@@ -271,7 +285,7 @@ impl Door {
             step: Some(step),
             proven,
             done: if ends { Code::DoneClosed } else { Code::DoneOpen },
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
@@ -376,6 +390,10 @@ impl Door {
         let Opening::Begins { challenge } = opening else {
             return Err(Refused::new(Code::Failed, "not the beginning of a dialog"));
         };
+        if signature.is_none() {
+            let (max, window) = (self.settings.unproven.dialogs_max, self.settings.dialog_idle);
+            self.admit(client, Written::Dialog, max, window)?;
+        }
         let originator = Originator { cipher: cipher.to_vec(), signature };
         let begun = dialog::begin(
             challenge.clone(),
@@ -391,6 +409,26 @@ impl Door {
         Ok(begun.answer().0)
     }
 
+    /// Counts what is written for a client who has proven nothing yet.
+    fn admit(&self, client: &Client, what: Written, max: u32, window: Duration) -> Result<(), Refused> {
+        let name = &client.account.name;
+        if self.unproven.admit(name, what, max, window, self.relay.now()) {
+            return Ok(());
+        }
+        let asked = match what {
+            Written::Id => "message ids without a dialog",
+            Written::Dialog => "dialogs",
+        };
+        let sentence =
+            format!("too many unsigned requests for {asked} in this participant's name; sign the request");
+        let detail = format!("account {name}: {sentence} (bound: {max} within {} s)", window.as_secs());
+        Err(Refused {
+            sentence: Some(sentence),
+            loudness: Loudness::Warn,
+            ..Refused::new(Code::Failed, detail)
+        })
+    }
+
     async fn execute(
         &self,
         operation: Operation,
@@ -403,6 +441,9 @@ impl Door {
                 plainly(|feedback| Payload::ResponseToExitDialog(ResponseToExitDialog { feedback }))
             }
             Operation::GetMessageId => {
+                if client.by_id_alone {
+                    self.admit(&client, Written::Id, self.settings.unproven.ids_per_day, DAY)?;
+                }
                 let bond = Bond { party: client.cipher, sealed: context.request.seal.is_some() };
                 let issued = match context.step.take() {
                     Some(step) => {
@@ -444,6 +485,8 @@ pub(super) struct Delivered {
     pub payload: Box<dyn FnOnce(Feedback) -> Payload + Send>,
     /// Everything but payload, control block and recipient.
     pub answer: super::fetch::Content,
+    /// Which message that is; not of a slice, which was written before.
+    pub carried: Option<Carried>,
 }
 
 impl Executed {
@@ -457,9 +500,10 @@ impl Executed {
         match self {
             Self::Payload(make) => Answer::plain(control, make(feedback), features, recipient),
             Self::Delivery(delivered) => {
-                let Delivered { payload, answer } = *delivered;
+                let Delivered { payload, answer, carried } = *delivered;
                 let mut plain = Answer::plain(control, payload(feedback), features, recipient);
                 plain.carry(answer);
+                plain.carried = carried;
                 plain
             }
         }

@@ -10,10 +10,15 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
+
+use crate::osci::client::scratch;
 use crate::osci::envelope::source::Source;
 
 /// Bytes that are held in memory.
 const MEMORY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of disk space that are asked for ahead.
+const KEPT_AHEAD_BYTES: u64 = 1024 * 1024;
 
 #[derive(Debug)]
 pub struct Spool {
@@ -23,12 +28,50 @@ pub struct Spool {
     file: Option<File>,
     length: u64,
     position: u64,
+    /// Free space of the disk that is left to others.
+    reserve_bytes: u64,
+    /// Bytes of the file for which the disk was asked.
+    kept: u64,
 }
 
 impl Spool {
     /// `folder` is used from the first byte beyond memory on; nothing beyond `bytes_max` is taken.
     pub fn new(folder: &Path, bytes_max: u64) -> Self {
-        Self { folder: folder.to_owned(), bytes_max, memory: Vec::new(), file: None, length: 0, position: 0 }
+        Self {
+            folder: folder.to_owned(),
+            bytes_max,
+            memory: Vec::new(),
+            file: None,
+            length: 0,
+            position: 0,
+            reserve_bytes: 0,
+            kept: 0,
+        }
+    }
+
+    /// The same; it fails with `StorageFull` before it takes more of the disk than leaves these bytes free.
+    pub fn sparing(self, reserve_bytes: u64) -> Self {
+        Self { reserve_bytes, ..self }
+    }
+
+    /// Keeps disk space up to `length` bytes and some more, so that others who look see that it is taken.
+    fn keep(&mut self, length: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        if self.reserve_bytes == 0 || length <= self.kept {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        let wanted = length.saturating_add(KEPT_AHEAD_BYTES).min(self.bytes_max.max(length));
+        let more = wanted.saturating_sub(self.kept);
+        scratch::room(&self.folder, more, self.reserve_bytes)?;
+        let at = self.kept;
+        match rustix::fs::fallocate(self.spill()?, FallocateFlags::KEEP_SIZE, at, more) {
+            // Some file systems keep no space ahead; what was free a moment ago must do.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.kept = wanted;
+        Ok(())
     }
 
     fn spill(&mut self) -> io::Result<&mut File> {
@@ -157,6 +200,7 @@ impl Write for Spool {
         }
         if self.file.is_some() || length > MEMORY_BYTES_MAX as u64 {
             let end = self.length;
+            self.keep(length)?;
             self.spill()?.write_all_at(bytes, end)?;
         } else {
             self.memory.extend_from_slice(bytes);

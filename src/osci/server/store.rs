@@ -8,7 +8,7 @@
 
 use aws_lc_rs::digest::{Context as Hasher, SHA256};
 
-use super::frame::{Frame, FramedAttachment};
+use super::frame::{FRAME_BYTES_MAX, Frame, FramedAttachment};
 use super::incoming::{self, Request};
 use super::inspect::{self, Inspected};
 use super::request::{Client, Context, Executed, failed};
@@ -307,7 +307,10 @@ fn request_digest(envelope: &Envelope, manifest: &Manifest) -> Result<Digest, Re
 /// Writes the parts of a delivery one behind the other.
 struct Intake {
     writer: Box<dyn PayloadWriter>,
+    /// Of attachments and content package.
     bytes_max: u64,
+    /// Bytes that stand in the package a second time.
+    copied: u64,
     parts: Vec<Part>,
 }
 
@@ -320,7 +323,7 @@ enum Written {
 
 impl Intake {
     fn new(writer: Box<dyn PayloadWriter>, bytes_max: u64) -> Self {
-        Self { writer, bytes_max, parts: Vec::new() }
+        Self { writer, bytes_max, copied: 0, parts: Vec::new() }
     }
 
     async fn take(&mut self, request: &Request) -> Result<(), Refused> {
@@ -342,6 +345,7 @@ impl Intake {
                     let mut part = self.begin(role, "application/octet-stream");
                     part.id.clone_from(id);
                     self.write(part, &text, Written::Decoded).await?;
+                    self.copied += self.parts.last().map_or(0, |part| part.length);
                 }
                 Content::Attachment { content_id, .. } => {
                     let named = |attachment: &&crate::osci::envelope::attachment::Attachment| {
@@ -361,9 +365,15 @@ impl Intake {
         let span = received.package_span().unwrap_or_default();
         let part = self.begin(PartRole::OsciPackage, "text/xml");
         self.write(part, &request.bytes.stretch(span), Written::AsTheyAre).await?;
+        // Ours, and not the sender's to count.
+        self.bytes_max = u64::MAX;
         let part = self.begin(PartRole::OsciFrame, "application/json");
         let bytes = frame.to_bytes();
         let length = bytes.len() as u64;
+        if length > FRAME_BYTES_MAX {
+            let sentence = "certificates, custom headers and header fields of attachments are too large";
+            return Err(Refused::told(Code::Failed, sentence));
+        }
         self.write(part, &Frozen::Memory(bytes.into()).stretch(0..length), Written::AsTheyAre).await
     }
 
@@ -428,7 +438,8 @@ impl Intake {
 
     /// Refuses so many bytes more where they are too many.
     fn may_hold(&self, bytes: u64) -> Result<(), Refused> {
-        let seen = self.writer.length().saturating_add(bytes);
+        let written = self.writer.length().saturating_sub(self.copied);
+        let seen = written.saturating_add(bytes);
         if seen > self.bytes_max {
             return Err(failed(Refusal::TooLarge { max: self.bytes_max, seen }));
         }

@@ -25,7 +25,6 @@ use super::network::{Network, may_dial};
 use crate::domain::destination::DestinationId;
 use crate::domain::hex;
 use crate::pki::tls;
-use crate::portal::event::counterpart;
 
 const KIND: &str = "https://schema.fitko.de/fit-connect/submission-api/callbacks/new-submissions";
 /// Head of an answer, in bytes.
@@ -65,7 +64,15 @@ impl Error {
             Self::Name { .. } | Self::Connect { .. } => {
                 "check the receiver's name and certificate, and the way there"
             }
-            Self::Http { .. } | Self::Status { .. } | Self::Time { .. } => {
+            Self::Status { status, .. } => match status.as_u16() {
+                401 | 403 => {
+                    "compare the secret on both sides, and the receiver's clock: it refuses what is over five minutes old"
+                }
+                404 | 405 | 410 => "compare the callback's URL with the receiver's own",
+                300..=399 => "enter the address that the receiver leads to; redirects are not followed",
+                _ => "tell whoever keeps the destination; nothing is lost, it can be fetched",
+            },
+            Self::Http { .. } | Self::Time { .. } => {
                 "tell whoever keeps the destination; nothing is lost, it can be fetched"
             }
         }
@@ -80,17 +87,16 @@ pub struct Notice {
     pub authentication: String,
 }
 
+/// Of submissions with their cases.
 pub fn notice(
     destination: &DestinationId,
-    submissions: impl Iterator<Item = Uuid>,
+    submissions: impl Iterator<Item = (Uuid, Uuid)>,
     secret: &str,
     now: Timestamp,
 ) -> Notice {
-    let ids: Vec<Uuid> = submissions.collect();
-    let items: Vec<_> = ids
-        .iter()
-        .map(|id| json!({ "destinationId": destination, "submissionId": id, "caseId": counterpart(*id) }))
-        .collect();
+    let (ids, items): (Vec<Uuid>, Vec<_>) = submissions
+        .map(|(id, case)| (id, json!({ "destinationId": destination, "submissionId": id, "caseId": case })))
+        .unzip();
     let body = json!({ "type": KIND, "submissions": items, "submissionIds": ids }).to_string().into_bytes();
     let timestamp = now.as_second().to_string();
     let key = hmac::Key::new(hmac::HMAC_SHA512, secret.as_bytes());
@@ -99,14 +105,14 @@ pub fn notice(
     Notice { body, timestamp, authentication }
 }
 
-/// Calls once. Whatever goes wrong, it is over after `time_max`.
+/// Calls once; which yes was answered. Whatever goes wrong, it is over after `time_max`.
 pub async fn post(
     url: &str,
     notice: &Notice,
     tls: Arc<ClientConfig>,
     networks: &[Network],
     time_max: Duration,
-) -> Result<(), Error> {
+) -> Result<StatusCode, Error> {
     let uri: Uri = url.parse().map_err(|_| Error::Url)?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("https")).ok_or(Error::Url)?;
     if authority.as_str().contains('@') {
@@ -133,7 +139,7 @@ async fn exchange(
     notice: &Notice,
     tls: Arc<ClientConfig>,
     networks: &[Network],
-) -> Result<(), Error> {
+) -> Result<StatusCode, Error> {
     let unreachable = |source| Error::Connect { host: host.to_owned(), source };
     let name = tls::server_name(host).map_err(|_| Error::Url)?;
     // Those very addresses are dialled: the name is not looked up a second time.
@@ -158,7 +164,7 @@ async fn exchange(
         .map_err(|_| Error::Url)?;
     let status = sender.send_request(request).await.map_err(failed)?.status();
     match status.is_success() {
-        true => Ok(()),
+        true => Ok(status),
         false => Err(Error::Status { host: host.to_owned(), status }),
     }
 }
@@ -180,12 +186,12 @@ mod tests {
     fn a_notice_is_proven_over_its_very_bytes() {
         let destination = DestinationId::parse("5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01").expect("a UUID");
         let now = Timestamp::from_second(1_800_000_000).expect("an instant");
-        let id = Uuid::from_u128(1);
-        let made = notice(&destination, [id].into_iter(), "secret", now);
+        let (id, case) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let made = notice(&destination, [(id, case)].into_iter(), "secret", now);
         let body: serde_json::Value = serde_json::from_slice(&made.body).expect("JSON");
         assert_eq!(body["type"], KIND);
         assert_eq!(body["submissions"][0]["submissionId"], id.to_string());
-        assert_eq!(body["submissions"][0]["caseId"], counterpart(id).to_string());
+        assert_eq!(body["submissions"][0]["caseId"], case.to_string());
         assert_eq!(body["submissionIds"], json!([id]));
         assert_eq!(made.timestamp, "1800000000");
         assert_eq!(made.authentication.len(), 128);
@@ -193,6 +199,6 @@ mod tests {
         let signed = format!("1800000000.{}", String::from_utf8(made.body.clone()).expect("text"));
         let tag = hex::lower(hmac::sign(&key, signed.as_bytes()).as_ref());
         assert_eq!(made.authentication, tag);
-        assert_ne!(notice(&destination, [id].into_iter(), "other", now).authentication, tag);
+        assert_ne!(notice(&destination, [(id, case)].into_iter(), "other", now).authentication, tag);
     }
 }

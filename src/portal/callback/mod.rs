@@ -4,7 +4,7 @@
 //! waits, was never fetched, and on whose card stands no call. Each call that was answered, and each that was given up, is
 //! a step of the card. So a crash loses none, and may tell one twice. A receiver that does not answer is called again after
 //! growing pauses, and given up with a finding when the submission is too old; whoever polls misses nothing. [`network`]
-//! says which addresses may be dialled, [`call`] makes one call.
+//! says which addresses may be dialled, [`mod@call`] makes one call.
 //!
 //! Left out: callbacks to senders, proxies, redirects, HTTP/2.
 
@@ -15,11 +15,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
-use super::server::{DOOR, destination_of, submission_of};
+use super::server::{DOOR, case_of, destination_of, submission_of};
 use crate::domain::account::Account;
 use crate::domain::card::{Finding, ProcessCard, Severity};
 use crate::domain::destination::{Callback, Destination, DestinationId};
@@ -43,10 +45,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(3600);
 const SWEEP: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_secs(1);
 
+/// Judges receivers by what is in force at the time of a call. Without one nobody is called.
+pub type Receivers = Arc<dyn Fn() -> Option<Arc<rustls::ClientConfig>> + Send + Sync>;
+
 #[derive(Clone)]
 pub struct Settings {
-    /// Judges receivers. Without one nobody is called.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Receivers,
     /// Networks that may be dialled though they are not public.
     pub networks: Vec<network::Network>,
     /// From looking up the name to the head of the answer.
@@ -204,7 +208,9 @@ impl Callbacks {
             told.given_up += usize::from(self.give_up(id, &entry.envelope.id).await?);
         }
         for some in waiting.chunks(PER_CALL_MAX) {
-            if let Err(error) = self.call(callback, some, id, now).await {
+            let ids: Vec<_> =
+                some.iter().filter_map(|entry| submission_of(entry).zip(case_of(entry))).collect();
+            if let Err(error) = call(&self.settings, callback, id, &ids, now).await {
                 self.complain(id, &error);
                 told.failed = true;
                 break;
@@ -244,20 +250,6 @@ impl Callbacks {
         Ok(found)
     }
 
-    async fn call(
-        &self,
-        callback: &Callback,
-        entries: &[Entry],
-        id: &DestinationId,
-        now: Timestamp,
-    ) -> Result<(), call::Error> {
-        let ids = entries.iter().filter_map(submission_of);
-        let notice = call::notice(id, ids, &callback.secret, now);
-        let tls = self.settings.tls.clone().ok_or(call::Error::NoAnchors)?;
-        let (networks, time_max) = (self.settings.networks.as_slice(), self.settings.time_max);
-        call::post(&callback.url, &notice, tls, networks, time_max).await
-    }
-
     /// The first failure in a row is the operator's; further ones are for whoever looks closer.
     fn complain(&self, id: &DestinationId, error: &call::Error) {
         let failures = self.standing().get(id).map_or(0, |one| one.failures);
@@ -290,6 +282,19 @@ impl Callbacks {
         }
         Ok(noted)
     }
+}
+
+/// One call that tells of these submissions, each with its case; of none as a test.
+pub async fn call(
+    settings: &Settings,
+    callback: &Callback,
+    destination: &DestinationId,
+    submissions: &[(Uuid, Uuid)],
+    now: Timestamp,
+) -> Result<StatusCode, call::Error> {
+    let notice = call::notice(destination, submissions.iter().copied(), &callback.secret, now);
+    let tls = (settings.tls)().ok_or(call::Error::NoAnchors)?;
+    call::post(&callback.url, &notice, tls, &settings.networks, settings.time_max).await
 }
 
 /// Whether somebody was called, or given up, since the message was last put into its mailbox.

@@ -39,6 +39,9 @@ pub struct Announced {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_name: Option<String>,
     pub attachments: Vec<Uuid>,
+    /// The case that it continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<Uuid>,
 }
 
 /// An attachment that is whole.

@@ -4,14 +4,15 @@
 //! Both versions are one: paths, media types and fields that differ between them are each served under both. Whose a
 //! submission is decides what a client sees of it; what is not his does not exist. Nothing here opens content: an
 //! application goes from portal to authority as ciphertext, and lies in the mailbox of the destination's participant,
-//! who may as well fetch it by XTA or OSCI. Left out: replies from authority to portal, several submissions in one case,
-//! changing destinations through the API.
+//! who may as well fetch it by XTA or OSCI. Left out: replies from authority to portal, changing destinations through the
+//! API, tokens that are bound to a certificate (RFC 8705, section 3).
 
 mod drafts;
 mod problem;
 mod public;
 mod receive;
 mod send;
+mod signed;
 mod token;
 
 use std::path::PathBuf;
@@ -39,9 +40,11 @@ use crate::store::Entry;
 
 use drafts::Drafts;
 use problem::Problem;
+use receive::EventsOf;
+use signed::Signed;
 
 /// Which door a message came through, as its card says.
-pub const DOOR: &str = "portal";
+pub const DOOR: &str = crate::domain::card::DOOR_OF_PORTALS;
 
 /// Time for reading what is left of a refused request.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
@@ -77,6 +80,7 @@ pub struct Door {
     settings: Settings,
     drafts: Drafts,
     rates: token::Rates,
+    signed: Signed,
     callbacks: Option<Arc<Callbacks>>,
     /// The routing table of a revision of the directory.
     routing: Mutex<Option<(u64, Arc<Routing>)>>,
@@ -92,6 +96,7 @@ impl Door {
             settings,
             drafts,
             rates: token::Rates::default(),
+            signed: Signed::default(),
             callbacks: None,
             routing: Mutex::default(),
         }
@@ -211,12 +216,13 @@ impl Door {
             }
             ["submissions", id, "events"] => {
                 let caller = self.caller(headers, peer)?;
-                self.events(&caller, method, submission_id(id)?, query, headers, body).await
+                let whose = EventsOf::Submission(submission_id(id)?);
+                self.events(&caller, method, whose, query, headers, body).await
             }
             ["cases", id, "events"] => {
                 let caller = self.caller(headers, peer)?;
-                let id = super::event::counterpart(submission_id(id)?);
-                self.events(&caller, method, id, query, headers, body).await
+                let whose = EventsOf::Case(submission_id(id)?);
+                self.events(&caller, method, whose, query, headers, body).await
             }
             _ => Err(not_served(allowed)),
         }
@@ -229,7 +235,9 @@ const JSON: &[&str] =
 /// What is served at a path, as `Allow` says it (RFC 9110, section 10.2.1); nothing for a path that there is not.
 fn methods(segments: &[&str]) -> Option<&'static str> {
     Some(match segments {
-        [] | ["openapi.json" | "info" | "routes" | "areas"] | [".well-known", "jwks.json"] => "GET, HEAD",
+        [] | ["openapi.json" | "style.css" | "info" | "routes" | "areas"] | [".well-known", "jwks.json"] => {
+            "GET, HEAD"
+        }
         ["problems" | "destinations", _] | ["destinations", _, "keys"] | ["destinations", _, "keys", _] => {
             "GET, HEAD"
         }
@@ -254,6 +262,11 @@ fn not_served(allowed: &'static str) -> Problem {
 /// The id of the submission that a message of this door is.
 pub(super) fn submission_of(entry: &Entry) -> Option<uuid::Uuid> {
     send::uuid_of(&entry.envelope.id)
+}
+
+/// The case that a submission belongs to.
+pub(super) fn case_of(entry: &Entry) -> Option<uuid::Uuid> {
+    send::case_of(entry)
 }
 
 /// The destination that a submission is for.

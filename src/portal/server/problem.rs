@@ -68,6 +68,15 @@ impl Problem {
         )
     }
 
+    /// Also where it exists and is somebody else's, or another destination's.
+    pub fn no_case() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "case-not-found",
+            "there is no such case between this client and the destination",
+        )
+    }
+
     pub fn no_destination() -> Self {
         Self::new(StatusCode::NOT_FOUND, "destination-not-found", "there is no such destination")
     }

@@ -1,17 +1,17 @@
 //! What anybody may ask: who is competent, destinations and their public keys, our own keys, what this is.
 
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json as value};
 
 use super::problem::Problem;
-use super::{Door, json, page, parameter};
+use super::{Door, json, page as page_of, parameter};
 use crate::domain::account::Account;
 use crate::domain::date_time::german_day;
 use crate::domain::destination::{
     ARS_URN, Ags, Destination, DestinationId, DestinationStatus, Region, ServiceKey,
 };
-use crate::net::{self, Body, Peer};
+use crate::net::{Body, Peer};
+use crate::page::{self, Document, Language, escaped};
 use crate::pki::jose::jwk::{JwkSet, PublicKey};
 use crate::portal::places::Places;
 use crate::portal::problems;
@@ -33,8 +33,9 @@ impl Door {
             return Ok(None);
         }
         let answer = match segments {
-            [] => html(&self.page()),
-            ["problems", code] => html(&problem_page(code)?),
+            [] => self.page(),
+            ["style.css"] => page::style(),
+            ["problems", code] => problem_page(code)?,
             ["openapi.json"] => {
                 let mut document: Value = serde_json::from_str(API).unwrap_or_default();
                 document["servers"] = value!([{ "url": self.settings.base }]);
@@ -54,7 +55,9 @@ impl Door {
             })?,
             ["destinations", id, "keys"] => self.limited(peer, || {
                 self.with_destination(id, |_, found| {
-                    let keys = keys(found).into_iter().map(|key| key.jwk).collect();
+                    // The one to encrypt for comes first: there are clients that take the first and look no further.
+                    let mut keys: Vec<_> = keys(found).into_iter().map(|key| key.jwk).collect();
+                    keys.sort_by_key(|key| key.kid != found.encryption_kid);
                     Ok(json(StatusCode::OK, &JwkSet { keys }))
                 })
             })?,
@@ -103,7 +106,7 @@ impl Door {
         let service = parameter(query, "leikaKey").unwrap_or_default();
         let service = ServiceKey::from_urn(&service)
             .map_err(|error| Problem::bad_request("area-invalid", format!("leikaKey: {error}")))?;
-        let (offset, limit) = page(query)?;
+        let (offset, limit) = page_of(query)?;
         let day = german_day(self.relay.now());
         let routing = self.routing();
         let rule = match routing.find(&place, &service, day, Places::known()) {
@@ -162,49 +165,41 @@ impl Door {
     }
 
     /// For a person who opens the address in a browser.
-    fn page(&self) -> String {
-        let base = escaped(&self.settings.base);
-        format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Amtsbote: submissions to \
-             authorities</title>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"></head>\n\
-             <body>\n<main>\n<h1>Amtsbote: submissions to authorities</h1>\n<p>This address is for programs: citizens' \
-             portals hand over encrypted applications here, and authorities fetch them. There is nothing to fill \
-             in.</p>\n<p>The post office is at work, version {version}.</p>\n<h2>For developers</h2>\n<ul>\n\
+    fn page(&self) -> Response<Body> {
+        let body = format!(
+            "<p>This address is for programs: citizens' portals hand over encrypted applications here, and authorities \
+             fetch them. There is nothing to fill in.</p>\n<p>The post office is at work, version {version}.</p>\n\
+             <h2>For developers</h2>\n<ul>\n\
              <li><a href=\"/openapi.json\">Description of the interface (OpenAPI 3.1)</a></li>\n\
              <li><a href=\"/.well-known/jwks.json\">Public keys of this post office</a></li>\n</ul>\n\
              <p>Base URL: <code>{base}</code>. The paths are those of FIT-Connect, under <code>/v1</code> and \
              <code>/v2</code>.</p>\n<h2 lang=\"de\">Für Bürgerinnen und Bürger</h2>\n<p lang=\"de\">Anträge stellen \
-             Sie bitte im Portal Ihrer Gemeinde. Diese Adresse ist nur für Programme bestimmt.</p>\n</main>\n</body>\n\
-             </html>\n",
+             Sie bitte im Portal Ihrer Gemeinde. Diese Adresse ist nur für Programme bestimmt.</p>\n",
             version = env!("CARGO_PKG_VERSION"),
-        )
+            base = escaped(&self.settings.base),
+        );
+        document("Submissions to authorities", &body)
     }
 }
 
-fn html(page: &str) -> Response<Body> {
-    let mut response = Response::new(net::full(page.to_owned()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+fn document(title: &str, body: &str) -> Response<Body> {
+    let page = Document {
+        language: Language::English,
+        site: "Amtsbote",
+        title,
+        here: None,
+        script: None,
+        body,
+        beside: "",
+    };
+    page::html(StatusCode::OK, page.render())
 }
 
-fn problem_page(code: &str) -> Result<String, Problem> {
+fn problem_page(code: &str) -> Result<Response<Body>, Problem> {
     let one = problems::find(code)
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such problem type"))?;
-    let [code, english, german, peer] = [one.code, one.english, one.german, one.peer].map(escaped);
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{code}</title></head>\n\
-         <body><main><h1>{code}</h1><p>{english}</p><p>{peer}</p><p lang=\"de\">{german}</p></main></body></html>\n"
-    ))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let [english, german, peer] = [one.english, one.german, one.peer].map(escaped);
+    Ok(document(one.code, &format!("<p>{english}</p>\n<p>{peer}</p>\n<p lang=\"de\">{german}</p>\n")))
 }
 
 fn host(base: &str) -> &str {
@@ -235,7 +230,7 @@ fn areas(query: &str) -> Result<Response<Body>, Problem> {
     if words.trim().is_empty() || words.len() > 200 {
         return Err(Problem::bad_request("area-invalid", "areaSearchexpression has 1 to 200 bytes"));
     }
-    let (offset, limit) = page(query)?;
+    let (offset, limit) = page_of(query)?;
     let found = Places::known().search(words.trim());
     let areas: Vec<Value> = found
         .iter()

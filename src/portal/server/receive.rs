@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use super::public::keys;
-use super::send::{ANNOUNCED_AT, DESTINATION, SERVICE_NAME, TAGS, property, uuid_of};
+use super::send::{ANNOUNCED_AT, CASE_MAX, DESTINATION, SERVICE_NAME, TAGS, case_of, property, uuid_of};
 use super::token::Caller;
 use super::{DOOR, Door, SMALL_BODY_BYTES_MAX, json, must_be, no_content, not_served, page, parameter, read};
 use crate::domain::card::{Finding, Severity};
@@ -25,9 +25,20 @@ use crate::domain::destination::{Destination, DestinationId};
 use crate::domain::party::PartyIdentifier;
 use crate::domain::state::{DeliveryState, Event as MessageEvent};
 use crate::net::Body;
+use crate::pki::jose::jws::Unverified;
 use crate::portal::event::{self, About, AuthenticationTags, Details, Event, PROBLEMS, Reason, counterpart};
 use crate::relay::Refusal;
 use crate::store::{Entry, PayloadReader, Selection, Statement};
+
+/// Whose events are asked for or told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum EventsOf {
+    Submission(Uuid),
+    Case(Uuid),
+}
+
+/// Tokens, each with the instant of its event.
+type Log = Vec<(Timestamp, String)>;
 
 /// Entries that are looked at for one page of a list.
 const LOOKED_AT_MAX: u64 = 20_000;
@@ -170,81 +181,141 @@ impl Door {
         &self,
         caller: &Caller,
         method: &Method,
-        submission: Uuid,
+        whose: EventsOf,
         query: &str,
         headers: &HeaderMap,
         body: &mut Body,
     ) -> Result<Response<Body>, Problem> {
         match *method {
-            Method::GET => self.event_log(caller, submission, query).await,
+            Method::GET => {
+                let (offset, limit) = page(query)?;
+                let log = match whose {
+                    EventsOf::Submission(submission) => self.log_of_submission(caller, submission).await?,
+                    EventsOf::Case(case) => self.log_of_case(caller, case).await?,
+                };
+                let shown: Vec<&String> =
+                    log.iter().map(|(_, token)| token).skip(offset).take(limit).collect();
+                Ok(json(
+                    StatusCode::OK,
+                    &value!({
+                        "count": shown.len(), "offset": offset, "totalCount": log.len(), "eventLog": shown,
+                    }),
+                ))
+            }
             Method::POST => {
                 must_be(headers, &["application/jose", "application/secevent+jwt"])?;
                 let token = read(body, SMALL_BODY_BYTES_MAX).await?;
+                let submission = match whose {
+                    EventsOf::Submission(submission) => submission,
+                    EventsOf::Case(case) => self.meant(caller, case, &token).await?,
+                };
                 self.say(caller, submission, &token).await
             }
             _ => Err(not_served("GET, POST")),
         }
     }
 
-    async fn event_log(
-        &self,
-        caller: &Caller,
-        submission: Uuid,
-        query: &str,
-    ) -> Result<Response<Body>, Problem> {
-        let (offset, limit) = page(query)?;
+    async fn log_of_submission(&self, caller: &Caller, submission: Uuid) -> Result<Log, Problem> {
         let id = self.message_id(submission)?;
         let log = match self.relay.card(&caller.account, None, &id).await {
-            Ok(entry) => {
-                let is_author = caller.sends && entry.card.posted_by == caller.account.name;
-                let is_reader = caller.subscribes && self.own_destination(caller, &entry).is_some();
-                if entry.card.door != DOOR || !(is_author || is_reader) {
-                    return Err(Problem::no_submission());
-                }
-                let statements = self.relay.statements(&id).await?;
-                self.log_of(submission, &entry, &statements)?
+            Ok(entry) => self.log_if_seen(caller, &entry).await?,
+            Err(Refusal::UnknownMessage) => self.log_of_draft(caller, submission).await?,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        log.ok_or_else(Problem::no_submission)
+    }
+
+    /// Of all its submissions that the caller may see, in the order of what happened.
+    async fn log_of_case(&self, caller: &Caller, case: Uuid) -> Result<Log, Problem> {
+        let first = counterpart(case);
+        let id = self.message_id(first)?;
+        let (mut logs, author) = match self.relay.card(&caller.account, None, &id).await {
+            Ok(entry) if case_of(&entry) == Some(case) => {
+                (vec![self.log_if_seen(caller, &entry).await?], entry.card.posted_by)
             }
-            Err(Refusal::UnknownMessage) if caller.sends => {
-                let draft = self.drafts.draft(&caller.account.name, submission);
-                let begun = draft.announced().map_err(|error| Problem::disk(&error))?;
-                let begun = begun.filter(|begun| begun.until > self.relay.now());
-                let begun = begun.ok_or_else(Problem::no_submission)?;
-                vec![self.own_event(Event::Create, begun.at, submission, None, Vec::new())?]
+            Ok(_) => return Err(Problem::no_submission()),
+            Err(Refusal::UnknownMessage) => {
+                let begun = self.log_of_draft(caller, first).await?;
+                (vec![begun], caller.account.name.clone())
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        let shown: Vec<&String> = log.iter().skip(offset).take(limit).collect();
-        Ok(json(
-            StatusCode::OK,
-            &value!({ "count": shown.len(), "offset": offset, "totalCount": log.len(), "eventLog": shown }),
-        ))
+        for entry in self.relay.continued(&author, &id, CASE_MAX).await? {
+            if case_of(&entry) == Some(case) {
+                logs.push(self.log_if_seen(caller, &entry).await?);
+            }
+        }
+        let mut log: Log = logs.into_iter().flatten().flatten().collect();
+        if log.is_empty() {
+            return Err(Problem::no_submission());
+        }
+        log.sort_by_key(|(at, _)| *at);
+        Ok(log)
+    }
+
+    /// Nothing for whoever neither sent it nor owns its destination.
+    async fn log_if_seen(&self, caller: &Caller, entry: &Entry) -> Result<Option<Log>, Problem> {
+        let is_author = caller.sends && entry.card.posted_by == caller.account.name;
+        let is_reader = caller.subscribes && self.own_destination(caller, entry).is_some();
+        if entry.card.door != DOOR || !(is_author || is_reader) {
+            return Ok(None);
+        }
+        let statements = self.relay.statements(&entry.envelope.id).await?;
+        self.log_of(entry, &statements).map(Some)
+    }
+
+    /// What is announced and not submitted is its sender's alone.
+    async fn log_of_draft(&self, caller: &Caller, submission: Uuid) -> Result<Option<Log>, Problem> {
+        if !caller.sends {
+            return Ok(None);
+        }
+        let draft = self.drafts.draft(&caller.account.name, submission);
+        let begun = draft.announced().map_err(|error| Problem::disk(&error))?;
+        let Some(begun) = begun.filter(|begun| begun.until > self.relay.now()) else { return Ok(None) };
+        let case = begun.case_id(submission);
+        let token = self.own_event(Event::Create, begun.at, (submission, case), None, Vec::new())?;
+        Ok(Some(vec![(begun.at, token)]))
+    }
+
+    /// Which submission of a case a token is about, by its own word; whether it may be believed is judged after that.
+    async fn meant(&self, caller: &Caller, case: Uuid, token: &[u8]) -> Result<Uuid, Problem> {
+        let first = counterpart(case);
+        let claimed = std::str::from_utf8(token).ok().and_then(|token| {
+            let read = Unverified::parse(token.trim(), event::TYPE).ok()?;
+            let claims: event::Claims = serde_json::from_slice(read.claimed()).ok()?;
+            Uuid::try_parse(claims.sub.strip_prefix("submission:")?).ok()
+        });
+        let Some(claimed) = claimed.filter(|claimed| *claimed != first) else { return Ok(first) };
+        let Ok(id) = self.message_id(claimed) else { return Ok(first) };
+        match self.relay.card(&caller.account, None, &id).await {
+            Ok(entry) if case_of(&entry) == Some(case) => Ok(claimed),
+            Ok(_) | Err(Refusal::UnknownMessage) => Ok(first),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     fn own_event(
         &self,
         event: Event,
         at: Timestamp,
-        submission: Uuid,
+        (submission, case): (Uuid, Uuid),
         tags: Option<&AuthenticationTags>,
         problems: Vec<Reason>,
     ) -> Result<String, Problem> {
-        let case = counterpart(submission).to_string();
+        let (submission, case) = (submission.to_string(), case.to_string());
         let details = Details { authentication_tags: tags.cloned(), problems };
-        let claims = event::own(event, at, &self.settings.base, &submission.to_string(), &case, &details);
-        self.sign(event::TYPE, &claims)
+        let claims = event::own(event, at, &self.settings.base, &submission, &case, &details);
+        self.signed.get_or(event::TYPE, &claims, || self.sign(event::TYPE, &claims))
     }
 
     /// The card and what was said, in the order of what happened.
-    fn log_of(
-        &self,
-        submission: Uuid,
-        entry: &Entry,
-        statements: &[Statement],
-    ) -> Result<Vec<String>, Problem> {
+    fn log_of(&self, entry: &Entry, statements: &[Statement]) -> Result<Log, Problem> {
+        let submission = uuid_of(&entry.envelope.id).ok_or_else(Problem::no_submission)?;
+        let case = case_of(entry).ok_or_else(Problem::no_submission)?;
         let tags = tags_of(entry);
         let card = &entry.card;
         let own = |event, at, tags: Option<&AuthenticationTags>, problems: Vec<Reason>| {
-            self.own_event(event, at, submission, tags, problems).map(|token| (at, token))
+            self.own_event(event, at, (submission, case), tags, problems).map(|token| (at, token))
         };
         let announced = property(entry, ANNOUNCED_AT).and_then(|text| text.parse().ok());
         let mut log = vec![own(Event::Create, announced.unwrap_or(card.accepted_at), None, Vec::new())?];
@@ -275,7 +346,7 @@ impl Door {
         log.extend(statements.iter().map(|said| (said.at, said.text.clone())));
         // Of one instant in the order above.
         log.sort_by_key(|(at, _)| *at);
-        Ok(log.into_iter().map(|(_, token)| token).collect())
+        Ok(log)
     }
 
     /// `POST …/events`: what a subscriber has to say.
@@ -287,7 +358,8 @@ impl Door {
         let entry = self.relay.card(&caller.account, None, &id).await?;
         let (destination, mailbox) =
             self.own_destination(caller, &entry).ok_or_else(Problem::no_submission)?;
-        let (submission, case) = (submission.to_string(), counterpart(submission).to_string());
+        let case = case_of(&entry).ok_or_else(Problem::no_submission)?;
+        let (submission, case) = (submission.to_string(), case.to_string());
         let about = About {
             destination: &destination.id,
             submission: &submission,
@@ -356,7 +428,7 @@ fn item(entry: &Entry, destination: &Destination) -> Option<Value> {
     Some(value!({
         "destinationId": destination.id,
         "submissionId": submission,
-        "caseId": counterpart(submission),
+        "caseId": case_of(entry)?,
         "status": state,
         "submittedAt": entry.card.accepted_at.to_string(),
     }))

@@ -17,7 +17,7 @@ use super::drafts::{Announced, Draft, PER_ACCOUNT_MAX, Uploaded, on_disk};
 use super::problem::Problem;
 use super::public::keys;
 use super::token::Caller;
-use super::{DOOR, Door, attachment_id, json, must_be, next, no_content};
+use super::{DOOR, Door, attachment_id, hyphenated, json, must_be, next, no_content};
 use crate::domain::content::{Digest, Manifest, Part, PartRole};
 use crate::domain::date_time::german_day;
 use crate::domain::destination::{Destination, DestinationId, DestinationStatus, ServiceKey};
@@ -28,7 +28,7 @@ use crate::net::Body;
 use crate::pki::jose::jwe::{self, Facts, Scanner};
 use crate::pki::jose::jwk::Purpose;
 use crate::portal::event::{AuthenticationTags, counterpart};
-use crate::relay::Submission;
+use crate::relay::{Refusal, Submission};
 use crate::report::Loudness;
 use crate::store::{Entry, PayloadWriter};
 
@@ -41,11 +41,17 @@ pub(super) const DESTINATION: &str = "fit-connect:destinationId";
 pub(super) const TAGS: &str = "fit-connect:authenticationTags";
 pub(super) const ANNOUNCED_AT: &str = "fit-connect:announcedAt";
 pub(super) const SERVICE_NAME: &str = "fit-connect:serviceName";
+/// Of a submission that continues a case.
+const CASE: &str = "fit-connect:caseId";
+/// Submissions of one case.
+pub(super) const CASE_MAX: u32 = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Announcement {
     destination_id: String,
+    /// A case that is continued; without one a new one begins.
+    case_id: Option<String>,
     #[serde(default)]
     announced_attachments: Vec<String>,
     /// Version 1.
@@ -74,6 +80,20 @@ pub(super) fn uuid_of(id: &MessageId) -> Option<Uuid> {
 
 pub(super) fn property<'a>(entry: &'a Entry, key: &str) -> Option<&'a str> {
     entry.envelope.properties.iter().find(|one| one.key.code == key).map(|one| one.value.as_str())
+}
+
+/// The case that a submission belongs to: the one that began with it, or the one that it continues.
+pub(super) fn case_of(entry: &Entry) -> Option<Uuid> {
+    match property(entry, CASE) {
+        Some(text) => Uuid::try_parse(text).ok(),
+        None => uuid_of(&entry.envelope.id).map(counterpart),
+    }
+}
+
+impl Announced {
+    pub(super) fn case_id(&self, submission: Uuid) -> Uuid {
+        self.case.unwrap_or_else(|| counterpart(submission))
+    }
 }
 
 fn disk(error: std::io::Error) -> Problem {
@@ -113,6 +133,10 @@ impl Door {
         if !caller.account.may_use(&key.urn()) {
             return Err(Problem::unprocessable("service-not-offered", "this client may not use the service"));
         }
+        let case = match &wanted.case_id {
+            Some(text) => Some(self.own_case(caller, text, &id).await?),
+            None => None,
+        };
         let message = self.relay.announce(&caller.account).await?;
         let submission = uuid_of(&message).ok_or_else(Problem::no_submission)?;
         let now = self.relay.now();
@@ -126,7 +150,9 @@ impl Door {
             service: key,
             service_name: name,
             attachments,
+            case,
         };
+        let case = begun.case_id(submission);
         let draft = self.drafts.draft(&caller.account.name, submission);
         if !self.drafts.has_room(0).map_err(disk)? {
             return Err(self.full());
@@ -141,16 +167,52 @@ impl Door {
         }
         on_disk(move || begins.begin(&begun)).await.map_err(disk)?;
         tracing::info!(%submission, account = %caller.account.name, "submission announced");
-        let mut response = json(
-            StatusCode::CREATED,
-            &serde_json::json!({ "submissionId": submission, "caseId": counterpart(submission) }),
-        );
+        let mut response =
+            json(StatusCode::CREATED, &serde_json::json!({ "submissionId": submission, "caseId": case }));
         if let Ok(place) =
             HeaderValue::from_str(&format!("{}/v2/submissions/{submission}", self.settings.base))
         {
             response.headers_mut().insert(LOCATION, place);
         }
         Ok(response)
+    }
+
+    /// A case that the caller began, at this very destination. Nobody else's exists.
+    async fn own_case(
+        &self,
+        caller: &Caller,
+        text: &str,
+        destination: &DestinationId,
+    ) -> Result<Uuid, Problem> {
+        let case = hyphenated(text).ok_or_else(Problem::no_case)?;
+        let first = counterpart(case);
+        let id = self.message_id(first).map_err(|_| Problem::no_case())?;
+        let is_it = |entry: &Entry| {
+            entry.card.door == DOOR
+                && entry.card.posted_by == caller.account.name
+                && case_of(entry) == Some(case)
+                && property(entry, DESTINATION) == Some(destination.as_str())
+        };
+        let known = match self.relay.card(&caller.account, None, &id).await {
+            Ok(entry) => is_it(&entry),
+            Err(Refusal::UnknownMessage) => {
+                let begun = self.begun(caller, first).await.ok();
+                begun.is_some_and(|(_, begun)| begun.case.is_none() && begun.destination == *destination)
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let others = self.relay.continued(&caller.account.name, &id, CASE_MAX).await?;
+        if others.len() >= CASE_MAX as usize {
+            return Err(Problem::unprocessable(
+                "body-invalid",
+                format!("the case has {CASE_MAX} submissions, and takes no more"),
+            ));
+        }
+        // Its first submission may be gone, or may never have been made.
+        match known || others.iter().any(is_it) {
+            true => Ok(case),
+            false => Err(Problem::no_case()),
+        }
     }
 
     fn full(&self) -> Problem {
@@ -402,11 +464,8 @@ impl Door {
         let submitted: Submitted = serde_json::from_slice(body)
             .map_err(|error| Problem::bad_request("body-invalid", format!("the submission: {error}")))?;
         let message = self.message_id(submission)?;
-        let answer = || {
-            json(
-                StatusCode::OK,
-                &serde_json::json!({ "submissionId": submission, "caseId": counterpart(submission) }),
-            )
+        let answer = |case: Uuid| {
+            json(StatusCode::OK, &serde_json::json!({ "submissionId": submission, "caseId": case }))
         };
         let draft = self.drafts.draft(&caller.account.name, submission);
         let _busy = self.drafts.hold(draft.place()).await;
@@ -414,7 +473,7 @@ impl Door {
             && entry.card.posted_by == caller.account.name
         {
             return match is_same(&entry, &submitted) {
-                true => Ok(answer()),
+                true => Ok(answer(case_of(&entry).unwrap_or_else(|| counterpart(submission)))),
                 false => Err(Problem::conflict(
                     "submission-exists",
                     "the submission was made before with other content",
@@ -452,10 +511,7 @@ impl Door {
             let role = if name == "metadata" { PartRole::Message } else { PartRole::Attachment };
             let digest = Digest::of(text.as_bytes());
             parts.push(part(role, name, writer.length(), text.len() as u64, digest));
-            writer
-                .write(text.as_bytes())
-                .await
-                .map_err(|error| Problem::from(crate::relay::Refusal::from(error)))?;
+            writer.write(text.as_bytes()).await.map_err(|error| Problem::from(Refusal::from(error)))?;
         }
         for (attachment, uploaded) in &uploads {
             let name = attachment.to_string();
@@ -463,8 +519,7 @@ impl Door {
             pour(&draft, *attachment, uploaded, &mut writer).await?;
         }
         let manifest = Manifest { parts };
-        let payload =
-            writer.seal().await.map_err(|error| Problem::from(crate::relay::Refusal::from(error)))?;
+        let payload = writer.seal().await.map_err(|error| Problem::from(Refusal::from(error)))?;
         let (envelope, profile) = self.envelope(caller, &begun, &tags)?;
         let request_digest = payload.digest;
         let made =
@@ -477,7 +532,7 @@ impl Door {
         if let Err(error) = on_disk(move || done.forget()).await {
             tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "a draft was not removed");
         }
-        Ok(answer())
+        Ok(answer(begun.case_id(submission)))
     }
 
     fn envelope(
@@ -504,6 +559,9 @@ impl Door {
             property(TAGS, serde_json::to_string(tags).unwrap_or_default()),
         ];
         properties.extend(begun.service_name.clone().map(|name| property(SERVICE_NAME, name)));
+        properties.extend(begun.case.map(|case| property(CASE, case.to_string())));
+        // Readers by XTA see what a submission belongs to as well.
+        let first = begun.case.map(|case| self.message_id(counterpart(case))).transpose()?;
         let party = |identifier| Party { identifier, security_tokens: Vec::new() };
         let profile = match &destination.profile {
             Some(name) => directory.profile(name).unwrap_or(&self.settings.profile).clone(),
@@ -518,7 +576,7 @@ impl Door {
             reader: party(reader),
             other_readers: Vec::new(),
             cc_readers: Vec::new(),
-            in_reply_to: Vec::new(),
+            in_reply_to: first.into_iter().collect(),
             process_ref: None,
             qualifier: Qualifier {
                 service: begun.service.urn(),
@@ -598,7 +656,7 @@ async fn pour(
         let read = file.read(&mut piece).await.map_err(disk)?;
         let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
         digest.update(bytes);
-        writer.write(bytes).await.map_err(|error| Problem::from(crate::relay::Refusal::from(error)))?;
+        writer.write(bytes).await.map_err(|error| Problem::from(Refusal::from(error)))?;
     }
     if digest.finish().as_ref() == uploaded.digest.0 {
         return Ok(());

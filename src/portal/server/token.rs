@@ -163,6 +163,7 @@ impl Door {
         }
         let directory = self.relay.directory();
         let found = directory.portal_client(id);
+        let mut why = "the secret is another one, or there is none".to_owned();
         let proven = match secret {
             Some(secret) => {
                 let shown = Digest::of(secret.as_bytes()).0;
@@ -171,9 +172,16 @@ impl Door {
                 let equal = verify_slices_are_equal(&shown, &known.unwrap_or([0; 32])).is_ok();
                 equal && known.is_some()
             }
-            None => found.is_some_and(|(account, _)| {
-                self.by_certificate(peer).is_some_and(|shown| shown.name == account.name)
-            }),
+            None => match (found, self.by_certificate(peer)) {
+                (Some((account, _)), Ok(shown)) if shown.name == account.name => true,
+                (_, shown) => {
+                    why = match shown {
+                        Ok(shown) => format!("without a secret, its certificate is that of {}", shown.name),
+                        Err(what) => format!("without a secret, {what}"),
+                    };
+                    false
+                }
+            },
         };
         let (account, client) = match found.filter(|(account, _)| proven && !account.blocked) {
             Some(found) => found,
@@ -188,10 +196,15 @@ impl Door {
                 .with_operator(
                     Loudness::Info,
                     format!(
-                        "client {:?}",
-                        id.chars().filter(|c| !c.is_control()).take(128).collect::<String>()
+                        "client {:?}: {}",
+                        id.chars().filter(|c| !c.is_control()).take(128).collect::<String>(),
+                        match found {
+                            None => "no account has it",
+                            Some((account, _)) if account.blocked => "its account is blocked",
+                            Some(_) => why.as_str(),
+                        }
                     ),
-                    "see [[account.portal.client]] in the participants' file",
+                    "see [[account.portal.client]] and [[account.keys]] in the participants' file",
                 ));
             }
         };
@@ -236,7 +249,13 @@ impl Door {
         let caller = match headers.get(AUTHORIZATION) {
             Some(value) => self.by_token(value.as_bytes())?,
             None => {
-                let account = self.by_certificate(peer).ok_or_else(|| invalid("no access token"))?;
+                let account = self.by_certificate(peer).map_err(|what| {
+                    invalid("no access token").with_operator(
+                        Loudness::Info,
+                        format!("without a token, {what}"),
+                        "clients that show a certificate need no token: see the keys of their account",
+                    )
+                })?;
                 let clients = &account.portal.clients;
                 let sends = clients.iter().any(|client| client.sends);
                 let subscribes = clients.iter().any(|client| client.subscribes);
@@ -279,16 +298,24 @@ impl Door {
         })
     }
 
-    /// The account whose good certificate the connection shows.
-    fn by_certificate(&self, peer: &Peer) -> Option<Account> {
+    /// The account whose good certificate the connection shows; else what is wrong, for the operator.
+    fn by_certificate(&self, peer: &Peer) -> Result<Account, String> {
         let shown = peer.remember(|ders| tls::presented(Some(ders)));
-        let chain = shown.as_ref().as_ref().ok()?;
-        let inspection = (self.trust)().inspect_chain(Purpose::ParticipantTls, chain, self.relay.now())?;
+        let chain = shown.as_ref().as_ref().map_err(|error| format!("its certificate: {error}"))?;
+        let inspection = (self.trust)()
+            .inspect_chain(Purpose::ParticipantTls, chain, self.relay.now())
+            .ok_or("no certificate was shown")?;
         if inspection.refusal().is_some() {
-            return None;
+            let reasons = inspection.sentences.join("; ");
+            // Whoever made the certificate chose these names.
+            let words = format!("its certificate {}: {reasons}", inspection.subject);
+            return Err(words.chars().filter(|c| !c.is_control()).take(500).collect());
         }
         let directory = self.relay.directory();
-        directory.account_by_key(&inspection.key).filter(|account| !account.blocked).cloned()
+        let account = directory.account_by_key(&inspection.key).filter(|account| !account.blocked);
+        account
+            .cloned()
+            .ok_or_else(|| format!("no account has the key {} of its certificate", inspection.key))
     }
 }
 

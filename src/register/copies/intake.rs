@@ -134,7 +134,8 @@ impl Copies {
     }
 
     /// Ends the load: `announced` records must have come. The switch is one transaction; until it, the former copy
-    /// answers. Locks that arrived for the former copy meanwhile stay effective in the new one.
+    /// answers. Locks that came and are younger than the load's picture stay effective in the new one, whenever they
+    /// came and for whichever generation.
     pub fn finish_load(&self, ags: Ags, announced: u64, receipt: &LoadReceipt) -> Result<(), CopyError> {
         self.finish_load_taking(ags, announced, receipt, None)
     }
@@ -160,6 +161,7 @@ impl Copies {
         if uint(stored) != receipt.stored {
             return Err(CopyError::Incomplete { announced: receipt.stored, came: uint(stored) });
         }
+        keep_younger_locks(&work, &copy)?;
         let set = "UPDATE copy SET state = ?2 WHERE ags = ?1 AND state = ?3";
         work.prepare_cached(set)?.execute(params![ags.to_string(), schema::RETIRED, schema::LIVE])?;
         work.prepare_cached(set)?.execute(params![ags.to_string(), schema::LIVE, schema::LOADING])?;
@@ -211,48 +213,53 @@ impl Copies {
         }
         let mut connection = if change.is_urgent() { self.urgent_writer() } else { self.writer() };
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let copy = copy_of(&work, change.ags, schema::LIVE)?
-            .ok_or(CopyError::Refused("there is no copy yet: load one"))?;
+        remember_lock(&work, change)?;
+        // A running load may hold an older picture of this person.
+        if let Some(loading) = copy_of(&work, change.ags, schema::LOADING)? {
+            lock_early(&work, &loading, change, -1)?;
+        }
+        let live = copy_of(&work, change.ags, schema::LIVE)?;
+        let refused = |why| {
+            // Locks win: the message is rejected, and what hides a person is effective all the same.
+            if let Some(copy) = &live {
+                lock_early(&work, copy, change, -1)?;
+            }
+            Ok::<_, CopyError>(CopyError::Refused(why))
+        };
+        let Some(copy) = &live else {
+            work.commit()?;
+            return Err(CopyError::Refused("there is no copy yet: load one"));
+        };
         let bytes = serde_json::to_vec(change).map_err(|error| CopyError::Corrupt(error.to_string()))?;
         let digest = reconcile::hash(&bytes);
         let known = known_digest(&work, copy.id, change.sequence)?;
         let at = Position { generation: copy.generation, sequence: copy.sequence };
         let taken = match judge(at, change.generation, change.sequence, known.as_deref(), &digest) {
             Verdict::Apply => {
-                apply(&work, &copy, change, &digest)?;
-                Taken::Applied { after_it: catch_up(&work, change.ags)? }
+                apply(&work, copy, change, &digest)?;
+                Ok(Taken::Applied { after_it: catch_up(&work, change.ags)? })
             }
-            Verdict::Repeat => Taken::Repeated,
-            Verdict::Contradiction => {
-                return Err(CopyError::Refused("this number came before with another content (S999)"));
-            }
+            Verdict::Repeat => Ok(Taken::Repeated),
+            Verdict::Contradiction => Err(refused("this number came before with another content (S999)")?),
             Verdict::Hold { first, last } => {
                 work.prepare_cached(
                     "INSERT INTO held (copy, sequence, digest, bytes) VALUES (?1, ?2, ?3, ?4)",
                 )?
                 .execute(params![copy.id, int(change.sequence), digest, bytes])?;
-                lock_early(&work, &copy, change, int(change.sequence))?;
+                lock_early(&work, copy, change, int(change.sequence))?;
                 let first_held: i64 = work
                     .prepare_cached("SELECT min(sequence) FROM held WHERE copy = ?1")?
                     .query_row(params![copy.id], |row| row.get(0))?;
-                Taken::Held { first, last: last.min(uint(first_held) - 1) }
+                Ok(Taken::Held { first, last: last.min(uint(first_held) - 1) })
             }
-            Verdict::Older => {
-                return Err(CopyError::Refused("the change is of a generation that was replaced"));
-            }
-            Verdict::NotLoaded => {
-                return Err(CopyError::Refused("the change is of a generation that was not loaded"));
-            }
+            Verdict::Older => Err(refused("the change is of a generation that was replaced")?),
+            Verdict::NotLoaded => Err(refused("the change is of a generation that was not loaded")?),
             Verdict::TooFarAhead => {
-                return Err(CopyError::Refused("too many changes are missing: load the municipality again"));
+                Err(refused("too many changes are missing: load the municipality again")?)
             }
         };
-        // A running load may hold an older picture of this person.
-        if let Some(loading) = copy_of(&work, change.ags, schema::LOADING)? {
-            lock_early(&work, &loading, change, -1)?;
-        }
         work.commit()?;
-        Ok(taken)
+        taken
     }
 
     /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.
@@ -360,6 +367,11 @@ fn apply(work: &Transaction<'_>, copy: &CopyRow, change: &Change, digest: &Hash)
         "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence BETWEEN 0 AND ?3",
     )?
     .execute(params![copy.id, change.mark, int(change.sequence)])?;
+    if change.is_about_locks() || change.record.is_none() {
+        work.prepare_cached("DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND at <= ?3")?
+            .execute(params![change.ags.to_string(), change.mark, micros(change.at)])?;
+        remember_lock(work, change)?;
+    }
     let codes: Vec<u8> =
         change.record.iter().flat_map(|record| &record.locks).map(|lock| lock.code()).collect();
     if change.is_about_locks() || change.record.is_none() {
@@ -453,4 +465,31 @@ pub(super) fn read_stored(record: &[u8]) -> Result<Person, CopyError> {
         let error = RecordError::Malformed { line: 0, column: 0 };
         CopyError::Corrupt(format!("a stored record: {error}"))
     })
+}
+
+/// With the time of its event, until a younger event or a younger picture speaks of it.
+fn remember_lock(work: &Transaction<'_>, change: &Change) -> Result<(), CopyError> {
+    if !change.is_urgent() {
+        return Ok(());
+    }
+    for lock in change.record.iter().flat_map(|record| &record.locks) {
+        work.prepare_cached(
+            "INSERT INTO lock_set (ags, mark, code, at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (ags, mark, code) DO UPDATE SET at = max(at, excluded.at)",
+        )?
+        .execute(params![change.ags.to_string(), change.mark, lock.code(), micros(change.at)])?;
+    }
+    Ok(())
+}
+
+/// Before a load goes live: its picture may be older than a lock, or the lock may have been for the former generation.
+fn keep_younger_locks(work: &Transaction<'_>, copy: &CopyRow) -> Result<(), CopyError> {
+    let (ags, stand) = (copy.ags.to_string(), micros(copy.as_of));
+    work.prepare_cached(
+        "INSERT OR IGNORE INTO early_lock (copy, mark, code, sequence)
+         SELECT ?1, mark, code, -1 FROM lock_set WHERE ags = ?2 AND at >= ?3",
+    )?
+    .execute(params![copy.id, ags, stand])?;
+    work.prepare_cached("DELETE FROM lock_set WHERE ags = ?1 AND at < ?2")?.execute(params![ags, stand])?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod intake;
 mod keeping;
 mod looks;
 mod moves;
+mod nightly;
 mod payments;
 mod post;
 mod schema;
@@ -37,6 +38,7 @@ pub use intake::{CopyState, LoadReceipt, Taken};
 pub use keeping::Retired;
 pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
+pub use nightly::{Night, Reconciled};
 pub use payments::{Order, OrderLine, Which};
 pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply};
 pub use search::{Asked, Outcome, Requester};
@@ -89,6 +91,8 @@ pub enum CopyError {
     Record(#[from] RecordError),
     #[error("{0}")]
     Refused(&'static str),
+    #[error("another order has this case; take a new UUID")]
+    CaseTaken,
     #[error("{} records were announced and {} came; load them again", announced, came)]
     Incomplete { announced: u64, came: u64 },
     #[error("{0}")]

@@ -25,7 +25,7 @@ use crate::register::reconcile;
 const DUE_MAX: u32 = 100;
 
 /// What is ordered at a page.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Order {
     /// A UUID of the page's making; the same again is the same order.
     pub case: String,
@@ -81,7 +81,7 @@ impl Copies {
                 .collect::<Result<_, _>>()?;
             let ours = priced.iter().map(|(_, _, bytes)| reconcile::hash(bytes).to_vec());
             if known.account != order.account || !ours.eq(digests) {
-                return Err(CopyError::Refused("another order has this case; take a new UUID"));
+                return Err(CopyError::CaseTaken);
             }
             return Ok(known);
         }

@@ -67,7 +67,13 @@ pub enum Again {
 /// An answer that is kept for a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
-    Ready(Vec<u8>),
+    Ready {
+        bytes: Vec<u8>,
+        /// Since when it may be shown.
+        left_at: Timestamp,
+        /// When it is destroyed.
+        expires_at: Timestamp,
+    },
     /// Not before this instant.
     Later(Timestamp),
     /// Its time is over, and it was destroyed.
@@ -122,6 +128,15 @@ impl Copies {
         let mut connection = self.writer();
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         self.take_within(&work, arrived, replies)?;
+        Ok(work.commit()?)
+    }
+
+    /// The same, and what is answered stays for a page ([`Self::held_answer`]): the post takes it for sent.
+    pub fn keep(&self, arrived: &Arrived<'_>, replies: &[Reply]) -> Result<(), CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.take_within(&work, arrived, replies)?;
+        hold(&work, arrived, arrived.at)?;
         Ok(work.commit()?)
     }
 
@@ -183,7 +198,8 @@ impl Copies {
                 return Ok(Held::Later(leaves_at));
             }
             let reader: String = row.get(0)?;
-            Ok(Held::Ready(self.answer_key(&secret, &reader)?.open(&sealed)?))
+            let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
+            Ok(Held::Ready { bytes, left_at: leaves_at, expires_at })
         })
     }
 

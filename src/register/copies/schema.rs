@@ -116,7 +116,27 @@ CREATE TABLE payment_question (
 ) WITHOUT ROWID;
 ";
 
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+/// Work that is done each night, and the last comparison of each copy with its original.
+const VERSION_5: &str = "
+CREATE TABLE night (
+  day TEXT PRIMARY KEY, began_at INTEGER NOT NULL, ended_at INTEGER, restricted INTEGER NOT NULL,
+  deleted INTEGER NOT NULL
+) WITHOUT ROWID;
+-- Counts are NULL until the entries of the buckets that differ have come.
+CREATE TABLE reconciliation (
+  ags TEXT PRIMARY KEY, at INTEGER NOT NULL, buckets INTEGER NOT NULL, missing INTEGER, surplus INTEGER,
+  changed INTEGER
+) WITHOUT ROWID;
+";
+
+/// Locks as they came, with the time of their event, of whatever generation: what a load's picture is held against.
+const VERSION_6: &str = "
+CREATE TABLE lock_set (
+  ags TEXT NOT NULL, mark TEXT NOT NULL, code INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (ags, mark, code)
+) WITHOUT ROWID;
+";
+
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
@@ -188,7 +208,8 @@ mod tests {
                 opened.query_row(&sql, [], |row| row.get(0)).expect("a count")
             };
             assert_eq!(count("copy"), i64::from(version > 0), "version {version}");
-            let newer = ["outgoing", "move_case", "meter", "payment", "payment_question"];
+            let newer =
+                ["outgoing", "move_case", "meter", "payment", "payment_question", "night", "reconciliation"];
             assert_eq!(newer.into_iter().map(count).sum::<i64>(), 0, "version {version}");
             opened.execute_batch("PRAGMA user_version = 1000").expect("marked");
             drop(opened);

@@ -118,8 +118,7 @@ impl Copies {
         taking: Option<Taking<'_>>,
     ) -> Result<Outcome, CopyError> {
         let (question, right) = admit(asked)?;
-        let (found, stale) = self.read(|connection| self.find(connection, &question, now))?;
-        let found: Vec<Found> = found.into_iter().map(|one| judged(one, asked)).collect();
+        let (found, stale) = self.read(|connection| self.find(connection, &question, asked, now))?;
         let stale_single = !stale.is_empty() && matches!(question.area, Area::Municipality(_));
         let (shown, neutral) = shown(&found, question.profile, stale_single, self.settings.list_max);
         let mut duties = duties(&found);
@@ -255,6 +254,7 @@ impl Copies {
         &self,
         connection: &Connection,
         question: &Question,
+        asked: &Asked,
         now: Timestamp,
     ) -> Result<(Vec<Found>, Vec<Ags>), CopyError> {
         let copies = match question.area {
@@ -267,20 +267,24 @@ impl Copies {
             street_known(connection, &copies, &question.criteria)?;
         }
         let (mut all, mut stale) = (Vec::new(), Vec::new());
+        // One more than may be listed, so that "more" can be said. Whoever is hidden takes nobody's place in the list, or
+        // its end would tell of them.
+        let mut room = self.settings.list_max + 1;
         for copy in copies {
             let too_old = copy.is_stale(now, self.settings.stale_after);
             if too_old {
                 stale.push(copy.ags);
             }
-            // One more than may be listed, so that "more" can be said.
-            let room = (self.settings.list_max + 1).saturating_sub(all.len());
             if too_old && question.area == Area::State || room == 0 {
                 continue;
             }
             let criteria = question.criteria.within(copy.ags);
-            for person in persons(connection, &copy, &criteria, room)? {
-                all.push(found(connection, &copy, person)?);
-            }
+            persons(connection, &copy, &criteria, &mut |person| {
+                let one = judged(found(connection, &copy, person)?, asked);
+                room -= usize::from(!one.hidden);
+                all.push(one);
+                Ok(room > 0)
+            })?;
         }
         Ok((all, stale))
     }
@@ -462,13 +466,13 @@ fn street_known(connection: &Connection, copies: &[CopyRow], criteria: &Criteria
     Err(Reason::StreetUnknown.into())
 }
 
-/// Persons of one copy who meet the criteria, `room` at most.
+/// Hands every person of one copy who meets the criteria to `take`, until it wants no more.
 pub(super) fn persons(
     connection: &Connection,
     copy: &CopyRow,
     criteria: &Criteria,
-    room: usize,
-) -> Result<Vec<Person>, CopyError> {
+    take: &mut dyn FnMut(Person) -> Result<bool, CopyError>,
+) -> Result<(), CopyError> {
     let mut probes = probes(criteria);
     let mut best = None;
     for (place, probe) in probes.iter().enumerate() {
@@ -483,7 +487,7 @@ pub(super) fn persons(
     let mut has = connection
         .prepare_cached("SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4")?;
     let mut record = connection.prepare_cached("SELECT record FROM person WHERE id = ?1")?;
-    let (mut out, mut read) = (Vec::new(), 0);
+    let mut read = 0;
     'candidates: for id in candidates {
         for probe in &probes {
             if let Probe::Term((kind, form)) = probe
@@ -498,14 +502,11 @@ pub(super) fn persons(
         }
         let bytes: Vec<u8> = record.query_row(params![id], |row| row.get(0))?;
         let person = read_stored(&bytes)?;
-        if criteria.fit(&person) {
-            out.push(person);
-            if out.len() >= room {
-                break;
-            }
+        if criteria.fit(&person) && !take(person)? {
+            break;
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// How many persons a probe leads to, as far as it matters.

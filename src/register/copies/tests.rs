@@ -160,7 +160,12 @@ fn indexed_searches_find_whom_a_brute_force_finds() {
             persons.iter().filter(|one| question.criteria.fit(one)).map(|one| one.mark.as_str()).collect();
         let hits = rig.copies.read(|connection| {
             let copy = copy_of(connection, home(), schema::LIVE)?.expect("a living copy");
-            search::persons(connection, &copy, &question.criteria.within(home()), usize::MAX)
+            let mut hits = Vec::new();
+            search::persons(connection, &copy, &question.criteria.within(home()), &mut |person| {
+                hits.push(person);
+                Ok(true)
+            })?;
+            Ok(hits)
         });
         let mut hits: Vec<String> = match hits {
             Ok(hits) => hits.into_iter().map(|one| one.mark).collect(),
@@ -332,6 +337,78 @@ fn a_lock_hides_at_once_and_ends_in_its_turn() {
     assert!(hidden(), "a record that knows nothing of it does not lift it");
     rig.copies.change(&later(2, Occasion::LockEnded)).expect("applied");
     assert!(!hidden());
+}
+
+#[test]
+fn the_end_of_a_list_tells_of_nobody_who_is_hidden() {
+    let list = |persons: &[Person]| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let settings = Settings { list_max: 3, ..Settings::new(folder.path()) };
+        let copies = Copies::open(settings, LogKey::new(&[7; 32])).expect("copies");
+        let rig = Rig { copies, folder };
+        rig.load(home(), 1, persons);
+        match rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(2)) {
+            Ok(Outcome { answer: Answer::List { hits, more, .. }, .. }) => {
+                (hits.into_iter().map(|hit| hit.data).collect::<Vec<_>>(), more)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let open: Vec<Person> = (2..=6).map(|n| named(&n.to_string(), "Adler", "Willi")).collect();
+    let shut = [locked(named("1", "Adler", "Willi"), 3)];
+    for many in [3, 4, 5] {
+        let without = list(&open[..many]);
+        assert_eq!((without.0.len(), without.1), (3, many > 3));
+        assert_eq!(list(&[&shut, &open[..many]].concat()), without, "{many}");
+    }
+}
+
+#[test]
+fn no_load_and_no_rejection_lets_a_lock_be_forgotten() {
+    let rig = rig();
+    let (open, shut) = (named("1", "Adler", "Willi"), locked(named("1", "Adler", "Willi"), 3));
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    let hidden = || rig.copies.ask(&question, at(2)).expect("answered").answer == Answer::Neutral;
+    let lock = |generation, sequence, seconds| Change {
+        generation,
+        at: at(seconds),
+        ..change(sequence, Occasion::LockSet, shut.clone())
+    };
+    let load = |generation, stand| {
+        rig.copies.begin_load(home(), generation, 0, at(stand)).expect("begun");
+        let mut receipt = LoadReceipt::default();
+        rig.copies.load(home(), [&open.to_bytes()[..]], &mut receipt).expect("loaded");
+        receipt
+    };
+    let refused = |lock: &Change| rig.copies.change(lock).expect_err("refused").to_string();
+    // There is no copy yet; the first load's picture is older.
+    assert!(refused(&lock(1, 1, 20)).contains("no copy yet"));
+    rig.copies.finish_load(home(), 1, &load(1, 10)).expect("finished");
+    assert!(hidden(), "it came before the first load");
+    // A younger picture without it: it is over.
+    rig.copies.finish_load(home(), 1, &load(2, 30)).expect("finished");
+    assert!(!hidden(), "the municipality no longer has it");
+    // Before the load began, while its message waited; and the load begins a second time.
+    rig.copies.change(&lock(2, 1, 50)).expect("applied");
+    load(3, 40);
+    rig.copies.finish_load(home(), 1, &load(3, 40)).expect("finished");
+    assert!(hidden(), "older pictures do not lift it");
+    let ended = Change { generation: 3, at: at(60), ..change(1, Occasion::LockEnded, open.clone()) };
+    rig.copies.change(&ended).expect("applied");
+    assert!(!hidden());
+    rig.copies.finish_load(home(), 1, &load(4, 55)).expect("finished");
+    assert!(!hidden(), "what was ended does not come back");
+    // Stamped with a generation that is not there, or out of all order: rejected, and effective.
+    for (off, sequence, why) in [(-1, 1, "replaced"), (5, 1, "not loaded"), (0, 20_000, "missing")] {
+        assert!(!hidden());
+        let generation = rig.copies.states(at(70)).expect("states")[0].generation;
+        let wrong = lock(generation.saturating_add_signed(off), sequence, 70);
+        assert!(refused(&wrong).contains(why));
+        assert!(hidden(), "{why}");
+        rig.copies.finish_load(home(), 1, &load(generation + 1, 65)).expect("finished");
+        assert!(hidden(), "{why}, after an older load");
+        rig.copies.finish_load(home(), 1, &load(generation + 2, 80)).expect("finished");
+    }
 }
 
 #[test]

@@ -12,11 +12,16 @@ use super::head::{Head, instant};
 use super::person::{self, of_list};
 use super::rejection::Event;
 use super::{Code, Fault};
+use crate::domain::hex;
 use crate::register::copies::LoadReceipt;
 use crate::register::person::Ags;
+use crate::register::reconcile::{Bucket, Difference, Hash};
 use crate::register::stream::{Change, Occasion};
 use crate::xml::tree::Element;
 use crate::xml::write::Writer;
+
+/// Order marks of each kind that one difference report names.
+const MARKS_MAX: usize = 1000;
 
 const OCCASIONS: [(&str, Occasion); 11] = [
     ("geburt", Occasion::Birth),
@@ -91,6 +96,72 @@ pub struct Case {
     pub left_out: Vec<String>,
 }
 
+/// What a municipality tells of its original, for the comparison: each bucket's count and hash, and the entries of
+/// those buckets that are known to differ ([`crate::register::reconcile`] says how both are made).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hashes {
+    pub buckets: Vec<Bucket>,
+    pub entries: BTreeMap<String, Hash>,
+}
+
+impl Hashes {
+    pub fn read(element: &Element) -> Result<Self, Fault> {
+        if !element.is("", "abgleich") {
+            return Err(Fault::new(Code::X001, "behind bestand there is abgleich alone"));
+        }
+        let fields = Fields::of(element);
+        let mut out = Self::default();
+        for bucket in fields.all("eimer") {
+            let one = Fields::of(bucket);
+            let number = u8::try_from(one.number("nummer")?);
+            let number = number.map_err(|_| one.fault("nummer", "lies between 0 and 255"))?;
+            if out.buckets.iter().any(|known| known.number == number) {
+                return Err(one.fault("nummer", "occurs twice"));
+            }
+            out.buckets.push(Bucket { number, count: one.number("anzahl")?, hash: digest(&one)? });
+            one.finish()?;
+        }
+        for entry in fields.all("eintrag") {
+            let one = Fields::of(entry);
+            if out.entries.insert(one.text("ordnungsmerkmal")?, digest(&one)?).is_some() {
+                return Err(one.fault("ordnungsmerkmal", "occurs twice"));
+            }
+            one.finish()?;
+        }
+        fields.finish()?;
+        Ok(out)
+    }
+
+    pub fn write(&self, out: &mut Writer) {
+        out.start("abgleich");
+        for bucket in &self.buckets {
+            out.start("eimer").element("nummer", &bucket.number.to_string());
+            out.element("anzahl", &bucket.count.to_string());
+            out.element("pruefsumme", &hex::lower(&bucket.hash)).end();
+        }
+        for (mark, hash) in &self.entries {
+            out.start("eintrag").element("ordnungsmerkmal", mark);
+            out.element("pruefsumme", &hex::lower(hash)).end();
+        }
+        out.end();
+    }
+}
+
+/// SHA-256 in 64 hexadecimal digits.
+fn digest(fields: &Fields<'_>) -> Result<Hash, Fault> {
+    let text = fields.text("pruefsumme")?;
+    let fault = || fields.fault("pruefsumme", "is not 64 hexadecimal digits");
+    let mut out = Hash::default();
+    if text.len() != 2 * out.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(fault());
+    }
+    for (byte, digits) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).map_err(|_| fault())?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| fault())?;
+    }
+    Ok(out)
+}
+
 /// Reads one `vorgang`. Without an identifiable event the whole message is at fault.
 pub fn case(element: &Element, stand: &Stand) -> Result<Case, Fault> {
     if !element.is("", "vorgang") {
@@ -155,6 +226,8 @@ pub struct Receipt {
     /// First and last number that is missing: to be sent again.
     pub missing: Option<(u64, u64)>,
     pub left_out: BTreeMap<String, u64>,
+    /// What a comparison found, where hashes came.
+    pub compared: Option<(Vec<u8>, Difference)>,
 }
 
 pub fn write_receipt(out: &mut Writer, question: &str, receipt: &Receipt) {
@@ -172,6 +245,22 @@ pub fn write_receipt(out: &mut Writer, question: &str, receipt: &Receipt) {
         out.start("nachforderung").element("von", &first.to_string()).element("bis", &last.to_string()).end();
     }
     not_kept(out, &receipt.left_out);
+    if let Some((buckets, difference)) = &receipt.compared {
+        out.start("abgleich");
+        buckets.iter().for_each(|number| {
+            out.element("eimer", &number.to_string());
+        });
+        for (name, marks) in [
+            ("fehlt", &difference.missing),
+            ("ueberzaehlig", &difference.surplus),
+            ("abweichend", &difference.changed),
+        ] {
+            marks.iter().take(MARKS_MAX).for_each(|mark| {
+                out.element(name, mark);
+            });
+        }
+        out.end();
+    }
     out.end();
 }
 

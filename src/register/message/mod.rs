@@ -23,6 +23,7 @@ use std::fmt;
 use std::io::BufRead;
 
 use self::head::{Head, HeadFault};
+use crate::xml::dsig::NS_DSIG;
 use crate::xml::read::{Event, StreamReader};
 use crate::xml::tree::{self, Builder, Element};
 use crate::xml::{self, ErrorKind};
@@ -274,9 +275,17 @@ impl<R: BufRead> Message<R> {
         Ok(Self { head, reader, ended })
     }
 
-    /// The next element below the root.
+    /// The next element below the root. An author's signature stands last; it was judged before
+    /// ([`crate::register::signers`]), and is passed over.
     pub fn next_child(&mut self) -> Result<Option<Element>, Fault> {
-        child(&mut self.reader, &mut self.ended)
+        let next = child(&mut self.reader, &mut self.ended)?;
+        if !next.as_ref().is_some_and(|one| one.is(NS_DSIG, "Signature")) {
+            return Ok(next);
+        }
+        match child(&mut self.reader, &mut self.ended)? {
+            None => Ok(None),
+            Some(_) => Err(Fault::new(Code::X001, "behind the signature there is nothing more")),
+        }
     }
 
     /// All that is left; for messages that are small.

@@ -3,8 +3,8 @@
 //! The answer is an ordinary message, In-Reply-To ours and addressed to our author. It is handed out as part of the
 //! exchange, and received once its last byte has gone out to the author ([`Relay::receive_answer`]); until then it lies
 //! in his mailbox like any other. Which one it was is remembered in the store for a day, so that an author whose
-//! connection broke gets the same answer when he sends the same message again. The notice inside this process is only
-//! the fast way; the store is asked at intervals too, for the answer may have come in through another node or a restart.
+//! connection broke gets the same answer when he sends the same message again. Notices, inside this process and of other
+//! nodes, are only the fast way; the store is asked at intervals too, for a notice may be lost.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,7 +21,7 @@ use crate::domain::profile::ServiceProfile;
 use crate::domain::state::{DeliveryState, Event};
 use crate::relay::accept::Manner;
 use crate::relay::{Refusal, Relay, Submission, route};
-use crate::store::{Entry, Iterator, Selection};
+use crate::store::{Entry, Iterator, Notice, Selection};
 
 use super::counted;
 
@@ -49,6 +49,11 @@ impl Waiting {
         }
         let held = self.held();
         ids.iter().filter_map(|id| held.get(&id.key())).for_each(|notify| notify.notify_waiters());
+    }
+
+    /// Whoever waits looks whether he has waited long enough.
+    pub(super) fn all(&self) {
+        self.held().values().for_each(|notify| notify.notify_waiters());
     }
 }
 
@@ -78,6 +83,12 @@ pub struct Reply {
 }
 
 impl Relay {
+    /// A message came in that answers these; their authors may wait here or at another node.
+    pub(super) fn tell_answered(&self, ids: &[MessageId]) {
+        self.waiting.answered(ids);
+        ids.iter().for_each(|id| self.store.tell(Notice::Answered(id.clone())));
+    }
+
     /// Accepts like [`Relay::accept`] and returns the reader's answer, handed out. On [`Refusal::NoAnswerInTime`] the
     /// message stays accepted, and a later answer waits in the author's mailbox.
     pub async fn accept_and_wait(&self, who: &Account, submission: Submission) -> Result<Reply, Refusal> {

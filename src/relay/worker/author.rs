@@ -1,6 +1,6 @@
 //! What authors ask for: ids, acceptance, cancellation, the card, whether a reader can be reached.
 
-use crate::domain::account::Account;
+use crate::domain::account::{Account, AccountName};
 use crate::domain::card::ProcessCard;
 use crate::domain::dialog::DialogStep;
 use crate::domain::envelope::Envelope;
@@ -229,9 +229,9 @@ impl Relay {
         };
         // The timers look by themselves that often; only an earlier deadline is worth waking them.
         if soonest < situation.now.checked_add(timers::SLEEP_MAX).unwrap_or(soonest) {
-            self.deadline_added.notify_one();
+            self.add_deadline();
         }
-        self.waiting.answered(&answered);
+        self.tell_answered(&answered);
         self.wake_destination(&mailbox);
         Ok((accepted, card, profile))
     }
@@ -332,6 +332,17 @@ impl Relay {
         let entry = self.store.find(id).await.map_err(|error| counted("card", error.into()))?;
         deliver::may_see_card(who, as_party, &entry.card).map_err(|refusal| counted("card", refusal))?;
         Ok(entry)
+    }
+
+    /// What `author` posted with In-Reply-To `id`, whatever became of it, in order. Who may read it is the door's
+    /// judgement.
+    pub async fn continued(
+        &self,
+        author: &AccountName,
+        id: &MessageId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Refusal> {
+        self.store.related(id, author, limit).await.map_err(|error| counted("card", error.into()))
     }
 
     /// Whether `who` could send to `reader` with this service.

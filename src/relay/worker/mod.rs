@@ -7,6 +7,7 @@ pub(super) mod answers;
 mod author;
 mod checkpoints;
 mod dialogs;
+mod notices;
 mod operator;
 pub mod outlet;
 mod push;
@@ -25,7 +26,7 @@ use crate::clock::Clock;
 use crate::domain::account::Directory;
 use crate::evidence::checkpoint::SigningKey;
 use crate::evidence::signed_card::CardSigner;
-use crate::store::{PayloadWriter, Store};
+use crate::store::{Notice, PayloadWriter, Store};
 
 use super::{Refusal, Settings};
 
@@ -90,6 +91,12 @@ impl Relay {
         Ok(())
     }
 
+    /// The same, after it was changed here; other nodes are told to read it, too.
+    pub async fn reload_changed_directory(&self) -> Result<(), Refusal> {
+        self.store.tell(Notice::Directory);
+        self.reload_directory().await
+    }
+
     /// Accounts and profiles as they stand in the store; not in force until [`Relay::use_directory`] takes them.
     pub async fn read_directory(&self) -> Result<Arc<Directory>, Refusal> {
         Ok(Arc::new(self.store.directory().await?))
@@ -108,6 +115,12 @@ impl Relay {
                 tracing::info!(revision, "directory read");
             }
         }
+    }
+
+    /// Something may be due sooner than the timers believe, here and at the other nodes.
+    fn add_deadline(&self) {
+        self.deadline_added.notify_one();
+        self.store.tell(Notice::Deadline);
     }
 
     pub async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, Refusal> {
@@ -132,6 +145,10 @@ impl Relay {
             time_stamps::run(relay.clone(), seen.clone())
         }));
         let (relay, seen) = (self.clone(), stop.clone());
+        let notices = tokio::spawn(supervise("notices of other nodes", stop.clone(), move || {
+            notices::run(relay.clone(), seen.clone())
+        }));
+        let (relay, seen) = (self.clone(), stop.clone());
         let timers = supervise("timers", stop.clone(), move || timers::run(relay.clone(), seen.clone()));
         let (relay, seen) = (self.clone(), stop.clone());
         let pushes = supervise("pushes", stop, move || push::run(relay.clone(), seen.clone()));
@@ -139,6 +156,7 @@ impl Relay {
         let _ = last.send(true);
         let _ = checkpoints.await;
         let _ = stamps.await;
+        let _ = notices.await;
     }
 
     fn destinations(&self) -> MutexGuard<'_, Vec<Arc<push::Destination>>> {

@@ -28,11 +28,17 @@ impl Relay {
         self.operate(id, Event::CancelledByOperator, "message cancel", by, reason, None).await
     }
 
-    /// Puts a dead, expired or cancelled message back into its mailbox, with all its time anew.
+    /// Puts a dead, expired or cancelled message back into its mailbox, with all its time anew; but not a portal's
+    /// submission that was rejected by its end.
     pub async fn requeue(&self, id: &MessageId, by: &str, reason: &str) -> Result<ProcessCard, Refusal> {
         let entry = self.store.find(id).await?;
         if !entry.has_payload {
             let what = "its payload has been deleted, there is nothing left to deliver".to_owned();
+            return Err(Refusal::ParameterInvalid { what });
+        }
+        if entry.card.is_told_rejected() {
+            let what =
+                "its portal was told that it is rejected; ask the sender to submit it again".to_owned();
             return Err(Refusal::ParameterInvalid { what });
         }
         let deadlines =
@@ -76,7 +82,7 @@ impl Relay {
         self.store.record_act(record).await?;
         metrics::counter!("amtsbote_operator_acts_total", "act" => act).increment(1);
         tracing::info!(message_id = %id, act, state = %card.state, "changed by an operator");
-        self.deadline_added.notify_one();
+        self.add_deadline();
         self.wake_destination(&card.mailbox);
         Ok(card)
     }

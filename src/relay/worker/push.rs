@@ -18,7 +18,7 @@ use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::state::DeliveryState;
 use crate::relay::retry::{Breaker, Permission, pause_after};
 use crate::relay::{Outlet, PushVerdict, Refusal, Relay, accept};
-use crate::store::{PushLease, PushOutcome};
+use crate::store::{Notice, PushLease, PushOutcome};
 
 use super::{stopped, supervise};
 
@@ -56,12 +56,22 @@ impl Relay {
         self.destination_added.notify_one();
     }
 
+    /// Something in this mailbox may be ready, here and at the other nodes.
     pub(super) fn wake_destination(&self, mailbox: &MailboxName) {
+        self.wake_destination_here(mailbox);
+        self.store.tell(Notice::Waiting(mailbox.clone()));
+    }
+
+    pub(super) fn wake_destination_here(&self, mailbox: &MailboxName) {
         let destinations = self.destinations();
         destinations
             .iter()
             .filter(|destination| destination.mailboxes.contains(mailbox))
             .for_each(|destination| destination.wake.notify_one());
+    }
+
+    pub(super) fn wake_all_destinations_here(&self) {
+        self.destinations().iter().for_each(|destination| destination.wake.notify_one());
     }
 
     /// Tries everything that is due for every destination, one after the other. [`Relay::run`] does the same with a

@@ -58,7 +58,7 @@ impl Relay {
             metrics::counter!("amtsbote_accepted_total", "door" => reply.door.clone(), "again" => "false")
                 .increment(1);
             tracing::info!(message_id = %reply.id, account = %recipient.name, bytes = reply.payload_bytes, "accepted as the reply to a push");
-            self.waiting.answered(&questions);
+            self.tell_answered(&questions);
             self.wake_destination(&reply.mailbox);
         }
         Ok(card)

@@ -371,6 +371,16 @@ impl Store for EmbeddedStore {
         self.read(move |connection| read::messages(connection, &query)).await
     }
 
+    async fn related(
+        &self,
+        id: &MessageId,
+        posted_by: &AccountName,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (id, posted_by) = (id.clone(), posted_by.clone());
+        self.read(move |connection| read::related(connection, &id, &posted_by, limit)).await
+    }
+
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError> {
         self.read(read::mailboxes).await
     }

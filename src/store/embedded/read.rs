@@ -166,6 +166,21 @@ pub fn find(connection: &Connection, id: &MessageId) -> Result<Entry, Fault> {
     entry(connection, row_by_id(connection, id)?.sequence)
 }
 
+pub fn related(
+    connection: &Connection,
+    id: &MessageId,
+    posted_by: &AccountName,
+    limit: u32,
+) -> Result<Vec<Entry>, Fault> {
+    let mut rows = connection.prepare_cached(
+        "SELECT r.sequence FROM relation r CROSS JOIN message m ON m.sequence = r.sequence \
+         WHERE r.related = ?1 AND m.posted_by = ?2 ORDER BY r.sequence LIMIT ?3",
+    )?;
+    let rows =
+        rows.query_map(params![id.key().as_str(), posted_by.as_str(), int(limit.into())], |row| row.get(0))?;
+    rows.map(|sequence| entry(connection, uint(sequence?))).collect()
+}
+
 pub fn open_payload(
     connection: &Connection,
     folder: &PayloadFolder,

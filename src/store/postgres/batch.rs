@@ -33,6 +33,8 @@ pub struct Needs {
     /// Large payloads that it names.
     pub payloads: Vec<String>,
     pub lease: Option<LeaseWanted>,
+    /// Whether a new message may come of it, which takes the next number of the whole store.
+    pub numbers: bool,
     /// Whether what was said about the messages is wanted, too.
     pub statements: bool,
 }
@@ -125,6 +127,8 @@ pub struct Work {
     pub known: BTreeSet<String>,
     /// Large payloads that are sealed and belong to nobody.
     pub sealed: BTreeSet<String>,
+    /// The last number that was given to a message, where it is held.
+    pub last: Option<i64>,
     /// Keys of messages that this command may lease.
     pub candidates: Vec<String>,
     pub skew: Skew,

@@ -35,7 +35,7 @@ pub fn of_acceptance(acceptance: &Acceptance) -> Needs {
         StagedPlace::Inline(_) => Vec::new(),
         StagedPlace::Staged(token) => vec![token.name().to_owned()],
     };
-    Needs { used: vec![key(&acceptance.card.id)], payloads, ..Needs::default() }
+    Needs { used: vec![key(&acceptance.card.id)], payloads, numbers: true, ..Needs::default() }
 }
 
 pub fn announce(

@@ -52,14 +52,24 @@ pub fn config_of(settings: &Settings, token: &str, purpose: Purpose) -> Result<C
         Purpose::Writing => 0,
         Purpose::Asking => settings.question_time_max.as_millis(),
     };
-    let patience = settings.patience.as_millis();
+    let idle = idle_time_max(settings, purpose).as_millis();
     config.options(format!(
-        "-c search_path={} -c statement_timeout={question} -c idle_in_transaction_session_timeout={patience} \
+        "-c search_path={} -c statement_timeout={question} -c idle_in_transaction_session_timeout={idle} \
          -c synchronous_commit=on -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 \
          -c tcp_keepalives_count=3 -c client_encoding=UTF8",
         super::schema::SCHEMA
     ));
     Ok(config)
+}
+
+/// How long a session may hold its transaction open and say nothing. A node that stands still in the middle of writing holds
+/// what the others wait for, so its transaction is over well before their patience is; a node that was merely slow does
+/// it again.
+fn idle_time_max(settings: &Settings, purpose: Purpose) -> Duration {
+    match purpose {
+        Purpose::Writing => (settings.patience / 4).clamp(Duration::from_millis(500), Duration::from_secs(3)),
+        Purpose::Asking => settings.patience,
+    }
 }
 
 /// Whether the words of a connection are understood and safe; the answer never repeats a password.
@@ -106,11 +116,23 @@ pub struct Session {
 
 impl Session {
     pub async fn open(config: &Config, tls: Connector) -> Result<Self, tokio_postgres::Error> {
+        Self::listening(config, tls, |_| {}).await
+    }
+
+    /// The same; `hear` is handed what other sessions tell (`NOTIFY`), once this one listens.
+    pub async fn listening(
+        config: &Config,
+        tls: Connector,
+        hear: impl Fn(&str) + Send + 'static,
+    ) -> Result<Self, tokio_postgres::Error> {
         let (client, mut connection) = config.connect(tls).await?;
         let unsure = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&unsure);
         let task = tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notification(told) = &message {
+                    hear(told.payload());
+                }
                 if let AsyncMessage::Notice(notice) = message {
                     // "canceling wait for synchronous replication": the commit is there, the standby may lack it.
                     if matches!(*notice.code(), SqlState::WARNING | SqlState::ADMIN_SHUTDOWN) {
@@ -130,6 +152,11 @@ impl Session {
     /// Forgets what was said so far; asked after a commit, [`Session::is_unsure`] tells of that one only.
     pub fn listen_anew(&self) {
         self.unsure.store(false, Ordering::SeqCst);
+    }
+
+    /// Resolves when the connection is no more.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.task).await;
     }
 
     pub fn is_unsure(&self) -> bool {
@@ -230,6 +257,9 @@ pub fn sentence(error: &tokio_postgres::Error) -> String {
             SqlState::QUERY_CANCELED => {
                 "the database took longer than [store] question_seconds; look for locks in pg_stat_activity"
             }
+            SqlState::LOCK_NOT_AVAILABLE => {
+                "something in the database holds a table or a row that is needed; look for it in pg_locks and pg_stat_activity"
+            }
             SqlState::READ_ONLY_SQL_TRANSACTION => {
                 "the database is a standby; wait for its promotion, or name the primary"
             }
@@ -238,7 +268,7 @@ pub fn sentence(error: &tokio_postgres::Error) -> String {
             _ => return text,
         },
         None if text.contains("certificate") || text.contains("TLS") || text.contains("tls") => {
-            "TLS with the database failed; see [store] tls, tls_anchors, and ssl in postgresql.conf"
+            "TLS with the database failed; see [store] tls_anchors, the name of the host in its certificate, and ssl in postgresql.conf"
         }
         None if text.contains("session is not read-write") || text.contains("read-write") => {
             "none of the hosts is a primary; promote a standby, or name the primary in [store] connection"

@@ -1,15 +1,19 @@
 //! What a batch and the database say to each other: the rows that are loaded and locked, and the difference written back.
 //!
 //! Locks are taken in one order by every node, so that nodes wait for each other and never in a circle: the node's own
-//! row, dialogs, ids, messages, payloads, the counter, mailboxes; each sorted. Statements of one exchange are sent
-//! without waiting for each other's answers.
+//! row, the counter where a message may be new, dialogs, ids, messages, payloads, mailboxes; each sorted. Statements of
+//! one exchange are sent without waiting for each other's answers.
+//!
+//! Whoever holds the counter holds it until the commit is durable, so that messages become visible in the order of their
+//! numbers and no reader that has come to one number misses a smaller one. Nodes that accept take turns there; what
+//! comes to a node while it waits for its turn goes into the same transaction (`writer`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::future::{join, join_all, join4};
+use futures_util::future::{join, join_all, join3, join4};
 use tokio_postgres::{Client, Row as Found, Statement};
 
 use super::anchor::OF_ANCHOR;
@@ -52,25 +56,27 @@ impl Desk {
         Ok(statement)
     }
 
-    /// Begins the transaction and brings what these needs name; with each need's candidates for a lease.
-    pub async fn load(
-        &mut self,
-        node: &str,
-        incarnation: i64,
-        needs: &[Needs],
-        skew: Skew,
-    ) -> Result<(Work, Vec<Vec<String>>), Fault> {
-        let begin =
+    /// Begins the transaction; with `numbers`, it is this node's turn when this returns, and the last number given is told.
+    pub async fn begin(&mut self, node: &str, incarnation: i64, numbers: bool) -> Result<Option<i64>, Fault> {
+        let fence =
             self.statement("SELECT size FROM node WHERE name = $1 AND incarnation = $2 FOR UPDATE").await?;
+        let turn = self.statement("SELECT last FROM counter FOR UPDATE").await?;
         let client = &self.session.client;
-        let (begun, fence) = join(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"), async {
-            client.query_opt(&begin, &[&node, &incarnation]).await
-        })
+        let (begun, fence, turn) = join3(
+            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+            async { client.query_opt(&fence, &[&node, &incarnation]).await },
+            async { if numbers { client.query_one(&turn, &[]).await.map(Some) } else { Ok(None) } },
+        )
         .await;
         begun?;
         if fence?.is_none() {
             return Err(Fault::Overtaken);
         }
+        turn?.map(|row| column(&row, 0)).transpose()
+    }
+
+    /// Brings what these needs name; with each need's candidates for a lease.
+    pub async fn load(&mut self, needs: &[Needs], skew: Skew) -> Result<(Work, Vec<Vec<String>>), Fault> {
         let mut work = Work { skew, ..Work::default() };
         let wanted: BTreeSet<(String, bool)> = needs.iter().flat_map(|need| need.dialogs.clone()).collect();
         let mut keys: BTreeSet<String> = needs.iter().flat_map(|need| need.messages.clone()).collect();
@@ -285,15 +291,18 @@ impl Desk {
                 sequences.entry(key.clone()).or_insert(next);
             }
         }
-        if !sequences.is_empty() {
-            let count = self.statement("UPDATE counter SET last = last + $1 RETURNING last").await?;
-            let new = sequences.len() as i64;
-            let last: i64 = column(&self.session.client.query_one(&count, &[&new]).await?, 0)?;
-            sequences.values_mut().for_each(|place| *place += last - new + 1);
-        }
+        let last = match (work.last, sequences.len() as i64) {
+            (_, 0) => None,
+            (Some(last), new) => {
+                sequences.values_mut().for_each(|place| *place += last + 1);
+                Some(last + new)
+            }
+            (None, _) => return Err(Fault::corrupt("a new message out of turn".to_owned())),
+        };
         let mut difference = Difference::default();
         difference.of(&work, &sequences, &mut frontier)?;
         difference.node = (node.to_owned(), batch, int(frontier.size()));
+        difference.last = last;
         let statements = difference.statements(self).await?;
         let steps = difference.steps(&self.session.client, statements);
         let (rows, writings): (Vec<_>, Vec<_>) =
@@ -314,7 +323,8 @@ fn card_of(row: &Found, at: usize) -> Result<Result<ProcessCard, String>, Fault>
     Ok(ProcessCard::from_bytes(bytes).map_err(|error| format!("a card: {error}")))
 }
 
-fn hold(
+/// Puts a message as it was read into the batch's hands.
+pub fn hold(
     work: &mut Work,
     row: Row,
     card: Result<ProcessCard, String>,
@@ -330,6 +340,7 @@ fn hold(
 #[derive(Default)]
 struct Difference {
     node: (String, i64, i64),
+    last: Option<i64>,
     used_new: Vec<UsedRow>,
     used_changed: Vec<UsedRow>,
     rows_new: Vec<Row>,
@@ -499,6 +510,7 @@ impl Difference {
     fn sql(&self) -> Vec<&'static str> {
         let wanted = [
             (true, NODE),
+            (self.last.is_some(), COUNTER),
             (!self.used_new.is_empty(), USED_NEW),
             (!self.used_changed.is_empty(), USED_CHANGED),
             (!self.rows_new.is_empty(), ROWS_NEW),
@@ -572,6 +584,10 @@ impl Difference {
             NODE => {
                 let (batch, size) = (self.node.1, self.node.2);
                 send!(node, batch, size)
+            }
+            COUNTER => {
+                let last = self.last;
+                send!(last)
             }
             USED_NEW => {
                 rows = Some(self.used_new.len() as u64);
@@ -845,6 +861,7 @@ async fn write_dialogs(
 }
 
 const NODE: &str = "UPDATE node SET batch = $2, size = $3 WHERE name = $1";
+const COUNTER: &str = "UPDATE counter SET last = $1";
 const USED_NEW: &str = "INSERT INTO used (key, account, expires_at, request_digest, sequence, issued_to, sealed) \
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[], $7::boolean[]) \
     ON CONFLICT (key) DO NOTHING";

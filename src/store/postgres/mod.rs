@@ -4,7 +4,7 @@
 //! connections for everything else (`pools`). What correctness needs lies in the database: ids are unique there,
 //! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next. Every node
 //! has a name, which one process holds at a time, and an evidence log of its own. What the database itself promises is
-//! looked at (`promises`). Backup and restore are PostgreSQL's own.
+//! looked at (`promises`). What one node does wakes the others (`notices`). Backup and restore are PostgreSQL's own.
 
 mod anchor;
 mod batch;
@@ -15,12 +15,16 @@ mod dialog;
 mod evidence;
 mod exchange;
 mod lag;
+mod notices;
+mod objects;
 mod payload;
 mod pools;
 mod promises;
 mod read;
 mod retire;
 mod schema;
+#[cfg(test)]
+mod simulation;
 mod time_stamp;
 mod upkeep;
 mod verify;
@@ -33,12 +37,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use self::batch::{LeaseWanted, Needs};
 pub use self::copy::{Copied, CopiedTable, CopyError, copy_from};
 pub use self::lag::{Follower, Loss, Replication};
+use self::notices::Notices;
+pub use self::objects::ObjectSettings;
 use self::payload::Intake;
 use self::pools::{Pools, Reading, Skew};
 pub use self::promises::Standby;
@@ -48,7 +54,7 @@ use self::writer::Writer;
 use super::row::{int, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
-    LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
+    LoggedRecord, MailboxSummary, MessageQuery, Notice, PayloadReader, PayloadWriter, PushLease, PushOutcome,
     Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
@@ -59,6 +65,9 @@ use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::evidence::checkpoint::statement;
 use crate::evidence::tree;
+
+/// For making the tables, beyond the settings' patience.
+const PREPARING: Duration = Duration::from_secs(20);
 
 #[derive(Clone)]
 pub struct Settings {
@@ -77,6 +86,8 @@ pub struct Settings {
     /// How long the database may take over one question.
     pub question_time_max: Duration,
     pub standby: Standby,
+    /// Takes large payloads instead of the database.
+    pub objects: Option<ObjectSettings>,
 }
 
 impl Settings {
@@ -91,6 +102,7 @@ impl Settings {
             patience: Duration::from_secs(10),
             question_time_max: Duration::from_secs(30),
             standby: Standby::Unasked,
+            objects: None,
         }
     }
 }
@@ -131,6 +143,13 @@ pub enum OpenError {
     Unfinished,
     #[error("the store holds something that it cannot read: {0}")]
     Corrupt(String),
+}
+
+impl OpenError {
+    fn late() -> Self {
+        let what = "the database does not answer in time; is it there, and its synchronous standby?";
+        Self::Settings(what.to_owned())
+    }
 }
 
 impl From<Fault> for OpenError {
@@ -178,6 +197,7 @@ pub struct PostgresStore {
     pools: Arc<Pools>,
     writer: Writer,
     discard: Mutex<Option<mpsc::UnboundedSender<String>>>,
+    notices: Notices,
     upkeep: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -263,11 +283,19 @@ impl PostgresStore {
             return Err(OpenError::Settings("[store] node is empty; give this relay a name".to_owned()));
         }
         let pools = Arc::new(Pools::new(settings)?);
-        pools.prepare().await?;
+        // Making the tables may take its time; waiting for a standby that is away must end.
+        let time_max = pools.settings().patience + PREPARING;
+        tokio::time::timeout(time_max, pools.prepare()).await.map_err(|_| OpenError::late())??;
+        if let Some(objects) = pools.objects() {
+            // Said in the log; small messages need no object store.
+            let _ = objects.probe(pools.store_id()).await;
+        }
         let writer = Writer::start(Arc::clone(&pools)).await?;
         let (discard, discarded) = mpsc::unbounded_channel();
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(&pools), pools.incarnation(), discarded));
-        Ok(Self { pools, writer, discard: Mutex::new(Some(discard)), upkeep: Mutex::new(Some(upkeep)) })
+        let notices = Notices::start(Arc::clone(&pools));
+        let (discard, upkeep) = (Mutex::new(Some(discard)), Mutex::new(Some(upkeep)));
+        Ok(Self { pools, writer, discard, notices, upkeep })
     }
 
     async fn change_message<T: Send + 'static>(
@@ -331,6 +359,8 @@ pub struct Examined {
     /// Why nothing would be accepted.
     pub broken: Option<String>,
     pub warning: Option<String>,
+    /// Whether the object store shows its bucket, where one is configured.
+    pub objects: Option<Result<(), String>>,
 }
 
 /// Connects and looks, for `amtsbote check`.
@@ -346,6 +376,11 @@ pub async fn replication(settings: Settings) -> Result<Replication, OpenError> {
 /// Whether a connection can be used at all: what it says is understood, and nothing crosses a network in the clear.
 pub fn check_connection(connection: &str, is_secured: bool) -> Result<(), String> {
     connect::check(connection, is_secured)
+}
+
+/// Whether an endpoint can be an object store at all.
+pub fn check_endpoint(endpoint: &str, is_secured: bool) -> Result<(), String> {
+    objects::check_endpoint(endpoint, is_secured)
 }
 
 /// Brings a store of an earlier version to the current one; returns both versions.
@@ -410,6 +445,15 @@ impl Store for PostgresStore {
 
     async fn messages(&self, query: &MessageQuery) -> Result<Vec<Entry>, StoreError> {
         look!(self, reading, read::messages(reading, query))
+    }
+
+    async fn related(
+        &self,
+        id: &MessageId,
+        posted_by: &AccountName,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        ask!(self, reading, read::related(reading, id, posted_by, limit))
     }
 
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError> {
@@ -761,8 +805,17 @@ impl Store for PostgresStore {
         ))
     }
 
+    fn tell(&self, notice: Notice) {
+        self.notices.tell(notice);
+    }
+
+    fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
+        Some(self.notices.hear())
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.writer.stop().await;
+        self.notices.stop();
         self.discard.lock().unwrap_or_else(PoisonError::into_inner).take();
         let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(upkeep) = upkeep {

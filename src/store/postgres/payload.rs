@@ -1,4 +1,5 @@
-//! Payloads on their way in and out: small ones travel in the transaction, large ones are rows of chunks.
+//! Payloads on their way in and out: small ones travel in the transaction, large ones are rows of chunks, or lie in an
+//! object store where one is configured (`objects`).
 //!
 //! Chunks are committed one by one without waiting for the disk: in the database's log they lie before the seal, and the
 //! seal before the transaction that names the payload, so that this transaction, once durable, has made them durable too.
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::objects::{OBJECT_BYTES, READ_BYTES};
 use super::read::column;
 use super::{Fault, Pools, Reading};
 use crate::domain::content::Digest;
@@ -25,18 +27,28 @@ const INLINE_BYTES_USUAL: usize = 16 * 1024;
 
 const BEGIN: &str = "INSERT INTO payload_large (name, node, incarnation) \
     SELECT $1, $2, $3 FROM set_config('synchronous_commit', 'off', true)";
+/// Durable before the first object: no object without a row that the sweep finds.
+const BEGIN_OBJECTS: &str =
+    "INSERT INTO payload_large (name, node, incarnation, object_bytes) VALUES ($1, $2, $3, $4)";
+const TOUCH: &str = "UPDATE payload_large SET touched_at = clock_timestamp() \
+    FROM set_config('synchronous_commit', 'off', true) WHERE name = $1 AND dropped_at IS NULL RETURNING 1";
+const SEAL_OBJECTS: &str = "UPDATE payload_large SET sealed = true FROM set_config('synchronous_commit', 'off', true) \
+    WHERE name = $1 AND dropped_at IS NULL RETURNING 1";
 const CHUNK: &str = "WITH chunk AS (INSERT INTO payload_chunk (name, number, bytes) VALUES ($1, $2, $3)) \
     UPDATE payload_large SET touched_at = clock_timestamp() FROM set_config('synchronous_commit', 'off', true) \
     WHERE name = $1 AND dropped_at IS NULL RETURNING 1";
 const SEAL: &str = "UPDATE payload_large SET sealed = true FROM set_config('synchronous_commit', 'off', true) \
     WHERE name = $1 AND dropped_at IS NULL \
     AND (SELECT count(*) FROM payload_chunk WHERE payload_chunk.name = $1) = $2 RETURNING 1";
+/// From here on no message can name the payload; how it is kept.
+pub const LET_GO: &str = "UPDATE payload_large SET dropped_at = coalesce(dropped_at, clock_timestamp()) \
+    WHERE name = $1 AND sequence IS NULL RETURNING object_bytes IS NOT NULL";
 /// Lets go of a payload that no message names.
 pub const DISCARD: &str = "WITH gone AS (DELETE FROM payload_large WHERE name = $1 AND sequence IS NULL RETURNING name) \
     DELETE FROM payload_chunk c USING gone WHERE c.name = gone.name";
 /// Names of payloads to let go of: of this node's earlier lives, of nodes that are gone, and what was purged ten minutes
-/// ago, so that a reader at work reads on.
-pub const ORPHANS: &str = "SELECT name FROM payload_large WHERE sequence IS NULL AND \
+/// ago, so that a reader at work reads on. Without an object store ($3) what lies there is left to nodes that have it.
+pub const ORPHANS: &str = "SELECT name FROM payload_large WHERE sequence IS NULL AND (object_bytes IS NULL OR $3) AND \
     ((node = $1 AND incarnation < $2 AND dropped_at IS NULL) OR dropped_at < clock_timestamp() - interval '10 minutes' \
      OR (dropped_at IS NULL AND touched_at < clock_timestamp() - interval '1 day')) LIMIT 100";
 
@@ -67,7 +79,7 @@ impl Drop for ChunkToken {
     }
 }
 
-/// Takes a payload in: in memory up to the threshold, in chunks beyond it.
+/// Takes a payload in: in memory up to the threshold, in chunks or objects beyond it.
 pub struct Intake {
     pools: Arc<Pools>,
     discard: UnboundedSender<String>,
@@ -84,23 +96,43 @@ impl Intake {
         Self { pools, discard, buffer: Vec::new(), token: None, chunks: 0, digest, length: 0 }
     }
 
-    /// Hands what was gathered to the database.
+    /// What is gathered before it is handed on.
+    fn piece_bytes_max(&self) -> usize {
+        if self.pools.objects().is_some() { OBJECT_BYTES } else { CHUNK_BYTES }
+    }
+
+    /// Hands what was gathered to the database, or to the object store.
     async fn spill(&mut self) -> Result<(), StoreError> {
         let bytes = std::mem::take(&mut self.buffer);
         let name = match &self.token {
             Some(token) => token.name.clone(),
-            None => {
-                let name = uuid::Uuid::new_v4().simple().to_string();
-                let (node, incarnation) = (self.pools.node(), self.pools.incarnation());
-                self.pools.run(BEGIN, &[&name, &node, &incarnation]).await?;
-                let discard = self.discard.clone();
-                self.token = Some(ChunkToken { name: name.clone(), discard, kept: false });
-                name
+            None => self.begin().await?,
+        };
+        let kept = match self.pools.objects() {
+            None => self.pools.run(CHUNK, &[&name, &self.chunks, &bytes]).await?,
+            Some(objects) => {
+                objects.put(self.pools.store_id(), &name, uint(self.chunks), bytes).await?;
+                self.pools.run(TOUCH, &[&name]).await?
             }
         };
-        let kept = self.pools.run(CHUNK, &[&name, &self.chunks, &bytes]).await?;
         self.chunks += 1;
         if kept.is_empty() { Err(vanished()) } else { Ok(()) }
+    }
+
+    async fn begin(&mut self) -> Result<String, StoreError> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let (node, incarnation) = (self.pools.node(), self.pools.incarnation());
+        match self.pools.objects() {
+            None => self.pools.run(BEGIN, &[&name, &node, &incarnation]).await?,
+            Some(_) => {
+                self.pools
+                    .run(BEGIN_OBJECTS, &[&name, &node, &incarnation, &int(OBJECT_BYTES as u64)])
+                    .await?
+            }
+        };
+        let discard = self.discard.clone();
+        self.token = Some(ChunkToken { name: name.clone(), discard, kept: false });
+        Ok(name)
     }
 }
 
@@ -114,15 +146,17 @@ impl PayloadWriter for Intake {
         self.digest.update(bytes);
         self.length += bytes.len() as u64;
         let mut rest = bytes;
+        let piece_bytes_max = self.piece_bytes_max();
         while !rest.is_empty() {
             if self.buffer.capacity() == 0 {
                 self.buffer.reserve_exact(if self.token.is_some() {
-                    CHUNK_BYTES
+                    piece_bytes_max
                 } else {
                     INLINE_BYTES_USUAL
                 });
             }
-            let (piece, later) = rest.split_at(rest.len().min(CHUNK_BYTES.saturating_sub(self.buffer.len())));
+            let (piece, later) =
+                rest.split_at(rest.len().min(piece_bytes_max.saturating_sub(self.buffer.len())));
             self.buffer.extend_from_slice(piece);
             rest = later;
             if !rest.is_empty() {
@@ -146,7 +180,11 @@ impl PayloadWriter for Intake {
         let place = match self.token.take() {
             None => StagedPlace::Inline(bytes::Bytes::from(std::mem::take(&mut self.buffer))),
             Some(token) => {
-                if self.pools.run(SEAL, &[&token.name, &self.chunks]).await?.is_empty() {
+                let sealed = match self.pools.objects() {
+                    None => self.pools.run(SEAL, &[&token.name, &self.chunks]).await?,
+                    Some(_) => self.pools.run(SEAL_OBJECTS, &[&token.name]).await?,
+                };
+                if sealed.is_empty() {
                     return Err(vanished());
                 }
                 StagedPlace::Staged(Box::new(token))
@@ -160,6 +198,7 @@ impl PayloadWriter for Intake {
 pub enum Outgoing {
     Inline(bytes::Bytes),
     Chunks { pools: Arc<Pools>, name: String, at: u64, end: u64 },
+    Objects { pools: Arc<Pools>, name: String, object_bytes: u64, at: u64, end: u64, piece: bytes::Bytes },
 }
 
 pub async fn open(
@@ -173,7 +212,8 @@ pub async fn open(
     let small = |number: u64| i32::try_from(number).unwrap_or(i32::MAX - 1);
     let rows = reading
         .ask(
-            "SELECT m.payload_place, m.payload_bytes, l.name, substring(p.bytes from $2 + 1 for $3) \
+            "SELECT m.payload_place, m.payload_bytes, l.name, substring(p.bytes from $2 + 1 for $3), \
+             l.object_bytes \
              FROM used u JOIN message m ON m.sequence = u.sequence \
              LEFT JOIN payload p ON p.sequence = m.sequence LEFT JOIN payload_large l ON l.sequence = m.sequence \
              WHERE u.key = $1",
@@ -196,7 +236,13 @@ pub async fn open(
             let name: Option<String> = column(row, 2)?;
             let name =
                 name.ok_or_else(|| Fault::corrupt(format!("the payload of message {id} is missing")))?;
-            Ok(Outgoing::Chunks { pools: Arc::clone(pools), name, at, end })
+            let pools = Arc::clone(pools);
+            Ok(match column::<Option<i64>>(row, 4)?.map(uint).filter(|bytes| *bytes > 0) {
+                None => Outgoing::Chunks { pools, name, at, end },
+                Some(object_bytes) => {
+                    Outgoing::Objects { pools, name, object_bytes, at, end, piece: bytes::Bytes::new() }
+                }
+            })
         }
         Some(Place::Purged) | None => Err(StoreError::Unknown.into()),
     }
@@ -230,6 +276,21 @@ impl PayloadReader for Outgoing {
                 }
                 *at += length;
                 Ok(Some(chunk.slice(skip as usize..(skip + length) as usize)))
+            }
+            Self::Objects { pools, name, object_bytes, at, end, piece } => {
+                if piece.is_empty() && at < end {
+                    let objects = pools.objects().ok_or_else(|| {
+                        StoreError::Unavailable(
+                            "the payload lies in an object store; configure [objects] here, too".to_owned(),
+                        )
+                    })?;
+                    let (number, skip) = (*at / *object_bytes, *at % *object_bytes);
+                    let length = (*end - *at).min(READ_BYTES).min(*object_bytes - skip);
+                    *piece = objects.get(pools.store_id(), name, number, skip..skip + length).await?;
+                    *at += length;
+                }
+                let out = piece.split_to(piece.len().min(CHUNK_BYTES));
+                Ok((!out.is_empty()).then_some(out))
             }
         }
     }

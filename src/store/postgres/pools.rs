@@ -14,6 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, IsolationLevel, Row as Found};
 
 use super::connect::{self, Connector, Meaning, Purpose, Session};
+use super::objects::Objects;
 use super::read::column;
 use super::{Examined, Fault, OpenError, Replication, Settings, lag, promises, schema};
 use crate::store::StoreError;
@@ -42,7 +43,7 @@ impl Skew {
     }
 
     /// The new difference, where it has changed by more than measuring it does.
-    fn moved(self, measured: i64) -> Self {
+    pub fn moved(self, measured: i64) -> Self {
         if measured.abs_diff(self.0) > SKEW_STEP.unsigned_abs() { Self(measured) } else { self }
     }
 }
@@ -84,6 +85,7 @@ pub struct Pools {
     connector: Connector,
     pool: Pool,
     store_id: Arc<OnceLock<String>>,
+    objects: Option<Objects>,
     incarnation: AtomicI64,
     skew: AtomicI64,
     troubles: Mutex<Troubles>,
@@ -96,6 +98,8 @@ impl Pools {
         let writing = connect::config_of(&settings, &token, Purpose::Writing)?;
         let reading = connect::config_of(&settings, &token, Purpose::Asking)?;
         let connector = Connector(settings.tls.clone());
+        let objects = settings.objects.as_ref().map(|objects| Objects::new(objects, settings.patience));
+        let objects = objects.transpose().map_err(|what| OpenError::Settings(format!("[objects] {what}")))?;
         let store_id = Arc::new(OnceLock::new());
         let known = Arc::clone(&store_id);
         let manager = Manager::from_config(
@@ -124,6 +128,7 @@ impl Pools {
             connector,
             pool,
             store_id,
+            objects,
             incarnation: AtomicI64::new(0),
             skew: AtomicI64::new(0),
             troubles: Mutex::default(),
@@ -169,7 +174,11 @@ impl Pools {
         let version = schema::identity(&session.client).await?.map(|(_, version)| version);
         version.map_or(Ok(()), schema::check_version)?;
         let (broken, warning) = promises::verdict(&session.client, self.settings.standby).await?;
-        Ok(Examined { server, version, broken, warning })
+        let objects = match &self.objects {
+            None => None,
+            Some(objects) => Some(objects.look().await),
+        };
+        Ok(Examined { server, version, broken, warning, objects })
     }
 
     pub async fn replication(&self) -> Result<Replication, OpenError> {
@@ -198,6 +207,16 @@ impl Pools {
 
     pub fn inline_bytes_max(&self) -> usize {
         self.settings.inline_bytes_max
+    }
+
+    /// Where large payloads go instead of into rows.
+    pub fn objects(&self) -> Option<&Objects> {
+        self.objects.as_ref()
+    }
+
+    /// Known once the store is open.
+    pub fn store_id(&self) -> &str {
+        self.store_id.get().map_or("", String::as_str)
     }
 
     pub fn writing_config(&self) -> &Config {

@@ -119,6 +119,25 @@ pub async fn find(reading: &Reading<'_>, id: &MessageId) -> Result<Entry, Fault>
     found.first().map_or(Err(StoreError::Unknown.into()), entry)
 }
 
+pub async fn related(
+    reading: &Reading<'_>,
+    id: &MessageId,
+    posted_by: &AccountName,
+    limit: u32,
+) -> Result<Vec<Entry>, Fault> {
+    let found = reading
+        .ask(
+            &format!(
+                "SELECT {ENTRY} FROM relation r JOIN message m ON m.sequence = r.sequence \
+                 JOIN paper p ON p.sequence = r.sequence WHERE r.related = $1 AND m.posted_by = $2 \
+                 ORDER BY r.sequence LIMIT $3"
+            ),
+            &[&id.key().as_str(), &posted_by.as_str(), &i64::from(limit)],
+        )
+        .await?;
+    found.iter().map(entry).collect()
+}
+
 pub async fn bond(reading: &Reading<'_>, id: &MessageId) -> Result<Option<Bond>, Fault> {
     let found =
         reading.ask("SELECT issued_to, sealed FROM used WHERE key = $1", &[&id.key().as_str()]).await?;

@@ -4,7 +4,7 @@
 //! under a lock, so that nodes that start at once wait for each other. A step only adds: tables, indexes, columns that
 //! may be left out. So a program works on tables one version newer than its own, and the nodes of a store are replaced one
 //! after the other once its tables are of the new version. Tables lie in a schema of their own. Columns are
-//! those of the embedded engine; what differs: ids sort by byte, large payloads are rows of chunks, and every node has an
+//! those of the embedded engine; what differs: ids sort by byte, large payloads are rows of chunks or lie in an object store, and every node has an
 //! evidence log of its own.
 
 use tokio_postgres::{Client, GenericClient};
@@ -156,8 +156,13 @@ CREATE TABLE anchor (
 );
 "#;
 
+/// A large payload in an object store: bytes of each of its objects. Without: rows of chunks.
+const VERSION_3: &str = "
+ALTER TABLE payload_large ADD COLUMN object_bytes bigint;
+";
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

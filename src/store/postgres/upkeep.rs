@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::payload::{DISCARD, ORPHANS};
+use super::payload::{DISCARD, LET_GO, ORPHANS};
 use super::pools::Pools;
 use super::{Fault, lag, promises};
+use crate::store::StoreError;
 
 const PERIOD: Duration = Duration::from_secs(5);
 /// Orphans are looked for in every so many periods.
@@ -46,14 +47,25 @@ async fn look(pools: &Pools) -> Result<(), Fault> {
 }
 
 async fn discard(pools: &Pools, name: &str) {
-    if let Err(error) = pools.run(DISCARD, &[&name]).await {
+    if let Err(error) = let_go(pools, name).await {
         tracing::debug!(%error, name, "a payload that nobody names is left for the sweep");
     }
 }
 
+/// Its objects first and its row last, so that whatever is interrupted is found again.
+async fn let_go(pools: &Pools, name: &str) -> Result<(), StoreError> {
+    let found = pools.run(LET_GO, &[&name]).await?;
+    let Some(row) = found.first() else { return Ok(()) };
+    if row.get(0) {
+        let Some(objects) = pools.objects() else { return Ok(()) };
+        objects.delete(pools.store_id(), name).await?;
+    }
+    pools.run(DISCARD, &[&name]).await.map(drop)
+}
+
 async fn sweep(pools: &Pools, incarnation: i64) {
     let node = pools.node();
-    match pools.run(ORPHANS, &[&node, &incarnation]).await {
+    match pools.run(ORPHANS, &[&node, &incarnation, &pools.objects().is_some()]).await {
         Ok(orphans) => {
             for orphan in orphans {
                 discard(pools, orphan.get(0)).await;

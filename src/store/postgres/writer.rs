@@ -1,4 +1,6 @@
-//! The node's one writer: gathers every waiting command into one transaction, answers after the commit.
+//! The node's one writer: gathers every waiting command into one transaction, answers after the commit. What comes while
+//! the transaction waits for its turn to number messages belongs to it, too: nodes that share the load would otherwise
+//! come to their turn with the one message that came first, and the rest would wait for the next.
 //!
 //! A transaction that is known not to have been committed is tried again: another node was faster, the connection was
 //! lost before the commit was sent, the primary is a standby now. What became of a commit whose answer did not arrive is
@@ -168,16 +170,9 @@ impl Task {
                 },
             };
             let Some(first) = first else { return };
-            let mut bytes = first.bytes;
             let mut jobs = vec![first];
-            while jobs.len() < COMMANDS_MAX
-                && bytes < BYTES_MAX
-                && let Ok(next) = commands.try_recv()
-            {
-                bytes += next.bytes;
-                jobs.push(next);
-            }
-            self.batch(jobs).await;
+            gather(&mut jobs, &mut commands);
+            self.batch(jobs, &mut commands).await;
         }
     }
 
@@ -203,13 +198,13 @@ impl Task {
         self.pools.set_writer_trouble(None);
     }
 
-    async fn batch(&mut self, mut jobs: Vec<Job>) {
-        let verdict = self.store(&mut jobs).await;
+    async fn batch(&mut self, mut jobs: Vec<Job>, commands: &mut mpsc::Receiver<Job>) {
+        let verdict = self.store(&mut jobs, Some(commands)).await;
         if let (Err(Failure::Wrong(reason)), true) = (&verdict, jobs.len() > 1) {
             tracing::warn!(reason, "a transaction was given up; its commands are tried one by one");
             for job in jobs {
-                let mut alone = [job];
-                let verdict = self.store(&mut alone).await;
+                let mut alone = vec![job];
+                let verdict = self.store(&mut alone, None).await;
                 answer(alone, &verdict_of(verdict));
             }
             return;
@@ -217,14 +212,18 @@ impl Task {
         answer(jobs, &verdict_of(verdict));
     }
 
-    /// One transaction, tried until its outcome is known or patience ends.
-    async fn store(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
+    /// One transaction, tried until its outcome is known or patience ends. With `commands`, others may join it.
+    async fn store(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        mut commands: Option<&mut mpsc::Receiver<Job>>,
+    ) -> Result<(), Failure> {
         // Who comes when the trouble is known already does not wait for it to be found out again.
         let patience = self.pools.settings().patience;
         let end = Instant::now() + if self.pools.writer_trouble().is_some() { PAUSE } else { patience };
         let mut pause = PAUSE;
         loop {
-            let failure = match self.attempt(jobs, end).await {
+            let failure = match self.attempt(jobs, commands.as_deref_mut(), end).await {
                 Ok(()) => {
                     self.pools.set_writer_trouble(None);
                     return Ok(());
@@ -256,7 +255,12 @@ impl Task {
         }
     }
 
-    async fn attempt(&mut self, jobs: &mut [Job], end: Instant) -> Result<(), Failure> {
+    async fn attempt(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        commands: Option<&mut mpsc::Receiver<Job>>,
+        end: Instant,
+    ) -> Result<(), Failure> {
         if let Some(broken) = self.pools.promise_trouble() {
             return Err(Failure::Again(broken));
         }
@@ -268,7 +272,7 @@ impl Task {
         let pools = Arc::clone(&self.pools);
         let Some(open) = &mut self.open else { return Err(Failure::Again("there is no session".to_owned())) };
         let number = open.batch + 1;
-        let prepared = timeout(patience, prepare(open, &pools, jobs, number)).await;
+        let prepared = timeout(patience, prepare(open, &pools, jobs, commands, number)).await;
         let frontier = match prepared {
             Ok(Ok(frontier)) => frontier,
             Ok(Err(fault)) => return Err(self.given_up(fault).await),
@@ -323,18 +327,21 @@ impl Task {
         }
     }
 
-    /// A new session as this node. Nobody else works in the node's name from here on.
+    /// A new session as this node. Nobody else works in the node's name from here on. Over at `end`, also where the
+    /// database waits for a standby that is away.
     async fn open(&self, end: Instant) -> Result<Open, OpenError> {
+        // A name that is taken is said by then.
+        timeout_at(end + Duration::from_secs(2), self.opened(end)).await.map_err(|_| OpenError::late())?
+    }
+
+    async fn opened(&self, end: Instant) -> Result<Open, OpenError> {
         let pools = &self.pools;
-        let late = || OpenError::Settings("the database does not answer in time".to_owned());
-        let session = timeout_at(end, Session::open(pools.writing_config(), pools.connector().clone()))
-            .await
-            .map_err(|_| late())??;
+        let session = Session::open(pools.writing_config(), pools.connector().clone()).await?;
         pools.recognize(&session.client).await?;
         self.take_name(&session, end).await?;
         let take = "UPDATE node SET incarnation = incarnation + 1 WHERE name = $1 RETURNING incarnation, batch, size, closed";
         let node = pools.node();
-        let row = timeout_at(end, session.client.query_one(take, &[&node])).await.map_err(|_| late())??;
+        let row = session.client.query_one(take, &[&node]).await?;
         if session.is_unsure() {
             return Err(OpenError::Settings("the server does not wait for its standby".to_owned()));
         }
@@ -351,6 +358,9 @@ impl Task {
         pools.set_incarnation(incarnation);
         pools.measure_skew(&session.client).await?;
         promises::check_start(&session.client, pools).await?;
+        // Before patience ends, so that it can be said what was waited for; what other nodes hold, they hold shorter.
+        let lock = pools.settings().patience.as_millis() * 3 / 4;
+        session.client.batch_execute(&format!("SET lock_timeout = {lock}")).await?;
         let reading = Reading::Session(&session.client);
         let frontier = evidence::on_tree(&reading, node, |tree| Frontier::of(tree, uint(size))).await?;
         Ok(Open { desk: Desk::new(session), incarnation, frontier, batch })
@@ -388,13 +398,25 @@ impl Task {
     }
 
     /// Finds out whether transaction `number` is stored. Taking the node's row waits for whoever still has it, and shuts
-    /// out whatever of ours is still under way; being a commit itself, it also waits for the standby.
+    /// out whatever of ours is still under way; being a commit itself, it also waits for the standby. A number that
+    /// another process may have used as this node, while this one stood still, proves nothing.
     async fn decide(&mut self, number: i64, end: Instant) -> Option<bool> {
-        self.open = None;
+        let before = self.open.take().map(|open| open.incarnation);
         loop {
             match self.open(end).await {
                 Ok(open) => {
                     let stored = open.batch >= number;
+                    let is_ours_alone = before.is_some_and(|before| open.incarnation == before + 1);
+                    if stored && !is_ours_alone {
+                        tracing::error!(
+                            code = "store-node-shared",
+                            node = self.pools.node(),
+                            next_step = "let one process at a time work under this [store] node",
+                            "whether a transaction was stored is not known: others may have worked as this node meanwhile"
+                        );
+                        self.open = Some(open);
+                        return None;
+                    }
                     tracing::warn!(stored, "the database has told the outcome");
                     if stored {
                         self.last_stored = Some(open.batch);
@@ -412,10 +434,34 @@ impl Task {
     }
 }
 
+/// Takes every command that waits, as far as one transaction has room.
+fn gather(jobs: &mut Vec<Job>, commands: &mut mpsc::Receiver<Job>) {
+    let mut bytes: usize = jobs.iter().map(|job| job.bytes).sum();
+    while jobs.len() < COMMANDS_MAX
+        && bytes < BYTES_MAX
+        && let Ok(next) = commands.try_recv()
+    {
+        bytes += next.bytes;
+        jobs.push(next);
+    }
+}
+
 /// Everything of a transaction but its commit.
-async fn prepare(open: &mut Open, pools: &Pools, jobs: &mut [Job], number: i64) -> Result<Frontier, Fault> {
+async fn prepare(
+    open: &mut Open,
+    pools: &Pools,
+    jobs: &mut Vec<Job>,
+    commands: Option<&mut mpsc::Receiver<Job>>,
+    number: i64,
+) -> Result<Frontier, Fault> {
+    let numbers = jobs.iter().any(|job| job.needs.numbers);
+    let last = open.desk.begin(pools.node(), open.incarnation, numbers).await?;
+    if let Some(commands) = commands.filter(|_| numbers) {
+        gather(jobs, commands);
+    }
     let needs: Vec<Needs> = jobs.iter().map(|job| job.needs.clone()).collect();
-    let (mut work, candidates) = open.desk.load(pools.node(), open.incarnation, &needs, pools.skew()).await?;
+    let (mut work, candidates) = open.desk.load(&needs, pools.skew()).await?;
+    work.last = last;
     for (job, candidates) in jobs.iter_mut().zip(candidates) {
         // A refusal is kept beside the command and told once the transaction is through.
         let _ = work.decide(candidates, |work| (job.command)(work));

@@ -15,9 +15,11 @@ pub mod verify;
 
 use aws_lc_rs::digest;
 
-use super::Error as XmlError;
+use super::read::Name;
+use super::{Error as XmlError, NS_XML};
 
 pub const NS_DSIG: &str = "http://www.w3.org/2000/09/xmldsig#";
+const NS_WSU: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
 const NS_EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 const BASE64: &str = "http://www.w3.org/2000/09/xmldsig#base64";
@@ -43,6 +45,16 @@ impl Default for Limits {
             signed_info_bytes_max: 1 << 20,
             ids_max: 20_000,
         }
+    }
+}
+
+/// Whether an attribute is an ID, as references look for them: the unprefixed one in any case, wsu:Id and xml:id.
+pub fn is_id(name: &Name<'_>) -> bool {
+    match name.ns {
+        "" => name.local.eq_ignore_ascii_case("id"),
+        NS_WSU => name.local == "Id",
+        NS_XML => name.local == "id",
+        _ => false,
     }
 }
 

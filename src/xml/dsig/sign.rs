@@ -217,16 +217,16 @@ impl Plan {
     fn signed_info(&self, document: &[u8], start: u64) -> Result<(Vec<u8>, usize), Error> {
         let Canonicalization { algorithm, prefix_list } = &self.canonicalization;
         let mut canonicalizer = Canonicalizer::new(*algorithm, prefix_list);
-        let mut reader = SliceReader::new(document, xml::Limits::default());
+        let mut reader = SliceReader::new(document, xml::Limits::of_our_own());
         let (mut bytes, mut value_at) = (Vec::new(), None);
         let (mut inside, mut ended) = (false, false);
-        while let Some(event) = reader.next_event()? {
+        while value_at.is_none()
+            && let Some(event) = reader.next_event()?
+        {
             let is_after = |span: Range<u64>| span.start >= start;
             match &event {
                 Event::Start(tag) if is_after(tag.span()) => inside |= tag.is(NS_DSIG, "SignedInfo"),
-                Event::End(tag)
-                    if is_after(tag.span()) && value_at.is_none() && tag.is(NS_DSIG, "SignatureValue") =>
-                {
+                Event::End(tag) if is_after(tag.span()) && tag.is(NS_DSIG, "SignatureValue") => {
                     value_at = usize::try_from(tag.span().start).ok();
                 }
                 _ => {}

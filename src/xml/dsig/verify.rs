@@ -16,13 +16,11 @@ use super::signature::{Candidate, Canonicalization, Collector, Form, Reference, 
 use super::{DigestMethod, Error, Limits, NS_DSIG, SignatureMethod, Target, key};
 use crate::mime::transfer::Base64Decoder;
 use crate::pki::signature::PublicKey;
+use crate::xml;
 use crate::xml::c14n::{Algorithm, Canonicalizer};
 use crate::xml::namespaces::Context;
 use crate::xml::read::{Event, Octets, Permit, StartElement, StreamReader};
 use crate::xml::tree::{self, Element};
-use crate::xml::{self, NS_XML};
-
-const NS_WSU: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
 
 /// A reference whose target is being read.
 struct Running {
@@ -192,13 +190,7 @@ impl Digests {
             self.skip_depth = Some(depth);
         }
         for attribute in start.attributes() {
-            let is_id = match attribute.name.ns {
-                "" => attribute.name.local.eq_ignore_ascii_case("id"),
-                NS_WSU => attribute.name.local == "Id",
-                NS_XML => attribute.name.local == "id",
-                _ => false,
-            };
-            if !is_id {
+            if !super::is_id(&attribute.name) {
                 continue;
             }
             if !self.ids.insert(attribute.value.to_owned()) {

@@ -1,8 +1,11 @@
 //! AES-GCM as a stream (NIST SP 800-38D): content of any size passes in pieces of any size. The provider's safe
-//! interface takes a message whole and knows only the 12-byte initialisation vector; OSCI also has one of 16 bytes. Without
-//! additional data, as XML Encryption has it (section 5.2.4).
+//! interface takes a message whole and knows only the 12-byte initialisation vector; its streams are AES-CBC, -CFB and -CTR
+//! without GHASH. OSCI also has a vector of 16 bytes. Without additional data, as XML Encryption has it (section 5.2.4).
 //!
-//! With `unsafe`, beside `rsa.rs` alone: each call hands the provider pointers that live through it.
+//! With `unsafe`, beside `rsa.rs` alone. What holds of every call: the provider's context is never null, has one owner and
+//! is freed once; pointers come from slices and arrays that live through the call, which keeps none of them; where input
+//! and output are the same bytes, both pointers are one and the same; what the provider says it did is believed only
+//! where it says success. After a failure the provider refuses the context, and the caller drops it.
 
 use std::ffi::c_int;
 use std::ptr::{null, null_mut};
@@ -60,12 +63,10 @@ impl Context {
     fn apply(&mut self, bytes: &mut [u8]) -> Option<()> {
         for piece in bytes.chunks_mut(CALL_BYTES_MAX) {
             let length = c_int::try_from(piece.len()).ok()?;
-            let mut made = 0;
-            // SAFETY: the context is not null; input and output are the same `length` bytes, which the provider allows and
-            // of which it writes as many as it reads.
-            let done = unsafe {
-                lc::EVP_CipherUpdate(self.0, piece.as_mut_ptr(), &raw mut made, piece.as_ptr(), length)
-            };
+            let (mut made, at) = (0, piece.as_mut_ptr());
+            // SAFETY: the context is not null; input and output are the same `length` bytes by the same pointer, which the
+            // provider allows, and nothing else refers to them. A stream cipher writes as many bytes as it reads.
+            let done = unsafe { lc::EVP_CipherUpdate(self.0, at, &raw mut made, at.cast_const(), length) };
             if done != 1 || made != length {
                 return None;
             }
@@ -102,6 +103,7 @@ impl Encryption {
     }
 
     pub(super) fn tag(mut self) -> Option<[u8; TAG]> {
+        // The provider has the tag only once the content is at its end.
         let mut tag = [0; TAG];
         if !self.0.end() {
             return None;

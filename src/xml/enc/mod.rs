@@ -23,7 +23,9 @@ use super::tree::Element;
 use super::write::Writer;
 
 mod element;
+#[allow(unsafe_code)]
 mod gcm;
+#[allow(unsafe_code)]
 mod rsa;
 mod stream;
 

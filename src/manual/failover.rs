@@ -1,0 +1,181 @@
+//! Losing a relay, a primary, a site: PostgreSQL under Patroni, a load balancer before the relays, a second site behind a
+//! thin line.
+//!
+//! [`super::database`] says what one relay needs of its database. Here is a whole set-up, with Debian's packages (`patroni`,
+//! `etcd-server`, `haproxy`; tried with Patroni 3.0.2, etcd 3.4.23, HAProxy 2.6.12, PostgreSQL 15.18). Site A has two
+//! database servers, two relays, a balancer; site B has one database server that follows by a line of 35 Mbit/s, and a
+//! relay that is not started. All of it was tried on one machine, with loopback's addresses and free ports in place of the
+//! hosts' names, one etcd in place of three, and a program that lets 35 Mbit/s through as the line.
+//!
+//! | what is lost | who decides | messages | clients |
+//! | --- | --- | --- | --- |
+//! | a relay | the balancer | none lost | go on at the other at once |
+//! | the primary | Patroni | none lost | are refused, until the standby is promoted |
+//! | the standby | Patroni; `[store] standby` | none lost | are refused while there is no other (`required`) |
+//! | the site | you | what site B lacks: `amtsbote store lag` | go on in site B when you say so |
+//!
+//! # Patroni in site A
+//!
+//! Patroni promotes the standby when the primary is lost, and only one that has everything. It asks etcd who leads, so etcd
+//! needs three members that do not fall together (a third small machine is enough). `/etc/patroni/db1.yml`; the
+//! other server's differs in `name` and addresses:
+//!
+//! ```yaml
+//! scope: amtsbote
+//! name: db1
+//! restapi: {listen: "0.0.0.0:8008", connect_address: "db1.example.org:8008"}
+//! etcd3: {hosts: "etcd1.example.org:2379,etcd2.example.org:2379,etcd3.example.org:2379"}
+//! bootstrap:
+//!   dcs:
+//!     ttl: 20
+//!     loop_wait: 5
+//!     retry_timeout: 5
+//!     synchronous_mode: true
+//!     synchronous_mode_strict: true
+//!     postgresql:
+//!       use_pg_rewind: true
+//!       use_slots: true
+//!       parameters: {max_connections: 100, max_wal_size: 4GB, wal_keep_size: 1GB, tcp_keepalives_idle: 5}
+//!     slots:
+//!       site_b: {type: physical}
+//!   initdb: [{encoding: UTF8}, data-checksums]
+//!   pg_hba:
+//!     - local all all peer
+//!     - hostssl replication replicator 10.0.0.0/8 scram-sha-256
+//!     - hostssl all all 10.0.0.0/8 scram-sha-256
+//! postgresql:
+//!   listen: 0.0.0.0:5432
+//!   connect_address: db1.example.org:5432
+//!   data_dir: /var/lib/postgresql/15/amtsbote
+//!   bin_dir: /usr/lib/postgresql/15/bin
+//!   authentication:
+//!     superuser: {username: postgres, password: "…"}
+//!     replication: {username: replicator, password: "…"}
+//!     rewind: {username: rewinder, password: "…"}
+//!   parameters: {ssl: "on", ssl_cert_file: /etc/patroni/db1.crt, ssl_key_file: /etc/patroni/db1.key}
+//! ```
+//!
+//! `synchronous_mode` lets nobody be promoted who may lack something. `synchronous_mode_strict` makes the database wait
+//! where there is no standby, which is what `standby = "required"` asks of it; without it Patroni would let the
+//! primary go on alone, and relays would say so. Start `patroni /etc/patroni/db1.yml` (the package's unit does) on the
+//! first server, wait for `initialized a new cluster` in its log, then on the second:
+//!
+//! ```text
+//! patronictl -c /etc/patroni/db1.yml list        # one Leader, one Sync Standby
+//! psql -h db1.example.org -U postgres \
+//!   -c "CREATE ROLE amtsbote LOGIN PASSWORD '…'" \
+//!   -c "CREATE DATABASE amtsbote OWNER amtsbote ENCODING 'UTF8' TEMPLATE template0" \
+//!   -c "GRANT pg_read_all_stats TO amtsbote"
+//! ```
+//!
+//! Relays name both servers (`connection = "host=db1.example.org,db2.example.org dbname=amtsbote user=amtsbote"`) and
+//! find the primary themselves: no balancer between relay and database. Their keys and certificates of the doors are the same
+//! on every relay; `[store] node`, `[evidence] origin` and the evidence keys are each one's own.
+//!
+//! SIGKILL of the primary and its Patroni: messages were accepted again after 23 s, of which 20 s are `ttl`, the time after
+//! which etcd believes it to be gone. Before maintenance, `patronictl -c /etc/patroni/db1.yml switchover --force amtsbote`
+//! makes the standby the primary: nobody was refused, the message that came meanwhile was answered after 4 s. The server
+//! that was lost comes back as the standby when its Patroni is started: `pg_rewind` takes away what nobody had been told of.
+//! Until then relays with `standby = "required"` refuse, with `wanted` they go on and warn.
+//!
+//! # A balancer before the relays
+//!
+//! It passes TCP on: TLS ends at the relay, which must see the client's certificate. XTA needs no relay in particular; portals'
+//! uploads and OSCI messages in chunks lie at the relay that began them, so use `balance source` there.
+//! `/etc/haproxy/haproxy.cfg`:
+//!
+//! ```text
+//! defaults
+//!     mode tcp
+//!     timeout connect 5s
+//!     timeout client 10m
+//!     timeout server 10m
+//!     option redispatch
+//!     option httpchk
+//!     http-check expect status 200
+//!     balance leastconn
+//!     default-server check inter 2s fastinter 500ms fall 2 rise 2
+//!
+//! frontend xta
+//!     bind :8443
+//!     use_backend xta-alive if { nbsrv(xta-ready) eq 0 }
+//!     default_backend xta-ready
+//!
+//! backend xta-ready
+//!     option httpchk GET /readyz
+//!     default-server on-marked-down shutdown-sessions
+//!     server relay-1 relay1.example.org:8443 port 9464
+//!     server relay-2 relay2.example.org:8443 port 9464
+//!
+//! backend xta-alive
+//!     option httpchk GET /livez
+//!     server relay-1 relay1.example.org:8443 port 9464
+//!     server relay-2 relay2.example.org:8443 port 9464
+//! ```
+//!
+//! and the same once more for OSCI. `server.operator_address` must be one that the balancer reaches, on a network of your
+//! own. The second backend is for the minutes without a primary: no relay is ready then, and without it clients would see
+//! connections end. With it a relay answers, in the client's protocol (XTA 9030), that it should be tried again. Before a relay is
+//! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun. A relay sees the balancer's address in
+//! place of the client's: raise `limits.connections_per_peer_max` (256) accordingly.
+//!
+//! # The second site
+//!
+//! It has an etcd and a Patroni cluster of its own, which follows the first one's primary and decides nothing by itself.
+//! It follows by a balancer in site A that leads to whoever is the primary:
+//!
+//! ```text
+//! listen primary
+//!     bind :5440
+//!     option httpchk GET /primary
+//!     server db1 db1.example.org:5432 check port 8008
+//!     server db2 db2.example.org:5432 check port 8008
+//! ```
+//!
+//! `/etc/patroni/db3.yml` in site B is as above, with `scope: amtsbote-b`, `name: db3`, its own etcd, without the two lines
+//! of `synchronous_mode` and without `slots`, and in their place:
+//!
+//! ```yaml
+//!     standby_cluster:
+//!       host: balancer.site-a.example.org
+//!       port: 5440
+//!       primary_slot_name: site_b
+//!       create_replica_methods: [basebackup]
+//! ```
+//!
+//! The slot keeps the log on the primary for as long as site B is away: watch the disk, or bound it by
+//! `max_slot_wal_keep_size`, after which site B must be copied anew. What the loss of site A would cost:
+//!
+//! ```text
+//! $ amtsbote store lag --seconds-max 60
+//! standby  state      waited for  bytes behind  time behind
+//! db1      streaming  yes                  0 B          0 s
+//! db3      streaming  no               25.4 MB  at most 1.0 s
+//! ```
+//!
+//! The line of `db3` is what site B lacks (RPO). After a burst of 30 MB it caught up with about 3 MB/s: 35 Mbit/s are
+//! 4.4 MB/s, less what the line takes for itself. So the line carries what is accepted on average as long as that is less;
+//! messages of 12 kB cost 19 kB each in the database's log.
+//!
+//! **When site A is lost**, be sure that it is: nobody else keeps two primaries apart. Cut the line, or its relays off. Then,
+//! in site B:
+//!
+//! ```text
+//! patronictl -c /etc/patroni/db3.yml edit-config --force -s standby_cluster=null
+//! patronictl -c /etc/patroni/db3.yml list        # db3 is Leader, after a few seconds
+//! amtsbote check                                 # on site B's relay: node = "relay-3", host=db3.example.org
+//! systemctl start amtsbote
+//! amtsbote evidence verify --database --key …    # a --key for each relay's log
+//! amtsbote evidence close relay-1 --reason "site A is lost"
+//! amtsbote evidence close relay-2 --reason "site A is lost"
+//! ```
+//!
+//! and lead the clients there (DNS, or a balancer in site B). Site B's relay has `standby = "wanted"`: it has no standby yet,
+//! and warns of that. What was acknowledged in the last seconds and had not reached site B is missing; its senders have their
+//! acknowledgements, and send again under the same ids. A relay of site A that still runs does not work on the older copy: it
+//! says how many transactions are missing, and that its log is closed.
+//!
+//! **When site A comes back**, its servers follow site B first. Empty their `data_dir`, take their cluster's word out of etcd
+//! (`patronictl -c /etc/patroni/db1.yml remove amtsbote`), start their Patroni with a `standby_cluster` that leads to db3, wait
+//! until `store lag` shows nothing behind, stop site B's relay, and swap the two as above. (This way back is Patroni's own and
+//! was not tried here.)

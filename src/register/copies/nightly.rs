@@ -1,0 +1,242 @@
+//! What is done each night without anybody's asking, and how copies were last compared with their originals.
+//!
+//! A night is one row by its day: work that was begun and not ended is begun again, work that was ended is done once a
+//! day, however often the process starts. The comparison itself is the municipality's to begin, because the original is
+//! there: it sends its buckets' hashes with "nothing happened" (1104); here stands what came of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rusqlite::{OptionalExtension, params};
+use serde::Serialize;
+
+use super::{Copies, CopyError, Retired, copies_where, instant, int, micros, schema, uint};
+use crate::register::person::Ags;
+use crate::register::reconcile::{Bucket, Difference, Hash, bucket_of, buckets, differing};
+
+/// Nights that are remembered.
+const NIGHTS_MAX: i64 = 400;
+
+/// One night's work on all copies (sections 13, 14 BMG).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Night {
+    pub day: Date,
+    pub began_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub restricted: u64,
+    pub deleted: u64,
+}
+
+/// What the last comparison with the original found. Counts of records are known once the entries of the buckets that
+/// differ have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Reconciled {
+    pub at: Timestamp,
+    pub buckets_differing: u64,
+    pub missing: Option<u64>,
+    pub surplus: Option<u64>,
+    pub changed: Option<u64>,
+}
+
+impl Reconciled {
+    pub fn is_equal(&self) -> bool {
+        self.buckets_differing == 0
+    }
+}
+
+impl Copies {
+    /// The day whose work is due: today from `hour` on, in the register's time zone, unless it was done.
+    pub fn night_due(&self, hour: u8, now: Timestamp) -> Result<Option<Date>, CopyError> {
+        let local = now.to_zoned(self.settings.zone.clone());
+        if local.hour() < hour as i8 {
+            return Ok(None);
+        }
+        let done = self.last_night()?.is_some_and(|night| {
+            // A clock that went back makes nobody's day twice.
+            night.day > local.date() || night.day == local.date() && night.ended_at.is_some()
+        });
+        Ok((!done).then(|| local.date()))
+    }
+
+    /// Applies the deletion periods to every living copy. `go_on` is asked between two copies; where it says no, the
+    /// night is not ended and comes again.
+    pub fn work_at_night(
+        &self,
+        day: Date,
+        now: impl Fn() -> Timestamp,
+        go_on: impl Fn() -> bool,
+    ) -> Result<Night, CopyError> {
+        let mut night = Night { day, began_at: now(), ended_at: None, restricted: 0, deleted: 0 };
+        self.write_night(&night)?;
+        for ags in self.living()? {
+            if !go_on() {
+                return Ok(night);
+            }
+            let Retired { restricted, deleted } = self.retire(ags, day)?;
+            night.restricted += restricted;
+            night.deleted += deleted;
+        }
+        night.ended_at = Some(now());
+        self.write_night(&night)?;
+        Ok(night)
+    }
+
+    fn write_night(&self, night: &Night) -> Result<(), CopyError> {
+        let connection = self.writer();
+        connection
+            .prepare_cached(
+                "INSERT INTO night (day, began_at, ended_at, restricted, deleted) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (day) DO UPDATE SET began_at = excluded.began_at, ended_at = excluded.ended_at,
+                 restricted = night.restricted + excluded.restricted, deleted = night.deleted + excluded.deleted",
+            )?
+            .execute(params![
+                night.day.to_string(),
+                micros(night.began_at),
+                night.ended_at.map(micros),
+                int(night.restricted),
+                int(night.deleted)
+            ])?;
+        connection
+            .prepare_cached(
+                "DELETE FROM night WHERE day NOT IN (SELECT day FROM night ORDER BY day DESC LIMIT ?1)",
+            )?
+            .execute(params![NIGHTS_MAX])?;
+        Ok(())
+    }
+
+    pub fn last_night(&self) -> Result<Option<Night>, CopyError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT day, began_at, ended_at, restricted, deleted FROM night ORDER BY day DESC LIMIT 1",
+            )?;
+            let row: Option<(String, i64, Option<i64>, i64, i64)> = select
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+                .optional()?;
+            let Some((day, began_at, ended_at, restricted, deleted)) = row else { return Ok(None) };
+            let day = day.parse().map_err(|_| CopyError::Corrupt("the day of a night".to_owned()))?;
+            Ok(Some(Night {
+                day,
+                began_at: instant(began_at),
+                ended_at: ended_at.map(instant),
+                restricted: uint(restricted),
+                deleted: uint(deleted),
+            }))
+        })
+    }
+
+    /// Compares a living copy with the buckets of its original; `entries` are the original's records, by mark, of the
+    /// buckets that it knows to differ. Says in which buckets the two differ, and how.
+    pub fn reconcile(
+        &self,
+        ags: Ags,
+        theirs: &[Bucket],
+        entries: &BTreeMap<String, Hash>,
+        now: Timestamp,
+    ) -> Result<(Vec<u8>, Difference), CopyError> {
+        let ours = self.entries(ags)?;
+        let found = differing(&buckets(&ours), theirs);
+        let told: std::collections::BTreeSet<u8> = entries.keys().map(|mark| bucket_of(mark)).collect();
+        // Of a bucket that the original does not have, all that is here is surplus.
+        let gone = |number: &u8| !theirs.iter().any(|bucket| bucket.number == *number);
+        let looked_at = |number: &u8| told.contains(number) || gone(number);
+        let here = |mark: &str| {
+            let number = bucket_of(mark);
+            found.contains(&number) && looked_at(&number)
+        };
+        let ours: BTreeMap<String, Hash> = ours.into_iter().filter(|(mark, _)| here(mark)).collect();
+        let theirs: BTreeMap<String, Hash> =
+            entries.iter().filter(|(mark, _)| here(mark)).map(|(mark, hash)| (mark.clone(), *hash)).collect();
+        let difference = Difference::between(&ours, &theirs);
+        let whole = found.iter().all(looked_at);
+        let count = |marks: &[String]| whole.then_some(marks.len() as i64);
+        self.writer()
+            .prepare_cached(
+                "INSERT INTO reconciliation (ags, at, buckets, missing, surplus, changed)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (ags) DO UPDATE SET at = excluded.at,
+                 buckets = excluded.buckets, missing = excluded.missing, surplus = excluded.surplus,
+                 changed = excluded.changed",
+            )?
+            .execute(params![
+                ags.to_string(),
+                micros(now),
+                found.len() as i64,
+                count(&difference.missing),
+                count(&difference.surplus),
+                count(&difference.changed)
+            ])?;
+        Ok((found, difference))
+    }
+
+    /// Municipalities whose copies answer.
+    pub fn living(&self) -> Result<Vec<Ags>, CopyError> {
+        let copies = self.read(|connection| copies_where(connection, "state = ?1", params![schema::LIVE]))?;
+        Ok(copies.into_iter().map(|copy| copy.ags).collect())
+    }
+
+    /// The last comparison of each municipality that ever sent its hashes.
+    pub fn reconciled(&self) -> Result<BTreeMap<Ags, Reconciled>, CopyError> {
+        self.read(|connection| {
+            let mut select = connection
+                .prepare_cached("SELECT ags, at, buckets, missing, surplus, changed FROM reconciliation")?;
+            let mut rows = select.query([])?;
+            let mut out = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                let ags: String = row.get(0)?;
+                let count = |place: usize| -> Result<Option<u64>, rusqlite::Error> {
+                    Ok(row.get::<_, Option<i64>>(place)?.map(uint))
+                };
+                let one = Reconciled {
+                    at: instant(row.get(1)?),
+                    buckets_differing: uint(row.get(2)?),
+                    missing: count(3)?,
+                    surplus: count(4)?,
+                    changed: count(5)?,
+                };
+                out.insert(Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?, one);
+            }
+            Ok(out)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::register::copies::{LoadReceipt, LogKey, Settings};
+    use crate::register::person::{Person, Status};
+    use crate::register::synth;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("an instant")
+    }
+
+    #[test]
+    fn a_night_is_worked_once_and_begun_again_where_it_was_broken_off() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let copies = Copies::open(Settings::new(folder.path()), LogKey::new(&[1; 32])).expect("copies");
+        let home = Ags::parse("10041100").expect("a key");
+        let dead = Person {
+            mark: "1".to_owned(),
+            status: Status::Dead,
+            death_date: Some("01012010".parse().expect("a date")),
+            ..synth::person(1, home, 1)
+        };
+        copies.begin_load(home, 1, 0, at("2026-11-28T00:00:00Z")).expect("begun");
+        let mut receipt = LoadReceipt::default();
+        copies.load(home, [&dead.to_bytes()[..]], &mut receipt).expect("loaded");
+        copies.finish_load(home, 1, &receipt).expect("finished");
+        // Berlin is an hour ahead in winter.
+        assert_eq!(copies.night_due(3, at("2026-11-29T01:59:59Z")).expect("a look"), None);
+        let due = at("2026-11-29T02:00:00Z");
+        let day = copies.night_due(3, due).expect("a look").expect("due");
+        let broken = copies.work_at_night(day, || due, || false).expect("worked");
+        assert_eq!((broken.ended_at, broken.restricted), (None, 0));
+        assert_eq!(copies.night_due(3, due).expect("a look"), Some(day), "it comes again");
+        assert_eq!(copies.work_at_night(day, || due, || true).expect("worked").restricted, 1);
+        assert_eq!(copies.night_due(3, at("2026-11-29T22:59:59Z")).expect("a look"), None, "once a day");
+        let night = copies.last_night().expect("a look").expect("a night");
+        assert_eq!((night.day, night.restricted, night.deleted), (day, 1, 0));
+        assert!(copies.night_due(3, at("2026-11-30T02:00:00Z")).expect("a look").is_some());
+    }
+}

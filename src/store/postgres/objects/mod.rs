@@ -1,0 +1,167 @@
+//! Large payloads in an object store that speaks S3, in place of rows of chunks.
+//!
+//! A payload is objects of [`OBJECT_BYTES`] each, numbered, below the store's own id and the payload's name. The order of
+//! durability is that of rows: the payload's row first, then its objects, each of which counts once the object store has
+//! said so, then the seal, then the transaction that names it. The row goes after the last object, so that the sweep knows
+//! of every object; one is left behind unknown only where a primary was lost whose standby lacked the row.
+//!
+//! What the object store promises about what it has said yes to is its own matter; here it is believed.
+
+mod http;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
+
+use crate::store::StoreError;
+
+pub use http::check_endpoint;
+
+/// Bytes of one object; the last of a payload may have less. Kept with each payload, so it may change.
+pub const OBJECT_BYTES: usize = 4 * 1024 * 1024;
+/// Most that is asked for at once when a payload is read.
+pub const READ_BYTES: u64 = 1024 * 1024;
+/// What is said about a failure, at most.
+const SENTENCE_CHARS_MAX: usize = 300;
+
+#[derive(Clone)]
+pub struct ObjectSettings {
+    /// `https://host[:port]`; `http` on this machine alone.
+    pub endpoint: String,
+    pub bucket: String,
+    /// Put before every name; may be empty.
+    pub prefix: String,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: String,
+    /// The authorities that vouch for the endpoint, where it is reached by TLS.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+pub struct Objects {
+    bucket: AmazonS3,
+    /// For sentences: endpoint and bucket.
+    place: String,
+    prefix: String,
+    reached: AtomicBool,
+}
+
+impl Objects {
+    /// Connects nowhere yet. `patience` bounds every request, and all attempts at it.
+    pub fn new(settings: &ObjectSettings, patience: Duration) -> Result<Self, String> {
+        let connector = http::Connector::new(&settings.endpoint, settings.tls.clone(), patience)?;
+        let retry = RetryConfig { max_retries: 3, retry_timeout: patience, ..RetryConfig::default() };
+        let bucket = AmazonS3Builder::new()
+            .with_endpoint(&settings.endpoint)
+            .with_bucket_name(&settings.bucket)
+            .with_region(&settings.region)
+            .with_access_key_id(&settings.access_key)
+            .with_secret_access_key(&settings.secret_key)
+            .with_allow_http(settings.tls.is_none())
+            .with_virtual_hosted_style_request(false)
+            // One by one: not every object store knows S3's list of deletions.
+            .with_disable_bulk_delete(true)
+            .with_retry(retry)
+            .with_http_connector(connector)
+            .build()
+            .map_err(|error| format!("the object store: {error}"))?;
+        Ok(Self {
+            bucket,
+            place: format!("{}/{}", settings.endpoint, settings.bucket),
+            prefix: settings.prefix.trim_matches('/').to_owned(),
+            reached: AtomicBool::new(true),
+        })
+    }
+
+    fn payload(&self, store: &str, name: &str) -> Path {
+        Path::from(format!("{}/{store}/{name}", self.prefix))
+    }
+
+    fn object(&self, store: &str, name: &str, number: u64) -> Path {
+        Path::from(format!("{}/{store}/{name}/{number:08}", self.prefix))
+    }
+
+    /// Done once the object store has said that it has it; the same again changes nothing.
+    pub async fn put(&self, store: &str, name: &str, number: u64, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let done = self.bucket.put(&self.object(store, name, number), bytes.into()).await;
+        self.heard(done.map(drop))
+    }
+
+    /// Bytes of one object. `Corrupt` where it is not there, or has fewer.
+    pub async fn get(
+        &self,
+        store: &str,
+        name: &str,
+        number: u64,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        let length = range.end - range.start;
+        let missing =
+            || StoreError::Corrupt(format!("object {number} of payload {name} is missing or cut short"));
+        match self.bucket.get_range(&self.object(store, name, number), range).await {
+            Ok(bytes) if bytes.len() as u64 == length => self.heard(Ok(bytes)),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(missing()),
+            Err(error) => self.heard(Err(error)),
+        }
+    }
+
+    /// Whatever there is of a payload; nothing is no fault.
+    pub async fn delete(&self, store: &str, name: &str) -> Result<(), StoreError> {
+        let listed = self.bucket.list(Some(&self.payload(store, name))).try_collect::<Vec<_>>().await;
+        for object in self.heard(listed)? {
+            let deleted = self.bucket.delete(&object.location).await;
+            self.heard(deleted)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an object can be written, read and deleted; the sentence says what fails.
+    pub async fn probe(&self, store: &str) -> Result<(), String> {
+        let name = format!("probe-{}", uuid::Uuid::new_v4().simple());
+        let probed = async {
+            self.put(store, &name, 0, b"probe".to_vec()).await?;
+            self.get(store, &name, 0, 0..5).await?;
+            self.delete(store, &name).await
+        };
+        probed.await.map_err(|error| error.to_string())
+    }
+
+    /// Whether the bucket can be looked into; nothing is written.
+    pub async fn look(&self) -> Result<(), String> {
+        let nothing = self.payload("look", "nothing");
+        let listed = self.bucket.list(Some(&nothing)).try_collect::<Vec<_>>().await;
+        self.heard(listed).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Says once when it stops answering, and once when it answers again.
+    fn heard<T>(&self, answer: Result<T, object_store::Error>) -> Result<T, StoreError> {
+        match answer {
+            Ok(answer) => {
+                if !self.reached.swap(true, Ordering::Relaxed) {
+                    tracing::info!(place = self.place, "the object store answers again");
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                let what: String = error.to_string().chars().take(SENTENCE_CHARS_MAX).collect();
+                if self.reached.swap(false, Ordering::Relaxed) {
+                    tracing::error!(
+                        code = "store-objects",
+                        place = self.place,
+                        error = what,
+                        next_step = "check [objects], its keys and whether the object store runs; large payloads are refused until it answers",
+                        "the object store does not do what it is asked"
+                    );
+                }
+                Err(StoreError::Unavailable(format!("the object store {}: {what}", self.place)))
+            }
+        }
+    }
+}

@@ -97,6 +97,12 @@ pub(super) fn words(bytes: &[u8]) -> Result<std::str::Split<'_, char>, RecordErr
     Ok(line.split(' '))
 }
 
+/// When a line of a log was written, by its own words; also of the beginning of a line.
+pub fn time_of(line: &[u8]) -> Option<Timestamp> {
+    let word = line.split(|byte| *byte == b' ').nth(1)?;
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
 impl Record {
     /// The exact bytes that are stored, hashed and exported.
     pub fn to_bytes(&self) -> Vec<u8> {

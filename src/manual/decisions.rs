@@ -182,8 +182,17 @@
 //! # How deep one request looks
 //!
 //! A mailbox may hold messages that only XTA can carry before the first that OSCI can. They are passed over in pages of
-//! 2, then 100, then 1,000, up to 20,000 in one request; a question for process cards reads up to 20,000 cards. Beyond, the answer is 9811 with
-//! what to do, never "none matches": nobody has looked.
+//! 2, then 100, then 1,000, up to 20,000 in one request. Beyond, the answer is 9811 with what to do, never "none matches":
+//! nobody has looked.
+//!
+//! A question for process cards leads back from the party's newest message, by the indexes of what an account posted and
+//! what entered a mailbox, and reads up to 20,000 cards (200,000 rows). It ends earlier where enough was found, and where
+//! whatever follows was accepted too early. What changed since an instant (RecentModification) may lie anywhere on that way:
+//! if it gets too long, up to 100,000 records of the evidence log are read back to the instant, an hour for clocks included,
+//! because every change of a card stands there under the time that the card bears. So a party that asks regularly for what is
+//! new gets all of it, however many cards it has. Only where neither way comes to its end there may be more (3801), or the
+//! answer is 9811. The indexes are those that mailboxes need anyhow: one by time of change would cost every change of every
+//! message a write.
 //!
 //! # A log is not signed over a checkpoint that cannot be compared
 //!

@@ -4,6 +4,7 @@
 //! evidence record together, or nothing. State changes apply [`crate::domain::state::transition`] inside the
 //! transaction. The trait knows nothing of SQL, protocols or policy: deadlines and rights come in as data.
 
+mod cards;
 mod copy;
 pub mod embedded;
 pub mod postgres;
@@ -22,6 +23,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::broadcast;
+
+pub use cards::CardBounds;
 
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
@@ -251,6 +254,7 @@ pub struct CardQuery {
     /// Only what was not received.
     pub unreceived_only: bool,
     pub limit: u32,
+    pub bounds: CardBounds,
 }
 
 impl CardQuery {
@@ -492,7 +496,9 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError>;
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError>;
-    /// Messages whose cards the query wants, and whether there may be more than were looked at.
+    /// Messages whose cards the query wants, the newest first, and whether there are more, or may be: a question that says
+    /// since when is answered in full as long as either the party's newer messages or what happened since then in the whole
+    /// store stay within [`CardBounds`].
     async fn cards(&self, query: &CardQuery) -> Result<(Vec<Entry>, bool), StoreError>;
 
     // Changes. The card after the change is returned.

@@ -26,9 +26,10 @@ use base64::Engine;
 use jiff::Timestamp;
 
 use crate::store_dialogs::{
-    cards_are_found_for_author_and_reader, cards_are_found_however_deep_they_lie,
-    dialogs_confirm_by_a_further_request_only, dialogs_hand_out_where_they_stand,
-    dialogs_move_on_exactly_once, dialogs_move_on_with_what_comes_behind, dialogs_outlive_the_process,
+    cards_are_found_beyond_what_one_question_looks_at, cards_are_found_for_author_and_reader,
+    cards_are_found_however_deep_they_lie, dialogs_confirm_by_a_further_request_only,
+    dialogs_hand_out_where_they_stand, dialogs_move_on_exactly_once, dialogs_move_on_with_what_comes_behind,
+    dialogs_outlive_the_process,
 };
 use crate::store_fixture::*;
 use crate::store_oracle::assert_evidence;
@@ -78,6 +79,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         dialogs_hand_out_where_they_stand,
         cards_are_found_for_author_and_reader,
         cards_are_found_however_deep_they_lie,
+        cards_are_found_beyond_what_one_question_looks_at,
         bonds_and_push_notes_are_kept,
         statements_are_kept_with_what_they_change,
         what_another_post_office_took_is_handed_out_and_received,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use amtsbote::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
 use amtsbote::domain::state::{DeliveryState, Event};
-use amtsbote::store::{Accepted, CardQuery, Change, Store, StoreError};
+use amtsbote::store::{Accepted, CardBounds, CardQuery, Change, Store, StoreError};
 
 use crate::store_conformance::Bench;
 use crate::store_fixture::{Draft, account, at, change, content, draft, id, payload_of};
@@ -239,6 +239,7 @@ pub async fn cards_are_found_for_author_and_reader(bench: &dyn Bench) {
         modified_from: None,
         unreceived_only: false,
         limit: 10,
+        bounds: CardBounds::default(),
     };
     let stranger = CardQuery {
         account: account("stranger"),
@@ -291,6 +292,7 @@ pub async fn cards_are_found_however_deep_they_lie(bench: &dyn Bench) {
         modified_from: None,
         unreceived_only: false,
         limit: 1000,
+        bounds: CardBounds::default(),
     };
     let found = async |query: &CardQuery| {
         let (found, cut) = store.cards(query).await.expect("cards");
@@ -316,5 +318,67 @@ pub async fn cards_are_found_however_deep_they_lie(bench: &dyn Bench) {
     }
     let (ids, cut) = found(&CardQuery { limit: 300, ..all }).await;
     assert!(ids == names[..300] && cut);
+    store.close().await.expect("closed");
+}
+
+pub async fn cards_are_found_beyond_what_one_question_looks_at(bench: &dyn Bench) {
+    let store = bench.open();
+    // The clock was set back behind the first, so that neither of the two that are wanted lies where it should.
+    Draft { accepted_at: at(50_000), ..draft("late") }.send(&*store).await.expect("accepted");
+    waiting(&*store, "wanted").await;
+    let other = crate::store_fixture::mailbox("ags:9");
+    let foreign = Draft { mailbox: other, posted_by: account("stranger"), ..draft("foreign") };
+    foreign.send(&*store).await.expect("accepted");
+    for place in 0..300 {
+        waiting(&*store, &format!("m{place}")).await;
+    }
+    for name in ["wanted", "foreign"] {
+        store.change(change(name, Event::HandedOut, 60_000)).await.expect("handed out");
+    }
+    Draft { accepted_at: at(70_000), ..draft("newest") }.send(&*store).await.expect("accepted");
+    let card = store.find(&id("wanted")).await.expect("known").card;
+    let bounds = |rows, cards, records| CardBounds { rows, cards, records };
+    let all = CardQuery {
+        account: card.posted_by.clone(),
+        author: card.author.value().to_owned(),
+        mailbox: card.mailbox.clone(),
+        as_author: true,
+        as_reader: true,
+        ids: Vec::new(),
+        accepted_from: None,
+        modified_from: None,
+        unreceived_only: false,
+        limit: 10,
+        bounds: bounds(10_000, 20, 10_000),
+    };
+    let modified = |from| CardQuery { modified_from: Some(at(from)), ..all.clone() };
+    let accepted = |from| CardQuery { accepted_from: Some(at(from)), ..all.clone() };
+    for (query, expected, more) in [
+        // The way is too long, the log is not.
+        (modified(50_000), &["newest", "wanted", "late"][..], false),
+        (modified(60_000), &["newest", "wanted"], false),
+        (CardQuery { as_author: false, ..modified(60_000) }, &["newest", "wanted"], false),
+        (CardQuery { as_reader: false, ..modified(60_000) }, &["newest", "wanted"], false),
+        (CardQuery { unreceived_only: true, ..modified(60_000) }, &["newest", "wanted"], false),
+        (CardQuery { limit: 1, ..modified(60_000) }, &["newest"], true),
+        (CardQuery { bounds: bounds(20, 10_000, 10_000), ..modified(60_000) }, &["newest", "wanted"], false),
+        (CardQuery { as_author: false, as_reader: false, ..modified(60_000) }, &[], false),
+        (accepted(50_000), &["newest", "late"], false),
+        // Both are too long, and nobody says that this is all.
+        (CardQuery { bounds: bounds(10_000, 20, 100), ..modified(60_000) }, &["newest"], true),
+        (CardQuery { limit: 100, ..all.clone() }, &[], true),
+        // What was accepted too early ends the way, before it is too long.
+        (CardQuery { bounds: bounds(290, 290, 0), ..accepted(70_000) }, &["newest"], false),
+        (CardQuery { bounds: bounds(200, 10_000, 0), ..accepted(70_000) }, &["newest"], true),
+    ] {
+        let (found, cut) = store.cards(&query).await.expect("cards");
+        let mut found: Vec<_> = found.into_iter().map(|entry| entry.envelope.id).collect();
+        if query.limit == 100 {
+            assert_eq!(found.len(), 20, "{query:?}");
+            found.clear();
+        }
+        let expected: Vec<_> = expected.iter().map(|name| id(name)).collect();
+        assert_eq!((found, cut), (expected, more), "{query:?}");
+    }
     store.close().await.expect("closed");
 }

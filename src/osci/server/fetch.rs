@@ -34,7 +34,7 @@ use crate::osci::message::fetch_process_card::{FetchProcessCard, ResponseToFetch
 use crate::osci::message::payload::Payload;
 use crate::osci::message::selection::{CardRole, CardSelection, DeliverySelection};
 use crate::report::Loudness;
-use crate::store::{CardQuery, Entry, PayloadReader, Selection};
+use crate::store::{CardBounds, CardQuery, Entry, PayloadReader, Selection};
 use crate::xml;
 use crate::xml::dsig::{self, DigestMethod};
 use crate::xml::read::{Event, SliceReader};
@@ -253,7 +253,8 @@ impl Door {
                 false => Refused::new(Code::NoCard, "no process card matches"),
                 true => Refused::told(
                     Code::Failed,
-                    "none of the newest process cards matches, and there are too many to look at all; name a MessageId",
+                    "none of the newest process cards matches, and there are too many to look at all; name a MessageId or a \
+                     later instant",
                 ),
             });
         }
@@ -535,6 +536,7 @@ fn card_query(client: &Client, asked: &FetchProcessCard, cards_max: u32) -> Resu
         modified_from: None,
         unreceived_only: false,
         limit: asked_max.min(cards_max),
+        bounds: CardBounds::default(),
     };
     let since = match &asked.selection {
         None => return Ok(query),

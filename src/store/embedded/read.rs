@@ -17,7 +17,7 @@ use super::payload::{Outgoing, PayloadFolder};
 use crate::domain::account::{AccountName, Directory};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
-use crate::domain::state::DeliveryState;
+use crate::store::cards::{End, Log, Page, RECORD_HEAD_BYTES, ROWS_PAGE, Walk};
 use crate::store::row::{DUE_KINDS, Place, instant, int, micros, state_number, uint};
 use crate::store::{
     AdminAct, CardQuery, Due, Entry, Iterator, Listing, MailboxSummary, MessageQuery, Selection, StoreError,
@@ -284,63 +284,79 @@ fn scan(
     rows.map(|sequence| Ok(uint(sequence?))).collect()
 }
 
-/// Messages whose cards one question looks at; beyond, the asker narrows it. What is told by a message's row is told
-/// without reading its card, and does not count.
-const CARDS_LOOKED_AT_MAX: usize = 20_000;
-/// Rows that are read at a time from each index.
-const CARDS_PAGE: usize = 256;
-
 /// Walks back through what an account posted and what entered a mailbox, a page of each at a time, until enough was
-/// found: what it holds in memory is the answer and two pages, however many cards there are.
+/// found; where that leads too far, through what the log says was changed.
 pub fn cards(connection: &Connection, query: &CardQuery) -> Result<(Vec<Entry>, bool), Fault> {
-    let mut found = Vec::new();
+    let mut walk = Walk::new(query);
     if !query.ids.is_empty() {
         let mut sequences = BTreeSet::new();
         for id in &query.ids {
             sequences.extend(sequence_by_id(connection, id)?);
         }
-        let more = collect_cards(connection, query, sequences.into_iter().rev(), &mut found, &mut 0)?;
-        return Ok((found, more));
+        let end = collect_cards(connection, &mut walk, sequences.into_iter().rev())?;
+        return Ok(walk.answer(end.unwrap_or(End::NoMore)));
     }
-    let (mut before, mut looked_at) = (i64::MAX, 0);
-    loop {
+    let mut before = i64::MAX;
+    let end = loop {
         let (page, next) = cards_page(connection, query, before)?;
-        if collect_cards(connection, query, page.into_iter().rev(), &mut found, &mut looked_at)? {
-            return Ok((found, true));
+        match (collect_cards(connection, &mut walk, page.into_iter().rev())?, next) {
+            (Some(end), _) => break end,
+            (None, Some(next)) => before = next,
+            (None, None) => break End::NoMore,
         }
-        match next {
-            Some(next) => before = next,
-            None => return Ok((found, false)),
-        }
+    };
+    if end != End::TooFar {
+        return Ok(walk.answer(end));
     }
+    let Some(changed) = changed_since(connection, query)? else { return Ok(walk.answer(end)) };
+    let mut walk = Walk::new(query);
+    let end = collect_cards(connection, &mut walk, changed.into_iter().rev())?;
+    Ok(walk.answer(end.unwrap_or(End::NoMore)))
 }
 
-/// Adds the cards that the query wants; true where it ended before the last one.
+/// Adds the cards that the query wants; says so where that ended before the last one.
 fn collect_cards(
     connection: &Connection,
-    query: &CardQuery,
+    walk: &mut Walk<'_>,
     sequences: impl std::iter::Iterator<Item = u64>,
-    found: &mut Vec<Entry>,
-    looked_at: &mut usize,
-) -> Result<bool, Fault> {
+) -> Result<Option<End>, Fault> {
     for sequence in sequences {
         let Some(row) = row_by_sequence(connection, sequence)? else { continue };
-        if query.unreceived_only && row.state == DeliveryState::Received {
-            continue;
+        let passes = walk.looks_at(1).and_then(|()| walk.passes(&row.posted_by, &row.mailbox, row.state));
+        match passes {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(end) => return Ok(Some(end)),
         }
-        if *looked_at >= CARDS_LOOKED_AT_MAX {
-            return Ok(true);
+        match walk.wants(&card(connection, sequence)?) {
+            Ok(true) => walk.take(entry(connection, sequence)?),
+            Ok(false) => {}
+            Err(end) => return Ok(Some(end)),
         }
-        *looked_at += 1;
-        if !query.wants(&card(connection, sequence)?) {
-            continue;
-        }
-        if found.len() >= query.limit as usize {
-            return Ok(true);
-        }
-        found.push(entry(connection, sequence)?);
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// The messages whose cards were changed since then, and some more; nothing where the log has too many records of it.
+fn changed_since(connection: &Connection, query: &CardQuery) -> Result<Option<BTreeSet<u64>>, Fault> {
+    let Some(mut log) = Log::of(query) else { return Ok(None) };
+    let mut changed = BTreeSet::new();
+    let mut before = i64::MAX;
+    while let Some(page) = log.page() {
+        let mut rows = connection.prepare_cached(
+            "SELECT idx, message, substr(bytes, 1, ?3) FROM evidence WHERE idx < ?1 ORDER BY idx DESC LIMIT ?2",
+        )?;
+        let rows = rows.query_map(params![before, page as i64, RECORD_HEAD_BYTES as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+        })?;
+        let rows: Vec<(i64, i64, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
+        before = rows.last().map_or(before, |(index, ..)| *index);
+        let records = rows.iter().map(|(_, message, head)| (uint(*message), head.as_slice()));
+        if log.read(records, &mut changed) == Page::Last {
+            return Ok(Some(changed));
+        }
+    }
+    Ok(None)
 }
 
 /// The newest candidates below `before`, and from where to go on. Of what the indexes hold, no more is given than all of
@@ -374,9 +390,9 @@ fn cards_page(
     let (mut page, mut down_to) = (BTreeSet::new(), None);
     for (question, key) in sources {
         let mut rows = connection.prepare_cached(question)?;
-        let rows = rows.query_map(params![key, before, CARDS_PAGE as i64], |row| row.get::<_, i64>(0))?;
+        let rows = rows.query_map(params![key, before, ROWS_PAGE as i64], |row| row.get::<_, i64>(0))?;
         let rows: Vec<i64> = rows.collect::<Result<_, _>>()?;
-        if rows.len() == CARDS_PAGE {
+        if rows.len() == ROWS_PAGE {
             down_to = down_to.max(rows.last().copied());
         }
         page.extend(rows.into_iter().map(uint));

@@ -18,6 +18,7 @@ use crate::domain::content::Digest;
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::state::DeliveryState;
+use crate::store::cards::{End, Log, Page, RECORD_HEAD_BYTES, ROWS_PAGE, Walk};
 use crate::store::row::{
     DUE_KINDS, Place, Row, instant, int, micros, place_of, state_number, state_of, uint,
 };
@@ -369,69 +370,110 @@ pub async fn messages(reading: &Reading<'_>, query: &MessageQuery) -> Result<Vec
     entries(reading, &found).await
 }
 
-/// Messages whose cards one question looks at; beyond, the asker narrows it. What is told by a message's row is told
-/// without reading its card, and does not count.
-const CARDS_LOOKED_AT_MAX: usize = 20_000;
-/// Rows that are read at a time from each index.
-const CARDS_PAGE: usize = 256;
-
 /// Walks back through what an account posted and what entered a mailbox, a page of each at a time, until enough was
-/// found: what it holds in memory is the answer and two pages, however many cards there are.
+/// found; where that leads too far, through what the logs of all nodes say was changed.
 pub async fn cards(reading: &Reading<'_>, query: &CardQuery) -> Result<(Vec<Entry>, bool), Fault> {
-    let mut found = Vec::new();
+    let mut walk = Walk::new(query);
     if !query.ids.is_empty() {
         let keys: Vec<String> = query.ids.iter().map(|id| id.key().as_str().to_owned()).collect();
         let question = "SELECT DISTINCT sequence FROM used WHERE key = ANY($1) AND sequence IS NOT NULL";
         let sequences = sequences_of(reading, question, &[&keys]).await?;
-        let more = collect_cards(reading, query, &sequences, &mut found, &mut 0).await?;
-        return Ok((found, more));
+        let end = collect_cards(reading, query, &mut walk, &sequences).await?;
+        return Ok(walk.answer(end.unwrap_or(End::NoMore)));
     }
-    let (mut before, mut looked_at) = (i64::MAX, 0);
-    loop {
+    let mut before = i64::MAX;
+    let end = loop {
         let (page, next) = cards_page(reading, query, before).await?;
-        if collect_cards(reading, query, &page, &mut found, &mut looked_at).await? {
-            return Ok((found, true));
+        match (collect_cards(reading, query, &mut walk, &page).await?, next) {
+            (Some(end), _) => break end,
+            (None, Some(next)) => before = next,
+            (None, None) => break End::NoMore,
         }
-        match next {
-            Some(next) => before = next,
-            None => return Ok((found, false)),
+    };
+    if end != End::TooFar {
+        return Ok(walk.answer(end));
+    }
+    let Some(changed) = changed_since(reading, query).await? else { return Ok(walk.answer(end)) };
+    let mut walk = Walk::new(query);
+    let changed: Vec<i64> = changed.into_iter().rev().collect();
+    for page in changed.chunks(ROWS_PAGE) {
+        if let Some(end) = collect_cards(reading, query, &mut walk, page).await? {
+            return Ok(walk.answer(end));
         }
     }
+    Ok(walk.answer(End::NoMore))
 }
 
-/// Adds the cards that the query wants, newest first; true where it ended before the last one.
+/// Adds the cards that the query wants, newest first; says so where that ended before the last one.
 async fn collect_cards(
     reading: &Reading<'_>,
     query: &CardQuery,
+    walk: &mut Walk<'_>,
     sequences: &[i64],
-    found: &mut Vec<Entry>,
-    looked_at: &mut usize,
-) -> Result<bool, Fault> {
+) -> Result<Option<End>, Fault> {
+    if let Err(end) = walk.looks_at(sequences.len()) {
+        return Ok(Some(end));
+    }
+    // What a row tells, and messages of others, are not carried here.
+    let (account, mailbox) = (query.account.as_str(), query.mailbox.as_str());
     let received = state_number(DeliveryState::Received);
     let rows = reading
         .ask(
             &format!(
-                "SELECT {ENTRY} FROM message m JOIN paper p USING (sequence) WHERE m.sequence = ANY($1) \
-                 AND (NOT $2 OR m.state <> $3) ORDER BY m.sequence DESC"
+                "SELECT {ENTRY}, m.posted_by, m.mailbox, m.state FROM message m JOIN paper p USING (sequence) \
+                 WHERE m.sequence = ANY($1) AND (NOT $2 OR m.state <> $3) AND (m.posted_by = $4 OR m.mailbox = $5) \
+                 ORDER BY m.sequence DESC"
             ),
-            &[&sequences, &query.unreceived_only, &received],
+            &[&sequences, &query.unreceived_only, &received, &account, &mailbox],
         )
         .await?;
-    for row in &rows {
-        if *looked_at >= CARDS_LOOKED_AT_MAX {
-            return Ok(true);
+    for found in &rows {
+        let state =
+            state_of(column(found, 7)?).ok_or_else(|| Fault::corrupt("an unknown state".to_owned()))?;
+        match walk.passes(column(found, 5)?, column(found, 6)?, state) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(end) => return Ok(Some(end)),
         }
-        *looked_at += 1;
-        let entry = entry(row)?;
-        if !query.wants(&entry.card) {
-            continue;
+        let entry = entry(found)?;
+        match walk.wants(&entry.card) {
+            Ok(true) => walk.take(entry),
+            Ok(false) => {}
+            Err(end) => return Ok(Some(end)),
         }
-        if found.len() >= query.limit as usize {
-            return Ok(true);
-        }
-        found.push(entry);
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// The messages whose cards were changed since then, and some more; nothing where the logs have too many records of it.
+async fn changed_since(reading: &Reading<'_>, query: &CardQuery) -> Result<Option<BTreeSet<i64>>, Fault> {
+    let Some(mut bounds) = Log::of(query) else { return Ok(None) };
+    // A log may have outlived its node's row.
+    let nodes = "WITH RECURSIVE found AS ((SELECT min(node) AS n FROM evidence) UNION ALL \
+                 SELECT (SELECT min(node) FROM evidence WHERE node > found.n) FROM found WHERE found.n IS NOT NULL) \
+                 SELECT n FROM found WHERE n IS NOT NULL";
+    let mut changed = BTreeSet::new();
+    for node in reading.ask(nodes, &[]).await? {
+        let node: String = column(&node, 0)?;
+        let mut before = i64::MAX;
+        loop {
+            let Some(page) = bounds.page() else { return Ok(None) };
+            let question = "SELECT idx, message, substring(bytes FROM 1 FOR $4) FROM evidence \
+                            WHERE node = $1 AND idx < $2 ORDER BY idx DESC LIMIT $3";
+            let values: [&(dyn ToSql + Sync); 4] =
+                [&node, &before, &(page as i64), &(RECORD_HEAD_BYTES as i32)];
+            let rows = reading.ask(question, &values).await?;
+            let mut records = Vec::with_capacity(rows.len());
+            for row in &rows {
+                before = column(row, 0)?;
+                records.push((column::<i64>(row, 1)?, column::<&[u8]>(row, 2)?));
+            }
+            if bounds.read(records.into_iter(), &mut changed) == Page::Last {
+                break;
+            }
+        }
+    }
+    Ok(Some(changed))
 }
 
 /// The newest candidates below `before`, and from where to go on. Of what the indexes hold, no more is given than all of
@@ -454,8 +496,8 @@ async fn cards_page(
         let question = format!(
             "SELECT sequence FROM message WHERE {condition} AND sequence < $2 ORDER BY sequence DESC LIMIT $3"
         );
-        let rows = sequences_of(reading, &question, &[&key, &before, &(CARDS_PAGE as i64)]).await?;
-        if rows.len() == CARDS_PAGE {
+        let rows = sequences_of(reading, &question, &[&key, &before, &(ROWS_PAGE as i64)]).await?;
+        if rows.len() == ROWS_PAGE {
             down_to = down_to.max(rows.last().copied());
         }
         page.extend(rows);

@@ -317,6 +317,11 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("limits.announced_days", "Days after which issued ids that nobody used are forgotten."),
     ("limits.disk_reserve_bytes", "Free disk space below which nothing is accepted, in bytes."),
+    (
+        "limits.upload_bytes_max",
+        "Disk space that large messages of one participant may keep while they come in chunks, in bytes: twice what each \
+         states, from its first chunk on. One of them is taken whatever it keeps.",
+    ),
     ("profile", "The service profile of messages where neither they nor their reader name one."),
     ("profile.name", "Its name (URI, URN or a short name)."),
     (

@@ -53,6 +53,9 @@ pub struct Limits {
     pub announced_days: u32,
     /// Free space of the disk, in bytes, below which nothing is accepted.
     pub disk_reserve_bytes: u64,
+    /// Bytes of the disk that one participant's large messages may keep while they come in chunks. One of them is taken
+    /// whatever it keeps.
+    pub upload_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -81,6 +84,7 @@ impl Default for Limits {
             outlet_bytes_per_second_min: 64 * 1024,
             announced_days: 30,
             disk_reserve_bytes: 256 * 1024 * 1024,
+            upload_bytes_max: 1024 * 1024 * 1024,
         }
     }
 }

@@ -33,7 +33,7 @@ const CHUNK_PACKAGE: &[u8] = b"<osci:ContentPackage><osci:ContentContainer Id=\"
     Id=\"ChunkContent\" href=\"cid:ChunkBlobStoreDelivery\"></osci:Content></osci:ContentContainer></osci:ContentPackage>";
 
 /// An attachment that makes four chunks of the answer to its fetch.
-fn large() -> Vec<u8> {
+pub fn large() -> Vec<u8> {
     (0..2 * FULL + 100).map(|at| (at % 251) as u8).collect()
 }
 
@@ -395,18 +395,22 @@ async fn uploads_are_bounded_per_account_and_swept() {
     office.close().await;
 }
 
-async fn fetch(reader: &mut Client, office: &Office, number: u64, received: Option<Vec<u64>>) -> Got {
+/// A request for this chunk by one who holds these.
+pub fn fetching(number: u64, received: Option<Vec<u64>>) -> Payload {
     let chunk = ChunkInformation {
         number: Some(number),
         kilobytes: Some(KILOBYTES),
         received,
         ..ChunkInformation::default()
     };
-    let payload = PartialFetchDelivery { selection: None, chunk };
-    reader.send(office, Payload::PartialFetchDelivery(payload)).await
+    Payload::PartialFetchDelivery(PartialFetchDelivery { selection: None, chunk })
 }
 
-fn chunk_of(reply: &Reply) -> (Vec<u8>, u64) {
+async fn fetch(reader: &mut Client, office: &Office, number: u64, received: Option<Vec<u64>>) -> Got {
+    reader.send(office, fetching(number, received)).await
+}
+
+pub fn chunk_of(reply: &Reply) -> (Vec<u8>, u64) {
     let Payload::ResponseToPartialFetchDelivery(answer) = &reply.received.message.payload else {
         panic!("{:?}", reply.received.message.kind());
     };
@@ -416,7 +420,7 @@ fn chunk_of(reply: &Reply) -> (Vec<u8>, u64) {
 }
 
 /// An office in which one large message waits.
-async fn with_delivery() -> (Office, MessageId) {
+pub async fn with_delivery() -> (Office, MessageId) {
     let office = Office::open().await;
     let mut author = begun(&office, "author").await;
     let id = author.message_id(&office).await;
@@ -684,6 +688,7 @@ async fn what_begun_uploads_will_take_is_kept_for_them() {
     let office = Office::open_with(|settings| {
         settings.limits.content_bytes_max = 1 << 50;
         settings.limits.disk_reserve_bytes = free - window;
+        settings.limits.upload_bytes_max = u64::MAX;
     })
     .await;
     // Three tenths of what is free, twice: chunks, and the message made of them.
@@ -701,6 +706,40 @@ async fn what_begun_uploads_will_take_is_kept_for_them() {
         assert_eq!(got.codes(), [expected]);
     }
     assert_eq!(upload_folders(&office).len(), 1);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_participant_keeps_only_so_much_of_the_disk() {
+    let office = Office::open_with(|settings| {
+        settings.limits.content_bytes_max = 1 << 30;
+        settings.limits.upload_bytes_max = 200 << 20;
+    })
+    .await;
+    // Sixty chunks of 1 MiB and as much again for the message made of them, of which next to nothing is ever sent.
+    let chunk = |number| ChunkInformation {
+        number: Some(number),
+        kilobytes: Some(1024),
+        total: Some(60),
+        ..ChunkInformation::default()
+    };
+    let mut author = begun(&office, "author").await;
+    let (first, second) = (author.message_id(&office).await, author.message_id(&office).await);
+    assert_eq!(send(&mut author, &office, &first, chunk(60), b"the end").await.codes(), ["0801"]);
+    let got = send(&mut author, &office, &second, chunk(60), b"the end").await;
+    assert_eq!(got.codes(), ["9811"]);
+    let said_so = said(got).feedback.entries().iter().any(|entry| entry.text.contains("251658240 bytes"));
+    assert!(said_so, "and what it would keep");
+    assert_eq!(upload_folders(&office).len(), 1);
+    // What has begun goes on, and others are unharmed.
+    assert_eq!(send(&mut author, &office, &first, chunk(1), &[7; 1 << 20]).await.codes(), ["0801"]);
+    let mut reader = begun(&office, "reader").await;
+    let id = reader.message_id(&office).await;
+    assert_eq!(send(&mut reader, &office, &id, chunk(60), b"the end").await.codes(), ["0801"]);
+    office.clock.advance(std::time::Duration::from_secs(3 * 86_400));
+    assert_eq!(office.door.sweep().await.expect("swept"), 2);
+    let mut author = begun(&office, "author").await;
+    assert_eq!(send(&mut author, &office, &second, chunk(60), b"the end").await.codes(), ["0801"]);
     office.close().await;
 }
 

@@ -158,7 +158,8 @@ impl Door {
     async fn begin_upload(&self, upload: &Upload, cut: Cut) -> Result<(), Refused> {
         let begun = UploadBegun { version: 1, at: self.relay.now(), cut };
         let (parts, upload) = (self.parts.clone(), upload.clone());
-        let room = on_disk(move || parts.begin(&upload, &begun));
+        let account_bytes_max = self.settings.limits.upload_bytes_max;
+        let room = on_disk(move || parts.begin(&upload, &begun, account_bytes_max));
         enough(room.await.map_err(on_our_disk)?)
     }
 
@@ -363,6 +364,15 @@ pub(super) fn enough(room: Room) -> Result<(), Refused> {
             Code::Failed,
             format!("{} large messages are on their way already; finish one first", parts::PER_ACCOUNT_MAX),
         )),
+        Room::TooMuch { bytes, max } => {
+            let sentence = format!(
+                "with the large messages that are on their way already it keeps {bytes} bytes of the disk, and a participant \
+                 may keep {max}; finish one first"
+            );
+            let detail = format!("{sentence} (limits.upload_bytes_max)");
+            let told = Refused::new(Code::Failed, detail);
+            Err(Refused { sentence: Some(sentence), loudness: Loudness::Warn, ..told })
+        }
         Room::DiskFull => Err(Refused {
             sentence: None,
             loudness: Loudness::Error,

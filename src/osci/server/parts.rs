@@ -133,6 +133,11 @@ pub enum Room {
     Enough,
     /// The account has as many as it may.
     TooMany,
+    /// With it the account would keep so many bytes of the disk, and may keep fewer.
+    TooMuch {
+        bytes: u64,
+        max: u64,
+    },
     /// The disk has not so much more than its reserve.
     DiskFull,
 }
@@ -191,9 +196,16 @@ impl Parts {
         Ok(if others.count() < PER_ACCOUNT_MAX { Room::Enough } else { Room::TooMany })
     }
 
-    /// Begins an upload, if there is room for all of it.
-    pub fn begin(&self, upload: &Upload, begun: &UploadBegun) -> io::Result<Room> {
+    /// Begins an upload, if there is room for all of it, and its account keeps no more than these bytes with others.
+    pub fn begin(&self, upload: &Upload, begun: &UploadBegun, account_bytes_max: u64) -> io::Result<Room> {
         let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = upload.place().parent().unwrap_or(&self.folder);
+        let others = under_way(account, upload.place())?;
+        let kept = others.iter().map(|(_, other)| other.bytes()).fold(0, u64::saturating_add);
+        let with_it = kept.saturating_add(begun.bytes());
+        if !others.is_empty() && with_it > account_bytes_max {
+            return Ok(Room::TooMuch { bytes: with_it, max: account_bytes_max });
+        }
         // Others may have begun and not yet sent what they said.
         let bytes = begun.bytes().saturating_add(self.promised(upload.place())?);
         let room = self.room(upload.place(), bytes)?;
@@ -212,13 +224,7 @@ impl Parts {
     fn promised(&self, place: &Path) -> io::Result<u64> {
         let mut promised: u64 = 0;
         for account in folders(&self.folder.join(UPLOADS))? {
-            for other in folders(&account)?.filter(|other| other != place) {
-                if other.join(ACCEPTED).exists() {
-                    continue;
-                }
-                let Some(begun) = read::<UploadBegun>(&other.join(BEGUN)).unwrap_or_default() else {
-                    continue;
-                };
+            for (other, begun) in under_way(&account, place)? {
                 let there = folders(&other)?.filter_map(|file| fs::metadata(file).ok());
                 let there = there.map(|file| file.len()).fold(0, u64::saturating_add);
                 promised = promised.saturating_add(begun.bytes().saturating_sub(there));
@@ -304,6 +310,16 @@ fn old(folder: &Path, now: Timestamp) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(old)
+}
+
+/// The uploads of an account that are not complete, but for the one at `place`.
+fn under_way(account: &Path, place: &Path) -> io::Result<Vec<(PathBuf, UploadBegun)>> {
+    let others = folders(account)?.filter(|other| other != place && !other.join(ACCEPTED).exists());
+    let begun = others.filter_map(|other| {
+        let begun = read::<UploadBegun>(&other.join(BEGUN)).unwrap_or_default()?;
+        Some((other, begun))
+    });
+    Ok(begun.collect())
 }
 
 fn folders(of: &Path) -> io::Result<std::vec::IntoIter<PathBuf>> {
@@ -561,6 +577,32 @@ mod tests {
         assert_eq!(room(&parts, "reader", "another").expect("read"), Room::Enough);
         let full = Parts::new(folder.path(), u64::MAX - 1);
         assert_eq!(room(&full, "reader", "another").expect("read"), Room::DiskFull);
+    }
+
+    #[test]
+    fn an_account_keeps_only_so_much() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = Parts::new(folder.path(), 0);
+        let upload = |name, id| parts.upload(&AccountName::parse(name).expect("a name"), id);
+        let max = 80 * KILOBYTE;
+        // Chunks of 8 KB, each counted twice.
+        let begin = |name, id, total| {
+            let begun = UploadBegun { cut: Cut { total, ..begun().cut }, ..begun() };
+            parts.begin(&upload(name, id), &begun, max).expect("read")
+        };
+        let too_much = |kilobytes| Room::TooMuch { bytes: kilobytes * KILOBYTE, max };
+        for (name, id, total, expected) in [
+            ("author", "large", 100, Room::Enough),
+            ("author", "small", 1, too_much(1616)),
+            ("author", "large", 100, Room::Enough),
+            ("reader", "a", 2, Room::Enough),
+            ("reader", "b", 3, Room::Enough),
+            ("reader", "c", 1, too_much(96)),
+        ] {
+            assert_eq!(begin(name, id, total), expected, "{name} {id}");
+        }
+        upload("reader", "a").accept(&Acceptance { version: 1, feedback: Vec::new() }).expect("noted");
+        assert_eq!(begin("reader", "c", 1), Room::Enough, "what was accepted keeps nothing");
     }
 
     #[tokio::test]

@@ -280,6 +280,46 @@ async fn a_forwarded_delivery_arrives_as_it_was_sent() {
     }
 }
 
+/// A recipient's answer is signed with a certificate that is the recipient's, and that is no longer good, or never was.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipients_signature_certificate_is_judged() {
+    let open = &[(E::Accepted, S::Held), (E::PushFailed, S::Held)][..];
+    for (signer, codes, expected) in [
+        ("expired", &["3708", "0801"][..], &TAKEN[..]),
+        ("untrusted", &["9711"], open),
+        ("revoked", &["9712"], open),
+    ] {
+        for pushed in [forward as fn(&MessageId, &str) -> Payload, |id, url| mediate(Some(id), url)] {
+            let signed_by = match signer {
+                "expired" => "expired-signature",
+                "untrusted" => "untrusted-signature",
+                _ => "revoked-signature",
+            };
+            let recipient = Recipient::listen(Says::Answer(Answer { signer: signed_by, ..YES })).await;
+            let office = office(&[&recipient.url]).await;
+            let mut reader = reader_at(&[&recipient.url]);
+            reader.osci.signature.extend(account(signer, "x").osci.signature);
+            office.apply(vec![account("author", crate::osci_office::AUTHOR), reader]).await;
+            let mut author = Client::new("author", true, true);
+            author.begin(&office).await;
+            let id = author.message_id(&office).await;
+            let payload = pushed(&id, &recipient.url);
+            let what = format!("{signer} {:?}", payload.kind());
+            let (_, got) = send(&office, &mut author, payload).await;
+            assert_eq!(got.codes(), codes, "{what}");
+            let entries = office.entries().await;
+            let asked = entries.iter().find(|entry| entry.card.id.as_str() == id.as_str());
+            let asked = asked.expect("it is kept");
+            assert_eq!(steps(asked), expected, "{what}");
+            // What could not be believed brings no reply either.
+            let replies = entries.iter().filter(|entry| !entry.envelope.in_reply_to.is_empty()).count();
+            let processed = matches!(pushed(&id, ""), Payload::MediateDelivery(_));
+            assert_eq!(replies, usize::from(processed && expected != open), "{what}");
+            office.close().await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_yes_is_reception() {
     let answer = |change: fn(&mut Answer)| {

@@ -1,6 +1,6 @@
 //! What the OSCI door refuses or remarks, by which code, and that nothing is stored then: a request for the rows of the
-//! result codes that an intermediary without pushes can give. Not here: 9000 and 9811 where we are to blame, 9201 and
-//! 9603, which it never gives.
+//! result codes that an intermediary without pushes can give. Not here: 9000 (`osci_bounds`), those of a recipient's answer
+//! (`osci_forward`), 9811 where we are to blame, 9201 and 9603, which it never gives.
 
 use amtsbote::osci::envelope::fault::{Fault, Side};
 use amtsbote::osci::message::certificates::{Certificate as Shown, NonIntermediaryCertificates, Role};
@@ -67,6 +67,36 @@ async fn what_is_no_message_is_a_fault() {
         assert_eq!(got.codes(), [format!("fault {expected}")], "{}", String::from_utf8_lossy(&body));
     }
     assert_eq!(office.spooled(), 0);
+    office.close().await;
+}
+
+/// A large message is decrypted while it arrives, and nothing of it counts before its tag was found right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_tag_undoes_what_was_decrypted_before_it() {
+    let office = Office::open().await;
+    let mut client = Client::new("author", true, true);
+    client.begin(&office).await;
+    let id = client.message_id(&office).await;
+    let mut draft = client.draft(delivery(&id));
+    draft.attachments[0].source = std::sync::Arc::new(vec![7; 900_000]);
+    let whole = client.write(draft);
+    assert!(whole.len() > 900_000);
+    // In the first piece that was released to the spool, in a later one, and in the tag itself.
+    let tag = with_blocks_behind(&whole, |ciphertext| *ciphertext.last_mut().expect("a tag") ^= 1);
+    let mut bent = vec![tag];
+    for at in [whole.len() / 10, whole.len() / 2] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        bent.push(flipped);
+    }
+    for body in bent {
+        let answer = office.post(&body).await;
+        assert_eq!(Client::new("author", false, false).read(answer).codes(), ["fault 9202"]);
+        assert_eq!((office.entries().await.len(), office.spooled()), (0, 0));
+    }
+    let answer = office.post(&whole).await;
+    assert_eq!(client.read(answer).codes(), ["0801"]);
+    assert_eq!(office.entries().await.len(), 1);
     office.close().await;
 }
 

@@ -152,6 +152,51 @@ fn a_delivery_is_sent_listed_looked_at_fetched_and_proven() {
     assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
+#[test]
+fn a_large_delivery_is_sent_in_chunks() {
+    let office = Office::open();
+    let film = binary(5_000_000);
+    std::fs::write(office.path("notice.xml"), NOTICE).expect("writes");
+    std::fs::write(office.path("film.bin"), &film).expect("writes");
+    let chunked = |kilobytes: &str| {
+        let more = ["--chunk", kilobytes, "--subject", "Film", "--json"];
+        send(&office, &["notice.xml", "film.bin"], &more)
+    };
+    // What the office does not take is refused by its code, and nothing stays.
+    for (kilobytes, code) in [("7", "9903"), ("65537", "9902")] {
+        let ran = chunked(kilobytes).ends(1);
+        assert!(ran.stderr.contains(&format!("amtsbote explain {code}")), "{ran:#?}");
+        assert_eq!((ran.stdout.as_str(), uploads(&office).len()), ("", 0));
+    }
+    let sent = chunked("512").ends(0).json();
+    assert_eq!(sent["parts"], 2, "{sent}");
+    let id = sent["id"].as_str().expect("an id").to_owned();
+    assert_eq!(state(&office, &id), "waiting");
+    // Five chunks came, and made one message that took them with it.
+    let [upload] = uploads(&office).try_into().expect("one upload");
+    let begun = std::fs::read(upload.join("begun.json")).expect("it began");
+    let begun: Value = serde_json::from_slice(&begun).expect("read");
+    assert_eq!((&begun["cut"]["kilobytes"], &begun["cut"]["total"]), (&512.into(), &5.into()));
+    assert!(upload.join("accepted.json").exists() && !upload.join("1").exists());
+
+    let fetch = |into: &str| office.run_osci_as(REGISTRATION, &["fetch", "--json", "--into", into]);
+    let got = fetch("in").ends(0).json();
+    assert_eq!((&got[0]["id"], &got[0]["confirmed"]), (&sent["id"], &true.into()), "{got}");
+    check_files(&office, &got[0], &[NOTICE.as_bytes(), &film]);
+    check_signature(&got[0]);
+    assert_eq!(state(&office, &id), "received");
+    assert_eq!(fetch("again").ends(0).json(), serde_json::json!([]), "once");
+}
+
+/// Folders of what came in chunks.
+fn uploads(office: &Office) -> Vec<std::path::PathBuf> {
+    let listed = |folder: std::path::PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+    };
+    listed(office.path("store/osci-chunks/uploads")).into_iter().flat_map(listed).collect()
+}
+
 /// What goes wrong is said in a sentence that names it, and nothing reaches a mailbox.
 #[test]
 fn wrong_inputs_are_answered_with_what_is_wrong() {

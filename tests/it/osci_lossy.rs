@@ -1,9 +1,10 @@
 //! Seeded simulations beside `osci_simulation`: pushes to a passive recipient whom the network does not always let hear or
-//! answer, and uploads in chunks that are lost, doubled and reordered, while the intermediary restarts.
+//! answer, and uploads and fetches in chunks that are lost, doubled and reordered, while the intermediary restarts.
 //!
 //! What must hold: nothing is received without a positive answer that arrived; the recipient is never given a message
 //! twice; a reply is kept once, and only to a question that was taken; of an upload nothing is accepted before its last
-//! chunk, and then once, with equal bytes.
+//! chunk, and then once, with equal bytes; of a fetch nothing is received before its reader holds every chunk of one answer
+//! and has gone on in the dialog that gave the last.
 //!
 //! `AMTSBOTE_SIM_SEED` runs one seed, `AMTSBOTE_SIM_SEEDS` so many from 1 on.
 
@@ -28,6 +29,9 @@ use crate::osci_simulation::{Random, Seed, seeds};
 const SEEDS: u64 = 3;
 const PUSHES: usize = 8;
 const UPLOAD_STEPS: usize = 14;
+const FETCH_STEPS: usize = 24;
+/// Chunks of the answer that is fetched.
+const FETCHED: u64 = 4;
 
 /// What became of a push where its recipient is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,4 +235,102 @@ async fn chunks_over_a_lossy_network_make_one_delivery() {
         assert_eq!(reader.send(&office, fetch()).await.codes(), ["9803"], "once");
         office.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_fetched_over_a_lossy_network_are_received_as_a_whole() {
+    let mut happened = BTreeSet::new();
+    for number in seeds(SEEDS) {
+        let _seed = Seed(number);
+        let mut random = Random(number);
+        let (mut office, _) = osci_chunks::with_delivery().await;
+        let mut reader = Client::new("reader", true, true);
+        let mut held: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        // Whether this dialog has given the chunk that made it whole.
+        let mut is_whole = false;
+        for step in 0..FETCH_STEPS * 2 {
+            // At last the network is kind, so that every seed ends.
+            let kind = step >= FETCH_STEPS;
+            if reader.dialog.is_none() {
+                reader.begin(&office).await;
+                is_whole = false;
+            }
+            assert_eq!(received(&office).await, (1, false), "{:?} are held", held.keys());
+            if is_whole && (kind || random.percent(40)) {
+                break;
+            }
+            if is_whole {
+                // The reader dies before he has gone on; what he holds he must ask for again.
+                happened.insert("died");
+                reader.dialog = None;
+                continue;
+            }
+            let missing = (1..=FETCHED).find(|chunk| !held.contains_key(chunk));
+            let chunk = match (held.is_empty(), kind) {
+                (true, _) => 1,
+                (false, true) => missing.unwrap_or(FETCHED),
+                (false, false) => 1 + random.below(FETCHED),
+            };
+            let draft = reader.draft(osci_chunks::fetching(chunk, Some(held.keys().copied().collect())));
+            let request = reader.write(draft);
+            if !kind && random.percent(15) {
+                happened.insert("request lost");
+                reader.dialog = None;
+                continue;
+            }
+            let answer = if !kind && random.percent(30) {
+                happened.insert("doubled");
+                let (one, other) = tokio::join!(office.post(&request), office.post(&request));
+                let is_answer = |bytes: &Vec<u8>| {
+                    matches!(reader.open(bytes.clone()), crate::osci_office::Got::Answer(_))
+                };
+                assert_ne!(is_answer(&one), is_answer(&other), "one of two equal requests is executed");
+                if is_answer(&one) { one } else { other }
+            } else {
+                office.post(&request).await
+            };
+            if !kind && random.percent(20) {
+                happened.insert("answer lost");
+                reader.dialog = None;
+            } else {
+                let got = reader.read(answer);
+                if got.codes() == ["9905"] {
+                    // Which answer his chunks are of is not sure any more.
+                    happened.insert("begun again");
+                    held.clear();
+                } else {
+                    let (bytes, total) = osci_chunks::chunk_of(&got.answer());
+                    assert_eq!(total, FETCHED);
+                    held.insert(chunk, bytes);
+                    is_whole = held.len() as u64 == FETCHED;
+                }
+            }
+            if !kind && random.percent(20) {
+                happened.insert("restarted");
+                office = office.restart().await;
+            }
+        }
+        assert!(is_whole, "with a kind network it arrives");
+        // He goes on: that is what says that he has it.
+        assert_eq!(reader.send(&office, osci_chunks::fetching(1, None)).await.codes(), ["9803"], "once");
+        assert_eq!(received(&office).await, (1, true));
+        let whole: Vec<u8> = held.into_values().flatten().collect();
+        let inside = Client::new("reader", false, true).read(whole).answer();
+        assert!(inside.package() == PACKAGE.as_bytes() && inside.attachment(0) == osci_chunks::large());
+        reader.exit(&office).await;
+        reader.begin(&office).await;
+        assert_eq!(
+            reader.send(&office, osci_chunks::fetching(1, None)).await.codes(),
+            ["9803"],
+            "never again"
+        );
+        office.close().await;
+    }
+    assert!(happened.len() >= 5, "only {happened:?} happened, which proves little");
+}
+
+/// Messages in the store, and whether all of them are received.
+async fn received(office: &Office) -> (usize, bool) {
+    let entries = office.entries().await;
+    (entries.len(), entries.iter().all(|entry| entry.card.state == DeliveryState::Received))
 }

@@ -270,6 +270,7 @@ impl Copies {
             transport_id: &uuid,
             at,
             expires_at,
+            original: None,
         };
         if self.known(&arrived)? != Known::New {
             return Ok(());

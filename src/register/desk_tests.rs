@@ -23,6 +23,9 @@ use crate::register::stream::{Change, Occasion};
 use crate::register::workdays::{Calendar, SAARLAND};
 use crate::xml::write::Writer;
 
+#[path = "desk/passing_tests.rs"]
+mod passing;
+
 const TOWN: &str = "ags:10041100";
 const STORE: &str = "zmb:10";
 const BODY: &str = "dbs:1";
@@ -379,6 +382,7 @@ fn bad_questions_are_refused_by_reason_and_put_to_no_copy() {
             Profile::PersonSearch => Number::PersonSearchAsked,
             Profile::FreeSearch => Number::FreeSearchAsked,
             Profile::PrivateEnquiry => Number::EnquiryAsked,
+            Profile::PrefilledForm => Number::FormAsked,
         };
         let author = if profile == Profile::PrivateEnquiry { PORTAL } else { BODY };
         message(kind, author, number, |out| question::write(out, &one))

@@ -232,7 +232,8 @@ impl Copies {
         })
     }
 
-    /// The answers to one question of this author leave once more, under transport ids of their own.
+    /// The answers to one question of this author leave once more, under transport ids of their own; of a message with
+    /// many questions, those to each of them ([`case_key`]).
     pub fn again(&self, author: &str, uuid: &str, now: Timestamp) -> Result<Again, CopyError> {
         let mut connection = self.writer();
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -240,7 +241,7 @@ impl Copies {
         {
             let mut select = work.prepare_cached(
                 "SELECT id, sealed IS NULL OR expires_at <= ?3, sent_at IS NULL AND given_up_at IS NULL FROM outgoing
-                 WHERE author = ?1 AND uuid = ?2",
+                 WHERE author = ?1 AND (uuid = ?2 OR uuid > ?2 || '#' AND uuid < ?2 || '$')",
             )?;
             let found = select.query_map(params![author, uuid, micros(now)], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -386,6 +387,11 @@ impl Copies {
         let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("the key has 32 bytes");
         Ok(AnswerKey(LessSafeKey::new(key)))
     }
+}
+
+/// The row of one question of a message that has many. No UUID has such a sign, so that it never takes another's place.
+pub fn case_key(uuid: &str, number: usize) -> String {
+    format!("{uuid}#{number}")
 }
 
 /// What was just written for this message stays for the page: the post takes it for sent.

@@ -151,7 +151,7 @@ impl Copies {
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let answer = match (&shown[..], question.profile) {
             _ if neutral => Answer::Neutral,
-            ([one], Profile::PersonSearch | Profile::PrivateEnquiry) => {
+            ([one], Profile::PersonSearch | Profile::PrivateEnquiry | Profile::PrefilledForm) => {
                 Answer::Person { data: disclose(&one.person, right.groups) }
             }
             (shown, _) => {
@@ -392,8 +392,8 @@ fn judged(mut one: Found, asked: &Asked) -> Found {
 fn shown(found: &[Found], profile: Profile, stale: bool, list_max: usize) -> (Vec<&Found>, bool) {
     let visible: Vec<&Found> = found.iter().filter(|one| !one.hidden).take(list_max + 1).collect();
     let neutral = match profile {
-        // Exactly one in the register, hidden or not (section 44(3) BMG).
-        Profile::PrivateEnquiry => found.len() != 1 || visible.len() != 1,
+        // Exactly one in the register, hidden or not (section 44(3) BMG); of a form, nobody may choose among several.
+        Profile::PrivateEnquiry | Profile::PrefilledForm => found.len() != 1 || visible.len() != 1,
         Profile::PersonSearch | Profile::FreeSearch => visible.is_empty(),
     };
     if neutral || stale { (Vec::new(), true) } else { (visible, false) }

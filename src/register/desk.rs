@@ -109,6 +109,7 @@ impl Case<'_> {
             at: self.at,
             expires_at: self.expires_at,
             original: None,
+            event: None,
         }
     }
 }
@@ -227,6 +228,7 @@ impl Desk {
             at: now,
             expires_at,
             original: None,
+            event: None,
         };
         let reader = asker.to_owned();
         let reply = Reply { number, reader, namespace: String::new(), bytes, leaves_at: now };

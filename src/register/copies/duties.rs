@@ -18,6 +18,7 @@ use super::post::Reply;
 use super::search::{Found, found};
 use super::{Asked, Copies, CopyError, copy_of, instant, int, micros, person_row, schema, uint};
 use crate::register::answer::{Answer, Duty, Hit};
+use crate::register::message::rejection::Event;
 use crate::register::person::Ags;
 use crate::register::question::{Area, Profile, Question, Reason};
 use crate::register::rights::{DataGroup, Disclosure, HIT_LIST, Reach, disclose, right};
@@ -54,6 +55,9 @@ pub struct Origin {
     pub namespace: String,
     /// Its answers are kept for the asker and not posted.
     pub page: bool,
+    /// Of a message with many questions, which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
 }
 
 /// What lies sealed beside a duty.

@@ -42,7 +42,7 @@ pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use nightly::{Night, Reconciled};
 pub use payments::{Order, OrderLine, Which};
-pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply, case_key};
+pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply, case_key, message_uuid};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;

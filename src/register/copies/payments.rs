@@ -271,6 +271,7 @@ impl Copies {
             at,
             expires_at,
             original: None,
+            event: None,
         };
         if self.known(&arrived)? != Known::New {
             return Ok(());

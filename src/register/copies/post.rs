@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::duties::Origin;
 use super::{Copies, CopyError, instant, int, micros, uint};
+use crate::register::message::rejection::Event;
 use crate::register::reconcile::Hash;
 
 const SECRET_BYTES: usize = 32;
@@ -33,6 +34,8 @@ pub struct Arrived<'a> {
     pub expires_at: Timestamp,
     /// All of it, where a case that comes of it could be handed over.
     pub original: Option<&'a [u8]>,
+    /// Which question of the message it is, where that has many.
+    pub event: Option<&'a Event>,
 }
 
 /// What is to be sent because of a message.
@@ -392,6 +395,11 @@ impl Copies {
 /// The row of one question of a message that has many. No UUID has such a sign, so that it never takes another's place.
 pub fn case_key(uuid: &str, number: usize) -> String {
     format!("{uuid}#{number}")
+}
+
+/// The message's own UUID, of such a key or of itself.
+pub fn message_uuid(key: &str) -> &str {
+    key.split_once('#').map_or(key, |(uuid, _)| uuid)
 }
 
 /// What was just written for this message stays for the page: the post takes it for sent.

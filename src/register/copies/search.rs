@@ -101,6 +101,7 @@ impl Taking<'_> {
             reader: reply.reader.clone(),
             namespace: reply.namespace.clone(),
             page: self.page.is_some(),
+            event: arrived.event.cloned(),
         })
     }
 }

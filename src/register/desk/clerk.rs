@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{Desk, DeskError};
 use crate::register::answer::Answer;
-use crate::register::copies::{ByHand, Origin, Readers, Reply};
+use crate::register::copies::{ByHand, Origin, Readers, Reply, message_uuid};
 use crate::register::message::head::{self, Party};
 use crate::register::message::{Number, RELEASES, Release, answer};
 
@@ -38,7 +38,7 @@ impl Desk {
         let party = Party { kennung: reader.clone(), name: reader.clone() };
         let uuid = uuid::Uuid::new_v4().to_string();
         let mut out = head::begin(release, number, &self.settings.own, &party, &uuid, now, false);
-        answer::write(&mut out, &origin.uuid, found);
+        answer::write(&mut out, message_uuid(&origin.uuid), origin.event.as_ref(), found);
         let bytes = out.finish().into_bytes();
         let namespace = release.namespace.to_owned();
         Some(Reply { number: number.code(), reader, namespace, bytes, leaves_at: now })

@@ -35,6 +35,7 @@ use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::{DeliveryState, Event, TransitionDenied};
+use crate::evidence::checkpoint::VerifierKey;
 
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -410,6 +411,23 @@ pub struct LoggedRecord {
     pub bytes: Vec<u8>,
 }
 
+/// What another node's log says about a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherLog {
+    pub node: String,
+    /// In order; at least one.
+    pub records: Vec<LoggedRecord>,
+}
+
+/// How records of another node's log are proven by one of its checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherProof {
+    /// An audit path for each record that was asked for.
+    pub paths: Vec<Vec<[u8; 32]>>,
+    /// Of that checkpoint, oldest first.
+    pub time_stamps: Vec<TimeStamp>,
+}
+
 /// A time stamp (RFC 3161) of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeStamp {
@@ -432,6 +450,8 @@ pub enum Notice {
     Deadline,
     /// Participants or profiles have changed.
     Directory,
+    /// Somebody waits for the logs to be signed.
+    Sign,
     /// Notices may have been lost: whoever waits for any looks.
     Missed,
 }
@@ -635,6 +655,32 @@ pub trait Store: Send + Sync + 'static {
     /// how many. `Corrupt` where another log contradicts what was written down. An engine with one log has nothing to do.
     async fn anchor_others(&self, _now: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
+    }
+    /// Keys by which this node's log is checked, for the other nodes: the present one and those before it.
+    async fn publish_evidence_keys(&self, _keys: &[VerifierKey]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// What the logs of other nodes say about this message. An engine with one log knows no others.
+    async fn evidence_elsewhere(&self, _id: &MessageId) -> Result<Vec<OtherLog>, StoreError> {
+        Ok(Vec::new())
+    }
+    /// Checkpoints of another node's log over at least `size` records (the smallest with a time stamp, the smallest, the
+    /// latest, each if it is there), and the keys that this node has published.
+    async fn checkpoints_elsewhere(
+        &self,
+        _node: &str,
+        _size: u64,
+    ) -> Result<(Vec<String>, Vec<VerifierKey>), StoreError> {
+        Ok((Vec::new(), Vec::new()))
+    }
+    /// Proves these records of another node's log by its checkpoint of `size` records.
+    async fn proof_elsewhere(
+        &self,
+        _node: &str,
+        _indexes: &[u64],
+        _size: u64,
+    ) -> Result<OtherProof, StoreError> {
+        Err(StoreError::Unknown)
     }
     /// The smallest checkpoint that covers at least `size` leaves, or the latest for `None`.
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError>;

@@ -12,9 +12,11 @@ mod rules;
 
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -72,10 +74,37 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
+/// What is read at a time of a file that becomes part of a payload.
+const FILE_PIECE_BYTES: u64 = 256 * 1024;
+
 /// Receives the bytes of one message's parts, one behind the other, without holding them.
 #[async_trait]
 pub trait PayloadWriter: Send {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// The same for a stretch of a file that nobody changes. `seen` is SHA-256 that has taken just these bytes, where somebody
+    /// has digested them: a payload that begins with them need not do it again.
+    async fn write_file(
+        &mut self,
+        file: Arc<File>,
+        span: Range<u64>,
+        _seen: Option<digest::Context>,
+    ) -> Result<(), StoreError> {
+        let mut at = span.start;
+        while at < span.end {
+            let (from, length) = (file.clone(), (span.end - at).min(FILE_PIECE_BYTES) as usize);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; length];
+                from.read_exact_at(&mut piece, at).map(|()| piece)
+            });
+            let stopping = |_| StoreError::Unavailable("the process is stopping".to_owned());
+            let piece = read.await.map_err(stopping)??;
+            self.write(&piece).await?;
+            at += length as u64;
+        }
+        Ok(())
+    }
+
     /// Bytes so far.
     fn length(&self) -> u64;
     /// Seals the payload: flushed where it lies, ready to be named by a transaction. Dropped unnamed, it vanishes.

@@ -6,6 +6,7 @@
 
 pub mod callbacks;
 pub mod card_key;
+pub mod evidence_head;
 pub mod evidence_key;
 pub mod foreign;
 pub mod gateway;
@@ -44,6 +45,7 @@ use crate::pki::key;
 use crate::portal::callback::Callbacks;
 use crate::portal::server::Door as PortalDoor;
 use crate::relay::{Refusal, Relay};
+use crate::report::Failure;
 use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError};
@@ -66,6 +68,8 @@ pub enum StartError {
     Trust(String),
     #[error("the evidence log's key {}: {what}", path.display())]
     EvidenceKey { path: PathBuf, what: String },
+    #[error("the evidence log: {0}")]
+    EvidenceHead(String),
     #[error("the process cards' key {}: {what}", path.display())]
     CardKey { path: PathBuf, what: String },
     #[error("the portal's key {}: {what}", path.display())]
@@ -136,6 +140,7 @@ impl App {
         let store = open_store(&config, &clock).await?;
         let relay = Relay::new(store.clone(), clock.clone(), config.relay_settings());
         relay.sign_checkpoints_with(Arc::new(key));
+        keep_heads(&relay, &config).await?;
         relay.sign_cards_with(card_signer);
         if let Some(stamper) = stamper {
             relay.stamp_checkpoints_with(Arc::new(stamper));
@@ -319,6 +324,17 @@ async fn open_postgres(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dy
     let settings = settings.map_err(|what| StartError::Database(postgres::OpenError::Settings(what)))?;
     let store = PostgresStore::open(settings).await.map_err(StartError::Database)?;
     Ok(Arc::new(store))
+}
+
+/// What this node signs of a log in a database that others can change is kept here as well, and the log must continue it.
+async fn keep_heads(relay: &Relay, config: &Config) -> Result<(), StartError> {
+    let (Engine::Postgres, Some(node)) = (config.store.engine, &config.store.node) else { return Ok(()) };
+    let path = evidence_head::path(&config.store.folder, node);
+    let last = evidence_head::read(&path)
+        .map_err(|what| StartError::EvidenceHead(format!("{} cannot be read: {what}", path.display())))?;
+    let keeper = Arc::new(evidence_head::HeadFile(path));
+    relay.keep_heads_with(keeper, last.as_deref()).map_err(StartError::EvidenceHead)?;
+    relay.check_head().await.map_err(|refusal| StartError::EvidenceHead(Failure::from(refusal).detail))
 }
 
 /// Opening reads and may repair: off the threads that serve.

@@ -78,10 +78,17 @@ impl Copy {
             }
         };
         let copied = runtime()?.block_on(postgres::copy_from(folder, settings, &keys, told)).map_err(stop)?;
+        let to = std::path::absolute(configuration).unwrap_or_else(|_| configuration.clone());
+        embedded::mark_moved(folder, &to.display().to_string()).map_err(|error| {
+            Stop::failed(format!(
+                "the store is copied, but that cannot be written down in {}: {error}; start no server on it again",
+                folder.display()
+            ))
+        })?;
         self.tell(&copied)?;
         screen::sentence(&format!(
-            "The store is copied, and both sides are alike. Start the server with {}; keep {} as it is and start no server \
-             on it again.",
+            "The store is copied, and both sides are alike. Start the server with {}; keep {} as it is: no server starts on \
+             it any more.",
             configuration.display(),
             folder.display()
         ));

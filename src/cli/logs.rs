@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::exit::{Exit, Stop};
 use super::screen::{self, Align, Table};
 use super::{Changing, Place, Reading, runtime};
-use crate::app::evidence_key;
+use crate::app::{evidence_head, evidence_key};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine};
-use crate::evidence::checkpoint::VerifierKey;
+use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
 use crate::evidence::export::{self, Trust, VerifiedLog};
 use crate::store::AdminAct;
 use crate::store::postgres::{self, Claim, LogProblem, LogsReport, NodeLog, RetireError};
@@ -46,8 +46,9 @@ pub fn verify(
     trust: &Trust,
     reading: Reading,
 ) -> Result<Exit, Stop> {
-    let (_, settings) = configured(place)?;
-    let claims = files.iter().map(|file| claims(file, trust)).collect::<Result<Vec<_>, _>>()?.concat();
+    let (config, settings) = configured(place)?;
+    let mut claims = files.iter().map(|file| claims(file, trust)).collect::<Result<Vec<_>, _>>()?.concat();
+    claims.extend(head(&config)?);
     let report = runtime()?.block_on(postgres::verify_logs(settings, keys, &claims));
     let report = report.map_err(|error| Stop::failed(error.to_string()))?;
     tell(&report, files.len(), reading)?;
@@ -57,6 +58,17 @@ pub fn verify(
         );
     }
     Ok(if report.is_sound() { Exit::Done } else { Exit::Problems })
+}
+
+/// What the node of this configuration has signed last, as it is kept in its folder.
+fn head(config: &Config) -> Result<Option<Claim>, Stop> {
+    let Some(node) = &config.store.node else { return Ok(None) };
+    let path = evidence_head::path(&config.store.folder, node);
+    let unread = |what: String| Stop::failed(format!("{}: {what}", path.display()));
+    let Some(note) = evidence_head::read(&path).map_err(unread)? else { return Ok(None) };
+    let Checkpoint { size, root, .. } =
+        Checkpoint::stated(&note).map_err(|error| unread(error.to_string()))?;
+    Ok(Some(Claim { place: path.display().to_string(), size, root }))
 }
 
 fn claims(file: &Path, trust: &Trust) -> Result<Vec<Claim>, Stop> {

@@ -15,7 +15,7 @@ use crate::domain::hex;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::pki::timestamp::Authorities;
 use crate::store::embedded::{self, OpenError, Report};
-use crate::store::postgres;
+use crate::store::{AdminAct, postgres};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -53,6 +53,12 @@ pub enum Command {
     },
     /// Copy an embedded store into an empty PostgreSQL database, or go on with that; compares every row and payload
     Copy(copy::Copy),
+    /// Say that the objects of the configured object store are this database's own, after it was put back from a backup:
+    /// every other copy of it deletes none of them from here on
+    AdoptObjects {
+        #[command(flatten)]
+        changing: Changing,
+    },
     /// How far PostgreSQL's standbys are behind: what the loss of the primary would cost (exit code 4 where more than
     /// allowed)
     Lag(lag::Lag),
@@ -90,6 +96,7 @@ impl Command {
                 report(&checked, *reading)
             }
             Self::Copy(copy) => copy.run(),
+            Self::AdoptObjects { changing } => adopt_objects(place, changing),
             Self::Lag(lag) => lag.run(place),
             Self::Upgrade { folder, yes } => {
                 let (from, to) = upgrade(folder.as_deref(), place, *yes)?;
@@ -166,6 +173,32 @@ fn backup(place: &Place, link: &Link, folder: &Path, changing: &Changing) -> Res
             Ok(Exit::Done)
         }
         _ => Err(unexpected()),
+    }
+}
+
+fn adopt_objects(place: &Place, changing: &Changing) -> Result<Exit, Stop> {
+    let config = Config::load(&place.path())?;
+    if config.store.engine == Engine::Embedded {
+        return Err(Stop::usage("the store is embedded, and its payloads are files in its folder"));
+    }
+    let settings = config.postgres_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
+    screen::confirm(
+        "Adopt the objects? No other copy of this database may be the one that is at work.",
+        changing.yes,
+    )?;
+    let act = AdminAct {
+        at: SystemClock.now(),
+        by: format!("uid {}", rustix::process::getuid().as_raw()),
+        act: "store adopt-objects".to_owned(),
+        object: config.objects.bucket.clone(),
+        reason: changing.reason.clone(),
+    };
+    match runtime()?.block_on(postgres::adopt_objects(settings, act)) {
+        Ok(number) => {
+            screen::sentence(&format!("The objects are this database's own; it counts on from {number}."));
+            Ok(Exit::Done)
+        }
+        Err(error) => Err(Stop::failed(error.to_string())),
     }
 }
 

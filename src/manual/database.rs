@@ -38,6 +38,12 @@
 //! accepting (`required`), is a warning (`wanted`), or is not looked at (`unasked`). `/readyz`, `amtsbote store health` and
 //! the metrics `amtsbote_store_accepting` and `amtsbote_store_standby` tell.
 //!
+//! Where it is `required`, every transaction asks twice: before its commit whether a synchronous standby is connected, and
+//! behind it whether the server was to wait for one. Without one, a request is refused within `patience_seconds`, and nothing
+//! is stored; where the names were taken away while the commit waited, it is said that the outcome is not known. The state is
+//! looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
+//! holds up to `connections_max` and three more.
+//!
 //! A commit whose answer is lost is never guessed at. The node's row in the database carries the number of its last
 //! transaction; a new session takes that row, which waits for whatever is still under way and shuts it out, reads the
 //! number, and commits, which waits for the standby. Only then are the clients answered. Where the database cannot be
@@ -45,7 +51,9 @@
 //! While there is no primary, requests are refused after that time, later ones at once.
 //!
 //! Leases, timers and the ends of dialogs follow the database's clock; a server whose clock differs by more than half a
-//! second says so once (`store-clock`).
+//! second says so once (`store-clock`). That clock is read in every transaction that leases something. Where it jumps ahead, what was
+//! leased before lasts so much longer for the nodes that saw the jump, for an hour, so that nothing is pushed twice for it;
+//! where it jumps back, what is due comes so much later. Let the database's hosts slew their clocks and never step them.
 //!
 //! # How much would be lost
 //!
@@ -69,8 +77,8 @@
 //! the order of its keys, and every large payload in a transaction of its own; at the end each row is compared with the one it came from,
 //! each large payload is read back and digested, and only then is the copy a store: until then no server starts on it. A copy
 //! that was interrupted goes on with the same command, and only from the same store in the same state. The evidence log
-//! becomes that of the node in the configuration and goes on with the same key. The embedded store stays as it was; keep it,
-//! and start no server on it again. There is no way back by command.
+//! becomes that of the node in the configuration and goes on with the same key. The embedded store stays as it was, but
+//! for a file `moved` in its folder, with which no server starts on it; keep it. There is no way back by command.
 //!
 //! # Large payloads in an object store
 //!
@@ -98,7 +106,14 @@
 //! that are in the database stay there; a store that was copied has them there, too. Where the object store does not answer,
 //! large payloads are refused within `patience_seconds` and small ones go on; the log says so once (`store-objects`), and
 //! `amtsbote check` looks. What was begun and not finished is swept like rows: by its own node at its next start, by any a
-//! day later; what was purged goes after ten minutes. Backup of the bucket is the object store's own.
+//! day later; what was purged goes after ten minutes. Chunks whose payload is not known are deleted. Backup of the bucket is
+//! the object store's own.
+//!
+//! A copy of the database, put back beside the original for a test, has the names of the original's objects. So the store
+//! counts on every minute, in the database and in an object `claim` beside the payloads: a copy that lags behind does not
+//! start, and one that runs deletes nothing (`store-objects-foreign`). Give it a `prefix` of its own, with copies of the
+//! objects that it is to read. Where the original is lost and a backup takes its place, `amtsbote store adopt-objects` says
+//! so; the same where a primary was lost that had no synchronous standby.
 //!
 //! # Evidence of several nodes
 //!
@@ -114,6 +129,14 @@
 //! named as well must agree with a log of the store. How many of a log's records are held by others stands in the list; what
 //! came after that is under the node's own signature only.
 //!
+//! Each node keeps the last checkpoint that it has signed in the folder of `[store]` too (`evidence-head-NODE`), and holds its
+//! log against it at each checkpoint and at its start: an end that was cut off with everything in the database that told of it
+//! is an error in the log of the server, and no start. `evidence verify --database` asks for the file of its own
+//! configuration. Where a store was put back from a backup on purpose, move the file aside.
+//!
+//! A node that gets another key (`evidence.former_keys`) leaves a checkpoint that others have written down as it is and signs
+//! with the new key when its log grows.
+//!
 //! `amtsbote evidence export ID`, asked of any node, writes what all logs hold of the message, each log's records with a
 //! checkpoint that its own node has signed and with its time stamps; `evidence verify` needs `--key` for every node that is
 //! in the file, and `message trace` shows the same lines. Nodes publish their public keys in the database at their start, and
@@ -127,7 +150,8 @@
 //! # Upgrading nodes one after the other
 //!
 //! Tables may be one version newer than a server: it starts and works, and refuses from two on. So: `amtsbote store upgrade`
-//! with the new program, while the old servers work; then replace the servers one by one. A server that is newer than the
+//! with the new program, while the old servers work (it waits five seconds at most for what others hold, changes nothing
+//! where that is not enough, and says so); then replace the servers one by one. A server that is newer than the
 //! tables does not start; it names the command.
 //!
 //! # What is refused, and what helps
@@ -159,8 +183,12 @@
 //!
 //! In the folder of the server that took them lie, until they are whole: what a portal has announced and uploaded, and OSCI
 //! messages in chunks, both ways. A client that is led to another server in between begins again; so let the balancer lead
-//! portals' and OSCI clients to the same server as long as it is there (`balance source`). Rates of requests are counted by
-//! each server for itself.
+//! portals' and OSCI clients to the same server as long as it is there (`balance source`).
 //!
-//! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects: open it
-//! without `[objects]`, or its deadlines delete the original's payloads.
+//! Rates are counted by each server for itself: `portal.requests_per_minute_max` for an account, the 20 wrong secrets of an
+//! address in a minute, the connections of `[limits]`, and what an unsigned OSCI request may ask. They save a server from too
+//! much at once, and nothing that was accepted depends on them. With several servers the whole is up to so many times as
+//! much: where that matters, divide the limit by their number, or let the balancer lead an address to one server.
+//!
+//! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects. It is
+//! refused with them while the original counts on (`adopt-objects` above), and reads none without `[objects]`.

@@ -27,10 +27,10 @@ use crate::evidence::checkpoint::VerifierKey;
 use crate::store::StagedPayload;
 
 pub use refusal::Refusal;
-pub use worker::Relay;
 pub use worker::answers::Reply;
 pub use worker::outlet::{Outlet, PushVerdict};
 pub use worker::time_stamps::TimeStamper;
+pub use worker::{HeadKeeper, Relay};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -55,6 +55,8 @@ pub struct Settings {
     pub answer_poll_interval: Duration,
     /// How often a destination is looked at where no notice from this process asks for it.
     pub push_poll_interval: Duration,
+    /// How often it is looked whether another process has changed participants or profiles, where no notice says so.
+    pub directory_poll_interval: Duration,
     pub breaker: retry::BreakerSettings,
 }
 
@@ -72,6 +74,7 @@ impl Settings {
             former_evidence_keys: Vec::new(),
             answer_poll_interval: Duration::from_secs(1),
             push_poll_interval: Duration::from_secs(5),
+            directory_poll_interval: Duration::from_secs(30),
             breaker: retry::BreakerSettings::default(),
         }
     }

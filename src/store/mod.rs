@@ -626,6 +626,10 @@ pub trait Store: Send + Sync + 'static {
 
     // Directory and acts.
     async fn directory(&self) -> Result<Directory, StoreError>;
+    /// Which state of the directory it is, without reading it.
+    async fn directory_revision(&self) -> Result<u64, StoreError> {
+        Ok(self.directory().await?.revision())
+    }
     /// Replaces the directory if its revision is still `based_on`; the act is recorded with it.
     async fn apply_directory(
         &self,
@@ -649,7 +653,7 @@ pub trait Store: Send + Sync + 'static {
     /// Root of the first `size` leaves.
     async fn tree_root(&self, size: u64) -> Result<[u8; 32], StoreError>;
     /// Keeps a checkpoint, in place of another one of the same size. `Outdated` if that one is another note and has time
-    /// stamps: they would stand over nothing.
+    /// stamps, or if another node has written it down: they would stand over nothing.
     async fn save_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError>;
     /// Writes the newest checkpoints of the other logs of this store into this one, where they are not there yet; returns
     /// how many. `Corrupt` where another log contradicts what was written down. An engine with one log has nothing to do.

@@ -107,6 +107,7 @@ impl Node {
         let (store, clock) = (open(connection, name).await, HandClock::at(SystemClock.now()));
         let mut settings = Settings::new("test", "https://post.example");
         (settings.answer_poll_interval, settings.push_poll_interval) = (HOUR, HOUR);
+        settings.directory_poll_interval = HOUR;
         settings.profile_default = ServiceProfile {
             synchronous: true,
             synchronous_wait_seconds: 3600,

@@ -196,6 +196,17 @@ impl Cluster {
 
     /// Runs SQL as the superuser and returns what it printed.
     pub fn sql(&self, database: &str, sql: &str) -> String {
+        let output = self.psql(database, sql);
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Runs SQL that may be cut off.
+    pub fn try_sql(&self, database: &str, sql: &str) {
+        let _ = self.psql(database, sql);
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> std::process::Output {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args([
             "-XAtq",
@@ -210,9 +221,7 @@ impl Cluster {
             "-c",
             sql,
         ]);
-        let output = psql.env("PGPORT", self.port.to_string()).output().expect("psql");
-        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        psql.env("PGPORT", self.port.to_string()).output().expect("psql")
     }
 
     /// A new, empty database, and how to reach it.

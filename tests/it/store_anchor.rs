@@ -454,3 +454,115 @@ async fn the_command_line_verifies_and_closes() {
     std::fs::write(folder.join("amtsbote.toml"), "[store]\nfolder = \"s\"\n").expect("written");
     assert!(amtsbote(folder, &verify).ends(2).stderr.contains("verify --store"));
 }
+
+/// A node at work, with these keys of before.
+fn relay_of(store: &Arc<PostgresStore>, signing: usize, former: &[usize]) -> Arc<Relay> {
+    let settings = relay::Settings {
+        former_evidence_keys: former.iter().map(|node| key(*node).verifier().clone()).collect(),
+        directory_poll_interval: Duration::from_millis(200),
+        ..relay::Settings::new("amt", "https://post.example.org")
+    };
+    let relay = Relay::new(store.clone(), Arc::new(SystemClock), settings);
+    relay.sign_checkpoints_with(Arc::new(key(signing)));
+    relay
+}
+
+/// The checkpoint that others have written down stays as it is until the log grows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_node_changes_its_key_and_nobody_is_alarmed() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("office");
+    let (one, two) = (Arc::new(open(&connection, "one").await), Arc::new(open(&connection, "two").await));
+    draft("m").send(&*two).await.expect("accepted");
+    assert_eq!(sign(&*two, 1).await, 1);
+    assert_eq!(one.anchor_others(at(60)).await.expect("anchored"), 1);
+    sign(&*one, 0).await;
+    let relay = relay_of(&two, 2, &[1]);
+    assert_eq!(relay.sign_checkpoint().await.expect("nothing to sign"), None);
+    let changed = key(2).sign(1, &two.tree_root(1).await.expect("a root"));
+    let refused = two.save_checkpoint(1, &changed).await;
+    assert!(matches!(refused, Err(StoreError::Outdated { .. })), "{refused:?}");
+    assert_sound(&look(&connection).await);
+    draft("n").send(&*two).await.expect("accepted");
+    let signed = relay.sign_checkpoint().await.expect("signed").expect("it has grown");
+    assert_eq!((signed.size, signed.origin.as_str()), (2, "post.example.org/2"));
+    assert_sound(&look(&connection).await);
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}
+
+/// Nothing in the database tells of it: no other node had written down so much.
+const CUT: &str = "SET search_path = amtsbote; DELETE FROM evidence WHERE idx >= 1; \
+    DELETE FROM checkpoint; UPDATE node SET size = 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_at_work_notices_that_its_log_was_cut() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("office");
+    let store = Arc::new(open(&connection, "one").await);
+    let relay = relay_of(&store, 0, &[]);
+    for name in ["a", "b", "c"] {
+        draft(name).send(&*store).await.expect("accepted");
+    }
+    assert_eq!(relay.sign_checkpoint().await.expect("signed").map(|signed| signed.size), Some(3));
+    assert_eq!(relay.sign_checkpoint().await.expect("quiet"), None);
+    cluster.sql("office", CUT);
+    assert_sound(&look(&connection).await);
+    let refused = relay.sign_checkpoint().await.expect_err("it has signed more");
+    let said = amtsbote::report::Failure::from(refused).detail;
+    assert!(said.contains("does not continue the 3 records that this node has signed"), "{said}");
+    store.close().await.expect("closed");
+}
+
+#[test]
+fn a_log_that_was_cut_is_noticed_at_the_start_and_by_verification() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("office");
+    let mut nodes = crate::nodes_office::open(&connection, 1);
+    for text in ["one", "two"] {
+        nodes[0].post(text);
+    }
+    crate::nodes_office::stop(&mut nodes);
+    let verify = ["evidence", "verify", "--database"];
+    nodes[0].run(&verify).ends(0);
+    let head = nodes[0].path("store").join("evidence-head-relay-1");
+    assert!(head.exists(), "{}", head.display());
+    cluster.sql("office", CUT);
+    let ran = nodes[0].run(&verify).ends(4);
+    assert!(ran.stderr.contains("evidence-head-relay-1: no log of this store agrees"), "{ran:#?}");
+    let ran = nodes[0].run(&["serve"]).ends(1);
+    assert!(ran.stderr.contains("does not continue the 2 records that this node has signed"), "{ran:#?}");
+    assert!(ran.stderr.contains("evidence-head-relay-1 aside"), "{ran:#?}");
+    // The store was put back on purpose.
+    std::fs::rename(&head, nodes[0].path("head-of-before")).expect("moved");
+    nodes[0].start_again();
+    crate::nodes_office::stop(&mut nodes);
+    nodes[0].run(&verify).ends(0);
+}
+
+/// The net under the notices: nobody tells, and it is read all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_was_changed_elsewhere_is_read_without_a_notice() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("office");
+    let (one, two) = (Arc::new(open(&connection, "one").await), open(&connection, "two").await);
+    let relay = relay_of(&one, 0, &[]);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let work = tokio::spawn(relay.clone().run(stopped));
+    // After the start has read it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let changed = two.apply_directory(0, Vec::new(), Vec::new(), act()).await.expect("applied");
+    let end = Instant::now() + Duration::from_secs(20);
+    while relay.directory().revision() != changed.revision() {
+        assert!(Instant::now() < end, "nobody reads it");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.send(true).expect("it listens");
+    work.await.expect("nobody panicked");
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}

@@ -172,6 +172,10 @@ async fn a_store_moves_with_everything_though_the_copy_is_killed() {
     assert_has(&amtsbote(folder, &COPY).ends(2).stderr, &["holds a store already"]);
 
     let target = PostgresStore::open(Settings::new(&connection, "one")).await.expect("a store");
+    // Nobody starts the source again by mistake.
+    let refused = EmbeddedStore::open(EmbeddedSettings::new(folder.join("source"))).err().expect("moved");
+    assert_has(&refused.to_string(), &["was copied into", "target.toml", "source/moved first"]);
+    std::fs::remove_file(folder.join("source/moved")).expect("the mark");
     let source = open_source(&folder.join("source"));
     assert_alike(&source, &target).await;
     assert_evidence(&target).await;

@@ -222,6 +222,87 @@ async fn a_start_does_not_wait_for_ever_for_a_standby() {
     }
 }
 
+/// Sends until it is taken.
+async fn send_until_taken(name: &str, store: &PostgresStore) -> Accepted {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        match draft(name).send(store).await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits for what the primary answers; the server tells its sessions of a reload before new ones know of it.
+fn wait_until(primary: &Cluster, question: &str, answer: &str) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while primary.sql("postgres", question) != answer {
+        assert!(Instant::now() < end, "{question} is never {answer}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A required standby is asked after with every transaction, before and behind its commit, and not now and then.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_without_a_required_standby() {
+    const NAMES: &str = "SHOW synchronous_standby_names";
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    let connection = primary.database("required");
+    let settings = Settings {
+        standby: Standby::Required,
+        patience: Duration::from_secs(6),
+        ..Settings::new(&connection, "one")
+    };
+    let store = Arc::new(PostgresStore::open(settings).await.expect("a store"));
+    assert_eq!(draft("a").send(&*store).await.expect("accepted"), Accepted::New);
+
+    // The names are taken away: the very next transaction is refused, and is known not to be stored.
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    wait_until(&primary, NAMES, "");
+    let refused = draft("b").send(&*store).await.expect_err("refused").to_string();
+    assert!(refused.contains("synchronous_standby_names is empty"), "{refused}");
+    assert!(!refused.contains("not known"), "{refused}");
+    assert_eq!(primary.sql("required", "SELECT count(*) FROM amtsbote.message"), "1");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    assert_eq!(send_until_taken("b", &store).await, Accepted::New);
+
+    // They are taken away while a commit waits: the server lets go of it and says yes, which is not passed on.
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let sending = Arc::clone(&store);
+    let sent = tokio::spawn(async move { draft("c").send(&*sending).await });
+    wait_until(
+        &primary,
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'",
+        "t",
+    );
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    let told = sent.await.expect("no panic").expect_err("nobody has it but the primary").to_string();
+    assert!(told.contains("is not known"), "{told}");
+    assert!(!store.health().await.expect("health").accepting);
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    assert_eq!(send_until_taken("c", &store).await, Accepted::Before);
+
+    // It goes away: refused within patience, and known not to be stored.
+    standby.kill();
+    wait_until(&primary, "SELECT count(*) FROM pg_stat_replication", "0");
+    let begun = Instant::now();
+    let refused = draft("d").send(&*store).await.expect_err("refused").to_string();
+    assert!(refused.contains("no synchronous standby is connected"), "{refused}");
+    assert!(!refused.contains("not known"), "{refused}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    // Where nobody waits any more, the database does not either: its last sessions end with it.
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    store.close().await.expect("closed");
+}
+
 /// What clients were told.
 #[derive(Default)]
 struct Told {

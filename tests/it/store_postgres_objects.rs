@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use amtsbote::store::postgres::{ObjectSettings, PostgresStore, Settings, examine};
+use amtsbote::store::postgres::{ObjectSettings, PostgresStore, Settings, adopt_objects, examine};
 use amtsbote::store::{Accepted, Store, StoreError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::postgres_cluster::{Cluster, programs};
 use crate::store_conformance::{self, Bench};
-use crate::store_fixture::{Draft, content, draft, id};
+use crate::store_fixture::{Draft, at, content, draft, id};
 
 const MIB: usize = 1024 * 1024;
 const BUCKET: &str = "amtsbote";
@@ -31,6 +31,8 @@ struct Bucket {
     endpoint: String,
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     refuses: Arc<AtomicBool>,
+    /// Takes requests and answers none.
+    silent: Arc<AtomicBool>,
 }
 
 impl Bucket {
@@ -38,15 +40,22 @@ impl Bucket {
     async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let (objects, refuses) = (Arc::new(Mutex::default()), Arc::new(AtomicBool::new(false)));
-        let bucket = Self { endpoint, objects, refuses };
-        let (objects, refuses) = (bucket.objects.clone(), bucket.refuses.clone());
+        let bucket =
+            Self { endpoint, objects: Arc::default(), refuses: Arc::default(), silent: Arc::default() };
+        let (objects, refuses, silent) =
+            (bucket.objects.clone(), bucket.refuses.clone(), bucket.silent.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (objects, refuses) = (objects.clone(), refuses.clone());
+                let (objects, refuses, silent) = (objects.clone(), refuses.clone(), silent.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (objects, refuses) = (objects.clone(), refuses.load(Ordering::SeqCst));
-                    async move { Ok::<_, Infallible>(answer(&objects, refuses, request).await) }
+                    let silent = silent.clone();
+                    async move {
+                        while silent.load(Ordering::SeqCst) {
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
+                        Ok::<_, Infallible>(answer(&objects, refuses, request).await)
+                    }
                 });
                 tokio::spawn(async move {
                     let served = hyper::server::conn::http1::Builder::new();
@@ -57,8 +66,10 @@ impl Bucket {
         bucket
     }
 
+    /// Of payloads' objects.
     fn names(&self) -> Vec<String> {
-        self.objects.lock().expect("objects").keys().cloned().collect()
+        let all = self.objects.lock().expect("objects");
+        all.keys().filter(|name| !name.ends_with("/claim")).cloned().collect()
     }
 
     fn settings(&self, connection: &str, node: &str) -> Settings {
@@ -312,6 +323,87 @@ async fn a_node_that_died_in_the_middle_leaves_nothing_behind() {
     store.close().await.expect("closed");
 }
 
+/// A database that was restored beside the original has its objects' names; it deletes none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_copy_leaves_the_originals_objects_alone() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let original = cluster.database("original");
+    let bucket = Bucket::start().await;
+    let store = bucket.open(&original, "one").await;
+    assert_eq!(large("a", MIB).send(&store).await.expect("stored"), Accepted::New);
+    store.close().await.expect("closed");
+    let end = Instant::now() + Duration::from_secs(30);
+    while cluster.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'original'") != "0" {
+        assert!(Instant::now() < end, "somebody stays connected");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cluster.sql("postgres", "CREATE DATABASE copied TEMPLATE original OWNER amtsbote");
+    // In the copy the message is over.
+    cluster.sql(
+        "copied",
+        "UPDATE amtsbote.payload_large SET sequence = NULL, dropped_at = clock_timestamp() - interval '1 hour'",
+    );
+    let copied = cluster.connection("copied");
+    // The original is at work.
+    let store = bucket.open(&original, "one").await;
+    let refused =
+        PostgresStore::open(bucket.settings(&copied, "one")).await.err().expect("refused").to_string();
+    assert!(refused.contains("another copy of this database"), "{refused}");
+    assert!(refused.contains("store adopt-objects") && refused.contains("[objects] prefix"), "{refused}");
+    // Not even where the bucket answered too late to be asked at the start.
+    bucket.refuses.store(true, Ordering::SeqCst);
+    let late = bucket.open(&copied, "one").await;
+    bucket.refuses.store(false, Ordering::SeqCst);
+    let writer = late.payload_writer().await.expect("a writer");
+    drop(writer);
+    assert_eq!(large("b", MIB).send(&late).await.expect("stored"), Accepted::New);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(read(&store, "a", 0, 99).await.expect("readable").len(), 99);
+    late.close().await.expect("closed");
+    assert_eq!(read(&store, "a", 0, 99).await.expect("readable").len(), 99);
+    store.close().await.expect("closed");
+
+    // The original is lost, and the copy takes its place.
+    let act = amtsbote::store::AdminAct {
+        at: at(1),
+        by: "root".to_owned(),
+        act: "store adopt-objects".to_owned(),
+        object: BUCKET.to_owned(),
+        reason: "restored".to_owned(),
+    };
+    adopt_objects(bucket.settings(&copied, "one"), act.clone()).await.expect("adopted");
+    let restored = bucket.open(&copied, "one").await;
+    assert_eq!(restored.acts(1).await.expect("acts"), [act]);
+    restored.close().await.expect("closed");
+    let refused =
+        PostgresStore::open(bucket.settings(&original, "one")).await.err().expect("refused").to_string();
+    assert!(refused.contains("another copy of this database"), "{refused}");
+}
+
+/// Objects that an object store does not let go of keep nobody from looking at the database's promises.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_silent_delays_no_look_at_the_promises() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("silent");
+    let bucket = Bucket::start().await;
+    bucket.open(&connection, "one").await.close().await.expect("closed");
+    cluster.sql(
+        "silent",
+        "INSERT INTO amtsbote.payload_large (name, node, incarnation, sealed, dropped_at, object_bytes)          SELECT 'gone' || n, 'one', 0, true, clock_timestamp() - interval '1 hour', 4194304 FROM generate_series(1, 60) n",
+    );
+    let store = bucket.open(&connection, "one").await;
+    bucket.silent.store(true, Ordering::SeqCst);
+    cluster.reconfigure(&["fsync = off"]);
+    let end = Instant::now() + Duration::from_secs(20);
+    while store.health().await.expect("health").accepting {
+        assert!(Instant::now() < end, "nobody has looked");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    store.close().await.expect("closed");
+}
+
 /// `AMTSBOTE_S3` names the endpoint of an object store of another make that has the bucket; without it, this is skipped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_of_another_make_takes_gives_and_forgets() {
@@ -322,7 +414,8 @@ async fn a_bucket_of_another_make_takes_gives_and_forgets() {
     let programs = programs().expect("PostgreSQL, where an object store is named");
     let cluster = Cluster::start(&programs, &[]);
     let connection = cluster.database("another_make");
-    let bucket = Bucket { endpoint, objects: Arc::default(), refuses: Arc::new(AtomicBool::new(false)) };
+    let bucket =
+        Bucket { endpoint, objects: Arc::default(), refuses: Arc::default(), silent: Arc::default() };
     let examined = examine(bucket.settings(&connection, "one")).await.expect("examined");
     assert_eq!(examined.objects, Some(Ok(())));
     let store = bucket.open(&connection, "one").await;

@@ -51,3 +51,41 @@ async fn nodes_work_on_tables_one_version_newer_and_refuse_two() {
     }
     running.close().await.expect("closed");
 }
+
+/// Whoever waits for a table keeps everybody waiting who comes after: an upgrade lets go soon, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_is_in_the_way_of_others_gives_up() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("busy");
+    let settings = || Settings::new(&connection, "one");
+    PostgresStore::open(settings()).await.expect("a store").close().await.expect("closed");
+    let known = examine(settings()).await.expect("examined").version.expect("tables");
+    // As it was one version ago.
+    cluster.sql(
+        "busy",
+        "SET search_path = amtsbote; DROP TABLE evidence_key; ALTER TABLE store DROP COLUMN objects_claim; \
+         UPDATE store SET version = 3",
+    );
+    let held = "BEGIN; LOCK TABLE amtsbote.store IN ACCESS SHARE MODE; SELECT pg_sleep(60); COMMIT";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let begun = std::time::Instant::now();
+    let said = std::thread::scope(|scope| {
+        scope.spawn(|| cluster.try_sql("busy", held));
+        while cluster.sql("postgres", waiting) == "0" {
+            assert!(begun.elapsed().as_secs() < 30, "nobody holds it");
+        }
+        let runtime = tokio::runtime::Handle::current();
+        let said = tokio::task::block_in_place(|| runtime.block_on(upgrade(settings())));
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        cluster.sql("postgres", end);
+        said
+    });
+    let said = said.expect_err("held").to_string();
+    assert!(said.contains("waited five seconds") && said.contains("nothing was changed"), "{said}");
+    assert!(said.contains("pg_locks") && said.contains("store upgrade"), "{said}");
+    assert!(begun.elapsed().as_secs() < 45, "it has let go before the other did");
+    assert_eq!(cluster.sql("busy", "SELECT version FROM amtsbote.store"), "3");
+    assert_eq!(upgrade(settings()).await.expect("upgraded"), (3, known));
+    PostgresStore::open(settings()).await.expect("a store").close().await.expect("closed");
+}

@@ -22,7 +22,7 @@ use crate::relay::{Refusal, Relay};
 use crate::report::{CorrelationId, Failure};
 use crate::store::{LoggedRecord, Notice, OtherLog, OtherProof, StoreError};
 
-use super::stopped;
+use super::{Head, HeadKeeper, stopped};
 
 /// How often a proof is begun anew because its message changed meanwhile.
 const EXPORT_TRIES: u32 = 5;
@@ -58,9 +58,46 @@ impl Relay {
         self.evidence_key().into_iter().chain(&self.settings.former_evidence_keys)
     }
 
+    /// From here on, what is signed is kept there as well. `last` is what was kept before: the log must still be a
+    /// continuation of it.
+    pub fn keep_heads_with(&self, keeper: Arc<dyn HeadKeeper>, last: Option<&str>) -> Result<(), String> {
+        if let Some(note) = last {
+            let unread =
+                |error| format!("{} is damaged: {error}; see whether anybody changed it", keeper.place());
+            self.remember_head(Checkpoint::stated(note).map_err(unread)?);
+        }
+        self.head_keeper.set(keeper).map_err(|_| "heads are kept already".to_owned())
+    }
+
+    fn remember_head(&self, Checkpoint { size, root, .. }: Checkpoint) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(Head { size, root });
+    }
+
+    /// Whether the log still begins with what this node has signed last. Nothing in the store tells of an end that was cut
+    /// off together with the checkpoints over it; this node remembers.
+    pub async fn check_head(&self) -> Result<(), Refusal> {
+        let head = self.head.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Head { size, root }) = head else { return Ok(()) };
+        let there = self.store.evidence_size().await?;
+        if there >= size && self.store.tree_root(size).await? == root {
+            return Ok(());
+        }
+        let kept = self.head_keeper.get().map_or_else(
+            || "restart the relay".to_owned(),
+            |keeper| format!("move {} aside and restart the relay", keeper.place()),
+        );
+        let detail = format!(
+            "the evidence log ({there} records) contradicts this node: it does not continue the {size} records that this node \
+             has signed, so its end was cut off or changed; nothing is signed until somebody has looked (`amtsbote evidence verify`). If the \
+             store was put back from a backup on purpose, write the loss down, {kept}"
+        );
+        Err(Refusal::Internal { detail })
+    }
+
     /// Signs the log as it is. `None` where nothing was added since the last checkpoint, or where there is no key.
     pub async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, Refusal> {
         let Some(signer) = self.signer.get() else { return Ok(None) };
+        self.check_head().await?;
         let size = self.store.evidence_size().await?;
         if let Some((last, ours)) = self.last_checkpoint(signer.verifier()).await? {
             if last.size > size || self.store.tree_root(last.size).await? != last.root {
@@ -80,16 +117,31 @@ impl Relay {
             return Ok(None);
         }
         let root = self.store.tree_root(size).await?;
-        match self.store.save_checkpoint(size, &signer.sign(size, &root)).await {
+        let note = signer.sign(size, &root);
+        match self.store.save_checkpoint(size, &note).await {
             Ok(()) => {}
-            // A former key's checkpoint was stamped after we had looked: it stays, and so does its stamp.
+            // A former key's checkpoint that was stamped after we had looked, or that another node has written down,
+            // stays; the present key signs when the log grows.
             Err(StoreError::Outdated { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
         metrics::counter!("amtsbote_checkpoints_total").increment(1);
+        let checkpoint = Checkpoint { origin: signer.verifier().name().to_owned(), size, root };
+        self.remember_head(checkpoint.clone());
+        if let Some(keeper) = self.head_keeper.get()
+            && let Err(what) = keeper.keep(&note)
+        {
+            tracing::error!(
+                code = "evidence-head",
+                place = keeper.place(),
+                what,
+                next_step = "make room there, and see that the relay may write",
+                "what was signed last cannot be kept outside the store"
+            );
+        }
         self.checkpoint_added.notify_one();
         tracing::debug!(size, "evidence log signed");
-        Ok(Some(Checkpoint { origin: signer.verifier().name().to_owned(), size, root }))
+        Ok(Some(checkpoint))
     }
 
     /// Writes the other nodes' checkpoints into this log, and signs this log as it is then.

@@ -27,9 +27,25 @@ use crate::clock::Clock;
 use crate::domain::account::Directory;
 use crate::evidence::checkpoint::SigningKey;
 use crate::evidence::signed_card::CardSigner;
+use crate::evidence::tree::Hash;
 use crate::store::{Notice, PayloadWriter, Store};
 
 use super::{Refusal, Settings};
+
+/// Keeps the last checkpoint that this node has signed, where the store's owner does not come.
+pub trait HeadKeeper: Send + Sync {
+    /// Replaces what was kept before.
+    fn keep(&self, note: &str) -> Result<(), String>;
+    /// Where it is kept, for the operator.
+    fn place(&self) -> String;
+}
+
+/// Size and root of a log that were signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Head {
+    size: u64,
+    root: Hash,
+}
 
 /// Between the breakdown of a task and its new beginning.
 const BREAKDOWN_PAUSE: Duration = Duration::from_secs(5);
@@ -46,6 +62,9 @@ pub struct Relay {
     destinations: Mutex<Vec<Arc<push::Destination>>>,
     destination_added: Notify,
     signer: OnceLock<Arc<SigningKey>>,
+    /// What this node has signed last, and where that is kept apart from the store.
+    head: Mutex<Option<Head>>,
+    head_keeper: OnceLock<Arc<dyn HeadKeeper>>,
     card_signer: RwLock<Option<Arc<CardSigner>>>,
     stamper: RwLock<Option<Arc<dyn time_stamps::TimeStamper>>>,
     stamping: Mutex<time_stamps::Stamping>,
@@ -70,6 +89,8 @@ impl Relay {
             destinations: Mutex::default(),
             destination_added: Notify::new(),
             signer: OnceLock::new(),
+            head: Mutex::default(),
+            head_keeper: OnceLock::new(),
             card_signer: RwLock::default(),
             stamper: RwLock::default(),
             stamping: Mutex::default(),

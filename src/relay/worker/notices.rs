@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::relay::Relay;
 use crate::report::{CorrelationId, Failure};
@@ -16,10 +17,16 @@ use super::stopped;
 
 pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
     let Some(mut notices) = relay.store.notices() else { return };
+    let mut look = interval(relay.settings.directory_poll_interval);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let notice = tokio::select! {
             () = stopped(&mut stop) => return,
             notice = notices.recv() => notice,
+            _ = look.tick() => {
+                relay.look_at_directory().await;
+                continue;
+            }
         };
         match notice {
             Ok(notice) => relay.heed(notice).await,
@@ -46,9 +53,18 @@ impl Relay {
         }
     }
 
+    /// The net under the notices: reads the directory where it is another one than here.
+    async fn look_at_directory(&self) {
+        match self.store.directory_revision().await {
+            Ok(revision) if revision == self.directory().revision() => {}
+            Ok(_) => self.read_directory_of_others().await,
+            Err(error) => tracing::debug!(%error, "whether participants have changed cannot be looked at"),
+        }
+    }
+
     async fn read_directory_of_others(&self) {
         if let Err(refusal) = self.reload_directory().await {
-            // Housekeeping reads it again.
+            // The next look reads it again.
             Failure::from(refusal).log(CorrelationId::random());
         }
     }

@@ -86,6 +86,11 @@ pub enum OpenError {
         "this store has version {found}, this program needs version {known}; run `amtsbote store upgrade`"
     )]
     Older { found: u32, known: u32 },
+    #[error(
+        "this store was copied into {to} and is no longer the one at work; start the server with that configuration, or, \
+         if that copy was given up, delete {} first", file.display()
+    )]
+    Moved { to: String, file: PathBuf },
     #[error("the database in the store's folder belongs to another program")]
     Foreign,
     #[error("the database cannot be opened: {0}")]
@@ -98,6 +103,26 @@ pub enum OpenError {
     Absent(PathBuf),
     #[error("the store does not verify: {0}")]
     Unverified(String),
+}
+
+/// Says in a store's folder that the store was moved, and where to.
+const MOVED: &str = "moved";
+
+/// From here on no server starts on the store in this folder: it is at work elsewhere.
+pub fn mark_moved(folder: &Path, to: &str) -> std::io::Result<()> {
+    let mut file = File::create(folder.join(MOVED))?;
+    std::io::Write::write_all(&mut file, format!("{to}\n").as_bytes())?;
+    file.sync_all()?;
+    File::open(folder)?.sync_all()
+}
+
+fn refuse_moved(folder: &Path) -> Result<(), OpenError> {
+    let file = folder.join(MOVED);
+    match std::fs::read(&file) {
+        Ok(to) => Err(OpenError::Moved { to: String::from_utf8_lossy(&to).trim().to_owned(), file }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl From<Fault> for OpenError {
@@ -216,6 +241,7 @@ impl EmbeddedStore {
         let folder = settings.folder.clone();
         std::fs::create_dir_all(&folder)?;
         let lock = lock(&folder)?;
+        refuse_moved(&folder)?;
         schema::prepare(&mut schema::open_writer(&folder, settings.synchronous)?)?;
         let payloads = PayloadFolder::open(&folder)?;
         // Names of the files made above are durable from here on.

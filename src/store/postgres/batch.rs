@@ -44,8 +44,8 @@ pub struct Needs {
 pub struct LeaseWanted {
     pub mailboxes: Vec<MailboxName>,
     pub ordered: bool,
-    /// On the database's clock.
-    pub now: i64,
+    /// On this node's clock: what it is on the database's is decided within the transaction.
+    pub now: Timestamp,
     pub limit: u32,
 }
 

@@ -208,11 +208,11 @@ pub fn lease_push(
     wanted: &LeaseWanted,
     until: Timestamp,
 ) -> Result<Vec<PushLease>, StoreError> {
-    let until_there = work.skew.on_database(until);
+    let (now_there, until_there) = (work.skew.on_database(wanted.now), work.skew.on_database(until));
     let mut found = Vec::new();
     for key in work.candidates.clone() {
         let Ok((held, row, card)) = work.take_key(&key) else { continue };
-        if row.state.is_offered() && row.push_at <= wanted.now {
+        if row.state.is_offered() && row.push_at <= now_there {
             found.push((held, row, card));
         }
     }

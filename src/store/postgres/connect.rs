@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{AsyncMessage, Client, Config};
 
@@ -53,10 +53,12 @@ pub fn config_of(settings: &Settings, token: &str, purpose: Purpose) -> Result<C
         Purpose::Asking => settings.question_time_max.as_millis(),
     };
     let idle = idle_time_max(settings, purpose).as_millis();
+    // The server, too, gives up a node that acknowledges nothing, and what it holds with it.
+    let unheard = settings.patience.as_millis();
     config.options(format!(
         "-c search_path={} -c statement_timeout={question} -c idle_in_transaction_session_timeout={idle} \
          -c synchronous_commit=on -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 \
-         -c tcp_keepalives_count=3 -c client_encoding=UTF8",
+         -c tcp_keepalives_count=3 -c tcp_user_timeout={unheard} -c client_encoding=UTF8",
         super::schema::SCHEMA
     ));
     Ok(config)
@@ -220,7 +222,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
-        let next = inner.to_string();
+        // Without its DETAIL, which repeats what stands in rows: ids and names of people do not belong into a log.
+        let next = match inner.downcast_ref::<DbError>() {
+            Some(error) => format!("{}: {} ({})", error.severity(), error.message(), error.code().code()),
+            None => inner.to_string(),
+        };
         if !text.contains(&next) {
             text.push_str(": ");
             text.push_str(&next);

@@ -130,12 +130,14 @@ pub async fn published_keys(reading: &Reading<'_>, node: &str) -> Result<Vec<Ver
 }
 
 pub async fn save_checkpoint(reading: &Reading<'_>, node: &str, size: u64, note: &str) -> Result<(), Fault> {
-    let stamps = "SELECT count(*) FROM time_stamp s JOIN checkpoint c USING (node, size) \
-                  WHERE s.node = $1 AND s.size = $2 AND c.note <> $3";
-    let rows = reading.ask(stamps, &[&node, &int(size), &note]).await?;
-    let stamps: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
-    if stamps > 0 {
-        return Err(StoreError::Outdated { found: uint(stamps) }.into());
+    // Stamps of it, and what other nodes have written down of it.
+    let bound = "SELECT (SELECT count(*) FROM time_stamp s WHERE s.node = $1 AND s.size = $2) + \
+                 (SELECT count(*) FROM anchor a WHERE a.of_node = $1 AND a.size = $2) \
+                 FROM checkpoint c WHERE c.node = $1 AND c.size = $2 AND c.note <> $3";
+    let rows = reading.ask(bound, &[&node, &int(size), &note]).await?;
+    let bound: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
+    if bound > 0 {
+        return Err(StoreError::Outdated { found: uint(bound) }.into());
     }
     reading
         .ask(

@@ -13,15 +13,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::future::{join, join_all, join3, join4};
+use futures_util::future::{join, join_all, join4, join5};
 use tokio_postgres::{Client, Row as Found, Statement};
 
 use super::anchor::OF_ANCHOR;
 use super::batch::{Bytes, Held, LeaseWanted, Needs, Standing, Work, key_of};
 use super::connect::Session;
 use super::evidence::STORED_LEVEL_MIN;
+use super::pools::{Asked, CLOCK};
 use super::read::{self, ROW, column};
-use super::{Fault, Skew, command};
+use super::{Fault, Pools, Skew, Standby, command, promises};
 use crate::domain::card::ProcessCard;
 use crate::evidence::tree::{Frontier, leaf_hash};
 use crate::store::Statement as Said;
@@ -57,26 +58,72 @@ impl Desk {
     }
 
     /// Begins the transaction; with `numbers`, it is this node's turn when this returns, and the last number given is told.
-    pub async fn begin(&mut self, node: &str, incarnation: i64, numbers: bool) -> Result<Option<i64>, Fault> {
+    /// With `leases`, the database's clock is looked at first. Where a standby is required, it is refused without one.
+    pub async fn begin(
+        &mut self,
+        pools: &Pools,
+        incarnation: i64,
+        numbers: bool,
+        leases: bool,
+    ) -> Result<Option<i64>, Fault> {
         let fence =
             self.statement("SELECT size FROM node WHERE name = $1 AND incarnation = $2 FOR UPDATE").await?;
         let turn = self.statement("SELECT last FROM counter FOR UPDATE").await?;
-        let client = &self.session.client;
-        let (begun, fence, turn) = join3(
+        let clock = if leases { Some(self.statement(CLOCK).await?) } else { None };
+        let standing = match pools.settings().standby {
+            Standby::Required => Some(self.statement(promises::STANDING).await?),
+            Standby::Unasked | Standby::Wanted => None,
+        };
+        let (client, node) = (&self.session.client, pools.node());
+        let (begun, read, fence, turn, standing) = join5(
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+            async {
+                let Some(clock) = &clock else { return Ok(()) };
+                let asked = Asked::now();
+                let row = client.query_one(clock, &[]).await?;
+                pools.note_clock(&asked, column(&row, 0)?);
+                Ok::<_, Fault>(())
+            },
             async { client.query_opt(&fence, &[&node, &incarnation]).await },
             async { if numbers { client.query_one(&turn, &[]).await.map(Some) } else { Ok(None) } },
+            async {
+                match &standing {
+                    Some(standing) => client.query_one(standing, &[]).await.map(Some),
+                    None => Ok(None),
+                }
+            },
         )
         .await;
         begun?;
+        read?;
         if fence?.is_none() {
             return Err(Fault::Overtaken);
+        }
+        if let Some(row) = standing?
+            && let Some(broken) = promises::lacking(&row)?
+        {
+            return Err(Fault::Promise(broken));
         }
         turn?.map(|row| column(&row, 0)).transpose()
     }
 
-    /// Brings what these needs name; with each need's candidates for a lease.
-    pub async fn load(&mut self, needs: &[Needs], skew: Skew) -> Result<(Work, Vec<Vec<String>>), Fault> {
+    /// After a commit that was answered: whether the server has waited for the standby, where one is required.
+    pub async fn has_waited(&mut self, pools: &Pools) -> Result<bool, Fault> {
+        if pools.settings().standby != Standby::Required {
+            return Ok(true);
+        }
+        let question = self.statement(promises::HAS_WAITED).await?;
+        column(&self.session.client.query_one(&question, &[]).await?, 0)
+    }
+
+    /// Brings what these needs name; with each need's candidates for a lease. Leases of before the database's clock has
+    /// `jumped` last so much longer.
+    pub async fn load(
+        &mut self,
+        needs: &[Needs],
+        skew: Skew,
+        jumped: i64,
+    ) -> Result<(Work, Vec<Vec<String>>), Fault> {
         let mut work = Work { skew, ..Work::default() };
         let wanted: BTreeSet<(String, bool)> = needs.iter().flat_map(|need| need.dialogs.clone()).collect();
         let mut keys: BTreeSet<String> = needs.iter().flat_map(|need| need.messages.clone()).collect();
@@ -97,7 +144,7 @@ impl Desk {
         let mut candidates = Vec::with_capacity(needs.len());
         for need in needs {
             candidates.push(match &need.lease {
-                Some(wanted) => self.load_leasable(wanted, &mut work).await?,
+                Some(wanted) => self.load_leasable(wanted, jumped, &mut work).await?,
                 None => Vec::new(),
             });
         }
@@ -238,19 +285,25 @@ impl Desk {
     }
 
     /// Locks what may be leased and nobody else has in hand; keys in order of entry.
-    async fn load_leasable(&mut self, wanted: &LeaseWanted, work: &mut Work) -> Result<Vec<String>, Fault> {
+    async fn load_leasable(
+        &mut self,
+        wanted: &LeaseWanted,
+        jumped: i64,
+        work: &mut Work,
+    ) -> Result<Vec<String>, Fault> {
+        let now = work.skew.on_database(wanted.now);
         let question = if wanted.ordered {
             // The first of a mailbox, or none: one that is locked is not overtaken by the next.
             format!(
                 "SELECT {ROW} FROM message WHERE sequence IN (SELECT f.sequence FROM unnest($1::text[]) AS b (name) \
                  CROSS JOIN LATERAL (SELECT sequence FROM message WHERE mailbox = b.name AND offered \
                  ORDER BY sequence LIMIT 1) f) AND offered AND push_at <= $2 \
-                 ORDER BY sequence LIMIT $3 FOR UPDATE SKIP LOCKED"
+                 AND (NOT push_leased OR push_at <= $4) ORDER BY sequence LIMIT $3 FOR UPDATE SKIP LOCKED"
             )
         } else {
             format!(
                 "SELECT {ROW} FROM message WHERE mailbox = ANY($1) AND shelf > 0 AND push_at <= $2 \
-                 ORDER BY push_at, sequence LIMIT $3 FOR UPDATE SKIP LOCKED"
+                 AND (NOT push_leased OR push_at <= $4) ORDER BY push_at, sequence LIMIT $3 FOR UPDATE SKIP LOCKED"
             )
         };
         let question = self.statement(&question).await?;
@@ -259,7 +312,9 @@ impl Desk {
             .await?;
         let names: Vec<&str> = wanted.mailboxes.iter().map(|name| name.as_str()).collect();
         let client = &self.session.client;
-        let rows = client.query(&question, &[&names, &wanted.now, &i64::from(wanted.limit)]).await?;
+        let rows = client
+            .query(&question, &[&names, &now, &i64::from(wanted.limit), &now.saturating_sub(jumped)])
+            .await?;
         let rows = rows.iter().map(read::row).collect::<Result<Vec<_>, _>>()?;
         let sequences: Vec<i64> = rows.iter().map(|row| int(row.sequence)).collect();
         let mut found = HashMap::new();

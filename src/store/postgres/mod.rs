@@ -8,6 +8,7 @@
 
 mod anchor;
 mod batch;
+mod claim;
 mod command;
 mod connect;
 mod copy;
@@ -41,6 +42,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use self::batch::{LeaseWanted, Needs};
+pub use self::claim::adopt as adopt_objects;
 pub use self::copy::{Copied, CopiedTable, CopyError, copy_from};
 pub use self::lag::{Follower, Loss, Replication};
 use self::notices::Notices;
@@ -136,6 +138,11 @@ pub enum OpenError {
          bring the newer one back, or restart the relay under a new [store] node once the loss is written down"
     )]
     Forgetful { lacking: i64 },
+    #[error(
+        "{0}, and nothing was changed; look for what holds the tables in pg_locks and pg_stat_activity, end it, \
+         and run `amtsbote store upgrade` again"
+    )]
+    Busy(String),
     #[error("the database is encoded in {0}; create it with encoding UTF8")]
     Encoding(String),
     #[error(
@@ -178,6 +185,9 @@ enum Fault {
     /// A later session works in this node's name.
     #[error("another session has taken over as this node")]
     Overtaken,
+    /// What the configuration demands of the database does not hold.
+    #[error("{0}")]
+    Promise(String),
 }
 
 impl Fault {
@@ -199,7 +209,7 @@ pub struct PostgresStore {
     writer: Writer,
     discard: Mutex<Option<mpsc::UnboundedSender<String>>>,
     notices: Notices,
-    upkeep: Mutex<Option<JoinHandle<()>>>,
+    upkeep: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Asks a question that is one statement, once more where the connection was lost meanwhile.
@@ -290,12 +300,19 @@ impl PostgresStore {
         if let Some(objects) = pools.objects() {
             // Said in the log; small messages need no object store.
             let _ = objects.probe(pools.store_id()).await;
+            // Where it does not answer, the sweep asks again before it deletes anything.
+            if let Ok(Err(foreign)) = claim::count_on(&pools).await {
+                return Err(OpenError::Promise(foreign));
+            }
         }
         let writer = Writer::start(Arc::clone(&pools)).await?;
         let (discard, discarded) = mpsc::unbounded_channel();
-        let upkeep = tokio::spawn(upkeep::run(Arc::clone(&pools), pools.incarnation(), discarded));
+        let upkeep = vec![
+            tokio::spawn(upkeep::run(Arc::clone(&pools), pools.incarnation(), discarded)),
+            tokio::spawn(upkeep::watch(Arc::clone(&pools))),
+        ];
         let notices = Notices::start(Arc::clone(&pools));
-        let (discard, upkeep) = (Mutex::new(Some(discard)), Mutex::new(Some(upkeep)));
+        let (discard, upkeep) = (Mutex::new(Some(discard)), Mutex::new(upkeep));
         Ok(Self { pools, writer, discard, notices, upkeep })
     }
 
@@ -343,6 +360,11 @@ impl PostgresStore {
         let discard = self.discard.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let discard = discard.ok_or_else(|| StoreError::Unavailable("the store is closed".to_owned()))?;
         Ok(Box::new(Intake::new(Arc::clone(&self.pools), discard)))
+    }
+
+    fn end_upkeep(&self) {
+        let mut upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        upkeep.drain(..).for_each(|task| task.abort());
     }
 
     fn skew(&self) -> Skew {
@@ -615,8 +637,7 @@ impl Store for PostgresStore {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<PushLease>, StoreError> {
-        let wanted =
-            LeaseWanted { mailboxes: mailboxes.to_vec(), ordered, now: self.skew().on_database(now), limit };
+        let wanted = LeaseWanted { mailboxes: mailboxes.to_vec(), ordered, now, limit };
         let needs = Needs { lease: Some(wanted.clone()), ..Needs::default() };
         self.change_message(needs, move |work| command::lease_push(work, &wanted, until)).await
     }
@@ -661,6 +682,10 @@ impl Store for PostgresStore {
 
     async fn directory(&self) -> Result<Directory, StoreError> {
         ask!(self, reading, read::directory(reading))
+    }
+
+    async fn directory_revision(&self) -> Result<u64, StoreError> {
+        ask!(self, reading, read::directory_revision(reading))
     }
 
     async fn apply_directory(
@@ -862,10 +887,7 @@ impl Store for PostgresStore {
         self.writer.stop().await;
         self.notices.stop();
         self.discard.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(upkeep) = upkeep {
-            upkeep.abort();
-        }
+        self.end_upkeep();
         self.pools.close();
         Ok(())
     }
@@ -873,9 +895,7 @@ impl Store for PostgresStore {
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
-        if let Some(upkeep) = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            upkeep.abort();
-        }
+        self.end_upkeep();
     }
 }
 

@@ -34,7 +34,8 @@ const TOUCH: &str = "UPDATE payload_large SET touched_at = clock_timestamp() \
     FROM set_config('synchronous_commit', 'off', true) WHERE name = $1 AND dropped_at IS NULL RETURNING 1";
 const SEAL_OBJECTS: &str = "UPDATE payload_large SET sealed = true FROM set_config('synchronous_commit', 'off', true) \
     WHERE name = $1 AND dropped_at IS NULL RETURNING 1";
-const CHUNK: &str = "WITH chunk AS (INSERT INTO payload_chunk (name, number, bytes) VALUES ($1, $2, $3)) \
+const CHUNK: &str = "WITH chunk AS (INSERT INTO payload_chunk (name, number, bytes) \
+    SELECT $1, $2, $3 FROM payload_large WHERE name = $1 AND dropped_at IS NULL) \
     UPDATE payload_large SET touched_at = clock_timestamp() FROM set_config('synchronous_commit', 'off', true) \
     WHERE name = $1 AND dropped_at IS NULL RETURNING 1";
 const SEAL: &str = "UPDATE payload_large SET sealed = true FROM set_config('synchronous_commit', 'off', true) \
@@ -51,6 +52,19 @@ pub const DISCARD: &str = "WITH gone AS (DELETE FROM payload_large WHERE name = 
 pub const ORPHANS: &str = "SELECT name FROM payload_large WHERE sequence IS NULL AND (object_bytes IS NULL OR $3) AND \
     ((node = $1 AND incarnation < $2 AND dropped_at IS NULL) OR dropped_at < clock_timestamp() - interval '10 minutes' \
      OR (dropped_at IS NULL AND touched_at < clock_timestamp() - interval '1 day')) LIMIT 100";
+
+/// Of the next names of chunks after $1, at most $2: each with whether its payload is known. One name a step, however many
+/// chunks it has.
+pub const CHUNKED: &str = "WITH RECURSIVE found (name, step) AS ( \
+    (SELECT name, 1::bigint FROM payload_chunk WHERE name > $1 ORDER BY name LIMIT 1) UNION ALL \
+    SELECT (SELECT name FROM payload_chunk WHERE name > found.name ORDER BY name LIMIT 1), step + 1 FROM found \
+    WHERE name IS NOT NULL AND step < $2) \
+    SELECT name, EXISTS (SELECT 1 FROM payload_large WHERE payload_large.name = found.name) FROM found \
+    WHERE name IS NOT NULL";
+/// Chunks on their way when their payload was let go of. A payload is known before its first chunk and never comes back, so
+/// that there is none to wait for.
+pub const STRAY: &str = "DELETE FROM payload_chunk c WHERE name = ANY($1) \
+    AND NOT EXISTS (SELECT 1 FROM payload_large l WHERE l.name = c.name)";
 
 /// A large payload that no message names yet; dropped, it is let go of.
 #[derive(Debug)]

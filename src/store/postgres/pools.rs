@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
@@ -23,6 +23,12 @@ use crate::store::row::{instant, micros};
 /// The oldest server that everything here was tried with, as the server counts.
 const VERSION_MIN: i32 = 150_000;
 
+/// The database's clock, in microseconds.
+pub const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+/// An answer that took longer does not say what the clock is.
+const CLOCK_ANSWER_MAX: Duration = Duration::from_millis(500);
+/// No lease is longer.
+const LEASE_MAX: Duration = Duration::from_secs(3600);
 /// Differences of clocks below this are left alone, so that instants do not tremble.
 const SKEW_STEP: i64 = 500_000;
 
@@ -88,8 +94,24 @@ pub struct Pools {
     objects: Option<Objects>,
     incarnation: AtomicI64,
     skew: AtomicI64,
+    /// The database's clock as it was last read, and when, by a clock that nobody sets.
+    clock: Mutex<Option<(Instant, i64)>>,
+    /// The database's clock has jumped by so much; until when that matters.
+    guard: Mutex<Option<(Instant, i64)>>,
     troubles: Mutex<Troubles>,
     asked: AtomicUsize,
+}
+
+/// When the database was asked for its clock, by this node's clock and by one that nobody sets.
+pub struct Asked {
+    at: Timestamp,
+    by: Instant,
+}
+
+impl Asked {
+    pub fn now() -> Self {
+        Self { at: Timestamp::now(), by: Instant::now() }
+    }
 }
 
 impl Pools {
@@ -131,6 +153,8 @@ impl Pools {
             objects,
             incarnation: AtomicI64::new(0),
             skew: AtomicI64::new(0),
+            clock: Mutex::default(),
+            guard: Mutex::default(),
             troubles: Mutex::default(),
             asked: AtomicUsize::new(0),
         })
@@ -241,13 +265,23 @@ impl Pools {
 
     /// Compares the database's clock with this node's.
     pub async fn measure_skew(&self, client: &Client) -> Result<(), Fault> {
-        let before = micros(Timestamp::now());
-        let question = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-        let there: i64 = column(&client.query_one(question, &[]).await?, 0)?;
-        let after = micros(Timestamp::now());
+        let asked = Asked::now();
+        let there: i64 = column(&client.query_one(CLOCK, &[]).await?, 0)?;
+        self.note_clock(&asked, there);
+        Ok(())
+    }
+
+    /// The answer to [`CLOCK`], which was asked `asked`, has just come. One that took long says too little.
+    pub fn note_clock(&self, asked: &Asked, there: i64) {
+        let took = asked.by.elapsed();
+        if took > CLOCK_ANSWER_MAX {
+            return;
+        }
         let skew = self.skew();
-        let moved = skew.moved(there - before - (after - before) / 2);
+        let half = i64::try_from(took.as_micros() / 2).unwrap_or_default();
+        let moved = skew.moved(there - micros(asked.at) - half);
         if moved != skew {
+            self.guard_leases(&asked.by, there);
             tracing::warn!(
                 code = "store-clock",
                 seconds = moved.0 / 1_000_000,
@@ -256,7 +290,30 @@ impl Pools {
             );
             self.skew.store(moved.0, Ordering::SeqCst);
         }
-        Ok(())
+        *self.clock() = Some((asked.by, there));
+    }
+
+    /// Where the database's clock has jumped ahead, by more than has passed since it was last read, what was leased
+    /// before is not over for having been jumped over: it lasts so much longer, until no such lease can be left.
+    fn guard_leases(&self, asked: &Instant, there: i64) {
+        let Some((before, was)) = *self.clock() else { return };
+        let passed = i64::try_from(asked.duration_since(before).as_micros()).unwrap_or(i64::MAX);
+        let jumped = (there - was).saturating_sub(passed);
+        if jumped > SKEW_STEP {
+            let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+            let still = guard.filter(|(end, _)| *end > Instant::now()).map_or(0, |(_, jumped)| jumped);
+            *guard = Some((Instant::now() + LEASE_MAX, still.saturating_add(jumped)));
+        }
+    }
+
+    /// By how much the database's clock is ahead of what leases that are still under way were counted by.
+    pub fn jumped(&self) -> i64 {
+        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.filter(|(end, _)| *end > Instant::now()).map_or(0, |(_, jumped)| jumped)
+    }
+
+    fn clock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, i64)>> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses a database that is not the one that was opened, or has left this program too far behind.
@@ -358,7 +415,7 @@ pub fn forget_if_lost(client: Object, fault: &Fault) -> bool {
     let lost = match fault {
         Fault::Postgres(error) => connect::meaning(error) == Meaning::Lost,
         Fault::Late(_) => true,
-        Fault::Refusal(_) | Fault::Faster | Fault::Overtaken => false,
+        Fault::Refusal(_) | Fault::Faster | Fault::Overtaken | Fault::Promise(_) => false,
     };
     if lost {
         drop(Object::take(client));
@@ -390,6 +447,38 @@ mod tests {
         assert_eq!(right.on_database(Timestamp::MAX), micros(Timestamp::MAX));
         assert_eq!(behind.here(behind.on_database(Timestamp::MAX)), Timestamp::MAX);
     }
+
+    #[test]
+    fn a_databases_clock_that_jumps_ends_no_lease() {
+        let pools =
+            Pools::new(Settings::new("host=127.0.0.1 user=nobody", "one")).expect("nothing is connected");
+        let read = |ahead: i64| {
+            let asked = Asked::now();
+            let there = micros(asked.at) + ahead;
+            pools.note_clock(&asked, there);
+        };
+        read(0);
+        assert_eq!((pools.skew(), pools.jumped()), (Skew::default(), 0));
+        // Ahead by an hour: leases of before last an hour longer, on the clock that has jumped.
+        read(HOUR);
+        let near =
+            |found: i64, expected: i64| assert!(found.abs_diff(expected) < 400_000, "{found} {expected}");
+        near(pools.skew().0, HOUR);
+        near(pools.jumped(), HOUR);
+        // Once more: both count. Back again is no jump ahead.
+        read(2 * HOUR);
+        near(pools.jumped(), 2 * HOUR);
+        read(0);
+        near(pools.skew().0, 0);
+        near(pools.jumped(), 2 * HOUR);
+        // An answer that took long says nothing.
+        let asked = Asked { by: Instant::now() - Duration::from_secs(1), ..Asked::now() };
+        let there = micros(asked.at) + HOUR;
+        pools.note_clock(&asked, there);
+        near(pools.skew().0, 0);
+    }
+
+    const HOUR: i64 = 3_600_000_000;
 
     #[test]
     fn a_clock_that_trembles_is_left_alone() {

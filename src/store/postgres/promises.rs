@@ -1,10 +1,12 @@
 //! What "accepted" promises rests on the server's settings: looked at on every new session of the writer, and again while
-//! running.
+//! running, apart from everything else, so that nothing delays it.
 //!
 //! Without `fsync` nothing is promised, and nothing is accepted. Whether the loss of the primary is survived depends on a
-//! synchronous standby; the configuration says whether to ask for one, to warn, or to refuse without.
+//! synchronous standby; the configuration says whether to ask for one, to warn, or to refuse without. Where it is required,
+//! each transaction asks twice: before its commit whether there is one, and after it whether the commit has waited for it
+//! ([`HAS_WAITED`]); nothing is acknowledged in between two looks that the promise does not cover.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::read::column;
 use super::{Fault, OpenError, Pools};
@@ -22,15 +24,30 @@ pub enum Standby {
     Required,
 }
 
-/// The promise that does not hold, if any, with what to do.
-async fn broken(client: &Client) -> Result<(Option<String>, Option<String>), Fault> {
-    let question = "SELECT current_setting('fsync') = 'on', current_setting('synchronous_standby_names'), \
-        (SELECT count(*) FROM pg_stat_replication), \
-        (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')), \
-        (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL)";
-    let row = client.query_one(question, &[]).await?;
-    let (fsync, names): (bool, String) = (column(&row, 0)?, column(&row, 1)?);
-    let (all, synchronous, hidden): (i64, i64, i64) = (column(&row, 2)?, column(&row, 3)?, column(&row, 4)?);
+/// Asked when it is looked whether the promises hold; where a standby is required, in every transaction as well.
+pub const STANDING: &str = "SELECT current_setting('fsync') = 'on', current_setting('synchronous_standby_names'), \
+    (SELECT count(*) FROM pg_stat_replication), \
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')), \
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL)";
+
+/// Asked after a commit by the session that sent it. As long as a standby is named, the server answers a commit only when
+/// the standby has it; when the names are taken away, it lets go of whatever waits. It tells its sessions of that before
+/// it lets go, so that the session of a commit that was let go knows it when it is asked next.
+pub const HAS_WAITED: &str = "SELECT current_setting('synchronous_standby_names') <> '' \
+    AND current_setting('synchronous_commit') IN ('on', 'remote_apply')";
+pub const HAS_NOT_WAITED: &str = "synchronous_standby_names was taken away while the commit waited for the standby: the loss of \
+    the primary could lose it; name the standby there again";
+
+/// What a required standby's absence means for a transaction that has not been committed; the answer to [`STANDING`].
+pub fn lacking(row: &Row) -> Result<Option<String>, Fault> {
+    let (disk, standby) = broken(row)?;
+    Ok(disk.or(standby))
+}
+
+/// The promises that do not hold, each with what to do: the disk's, the standby's.
+fn broken(row: &Row) -> Result<(Option<String>, Option<String>), Fault> {
+    let (fsync, names): (bool, String) = (column(row, 0)?, column(row, 1)?);
+    let (all, synchronous, hidden): (i64, i64, i64) = (column(row, 2)?, column(row, 3)?, column(row, 4)?);
     let disk = (!fsync).then(|| {
         "fsync is off in the database: what is accepted may be lost; set fsync = on in postgresql.conf and reload"
             .to_owned()
@@ -61,7 +78,7 @@ pub async fn check_start(client: &Client, pools: &Pools) -> Result<(), OpenError
 
 /// What breaks the promises that are asked for, and what is merely to be warned of.
 pub async fn verdict(client: &Client, asked: Standby) -> Result<(Option<String>, Option<String>), Fault> {
-    let (disk, standby) = broken(client).await?;
+    let (disk, standby) = broken(&client.query_one(STANDING, &[]).await?)?;
     metrics::gauge!("amtsbote_store_standby").set(if standby.is_none() { 1.0 } else { 0.0 });
     Ok(match asked {
         Standby::Unasked => (disk, None),

@@ -570,6 +570,11 @@ pub async fn load_iterator(
     rows.first().map(|row| json(row, 0)).transpose()
 }
 
+pub async fn directory_revision(reading: &Reading<'_>) -> Result<u64, Fault> {
+    let rows = reading.ask("SELECT revision FROM directory", &[]).await?;
+    rows.first().map_or(Ok(0), |row| Ok(uint(column(row, 0)?)))
+}
+
 pub async fn directory(reading: &Reading<'_>) -> Result<Directory, Fault> {
     let rows = reading.ask("SELECT revision, accounts, profiles FROM directory", &[]).await?;
     let row = rows.first().ok_or_else(|| Fault::corrupt("the directory's row is missing".to_owned()))?;

@@ -7,6 +7,7 @@
 //! those of the embedded engine; what differs: ids sort by byte, large payloads are rows of chunks or lie in an object store, and every node has an
 //! evidence log of its own.
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use super::OpenError;
@@ -166,6 +167,8 @@ const VERSION_4: &str = r#"
 CREATE TABLE evidence_key (
   node text COLLATE "C" NOT NULL, verifier text COLLATE "C" NOT NULL, PRIMARY KEY (node, verifier)
 );
+-- Counts up while the store is at work, together with a number in its object store.
+ALTER TABLE store ADD COLUMN objects_claim bigint NOT NULL DEFAULT 0;
 "#;
 
 /// Step `n` leads from version `n` to `n + 1`.
@@ -228,8 +231,14 @@ pub async fn prepare(client: &mut Client) -> Result<String, OpenError> {
 /// Runs the missing steps in one transaction; returns the versions before and after.
 pub async fn migrate(client: &mut Client) -> Result<(u32, u32), OpenError> {
     let work = client.transaction().await?;
-    work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let found = identity(&work).await?;
+    work.batch_execute("SET LOCAL lock_timeout = '30s'").await?;
+    busy(work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await, "another upgrade takes its time")?;
+    // What waits for a table makes everybody wait who comes after: better to let go soon.
+    work.batch_execute("SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15min'").await?;
+    let found = identity(&work).await.map_err(|error| match error {
+        OpenError::Database(error) if is_busy(&error) => OpenError::Busy(HELD.to_owned()),
+        other => other,
+    })?;
     let known = current_version();
     let before = found.as_ref().map_or(0, |(_, version)| *version);
     if before > known {
@@ -239,11 +248,22 @@ pub async fn migrate(client: &mut Client) -> Result<(u32, u32), OpenError> {
         work.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA}")).await?;
     }
     for step in STEPS.iter().skip(before as usize) {
-        work.batch_execute(step).await?;
+        busy(work.batch_execute(step).await, HELD)?;
     }
-    work.execute("UPDATE store SET version = $1", &[&(known as i32)]).await?;
+    busy(work.execute("UPDATE store SET version = $1", &[&(known as i32)]).await, HELD)?;
     work.commit().await?;
     Ok((before, known))
+}
+
+const HELD: &str = "the upgrade waited five seconds for something that others hold in the database, or a step of it took longer than 15 minutes";
+
+fn is_busy(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(*code, SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED))
+}
+
+/// Says what it was that took too long.
+fn busy<T>(answer: Result<T, tokio_postgres::Error>, what: &str) -> Result<T, OpenError> {
+    answer.map_err(|error| if is_busy(&error) { OpenError::Busy(what.to_owned()) } else { error.into() })
 }
 
 /// What a copy finds in a database.

@@ -211,7 +211,7 @@ impl Database {
         }
         let mut candidates = Vec::new();
         if let Some(wanted) = &needs.lease {
-            candidates = self.leasable(node, wanted);
+            candidates = self.leasable(node, wanted, skew);
             self.locks.extend(candidates.iter().map(|key| (key.clone(), node)));
         }
         for key in needs.messages.iter().chain(&candidates) {
@@ -223,7 +223,8 @@ impl Database {
     }
 
     /// `FOR UPDATE SKIP LOCKED`, in both orders.
-    fn leasable(&self, node: usize, wanted: &LeaseWanted) -> Vec<String> {
+    fn leasable(&self, node: usize, wanted: &LeaseWanted, skew: Skew) -> Vec<String> {
+        let now = skew.on_database(wanted.now);
         let mut found: Vec<&Row> = Vec::new();
         for name in &wanted.mailboxes {
             let offered = self.messages.values().map(|(row, ..)| row);
@@ -233,7 +234,7 @@ impl Database {
             offered.truncate(if wanted.ordered { 1 } else { usize::MAX });
             found.extend(offered);
         }
-        found.retain(|row| row.push_at <= wanted.now && self.is_free(&key_of(row), node));
+        found.retain(|row| row.push_at <= now && self.is_free(&key_of(row), node));
         found.sort_by_key(|row| (if wanted.ordered { 0 } else { row.push_at }, row.sequence));
         found.truncate(wanted.limit as usize);
         found.into_iter().map(key_of).collect()
@@ -412,7 +413,7 @@ impl World {
         let begun = self.database.clock;
         let (needs, mut decide): Deed = match self.random.below(10) {
             0..2 => self.accept(now),
-            2..5 => self.lease(now, skew),
+            2..5 => self.lease(now),
             5..8 if !self.nodes[node].leases.is_empty() => self.record(node, now),
             8 => match self.due(node, now, skew) {
                 Some(release) => release,
@@ -570,11 +571,11 @@ impl World {
         (needs, Box::new(decide))
     }
 
-    fn lease(&mut self, now: Timestamp, skew: Skew) -> Deed {
+    fn lease(&mut self, now: Timestamp) -> Deed {
         let wanted = LeaseWanted {
             mailboxes: vec![mailbox(0), mailbox(1)],
             ordered: self.random.percent(30),
-            now: skew.on_database(now),
+            now,
             limit: 1 + self.random.below(3) as u32,
         };
         let until = instant(micros(now) + LEASE);
@@ -653,10 +654,11 @@ impl World {
         let wanted = LeaseWanted {
             mailboxes: vec![mailbox(0), mailbox(1)],
             ordered: false,
-            now: self.database.clock,
+            now: instant(self.database.clock),
             limit: u32::MAX,
         };
-        let found: BTreeSet<String> = self.database.leasable(2, &wanted).into_iter().collect();
+        let found: BTreeSet<String> =
+            self.database.leasable(2, &wanted, Skew::default()).into_iter().collect();
         assert_eq!(found, offered, "seed {}: something is stuck", self.seed);
         let mut counted: BTreeMap<(String, &str), u32> = BTreeMap::new();
         for (key, event) in &self.database.log {

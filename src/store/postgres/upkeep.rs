@@ -1,49 +1,107 @@
-//! What recurs beside the work: looking at promises and clocks, letting go of payloads that nobody names.
+//! What recurs beside the work, each at its own pace: looking at promises and clocks, letting go of payloads that nobody
+//! names.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::payload::{DISCARD, LET_GO, ORPHANS};
+use super::connect::Session;
+use super::payload::{CHUNKED, DISCARD, LET_GO, ORPHANS, STRAY};
 use super::pools::Pools;
-use super::{Fault, lag, promises};
+use super::{OpenError, claim, lag, promises};
 use crate::store::StoreError;
 
-const PERIOD: Duration = Duration::from_secs(5);
-/// Orphans are looked for in every so many periods.
-const ORPHAN_PERIODS: u64 = 12;
+/// Between two looks at the promises and the clock.
+const LOOK: Duration = Duration::from_secs(5);
+/// The same while a promise does not hold.
+const LOOK_TROUBLED: Duration = Duration::from_millis(500);
+/// Names of chunked payloads that one search looks at; the next goes on behind them.
+const CHUNKED_MAX: i64 = 1_000;
+/// Between two searches for orphans.
+const ORPHANS_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs until the store is closed. `incarnation` is the first of this process: what earlier ones staged is over.
+/// Looks at promises and clocks until the store is closed, on a connection of its own: neither readers that use up the pool
+/// nor an object store that does not answer keep it waiting.
+pub async fn watch(pools: Arc<Pools>) {
+    let mut session = None;
+    loop {
+        let looked = timeout(pools.settings().patience, look(&pools, &mut session)).await;
+        if let Ok(Err(error)) = &looked {
+            tracing::debug!(%error, "the database's promises cannot be looked at");
+        }
+        if !matches!(looked, Ok(Ok(()))) {
+            session = None;
+        }
+        sleep(if pools.promise_trouble().is_some() { LOOK_TROUBLED } else { LOOK }).await;
+    }
+}
+
+async fn look(pools: &Pools, session: &mut Option<Session>) -> Result<(), OpenError> {
+    let session = match session {
+        Some(session) => session,
+        None => {
+            let opened = pools.session().await?;
+            pools.recognize(&opened.client).await?;
+            session.insert(opened)
+        }
+    };
+    pools.measure_skew(&session.client).await?;
+    promises::look(&session.client, pools).await?;
+    Ok(lag::gauge(&session.client).await?)
+}
+
+/// Lets go of payloads until the store is closed. `incarnation` is the first of this process: what earlier ones staged is
+/// over.
 pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedReceiver<String>) {
-    let mut clock = interval(PERIOD);
+    let mut clock = interval(ORPHANS_EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut period = 0;
+    let mut looked_up_to = String::new();
+    let mut is_ours = pools.objects().is_none();
     loop {
         tokio::select! {
             name = discarded.recv() => match name {
-                Some(name) => discard(&pools, &name).await,
+                Some(name) => {
+                    is_ours = is_ours || are_objects_ours(&pools).await;
+                    if is_ours {
+                        discard(&pools, &name).await;
+                    }
+                }
                 None => return,
             },
             _ = clock.tick() => {
-                if let Err(fault) = look(&pools).await {
-                    tracing::debug!(%fault, "the database's promises cannot be looked at");
+                is_ours = are_objects_ours(&pools).await;
+                if !is_ours {
+                    continue;
                 }
-                if period % ORPHAN_PERIODS == 0 {
-                    sweep(&pools, incarnation).await;
+                sweep(&pools, incarnation).await;
+                match sweep_strays(&pools, &looked_up_to).await {
+                    Ok(next) => looked_up_to = next,
+                    Err(error) => tracing::debug!(%error, "stray chunks cannot be looked for"),
                 }
-                period += 1;
             }
         }
     }
 }
 
-async fn look(pools: &Pools) -> Result<(), Fault> {
-    let client = pools.client().await?;
-    pools.measure_skew(&client).await?;
-    promises::look(&client, pools).await?;
-    lag::gauge(&client).await
+/// Whether payloads may be let go of: where they are objects, no other copy of the database may have a claim to them.
+async fn are_objects_ours(pools: &Pools) -> bool {
+    match claim::count_on(pools).await {
+        Ok(Ok(())) => true,
+        Ok(Err(foreign)) => {
+            tracing::error!(
+                code = "store-objects-foreign",
+                next_step = "run one copy of the database at a time with these objects",
+                "{foreign}"
+            );
+            false
+        }
+        Err(error) => {
+            tracing::debug!(%error, "whose the objects are cannot be asked");
+            false
+        }
+    }
 }
 
 async fn discard(pools: &Pools, name: &str) {
@@ -73,4 +131,17 @@ async fn sweep(pools: &Pools, incarnation: i64) {
         }
         Err(error) => tracing::debug!(%error, "orphaned payloads cannot be looked for"),
     }
+}
+
+/// Deletes chunks whose payload is not known, among the next names after `after`; the last name that was looked at, none
+/// at the end.
+async fn sweep_strays(pools: &Pools, after: &str) -> Result<String, StoreError> {
+    let found = pools.run(CHUNKED, &[&after, &CHUNKED_MAX]).await?;
+    let strays: Vec<&str> = found.iter().filter(|row| !row.get::<_, bool>(1)).map(|row| row.get(0)).collect();
+    if !strays.is_empty() {
+        pools.run(STRAY, &[&strays]).await?;
+        tracing::info!(count = strays.len(), "chunks without a payload were deleted");
+    }
+    let last = found.last().filter(|_| found.len() as i64 == CHUNKED_MAX);
+    Ok(last.map(|row| row.get(0)).unwrap_or_default())
 }

@@ -285,10 +285,21 @@ impl Task {
         let committed = timeout(patience, open.desk.session.client.batch_execute("COMMIT")).await;
         let reason = match committed {
             Ok(Ok(())) if !open.desk.session.is_unsure() => {
-                (open.batch, open.frontier) = (number, frontier);
-                self.last_stored = Some(number);
-                metrics::counter!("amtsbote_store_commits_total").increment(1);
-                return Ok(());
+                match timeout(patience, open.desk.has_waited(&pools)).await {
+                    Ok(Ok(true)) => {
+                        (open.batch, open.frontier) = (number, frontier);
+                        self.last_stored = Some(number);
+                        metrics::counter!("amtsbote_store_commits_total").increment(1);
+                        return Ok(());
+                    }
+                    Ok(Ok(false)) => {
+                        let broken = promises::HAS_NOT_WAITED.to_owned();
+                        pools.set_promise_trouble(Some(broken.clone()));
+                        broken
+                    }
+                    Ok(Err(fault)) => format!("whether the standby has it cannot be asked: {fault}"),
+                    Err(_) => "whether the standby has it was not answered in time".to_owned(),
+                }
             }
             Ok(Ok(())) => "the server has not waited for its standby".to_owned(),
             Ok(Err(error)) => format!("the commit failed: {}", super::connect::sentence(&error)),
@@ -313,6 +324,10 @@ impl Task {
             Fault::Overtaken | Fault::Late(_) => {
                 self.open = None;
                 Failure::Again(fault.to_string())
+            }
+            Fault::Promise(broken) => {
+                self.pools.set_promise_trouble(Some(broken.clone()));
+                Failure::Again(broken.clone())
             }
             Fault::Refusal(error) => Failure::Wrong(error.to_string()),
             Fault::Postgres(error) => match super::connect::meaning(error) {
@@ -455,12 +470,13 @@ async fn prepare(
     number: i64,
 ) -> Result<Frontier, Fault> {
     let numbers = jobs.iter().any(|job| job.needs.numbers);
-    let last = open.desk.begin(pools.node(), open.incarnation, numbers).await?;
+    let leases = jobs.iter().any(|job| job.needs.lease.is_some());
+    let last = open.desk.begin(pools, open.incarnation, numbers, leases).await?;
     if let Some(commands) = commands.filter(|_| numbers) {
         gather(jobs, commands);
     }
     let needs: Vec<Needs> = jobs.iter().map(|job| job.needs.clone()).collect();
-    let (mut work, candidates) = open.desk.load(&needs, pools.skew()).await?;
+    let (mut work, candidates) = open.desk.load(&needs, pools.skew(), pools.jumped()).await?;
     work.last = last;
     for (job, candidates) in jobs.iter_mut().zip(candidates) {
         // A refusal is kept beside the command and told once the transaction is through.

@@ -5,6 +5,10 @@
 //! said so, then the seal, then the transaction that names it. The row goes after the last object, so that the sweep knows
 //! of every object; one is left behind unknown only where a primary was lost whose standby lacked the row.
 //!
+//! Whoever restores a copy of the database has its objects' names as well, and would delete what the original still needs.
+//! So the store counts, in the database and in an object beside the payloads (`claim`): a copy lags behind the object
+//! as soon as the original has counted on, and deletes nothing.
+//!
 //! What the object store promises about what it has said yes to is its own matter; here it is believed.
 
 mod http;
@@ -28,6 +32,8 @@ pub use http::check_endpoint;
 pub const OBJECT_BYTES: usize = 4 * 1024 * 1024;
 /// Most that is asked for at once when a payload is read.
 pub const READ_BYTES: u64 = 1024 * 1024;
+/// Names the object that holds the store's claim; no payload is called so.
+const CLAIM: &str = "claim";
 /// What is said about a failure, at most.
 const SENTENCE_CHARS_MAX: usize = 300;
 
@@ -120,6 +126,32 @@ impl Objects {
             self.heard(deleted)?;
         }
         Ok(())
+    }
+
+    /// The number under which a store was last at work here; none yet is 0.
+    pub async fn claim(&self, store: &str) -> Result<i64, StoreError> {
+        let found = async { self.bucket.get(&self.payload(store, CLAIM)).await?.bytes().await };
+        let bytes = match found.await {
+            Ok(bytes) => self.heard(Ok(bytes))?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(0),
+            Err(error) => return self.heard(Err(error)),
+        };
+        let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        number.ok_or_else(|| {
+            let name = self.payload(store, CLAIM);
+            StoreError::Corrupt(format!("the object {name} in {} holds no number", self.place))
+        })
+    }
+
+    pub async fn set_claim(&self, store: &str, number: i64) -> Result<(), StoreError> {
+        let done =
+            self.bucket.put(&self.payload(store, CLAIM), format!("{number}\n").into_bytes().into()).await;
+        self.heard(done.map(drop))
+    }
+
+    /// For sentences: where the objects of a store lie.
+    pub fn place_of(&self, store: &str) -> String {
+        format!("{}/{}/{store}", self.place, self.prefix)
     }
 
     /// Whether an object can be written, read and deleted; the sentence says what fails.

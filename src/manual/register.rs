@@ -114,8 +114,34 @@
 //! `amtsbote register report AGS MARK` is for the person concerned (Article 15 GDPR, section 10 BMG), once their identity was
 //! checked (`--identity-checked`): their record as the copy has it, and who got data of it while the log is kept, without
 //! retrievals of bodies of section 34(4) BMG. Kept back are the order mark, a lock that an authority had entered, and the name of a
-//! partner or representative where anybody of that name is hidden in the same copy. Two people read together, and that
-//! they did is in the log.
+//! partner or representative where anybody of that name is hidden in the same copy. It takes four eyes, and that it was read
+//! is in the log.
+//!
+//! ## Cases
+//!
+//! A neutral answer leaves a case with the register (section 34a(5) BMG), unless that was waived; a question that meets a lock of
+//! section 51 BMG leaves a notice to the person, one that meets lock 11 a notice to the authority behind it, each for
+//! every question. `amtsbote register cases` lists them, and tells of nobody.
+//!
+//! - `register case show N` opens one: the question as it was put, who put it, and, in a notice, the person with the present
+//!   addresses for the letter. That it was opened is in the log.
+//! - `register case answer N --person MARK --reason TEXT` gives the person's data as they stand in the copy, within the
+//!   asker's rights; `--none` says for good that no data are given. The answer leaves under the number and in the release of the
+//!   question, or is shown at the page under the question's number; it is a look like any other, without a second fee, can
+//!   be had again for eight days of its own, and closes the case. It needs the register's configuration (`--settings`).
+//! - `register cases --done N --reason TEXT` closes what was done on paper: no standard has a message for a notice.
+//!
+//! What a case holds is sealed, and destroyed when the case is closed, at the latest after twelve months, with the content of
+//! the look that it came of; the case itself stays open until somebody closes it.
+//!
+//! ## Four eyes
+//!
+//! The report to a person, cases about a locked person, and answers with a locked person's data take two operators. The first
+//! one's command ends with code 5 and a number; another user of the operating system runs `amtsbote register release
+//! NUMBER` within the hour; then the first one repeats the command, and reads once. Who they are is the kernel's
+//! word: each writes a file into the register's folder `four-eyes`, whose owners must differ. That folder has mode 1770; put
+//! both operators into its group. Whoever releases needs neither the log's key nor the database. The superuser can be
+//! anybody: two people who share one account, or root, are not told apart.
 //!
 //! ## Keeping, counting, charging
 //!

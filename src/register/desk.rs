@@ -32,6 +32,8 @@ mod passing;
 
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
 const CHUNK: usize = 500;
+/// Longest question that is kept whole for whoever it may be handed over to.
+const QUESTION_BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(Debug, Error)]
 pub enum DeskError {
@@ -78,6 +80,8 @@ pub struct Handled {
 /// Opens the content from its beginning.
 pub type Content<'a> = &'a dyn Fn() -> std::io::Result<Box<dyn BufRead>>;
 
+mod clerk;
+
 pub struct Desk {
     pub copies: Copies,
     settings: Settings,
@@ -104,6 +108,8 @@ impl Case<'_> {
             transport_id: self.delivery.transport_id,
             at: self.at,
             expires_at: self.expires_at,
+            original: None,
+            event: None,
         }
     }
 }
@@ -213,8 +219,17 @@ impl Desk {
         let digest = digest_of(Box::new(std::io::Cursor::new(bytes.clone())))?;
         let expires_at = self.settings.refetch.expiry(now);
         let number = "page-list";
-        let arrived =
-            Arrived { author: asker, uuid, number, digest, transport_id: uuid, at: now, expires_at };
+        let arrived = Arrived {
+            author: asker,
+            uuid,
+            number,
+            digest,
+            transport_id: uuid,
+            at: now,
+            expires_at,
+            original: None,
+            event: None,
+        };
         let reader = asker.to_owned();
         let reply = Reply { number, reader, namespace: String::new(), bytes, leaves_at: now };
         match self.copies.known(&arrived)? {
@@ -405,7 +420,14 @@ impl Desk {
         let children = message.rest()?;
         let wanted = question::read(head, &children, entitled)?;
         let number = head.number.answer().ok_or_else(|| Fault::new(Code::X001, "this is no question"))?;
-        let arrived = case.arrived(&head.uuid, head.number.code());
+        let mut original = Vec::new();
+        (case.content)()
+            .map_err(DeskError::from)?
+            .take(QUESTION_BYTES_MAX + 1)
+            .read_to_end(&mut original)
+            .map_err(DeskError::from)?;
+        let original = Some(&original[..]).filter(|bytes| bytes.len() as u64 <= QUESTION_BYTES_MAX);
+        let arrived = Arrived { original, ..case.arrived(&head.uuid, head.number.code()) };
         let write = |found: &super::answer::Answer| {
             let leaves = leaves_at(case.at, self.clock.now(), self.settings.bucket);
             vec![self.reply(head, number, leaves, |out| answer::write(out, &head.uuid, None, found))]

@@ -221,6 +221,16 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     assert!(neutral[0].contains("<keineAuskunft></keineAuskunft>"), "{}", neutral[0]);
     assert_eq!(neutral[0].len(), neutral[1].len());
 
+    // A clerk answers what the copy could not.
+    send(&office, BODY, Number::PersonSearchAsked, &asks(5, Profile::PersonSearch, "Niemand"));
+    assert!(receive(&office, BODY).contains("<keineAuskunft></keineAuskunft>"));
+    let cases = office.run(&["register", "cases", "--json"]).ends(0).json();
+    let case = cases["duties"].as_array().and_then(|all| all.last()).expect("a case")["number"].to_string();
+    let case = ["register", "case", "answer", &case, "--person", "A1", "--reason", "found in the original"];
+    office.run(&case).ends(0);
+    let late = receive(&office, BODY);
+    assert!(late.contains("<familienname>Adler<") && late.contains(&uuid(5)), "{late}");
+
     send(&office, TOWN, Number::Changes, "no XML");
     let rejection = receive(&office, TOWN);
     assert!(rejection.contains("rueckweisung.asynchron.0010") && rejection.contains("X000"), "{rejection}");
@@ -231,7 +241,7 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(register.0.id()).expect("an id"));
     rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
     assert!(register.0.wait().expect("ended").success());
-    assert!(office.run(&["register", "log"]).ends(0).stdout.contains("3 entries"), "one line each question");
+    assert!(office.run(&["register", "log"]).ends(0).stdout.contains("5 entries"), "one line each question");
     let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");

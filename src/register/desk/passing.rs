@@ -5,7 +5,7 @@ use std::io::{BufRead, Cursor};
 
 use super::{Case, Delivery, Desk, DeskError, Done, Handled, Stop, handled};
 use crate::register::answer::{Answer, leaves_at};
-use crate::register::copies::{Again, CopyError, Known, case_key};
+use crate::register::copies::{Again, Arrived, CopyError, Known, case_key};
 use crate::register::message::feed::{self, Receipt};
 use crate::register::message::head::{Head, Sender};
 use crate::register::message::question::{self, Enquiry};
@@ -136,7 +136,7 @@ impl Desk {
                 }
             };
             let key = case_key(&head.uuid, number + 1);
-            let arrived = case.arrived(&key, head.number.code());
+            let arrived = Arrived { event: Some(&event), ..case.arrived(&key, head.number.code()) };
             // A message that was broken off is offered again, and what was put is not put twice.
             if self.copies.known(&arrived)? != Known::New {
                 answered += 1;

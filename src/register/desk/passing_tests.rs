@@ -1,7 +1,7 @@
 //! Reminders, messages that are passed on, forms, and many enquiries in one message.
 
 use super::*;
-use crate::register::copies::{Arrived, case_key};
+use crate::register::copies::{Arrived, Operator, Readers, case_key};
 use crate::register::message::passing;
 
 const OFFICE: &str = "ags:10041511";
@@ -248,16 +248,34 @@ fn each_of_many_enquiries_is_a_case_of_its_own() {
     assert_eq!((accounts[0].questions, accounts[0].cents), (2, 2002), "a fee each");
     let duties = rig.desk.copies.open_duties(0, 100).expect("duties");
     assert_eq!(duties.iter().filter(|one| one.kind == "notice-to-person").count(), 1);
+    // What a clerk answers later names the message and its case.
+    let by_hand = duties.iter().find(|one| one.kind == "by-hand").expect("a case").number;
+    let clerk = Readers::One(Operator(1));
+    rig.desk.answer_case(by_hand, &["1".to_owned()], "found in the original", &clerk).expect("answered");
+    let late = rig.one();
+    for expected in [&uuid_of(40)[..], "<ereignis.zeichen>E-1<", "<familienname>Adler<"] {
+        assert!(late.contains(expected), "{expected}: {late}");
+    }
+    assert!(!late.contains('#'), "{late}");
     // Broken off behind its first case: that one is not put again.
     let text = enquiries(42, &["Adler", "Sperre"]);
     let digest = digest_of(Box::new(std::io::Cursor::new(text.clone().into_bytes()))).expect("reads");
     let (uuid, at) = (case_key(&uuid_of(42), 1), rig.clock.now());
     let number = Number::EnquiriesAsked.code();
-    let before =
-        Arrived { author: PORTAL, uuid: &uuid, number, digest, transport_id: "urn:x", at, expires_at: at };
+    let before = Arrived {
+        author: PORTAL,
+        uuid: &uuid,
+        number,
+        digest,
+        transport_id: "urn:x",
+        at,
+        expires_at: at,
+        original: None,
+        event: None,
+    };
     rig.desk.copies.take(&before, &[]).expect("taken");
     assert_eq!(rig.deliver(PORTAL, &text).outcome, "answered");
-    assert_eq!((rig.texts().len(), rig.looks()), (1, 3));
+    assert_eq!((rig.texts().len(), rig.looks()), (1, 4));
 }
 
 #[test]

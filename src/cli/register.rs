@@ -7,6 +7,7 @@
 mod cases;
 mod eyes;
 mod payments;
+mod synth;
 
 use std::io::{BufRead, BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -21,14 +22,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::register::{EXAMPLE, RegisterConfig};
 use crate::enquiry::users::Secret;
 use crate::register::copies::{
-    Asked, Copies, CopyError, CopyState, LoadReceipt, Month, Night, Reconciled, Settings, Subject, Taken,
+    Asked, Copies, CopyError, CopyState, LoadReceipt, Month, Night, OwnRecord, Reconciled, Settings, Subject,
+    Taken,
 };
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
 use crate::register::reconcile::{Difference, buckets, differing, hash};
 use crate::register::rights::{Asker, Explanation, Purpose, Reach, explain};
 use crate::register::stream::Change;
-use crate::register::synth;
 
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
 const CHUNK: usize = 500;
@@ -62,16 +63,23 @@ pub enum Command {
     },
     /// Write a user's password as the configuration of the page wants it; it is read from the standard input
     Password,
-    /// Make invented persons, one JSON record a line
+    /// Make invented persons in their households, one JSON record a line; with --into also a stream of changes full of
+    /// faults, and what must come of it
     Synth {
         /// The municipality's key (AGS), eight digits
-        #[arg(long, value_parser = ags)]
+        #[arg(long, value_parser = ags, default_value = "10041100")]
         ags: Ags,
         #[arg(long, value_name = "COUNT")]
         persons: u64,
-        /// The same seed makes the same persons
+        /// The same seed makes the same persons, changes and faults
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Write records.jsonl, stream.jsonl, expected.jsonl and outcome.json into this folder
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+        /// Changes of the stream
+        #[arg(long, value_name = "COUNT", default_value_t = 200, requires = "into")]
+        changes: u64,
     },
     /// Load a municipality into a new generation, and switch to it when all of it has come
     Load {
@@ -145,8 +153,12 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Report to a person: who got their data. Two operators read together, which is logged: one asks, another one releases
+    /// Report to a person (Article 15 GDPR): their record, and who got their data. Two operators read together, which is
+    /// logged: one asks, another one releases
     Report {
+        /// The person's identity was checked before
+        #[arg(long, required = true)]
+        identity_checked: bool,
         /// The municipality's key (AGS), eight digits
         #[arg(value_parser = ags)]
         ags: Ags,
@@ -270,7 +282,10 @@ impl Command {
             Self::Init { file } => write_example(file),
             Self::Serve { settings } => serve(settings),
             Self::Password => password(),
-            Self::Synth { ags, persons, seed } => make(*ags, *persons, *seed),
+            Self::Synth { ags, persons, seed, into: None, .. } => synth::records(*ags, *persons, *seed),
+            Self::Synth { ags, persons, seed, into: Some(folder), changes } => {
+                synth::plan(folder, *ags, *persons, *seed, *changes)
+            }
             Self::Load { file, ags, generation, sequence, announced, folder, reading } => {
                 load(&folder.open(true)?, file, (*ags, *generation, *sequence), *announced, *reading)
             }
@@ -282,7 +297,7 @@ impl Command {
             Self::Explain { asker, profile, purpose, area, reading } => {
                 explained(asker.as_deref(), profile.as_deref(), purpose, area, *reading)
             }
-            Self::Report { ags, mark, folder, reading } => {
+            Self::Report { identity_checked: _, ags, mark, folder, reading } => {
                 report(&folder.open(false)?, &folder.path()?, *ags, mark, *reading)
             }
             Self::Feed { file, folder, reading } => feed(&folder.open(false)?, file, *reading),
@@ -413,21 +428,6 @@ fn stop(error: CopyError) -> Stop {
 fn refused(reason: Reason) -> Stop {
     let number = reason.number().map(|number| format!(", reason {number}")).unwrap_or_default();
     Stop::failed(format!("the question is refused: {reason} ({}{number})", reason.word()))
-}
-
-fn make(ags: Ags, persons: u64, seed: u64) -> Result<Exit, Stop> {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for number in 0..persons {
-        let mut line = synth::person(seed, ags, number).to_bytes();
-        line.push(b'\n');
-        match out.write_all(&line) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-            Err(error) => return Err(Stop::failed(format!("the output cannot be written: {error}"))),
-            Ok(()) => {}
-        }
-    }
-    out.flush().map_err(|error| Stop::failed(format!("the output cannot be written: {error}")))?;
-    Ok(Exit::Done)
 }
 
 /// Lines of the file, each cut behind the longest record that could be taken.
@@ -851,6 +851,13 @@ fn table_rows(asker: Option<Asker>) -> Vec<Explanation> {
 }
 
 #[derive(Serialize)]
+struct Report {
+    /// None where no record is kept any more; the log outlives it.
+    record: Option<OwnRecord>,
+    looks: Vec<ReportLine>,
+}
+
+#[derive(Serialize)]
 struct ReportLine {
     at: String,
     body: String,
@@ -861,7 +868,8 @@ struct ReportLine {
 fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
     let readers = eyes::two(copies, folder, &Subject::Report { ags, mark })?;
     let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
-    let lines: Vec<ReportLine> = entries
+    let record = copies.own_record(ags, mark).map_err(stop)?;
+    let looks: Vec<ReportLine> = entries
         .into_iter()
         .map(|entry| ReportLine {
             at: screen::instant(entry.at),
@@ -871,15 +879,19 @@ fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading
         })
         .collect();
     if reading.json {
-        screen::json(&lines)?;
+        screen::json(&Report { record, looks })?;
     } else {
+        match &record {
+            Some(record) => screen::json(record)?,
+            None => screen::sentence("No record of this person is kept here."),
+        }
         let mut table = Table::new(&[
             ("AT", Align::Left),
             ("BODY", Align::Left),
             ("PROFILE", Align::Left),
             ("OCCASION", Align::Left),
         ]);
-        lines
+        looks
             .into_iter()
             .for_each(|line| table.row([line.at, line.body, line.profile.to_owned(), line.occasion]));
         screen::data(&table.render())?;

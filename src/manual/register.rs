@@ -109,6 +109,14 @@
 //! Sundays and holidays do not, an end on a Saturday moves; all of it can be configured, and the Saarland's holidays are
 //! shipped. `amtsbote register cases` lists what is open.
 //!
+//! ## A person's report
+//!
+//! `amtsbote register report AGS MARK` is for the person concerned (Article 15 GDPR, section 10 BMG), once their identity was
+//! checked (`--identity-checked`): their record as the copy has it, and who got data of it while the log is kept, without
+//! retrievals of bodies of section 34(4) BMG. Kept back are the order mark, a lock that an authority had entered, and the name of a
+//! partner or representative where anybody of that name is hidden in the same copy. It takes four eyes, and that it was read
+//! is in the log.
+//!
 //! ## Cases
 //!
 //! A neutral answer leaves a case with the register (section 34a(5) BMG), unless that was waived; a question that meets a lock of

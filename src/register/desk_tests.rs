@@ -25,6 +25,8 @@ use crate::xml::write::Writer;
 
 #[path = "desk/passing_tests.rs"]
 mod passing;
+#[path = "desk/stream_tests.rs"]
+mod streams;
 
 const TOWN: &str = "ags:10041100";
 const STORE: &str = "zmb:10";

@@ -3,6 +3,12 @@
 //! Names and streets are put together from syllables, so that nobody real is meant; postcodes begin with 00, which was
 //! never given out. Names are as unevenly common as real ones, come in clusters of spellings, with umlauts and
 //! particles; dates of birth are partly unknown; some persons are locked, moved or dead.
+//!
+//! [`person`] makes each on its own; [`town`] puts them into households, [`plan`] makes what happens to them, and how
+//! badly it is told.
+
+pub mod plan;
+pub mod town;
 
 use super::matching::date::PartialDate;
 use super::person::{Address, Ags, Dwelling, Lock, MaritalStatus, Person, Sex, Status};

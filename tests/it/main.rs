@@ -50,6 +50,7 @@ mod postgres_cluster;
 mod register_cli;
 mod register_messages;
 mod register_oracle;
+mod register_page;
 mod register_payment;
 mod register_serve;
 mod relay_life;

@@ -83,7 +83,8 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     assert!(run(&["search", "q.json"], 1).stderr.contains("not-entitled"));
 
     // One operator asks, another one releases: users of the operating system, not words.
-    let report = ["report", "10041100", "A1"];
+    let report = ["report", "10041100", "A1", "--identity-checked"];
+    run(&report[..3], 2);
     assert!(run(&report, 5).stderr.contains("amtsbote register release 1"));
     assert!(run(&["release"], 0).stdout.contains("who got the data of a person of 10041100"));
     assert!(run(&["release", "1"], 1).stderr.contains("another operator"));
@@ -91,7 +92,8 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     run(&report, 5);
     if rustix::process::getuid().is_root() {
         release_as_another(folder.path(), "1");
-        assert!(run(&report, 0).stdout.contains("Amt A"));
+        let told = run(&report, 0).stdout;
+        assert!(told.contains("Amt A") && told.contains("Krumme Straße") && !told.contains("A1"), "{told}");
         assert!(run(&report, 5).stderr.contains("release 2"), "a release is for one reading");
         assert!(run(&["log"], 0).stdout.contains("4 entries, whole"));
     }
@@ -132,6 +134,43 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     for expected in ["\"surplus\": [\n    \"A2\"", "\"changed\": [\n    \"A1\"", "\"missing\": []"] {
         assert!(difference.contains(expected), "{expected}: {difference}");
     }
+}
+
+/// What the plan says is what a copy holds that was told everything rightly.
+#[test]
+fn a_plan_of_faults_says_what_must_come_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str], exit: i32| {
+        amtsbote(folder.path(), &[&["register"], arguments].concat()).ends(exit)
+    };
+    let synth = ["synth", "--persons", "50", "--seed", "4", "--into", "plan"];
+    assert_eq!(run(&synth, 0).stdout.lines().count(), 4);
+    run(&synth, 1);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("plan").join(name)).expect("a file");
+    let outcome: serde_json::Value = serde_json::from_str(&read("outcome.json")).expect("JSON");
+    assert_eq!(
+        (&outcome["sequence"], outcome["faults"].as_object().map(|kinds| kinds.len())),
+        (&200.into(), Some(10))
+    );
+    let mut told = std::collections::BTreeMap::new();
+    for line in read("stream.jsonl").lines() {
+        let step: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let expected = &step["expected"];
+        if step["step"] == "restart" || expected["rejected"].is_string() {
+            continue;
+        }
+        let refused = expected["cases"].as_array().cloned().unwrap_or_default();
+        for change in step["changes"].as_array().expect("changes") {
+            if !refused.iter().any(|case| case[0] == change["sequence"]) {
+                told.insert(change["sequence"].as_u64().expect("a number"), change.to_string());
+            }
+        }
+    }
+    write(folder.path(), "stream.jsonl", &told.into_values().map(|line| line + "\n").collect::<String>());
+    run(&["load", "plan/records.jsonl", "--ags", "10041100", "--generation", "1"], 0);
+    run(&["feed", "stream.jsonl"], 0);
+    run(&["reconcile", "plan/expected.jsonl", "--ags", "10041100"], 0);
+    run(&["reconcile", "plan/records.jsonl", "--ags", "10041100"], 4);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The register's process at a real post office: a municipality feeds, an authority and a citizen ask, all by XTA; the
 //! process is killed in between and goes on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,9 +13,11 @@ use amtsbote::register::message::rejection::Event;
 use amtsbote::register::message::{Number, RELEASES, feed, passing, person, question};
 use amtsbote::register::person::{Ags, Lock, Person, Sex};
 use amtsbote::register::question::{Profile, Selection};
+use amtsbote::register::reconcile::{Hash, hash};
 use amtsbote::register::rights::{Asker, Purpose};
 use amtsbote::register::stream::{Change, Occasion};
 use amtsbote::register::synth;
+use amtsbote::register::synth::plan::{Plan, Sent, Step};
 use amtsbote::xml::write::Writer;
 
 use crate::cli_fixture::{BINARY, Office};
@@ -359,4 +362,105 @@ fn a_lock_passes_the_feed_that_waits() {
     let (waited, done) = (begun.elapsed(), sequence());
     println!("a lock was effective {waited:.1?} after it was posted, when {done} of {all} changes were done");
     assert!(done < all / 2, "{done} of {all} changes were done before the lock");
+}
+
+fn told(sent: &Sent) -> String {
+    let text = message(Number::Changes, TOWN, &uuid(1000 + sent.message), |out| {
+        let first = &sent.changes[0];
+        let (generation, sequence, at) = (sent.generation, first.sequence, first.at);
+        feed::Stand { ags: sent.ags, generation, sequence, at, announced: None }.write(out);
+        sent.changes.iter().for_each(|one| feed::write_case(out, one, &format!("V-{}", one.sequence)));
+    });
+    if sent.test { text.replacen(" produkt=", " test=\"ja\" produkt=", 1) } else { text }
+}
+
+/// All that waits for `reader`, as texts.
+fn receive_all(office: &Office, reader: &str) -> Vec<String> {
+    let into = format!("in-{}", uuid::Uuid::new_v4());
+    let ran = office.run_as("meldebehoerde", &["fetch", "--as", reader, "--into", &into]).ends(0);
+    let read = |file: &str| std::fs::read_to_string(office.path(file)).expect("the message");
+    ran.stdout.lines().map(read).collect()
+}
+
+/// The UUID of the message that a receipt or rejection is about.
+fn about(text: &str) -> Option<&str> {
+    let place = text.find("<bezug>").or_else(|| text.find("<idNachricht>"))?;
+    let (_, rest) = text[place..].split_once("<nachrichtenUUID>")?;
+    rest.split_once('<').map(|(uuid, _)| uuid)
+}
+
+/// Every fault of the plan, and the role killed again and again: what is true in the end is what the plan says.
+#[test]
+fn a_stream_full_of_faults_ends_as_its_oracle_says() {
+    let plan = Plan::new(26, home(), 60, 80);
+    let folder = tempfile::tempdir().expect("a folder");
+    let office = Office::open_in(folder, with_identifiers);
+    let load = message(Number::Load, TOWN, &uuid(1), |out| {
+        let announced = Some(plan.records.len() as u64);
+        feed::Stand { ags: home(), generation: 1, sequence: 0, at: plan.at, announced }.write(out);
+        plan.records.iter().for_each(|one| person::write(out, one));
+    });
+    send(&office, TOWN, Number::Load, &load);
+    let mut register = serve(&office);
+    assert!(receive(&office, TOWN).contains("0928"));
+    for step in &plan.steps {
+        match step {
+            Step::Send(sent) => send(&office, TOWN, Number::Changes, &told(sent)),
+            Step::Restart => {
+                register.0.kill().expect("killed");
+                register.0.wait().expect("ended");
+                register = serve(&office);
+            }
+        }
+    }
+    // A receipt for all that was taken, a rejection for all that was not, each once: a register that is killed may say
+    // the same twice, and nothing else.
+    let mut owed: BTreeSet<(String, bool)> = BTreeSet::new();
+    for sent in plan.messages() {
+        let about = uuid(1000 + sent.message);
+        let bad = sent.expected.cases.len();
+        if sent.expected.rejected.is_some() || bad > 0 {
+            owed.insert((about.clone(), false));
+        }
+        if sent.expected.rejected.is_none() && sent.changes.len() > bad {
+            owed.insert((about, true));
+        }
+    }
+    let mut said: BTreeMap<(String, bool), BTreeSet<String>> = BTreeMap::new();
+    let begun = Instant::now();
+    while said.len() < owed.len() {
+        let log = || std::fs::read_to_string(office.path("register.log")).unwrap_or_default();
+        assert!(begun.elapsed() < Duration::from_secs(120), "{} of {}: {}", said.len(), owed.len(), log());
+        for text in receive_all(&office, TOWN) {
+            let about = about(&text).expect("what it is about").to_owned();
+            said.entry((about, text.contains("quittung.0020"))).or_default().insert(text);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(said.keys().cloned().collect::<BTreeSet<_>>(), owed);
+    for sent in plan.messages() {
+        let of = |receipt| said.get(&(uuid(1000 + sent.message), receipt));
+        let whole = sent.expected.rejected.map(str::to_owned);
+        let cases = sent.expected.cases.iter().map(|(sequence, code)| {
+            format!(">V-{sequence}</ereignis.zeichen></identifikation.ereignis><grund><grund><code>{code}<")
+        });
+        for expected in whole.into_iter().chain(cases) {
+            let texts = of(false).expect("a rejection");
+            assert!(
+                texts.len() == 1 && texts.iter().all(|text| text.contains(&expected)),
+                "{expected}: {texts:?}"
+            );
+        }
+        let Some(receipts) = of(true) else { continue };
+        assert_eq!(receipts.len(), 1, "the same bytes: {receipts:?}");
+    }
+    drop(register);
+    let secret = std::fs::read(office.path("register/log.key")).expect("the log's key");
+    let key = LogKey::new(&secret.try_into().expect("32 bytes"));
+    let copies = Copies::open(Settings::new(office.path("register")), key).expect("the same copies");
+    let expected: BTreeMap<String, Hash> =
+        plan.expected.iter().map(|(mark, one)| (mark.clone(), hash(&one.to_bytes()))).collect();
+    assert_eq!(copies.entries(home()).expect("entries"), expected);
+    let states = copies.states(jiff::Timestamp::now()).expect("states");
+    assert_eq!((states.len(), states[0].sequence, states[0].held), (1, plan.sequence, 0));
 }

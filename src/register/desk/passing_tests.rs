@@ -194,6 +194,17 @@ fn the_new_office_gets_the_data_of_whoever_moves_in() {
     );
     assert_eq!(rig.deliver(OFFICE, &feature).codes, ["X001"]);
     assert_eq!(rig.looks(), 4);
+    // By hand, it is about one person, too.
+    rig.texts();
+    let by_hand = duties.iter().rev().find(|one| one.kind == "by-hand").expect("a case").number;
+    let answer = |marks: &[&str]| {
+        let marks: Vec<String> = marks.iter().map(|one| (*one).to_owned()).collect();
+        rig.desk.answer_case(by_hand, &marks, "looked up", &Readers::One(Operator(7)))
+    };
+    assert!(answer(&["1", "3"]).is_err());
+    answer(&["1"]).expect("answered");
+    let late = rig.one();
+    assert!(late.contains("meldeschein.daten.0301") && late.contains(">Adler<"), "{late}");
 }
 
 fn enquiries(number: u64, families: &[&str]) -> String {

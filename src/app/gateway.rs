@@ -444,7 +444,9 @@ impl Desk {
             txn: format!("case:{}", one.case_id),
             events: [(event.uri(), json!(details))].into_iter().collect(),
         };
-        let token = self.signing.sign(event::TYPE, &claims);
+        let signing = self.signing.clone();
+        let token = tokio::task::spawn_blocking(move || signing.sign(event::TYPE, &claims)).await;
+        let token = token.map_err(|error| Stays::new("gateway-panic", error, "report this"))?;
         let token =
             token.map_err(|error| Stays::new("gateway-signature", error, "see destination.signature"))?;
         match self.portal.say(one.submission_id, token).await {

@@ -14,6 +14,7 @@ mod receive;
 mod send;
 mod signed;
 mod token;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

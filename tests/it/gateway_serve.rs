@@ -270,6 +270,18 @@ fn what_a_portal_submits_reaches_its_reader_in_the_clear() {
     let check = amtsbote(&world.office.path("gateway"), &["gateway", "check", "--json"]);
     // Keys that everybody may read are a problem, and no other is found.
     assert!(check.code == 4 && check.stdout.contains("1 destinations, keys and certificate"), "{check:?}");
+    // One that would leave clear content to its reader after the post office has rejected it does not start.
+    let settings = std::fs::read_to_string(world.office.path("gateway/gateway.toml")).expect("settings");
+    let late = settings.replace("# obsolete_days = 12", "obsolete_days = 13");
+    std::fs::write(world.office.path("gateway/late.toml"), late).expect("writes");
+    let refused =
+        amtsbote(&world.office.path("gateway"), &["gateway", "serve", "--settings", "late.toml"]).ends(2);
+    assert!(
+        refused.stderr.contains("destination.obsolete_days: 13 days leave no whole day before the 14"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::remove_file(world.office.path("gateway/late.toml")).expect("removed");
     let (portal, reader) = (world.portal(), world.reader());
     let draft = Draft::new(1);
     let id = world.send(&portal, &draft);

@@ -64,7 +64,11 @@ impl Door {
             }
             ["areas"] => self.limited(peer, || areas(query))?,
             ["destinations", id] => self.limited(peer, || {
-                self.with_destination(id, |account, found| Ok(json(StatusCode::OK, &shown(account, found))))
+                self.with_destination(id, |account, found| {
+                    let mut answer = shown(account, found);
+                    answer["rejectedAfterDays"] = self.profile_of(found).expiry_days.into();
+                    Ok(json(StatusCode::OK, &answer))
+                })
             })?,
             ["destinations", id, "keys"] => self.limited(peer, || {
                 self.with_destination(id, |_, found| {

@@ -535,6 +535,13 @@ impl Door {
         Ok(answer(begun.case_id(submission)))
     }
 
+    /// Whose deadlines hold for what is submitted there.
+    pub(super) fn profile_of(&self, destination: &Destination) -> ServiceProfile {
+        let directory = self.relay.directory();
+        let own = destination.profile.as_ref().and_then(|name| directory.profile(name));
+        own.unwrap_or(&self.settings.profile).clone()
+    }
+
     fn envelope(
         &self,
         caller: &Caller,
@@ -563,10 +570,7 @@ impl Door {
         // Readers by XTA see what a submission belongs to as well.
         let first = begun.case.map(|case| self.message_id(counterpart(case))).transpose()?;
         let party = |identifier| Party { identifier, security_tokens: Vec::new() };
-        let profile = match &destination.profile {
-            Some(name) => directory.profile(name).unwrap_or(&self.settings.profile).clone(),
-            None => self.settings.profile.clone(),
-        };
+        let profile = self.profile_of(destination);
         let envelope = Envelope {
             id: begun.message.clone(),
             test: false,

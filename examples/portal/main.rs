@@ -43,7 +43,10 @@ const SCRIPT: &str = include_str!("portal.js");
 const FORM_BYTES_MAX: usize = ATTACHMENT_BYTES_MAX + 256 * 1024;
 /// The same, encrypted and in base64url.
 const SEALED_BYTES_MAX: usize = FORM_BYTES_MAX / 3 * 4 + 64 * 1024;
+/// A form can be sent so long.
 const SESSION_SECONDS: i64 = 12 * 3600;
+/// Browsers at one time, each with a form in memory at most.
+const CONNECTIONS_MAX: usize = 64;
 
 /// A reference portal for an Amtsbote with a portal's door
 #[derive(Debug, Parser)]
@@ -107,7 +110,7 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let permits = Permits::new(256);
+    let permits = Permits::new(CONNECTIONS_MAX);
     let secure = args.certificate.is_some();
     let listener = match (&args.certificate, &args.key) {
         (Some(certificate), Some(key)) => {
@@ -139,6 +142,15 @@ pub struct Portal {
     office: Office,
     services: Vec<Service>,
     guard: Guard,
+}
+
+/// What of a state is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    State,
+    /// With the word that later changes are not part of it.
+    SentBefore,
+    Events,
 }
 
 /// What a request brings along besides its form.
@@ -183,7 +195,12 @@ impl Handler for Portal {
                 }
             }
             ["applications", destination, submission] if reads => {
-                self.state(&asked, destination, submission, query.text("part") == "events").await
+                let shown = match (query.text("part"), query.text("changed")) {
+                    ("events", _) => Shown::Events,
+                    (_, "1") => Shown::SentBefore,
+                    _ => Shown::State,
+                };
+                self.state(&asked, destination, submission, shown).await
             }
             ["style.css"] if reads => page::style(),
             ["portal.js"] if reads => page::answer(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
@@ -202,7 +219,7 @@ fn refused(status: StatusCode, field: &str, sentence: &str) -> Response<Body> {
 fn status(trouble: &Trouble) -> StatusCode {
     match trouble {
         Trouble::NoRoute => StatusCode::UNPROCESSABLE_ENTITY,
-        Trouble::Unknown | Trouble::Attempt => StatusCode::CONFLICT,
+        Trouble::Unknown | Trouble::Attempt | Trouble::Sent(..) => StatusCode::CONFLICT,
         Trouble::Other(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
@@ -298,6 +315,9 @@ impl Portal {
             .await;
         match sent {
             Ok((destination, submission)) => see_other(&view::state_path(&destination, submission, language)),
+            Err(Trouble::Sent(destination, submission)) => {
+                see_other(&view::sent_path(&destination, submission, language))
+            }
             Err(trouble) => {
                 trouble.log();
                 let wrong = [view::trouble(&trouble, language)];
@@ -334,8 +354,17 @@ impl Portal {
         }
         let Some(service) = self.service(form) else { return view::not_found(asked.language) };
         let attached = form.text("attachments") == "1";
-        match self.office.prepare(&admitted, form.text("place"), service, attached).await {
+        let entered = form.text("entered");
+        if entered.is_empty() {
+            return refused(StatusCode::BAD_REQUEST, "", "entered is missing");
+        }
+        match self.office.prepare(&admitted, form.text("place"), service, attached, entered).await {
             Ok(prepared) => page::answer(StatusCode::OK, "application/json", prepared.to_string()),
+            // Whoever is told a place goes there.
+            Err(Trouble::Sent(destination, submission)) => {
+                let place = view::sent_path(&destination, submission, asked.language);
+                page::answer(StatusCode::OK, "application/json", json!({ "location": place }).to_string())
+            }
             Err(trouble) => self.told(asked, &trouble),
         }
     }
@@ -365,13 +394,23 @@ impl Portal {
         refused(status(trouble), wrong.field, &wrong.sentence)
     }
 
-    async fn state(&self, asked: &Asked, destination: &str, submission: &str, part: bool) -> Response<Body> {
+    async fn state(
+        &self,
+        asked: &Asked,
+        destination: &str,
+        submission: &str,
+        shown: Shown,
+    ) -> Response<Body> {
         let ids = (DestinationId::parse(destination), Uuid::try_parse(submission));
         let (Ok(destination), Ok(submission)) = ids else { return view::not_found(asked.language) };
         match self.office.events(&destination, submission).await {
-            Ok(events) if part => html(StatusCode::OK, view::events(asked.language, &events)),
+            Ok(events) if shown == Shown::Events => {
+                html(StatusCode::OK, view::events(asked.language, &events))
+            }
             Ok(events) => {
-                html(StatusCode::OK, view::state(asked.language, &destination, submission, &events))
+                let changed = shown == Shown::SentBefore;
+                let page = view::state(asked.language, &destination, submission, &events, changed);
+                html(StatusCode::OK, page)
             }
             Err(Trouble::Unknown) => view::not_found(asked.language),
             Err(trouble) => {

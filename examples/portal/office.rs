@@ -2,30 +2,40 @@
 //!
 //! One attempt of one form is one submission, however often it is sent: what was announced and encrypted for it is kept
 //! until it was taken, so that a second click, or a try after a broken line, hands over the same bytes under the same id.
+//! Once an attempt was handed over, other entries in the same form make no second submission: the reader is told that the
+//! first was sent, and a form that is loaded anew is another attempt.
+//!
+//! Kept, in this process alone: of an attempt its ids for as long as its form can be sent; its content until the post
+//! office has taken it, within a bound for all. An attachment goes as soon as it was uploaded.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use amtsbote::clock::SystemClock;
+use amtsbote::clock::{Clock, SystemClock};
 use amtsbote::domain::destination::{DestinationId, Region, ServiceKey};
 use amtsbote::pki::certificate::Certificate;
 use amtsbote::pki::jose::jwe::{self, Zip};
-use amtsbote::pki::jose::jwk::PublicKey;
+use amtsbote::pki::jose::jwk::{Jwk, PublicKey};
 use amtsbote::pki::tls::anchored_client_config;
 use amtsbote::portal::client::{Client, Error, Settings};
 use amtsbote::portal::event::{Claims, Event};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::Service;
+use crate::{SESSION_SECONDS, Service};
 
-/// Attempts that are remembered; the oldest goes first.
-const ATTEMPTS_MAX: usize = 500;
+/// Attempts that are remembered. Of those that nothing was handed over for the oldest gives way.
+const ATTEMPTS_MAX: usize = 10_000;
+/// Content of all attempts that is not known to have arrived, in KiB.
+const KEPT_KIB_MAX: u32 = 128 * 1024;
+/// Metadata and data of one application, encrypted.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
 const JSON: &str = "application/json";
 
 /// What the reader may know of what went wrong.
@@ -37,6 +47,8 @@ pub enum Trouble {
     Unknown,
     /// An attempt that was not prepared here, or is over.
     Attempt,
+    /// The attempt was sent before, with other entries.
+    Sent(DestinationId, Uuid),
     Other(String),
 }
 
@@ -75,11 +87,21 @@ pub struct Clear {
 }
 
 /// The same, encrypted.
-#[derive(Clone)]
 pub struct Content {
     pub metadata: String,
     pub data: String,
     pub attachment: Option<String>,
+}
+
+/// On its way, with the room that it takes.
+struct Kept {
+    /// What the post office is told at last.
+    body: Bytes,
+    _room: OwnedSemaphorePermit,
+    /// Gone once it was uploaded.
+    attachment: Option<(Bytes, OwnedSemaphorePermit)>,
+    /// The last request was made, and its answer is not known.
+    submits: bool,
 }
 
 /// Session and number of a form.
@@ -89,20 +111,61 @@ struct Attempt {
     destination: DestinationId,
     submission: Uuid,
     attachment: Option<Uuid>,
-    kid: String,
-    /// Of what was entered: another entry is another submission.
+    key: Jwk,
+    /// Of what was entered.
     entered: Vec<u8>,
     /// Kept while it is not known to have arrived.
-    content: Option<Content>,
+    content: Option<Kept>,
     done: bool,
+}
+
+impl Attempt {
+    /// Whether a submission may have come of it.
+    fn is_sent(&self) -> bool {
+        self.done || self.content.as_ref().is_some_and(|content| content.submits)
+    }
 }
 
 type Shared = Arc<Mutex<Option<Attempt>>>;
 
 #[derive(Default)]
 struct Attempts {
-    by_key: HashMap<Key, (u64, Shared)>,
-    count: u64,
+    by_key: HashMap<Key, (Timestamp, Shared)>,
+}
+
+impl Attempts {
+    /// The attempt of a form, begun where there is none; nothing if too many are under way.
+    fn of(&mut self, key: &Key, now: Timestamp) -> Option<Shared> {
+        if let Some((_, found)) = self.by_key.get(key) {
+            return Some(found.clone());
+        }
+        if self.by_key.len() >= ATTEMPTS_MAX {
+            // Its form cannot be sent any more.
+            let is_over = |at: &Timestamp| now.as_second() - at.as_second() > SESSION_SECONDS;
+            self.by_key.retain(|_, (at, _)| !is_over(at));
+        }
+        if self.by_key.len() >= ATTEMPTS_MAX {
+            let is_idle = |one: &Shared| match one.try_lock() {
+                Ok(attempt) => attempt.as_ref().is_none_or(|attempt| !attempt.is_sent()),
+                Err(_) => false,
+            };
+            let mut idle: Vec<(Timestamp, Key)> = self
+                .by_key
+                .iter()
+                .filter(|(_, (_, one))| is_idle(one))
+                .map(|(key, (at, _))| (*at, key.clone()))
+                .collect();
+            idle.sort();
+            for (_, key) in idle.into_iter().take(ATTEMPTS_MAX / 16) {
+                self.by_key.remove(&key);
+            }
+        }
+        if self.by_key.len() >= ATTEMPTS_MAX {
+            return None;
+        }
+        let (_, begun) = self.by_key.entry(key.clone()).or_insert((now, Shared::default()));
+        Some(begun.clone())
+    }
 }
 
 pub struct Office {
@@ -111,6 +174,7 @@ pub struct Office {
     secret: String,
     places: OnceCell<Vec<(String, String)>>,
     attempts: std::sync::Mutex<Attempts>,
+    room: Arc<Semaphore>,
 }
 
 impl Office {
@@ -134,6 +198,7 @@ impl Office {
             secret: secret.to_owned(),
             places: OnceCell::new(),
             attempts: std::sync::Mutex::default(),
+            room: Arc::new(Semaphore::new(KEPT_KIB_MAX as usize)),
         })
     }
 
@@ -155,18 +220,33 @@ impl Office {
         Ok(self.places.get_or_try_init(ask).await?)
     }
 
-    fn attempt(&self, key: &Key) -> Shared {
+    fn attempt(&self, key: &Key) -> Result<Shared, Trouble> {
         let mut attempts = self.attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        attempts.count += 1;
-        let count = attempts.count;
-        let (_, found) = attempts.by_key.entry(key.clone()).or_insert_with(|| (count, Shared::default()));
-        let found = found.clone();
-        if attempts.by_key.len() > ATTEMPTS_MAX {
-            let oldest =
-                attempts.by_key.iter().min_by_key(|(_, (count, _))| *count).map(|(key, _)| key.clone());
-            oldest.map(|key| attempts.by_key.remove(&key));
+        let found = attempts.of(key, SystemClock.now());
+        found.ok_or_else(|| Trouble::Other(format!("{ATTEMPTS_MAX} applications are under way")))
+    }
+
+    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Trouble> {
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(KEPT_KIB_MAX);
+        let room = self.room.clone().try_acquire_many_owned(kib);
+        room.map_err(|_| Trouble::Other(format!("applications of {KEPT_KIB_MAX} KiB are on their way")))
+    }
+
+    fn kept(&self, content: Content) -> Result<Kept, Trouble> {
+        let Content { metadata, data, attachment } = content;
+        if metadata.len() + data.len() > TEXT_BYTES_MAX {
+            return Err(Trouble::Attempt);
         }
-        found
+        let body = json!({ "encryptedMetadata": metadata, "encryptedData": data }).to_string();
+        let room = self.room(body.len())?;
+        let attachment = match attachment {
+            Some(sealed) => {
+                let room = self.room(sealed.len())?;
+                Some((Bytes::from(sealed), room))
+            }
+            None => None,
+        };
+        Ok(Kept { body: body.into(), _room: room, attachment, submits: false })
     }
 
     /// Sends what the form holds, encrypted here; `clear` makes the application once the attachment has its id.
@@ -177,65 +257,77 @@ impl Office {
         service: &Service,
         clear: impl Fn(Uuid) -> Clear,
     ) -> Result<(DestinationId, Uuid), Trouble> {
-        let shared = self.attempt(key);
+        let shared = self.attempt(key)?;
         let mut attempt = shared.lock().await;
         let sample = clear(Uuid::nil());
         let file = sample.attachment.as_ref().map_or(&[][..], |(_, bytes)| bytes);
-        let entered = [place.as_bytes(), b"\n", sample.data.as_bytes(), b"\n", file].concat();
-        let entered = digest(&SHA256, &entered).as_ref().to_vec();
+        let named = service.key.to_string();
+        let parts = [place.as_bytes(), named.as_bytes(), sample.data.as_bytes(), file];
+        let entered = digest(&SHA256, &parts.join(&b'\n')).as_ref().to_vec();
         let client = self.client().await?;
-        if attempt.as_ref().is_none_or(|one| one.entered != entered) {
-            let (begun, key) = begin(&client, place, service, sample.attachment.is_some(), entered).await?;
+        settle(&client, &mut attempt, &entered).await?;
+        if attempt.as_ref().is_none_or(|one| !one.is_sent()) {
+            let begun = begin(&client, place, service, sample.attachment.is_some(), entered).await?;
+            let public =
+                serde_json::to_string(&begun.key).map_err(|error| Error::Answer(error.to_string()))?;
+            let public = PublicKey::parse(&public).map_err(Error::from)?;
             let clear = clear(begun.attachment.unwrap_or_default());
-            let sealed = |kind: &str, bytes: &[u8]| jwe::seal(&key, kind, bytes).map_err(Error::from);
+            let sealed = |kind: &str, bytes: &[u8]| jwe::seal(&public, kind, bytes).map_err(Error::from);
             let content = Content {
                 metadata: sealed(JSON, clear.metadata.as_bytes())?,
                 data: sealed(JSON, clear.data.as_bytes())?,
                 attachment: clear.attachment.map(|(kind, bytes)| sealed(kind, &bytes)).transpose()?,
             };
-            *attempt = Some(Attempt { content: Some(content), ..begun });
+            *attempt = Some(Attempt { content: Some(self.kept(content)?), ..begun });
         }
-        hand_over(&client, attempt.as_mut().ok_or(Trouble::Attempt)?).await
+        hand_over(&client, &mut attempt).await
     }
 
-    /// Announces, and tells what a browser needs to encrypt.
+    /// Announces, and tells what a browser needs to encrypt. `entered` stands for what was entered and tells us nothing of it.
     pub async fn prepare(
         &self,
         key: &Key,
         place: &str,
         service: &Service,
         attached: bool,
+        entered: &str,
     ) -> Result<Value, Trouble> {
-        let shared = self.attempt(key);
+        let shared = self.attempt(key)?;
         let mut attempt = shared.lock().await;
+        let entered = digest(&SHA256, entered.as_bytes()).as_ref().to_vec();
         let client = self.client().await?;
-        let (begun, public) = begin(&client, place, service, attached, Vec::new()).await?;
-        let told = json!({ "attachment": begun.attachment, "key": public.jwk, "service": {
+        settle(&client, &mut attempt, &entered).await?;
+        // The same entries go where they were to go, under the same ids.
+        let begun = match attempt.take() {
+            Some(begun) if begun.entered == entered => begun,
+            _ => begin(&client, place, service, attached, entered).await?,
+        };
+        let told = json!({ "attachment": begun.attachment, "key": begun.key, "service": {
             "name": service.names[0], "identifier": service.key.urn() } });
-        // What arrived is not begun anew: sending tells where it is.
-        if attempt.as_ref().is_none_or(|one| !one.done) {
-            *attempt = Some(begun);
-        }
+        *attempt = Some(begun);
         Ok(told)
     }
 
     /// Hands over what a browser encrypted.
     pub async fn send(&self, key: &Key, content: Content) -> Result<(DestinationId, Uuid), Trouble> {
-        let shared = self.attempt(key);
+        let shared = self.attempt(key)?;
         let mut attempt = shared.lock().await;
-        let attempt = attempt.as_mut().ok_or(Trouble::Attempt)?;
+        let begun = attempt.as_mut().ok_or(Trouble::Attempt)?;
         let sealed = [Some(&content.metadata), Some(&content.data), content.attachment.as_ref()];
         for one in sealed.into_iter().flatten() {
             let facts = jwe::inspect(one, Zip::Refused).map_err(Error::from)?;
-            if facts.kid != attempt.kid {
+            if facts.kid != begun.key.kid {
                 return Err(Trouble::Attempt);
             }
         }
-        if attempt.attachment.is_some() != content.attachment.is_some() {
+        if begun.attachment.is_some() != content.attachment.is_some() {
             return Err(Trouble::Attempt);
         }
-        attempt.content.get_or_insert(content);
-        hand_over(&self.client().await?, attempt).await
+        let client = self.client().await?;
+        if !begun.is_sent() {
+            begun.content = Some(self.kept(content)?);
+        }
+        hand_over(&client, &mut attempt).await
     }
 
     /// What happened, the oldest first; each token verified.
@@ -250,21 +342,34 @@ impl Office {
     }
 }
 
+/// What may have been sent with other entries is sent to its end, so that there are no two of it, and the reader told.
+async fn settle(client: &Client, attempt: &mut Option<Attempt>, entered: &[u8]) -> Result<(), Trouble> {
+    let is_other = attempt.as_ref().is_some_and(|one| one.is_sent() && one.entered != entered);
+    if !is_other {
+        return Ok(());
+    }
+    match hand_over(client, attempt).await {
+        Ok((destination, submission)) => Err(Trouble::Sent(destination, submission)),
+        // Refused for good: nothing came of it.
+        Err(_) if attempt.is_none() => Ok(()),
+        Err(trouble) => Err(trouble),
+    }
+}
+
 async fn begin(
     client: &Client,
     place: &str,
     service: &Service,
     attached: bool,
     entered: Vec<u8>,
-) -> Result<(Attempt, PublicKey), Trouble> {
+) -> Result<Attempt, Trouble> {
     let region = Region::parse(place).map_err(|error| Trouble::Other(error.to_string()))?;
     let keys = client.service_keys().await?;
     let destination = client.route(&region, &service.key, &keys).await?;
     let key = client.encryption_key(&destination).await?;
     let attachment = attached.then(Uuid::new_v4);
     let submission = announce(client, &destination, &service.key, &service.names[0], attachment).await?;
-    let kid = key.kid().to_owned();
-    Ok((Attempt { destination, submission, attachment, kid, entered, content: None, done: false }, key))
+    Ok(Attempt { destination, submission, attachment, key: key.jwk, entered, content: None, done: false })
 }
 
 async fn announce(
@@ -285,20 +390,44 @@ async fn announce(
     id.ok_or_else(|| Error::Answer("submissionId is missing".to_owned()))
 }
 
-/// Every request of it may be repeated: the post office knows ids and bytes again.
-async fn hand_over(client: &Client, attempt: &mut Attempt) -> Result<(DestinationId, Uuid), Trouble> {
-    let ids = (attempt.destination.clone(), attempt.submission);
-    if attempt.done {
+/// Every request of it may be repeated: the post office knows ids and bytes again. What is refused for good, and an
+/// attachment that did not arrive, leaves no attempt behind: nothing was submitted, and the next try begins anew.
+async fn hand_over(client: &Client, attempt: &mut Option<Attempt>) -> Result<(DestinationId, Uuid), Trouble> {
+    let begun = attempt.as_mut().ok_or(Trouble::Attempt)?;
+    let ids = (begun.destination.clone(), begun.submission);
+    if begun.done {
         return Ok(ids);
     }
-    let content = attempt.content.clone().ok_or(Trouble::Attempt)?;
-    let path = format!("/v2/submissions/{}", attempt.submission);
-    if let (Some(id), Some(sealed)) = (attempt.attachment, content.attachment) {
-        client.call(Method::PUT, &format!("{path}/attachments/{id}"), "application/jose", sealed).await?;
+    let content = begun.content.as_mut().ok_or(Trouble::Attempt)?;
+    let path = format!("/v2/submissions/{}", begun.submission);
+    if let (Some(id), Some((sealed, _))) = (begun.attachment, &content.attachment) {
+        let place = format!("{path}/attachments/{id}");
+        let uploaded = client.call(Method::PUT, &place, "application/jose", sealed.clone()).await;
+        if let Err(error) = uploaded {
+            *attempt = None;
+            return Err(error.into());
+        }
     }
-    let body = json!({ "encryptedMetadata": content.metadata, "encryptedData": content.data });
-    client.call(Method::PUT, &path, JSON, body.to_string()).await?;
-    attempt.content = None;
-    attempt.done = true;
+    content.attachment = None;
+    content.submits = true;
+    if let Err(error) = client.call(Method::PUT, &path, JSON, content.body.clone()).await {
+        if is_final(&error) {
+            *attempt = None;
+        }
+        return Err(error.into());
+    }
+    (begun.content, begun.done) = (None, true);
     Ok(ids)
+}
+
+/// Whether a refusal says that nothing was submitted, and would say so again.
+fn is_final(error: &Error) -> bool {
+    match error {
+        Error::Problem { status, .. } => {
+            status.is_client_error()
+                && ![StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS]
+                    .contains(status)
+        }
+        _ => false,
+    }
 }

@@ -107,16 +107,26 @@ async function post(path, body) {
   return told;
 }
 
+// Says to the portal whether two clicks are of the same entries, and nothing else about them: the key stays in this page.
+const secret = crypto.getRandomValues(new Uint8Array(32));
+async function sameness(entries, content) {
+  const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  const said = utf8.encode(JSON.stringify([...entries, content ? (await hash(content)).content : ""]));
+  return base64url(new Uint8Array(await crypto.subtle.sign("HMAC", key, said)));
+}
+
 async function send(form) {
   const { lang } = form.dataset;
   const text = (name) => form.elements[name].value.trim();
   const carried = { token: text("token"), attempt: text("attempt") };
   const [file] = form.elements.attachment.files;
-  const told = await post(`/prepare?lang=${lang}`, new URLSearchParams({
-    ...carried, place: text("place"), service: text("service"), attachments: file ? "1" : "0" }));
-  const data = utf8.encode(JSON.stringify(Object.fromEntries(
-    ["givenName", "familyName", "email", "start", "activity"].map((name) => [name, text(name)]))));
+  const fields = ["givenName", "familyName", "email", "start", "activity"].map((name) => [name, text(name)]);
+  const data = utf8.encode(JSON.stringify(Object.fromEntries(fields)));
   const content = file && new Uint8Array(await file.arrayBuffer());
+  const chosen = { place: text("place"), service: text("service"), attachments: file ? "1" : "0" };
+  const entered = await sameness([...Object.values(chosen), ...fields, file?.name ?? ""], content);
+  const told = await post(`/prepare?lang=${lang}`, new URLSearchParams({ ...carried, ...chosen, entered }));
+  if (told.location) return told.location;
   const attachments = file ? [{
     attachmentId: told.attachment, hash: await hash(content), purpose: "attachment", filename: file.name,
     mimeType: typeOf(file.name) }] : [];

@@ -120,7 +120,7 @@ pub fn trouble(trouble: &Trouble, language: Language) -> Mistake {
                 "No authority takes applications for this service in this municipality yet.",
             ]),
         ),
-        Trouble::Unknown | Trouble::Attempt => Mistake::new(
+        Trouble::Unknown | Trouble::Attempt | Trouble::Sent(..) => Mistake::new(
             "",
             language.of([
                 "Das Formular ist überholt. Bitte laden Sie die Seite neu.",
@@ -135,19 +135,32 @@ pub fn state_path(destination: &DestinationId, submission: Uuid, language: Langu
     format!("/applications/{destination}/{submission}?lang={}", language.code())
 }
 
+/// The same for whoever changed his entries after it was sent.
+pub fn sent_path(destination: &DestinationId, submission: Uuid, language: Language) -> String {
+    format!("{}&changed=1", state_path(destination, submission, language))
+}
+
 pub fn state(
     language: Language,
     destination: &DestinationId,
     submission: Uuid,
     told: &[(Event, Claims)],
+    changed: bool,
 ) -> String {
     let here = format!("/applications/{destination}/{submission}");
+    let unsent = language.of([
+        "<p class=\"note\" id=\"unsent\">Der Antrag war schon abgeschickt, bevor Sie Angaben geändert haben. Er gilt so, wie \
+         Sie ihn zuerst abgeschickt haben; die Änderungen wurden nicht gesendet.</p>\n",
+        "<p class=\"note\" id=\"unsent\">The application had been sent before you changed your entries. It stands as you sent \
+         it first; the changes were not sent.</p>\n",
+    ]);
     let body = format!(
-        "<p>{}</p>\n<p>{}: <code>{submission}</code></p>\n<p>{}</p>\n<h2>{}</h2>\n\
+        "{}<p>{}</p>\n<p>{}: <code>{submission}</code></p>\n<p>{}</p>\n<h2>{}</h2>\n\
          <div id=\"events\" aria-live=\"polite\" data-source=\"{here}?lang={code}&amp;part=events\">\n{}</div>\n\
          <p><a class=\"button\" href=\"{here}?lang={code}\">{}</a></p>\n\
          <p><button type=\"button\" class=\"plain\" id=\"pause\" aria-pressed=\"false\" hidden>{}</button></p>\n\
          <p><a href=\"/?lang={code}\">{}</a></p>\n",
+        if changed { unsent } else { "" },
         language.of(["Ihr Antrag wurde abgeschickt.", "Your application was sent."]),
         language.of(["Nummer des Antrags", "Number of the application"]),
         language.of([

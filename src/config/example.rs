@@ -188,8 +188,8 @@ const WORDS: &[(&str, &str)] = &[
     ("portal.retain_card_days", "Days that its event log is kept."),
     (
         "portal.zip",
-        "Whether content may have been compressed (zip DEF) before it was encrypted, as older clients do; readers must bound \
-         what they inflate.",
+        "Whether content may have been compressed (zip DEF) before it was encrypted, as clients of version 1 do; readers must \
+         bound what they inflate, and the gateway takes none of it.",
     ),
     (
         "portal.callback_anchors",

@@ -333,7 +333,7 @@ impl Default for Portal {
             reject_days: 14,
             retain_payload_days: 7,
             retain_card_days: 730,
-            zip: false,
+            zip: true,
             callback_anchors: Vec::new(),
             callback_crls: Vec::new(),
             callback_unknown_revocation: UnknownRevocation::Warn,

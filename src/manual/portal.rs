@@ -86,9 +86,16 @@
 //! to disk and from it; metadata and data are one JSON body of `portal.submission_bytes_max`. All parts together have at
 //! most `limits.content_bytes_max`.
 //!
-//! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination; `crit`, keys in headers
-//! and other algorithms are refused, and `zip` unless `portal.zip` is set, which clients of version 1 need. Whoever accepts
-//! names the authentication tags of all parts; they are compared.
+//! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
+//! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of
+//! version 1 compress (`zip`, DEF) before they encrypt: `portal.zip = false` refuses that, which suits an office whose
+//! destinations all delegate their key to the gateway. Whoever accepts names the authentication tags of all parts; they are
+//! compared.
+//!
+//! The SDKs for FIT-Connect on PyPI, `fitconnect` 0.4.2 (sends and fetches) and `fitconnect-client` 0.1.3 (sends), work with
+//! their two URLs changed to `https://…/token` and `https://…/v1`; `.ci/run` drives the door with both. Of `fitconnect`,
+//! `activate_destination` is not served (405), because the participants' file declares a destination's state, and its
+//! `submission` with two attachments or more is refused (400): it announces the same id for all of them.
 //!
 //! Submissions of one client to one destination may form a case: whoever sends the `caseId` of an earlier one with the
 //! announcement continues it, up to 500 times. Every event names the case (`txn`), `/v1/cases/ID/events` shows all of them that

@@ -211,7 +211,26 @@ async fn content_that_is_not_sealed_for_the_destination_is_refused() {
         office.submit(&portal, &submission, &good, sealed).await.refuses(422, "encryption-invalid");
     }
     assert_eq!(office.xta.stored().await, 0, "nothing was stored");
-    office.submit(&portal, &submission, &good, &good).await.is(200);
+    // The key's thumbprint (RFC 7638) is a name of it as well, and clients know no other.
+    let thumbprint = |jwk: &str| {
+        let jwk: Value = serde_json::from_str(jwk).expect("JSON");
+        let [e, n] = ["e", "n"].map(|name| jwk[name].as_str().expect("a number"));
+        let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+        amtsbote::pki::jose::encode(amtsbote::domain::content::Digest::of(members.as_bytes()).0)
+    };
+    let [own, signs] = [
+        thumbprint(include_str!("../data/portal/encryption.jwk")),
+        thumbprint(include_str!("../data/portal/signature.jwk")),
+    ];
+    let by_signature = with(&header.replace("authority-encryption-2026", &signs));
+    office.submit(&portal, &submission, &by_signature, &good).await.refuses(422, "encryption-invalid");
+    assert_eq!(office.xta.stored().await, 0, "nothing was stored");
+    let by_thumbprint = with(&header.replace("authority-encryption-2026", &own));
+    office.submit(&portal, &submission, &by_thumbprint, &good).await.is(200);
+    let keys = format!("/v2/destinations/{DESTINATION}/keys");
+    let named = office.get(&format!("{keys}/authority-encryption-2026"), "").await.is(200).json();
+    assert_eq!(office.get(&format!("{keys}/{own}"), "").await.is(200).json(), named);
+    office.get(&format!("{keys}/{}", &own[1..]), "").await.refuses(404, "not-found");
     office.xta.close().await;
 
     // Old clients compress; that passes where it is allowed, and is not looked into.

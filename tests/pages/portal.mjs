@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
+import https from "node:https";
 import { join } from "node:path";
 
 import { judge, tabTo, window } from "./browser.mjs";
@@ -14,11 +15,11 @@ const entered = {
     givenName: "Ute", familyName: NAME, email: "ute@example.org", start: "31.12.2026", activity: "Bäckerei\n\"Zum Korn\"" };
 const sha512 = (bytes) => createHash("sha512").update(bytes).digest("hex");
 
-async function open(office) {
+async function open(office, name = "portal", at = office.url) {
     const secret = join(office.folder, "portal.secret");
     writeFileSync(secret, SECRETS["portal-1"] + "\n");
     const port = await freePort();
-    const { child, log } = start("portal", process.env.PAGES_PORTAL, ["--office", office.url, "--anchor", office.authority,
+    const { child, log } = start(name, process.env.PAGES_PORTAL, ["--office", at, "--anchor", office.authority,
         "--client", "portal-1", "--secret-file", secret, "--listen", `127.0.0.1:${port}`], office.folder);
     const url = `http://127.0.0.1:${port}`;
     await until("the portal", async () => {
@@ -26,6 +27,29 @@ async function open(office) {
         return fetch(url).then((answer) => answer.ok, () => false);
     });
     return url;
+}
+
+/// The line between portal and post office. It loses the answer, and nothing but the answer, to the next request that
+/// `loses` describes.
+async function lineTo(office) {
+    const file = (name) => readFileSync(join(office.folder, "tls", name));
+    const line = { loses: null, lost: 0, announced: 0 };
+    const server = https.createServer({ cert: file("server.crt"), key: file("server.key") }, (asked, answer) => {
+        const { method, url, headers, socket } = asked;
+        line.announced += method === "POST" && url.endsWith("/submissions") ? 1 : 0;
+        const loses = line.loses?.test(`${method} ${url}`);
+        if (loses) line.loses = null;
+        const on = https.request(office.url + url, { method, headers, ca: file("ca.crt") }, (told) => {
+            if (!loses) return told.pipe(answer.writeHead(told.statusCode, told.headers));
+            told.resume().on("end", () => { line.lost += 1; socket.destroy(); });
+        });
+        on.on("error", () => socket.destroy());
+        asked.pipe(on);
+    });
+    await new Promise((done) => server.listen(0, "127.0.0.1", done));
+    line.url = `https://localhost:${server.address().port}`;
+    line.close = () => { server.close(); server.closeAllConnections(); };
+    return line;
 }
 
 const mistakes = (page) => page.locator("#summary li").allTextContents();
@@ -228,4 +252,70 @@ export async function portal(check, chromium, office) {
         await judge(view, "not found");
         await view.close();
     });
+    await losses(check, chromium, office);
+}
+
+/// One application is one submission, whatever is clicked and whichever answer is lost.
+async function losses(check, chromium, office) {
+    const line = await lineTo(office);
+    const url = await open(office, "portal-behind-a-line", line.url);
+    const last = /^PUT \/v2\/submissions\/[^/]+$/, upload = /^PUT .*\/attachments\//, announcement = /^POST .*\/submissions$/;
+    const content = randomBytes(300_000);
+    const file = { name: "Plan ä.pdf", mimeType: "application/pdf", buffer: content };
+    for (const script of [true, false]) {
+        const how = script ? "with script" : "without script";
+        const view = await window(chromium, { script });
+        const { page } = view;
+        await page.addInitScript(() => {
+            const { fetch } = globalThis;
+            globalThis.fetch = async (path, more) => {
+                const answer = await fetch(path, more);
+                if (!String(path).startsWith(globalThis.loses)) return answer;
+                globalThis.loses = undefined;
+                throw new TypeError("lost");
+            };
+        });
+        const sendTwice = async (loses, change) => {
+            const before = (await office.fetched()).length, { lost } = line;
+            await page.goto(url);
+            await fill(page, file);
+            if (loses instanceof RegExp) line.loses = loses;
+            else await page.evaluate((path) => { globalThis.loses = path; }, loses);
+            await send(page);
+            await page.locator("#summary").waitFor();
+            assert.match((await mistakes(page))[0], /konnte nicht gesendet werden/);
+            assert.equal(line.lost - lost, loses instanceof RegExp ? 1 : 0, "no answer was lost");
+            if (!script) await page.locator("#attachment").setInputFiles(file);
+            await change?.(page);
+            await send(page);
+            await page.waitForURL(/\/applications\//);
+            const all = await office.fetched();
+            assert.equal(all.length, before + 1, "one application became another number of submissions");
+            return arrived(office, await page.locator("code").first().textContent(), content);
+        };
+
+        for (const [what, loses] of [["last", last], ["upload's", upload], ["announcement's", announcement]]) {
+            await check(`portal ${how}: the ${what} answer is lost, and the same is sent again`, async () => {
+                await office.says("accept-submission", await sendTwice(loses));
+                assert.equal(await page.locator("#unsent").count(), 0);
+            });
+        }
+        if (script) {
+            for (const path of ["/prepare", "/send"]) {
+                await check(`portal ${how}: the portal's answer at ${path} is lost, and the same is sent again`, async () => {
+                    const { announced } = line;
+                    await office.says("accept-submission", await sendTwice(path));
+                    assert.equal(line.announced, announced + 1, "it was announced again");
+                });
+            }
+        }
+        await check(`portal ${how}: the last answer is lost, and other entries are sent from the same form`, async () => {
+            const one = await sendTwice(last, () => page.fill("#activity", "Konditorei"));
+            assert.match(await page.textContent("#unsent"), /die Änderungen wurden nicht gesendet/);
+            await judge(view, "sent before");
+            await office.says("accept-submission", one);
+        });
+        await view.close();
+    }
+    line.close();
 }

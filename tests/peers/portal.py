@@ -19,7 +19,7 @@ URL = os.environ["PORTAL_URL"]
 DESTINATION = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01"
 SERVICE = "99050012104000"
 EVENTS = "https://schema.fitko.de/fit-connect/events/"
-SECRETS = {"portal-bund": "portal " + "s" * 40, "town-1": "town & " + "t" * 40, "both": "both " + "b" * 40}
+SECRETS = {"portal-bund": "portal " + "s" * 40, "town-1": "town & " + "t" * 40, "both": "both " + "b" * 40, "lost": "lost " + "l" * 40}
 
 
 def prepare(folder):
@@ -55,6 +55,11 @@ identifiers = [{{ value = "portal:bund" }}]
 id = "portal-bund"
 secret_sha256 = "{digest['portal-bund']}"
 sends = true
+# May fetch, and its account has no destination to fetch from.
+[[account.portal.client]]
+id = "lost"
+secret_sha256 = "{digest['lost']}"
+subscribes = true
 
 [[account]]
 name = "town"

@@ -1,5 +1,6 @@
 //! Public RSA keys as JSON (RFC 7517, RFC 7518 6.3.1), in the shape that FIT-Connect asks for: one purpose a key.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::RsaPublicKeyComponents;
 use serde::{Deserialize, Serialize};
 
@@ -104,9 +105,22 @@ impl PublicKey {
         &self.jwk.kid
     }
 
+    /// Whether a name means this key: the kid that its owner chose, or the key's own thumbprint, which clients write that
+    /// know nothing but the key.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.kid() == name || thumbprint(&self.jwk.n, &self.jwk.e) == name
+    }
+
     pub(super) fn components(&self) -> RsaPublicKeyComponents<&[u8]> {
         RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
     }
+}
+
+/// Thumbprint of an RSA key by SHA-256 (RFC 7638, section 3): its required members in the order of their names, without
+/// white space. Modulus and exponent in base64url, which needs no escapes in JSON.
+fn thumbprint(n: &str, e: &str) -> String {
+    let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+    encode(digest(&SHA256, members.as_bytes()))
 }
 
 /// Our own public key, to be published.
@@ -132,6 +146,21 @@ pub struct JwkSet {
 mod tests {
     use super::*;
     use crate::pki::jose::tests::{ENCRYPTION_JWK, SIGNATURE_JWK};
+
+    #[test]
+    fn a_key_is_called_by_its_kid_and_its_thumbprint() {
+        // The example of RFC 7638, section 3.1.
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknj\
+                 hMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6q\
+                 MQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awap\
+                 JzKnqDKgw";
+        assert_eq!(thumbprint(n, "AQAB"), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        let [encryption, signature] =
+            [ENCRYPTION_JWK, SIGNATURE_JWK].map(|text| PublicKey::parse(text).expect("a key"));
+        let own = thumbprint(&encryption.jwk.n, &encryption.jwk.e);
+        assert!(encryption.is_called(encryption.kid()) && encryption.is_called(&own));
+        assert!(!signature.is_called(&own) && !encryption.is_called(&own[1..]) && !encryption.is_called(""));
+    }
 
     #[test]
     fn keys_have_one_purpose_and_no_secret() {

@@ -82,7 +82,10 @@ impl Door {
                 self.with_destination(id, |_, found| {
                     let wanted = super::token::percent(kid);
                     let keys = keys(found);
-                    let key = keys.iter().find(|key| wanted.as_deref() == Some(key.kid()));
+                    let key = wanted.as_deref().and_then(|wanted| {
+                        let named = keys.iter().find(|key| key.kid() == wanted);
+                        named.or_else(|| keys.iter().find(|key| key.is_called(wanted)))
+                    });
                     let key = key.ok_or_else(|| {
                         Problem::new(StatusCode::NOT_FOUND, "not-found", "the destination has no such key")
                     })?;

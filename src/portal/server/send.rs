@@ -253,8 +253,9 @@ impl Door {
     fn must_be_for(&self, destination: &DestinationId, facts: &Facts, what: &str) -> Result<(), Problem> {
         let directory = self.relay.directory();
         let (_, destination) = directory.destination(destination).ok_or_else(Problem::no_destination)?;
-        let known =
-            keys(destination).iter().any(|key| key.purpose == Purpose::Encryption && key.kid() == facts.kid);
+        let known = keys(destination)
+            .iter()
+            .any(|key| key.purpose == Purpose::Encryption && key.is_called(&facts.kid));
         match known {
             true => Ok(()),
             false => Err(Problem::unprocessable(

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use crate::domain::content::Digest;
 use crate::store::{PayloadReader, PayloadWriter, StagedPayload, StagedPlace, StagedToken, StoreError};
@@ -161,64 +160,47 @@ impl Drop for FileToken {
     }
 }
 
-/// Takes a payload in: in memory up to the threshold, in a file beyond it. A piece is digested and written while the next
-/// one is gathered.
+/// Takes a payload in: in memory up to the threshold, in a file beyond it.
 pub struct Intake {
     folder: PayloadFolder,
     inline_bytes_max: usize,
     buffer: Vec<u8>,
-    /// The piece that is on its way to the file.
-    at_work: Option<AtWork>,
-    token: Option<FileToken>,
-    length: u64,
-}
-
-type AtWork = JoinHandle<std::io::Result<(Sink, Vec<u8>)>>;
-
-struct Sink {
-    file: File,
+    file: Option<(Arc<File>, FileToken)>,
     digest: Context,
-}
-
-impl Sink {
-    fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.digest.update(bytes);
-        self.file.write_all(bytes)
-    }
+    length: u64,
 }
 
 impl Intake {
     pub fn new(folder: PayloadFolder, inline_bytes_max: usize) -> Self {
-        Self { folder, inline_bytes_max, buffer: Vec::new(), at_work: None, token: None, length: 0 }
+        let digest = Context::new(&SHA256);
+        Self { folder, inline_bytes_max, buffer: Vec::new(), file: None, digest, length: 0 }
     }
 
-    /// The file, which is made on the first call, and room for a piece, once the piece at work lies there.
-    async fn idle(&mut self) -> Result<(Sink, Vec<u8>), StoreError> {
-        match (self.at_work.take(), &self.token) {
-            (Some(piece), _) => done(piece).await,
-            (None, Some(_)) => {
-                let error = std::io::Error::other("a piece before was not written");
-                Err(StoreError::Payload(error))
-            }
-            (None, None) => {
-                let token = self.token.insert(self.folder.stage());
-                let path = self.folder.path(&token.name);
-                let file = on_disk(move || File::create_new(path)).await?;
-                Ok((Sink { file, digest: Context::new(&SHA256) }, Vec::new()))
-            }
+    /// The file, which is made on the first call.
+    async fn file(&mut self) -> Result<Arc<File>, StoreError> {
+        if let Some((file, _)) = &self.file {
+            return Ok(Arc::clone(file));
         }
+        let token = self.folder.stage();
+        let path = self.folder.path(&token.name);
+        let file = on_disk(move || File::create_new(path)).await?;
+        Ok(self.file.insert((Arc::new(file), token)).0.clone())
     }
 
     /// Hands what was gathered to the file.
-    async fn spill(&mut self) -> Result<(), StoreError> {
-        let (mut sink, room) = self.idle().await?;
-        let mut bytes = std::mem::replace(&mut self.buffer, room);
-        self.at_work = Some(tokio::task::spawn_blocking(move || {
-            sink.take(&bytes)?;
+    async fn spill(&mut self, sync: bool) -> Result<(), StoreError> {
+        let file = self.file().await?;
+        let mut bytes = std::mem::take(&mut self.buffer);
+        self.buffer = on_disk(move || {
+            (&*file).write_all(&bytes)?;
+            if sync {
+                file.sync_all()?;
+            }
             bytes.clear();
-            Ok((sink, bytes))
-        }));
-        self.buffer.reserve_exact(PIECE_BYTES);
+            bytes.reserve_exact(if sync { 0 } else { PIECE_BYTES });
+            Ok(bytes)
+        })
+        .await?;
         Ok(())
     }
 }
@@ -226,10 +208,11 @@ impl Intake {
 #[async_trait]
 impl PayloadWriter for Intake {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.digest.update(bytes);
         self.length += bytes.len() as u64;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let bound = if self.token.is_some() { PIECE_BYTES } else { self.inline_bytes_max };
+            let bound = if self.file.is_some() { PIECE_BYTES } else { self.inline_bytes_max };
             if self.buffer.capacity() == 0 {
                 self.buffer.reserve_exact(bound.min(INLINE_BYTES_USUAL));
             }
@@ -237,9 +220,54 @@ impl PayloadWriter for Intake {
             self.buffer.extend_from_slice(piece);
             rest = later;
             if !rest.is_empty() {
-                self.spill().await?;
+                self.spill(false).await?;
             }
         }
+        Ok(())
+    }
+
+    /// From file to file by one thread, so that nothing waits for a hop between pieces.
+    async fn write_file(
+        &mut self,
+        from: Arc<File>,
+        span: Range<u64>,
+        seen: Option<Context>,
+    ) -> Result<(), StoreError> {
+        let length = span.end.saturating_sub(span.start);
+        let whole = self.length.saturating_add(length);
+        if self.file.is_none() && whole <= self.inline_bytes_max as u64 {
+            let piece = on_disk(move || {
+                let mut piece = vec![0; length as usize];
+                from.read_exact_at(&mut piece, span.start).map(|()| piece)
+            });
+            return self.write(&piece.await?).await;
+        }
+        let digested = seen.filter(|_| self.length == 0);
+        let undigested = digested.is_none().then(|| self.digest.clone());
+        let (to, mut piece) = (self.file().await?, std::mem::take(&mut self.buffer));
+        let (piece, digest) = on_disk(move || {
+            (&*to).write_all(&piece)?;
+            let mut digest = undigested;
+            let mut at = span.start;
+            while at < span.end {
+                let bytes = (span.end - at).min(PIECE_BYTES as u64) as usize;
+                piece.resize(bytes, 0);
+                from.read_exact_at(&mut piece, at)?;
+                if let Some(digest) = &mut digest {
+                    digest.update(&piece);
+                }
+                (&*to).write_all(&piece)?;
+                at += bytes as u64;
+            }
+            piece.clear();
+            Ok((piece, digest))
+        })
+        .await?;
+        self.buffer = piece;
+        if let Some(digest) = digest.or(digested) {
+            self.digest = digest;
+        }
+        self.length = whole;
         Ok(())
     }
 
@@ -248,27 +276,24 @@ impl PayloadWriter for Intake {
     }
 
     async fn seal(mut self: Box<Self>) -> Result<StagedPayload, StoreError> {
-        if self.token.is_none() {
-            let digest = Digest::of(&self.buffer);
-            let place = StagedPlace::Inline(Bytes::from(self.buffer));
-            return Ok(StagedPayload { length: self.length, digest, place });
+        if self.file.is_some() {
+            self.spill(true).await?;
         }
-        let (mut sink, _) = self.idle().await?;
-        let rest = std::mem::take(&mut self.buffer);
-        let token = self.token.take();
-        let token = token.ok_or_else(|| StoreError::Payload(std::io::Error::other("no file")))?;
-        let path = self.folder.path(&token.name);
-        let sealed = on_disk(move || {
-            sink.take(&rest)?;
-            sink.file.sync_all()?;
-            if let Some(shelf) = path.parent() {
-                File::open(shelf)?.sync_all()?;
-            }
-            Ok(sink.digest)
-        });
         let mut digest = Digest([0; 32]);
-        digest.0.copy_from_slice(sealed.await?.finish().as_ref());
-        Ok(StagedPayload { length: self.length, digest, place: StagedPlace::Staged(Box::new(token)) })
+        digest.0.copy_from_slice(self.digest.clone().finish().as_ref());
+        let place = match self.file.take() {
+            None => StagedPlace::Inline(Bytes::from(self.buffer)),
+            Some((_, token)) => {
+                let path = self.folder.path(&token.name);
+                on_disk(move || match path.parent() {
+                    Some(shelf) => File::open(shelf)?.sync_all(),
+                    None => Ok(()),
+                })
+                .await?;
+                StagedPlace::Staged(Box::new(token))
+            }
+        };
+        Ok(StagedPayload { length: self.length, digest, place })
     }
 }
 
@@ -315,11 +340,7 @@ impl PayloadReader for Outgoing {
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
-    done(tokio::task::spawn_blocking(work)).await
-}
-
-async fn done<T>(work: JoinHandle<std::io::Result<T>>) -> Result<T, StoreError> {
-    match work.await {
+    match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(StoreError::Unavailable("the process is stopping".to_owned())),
     }

@@ -44,6 +44,8 @@ use crate::xta::message::transport_report::Status;
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// An access token is fetched anew after so long; a post office may give it five minutes and less.
 const LOG_IN_EVERY: Duration = Duration::from_secs(60);
+const UNREACHABLE: &str = "gateway-office-unreachable";
+const OBSOLETE_DAYS: &str = "gateway-obsolete-days";
 /// "Message id unknown" (XTA 2 WS 2.1.1, error numbers).
 const UNKNOWN_ID: &str = "9070";
 /// What base64url and the other parts of a JWE add to its content.
@@ -98,6 +100,14 @@ impl From<portal::Error> for Halt {
     }
 }
 
+fn unreachable(error: portal::Error) -> Stays {
+    Stays::new(
+        UNREACHABLE,
+        error,
+        "check office.portal, client, secret and whether the post office runs; it is tried again",
+    )
+}
+
 impl From<portal::Error> for Stays {
     fn from(error: portal::Error) -> Self {
         Self::new(
@@ -143,6 +153,8 @@ struct Desk {
     poll: Duration,
     report: Duration,
     clock: Arc<dyn Clock>,
+    /// Whether the post office's days and our own are known to fit.
+    agreed: bool,
     /// Submissions that are looked at again at this time.
     later: HashMap<Uuid, Timestamp>,
 }
@@ -161,6 +173,19 @@ impl GatewayService {
         Ok(Self { desks: desks.collect::<Result<_, _>>()? })
     }
 
+    /// Refuses what does not fit what the post office says; where it does not answer, each desk asks again when it does.
+    pub async fn agree(&mut self) -> Result<(), GatewayError> {
+        for desk in &mut self.desks {
+            match desk.agree().await {
+                Err(stays) if stays.code == OBSOLETE_DAYS => {
+                    return Err(unusable("destination.obsolete_days", stays.reason));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Works until it is told to stop, and then finishes what it has begun.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let desks = self.desks.into_iter().map(|desk| tokio::spawn(desk.run(stop.clone())));
@@ -169,10 +194,11 @@ impl GatewayService {
 }
 
 /// Works until SIGTERM or SIGINT.
-pub async fn until_stopped(service: GatewayService) -> std::io::Result<()> {
+pub async fn until_stopped(mut service: GatewayService) -> Result<(), GatewayError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    service.agree().await?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| unusable("signals", error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| unusable("signals", error))?;
     let (stop, stopped) = watch::channel(false);
     let working = tokio::spawn(service.run(stopped));
     tokio::select! {
@@ -180,7 +206,7 @@ pub async fn until_stopped(service: GatewayService) -> std::io::Result<()> {
         _ = interrupt.recv() => {}
     }
     let _ = stop.send(true);
-    working.await.map_err(std::io::Error::other)
+    working.await.map_err(|error| unusable("the gateway", error))
 }
 
 /// TLS towards both doors, with the gateway's certificate for the one that wants it.
@@ -252,6 +278,7 @@ impl Desk {
             poll: Duration::from_millis(u64::from(office.poll_milliseconds)),
             report: Duration::from_secs(u64::from(office.report_seconds)),
             clock: clock.clone(),
+            agreed: false,
             later: HashMap::new(),
         })
     }
@@ -267,13 +294,8 @@ impl Desk {
                     reachable = true;
                 }
                 Err(error) if reachable => {
-                    tracing::error!(
-                        code = "gateway-office-unreachable",
-                        destination = %self.id,
-                        %error,
-                        next_step = "check office.portal, client, secret and whether the post office runs; it is tried again",
-                        "submissions cannot be listed"
-                    );
+                    let Stays { code, reason, next_step } = error;
+                    tracing::error!(code, destination = %self.id, error = reason, next_step, "submissions cannot be listed");
                     reachable = false;
                     self.logged_in = None;
                 }
@@ -284,6 +306,28 @@ impl Desk {
                 () = tokio::time::sleep(self.poll) => {}
             }
         }
+    }
+
+    /// What nobody has closed must be obsolete before the post office rejects it in its own name. Otherwise its sender
+    /// might read that it is rejected and its reader what it says.
+    async fn agree(&mut self) -> Result<(), Stays> {
+        if self.agreed {
+            return Ok(());
+        }
+        let days = self.portal.rejected_after_days(&self.id).await.map_err(unreachable)?;
+        let own = u32::from(self.address.obsolete_days);
+        if let Some(days) = days.filter(|days| own.saturating_add(1) >= *days) {
+            return Err(Stays::new(
+                OBSOLETE_DAYS,
+                format!(
+                    "{own} days leave no whole day before the {days} after which the post office rejects what nobody decided at {}",
+                    self.id
+                ),
+                "lower destination.obsolete_days, or raise portal.reject_days or expiry_days of the destination's profile",
+            ));
+        }
+        self.agreed = true;
+        Ok(())
     }
 
     async fn keys(&mut self) -> Result<Keys, portal::Error> {
@@ -306,9 +350,10 @@ impl Desk {
     }
 
     /// One look at all that waits.
-    async fn round(&mut self, stop: &watch::Receiver<bool>) -> Result<(), portal::Error> {
-        self.keys().await?;
-        let waiting = self.portal.waiting(&self.id).await?;
+    async fn round(&mut self, stop: &watch::Receiver<bool>) -> Result<(), Stays> {
+        self.agree().await?;
+        self.keys().await.map_err(unreachable)?;
+        let waiting = self.portal.waiting(&self.id).await.map_err(unreachable)?;
         let listed: std::collections::HashSet<Uuid> = waiting.iter().map(|one| one.submission_id).collect();
         self.later.retain(|id, _| listed.contains(id));
         for one in waiting {
@@ -319,7 +364,7 @@ impl Desk {
             if *stop.borrow() {
                 break;
             }
-            let keys = self.keys().await?;
+            let keys = self.keys().await.map_err(unreachable)?;
             let outcome = self.step(&one, &keys).await;
             let pause = self.tell(&one, outcome);
             let until = self.clock.now().checked_add(pause).unwrap_or(Timestamp::MAX);
@@ -444,7 +489,9 @@ impl Desk {
             txn: format!("case:{}", one.case_id),
             events: [(event.uri(), json!(details))].into_iter().collect(),
         };
-        let token = self.signing.sign(event::TYPE, &claims);
+        let signing = self.signing.clone();
+        let token = tokio::task::spawn_blocking(move || signing.sign(event::TYPE, &claims)).await;
+        let token = token.map_err(|error| Stays::new("gateway-panic", error, "report this"))?;
         let token =
             token.map_err(|error| Stays::new("gateway-signature", error, "see destination.signature"))?;
         match self.portal.say(one.submission_id, token).await {

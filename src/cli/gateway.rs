@@ -128,6 +128,6 @@ fn serve(settings: &Path) -> Result<Exit, Stop> {
     ));
     runtime_for_server()?
         .block_on(process::until_stopped(service))
-        .map_err(|error| Stop::failed(format!("signals: {error}")))?;
+        .map_err(|error| Stop::usage(error.to_string()))?;
     Ok(Exit::Done)
 }

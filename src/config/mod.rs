@@ -588,6 +588,10 @@ impl Config {
             if self.portal.reject_days == 0 {
                 return wrong("portal.reject_days", "is at least 1".to_owned());
             }
+            if self.portal.retain_card_days < self.portal.retain_payload_days {
+                let what = "is at least portal.retain_payload_days: the event log says what the content was";
+                return wrong("portal.retain_card_days", what.to_owned());
+            }
         }
         if let Some(address) = self.osci.address {
             let taken = [self.xta.address, self.server.operator_address];

@@ -19,6 +19,8 @@ pub const XTA_MESSAGE_ID_CHARS_MAX: usize = 100;
 pub const XTA_SYSTEM_CHARS_MAX: usize = 41;
 
 const XTA_PREFIX: &str = "urn:de:xta:messageid:";
+/// Stands in the ids of a gateway's messages where a post office has its own name.
+const GATEWAY_SYSTEM: &str = "amtsbote-gateway";
 
 /// An id as its author spelt it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +75,11 @@ impl MessageId {
         }
         let uuid = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
         Ok(Self(format!("{XTA_PREFIX}{system}:{uuid}")))
+    }
+
+    /// The one id under which a gateway delivers the content of a portal's submission in the clear.
+    pub fn opened(submission: uuid::Uuid) -> Result<Self, MessageIdError> {
+        Self::xta(GATEWAY_SYSTEM, submission.as_u128())
     }
 
     pub fn as_str(&self) -> &str {

@@ -16,8 +16,6 @@ use crate::domain::message_id::{MessageId, MessageIdError};
 use crate::domain::party::PartyIdentifier;
 use crate::xta::client::content::Outgoing;
 
-/// Stands in the ids of our messages where a post office has its own name.
-const SYSTEM: &str = "amtsbote-gateway";
 const FILENAME_CHARS_MAX: usize = 200;
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 
@@ -49,7 +47,7 @@ pub struct Verified {
 
 /// The one id of a submission's message.
 pub fn message_id(submission: Uuid) -> Result<MessageId, MessageIdError> {
-    MessageId::xta(SYSTEM, submission.as_u128())
+    MessageId::opened(submission)
 }
 
 pub fn envelope(verified: &Verified, id: MessageId, address: &Address) -> Envelope {

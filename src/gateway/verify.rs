@@ -159,7 +159,7 @@ pub fn open(
     if facts.zipped {
         return Err(unreadable("compressed content (zip) is not taken".to_owned()));
     }
-    let key = keys.iter().find(|key| key.kid() == facts.kid);
+    let key = keys.iter().find(|key| key.is_named(&facts.kid));
     let key =
         key.ok_or_else(|| Trouble::KeyMissing { kid: facts.kid.clone(), instance: instance.to_owned() })?;
     jwe::open(message, key).map_err(|error| unreadable(error.to_string()))

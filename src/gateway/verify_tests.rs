@@ -38,6 +38,15 @@ fn what_was_submitted_opens_and_nothing_else() {
     let keys = [opening_key()];
     let message = sealed(b"content");
     assert_eq!(open(&message, tag(&message), &keys, DATA), Ok(b"content".to_vec()));
+    // By its thumbprint (RFC 7638), for a client that knows no other name.
+    let mut jwk: Value = serde_json::from_str(ENCRYPTION_JWK).expect("JSON");
+    let shape = json!({ "e": jwk["e"], "kty": jwk["kty"], "n": jwk["n"] }).to_string();
+    let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, shape.as_bytes());
+    jwk["kid"] = crate::pki::jose::encode(thumbprint).into();
+    let named = PublicKey::parse(&jwk.to_string()).expect("a key");
+    let named = jwe::seal(&named, "application/json", b"content").expect("sealed");
+    assert_ne!(jwe::inspect(&named, Zip::Refused).expect("well-formed").kid, keys[0].kid());
+    assert_eq!(open(&named, tag(&named), &keys, DATA), Ok(b"content".to_vec()));
     let other = sealed(b"content");
     rejects(open(&message, tag(&other), &keys, METADATA), "incorrect-authentication-tag", METADATA);
     rejects(open(&message, None, &keys, METADATA), "incorrect-authentication-tag", METADATA);
@@ -49,6 +58,14 @@ fn what_was_submitted_opens_and_nothing_else() {
     let place = instance_of(ATTACHMENT);
     rejects(open(&damaged, tag(&damaged), &keys, &place), "encryption-issue", &place);
     rejects(open("a.b", Some("b"), &keys, DATA), "encryption-issue", DATA);
+    // What might be a bomb is refused before it is decrypted; nothing is ever inflated.
+    let header = json!({ "alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": keys[0].kid(), "zip": "DEF" });
+    let header = crate::pki::jose::encode(header.to_string());
+    let zipped = format!("{header}.{}", message.split_once('.').expect("parts").1);
+    match open(&zipped, tag(&zipped), &keys, DATA) {
+        Err(Trouble::Rejected(reason)) => assert!(reason.detail.contains("zip"), "{}", reason.detail),
+        other => panic!("{other:?}"),
+    }
     let missing = open(&message, tag(&message), &[], DATA);
     let kid = "authority-encryption-2026".to_owned();
     assert_eq!(missing, Err(Trouble::KeyMissing { kid, instance: DATA.to_owned() }));

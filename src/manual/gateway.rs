@@ -49,7 +49,10 @@
 //! The reader's `close` (or his further request in an OSCI dialog) is seen in the transport report, at most
 //! `office.report_seconds` later; then the gateway signs accept-submission with the tags of all parts. A message that nobody
 //! closes is obsolete at the end of `destination.obsolete_days`, before the post office rejects the submission in its own name
-//! (`portal.reject_days`): what the portal was told is rejected cannot be read any more. Keep a day between the two.
+//! (`portal.reject_days`): what the portal was told is rejected cannot be read any more. A gateway whose days leave no
+//! whole day before those of the post office (or of the destination's profile) refuses to start and says so. If the gateway is not there when the time is over,
+//! the reader's close counts all the same, provided that it was in time and that mailbox and destination are one
+//! account's: the post office says accept-submission in its own name, and the card has the warning `closed-in-the-clear`.
 //!
 //! # Crashes, and what is kept
 //!

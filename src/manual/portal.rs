@@ -77,6 +77,7 @@
 //! | fetched | GET /submissions/ID | | handed out |
 //! | decided | POST …/events | accept-, reject- or forward-submission, word for word | received; a finding with the token's digest |
 //! | closed through XTA or OSCI | | accept-submission, by the post office | received |
+//! | closed in time as what a gateway made of it, which the gateway did not tell | | accept-submission, by the post office, when its time is over | received; the finding `closed-in-the-clear` |
 //! | not decided | | reject-submission, by the post office | reminded after `portal.remind_days`, expired after `portal.reject_days` |
 //! | deleted | | delete-submission | payload purged after `portal.retain_payload_days` |
 //!

@@ -95,6 +95,12 @@ impl Client {
         self.call(Method::POST, &path, "application/jose", token).await.map(drop)
     }
 
+    /// Days after which the post office rejects what nobody decided there, if it says so.
+    pub async fn rejected_after_days(&self, destination: &DestinationId) -> Result<Option<u32>, Error> {
+        let told = self.ask(&format!("/v2/destinations/{destination}")).await?;
+        Ok(told["rejectedAfterDays"].as_u64().and_then(|days| u32::try_from(days).ok()))
+    }
+
     pub async fn destination_keys(&self, destination: &DestinationId) -> Result<Vec<PublicKey>, Error> {
         self.keys(&format!("/v2/destinations/{destination}/keys")).await
     }

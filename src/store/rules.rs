@@ -137,7 +137,7 @@ pub fn apply(before: &Row, card: &mut ProcessCard, change: &Change) -> Result<Op
     if already {
         return Ok(None);
     }
-    if event == Event::Requeued && before.place == Place::Purged {
+    if event == Event::Requeued && (before.place == Place::Purged || card.is_told_rejected()) {
         return Err(TransitionDenied { state: before.state, event }.into());
     }
     card.record(Step { at: change.at, event, state, by: change.by.clone(), reason: change.reason.clone() });

@@ -39,7 +39,7 @@ const SCHEMA: &str = "urn:example:schema";
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The process, in a folder of its own within the office's.
-struct Gateway(Child);
+pub struct Gateway(Child);
 
 impl Drop for Gateway {
     fn drop(&mut self) {
@@ -50,6 +50,11 @@ impl Drop for Gateway {
 
 impl Gateway {
     fn start(office: &Office) -> Self {
+        Self::start_at(office, &office.xta, &office.portal)
+    }
+
+    /// Reaches the post office's doors at these addresses.
+    pub fn start_at(office: &Office, xta: &str, portal: &str) -> Self {
         let folder = office.path("gateway");
         std::fs::create_dir_all(&folder).expect("a folder");
         let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("writes");
@@ -57,8 +62,8 @@ impl Gateway {
         write("sig.key", include_str!("../data/portal/signature.key"));
         write("secret", &format!("{SECRET}\n"));
         let changes = [
-            ("https://localhost:8443/", office.xta.as_str()),
-            ("https://localhost:8445", &office.portal),
+            ("https://localhost:8443/", xta),
+            ("https://localhost:8445", portal),
             ("gw:100000000000", "psw:100411000000"),
             ("tls/gateway.", "../tls/standesamt."),
             ("tls/ca.", "../tls/ca."),
@@ -93,21 +98,21 @@ impl Gateway {
         Self(child.expect("the binary runs"))
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.0.kill().expect("killed");
         self.0.wait().expect("ended");
     }
 }
 
 /// Everybody at the office but the gateway.
-struct World {
-    office: Office,
-    runtime: Runtime,
+pub struct World {
+    pub office: Office,
+    pub runtime: Runtime,
     tls: Arc<ClientConfig>,
 }
 
 impl World {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let office = Office::open_in(folder, |folder| portal_folder::furnish(folder, Some(SEALED)));
         let tls = portal_folder::tls(office.folder.path());
@@ -119,11 +124,11 @@ impl World {
         Self { office, runtime, tls }
     }
 
-    fn portal(&self) -> Client {
+    pub fn portal(&self) -> Client {
         self.runtime.block_on(portal_folder::client(&self.office, &self.tls, PORTAL))
     }
 
-    fn reader(&self) -> Xta {
+    pub fn reader(&self) -> Xta {
         let file = |name: &str| self.office.path("tls").join(name);
         let pem = std::fs::read(file("ca.crt")).expect("an authority");
         let anchors = TrustAnchors::builder().anchors(Purpose::ServerTls, &pem).expect("an anchor").build();
@@ -135,7 +140,7 @@ impl World {
         Xta::new(settings).expect("a client")
     }
 
-    fn send(&self, portal: &Client, draft: &Draft) -> Uuid {
+    pub fn send(&self, portal: &Client, draft: &Draft) -> Uuid {
         self.runtime.block_on(async {
             let id = announce(portal, &[draft.attachment]).await.expect("announced");
             upload(portal, id, draft.attachment, &draft.sealed_attachment).await.expect("uploaded");
@@ -167,17 +172,21 @@ impl World {
         log.into_iter().map(|(event, claims)| (event, claims.events[&event.uri()].clone())).collect()
     }
 
-    fn told(&self) -> String {
+    pub fn events(&self, portal: &Client, id: Uuid) -> Vec<Event> {
+        self.log(portal, id).into_iter().map(|(event, _)| event).collect()
+    }
+
+    pub fn told(&self) -> String {
         std::fs::read_to_string(self.office.path("gateway.log")).unwrap_or_default()
     }
 
     /// What waits in the clear.
-    fn waiting(&self, reader: &Xta) -> Vec<MessageId> {
+    pub fn waiting(&self, reader: &Xta) -> Vec<MessageId> {
         let page = self.runtime.block_on(reader.list(&MsgSelector::default(), Some(100)));
         page.expect("a list").messages.into_iter().map(|shown| shown.envelope.id).collect()
     }
 
-    fn wait_for(&self, reader: &Xta, id: Uuid) -> MessageId {
+    pub fn wait_for(&self, reader: &Xta, id: Uuid) -> MessageId {
         let begun = Instant::now();
         loop {
             let there = self.waiting(reader).into_iter().find(|one| one.as_str().ends_with(&id.to_string()));
@@ -189,13 +198,13 @@ impl World {
         }
     }
 
-    fn fetch(&self, reader: &Xta, id: &MessageId) -> (Fetched, Vec<Vec<u8>>) {
+    pub fn fetch(&self, reader: &Xta, id: &MessageId) -> (Fetched, Vec<Vec<u8>>) {
         let mut sink = MemorySink::default();
         let fetched = self.runtime.block_on(reader.fetch(id, &mut sink)).expect("fetched");
         (fetched, sink.parts.into_values().collect())
     }
 
-    fn close(&self, reader: &Xta, id: &MessageId) {
+    pub fn close(&self, reader: &Xta, id: &MessageId) {
         let (fetched, _) = self.fetch(reader, id);
         let request = fetched.request_id.unwrap_or_default();
         self.runtime.block_on(reader.close(&request, std::slice::from_ref(id))).expect("closed");
@@ -207,18 +216,18 @@ fn hash(bytes: &[u8]) -> Value {
 }
 
 /// A submission before it goes.
-struct Draft {
+pub struct Draft {
     attachment: Uuid,
     metadata: Value,
-    data: Vec<u8>,
-    content: Vec<u8>,
+    pub data: Vec<u8>,
+    pub content: Vec<u8>,
     sealed_metadata: String,
     sealed_data: String,
-    sealed_attachment: String,
+    pub sealed_attachment: String,
 }
 
 impl Draft {
-    fn new(number: u64) -> Self {
+    pub fn new(number: u64) -> Self {
         Self::with(number, |_| {})
     }
 
@@ -261,6 +270,18 @@ fn what_a_portal_submits_reaches_its_reader_in_the_clear() {
     let check = amtsbote(&world.office.path("gateway"), &["gateway", "check", "--json"]);
     // Keys that everybody may read are a problem, and no other is found.
     assert!(check.code == 4 && check.stdout.contains("1 destinations, keys and certificate"), "{check:?}");
+    // One that would leave clear content to its reader after the post office has rejected it does not start.
+    let settings = std::fs::read_to_string(world.office.path("gateway/gateway.toml")).expect("settings");
+    let late = settings.replace("# obsolete_days = 12", "obsolete_days = 13");
+    std::fs::write(world.office.path("gateway/late.toml"), late).expect("writes");
+    let refused =
+        amtsbote(&world.office.path("gateway"), &["gateway", "serve", "--settings", "late.toml"]).ends(2);
+    assert!(
+        refused.stderr.contains("destination.obsolete_days: 13 days leave no whole day before the 14"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::remove_file(world.office.path("gateway/late.toml")).expect("removed");
     let (portal, reader) = (world.portal(), world.reader());
     let draft = Draft::new(1);
     let id = world.send(&portal, &draft);
@@ -304,7 +325,7 @@ fn what_a_portal_submits_reaches_its_reader_in_the_clear() {
 }
 
 /// Changed where it hurts and not where it would be seen at the door.
-fn tampered(message: &str) -> String {
+pub fn tampered(message: &str) -> String {
     let mut parts: Vec<String> = message.split('.').map(str::to_owned).collect();
     let first = if parts[3].starts_with('A') { "B" } else { "A" };
     parts[3].replace_range(0..1, first);

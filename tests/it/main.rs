@@ -9,6 +9,7 @@ mod cli_words;
 mod enc_attacks;
 mod evidence_proof;
 mod floors;
+mod gateway_kill;
 mod gateway_serve;
 mod nodes_cycle;
 mod nodes_kill;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use amtsbote::domain::content::PartRole;
 use amtsbote::domain::state::DeliveryState;
-use amtsbote::xta::client::content::MemorySink;
+use amtsbote::xta::client::content::{MemorySink, Outgoing};
 use serde_json::json;
 
 use crate::portal_office::*;
+use crate::xta_office;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submission_goes_from_portal_to_authority_and_back() {
@@ -221,6 +223,54 @@ async fn what_nobody_decides_is_reminded_of_and_rejected() {
     let portal = office.token("portal").await;
     let log = office.event_names(&sent.events(), &portal).await;
     assert_eq!(log[3..], ["reject-submission", "delete-submission"]);
+    office.xta.close().await;
+}
+
+/// A gateway delivers what it has opened, and is gone when its time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_in_the_clear_is_accepted_without_the_gateway() {
+    let office = Office::open().await;
+    let day = Duration::from_secs(86_400);
+    office.xta.change_account("synchronous", |account| account.rights.foreign_message_ids = true).await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let gateway = office.xta.client("synchronous", None);
+    let reader = office.xta.client("reader", None);
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        let one = office.submitted(&portal).await;
+        office.get(&format!("/v2/submissions/{}", one.submission), &town).await.is(200);
+        let submission = uuid::Uuid::try_parse(&one.submission).expect("a UUID");
+        let id = amtsbote::domain::message_id::MessageId::opened(submission).expect("an id");
+        let mut envelope = xta_office::envelope(id.clone(), xta_office::READER);
+        envelope.author = xta_office::party(xta_office::SYNCHRONOUS_READER);
+        let content = Outgoing::from_bytes(PartRole::Message, "text/plain", "clear");
+        gateway.send(&envelope, &[content]).await.expect("posted");
+        sent.push((one, id));
+    }
+    let close = async |id: &amtsbote::domain::message_id::MessageId| {
+        let fetched = reader.fetch(id, &mut MemorySink::default()).await.expect("fetched");
+        let request = fetched.request_id.unwrap_or_default();
+        reader.close(&request, std::slice::from_ref(id)).await.expect("closed");
+    };
+    office.xta.clock.advance(day * 2);
+    close(&sent[0].1).await;
+    office.xta.relay.tick().await.expect("ticks");
+    let portal = office.token("portal").await;
+    assert_eq!(office.event_names(&sent[0].0.events(), &portal).await.len(), 3, "the gateway may still come");
+    // The other one is closed when it is too late.
+    office.xta.clock.advance(day * 12);
+    close(&sent[1].1).await;
+    office.xta.relay.tick().await.expect("ticks");
+    let portal = office.token("portal").await;
+    let log = office.log(&sent[0].0.events(), &portal).await;
+    let accept = &log[3]["events"]["https://schema.fitko.de/fit-connect/events/accept-submission"];
+    assert_eq!(accept["authenticationTags"]["data"], tag(&sent[0].0.data), "{log:?}");
+    assert_eq!(office.event_names(&sent[1].0.events(), &portal).await[3..], ["reject-submission"]);
+    // The gateway comes too late to say either, and hears that it is decided.
+    let town = office.token("town").await;
+    for (one, _) in &sent {
+        office.say(&town, one, &signed(&one.accept())).await.refuses(409, "event-out-of-order");
+    }
     office.xta.close().await;
 }
 

@@ -212,8 +212,14 @@ fn what_portals_were_told_survives_kill_9_of_the_server() {
             .zip(0..)
             .map(|(client, number)| runtime.spawn(load.clone().post(client, seed, round, number)));
         let tasks: Vec<_> = posting.chain([runtime.spawn(load.clone().read(town))]).collect();
-        let pause = 5 + self::number(seed ^ round << 8) % 296;
+        let pause = 50 + self::number(seed ^ round << 8) % 700;
         std::thread::sleep(Duration::from_millis(pause));
+        // A round in which nothing came through proves nothing; on a slow machine it lasts longer.
+        let begun = std::time::Instant::now();
+        let came = || load.ledger().values().any(|letter| letter.round == round && letter.submitted);
+        while !came() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         load.killed.store(true, Ordering::SeqCst);
         office.kill_and_restart();
         for task in tasks {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amtsbote::domain::account::{Account, Rights};
-use amtsbote::domain::card::{CertificateFinding, Finding, ProcessCard, Severity};
+use amtsbote::domain::card::{CertificateFinding, DOOR_OF_PORTALS, Finding, ProcessCard, Severity};
 use amtsbote::domain::content::Digest;
 use amtsbote::domain::message_id::{Bond, MessageId};
 use amtsbote::domain::party::PartyIdentifier;
@@ -764,6 +764,17 @@ async fn timers_follow_the_state(bench: &dyn Bench) {
 
 async fn payloads_and_cards_are_purged(bench: &dyn Bench) {
     let store = bench.open();
+    // A portal reads these ends as a rejection; whoever decides that it shall be delivered after all comes too late.
+    for (name, end) in [("late", Event::Expired), ("withdrawn", Event::CancelledByOperator)] {
+        let draft = draft(name);
+        let payload = draft.stage(&*store).await.expect("staged");
+        let mut acceptance = draft.acceptance(payload);
+        acceptance.card.door = DOOR_OF_PORTALS.to_owned();
+        store.accept(acceptance).await.expect("accepted");
+        let card = store.change(change(name, end, 2)).await.expect("ended");
+        assert_denied(store.change(change(name, Event::Requeued, 3)).await, card.state, Event::Requeued);
+        store.purge_card(&draft.id, at(4)).await.expect("purged");
+    }
     for (name, length) in [("small", 100), ("large", 200_000)] {
         let draft = Draft { content: content(1, length), relates_to: vec![id("q")], ..draft(name) };
         send(&*store, &draft).await;

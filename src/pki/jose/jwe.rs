@@ -12,6 +12,7 @@ use aws_lc_rs::rsa::{
 };
 
 use super::jwk::{ALG_ENCRYPTION, PublicKey, Purpose};
+use super::jws::SigningKey;
 use super::{Error, HEADER_CHARS_MAX, Header, decode, encode, must_be};
 
 const CONTENT: &str = "A256GCM";
@@ -200,6 +201,8 @@ pub fn seal(key: &PublicKey, content_type: &str, content: &[u8]) -> Result<Strin
 /// A recipient's private key.
 pub struct OpeningKey {
     kid: String,
+    /// Its thumbprint (RFC 7638), under which clients know a key that they have met without a name.
+    thumbprint: String,
     key: OaepPrivateDecryptingKey,
 }
 
@@ -210,7 +213,13 @@ impl OpeningKey {
             .ok()
             .and_then(|key| OaepPrivateDecryptingKey::new(key).ok())
             .ok_or_else(|| Error::Key("an RSA key (PKCS #8) is needed".to_owned()))?;
-        Ok(Self { kid: kid.to_owned(), key })
+        let thumbprint = SigningKey::from_pkcs8(der)?.kid().to_owned();
+        Ok(Self { kid: kid.to_owned(), thumbprint, key })
+    }
+
+    /// Whether a message that names this key is for it.
+    pub fn is_named(&self, kid: &str) -> bool {
+        self.kid == kid || self.thumbprint == kid
     }
 
     pub fn kid(&self) -> &str {
@@ -220,7 +229,7 @@ impl OpeningKey {
 
 /// Decrypts. Whatever is wrong behind the header is one answer.
 pub fn open(message: &str, key: &OpeningKey) -> Result<Vec<u8>, Error> {
-    if inspect(message, Zip::Refused)?.kid != key.kid {
+    if !key.is_named(&inspect(message, Zip::Refused)?.kid) {
         return Err(Error::KeyUnknown);
     }
     let mut parts = message.split('.');

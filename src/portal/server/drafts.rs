@@ -147,7 +147,10 @@ impl Draft {
     }
 
     pub fn begin(&self, announced: &Announced) -> io::Result<()> {
-        write_json(&self.0, ANNOUNCED, announced)
+        fs::create_dir_all(&self.0)?;
+        write_json(&self.0, ANNOUNCED, announced)?;
+        // The folder's own name is in its parent's, and that one's in its own.
+        self.0.ancestors().skip(1).take(2).try_for_each(synced)
     }
 
     pub fn announced(&self) -> io::Result<Option<Announced>> {
@@ -215,9 +218,12 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     }
 }
 
-/// Whole or not at all, and on disk when this returns.
+fn synced(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Whole or not at all, and on disk when this returns, with all that was renamed in the folder before.
 fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
     let unfinished = folder.join(format!("{name}.new"));
     let mut file = File::create(&unfinished)?;
     let written = serde_json::to_vec(value)
@@ -229,11 +235,7 @@ fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<(
         return Err(error);
     }
     fs::rename(&unfinished, folder.join(name))?;
-    // The folder's own name is in its parent's, and that one's in its own.
-    for folder in folder.ancestors().take(3) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    synced(folder)
 }
 
 fn forget(folder: &Path) -> io::Result<()> {

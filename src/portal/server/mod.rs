@@ -14,6 +14,7 @@ mod receive;
 mod send;
 mod signed;
 mod token;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,7 +172,7 @@ impl Door {
         if !allowed.split(", ").any(|one| one == method.as_str()) {
             return Err(not_served(allowed));
         }
-        if let Some(answered) = self.public(method, segments, query, peer)? {
+        if let Some(answered) = self.public(method, segments, query, peer).await? {
             return Ok(answered);
         }
         let is = |wanted: Method| *method == wanted;
@@ -179,7 +180,7 @@ impl Door {
             ["token"] if is(Method::POST) => {
                 must_be(headers, &["application/x-www-form-urlencoded"])?;
                 let form = read(body, SMALL_BODY_BYTES_MAX).await?;
-                self.issue_token(headers, &form, peer)
+                self.issue_token(headers, &form, peer).await
             }
             ["submissions"] if is(Method::POST) => {
                 let caller = self.caller(headers, peer)?;

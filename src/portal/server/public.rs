@@ -1,6 +1,7 @@
 //! What anybody may ask: who is competent, destinations and their public keys, our own keys, what this is.
 
 use hyper::{Method, Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json as value};
 
 use super::problem::Problem;
@@ -22,7 +23,7 @@ const API: &str = include_str!("../openapi.json");
 
 impl Door {
     /// Answers without knowing who asks; nothing if the path is not one of these.
-    pub(super) fn public(
+    pub(super) async fn public(
         &self,
         method: &Method,
         segments: &[&str],
@@ -48,10 +49,26 @@ impl Door {
                 StatusCode::OK,
                 &value!({ "buildInfo": { "version": env!("CARGO_PKG_VERSION") }, "name": "amtsbote" }),
             ),
-            ["routes"] => self.limited(peer, || self.routes(query))?,
+            ["routes"] => {
+                let (claims, mut route, (offset, limit)) = self.limited(peer, || self.competent(query))?;
+                let mut routes = Vec::new();
+                if offset == 0 && limit > 0 {
+                    route["destinationSignature"] = self.sign("JWT", claims).await?.into();
+                    routes.push(route);
+                }
+                let count = routes.len();
+                json(
+                    StatusCode::OK,
+                    &value!({ "count": count, "offset": offset, "totalCount": 1, "routes": routes }),
+                )
+            }
             ["areas"] => self.limited(peer, || areas(query))?,
             ["destinations", id] => self.limited(peer, || {
-                self.with_destination(id, |account, found| Ok(json(StatusCode::OK, &shown(account, found))))
+                self.with_destination(id, |account, found| {
+                    let mut answer = shown(account, found);
+                    answer["rejectedAfterDays"] = self.profile_of(found).expiry_days.into();
+                    Ok(json(StatusCode::OK, &answer))
+                })
             })?,
             ["destinations", id, "keys"] => self.limited(peer, || {
                 self.with_destination(id, |_, found| {
@@ -80,11 +97,7 @@ impl Door {
         Ok(Some(answer))
     }
 
-    fn limited(
-        &self,
-        peer: &Peer,
-        answer: impl FnOnce() -> Result<Response<Body>, Problem>,
-    ) -> Result<Response<Body>, Problem> {
+    fn limited<T>(&self, peer: &Peer, answer: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
         let name = format!("address {}", peer.address.ip());
         self.rates.take(&name, self.settings.requests_per_minute_max, self.relay.now())?;
         answer()
@@ -104,12 +117,13 @@ impl Door {
         answer(account, destination)
     }
 
-    fn routes(&self, query: &str) -> Result<Response<Body>, Problem> {
+    /// The one route: what is to be signed of it, what else is shown, and where the page begins and ends.
+    fn competent(&self, query: &str) -> Result<(Value, Value, (usize, usize)), Problem> {
         let place = area(query)?;
         let service = parameter(query, "leikaKey").unwrap_or_default();
         let service = ServiceKey::from_urn(&service)
             .map_err(|error| Problem::bad_request("area-invalid", format!("leikaKey: {error}")))?;
-        let (offset, limit) = page_of(query)?;
+        let page = page_of(query)?;
         let day = german_day(self.relay.now());
         let routing = self.routing();
         let rule = match routing.find(&place, &service, day, Places::known()) {
@@ -148,23 +162,29 @@ impl Door {
             "iat": self.relay.now().as_second(),
             "jti": uuid::Uuid::new_v4().to_string(),
         });
-        let signature = self.sign("JWT", &claims)?;
         let mut route = shown(account, destination);
-        route["destinationSignature"] = signature.into();
         route["destinationName"] = destination.name.clone().into();
         route["submissionUrl"] = self.settings.base.clone().into();
-        let routes: Vec<Value> = [route].into_iter().skip(offset).take(limit).collect();
-        Ok(json(
-            StatusCode::OK,
-            &value!({ "count": routes.len(), "offset": offset, "totalCount": 1, "routes": routes }),
-        ))
+        Ok((claims, route, page))
     }
 
-    pub(super) fn sign(&self, typ: &str, claims: &impl serde::Serialize) -> Result<String, Problem> {
-        self.key.sign(typ, claims).map_err(|error| {
+    /// A signature of 4096 bits takes milliseconds; no thread that serves connections makes one.
+    pub(super) async fn sign(
+        &self,
+        typ: &'static str,
+        claims: impl Serialize + Send + 'static,
+    ) -> Result<String, Problem> {
+        let key = self.key.clone();
+        let signed = tokio::task::spawn_blocking(move || key.sign(typ, &claims)).await;
+        let failed = |what: String| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "nothing could be signed")
-                .with_operator(Loudness::Error, error.to_string(), "see portal.key")
-        })
+                .with_operator(Loudness::Error, what, "see portal.key")
+        };
+        match signed {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(error) => Err(failed(error.to_string())),
+        }
     }
 
     /// For a person who opens the address in a browser.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::problem::Problem;
 use super::public::keys;
 use super::send::{ANNOUNCED_AT, CASE_MAX, DESTINATION, SERVICE_NAME, TAGS, case_of, property, uuid_of};
+use super::signed::Name;
 use super::token::Caller;
 use super::{DOOR, Door, SMALL_BODY_BYTES_MAX, json, must_be, no_content, not_served, page, parameter, read};
 use crate::domain::card::{Finding, Severity};
@@ -26,7 +27,9 @@ use crate::domain::party::PartyIdentifier;
 use crate::domain::state::{DeliveryState, Event as MessageEvent};
 use crate::net::Body;
 use crate::pki::jose::jws::Unverified;
-use crate::portal::event::{self, About, AuthenticationTags, Details, Event, PROBLEMS, Reason, counterpart};
+use crate::portal::event::{
+    self, About, AuthenticationTags, Claims, Details, Event, PROBLEMS, Reason, counterpart,
+};
 use crate::relay::Refusal;
 use crate::store::{Entry, PayloadReader, Selection, Statement};
 
@@ -37,8 +40,14 @@ pub(super) enum EventsOf {
     Case(Uuid),
 }
 
-/// Tokens, each with the instant of its event.
-type Log = Vec<(Timestamp, String)>;
+/// What was said of a submission: word for word by others, and by the post office, which signs what is shown.
+enum Said {
+    Told(String),
+    Own(Box<Claims>),
+}
+
+/// Each with the instant of its event.
+type Log = Vec<(Timestamp, Said)>;
 
 /// Entries that are looked at for one page of a list.
 const LOOKED_AT_MAX: u64 = 20_000;
@@ -193,12 +202,15 @@ impl Door {
                     EventsOf::Submission(submission) => self.log_of_submission(caller, submission).await?,
                     EventsOf::Case(case) => self.log_of_case(caller, case).await?,
                 };
-                let shown: Vec<&String> =
-                    log.iter().map(|(_, token)| token).skip(offset).take(limit).collect();
+                let total = log.len();
+                let mut shown = Vec::new();
+                for (_, said) in log.into_iter().skip(offset).take(limit) {
+                    shown.push(self.token_of(said).await?);
+                }
                 Ok(json(
                     StatusCode::OK,
                     &value!({
-                        "count": shown.len(), "offset": offset, "totalCount": log.len(), "eventLog": shown,
+                        "count": shown.len(), "offset": offset, "totalCount": total, "eventLog": shown,
                     }),
                 ))
             }
@@ -273,8 +285,7 @@ impl Door {
         let begun = draft.announced().map_err(|error| Problem::disk(&error))?;
         let Some(begun) = begun.filter(|begun| begun.until > self.relay.now()) else { return Ok(None) };
         let case = begun.case_id(submission);
-        let token = self.own_event(Event::Create, begun.at, (submission, case), None, Vec::new())?;
-        Ok(Some(vec![(begun.at, token)]))
+        Ok(Some(vec![self.own_event(Event::Create, begun.at, (submission, case), None, Vec::new())]))
     }
 
     /// Which submission of a case a token is about, by its own word; whether it may be believed is judged after that.
@@ -282,7 +293,7 @@ impl Door {
         let first = counterpart(case);
         let claimed = std::str::from_utf8(token).ok().and_then(|token| {
             let read = Unverified::parse(token.trim(), event::TYPE).ok()?;
-            let claims: event::Claims = serde_json::from_slice(read.claimed()).ok()?;
+            let claims: Claims = serde_json::from_slice(read.claimed()).ok()?;
             Uuid::try_parse(claims.sub.strip_prefix("submission:")?).ok()
         });
         let Some(claimed) = claimed.filter(|claimed| *claimed != first) else { return Ok(first) };
@@ -301,11 +312,24 @@ impl Door {
         (submission, case): (Uuid, Uuid),
         tags: Option<&AuthenticationTags>,
         problems: Vec<Reason>,
-    ) -> Result<String, Problem> {
+    ) -> (Timestamp, Said) {
         let (submission, case) = (submission.to_string(), case.to_string());
         let details = Details { authentication_tags: tags.cloned(), problems };
         let claims = event::own(event, at, &self.settings.base, &submission, &case, &details);
-        self.signed.get_or(event::TYPE, &claims, || self.sign(event::TYPE, &claims))
+        (at, Said::Own(Box::new(claims)))
+    }
+
+    /// The token that says so. Of those who ask at the same time for what nobody has signed yet, all get the same one.
+    async fn token_of(&self, said: Said) -> Result<String, Problem> {
+        let claims = match said {
+            Said::Told(token) => return Ok(token),
+            Said::Own(claims) => claims,
+        };
+        let name = Name::of(event::TYPE, &claims);
+        match self.signed.known(&name) {
+            Some(token) => Ok(token),
+            None => Ok(self.signed.keep(name, self.sign(event::TYPE, claims).await?)),
+        }
     }
 
     /// The card and what was said, in the order of what happened.
@@ -315,15 +339,15 @@ impl Door {
         let tags = tags_of(entry);
         let card = &entry.card;
         let own = |event, at, tags: Option<&AuthenticationTags>, problems: Vec<Reason>| {
-            self.own_event(event, at, (submission, case), tags, problems).map(|token| (at, token))
+            self.own_event(event, at, (submission, case), tags, problems)
         };
         let announced = property(entry, ANNOUNCED_AT).and_then(|text| text.parse().ok());
-        let mut log = vec![own(Event::Create, announced.unwrap_or(card.accepted_at), None, Vec::new())?];
+        let mut log = vec![own(Event::Create, announced.unwrap_or(card.accepted_at), None, Vec::new())];
         for step in &card.steps {
             match step.event {
-                MessageEvent::Accepted => log.push(own(Event::Submit, step.at, Some(&tags), Vec::new())?),
+                MessageEvent::Accepted => log.push(own(Event::Submit, step.at, Some(&tags), Vec::new())),
                 MessageEvent::Received if !statements.iter().any(is_verdict) => {
-                    log.push(own(Event::Accept, step.at, Some(&tags), Vec::new())?);
+                    log.push(own(Event::Accept, step.at, Some(&tags), Vec::new()));
                 }
                 MessageEvent::Expired | MessageEvent::CancelledByOperator => {
                     let problem = match step.event {
@@ -332,18 +356,18 @@ impl Door {
                         }
                         _ => ("cancelled", "Withdrawn", "the post office withdrew it"),
                     };
-                    log.push(own(Event::Reject, step.at, None, vec![reason(problem)])?);
+                    log.push(own(Event::Reject, step.at, None, vec![reason(problem)]));
                 }
-                MessageEvent::PayloadPurged => log.push(own(Event::Delete, step.at, None, Vec::new())?),
+                MessageEvent::PayloadPurged => log.push(own(Event::Delete, step.at, None, Vec::new())),
                 _ => {}
             }
             if step.event == MessageEvent::Accepted
                 && let Some(at) = card.delivered_at
             {
-                log.push(own(Event::Notify, at, Some(&tags), Vec::new())?);
+                log.push(own(Event::Notify, at, Some(&tags), Vec::new()));
             }
         }
-        log.extend(statements.iter().map(|said| (said.at, said.text.clone())));
+        log.extend(statements.iter().map(|said| (said.at, Said::Told(said.text.clone()))));
         // Of one instant in the order above.
         log.sort_by_key(|(at, _)| *at);
         Ok(log)
@@ -400,7 +424,7 @@ impl Door {
 /// Whether a statement decided. It was checked when it came in.
 fn is_verdict(statement: &Statement) -> bool {
     let payload = statement.text.split('.').nth(1).and_then(|part| crate::pki::jose::decode(part).ok());
-    let claims = payload.and_then(|bytes| serde_json::from_slice::<event::Claims>(&bytes).ok());
+    let claims = payload.and_then(|bytes| serde_json::from_slice::<Claims>(&bytes).ok());
     claims.is_some_and(|claims| {
         [Event::Accept, Event::Reject].iter().any(|verdict| claims.events.contains_key(&verdict.uri()))
     })

@@ -5,18 +5,20 @@
 //! Everything may be said again: an attachment with the same bytes, a submission with the same content, also after its
 //! draft is gone.
 
+use std::fs::{File, OpenOptions};
+
 use aws_lc_rs::digest::{Context, SHA256};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::drafts::{Announced, Draft, PER_ACCOUNT_MAX, Uploaded, on_disk};
 use super::problem::Problem;
 use super::public::keys;
 use super::token::Caller;
+use super::upload::{Poured, Upload};
 use super::{DOOR, Door, attachment_id, hyphenated, json, must_be, next, no_content};
 use crate::domain::content::{Digest, Manifest, Part, PartRole};
 use crate::domain::date_time::german_day;
@@ -25,7 +27,7 @@ use crate::domain::envelope::{Code, Envelope, Party, Property, Qualifier};
 use crate::domain::message_id::MessageId;
 use crate::domain::profile::ServiceProfile;
 use crate::net::Body;
-use crate::pki::jose::jwe::{self, Facts, Scanner};
+use crate::pki::jose::jwe::{self, Facts};
 use crate::pki::jose::jwk::Purpose;
 use crate::portal::event::{AuthenticationTags, counterpart};
 use crate::relay::{Refusal, Submission};
@@ -33,8 +35,6 @@ use crate::report::Loudness;
 use crate::store::{Entry, PayloadWriter};
 
 const JOSE: &[&str] = &["application/jose"];
-/// Pieces that files are read in.
-const PIECE_BYTES: usize = 128 * 1024;
 
 /// What the envelope says of a submission besides, by the key of its property.
 pub(super) const DESTINATION: &str = "fit-connect:destinationId";
@@ -319,12 +319,13 @@ impl Door {
     ) -> Result<Response<Body>, Problem> {
         must_be(headers, JOSE)?;
         let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
-        let _busy = self.alone(&draft, attachment)?;
+        let busy = self.alone(&draft, attachment)?;
         if let Some(before) = draft.uploaded(attachment).map_err(disk)? {
             return self.compare(&before, body).await;
         }
-        let file = File::create(draft.part(attachment)).await.map_err(disk)?;
-        let upload = Upload::new(self, file);
+        let part = draft.part(attachment);
+        let file = on_disk(move || File::create(part)).await.map_err(disk)?;
+        let upload = Upload::new(file, self.settings.zip, busy);
         self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
     }
 
@@ -339,7 +340,7 @@ impl Door {
     ) -> Result<Response<Body>, Problem> {
         must_be(headers, &["application/partial-upload", "application/jose"])?;
         let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
-        let _busy = self.alone(&draft, attachment)?;
+        let busy = self.alone(&draft, attachment)?;
         let stated = headers.get("upload-offset").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let completes = headers.get("upload-complete").is_none_or(|value| value != "?0");
         let has = match draft.uploaded(attachment).map_err(disk)? {
@@ -350,19 +351,14 @@ impl Door {
             let problem = Problem::conflict("offset-conflict", format!("the upload stands at {has}"));
             return Err(problem);
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(draft.part(attachment))
-            .await
-            .map_err(disk)?;
-        let mut upload = Upload::new(self, file);
+        let part = draft.part(attachment);
+        let file = on_disk(move || OpenOptions::new().read(true).append(true).create(true).open(part));
+        let mut upload = Upload::new(file.await.map_err(disk)?, self.settings.zip, busy);
         upload.read_again().await?;
         self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
     }
 
-    fn alone(&self, draft: &Draft, attachment: Uuid) -> Result<tokio::sync::OwnedMutexGuard<()>, Problem> {
+    fn alone(&self, draft: &Draft, attachment: Uuid) -> Result<OwnedMutexGuard<()>, Problem> {
         self.drafts.try_hold(&draft.part(attachment)).ok_or_else(|| {
             Problem::conflict("offset-conflict", "another request is uploading this attachment")
         })
@@ -403,16 +399,16 @@ impl Door {
                 format!("all parts together have more than {} bytes", self.settings.limits.content_bytes_max),
             )
         };
-        if stated.is_some_and(|stated| upload.length.saturating_add(stated) > max) {
+        if stated.is_some_and(|stated| upload.length().saturating_add(stated) > max) {
             return Err(too_large());
         }
         if !self.drafts.has_room(stated.unwrap_or(0)).map_err(disk)? {
             return Err(self.full());
         }
-        loop {
+        let is_whole = loop {
             match next(body).await {
                 Ok(Some(data)) => {
-                    if upload.length.saturating_add(data.len() as u64) > max {
+                    if upload.length().saturating_add(data.len() as u64) > max {
                         drop(upload);
                         let _ = tokio::fs::remove_file(draft.part(attachment)).await;
                         return Err(too_large());
@@ -424,27 +420,31 @@ impl Door {
                         return Err(problem);
                     }
                 }
-                Ok(None) => break,
-                Err(_) => {
-                    upload.sync().await?;
-                    return Err(Problem::bad_request(
-                        "upload-broken",
-                        format!("the upload ended early; {} bytes are kept", upload.length),
-                    ));
-                }
+                Ok(None) => break true,
+                Err(_) => break false,
             }
+        };
+        if let Err(problem) = upload.sync().await {
+            drop(upload);
+            let _ = tokio::fs::remove_file(draft.part(attachment)).await;
+            return Err(problem);
         }
-        upload.sync().await?;
+        let length = upload.length();
+        if !is_whole {
+            return Err(Problem::bad_request(
+                "upload-broken",
+                format!("the upload ended early; {length} bytes are kept"),
+            ));
+        }
         if !completes {
-            return Ok(at_offset(no_content(), upload.length, false));
+            return Ok(at_offset(no_content(), length, false));
         }
-        let length = upload.length;
-        let judged = upload.finish().and_then(|(facts, digest)| {
+        let judged = upload.finish().and_then(|(facts, digest, busy)| {
             self.must_be_for(&begun.destination, &facts, "the attachment")?;
-            Ok(Uploaded { length, digest, tag: facts.tag })
+            Ok((Uploaded { length, digest, tag: facts.tag }, busy))
         });
-        let uploaded = match judged {
-            Ok(uploaded) => uploaded,
+        let (uploaded, _busy) = match judged {
+            Ok(judged) => judged,
             Err(problem) => {
                 let _ = tokio::fs::remove_file(draft.part(attachment)).await;
                 return Err(problem);
@@ -536,6 +536,13 @@ impl Door {
         Ok(answer(begun.case_id(submission)))
     }
 
+    /// Whose deadlines hold for what is submitted there.
+    pub(super) fn profile_of(&self, destination: &Destination) -> ServiceProfile {
+        let directory = self.relay.directory();
+        let own = destination.profile.as_ref().and_then(|name| directory.profile(name));
+        own.unwrap_or(&self.settings.profile).clone()
+    }
+
     fn envelope(
         &self,
         caller: &Caller,
@@ -564,10 +571,7 @@ impl Door {
         // Readers by XTA see what a submission belongs to as well.
         let first = begun.case.map(|case| self.message_id(counterpart(case))).transpose()?;
         let party = |identifier| Party { identifier, security_tokens: Vec::new() };
-        let profile = match &destination.profile {
-            Some(name) => directory.profile(name).unwrap_or(&self.settings.profile).clone(),
-            None => self.settings.profile.clone(),
-        };
+        let profile = self.profile_of(destination);
         let envelope = Envelope {
             id: begun.message.clone(),
             test: false,
@@ -651,15 +655,19 @@ async fn pour(
     uploaded: &Uploaded,
     writer: &mut Box<dyn PayloadWriter>,
 ) -> Result<(), Problem> {
-    let mut file = File::open(draft.whole(attachment)).await.map_err(disk)?;
-    let (mut digest, mut piece) = (Context::new(&SHA256), vec![0; PIECE_BYTES]);
-    loop {
-        let read = file.read(&mut piece).await.map_err(disk)?;
-        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        digest.update(bytes);
-        writer.write(bytes).await.map_err(|error| Problem::from(Refusal::from(error)))?;
-    }
-    if digest.finish().as_ref() == uploaded.digest.0 {
+    let whole = draft.whole(attachment);
+    let file = on_disk(move || File::open(whole)).await.map_err(disk)?;
+    let (mut reading, mut spare) = (Poured::new(file).read(Vec::new()), Vec::new());
+    let digest = loop {
+        let (poured, piece) = Poured::next(reading).await?;
+        if piece.is_empty() {
+            break poured.digest();
+        }
+        reading = poured.read(spare);
+        writer.write(&piece).await.map_err(|error| Problem::from(Refusal::from(error)))?;
+        spare = piece;
+    };
+    if digest == uploaded.digest {
         return Ok(());
     }
     Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an attachment was damaged")
@@ -680,52 +688,4 @@ fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Respo
     let complete = HeaderValue::from_static(if complete { "?1" } else { "?0" });
     headers.insert(HeaderName::from_static("upload-complete"), complete);
     response
-}
-
-/// An attachment on its way to disk, judged as it comes.
-struct Upload {
-    file: File,
-    scanner: Scanner,
-    digest: Context,
-    length: u64,
-}
-
-impl Upload {
-    fn new(door: &Door, file: File) -> Self {
-        Self { file, scanner: Scanner::new(door.settings.zip), digest: Context::new(&SHA256), length: 0 }
-    }
-
-    /// What earlier requests brought.
-    async fn read_again(&mut self) -> Result<(), Problem> {
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            let read = self.file.read(&mut piece).await.map_err(disk)?;
-            let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
-            self.look(bytes)?;
-        }
-    }
-
-    fn look(&mut self, bytes: &[u8]) -> Result<(), Problem> {
-        self.scanner.feed(bytes).map_err(|error| sealed(&error, "the attachment"))?;
-        self.digest.update(bytes);
-        self.length = self.length.saturating_add(bytes.len() as u64);
-        Ok(())
-    }
-
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
-        self.look(bytes)?;
-        self.file.write_all(bytes).await.map_err(disk)
-    }
-
-    async fn sync(&mut self) -> Result<(), Problem> {
-        self.file.flush().await.map_err(disk)?;
-        self.file.sync_all().await.map_err(disk)
-    }
-
-    fn finish(self) -> Result<(Facts, Digest), Problem> {
-        let facts = self.scanner.finish().map_err(|error| sealed(&error, "the attachment"))?;
-        let mut digest = [0; 32];
-        digest.copy_from_slice(self.digest.finish().as_ref());
-        Ok((facts, Digest(digest)))
-    }
 }

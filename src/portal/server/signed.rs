@@ -25,34 +25,29 @@ struct Generations {
     old: HashMap<[u8; 32], String>,
 }
 
+/// What a token says, in short; nothing where it cannot be told.
+pub struct Name(Option<[u8; 32]>);
+
+impl Name {
+    pub fn of(typ: &str, claims: &impl Serialize) -> Self {
+        Self(serde_json::to_vec(&(typ, claims)).ok().map(|said| Digest::of(&said).0))
+    }
+}
+
 impl Signed {
-    /// The token that says so, kept or made by `sign`.
-    pub fn get_or<E>(
-        &self,
-        typ: &str,
-        claims: &impl Serialize,
-        sign: impl FnOnce() -> Result<String, E>,
-    ) -> Result<String, E> {
-        let Ok(said) = serde_json::to_vec(&(typ, claims)) else { return sign() };
-        let key = Digest::of(&said).0;
-        if let Some(known) = self.find(&key) {
-            return Ok(known);
-        }
-        let token = sign()?;
-        if token.len() <= TOKEN_BYTES_MAX {
-            self.held().keep(key, token.clone());
-        }
-        Ok(token)
+    pub fn known(&self, name: &Name) -> Option<String> {
+        self.held().find(name.0.as_ref()?)
     }
 
-    fn find(&self, key: &[u8; 32]) -> Option<String> {
+    /// Keeps a token that was signed. If another says the same by now, that one is kept, and returned.
+    pub fn keep(&self, Name(name): Name, token: String) -> String {
+        let Some(name) = name.filter(|_| token.len() <= TOKEN_BYTES_MAX) else { return token };
         let mut held = self.held();
-        if let Some(known) = held.young.get(key) {
-            return Some(known.clone());
+        if let Some(known) = held.find(&name) {
+            return known;
         }
-        let known = held.old.remove(key)?;
-        held.keep(*key, known.clone());
-        Some(known)
+        held.keep(name, token.clone());
+        token
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Generations> {
@@ -61,6 +56,15 @@ impl Signed {
 }
 
 impl Generations {
+    fn find(&mut self, key: &[u8; 32]) -> Option<String> {
+        if let Some(known) = self.young.get(key) {
+            return Some(known.clone());
+        }
+        let known = self.old.remove(key)?;
+        self.keep(*key, known.clone());
+        Some(known)
+    }
+
     fn keep(&mut self, key: [u8; 32], token: String) {
         if self.young.len() >= GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -79,11 +83,11 @@ mod tests {
     fn the_same_is_signed_once_and_others_by_themselves() {
         let (signed, count) = (Signed::default(), Cell::new(0));
         let ask = |typ: &str, claims: &str| {
-            let sign = || {
+            let name = Name::of(typ, &claims);
+            signed.known(&name).unwrap_or_else(|| {
                 count.set(count.get() + 1);
-                Ok::<_, ()>(format!("{typ} {claims}"))
-            };
-            signed.get_or(typ, &claims, sign).expect("signed")
+                signed.keep(name, format!("{typ} {claims}"))
+            })
         };
         for _ in 0..3 {
             assert_eq!(ask("a", "1"), "a 1");
@@ -106,7 +110,8 @@ mod tests {
         drop(held);
         ask("a", "n0");
         assert_eq!(count.get(), 6 + GENERATION_MAX * 3, "what is not goes");
-        assert_eq!(signed.get_or("c", &1, || Err::<String, _>("no")), Err("no"));
-        assert_eq!(signed.get_or("c", &1, || Ok::<_, ()>("yes".to_owned())), Ok("yes".to_owned()));
+        // Two signed the same at the same time.
+        assert_eq!(signed.keep(Name::of("c", &1), "first".to_owned()), "first");
+        assert_eq!(signed.keep(Name::of("c", &1), "second".to_owned()), "first");
     }
 }

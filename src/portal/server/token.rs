@@ -132,7 +132,7 @@ fn oauth(status: StatusCode, code: &'static str, error: &'static str, words: &st
 
 impl Door {
     /// `POST /token`.
-    pub(super) fn issue_token(
+    pub(super) async fn issue_token(
         &self,
         headers: &HeaderMap,
         body: &[u8],
@@ -228,10 +228,7 @@ impl Door {
             exp: now.as_second().saturating_add(i64::try_from(lifetime).unwrap_or(300)),
             jti: uuid::Uuid::new_v4().to_string(),
         };
-        let token = self.key.sign(TYPE, &claims).map_err(|error| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no token could be made")
-                .with_operator(Loudness::Error, error.to_string(), "see portal.key")
-        })?;
+        let token = self.sign(TYPE, claims).await?;
         let mut response = json(
             StatusCode::OK,
             &serde_json::json!({

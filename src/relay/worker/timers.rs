@@ -6,8 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::domain::message_id::MessageId;
 use crate::domain::state::Event;
 use crate::relay::expire::{self, Effect};
 use crate::relay::{Refusal, Relay};
@@ -57,7 +59,12 @@ impl Relay {
     /// False where the message had changed meanwhile, so that the deadline no longer applies.
     async fn perform(&self, due: &Due) -> Result<bool, Refusal> {
         let now = self.now();
-        let performed = match expire::effect(due, now) {
+        let effect = match self.closed_in_time(due, now).await? {
+            Some(effect) => effect,
+            None => expire::effect(due, now),
+        };
+        let is_received = matches!(effect, Effect::Change { event: Event::Received, .. });
+        let performed = match effect {
             Effect::PurgePayload => self.store.purge_payload(&due.id, now).await,
             Effect::PurgeCard => self.store.purge_card(&due.id, now).await,
             Effect::Change { event, reason, finding } => {
@@ -81,6 +88,15 @@ impl Relay {
             }
         };
         match performed {
+            Ok(()) if is_received => {
+                tracing::warn!(
+                    code = "closed-in-the-clear",
+                    message_id = %due.id,
+                    next_step = "start the gateway of its destination again",
+                    "its time is over; its reader had closed what a gateway had opened, so it counts as accepted"
+                );
+                Ok(true)
+            }
             Ok(()) => {
                 report(due);
                 Ok(true)
@@ -88,6 +104,23 @@ impl Relay {
             Err(StoreError::Denied(_) | StoreError::Unknown) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Relay {
+    async fn closed_in_time(&self, due: &Due, now: Timestamp) -> Result<Option<Effect>, Refusal> {
+        if due.kind != DueKind::Expire {
+            return Ok(None);
+        }
+        let find = async |id: &MessageId| match self.store.find(id).await {
+            Ok(entry) => Ok(Some(entry.card)),
+            Err(StoreError::Unknown) => Ok(None),
+            Err(error) => Err(Refusal::from(error)),
+        };
+        let Some(submission) = find(&due.id).await? else { return Ok(None) };
+        let Some(id) = expire::opened_as(&submission) else { return Ok(None) };
+        let Some(clear) = find(&id).await? else { return Ok(None) };
+        Ok(expire::closed_in_time(&submission, &clear, &self.directory(), due, now))
     }
 }
 

@@ -1,0 +1,191 @@
+//! An attachment on its way to disk and from there into its message.
+//!
+//! On its way in it is gathered into pieces. A thread that may wait judges, digests and writes one piece while the next
+//! comes from the network: three passes over all bytes are nothing for the threads that serve connections. On its way
+//! on, one piece is read and digested while the one before goes into the payload.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::JoinHandle;
+
+use super::problem::Problem;
+use crate::domain::content::Digest;
+use crate::pki::jose::jwe::{Facts, Scanner, Zip};
+
+/// Pieces that files are written and read in.
+const PIECE_BYTES: usize = 256 * 1024;
+
+fn disk(error: io::Error) -> Problem {
+    Problem::disk(&error)
+}
+
+fn sealed(error: &crate::pki::jose::Error) -> Problem {
+    Problem::unprocessable("encryption-invalid", format!("the attachment: {error}"))
+}
+
+/// Runs what may wait for the disk where it blocks nobody.
+async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
+    match work.await {
+        Ok(done) => done,
+        Err(_) => Err(disk(io::Error::other("the process is stopping"))),
+    }
+}
+
+/// What works at one piece at a time. It has the attachment to itself: whoever leaves in the middle of a piece leaves the
+/// lock with it, so that nobody else writes to the file before this piece lies there.
+struct Hand {
+    file: File,
+    scanner: Scanner,
+    digest: Context,
+    busy: OwnedMutexGuard<()>,
+}
+
+impl Hand {
+    fn look(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.scanner.feed(bytes).map_err(|error| sealed(&error))?;
+        self.digest.update(bytes);
+        Ok(())
+    }
+}
+
+type AtWork = JoinHandle<Result<(Hand, Vec<u8>), Problem>>;
+
+/// An attachment that comes in.
+pub struct Upload {
+    /// Absent while a piece is at work, and after one that failed.
+    hand: Option<Hand>,
+    at_work: Option<AtWork>,
+    piece: Vec<u8>,
+    length: u64,
+}
+
+impl Upload {
+    /// `file` is empty, or what earlier requests brought, open for appending.
+    pub fn new(file: File, zip: Zip, busy: OwnedMutexGuard<()>) -> Self {
+        let hand = Hand { file, scanner: Scanner::new(zip), digest: Context::new(&SHA256), busy };
+        Self { hand: Some(hand), at_work: None, piece: Vec::new(), length: 0 }
+    }
+
+    /// Bytes so far, those of earlier requests among them.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// What earlier requests brought.
+    pub async fn read_again(&mut self) -> Result<(), Problem> {
+        let (mut hand, mut piece) = self.idle().await?;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut length = 0u64;
+            piece.resize(PIECE_BYTES, 0);
+            loop {
+                let read = hand.file.read(&mut piece).map_err(disk)?;
+                let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+                hand.look(bytes)?;
+                length = length.saturating_add(bytes.len() as u64);
+            }
+            piece.clear();
+            Ok((hand, piece, length))
+        });
+        let (hand, piece, length) = done(read).await?;
+        (self.hand, self.piece, self.length) = (Some(hand), piece, length);
+        Ok(())
+    }
+
+    /// Takes more of it. What is wrong with it may be said of what came before.
+    pub async fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        let mut rest = bytes;
+        loop {
+            let room = PIECE_BYTES.saturating_sub(self.piece.len());
+            let (now, later) = rest.split_at(rest.len().min(room));
+            self.piece.extend_from_slice(now);
+            if self.piece.len() < PIECE_BYTES {
+                return Ok(());
+            }
+            self.hand_over().await?;
+            rest = later;
+        }
+    }
+
+    /// The hand, and room for a piece, once the piece at work is done.
+    async fn idle(&mut self) -> Result<(Hand, Vec<u8>), Problem> {
+        if let Some(at_work) = self.at_work.take() {
+            return done(at_work).await;
+        }
+        let hand = self.hand.take().map(|hand| (hand, Vec::new()));
+        hand.ok_or_else(|| disk(io::Error::other("a piece before was not written")))
+    }
+
+    async fn hand_over(&mut self) -> Result<(), Problem> {
+        let (mut hand, room) = self.idle().await?;
+        let mut piece = std::mem::replace(&mut self.piece, room);
+        self.at_work = Some(tokio::task::spawn_blocking(move || {
+            hand.look(&piece)?;
+            hand.file.write_all(&piece).map_err(disk)?;
+            piece.clear();
+            Ok((hand, piece))
+        }));
+        Ok(())
+    }
+
+    /// Everything that was taken is on disk.
+    pub async fn sync(&mut self) -> Result<(), Problem> {
+        if !self.piece.is_empty() {
+            self.hand_over().await?;
+        }
+        let (hand, room) = self.idle().await?;
+        let synced = tokio::task::spawn_blocking(move || hand.file.sync_all().map(|()| hand).map_err(disk));
+        (self.hand, self.piece) = (Some(done(synced).await?), room);
+        Ok(())
+    }
+
+    /// After [`Self::sync`]: what it is, and the lock, for there is more to do under it.
+    pub fn finish(self) -> Result<(Facts, Digest, OwnedMutexGuard<()>), Problem> {
+        let hand = self.hand.ok_or_else(|| disk(io::Error::other("it was not synced")))?;
+        let facts = hand.scanner.finish().map_err(|error| sealed(&error))?;
+        Ok((facts, digest(hand.digest), hand.busy))
+    }
+}
+
+fn digest(context: Context) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Digest(digest)
+}
+
+/// An attachment that goes on.
+pub struct Poured {
+    file: File,
+    digest: Context,
+}
+
+type Reading = JoinHandle<Result<(Poured, Vec<u8>), Problem>>;
+
+impl Poured {
+    pub fn new(file: File) -> Self {
+        Self { file, digest: Context::new(&SHA256) }
+    }
+
+    /// Begins with the next piece; none is left where it is empty.
+    pub fn read(mut self, mut room: Vec<u8>) -> Reading {
+        tokio::task::spawn_blocking(move || {
+            room.clear();
+            room.reserve_exact(PIECE_BYTES);
+            (&self.file).take(PIECE_BYTES as u64).read_to_end(&mut room).map_err(disk)?;
+            self.digest.update(&room);
+            Ok((self, room))
+        })
+    }
+
+    pub async fn next(reading: Reading) -> Result<(Self, Vec<u8>), Problem> {
+        done(reading).await
+    }
+
+    /// Of all that was read.
+    pub fn digest(self) -> Digest {
+        digest(self.digest)
+    }
+}

@@ -164,6 +164,7 @@
 //! patronictl -c /etc/patroni/db3.yml edit-config --force -s standby_cluster=null
 //! patronictl -c /etc/patroni/db3.yml list        # db3 is Leader, after a few seconds
 //! amtsbote check                                 # on site B's relay: node = "relay-3", host=db3.example.org
+//! amtsbote store adopt-objects --reason "site A is lost"    # with [objects] alone: site A may have counted on
 //! systemctl start amtsbote
 //! amtsbote evidence verify --database --key …    # a --key for each relay's log
 //! amtsbote evidence close relay-1 --reason "site A is lost"

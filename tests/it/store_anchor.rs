@@ -243,7 +243,12 @@ async fn whatever_is_changed_is_named() {
     assert_eq!(two.tree_root(302).await.expect("a root"), computed.0);
     for size in [300, 302] {
         let root = two.tree_root(size).await.expect("a root");
-        two.save_checkpoint(size, &key(1).sign(size, &root)).await.expect("signed anew");
+        let note = key(1).sign(size, &root);
+        let kept = two.save_checkpoint(size, &note).await;
+        // The store itself keeps none beside what others have written down.
+        let refused = matches!(kept, Err(StoreError::Outdated { found: 2 }));
+        assert!(if size == 300 { refused } else { kept.is_ok() }, "{size}: {kept:?}");
+        put_checkpoint(&cluster, "rewritten", size, &note);
     }
     let report = look(&broken).await;
     let found: Vec<&str> = report.problems.iter().map(|problem| problem.what.as_str()).collect();
@@ -274,17 +279,23 @@ async fn whatever_is_changed_is_named() {
     draft("more").send(&two).await.expect("accepted");
     let size = two.evidence_size().await.expect("a size");
     // The store itself keeps none like it.
-    let note = hex(key(1).sign(size, &[9; 32]).as_bytes());
-    let put = format!(
-        "INSERT INTO amtsbote.checkpoint SELECT 'two', {size}, convert_from(note, 'UTF8'), sha256(note) \
-         FROM (SELECT '\\x{note}'::bytea AS note) given"
-    );
-    cluster.sql("contradicted", &put);
+    put_checkpoint(&cluster, "contradicted", size, &key(1).sign(size, &[9; 32]));
     let refused = one.anchor_others(at(300)).await;
     let said = format!("node two contradicts the checkpoint of {size} records of its own");
     assert!(matches!(&refused, Err(StoreError::Corrupt(what)) if what.contains(&said)), "{refused:?}");
     one.close().await.expect("closed");
     two.close().await.expect("closed");
+}
+
+/// As whoever can write to the database does it.
+fn put_checkpoint(cluster: &Cluster, database: &str, size: u64, note: &str) {
+    let note = amtsbote::domain::hex::lower(note.as_bytes());
+    let put = format!(
+        "INSERT INTO amtsbote.checkpoint SELECT 'two', {size}, convert_from(note, 'UTF8'), sha256(note) \
+         FROM (SELECT '\\x{note}'::bytea AS note) given \
+         ON CONFLICT (node, size) DO UPDATE SET note = excluded.note, digest = excluded.digest"
+    );
+    cluster.sql(database, &put);
 }
 
 /// Stores the one node that the tree of the second log has, anew.

@@ -7,9 +7,10 @@ use crate::store::{AdminAct, StoreError};
 /// Counts on. `Denied` by a sentence where the objects are another copy's of this database; nothing is deleted then.
 pub async fn count_on(pools: &Pools) -> Result<Result<(), String>, StoreError> {
     let Some(objects) = pools.objects() else { return Ok(Ok(())) };
+    // In this order: other nodes count on as well, in the database first.
+    let there = objects.claim(pools.store_id()).await?;
     let counted = pools.run("SELECT objects_claim FROM store", &[]).await?;
     let own: i64 = counted.first().map_or(0, |row| row.get(0));
-    let there = objects.claim(pools.store_id()).await?;
     if there > own {
         return Ok(Err(format!(
             "the objects in {} belong to another copy of this database, which has counted to {there} there while this one \

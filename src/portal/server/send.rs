@@ -13,7 +13,7 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
-use super::drafts::{Announced, Draft, PER_ACCOUNT_MAX, Uploaded, on_disk};
+use super::drafts::{AHEAD_BYTES, Announced, Draft, Place, Uploaded, on_disk};
 use super::problem::Problem;
 use super::public::keys;
 use super::token::Caller;
@@ -100,6 +100,14 @@ fn disk(error: std::io::Error) -> Problem {
     Problem::disk(&error)
 }
 
+/// A draft that gave way, or was swept, while a request was on its way is no trouble of the disk's.
+fn of_draft(error: std::io::Error) -> Problem {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Problem::no_submission(),
+        _ => disk(error),
+    }
+}
+
 fn sealed(error: &crate::pki::jose::Error, what: &str) -> Problem {
     Problem::unprocessable("encryption-invalid", format!("{what}: {error}"))
 }
@@ -151,20 +159,27 @@ impl Door {
             service_name: name,
             attachments,
             case,
+            client: caller.client.clone(),
         };
         let case = begun.case_id(submission);
         let draft = self.drafts.draft(&caller.account.name, submission);
         if !self.drafts.has_room(0).map_err(disk)? {
             return Err(self.full());
         }
-        let (counted, begins) = (self.drafts.count(&draft).map_err(disk)?, draft.clone());
-        if counted >= PER_ACCOUNT_MAX {
-            return Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate-limited",
-                format!("{counted} submissions are announced and not made; {PER_ACCOUNT_MAX} are kept"),
-            ));
+        let (drafts, of_client, wanted) = (self.drafts.clone(), caller.client.clone(), draft.clone());
+        let place = on_disk(move || drafts.place(&wanted, of_client.as_deref(), now)).await.map_err(disk)?;
+        let whose = || match &caller.client {
+            Some(client) => format!("account {}, client {client}", caller.account.name),
+            None => format!("account {}, by certificate", caller.account.name),
+        };
+        match place {
+            Place::Free => {}
+            Place::Made(count) => {
+                tracing::info!(count, "announced and nothing uploaded: gave way to {}", whose());
+            }
+            Place::None(max) => return Err(too_many(max, &whose())),
         }
+        let begins = draft.clone();
         on_disk(move || begins.begin(&begun)).await.map_err(disk)?;
         tracing::info!(%submission, account = %caller.account.name, "submission announced");
         let mut response =
@@ -221,7 +236,11 @@ impl Door {
             "store-full",
             "the post office is full for the time being",
         )
-        .with_operator(Loudness::Error, "portal uploads", "free space on the disk of portal.folder")
+        .with_operator(
+            Loudness::Error,
+            "portal uploads",
+            "free space on the disk of portal.folder; limits.disk_reserve_bytes of it stay free",
+        )
     }
 
     /// The destination, if it is open for the service today.
@@ -323,7 +342,7 @@ impl Door {
         if let Some(before) = draft.uploaded(attachment).map_err(disk)? {
             return self.compare(&before, body).await;
         }
-        let file = File::create(draft.part(attachment)).await.map_err(disk)?;
+        let file = File::create(draft.part(attachment)).await.map_err(of_draft)?;
         let upload = Upload::new(self, file);
         self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
     }
@@ -356,7 +375,7 @@ impl Door {
             .create(true)
             .open(draft.part(attachment))
             .await
-            .map_err(disk)?;
+            .map_err(of_draft)?;
         let mut upload = Upload::new(self, file);
         upload.read_again().await?;
         self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
@@ -406,13 +425,22 @@ impl Door {
         if stated.is_some_and(|stated| upload.length.saturating_add(stated) > max) {
             return Err(too_large());
         }
-        if !self.drafts.has_room(stated.unwrap_or(0)).map_err(disk)? {
-            return Err(self.full());
+        let began_at = upload.length;
+        if let Err(problem) = self.keep(&mut upload, stated.unwrap_or(AHEAD_BYTES)) {
+            upload.end_at(began_at, draft, attachment).await;
+            return Err(problem);
         }
         loop {
             match next(body).await {
                 Ok(Some(data)) => {
-                    if upload.length.saturating_add(data.len() as u64) > max {
+                    let more = upload.length.saturating_add(data.len() as u64);
+                    if more > upload.kept
+                        && let Err(problem) = self.keep(&mut upload, AHEAD_BYTES.max(data.len() as u64))
+                    {
+                        upload.end_at(began_at, draft, attachment).await;
+                        return Err(problem);
+                    }
+                    if more > max {
                         drop(upload);
                         let _ = tokio::fs::remove_file(draft.part(attachment)).await;
                         return Err(too_large());
@@ -427,6 +455,7 @@ impl Door {
                 Ok(None) => break,
                 Err(_) => {
                     upload.sync().await?;
+                    upload.give_back().await?;
                     return Err(Problem::bad_request(
                         "upload-broken",
                         format!("the upload ended early; {} bytes are kept", upload.length),
@@ -435,6 +464,9 @@ impl Door {
             }
         }
         upload.sync().await?;
+        if upload.kept > upload.length {
+            upload.give_back().await?;
+        }
         if !completes {
             return Ok(at_offset(no_content(), upload.length, false));
         }
@@ -453,6 +485,18 @@ impl Door {
         let keeps = draft.clone();
         on_disk(move || keeps.complete(attachment, &uploaded)).await.map_err(disk)?;
         Ok(at_offset(no_content(), length, true))
+    }
+
+    /// Keeps room for so many bytes more, and leaves the disk its reserve.
+    fn keep(&self, upload: &mut Upload, bytes: u64) -> Result<(), Problem> {
+        match self.drafts.keep(&upload.file, upload.length, bytes) {
+            Ok(()) => {
+                upload.kept = upload.length.saturating_add(bytes);
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Err(self.full()),
+            Err(error) => Err(disk(error)),
+        }
     }
 
     /// `PUT /submissions/{id}`.
@@ -597,6 +641,21 @@ impl Door {
     }
 }
 
+fn too_many(max: usize, whose: &str) -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-announced",
+        format!("{max} submissions are announced and not made; no more are kept"),
+    )
+    .with_operator(
+        Loudness::Warn,
+        whose,
+        "ask whoever runs it why it announces and does not submit; portal.announced_hours decides how long that is kept",
+    );
+    problem.rate = Some((max as u64, 0, 60));
+    problem
+}
+
 fn announced(ids: &[String], parts_max: usize) -> Result<Vec<Uuid>, Problem> {
     // Metadata and data are parts as well.
     let max = parts_max.saturating_sub(2);
@@ -688,11 +747,14 @@ struct Upload {
     scanner: Scanner,
     digest: Context,
     length: u64,
+    /// Up to where room on the disk is known to be there.
+    kept: u64,
 }
 
 impl Upload {
     fn new(door: &Door, file: File) -> Self {
-        Self { file, scanner: Scanner::new(door.settings.zip), digest: Context::new(&SHA256), length: 0 }
+        let scanner = Scanner::new(door.settings.zip);
+        Self { file, scanner, digest: Context::new(&SHA256), length: 0, kept: 0 }
     }
 
     /// What earlier requests brought.
@@ -720,6 +782,24 @@ impl Upload {
     async fn sync(&mut self) -> Result<(), Problem> {
         self.file.flush().await.map_err(disk)?;
         self.file.sync_all().await.map_err(disk)
+    }
+
+    /// Gives back what was kept ahead of what came.
+    async fn give_back(&mut self) -> Result<(), Problem> {
+        self.kept = self.length;
+        self.file.set_len(self.length).await.map_err(disk)
+    }
+
+    /// Leaves what earlier requests brought, and nothing of this one.
+    async fn end_at(mut self, length: u64, draft: &Draft, attachment: Uuid) {
+        let _ = self.file.flush().await;
+        let left = match length {
+            0 => tokio::fs::remove_file(draft.part(attachment)).await,
+            _ => self.file.set_len(length).await,
+        };
+        if let Err(error) = left {
+            tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "an upload for which there is no room was not taken back");
+        }
     }
 
     fn finish(self) -> Result<(Facts, Digest), Problem> {

@@ -55,6 +55,9 @@
 //! | gateway | Gateway | opens submissions for participants that delegate their key; a process of its own |
 //! | specialist procedure | Fachverfahren | the software of an authority that posts and fetches |
 
+// Two rooms beneath `xml::enc` call the provider themselves and say why.
+#![deny(unsafe_code, clippy::undocumented_unsafe_blocks)]
+
 pub mod admin;
 pub mod app;
 pub mod cli;

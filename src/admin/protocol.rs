@@ -12,7 +12,7 @@ use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::pki::expiry::Role;
-use crate::store::{AdminAct, Entry, LoggedRecord, MailboxSummary, MessageQuery, StoreHealth};
+use crate::store::{AdminAct, Entry, LoggedRecord, MailboxSummary, MessageQuery, OtherLog, StoreHealth};
 
 /// Raised whenever a question or an answer changes its meaning.
 pub const VERSION: u32 = 1;
@@ -219,7 +219,11 @@ impl From<Dialog> for DialogView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceView {
     pub entry: Entry,
+    /// Of the asked node's log.
     pub records: Vec<LoggedRecord>,
+    /// What the logs of other nodes say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<OtherLog>,
     /// Records in the whole log.
     pub log_size: u64,
     /// Records that the latest signed checkpoint covers.

@@ -238,9 +238,10 @@ impl Server {
     async fn trace(&self, id: &MessageId) -> Result<Answer, Refused> {
         let entry = self.store.find(id).await.map_err(|error| missing(error, id))?;
         let records = self.store.evidence_of(id).await.map_err(refused_by_store)?;
+        let elsewhere = self.store.evidence_elsewhere(id).await.map_err(refused_by_store)?;
         let log_size = self.store.evidence_size().await.map_err(refused_by_store)?;
         let checkpoint = self.store.checkpoint(None).await.map_err(refused_by_store)?;
-        Ok(Answer::Trace(Box::new(TraceView { entry, records, log_size, checkpoint })))
+        Ok(Answer::Trace(Box::new(TraceView { entry, records, elsewhere, log_size, checkpoint })))
     }
 
     async fn act(

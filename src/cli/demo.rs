@@ -283,8 +283,8 @@ async fn prove(running: &Running, prepared: &Prepared, id: &MessageId) -> Result
     expect(verified.key_trusted && verified.message_id == *id, "the proof is about the first notice")?;
     say(&format!(
         "The proof of the first notice holds: {} records of the log, a checkpoint signed over {} records ({}).",
-        verified.records.len(),
-        verified.checkpoint.size,
+        verified.records().count(),
+        verified.logs.iter().map(|log| log.checkpoint.size).sum::<u64>(),
         path.display()
     ))?;
     let signed = verified.card_signed.as_ref().filter(|signed| signed.trusted);

@@ -16,7 +16,7 @@ use crate::domain::card::ProcessCard;
 use crate::domain::hex;
 use crate::domain::message_id::MessageId;
 use crate::evidence::checkpoint::{Checkpoint, VerifierKey};
-use crate::evidence::export::{self, PROOF_BYTES_MAX, Proof, Trust, Verified};
+use crate::evidence::export::{self, LogProof, PROOF_BYTES_MAX, Proof, Trust, Verified, VerifiedLog};
 use crate::pki::certificate::Certificate;
 use crate::pki::key;
 use crate::pki::summary::Summary;
@@ -132,11 +132,16 @@ struct Outcome<'a> {
     fault: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<&'a MessageId>,
+    /// Where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+    /// One of each node that had a hand in the message.
+    logs: Vec<LogOutcome>,
     /// Whether the log's key was given, and not only read from the file.
     key_trusted: bool,
+    /// Of all logs.
     records: usize,
+    /// Of the log, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,6 +149,14 @@ struct Outcome<'a> {
     time_stamps: Vec<Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     card: Option<&'a ProcessCard>,
+}
+
+#[derive(Serialize)]
+struct LogOutcome {
+    log: String,
+    records: usize,
+    checkpoint_size: u64,
+    time_stamps: Vec<Stamp>,
 }
 
 #[derive(Serialize)]
@@ -276,6 +289,7 @@ fn verify_file(path: &Path, trust: &Trust, reading: Reading) -> Result<Exit, Sto
                     fault: Some(fault.to_string()),
                     message_id: None,
                     log: None,
+                    logs: Vec::new(),
                     key_trusted: false,
                     records: 0,
                     checkpoint_size: None,
@@ -311,14 +325,7 @@ fn unpack(path: &Path, folder: &Path, trust: &Trust) -> Result<Exit, Stop> {
 }
 
 fn parts(proof: &Proof) -> Result<Vec<(String, Vec<u8>)>, Stop> {
-    let (text, signature) =
-        Checkpoint::parts(&proof.checkpoint).map_err(|error| Stop::failed(error.to_string()))?;
-    let mut parts = vec![
-        ("checkpoint.note".to_owned(), proof.checkpoint.clone().into_bytes()),
-        ("checkpoint.txt".to_owned(), text.into_bytes()),
-        ("checkpoint.sig".to_owned(), signature),
-        ("log-key.der".to_owned(), proof.log.spki()),
-    ];
+    let mut parts = Vec::new();
     if let Some(card) = &proof.card {
         parts.push(("card.json".to_owned(), card.clone()));
     }
@@ -327,35 +334,64 @@ fn parts(proof: &Proof) -> Result<Vec<(String, Vec<u8>)>, Stop> {
         let chain: String = signed.certificates.iter().map(Certificate::pem).collect();
         parts.push(("card-certificates.pem".to_owned(), chain.into_bytes()));
     }
-    for record in &proof.records {
-        parts.push((format!("record-{}.txt", record.index), record.bytes.clone()));
+    for (log, number) in proof.logs.iter().zip(1..) {
+        // One log's parts need no number.
+        let of_log = if proof.logs.len() == 1 { String::new() } else { format!("log-{number}-") };
+        parts.extend(log_parts(log, &of_log)?);
+    }
+    Ok(parts)
+}
+
+fn log_parts(log: &LogProof, of_log: &str) -> Result<Vec<(String, Vec<u8>)>, Stop> {
+    let (text, signature) =
+        Checkpoint::parts(&log.checkpoint).map_err(|error| Stop::failed(error.to_string()))?;
+    let key_name = if of_log.is_empty() { "log-key.der".to_owned() } else { format!("{of_log}key.der") };
+    let mut parts = vec![
+        (format!("{of_log}checkpoint.note"), log.checkpoint.clone().into_bytes()),
+        (format!("{of_log}checkpoint.txt"), text.into_bytes()),
+        (format!("{of_log}checkpoint.sig"), signature),
+        (key_name, log.log.spki()),
+    ];
+    for record in &log.records {
+        parts.push((format!("{of_log}record-{}.txt", record.index), record.bytes.clone()));
         let line = |hash: &[u8; 32]| hex::lower(hash) + "\n";
         let path: String = record.path.iter().map(line).collect();
-        parts.push((format!("record-{}.path", record.index), path.into_bytes()));
+        parts.push((format!("{of_log}record-{}.path", record.index), path.into_bytes()));
     }
-    for (token, number) in proof.time_stamps.iter().zip(1..) {
-        parts.push((format!("time-stamp-{number}.der"), token.clone()));
+    for (token, number) in log.time_stamps.iter().zip(1..) {
+        parts.push((format!("{of_log}time-stamp-{number}.der"), token.clone()));
     }
     Ok(parts)
 }
 
 fn good(verified: &Verified) -> Outcome<'_> {
+    let single = verified.logs.first().filter(|_| verified.logs.len() == 1);
     Outcome {
         whole: true,
         fault: None,
         message_id: Some(&verified.message_id),
-        log: Some(verified.log.to_string()),
+        log: single.map(|log| log.log.to_string()),
+        logs: verified.logs.iter().map(log_outcome).collect(),
         key_trusted: verified.key_trusted,
-        records: verified.records.len(),
-        checkpoint_size: Some(verified.checkpoint.size),
+        records: verified.records().count(),
+        checkpoint_size: single.map(|log| log.checkpoint.size),
         card_signed: verified.card_signed.as_ref().map(|signed| Signer {
             at: signed.at,
             subject: signed.certificate.subject().to_owned(),
             fingerprint: signed.certificate.fingerprint().to_string(),
             trusted: signed.trusted,
         }),
-        time_stamps: verified.time_stamps.iter().map(stamp).collect(),
+        time_stamps: verified.time_stamps().map(stamp).collect(),
         card: verified.card.as_ref(),
+    }
+}
+
+fn log_outcome(log: &VerifiedLog) -> LogOutcome {
+    LogOutcome {
+        log: log.log.to_string(),
+        records: log.records.len(),
+        checkpoint_size: log.checkpoint.size,
+        time_stamps: log.time_stamps.iter().map(stamp).collect(),
     }
 }
 
@@ -372,11 +408,15 @@ fn stamp(stamped: &export::Stamped) -> Stamp {
 
 fn tell(verified: &Verified) -> Result<(), Stop> {
     let judged = |trusted| if trusted { "trusted" } else { "whole; whose it is was not asked" };
-    let mut fields = vec![
-        ("message", verified.message_id.to_string()),
-        ("log", verified.log.to_string()),
-        ("checkpoint", format!("signed over {} records", verified.checkpoint.size)),
-    ];
+    let mut fields = vec![("message", verified.message_id.to_string())];
+    let whole = verified.logs.len() == 1;
+    for log in verified.logs.iter().filter(|_| whole) {
+        fields.push(("log", log.log.to_string()));
+        fields.push(("checkpoint", format!("signed over {} records", log.checkpoint.size)));
+    }
+    if !whole {
+        fields.push(("logs", format!("{}, of nodes that had a hand in it", verified.logs.len())));
+    }
     match &verified.card_signed {
         None => fields.push(("signed card", "none in this file".to_owned())),
         Some(signed) => fields.push((
@@ -389,27 +429,32 @@ fn tell(verified: &Verified) -> Result<(), Stop> {
             ),
         )),
     }
-    if verified.time_stamps.is_empty() {
+    if verified.time_stamps().next().is_none() {
         fields.push(("time stamp", "none in this file".to_owned()));
     }
-    for stamped in &verified.time_stamps {
+    for stamped in verified.time_stamps() {
         let (time, by) = (screen::instant(stamped.token.time()), stamped.token.signer().subject());
         fields.push(("time stamp", format!("{time} by {by} ({})", judged(stamped.trusted))));
     }
     let mut out = screen::fields(&fields);
-    for (index, record) in &verified.records {
-        out.push_str(&format!(
-            "  record {index}: {} at {}\n",
-            record.event.as_str(),
-            screen::instant(record.time)
-        ));
+    for log in &verified.logs {
+        if !whole {
+            out.push_str(&format!("log {}, signed over {} records\n", log.log, log.checkpoint.size));
+        }
+        for (index, record) in &log.records {
+            out.push_str(&format!(
+                "  record {index}: {} at {}\n",
+                record.event.as_str(),
+                screen::instant(record.time)
+            ));
+        }
     }
     match &verified.card {
         Some(card) => out.push_str(&format!("\n{}", card::render(card))),
         None => out.push_str("The card was deleted at the end of its retention; the records say so.\n"),
     }
     screen::data(&out)?;
-    if verified.time_stamps.iter().any(|stamped| stamped.trusted) {
+    if verified.time_stamps().any(|stamped| stamped.trusted) {
         screen::sentence(NO_REVOCATION);
     }
     screen::sentence(match verified.key_trusted {

@@ -2,7 +2,8 @@
 //!
 //! The portal's problem types are the door's own table ([`crate::portal::problems`]). The XTA codes are those of the fault list of XTA 2 web service 2.1.1; the OSCI codes are the door's own table
 //! ([`crate::osci::code`]). Both standards use some numbers, and then both meanings are shown. The register's codes of
-//! rejections (XInneres) and reasons of refused questions are its own table ([`crate::register::explained`]).
+//! rejections (XInneres), reasons of refused questions and numbers of messages are its own table
+//! ([`crate::register::explained`]).
 
 use serde::Serialize;
 
@@ -10,12 +11,12 @@ use super::exit::{Exit, Stop};
 use super::{Reading, screen};
 use crate::osci::code::{Code, Language};
 use crate::portal::problems;
-use crate::register::message::Code as XinneresCode;
+use crate::register::message::{Code as XinneresCode, Number};
 use crate::register::question::Reason;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code, such as 9024, 0801, T070 or no-destination, or an exception's name; without one, every code in one line
+    /// The code, such as 9024, 0801, T070 or no-destination, an exception's name, or the number of a message of the register, such as 0301; without one, every code in one line
     code: Option<String>,
     #[command(flatten)]
     reading: Reading,
@@ -104,6 +105,22 @@ impl From<Reason> for Explanation {
             code: reason.word(),
             number: reason.number(),
             carrier: "the answer to a question (0601, 1331, 1333)",
+            english: one.english,
+            german: one.german,
+            peer: one.peer,
+            operator: one.operator,
+        }
+    }
+}
+
+impl From<Number> for Explanation {
+    fn from(number: Number) -> Self {
+        let one = number.explanation();
+        Self {
+            standard: "Register",
+            code: number.code(),
+            number: None,
+            carrier: number.element(),
             english: one.english,
             german: one.german,
             peer: one.peer,
@@ -303,6 +320,7 @@ fn codes() -> impl Iterator<Item = Explanation> {
     let osci = Code::ALL.iter().copied().map(Explanation::from);
     let register = XinneresCode::ALL.iter().copied().map(Explanation::from);
     let register = register.chain(Reason::ALL.into_iter().map(Explanation::from));
+    let register = register.chain(Number::ALL.iter().copied().map(Explanation::from));
     XTA_CODES.iter().copied().chain(osci).chain(problems::ALL.iter().map(Explanation::from)).chain(register)
 }
 

@@ -12,7 +12,7 @@ use crate::app::evidence_key;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine};
 use crate::evidence::checkpoint::VerifierKey;
-use crate::evidence::export::{self, Trust};
+use crate::evidence::export::{self, Trust, VerifiedLog};
 use crate::store::AdminAct;
 use crate::store::postgres::{self, Claim, LogProblem, LogsReport, NodeLog, RetireError};
 
@@ -47,10 +47,10 @@ pub fn verify(
     reading: Reading,
 ) -> Result<Exit, Stop> {
     let (_, settings) = configured(place)?;
-    let claims = files.iter().map(|file| claim(file, trust)).collect::<Result<Vec<_>, _>>()?;
+    let claims = files.iter().map(|file| claims(file, trust)).collect::<Result<Vec<_>, _>>()?.concat();
     let report = runtime()?.block_on(postgres::verify_logs(settings, keys, &claims));
     let report = report.map_err(|error| Stop::failed(error.to_string()))?;
-    tell(&report, claims.len(), reading)?;
+    tell(&report, files.len(), reading)?;
     if keys.is_empty() {
         screen::sentence(
             "Who signed the checkpoints was not checked; give --key for every key that may have.",
@@ -59,11 +59,15 @@ pub fn verify(
     Ok(if report.is_sound() { Exit::Done } else { Exit::Problems })
 }
 
-fn claim(file: &Path, trust: &Trust) -> Result<Claim, Stop> {
+fn claims(file: &Path, trust: &Trust) -> Result<Vec<Claim>, Stop> {
     let proof = super::evidence::read_proof(file)?;
     let verified = export::verify(&proof, trust).map_err(|fault| super::evidence::refused(file, &fault))?;
-    let (size, root) = (verified.checkpoint.size, verified.checkpoint.root);
-    Ok(Claim { place: file.display().to_string(), size, root })
+    let claim = |log: &VerifiedLog| Claim {
+        place: file.display().to_string(),
+        size: log.checkpoint.size,
+        root: log.checkpoint.root,
+    };
+    Ok(verified.logs.iter().map(claim).collect())
 }
 
 fn tell(report: &LogsReport, files: usize, reading: Reading) -> Result<(), Stop> {

@@ -12,7 +12,7 @@ use crate::domain::account::AccountName;
 use crate::domain::message_id::MessageId;
 use crate::domain::party::MailboxName;
 use crate::domain::state::DeliveryState;
-use crate::store::{Entry, MessageQuery};
+use crate::store::{Entry, LoggedRecord, MessageQuery};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -240,12 +240,17 @@ fn show(entry: &Entry) -> String {
 fn traced(trace: &TraceView) -> String {
     let mut out = card::render(&trace.entry.card);
     out.push_str("\nEVIDENCE\n");
+    let line = |record: &LoggedRecord| {
+        let text = String::from_utf8_lossy(&record.bytes);
+        format!("record {}: {}\n", record.index, screen::plain(text.trim_end()))
+    };
     for record in &trace.records {
-        out.push_str(&format!(
-            "  record {}: {}\n",
-            record.index,
-            screen::plain(String::from_utf8_lossy(&record.bytes).trim_end())
-        ));
+        out.push_str(&format!("  {}", line(record)));
+    }
+    for log in &trace.elsewhere {
+        for record in &log.records {
+            out.push_str(&format!("  node {}, {}", screen::plain(&log.node), line(record)));
+        }
     }
     let covered = trace.checkpoint.as_deref().and_then(|note| note.lines().nth(1)).unwrap_or("0");
     out.push_str(&format!(

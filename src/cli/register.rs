@@ -4,6 +4,8 @@
 //! on the folder directly: records and questions are JSON, one record a line. Data of persons go to stdout and nowhere
 //! else.
 
+mod cases;
+mod eyes;
 mod payments;
 
 use std::io::{BufRead, BufReader, Read as _, Write};
@@ -19,8 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::register::{EXAMPLE, RegisterConfig};
 use crate::enquiry::users::Secret;
 use crate::register::copies::{
-    Asked, Copies, CopyError, CopyState, LoadReceipt, Month, MoveCase, Night, OpenDuty, Reconciled, Settings,
-    Taken,
+    Asked, Copies, CopyError, CopyState, LoadReceipt, Month, Night, Reconciled, Settings, Subject, Taken,
 };
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
@@ -31,15 +32,19 @@ use crate::register::synth;
 
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
 const CHUNK: usize = 500;
-/// Cases of one list; the oldest come first.
-const CASES_MAX: u32 = 1000;
+/// Where the register's configuration is looked for, and its folder without one.
+const SETTINGS_FILE: &str = "register.toml";
+const FOLDER: &str = "register";
 
-/// Where the copies are.
+/// Where the copies are, and by which settings they are worked on.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Folder {
-    /// The register's own folder: database and the log's key
-    #[arg(long, value_name = "FOLDER", default_value = "register")]
-    folder: PathBuf,
+    /// The register's own folder: database and the log's key [default: as the settings say, else register]
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// The register's configuration: time zone, prices, periods [default: register.toml, where it is about that folder]
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -140,19 +145,13 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Report to a person: who got their data. Two people read together, which is logged
+    /// Report to a person: who got their data. Two operators read together, which is logged: one asks, another one releases
     Report {
         /// The municipality's key (AGS), eight digits
         #[arg(value_parser = ags)]
         ags: Ags,
         /// The person's order mark in that municipality
         mark: String,
-        /// Who reads
-        #[arg(long, value_name = "NAME")]
-        reader: String,
-        /// Who reads with them
-        #[arg(long, value_name = "NAME")]
-        second_reader: String,
         #[command(flatten)]
         folder: Folder,
         #[command(flatten)]
@@ -164,12 +163,24 @@ pub enum Command {
         #[arg(long)]
         all: bool,
         /// This one is done
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", requires = "reason")]
         done: Option<u64>,
+        /// What was done about it, for the log
+        #[arg(long, value_name = "TEXT", requires = "done")]
+        reason: Option<String>,
         #[command(flatten)]
         folder: Folder,
         #[command(flatten)]
         reading: Reading,
+    },
+    /// One case: open it, answer it
+    #[command(subcommand)]
+    Case(cases::Case),
+    /// Let another operator read what takes two: without a number, what waits for it
+    Release {
+        number: Option<u64>,
+        #[command(flatten)]
+        folder: Folder,
     },
     /// Shrink and delete records whose periods are over (sections 13, 14 BMG)
     Retire {
@@ -271,12 +282,19 @@ impl Command {
             Self::Explain { asker, profile, purpose, area, reading } => {
                 explained(asker.as_deref(), profile.as_deref(), purpose, area, *reading)
             }
-            Self::Report { ags, mark, reader, second_reader, folder, reading } => {
-                let readers = [reader.as_str(), second_reader.as_str()];
-                report(&folder.open(false)?, *ags, mark, readers, *reading)
+            Self::Report { ags, mark, folder, reading } => {
+                report(&folder.open(false)?, &folder.path()?, *ags, mark, *reading)
             }
             Self::Feed { file, folder, reading } => feed(&folder.open(false)?, file, *reading),
-            Self::Cases { all, done, folder, reading } => cases(&folder.open(false)?, *all, *done, *reading),
+            Self::Cases { all, done, reason, folder, reading } => {
+                let copies = folder.open(false)?;
+                match (done, reason) {
+                    (Some(number), Some(reason)) => cases::close(&copies, *number, reason),
+                    _ => cases::list(&copies, *all, *reading),
+                }
+            }
+            Self::Case(case) => case.run(),
+            Self::Release { number, folder } => eyes::release(&folder.path()?, *number),
             Self::Retire { ags, day, yes, folder, reading } => {
                 retire(&folder.open(false)?, *ags, *day, *yes, *reading)
             }
@@ -297,15 +315,45 @@ impl Command {
 }
 
 impl Folder {
+    /// The configuration, where one is named, or lies here and is about this folder.
+    fn config(&self) -> Result<Option<RegisterConfig>, Stop> {
+        let here = Path::new(SETTINGS_FILE);
+        let Some(path) = self.settings.as_deref().or(Some(here).filter(|here| here.exists())) else {
+            return Ok(None);
+        };
+        let config = RegisterConfig::load(path).map_err(|error| Stop::usage(error.to_string()))?;
+        let about = self.folder.as_ref().is_none_or(|own| is_same(own, &config.register.folder));
+        Ok(Some(config).filter(|_| about || self.settings.is_some()))
+    }
+
+    fn path(&self) -> Result<PathBuf, Stop> {
+        if let Some(own) = &self.folder {
+            return Ok(own.clone());
+        }
+        Ok(self.config()?.map_or_else(|| PathBuf::from(FOLDER), |config| config.register.folder))
+    }
+
     fn open(&self, may_create: bool) -> Result<Copies, Stop> {
-        match process::open_copies(Settings::new(&self.folder), may_create) {
+        let folder = self.path()?;
+        let settings = match self.config()? {
+            Some(config) => {
+                let settings = config.copies().map_err(|error| Stop::usage(error.to_string()))?;
+                Settings { folder: folder.clone(), ..settings }
+            }
+            None => Settings::new(&folder),
+        };
+        match process::open_copies(settings, may_create) {
             Ok(Some(copies)) => Ok(copies),
-            Ok(None) => Err(Stop::usage(format!("there is no register in {}", self.folder.display()))
+            Ok(None) => Err(Stop::usage(format!("there is no register in {}", folder.display()))
                 .then("`amtsbote register load` makes one; --folder names another")),
             Err(RegisterError::Copies(error)) => Err(stop(error)),
             Err(error) => Err(Stop::usage(error.to_string())),
         }
     }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 fn write_example(file: &Path) -> Result<Exit, Stop> {
@@ -525,63 +573,6 @@ fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop> {
     Ok(if whole { Exit::Done } else { Exit::Problems })
 }
 
-#[derive(Serialize)]
-struct Cases {
-    duties: Vec<OpenDuty>,
-    moves: Vec<MoveCase>,
-}
-
-fn cases(copies: &Copies, all: bool, done: Option<u64>, reading: Reading) -> Result<Exit, Stop> {
-    if let Some(number) = done {
-        if !copies.settle_duty(number, SystemClock.now()).map_err(stop)? {
-            return Err(Stop::new(Exit::Unknown, format!("no case {number} is open")));
-        }
-        return Ok(Exit::Done);
-    }
-    let now = SystemClock.now();
-    let cases = Cases {
-        duties: copies.open_duties(0, CASES_MAX).map_err(stop)?,
-        moves: copies.move_cases(all, CASES_MAX).map_err(stop)?,
-    };
-    if reading.json {
-        screen::json(&cases)?;
-        return Ok(Exit::Done);
-    }
-    let mut table = Table::new(&[
-        ("CASE", Align::Right),
-        ("AGE", Align::Right),
-        ("KIND", Align::Left),
-        ("MUNICIPALITY", Align::Left),
-        ("PERSON", Align::Left),
-    ]);
-    for one in &cases.duties {
-        table.row([
-            one.number.to_string(),
-            screen::age(one.since, now),
-            one.kind.clone(),
-            one.ags.to_string(),
-            one.mark.clone().unwrap_or_default(),
-        ]);
-    }
-    screen::data(&table.render())?;
-    if !cases.moves.is_empty() {
-        let heads = ["MOVE", "FROM", "TO", "SIGN", "DUE", "STATE"].map(|head| (head, Align::Left));
-        let mut table = Table::new(&heads);
-        for one in &cases.moves {
-            table.row([
-                one.case.clone(),
-                one.old_office.to_string(),
-                one.new_office.to_string(),
-                screen::plain(&one.sign).to_string(),
-                one.due_at.map(screen::instant).unwrap_or_default(),
-                if one.notice_late { format!("{}, notice late", one.state) } else { one.state.to_owned() },
-            ]);
-        }
-        screen::data(&format!("\n{}", table.render()))?;
-    }
-    Ok(Exit::Done)
-}
-
 fn retire(
     copies: &Copies,
     ags: Ags,
@@ -589,7 +580,7 @@ fn retire(
     yes: bool,
     reading: Reading,
 ) -> Result<Exit, Stop> {
-    let day = day.unwrap_or_else(|| SystemClock.now().to_zoned(jiff::tz::TimeZone::UTC).date());
+    let day = day.unwrap_or_else(|| copies.day_of(SystemClock.now()));
     screen::confirm(&format!("Shrink and delete records of {ags} whose periods are over on {day}?"), yes)?;
     let retired = copies.retire(ags, day).map_err(stop)?;
     if reading.json {
@@ -867,7 +858,8 @@ struct ReportLine {
     profile: &'static str,
 }
 
-fn report(copies: &Copies, ags: Ags, mark: &str, readers: [&str; 2], reading: Reading) -> Result<Exit, Stop> {
+fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
+    let readers = eyes::two(copies, folder, &Subject::Report { ags, mark })?;
     let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
     let lines: Vec<ReportLine> = entries
         .into_iter()

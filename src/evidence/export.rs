@@ -24,7 +24,25 @@
 //! digests beside base64 bind what no signature covers, such as spare certificates in a stamp. The file proves what was
 //! logged up to its checkpoint, and not that nothing happened afterwards.
 //!
-//! Version 1 had neither signed card, certificates nor time stamps, and is verified as ever.
+//! Where several nodes had a hand in the message, each has logged its part, and the file holds the part of every log
+//! that has one:
+//!
+//! ```text
+//! amtsbote-proof/3
+//! message <id>
+//! card …, signed-card …, certificates … as above
+//! logs <how many>
+//! log <verifier key of the log>
+//! records …, time-stamps … as above
+//! checkpoint <how many lines>
+//! <the signed note>
+//! log …
+//! ```
+//! Each log's records are bound to its own checkpoint. The card is that of the last record of one of the logs, and each
+//! step on it has a record in one of them, so that none can be left out that has written a step of the card.
+//!
+//! Version 1 had neither signed card, certificates nor time stamps, and is verified as ever. One log is written in
+//! version 2.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +63,11 @@ use crate::pki::inspection::Purpose;
 use crate::pki::timestamp::{Authorities, Token};
 use crate::pki::trust::{self, TrustAnchors};
 
-const VERSIONS: [&str; 2] = ["amtsbote-proof/1", "amtsbote-proof/2"];
+const VERSIONS: [&str; 3] = ["amtsbote-proof/1", "amtsbote-proof/2", "amtsbote-proof/3"];
+/// Logs of one file: nodes that had a hand in one message.
+const LOGS_MAX: usize = 256;
+/// A checkpoint has five lines.
+const NOTE_LINES_MAX: usize = 16;
 /// Stamps of one checkpoint; a renewal every few years makes few.
 const TIME_STAMPS_MAX: usize = 64;
 /// Between the clock of a time stamp authority and that of the log.
@@ -64,17 +86,10 @@ pub struct ProvenRecord {
     pub path: Vec<Hash>,
 }
 
-/// What the file holds, before anything is believed.
+/// What one log says of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proof {
-    /// Of the file's form.
-    pub version: Version,
-    pub message_id: MessageId,
+pub struct LogProof {
     pub log: VerifierKey,
-    /// The card's stored bytes; absent once it was deleted at the end of its retention.
-    pub card: Option<Vec<u8>>,
-    /// The same as signed XML.
-    pub signed_card: Option<SignedCard>,
     pub records: Vec<ProvenRecord>,
     /// Tokens, DER.
     pub time_stamps: Vec<Vec<u8>>,
@@ -82,11 +97,27 @@ pub struct Proof {
     pub checkpoint: String,
 }
 
+/// What the file holds, before anything is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Of the file's form.
+    pub version: Version,
+    pub message_id: MessageId,
+    /// The card's stored bytes; absent once it was deleted at the end of its retention.
+    pub card: Option<Vec<u8>>,
+    /// The same as signed XML.
+    pub signed_card: Option<SignedCard>,
+    /// One, but in version 3.
+    pub logs: Vec<LogProof>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// Without signed card and time stamps.
     One,
     Two,
+    /// Of several logs.
+    Three,
 }
 
 /// Whom the reader of a file believes. What is empty is not demanded, and the result says so.
@@ -147,19 +178,37 @@ pub struct Stamped {
     pub trusted: bool,
 }
 
+/// What one log proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedLog {
+    pub log: VerifierKey,
+    pub checkpoint: Checkpoint,
+    pub records: Vec<(u64, Record)>,
+    /// Oldest first.
+    pub time_stamps: Vec<Stamped>,
+}
+
 /// What the file proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     pub message_id: MessageId,
     pub card: Option<ProcessCard>,
-    pub records: Vec<(u64, Record)>,
-    pub checkpoint: Checkpoint,
-    pub log: VerifierKey,
-    /// Whether the log's key is one that the reader brought; otherwise it is only what the file itself states.
+    /// One for each node that had a hand in the message.
+    pub logs: Vec<VerifiedLog>,
+    /// Whether the logs' keys are ones that the reader brought; otherwise they are only what the file itself states.
     pub key_trusted: bool,
     pub card_signed: Option<CardSigned>,
-    /// Oldest first.
-    pub time_stamps: Vec<Stamped>,
+}
+
+impl Verified {
+    /// The records of all logs, log after log.
+    pub fn records(&self) -> impl Iterator<Item = &(u64, Record)> {
+        self.logs.iter().flat_map(|log| &log.records)
+    }
+
+    pub fn time_stamps(&self) -> impl Iterator<Item = &Stamped> {
+        self.logs.iter().flat_map(|log| &log.time_stamps)
+    }
 }
 
 /// Where the file is wrong, and how.
@@ -175,17 +224,8 @@ fn fault(place: impl Into<String>, what: impl Into<String>) -> Fault {
     Fault { place: place.into(), what: what.into() }
 }
 
-impl Proof {
-    /// The file's bytes: the only ones that [`verify`] accepts for this content.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let Self { version, message_id, log, .. } = self;
-        let name = VERSIONS[*version as usize];
-        let mut out = format!("{name}\nmessage {message_id}\nlog {log}\ncard ").into_bytes();
-        out.extend_from_slice(self.card.as_deref().unwrap_or(b"none"));
-        out.push(b'\n');
-        if *version >= Version::Two {
-            out.extend_from_slice(self.signed_lines().as_bytes());
-        }
+impl LogProof {
+    fn write(&self, out: &mut Vec<u8>, version: Version) {
         out.extend_from_slice(format!("records {}\n", self.records.len()).as_bytes());
         for ProvenRecord { index, bytes, path } in &self.records {
             let path: Vec<String> = path.iter().map(|hash| Digest(*hash).to_string()).collect();
@@ -193,14 +233,43 @@ impl Proof {
             out.extend_from_slice(format!("record {index} {path} ").as_bytes());
             out.extend_from_slice(bytes);
         }
-        if *version >= Version::Two {
+        if version >= Version::Two {
             out.extend_from_slice(format!("time-stamps {}\n", self.time_stamps.len()).as_bytes());
             for token in &self.time_stamps {
                 out.extend_from_slice(format!("time-stamp {}\n", digested(token)).as_bytes());
             }
         }
-        out.extend_from_slice(b"checkpoint\n");
-        out.extend_from_slice(self.checkpoint.as_bytes());
+    }
+}
+
+impl Proof {
+    /// The file's bytes: the only ones that [`verify`] accepts for this content.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let name = VERSIONS[self.version as usize];
+        let mut out = format!("{name}\nmessage {}\n", self.message_id).into_bytes();
+        // Versions 1 and 2 are of one log, which is named before the card.
+        let single = self.logs.first().filter(|_| self.version < Version::Three);
+        if let Some(LogProof { log, .. }) = single {
+            out.extend_from_slice(format!("log {log}\n").as_bytes());
+        }
+        out.extend_from_slice(b"card ");
+        out.extend_from_slice(self.card.as_deref().unwrap_or(b"none"));
+        out.push(b'\n');
+        if self.version >= Version::Two {
+            out.extend_from_slice(self.signed_lines().as_bytes());
+        }
+        if let Some(log) = single {
+            log.write(&mut out, self.version);
+            out.extend_from_slice(format!("checkpoint\n{}", log.checkpoint).as_bytes());
+        } else if self.version >= Version::Three {
+            out.extend_from_slice(format!("logs {}\n", self.logs.len()).as_bytes());
+            for log in &self.logs {
+                out.extend_from_slice(format!("log {}\n", log.log).as_bytes());
+                log.write(&mut out, self.version);
+                let lines = log.checkpoint.matches('\n').count();
+                out.extend_from_slice(format!("checkpoint {lines}\n{}", log.checkpoint).as_bytes());
+            }
+        }
         out
     }
 
@@ -225,33 +294,38 @@ impl Proof {
         let version = match line(&mut rest, "version")? {
             one if one == VERSIONS[0] => Version::One,
             two if two == VERSIONS[1] => Version::Two,
-            _ => return Err(fault("version", format!("this is neither of {}", VERSIONS.join(", ")))),
+            three if three == VERSIONS[2] => Version::Three,
+            _ => return Err(fault("version", format!("this is none of {}", VERSIONS.join(", ")))),
         };
         let message_id = MessageId::parse(field(&mut rest, "message")?)
             .map_err(|error| fault("message", error.to_string()))?;
-        let log =
-            VerifierKey::parse(field(&mut rest, "log")?).map_err(|error| fault("log", error.to_string()))?;
+        let single = if version < Version::Three { Some(key(&mut rest, "log")?) } else { None };
         let card = match field(&mut rest, "card")? {
             "none" => None,
             card => Some(card.as_bytes().to_vec()),
         };
         let signed_card = if version >= Version::Two { signed_card(&mut rest)? } else { None };
-        let mut records = Vec::new();
-        for number in 1..=count(&mut rest, "records", usize::MAX)? {
-            records.push(record(&mut rest, number)?);
-        }
-        let mut time_stamps = Vec::new();
-        if version >= Version::Two {
-            for number in 1..=count(&mut rest, "time-stamps", TIME_STAMPS_MAX)? {
-                let words = field(&mut rest, "time-stamp")?;
-                time_stamps.push(undigested(words, &format!("time-stamp {number}"))?);
+        let mut logs = Vec::new();
+        if let Some(log) = single {
+            let (records, time_stamps) = logged(&mut rest, version, "")?;
+            if line(&mut rest, "checkpoint")? != "checkpoint" {
+                return Err(fault("checkpoint", "the line before it does not say so"));
+            }
+            logs.push(LogProof { log, records, time_stamps, checkpoint: rest.to_owned() });
+        } else {
+            for number in 1..=count(&mut rest, "logs", LOGS_MAX)? {
+                let place = format!("log {number}");
+                let log = key(&mut rest, &place)?;
+                let (records, time_stamps) = logged(&mut rest, version, &format!("{place}, "))?;
+                let mut checkpoint = String::new();
+                for _ in 0..count(&mut rest, "checkpoint", NOTE_LINES_MAX)? {
+                    checkpoint.push_str(line(&mut rest, &format!("{place}, checkpoint"))?);
+                    checkpoint.push('\n');
+                }
+                logs.push(LogProof { log, records, time_stamps, checkpoint });
             }
         }
-        if line(&mut rest, "checkpoint")? != "checkpoint" {
-            return Err(fault("checkpoint", "the line before it does not say so"));
-        }
-        let checkpoint = rest.to_owned();
-        let proof = Self { version, message_id, log, card, signed_card, records, time_stamps, checkpoint };
+        let proof = Self { version, message_id, card, signed_card, logs };
         let again = proof.to_bytes();
         if again != bytes {
             let at = again.iter().zip(bytes).position(|(one, other)| one != other);
@@ -266,18 +340,39 @@ impl Proof {
 /// certificates in the file, which proves that the file is whole, and not who wrote it.
 pub fn verify(bytes: &[u8], trust: &Trust) -> Result<Verified, Fault> {
     let proof = Proof::from_bytes(bytes)?;
+    if proof.logs.is_empty() {
+        return Err(fault("logs", "there is none"));
+    }
+    let mut logs: Vec<VerifiedLog> = Vec::with_capacity(proof.logs.len());
+    for (number, log) in proof.logs.iter().enumerate() {
+        // Versions 1 and 2 have one log, which needs no number.
+        let of_log =
+            if proof.version < Version::Three { String::new() } else { format!("log {}, ", number + 1) };
+        if proof.logs.iter().take(number).any(|before| before.checkpoint == log.checkpoint) {
+            return Err(fault(format!("{of_log}checkpoint"), "this log is there twice"));
+        }
+        logs.push(verify_log(log, &proof.message_id, &of_log, trust)?);
+    }
+    let card = card(&proof, &logs)?;
+    let card_signed = card_signed(&proof, card.as_ref(), trust)?;
+    let key_trusted = !trust.log_keys.is_empty();
+    Ok(Verified { message_id: proof.message_id, card, logs, key_trusted, card_signed })
+}
+
+/// `of_log` says in front of a place which log it is in.
+fn verify_log(proof: &LogProof, id: &MessageId, of_log: &str, trust: &Trust) -> Result<VerifiedLog, Fault> {
     if !trust.log_keys.is_empty() && !trust.log_keys.contains(&proof.log) {
         let trusted: Vec<String> = trust.log_keys.iter().map(ToString::to_string).collect();
         let what = format!("the file names the key {}, trusted is {}", proof.log, trusted.join(", "));
-        return Err(fault("log", what));
+        return Err(fault(if of_log.is_empty() { "log" } else { of_log.trim_end_matches(", ") }, what));
     }
     let checkpoint = Checkpoint::open(&proof.checkpoint, &proof.log)
-        .map_err(|error| fault("checkpoint", error.to_string()))?;
+        .map_err(|error| fault(format!("{of_log}checkpoint"), error.to_string()))?;
     let mut records: Vec<(u64, Record)> = Vec::with_capacity(proof.records.len());
     for (number, proven) in proof.records.iter().enumerate() {
-        let place = format!("record {} (index {})", number + 1, proven.index);
+        let place = format!("{of_log}record {} (index {})", number + 1, proven.index);
         let record = Record::from_bytes(&proven.bytes).map_err(|error| fault(&place, error.to_string()))?;
-        if record.message_id != proof.message_id {
+        if record.message_id != *id {
             return Err(fault(&place, format!("it is about {}", record.message_id)));
         }
         if records.last().is_some_and(|(before, _)| *before >= proven.index) {
@@ -289,20 +384,11 @@ pub fn verify(bytes: &[u8], trust: &Trust) -> Result<Verified, Fault> {
         }
         records.push((proven.index, record));
     }
-    let card = card(&proof, &records)?;
-    let card_signed = card_signed(&proof, card.as_ref(), trust)?;
-    let last = records.last().map(|(_, record)| record.time);
-    let time_stamps = stamped(&proof, last, trust)?;
-    Ok(Verified {
-        message_id: proof.message_id,
-        card,
-        records,
-        checkpoint,
-        log: proof.log,
-        key_trusted: !trust.log_keys.is_empty(),
-        card_signed,
-        time_stamps,
-    })
+    let Some((_, last)) = records.last() else {
+        return Err(fault(format!("{of_log}records"), "there is none"));
+    };
+    let time_stamps = stamped(proof, last.time, of_log, trust)?;
+    Ok(VerifiedLog { log: proof.log.clone(), checkpoint, records, time_stamps })
 }
 
 fn card_signed(
@@ -330,21 +416,21 @@ fn card_signed(
 }
 
 /// `last` is the last record's time: a stamp over its checkpoint is not older.
-fn stamped(proof: &Proof, last: Option<Timestamp>, trust: &Trust) -> Result<Vec<Stamped>, Fault> {
+fn stamped(proof: &LogProof, last: Timestamp, of_log: &str, trust: &Trust) -> Result<Vec<Stamped>, Fault> {
     if proof.time_stamps.is_empty() && !trust.stamp_authorities.is_empty() {
         let what =
             "there is none, and whose stamps are believed was given; a young checkpoint gets its stamp later";
-        return Err(fault("time-stamps", what));
+        return Err(fault(format!("{of_log}time-stamps"), what));
     }
     let mut seen: Vec<Stamped> = Vec::new();
     for (number, bytes) in proof.time_stamps.iter().enumerate() {
-        let place = format!("time-stamp {}", number + 1);
+        let place = format!("{of_log}time-stamp {}", number + 1);
         let wrong = |what: String| fault(&place, what);
         let token = Token::read(bytes).map_err(|error| wrong(error.to_string()))?;
         let before = seen.last().map(|before| &before.token);
         let covered = before.map_or(proof.checkpoint.as_bytes(), Token::der);
         token.covers(covered).map_err(|error| wrong(error.to_string()))?;
-        let earliest = before.map(Token::time).or(last).unwrap_or(Timestamp::MIN);
+        let earliest = before.map_or(last, Token::time);
         if token.time().duration_since(earliest) < -CLOCKS_APART_MAX {
             return Err(wrong(format!(
                 "it says {}, which is before what it covers ({earliest})",
@@ -368,22 +454,21 @@ fn stamped(proof: &Proof, last: Option<Timestamp>, trust: &Trust) -> Result<Vec<
     Ok(seen)
 }
 
-fn card(proof: &Proof, records: &[(u64, Record)]) -> Result<Option<ProcessCard>, Fault> {
-    let Some((_, last)) = records.last() else {
-        return Err(fault("records", "there is none"));
-    };
+fn card(proof: &Proof, logs: &[VerifiedLog]) -> Result<Option<ProcessCard>, Fault> {
+    // Clocks of nodes are not compared: whichever log has the last word, the card says.
+    let mut lasts = logs.iter().filter_map(|log| log.records.last()).map(|(_, record)| record);
     let Some(bytes) = &proof.card else {
-        return if last.event == RecordEvent::CardPurged {
+        return if lasts.any(|last| last.event == RecordEvent::CardPurged) {
             Ok(None)
         } else {
             Err(fault("card", "it is missing, and no record says that it was deleted"))
         };
     };
-    if Digest::of(bytes) != last.card_digest {
-        return Err(fault(
-            "card",
-            format!("its digest is not that of the last record ({})", last.event.as_str()),
-        ));
+    let digest = Digest::of(bytes);
+    if !lasts.clone().any(|last| last.card_digest == digest) {
+        let events: Vec<&str> = lasts.map(|last| last.event.as_str()).collect();
+        let what = format!("its digest is not that of the last record ({})", events.join(", "));
+        return Err(fault("card", what));
     }
     let card = ProcessCard::from_bytes(bytes).map_err(|error| fault("card", error.to_string()))?;
     if card.id != proof.message_id {
@@ -392,7 +477,7 @@ fn card(proof: &Proof, records: &[(u64, Record)]) -> Result<Option<ProcessCard>,
     for (number, step) in card.steps.iter().enumerate().filter(|_| card.steps.len() < STEPS_MAX) {
         let logged =
             |(_, record): &(u64, Record)| record.event == step.event.into() && record.time == step.at;
-        if !records.iter().any(logged) {
+        if !logs.iter().flat_map(|log| &log.records).any(logged) {
             let event = RecordEvent::from(step.event).as_str();
             return Err(fault("card", format!("step {} ({event} at {}) has no record", number + 1, step.at)));
         }
@@ -440,6 +525,33 @@ fn undigested(words: &str, place: &str) -> Result<Vec<u8>, Fault> {
     }
 }
 
+fn key(rest: &mut &str, place: &str) -> Result<VerifierKey, Fault> {
+    let words = line(rest, place)?;
+    let words =
+        words.strip_prefix("log ").ok_or_else(|| fault(place, "the line does not begin with \"log\""))?;
+    VerifierKey::parse(words).map_err(|error| fault(place, error.to_string()))
+}
+
+/// Records and time stamps of one log.
+fn logged(
+    rest: &mut &str,
+    version: Version,
+    of_log: &str,
+) -> Result<(Vec<ProvenRecord>, Vec<Vec<u8>>), Fault> {
+    let mut records = Vec::new();
+    for number in 1..=count(rest, "records", usize::MAX)? {
+        records.push(record(rest, &format!("{of_log}record {number}"))?);
+    }
+    let mut time_stamps = Vec::new();
+    if version >= Version::Two {
+        for number in 1..=count(rest, "time-stamps", TIME_STAMPS_MAX)? {
+            let words = field(rest, "time-stamp")?;
+            time_stamps.push(undigested(words, &format!("{of_log}time-stamp {number}"))?);
+        }
+    }
+    Ok((records, time_stamps))
+}
+
 fn signed_card(rest: &mut &str) -> Result<Option<SignedCard>, Fault> {
     const PLACE: &str = "signed-card";
     let words = field(rest, PLACE)?;
@@ -470,10 +582,9 @@ fn signed_card(rest: &mut &str) -> Result<Option<SignedCard>, Fault> {
     }
 }
 
-fn record(rest: &mut &str, number: usize) -> Result<ProvenRecord, Fault> {
-    let place = format!("record {number}");
-    let line = line(rest, &place)?;
-    let wrong = |what: &str| fault(&place, what);
+fn record(rest: &mut &str, place: &str) -> Result<ProvenRecord, Fault> {
+    let line = line(rest, place)?;
+    let wrong = |what: &str| fault(place, what);
     let line =
         line.strip_prefix("record ").ok_or_else(|| wrong("the line does not begin with \"record\""))?;
     let (index, line) = line.split_once(' ').ok_or_else(|| wrong("it has no index"))?;
@@ -483,7 +594,7 @@ fn record(rest: &mut &str, number: usize) -> Result<ProvenRecord, Fault> {
     let path: Vec<Hash> = hashes
         .map(|hash| Digest::try_from(hash.to_owned()).map(|digest| digest.0))
         .collect::<Result<_, _>>()
-        .map_err(|_| fault(format!("record {number} (index {index})"), "a hash of its proof is not one"))?;
+        .map_err(|_| fault(format!("{place} (index {index})"), "a hash of its proof is not one"))?;
     Ok(ProvenRecord { index, bytes: format!("{record}\n").into_bytes(), path })
 }
 

@@ -91,12 +91,14 @@ fn proof(purged: bool) -> Proof {
     Proof {
         version: Version::One,
         message_id: id,
-        log: key().verifier().clone(),
         card: (!purged).then(|| card.to_bytes()),
         signed_card: None,
-        records,
-        time_stamps: Vec::new(),
-        checkpoint: key().sign(size, &root),
+        logs: vec![LogProof {
+            log: key().verifier().clone(),
+            records,
+            time_stamps: Vec::new(),
+            checkpoint: key().sign(size, &root),
+        }],
     }
 }
 
@@ -111,9 +113,9 @@ fn place(adjust: impl FnOnce(&mut Proof)) -> String {
 fn a_whole_file_proves_the_story() {
     let verified = verify(&proof(false).to_bytes(), &Trust::keys([key().verifier().clone()]))
         .expect("nothing was touched");
-    assert_eq!(verified.records.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 4, 7]);
+    assert_eq!(verified.records().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 4, 7]);
     assert_eq!(verified.card.map(|card| card.state), Some(DeliveryState::Received));
-    assert_eq!(verified.checkpoint.size, 13);
+    assert_eq!(verified.logs[0].checkpoint.size, 13);
     assert!(verified.key_trusted);
     let verified = verify(&proof(false).to_bytes(), &Trust::default()).expect("nothing was touched");
     assert!(!verified.key_trusted);
@@ -124,7 +126,7 @@ fn the_proof_outlives_the_card() {
     let verified = verify(&proof(true).to_bytes(), &Trust::keys([key().verifier().clone()]))
         .expect("nothing was touched");
     assert_eq!(verified.card, None);
-    assert_eq!(verified.records.last().map(|(_, record)| record.event), Some(RecordEvent::CardPurged));
+    assert_eq!(verified.records().last().map(|(_, record)| record.event), Some(RecordEvent::CardPurged));
     assert_eq!(place(|proof| proof.card = None), "card");
 }
 
@@ -172,13 +174,13 @@ fn every_lost_or_added_byte_is_found() {
 #[test]
 fn a_well_written_lie_is_found_and_named() {
     assert_eq!(place(|_| {}), "nowhere");
-    assert_eq!(place(|proof| proof.records[1].index = 5), "record 2 (index 5)");
-    assert_eq!(place(|proof| proof.records.swap(0, 1)), "record 2 (index 1)");
-    assert_eq!(place(|proof| proof.records[2].path[0][0] ^= 1), "record 3 (index 7)");
-    assert_eq!(place(|proof| proof.records[2].path.push([0; 32])), "record 3 (index 7)");
-    assert_eq!(place(|proof| proof.records.truncate(2)), "card");
-    assert_eq!(place(|proof| drop(proof.records.remove(1))), "card");
-    assert_eq!(place(|proof| proof.records.clear()), "records");
+    assert_eq!(place(|proof| proof.logs[0].records[1].index = 5), "record 2 (index 5)");
+    assert_eq!(place(|proof| proof.logs[0].records.swap(0, 1)), "record 2 (index 1)");
+    assert_eq!(place(|proof| proof.logs[0].records[2].path[0][0] ^= 1), "record 3 (index 7)");
+    assert_eq!(place(|proof| proof.logs[0].records[2].path.push([0; 32])), "record 3 (index 7)");
+    assert_eq!(place(|proof| proof.logs[0].records.truncate(2)), "card");
+    assert_eq!(place(|proof| drop(proof.logs[0].records.remove(1))), "card");
+    assert_eq!(place(|proof| proof.logs[0].records.clear()), "records");
     assert_eq!(
         place(|proof| proof.message_id = MessageId::parse("other").expect("an id")),
         "record 1 (index 1)"
@@ -189,8 +191,75 @@ fn a_well_written_lie_is_found_and_named() {
         "record 1 (index 1)"
     );
     let stranger = || SigningKey::from_seed("post.example.org/evidence", &[4; 32]).expect("a seed");
-    assert_eq!(place(|proof| proof.log = stranger().verifier().clone()), "checkpoint");
+    assert_eq!(place(|proof| proof.logs[0].log = stranger().verifier().clone()), "checkpoint");
     let fault = verify(&proof(false).to_bytes(), &Trust::keys([stranger().verifier().clone()]))
         .expect_err("another key is trusted");
     assert_eq!(fault.place, "log");
+}
+
+/// The same message, its parts in the logs of two nodes: the first two steps in one, the last in another.
+fn of_two_nodes(purged: bool) -> Proof {
+    let whole = proof(purged);
+    let logs = [&whole.logs[0].records[..2], &whole.logs[0].records[2..]].into_iter().zip(1..).map(
+        |(part, node)| {
+            let key =
+                SigningKey::from_seed(&format!("post.example.org/{node}"), &[node; 32]).expect("a seed");
+            let leaves: Vec<Hash> = part.iter().map(|record| leaf_hash(&record.bytes)).collect();
+            let size = leaves.len() as u64;
+            let proven = part.iter().zip(0..).map(|(record, index)| ProvenRecord {
+                index,
+                bytes: record.bytes.clone(),
+                path: inclusion_proof(leaves.as_slice(), index, size).expect("the leaves are there"),
+            });
+            LogProof {
+                log: key.verifier().clone(),
+                records: proven.collect(),
+                time_stamps: Vec::new(),
+                checkpoint: key.sign(size, &root(leaves.as_slice(), size).expect("the leaves are there")),
+            }
+        },
+    );
+    let logs = logs.collect();
+    Proof { version: Version::Three, logs, ..whole }
+}
+
+#[test]
+fn the_logs_of_several_nodes_prove_one_story() {
+    for purged in [false, true] {
+        let file = of_two_nodes(purged).to_bytes();
+        let verified = verify(&file, &Trust::default()).expect("nothing was touched");
+        assert_eq!(
+            verified.logs.iter().map(|log| log.records.len()).sum::<usize>(),
+            if purged { 4 } else { 3 }
+        );
+        assert_eq!(verified.card.is_some(), !purged);
+        for at in 0..file.len() {
+            for flip in [0x01, 0x20, 0x80, 0xff] {
+                let mut changed = file.clone();
+                changed[at] ^= flip;
+                assert!(verify(&changed, &Trust::default()).is_err(), "byte {at} flipped by {flip:#x}");
+            }
+            assert!(verify(&file[..at], &Trust::default()).is_err(), "cut at {at}");
+        }
+        // Every log's key is asked after.
+        let keys = |count| Trust::keys(verified.logs.iter().take(count).map(|log| log.log.clone()));
+        assert!(verify(&file, &keys(2)).expect("both are known").key_trusted);
+        assert_eq!(verify(&file, &keys(1)).expect_err("one is not").place, "log 2");
+    }
+    let place = |adjust: &dyn Fn(&mut Proof)| -> String {
+        let mut proof = of_two_nodes(false);
+        adjust(&mut proof);
+        verify(&proof.to_bytes(), &Trust::default())
+            .map_or_else(|fault| fault.place, |_| "nowhere".to_owned())
+    };
+    // In whatever order: clocks of nodes are not compared.
+    assert_eq!(place(&|proof| proof.logs.reverse()), "nowhere");
+    assert_eq!(place(&|proof| drop(proof.logs.pop())), "card");
+    assert_eq!(place(&|proof| drop(proof.logs.remove(0))), "card");
+    assert_eq!(place(&|proof| proof.logs.clear()), "logs");
+    assert_eq!(place(&|proof| proof.logs.extend_from_within(..1)), "log 3, checkpoint");
+    assert_eq!(place(&|proof| proof.logs[1].records[0].path.push([0; 32])), "log 2, record 1 (index 0)");
+    assert_eq!(place(&|proof| proof.logs[1].records.clear()), "log 2, records");
+    assert_eq!(place(&|proof| proof.logs[0].log = proof.logs[1].log.clone()), "log 1, checkpoint");
+    assert_eq!(place(&|proof| proof.card = None), "card");
 }

@@ -114,6 +114,12 @@
 //! named as well must agree with a log of the store. How many of a log's records are held by others stands in the list; what
 //! came after that is under the node's own signature only.
 //!
+//! `amtsbote evidence export ID`, asked of any node, writes what all logs hold of the message, each log's records with a
+//! checkpoint that its own node has signed and with its time stamps; `evidence verify` needs `--key` for every node that is
+//! in the file, and `message trace` shows the same lines. Nodes publish their public keys in the database at their start, and
+//! present and former ones are tried. Where a node has not signed so far yet, it is asked to and waited for, five seconds at
+//! most; a node that was killed signs after its next start, and until then the proof is refused with its name.
+//!
 //! A node that comes back goes on with its log. One that will not is ended by `amtsbote evidence close NODE`, from any
 //! configuration of the store: its log is verified, gets a last line (`amtsbote-closing/1`) and a last checkpoint, signed with
 //! that configuration's key; nobody works under the name again.
@@ -149,9 +155,7 @@
 //! # What is not there yet
 //!
 //! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
-//! `amtsbote store backup` and `verify` say so. `evidence export` takes what the asked server's own log holds: of a message
-//! that was accepted at one server and received at another no single file proves everything yet; `evidence verify --database`
-//! reads all logs.
+//! `amtsbote store backup` and `verify` say so.
 //!
 //! In the folder of the server that took them lie, until they are whole: what a portal has announced and uploaded, and OSCI
 //! messages in chunks, both ways. A client that is led to another server in between begins again; so let the balancer lead

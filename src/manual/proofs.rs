@@ -9,7 +9,8 @@
 //!
 //! By another way than the file itself, for whoever forges a file forges these too:
 //!
-//! - the log's public key: `amtsbote evidence key` (with `--json` the former ones too);
+//! - the log's public key: `amtsbote evidence key` (with `--json` the former ones too); of a post office of several nodes
+//!   each node's, since a file may hold the logs of several;
 //! - the certificate that signs process cards, or that of its authority: `amtsbote evidence certificate`;
 //! - the certificates of the time stamp authority, from the authority.
 //!
@@ -33,6 +34,10 @@
 //! | `checkpoint.txt`, `checkpoint.sig` | the same taken apart: the text, and the Ed25519 signature over it |
 //! | `log-key.der` | the log's public key (SubjectPublicKeyInfo): compare it with the one you were given |
 //! | `time-stamp-1.der`, … | RFC 3161 tokens: the first over `checkpoint.note`, each further one over the one before |
+//!
+//! Where several nodes of a post office had a hand in the message, each has logged its part. The files of each log then
+//! have its number in front: `log-1-checkpoint.txt`, `log-1-key.der`, `log-2-record-7.txt`, …; the commands are the same for
+//! each. The card's digest is in the last record of one of them.
 //!
 //! # The commands
 //!

@@ -16,12 +16,17 @@
 //! | 1100 full load | municipality | 0928 with counts and refused records; or 0010 |
 //! | 1101 changes | municipality | 0020, with the numbers that are missing; 0010 (S020) for cases that failed, each with its reason |
 //! | 1104 nothing happened, with or without hashes | municipality | 0020; where hashes came, with what differs |
+//! | 0021 a receipt did not come | whoever sent the message | the same receipt or rejection; 0020 where there is none to send again |
+//! | 0030 forward, 0031 hand-over | any office | what the message in it asks for, to its author; 0020 to the office; or 0032 |
+//! | 0032 not competent | whoever got one of ours | none; the log has it |
+//! | 0300 data for the pre-filled form | registration office | 0301; or 0032 where no copy of the municipality is kept |
 //! | 0600 private enquiry | portal | 0601 |
+//! | 0604 up to 500 private enquiries | portal | a 0601 each, with its event; 0010 (S020) for cases that cannot be read |
 //! | 1330, 1332 searches | authority | 1331, 1333 |
 //! | A001 that answer again | whoever asked | the same bytes; or A002 when its time is over |
 //! | 0201, 0203, 0085 to 0097 | registration office, as a copy | none; the case is watched |
 //!
-//! Everything else is rejected with XInneres' codes (S, T, V, X; `amtsbote explain T070` says what one means). Rejections and receipts are never answered. Questions
+//! Everything else is rejected with XInneres' codes (S, T, V, X; `amtsbote explain T070` says what one means, `amtsbote explain 0031` what a message is for). Rejections and receipts are never answered. Questions
 //! that the law does not allow are answered by reason (02, 14, 15 where the number is known, else a word), not rejected.
 //!
 //! ## This is not XMeld
@@ -32,7 +37,28 @@
 //! (namespace, version) are alive, `Number::of_element` which element is which number, and `person`, `feed`, `question`,
 //! `answer`, `moves` translate between elements and the values that the rest of the register works with. Two releases are
 //! alive, 26.05 and 26.11; each message is answered in its own. 26.11 adds questions by identification feature, A001
-//! and A002.
+//! and A002, and the numbers 0021, 003x, 030x and 0604.
+//!
+//! ## What is passed on
+//!
+//! A message that reached the wrong office comes in a 0030 or 0031, whole and unchanged (at most 1 MiB in Base64): its
+//! `leser` is not rewritten, and may be the office that passes it on. Passing on lends nobody's rights: the message is taken
+//! only if its author has signed it and is entered under `[[signer]]`, or is the office itself (else T010). It is answered
+//! to its author. Feed, questions and copies of move notices can be passed on; what is another standard's, or no message that the register
+//! takes, goes back as 0032, and so does a 0300 about a municipality whose copy is not kept here.
+//!
+//! ## Pre-filled forms
+//!
+//! Every municipality that writes as `ags:` may ask by 0300 for the data of somebody who moves in (section 23(3) BMG): family
+//! or former name, given names and date of birth must be there, former dwelling, sex and place of birth may. Exactly one person is
+//! answered; unknown, ambiguous, locked and stale get the neutral answer, and a locked person is owed a notice. Data of relatives are
+//! left out: a copy has their names without their locks. Each is an entry in the log of looks.
+//!
+//! ## Many enquiries at once
+//!
+//! A 0604 (what XMeld's is for is not public; this use of the number is ours) holds up to 500 private enquiries about
+//! persons of one municipality, else all of it is rejected (S999). Each has its event, and is a look, a fee, a notice and an answer of its
+//! own, as if it had come alone. A001 with the message's UUID fetches all of them again.
 //!
 //! ## Who may do what
 //!
@@ -82,6 +108,32 @@
 //! `register-move-due` warns after the second, `register-move-late` is an error after the third. Saturdays count,
 //! Sundays and holidays do not, an end on a Saturday moves; all of it can be configured, and the Saarland's holidays are
 //! shipped. `amtsbote register cases` lists what is open.
+//!
+//! ## Cases
+//!
+//! A neutral answer leaves a case with the register (section 34a(5) BMG), unless that was waived; a question that meets a lock of
+//! section 51 BMG leaves a notice to the person, one that meets lock 11 a notice to the authority behind it, each for
+//! every question. `amtsbote register cases` lists them, and tells of nobody.
+//!
+//! - `register case show N` opens one: the question as it was put, who put it, and, in a notice, the person with the present
+//!   addresses for the letter. That it was opened is in the log.
+//! - `register case answer N --person MARK --reason TEXT` gives the person's data as they stand in the copy, within the
+//!   asker's rights; `--none` says for good that no data are given. The answer leaves under the number and in the release of the
+//!   question, or is shown at the page under the question's number; it is a look like any other, without a second fee, can
+//!   be had again for eight days of its own, and closes the case. It needs the register's configuration (`--settings`).
+//! - `register cases --done N --reason TEXT` closes what was done on paper: no standard has a message for a notice.
+//!
+//! What a case holds is sealed, and destroyed when the case is closed, at the latest after twelve months, with the content of
+//! the look that it came of; the case itself stays open until somebody closes it.
+//!
+//! ## Four eyes
+//!
+//! The report to a person, cases about a locked person, and answers with a locked person's data take two operators. The first
+//! one's command ends with code 5 and a number; another user of the operating system runs `amtsbote register release
+//! NUMBER` within the hour; then the first one repeats the command, and reads once. Who they are is the kernel's
+//! word: each writes a file into the register's folder `four-eyes`, whose owners must differ. That folder has mode 1770; put
+//! both operators into its group. Whoever releases needs neither the log's key nor the database. The superuser can be
+//! anybody: two people who share one account, or root, are not told apart.
 //!
 //! ## Keeping, counting, charging
 //!

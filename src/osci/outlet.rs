@@ -158,7 +158,9 @@ impl ForeignIntermediary {
         };
         let parcel = Content { package: content.package, attachments: content.attachments };
         let bytes = parcel.attachments.iter().fold(parcel.package.bytes(), |sum, one| sum + one.bytes());
-        let stored = match self.chunk_kilobytes(&session, bytes)? {
+        // What came of it before is over, where the other one takes only less by now.
+        let chunks = self.chunk_kilobytes(&session, bytes);
+        let stored = match chunks.inspect_err(|_| self.outgoing.forget(remote.as_str()))? {
             None => session.store_in(addressed, parcel, content.scope).await,
             Some(kilobytes) => {
                 let stored = self.upload(&mut session, addressed, parcel, content.scope, kilobytes).await;
@@ -213,12 +215,18 @@ impl ForeignIntermediary {
         kilobytes: u64,
     ) -> Result<Stored, Error> {
         let id = addressed.id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
-        let (received, total) = match session.uploaded(addressed.clone()).await? {
-            Upload::Stored(stored) => {
+        let (received, total) = match session.uploaded(addressed.clone()).await {
+            Ok(Upload::Stored(stored)) => {
                 self.outgoing.forget(&id);
                 return Ok(*stored);
             }
-            Upload::Open { received, total } => (received, total),
+            Ok(Upload::Open { received, total }) => (received, total),
+            Err(error) => {
+                if is_over(&error) {
+                    self.outgoing.forget(&id);
+                }
+                return Err(error.into());
+            }
         };
         let failed = |source| Error::Outgoing { folder: self.outgoing.0.clone(), source };
         let whole = match self.outgoing.find(&id).map_err(failed)? {
@@ -238,11 +246,7 @@ impl ForeignIntermediary {
             return Err(Error::UploadLost(id));
         }
         let stored = session.upload(addressed, &whole, kilobytes, &received).await;
-        let is_over = match &stored {
-            Ok(_) => true,
-            Err(error) => FOR_GOOD.iter().any(|code| is(error, *code)) || is(error, Code::MessageIdUnknown),
-        };
-        if is_over {
+        if stored.as_ref().err().is_none_or(is_over) {
             self.outgoing.forget(&id);
         }
         Ok(stored?)
@@ -250,6 +254,8 @@ impl ForeignIntermediary {
 
     /// What the other one says of it. It has the delivery, whatever becomes of the dialog.
     fn taken(&self, remote: &MessageId, card: Option<&ProcessCardBundle>, session: Session) -> String {
+        // The answer to its last chunk may not have been heard.
+        self.outgoing.forget(remote.as_str());
         let name = self.name.clone();
         // Beside the verdict, which must not wait for it: nothing depends on how the dialog ends.
         tokio::spawn(async move {
@@ -376,6 +382,11 @@ async fn card_of(session: &mut Session, id: &MessageId) -> Result<Option<Process
 
 fn is(error: &SessionError, code: Code) -> bool {
     error.code().is_some_and(|found| found.to_string() == code.as_str())
+}
+
+/// Whether nothing more is sent under the id that was refused.
+fn is_over(error: &SessionError) -> bool {
+    FOR_GOOD.iter().any(|code| is(error, *code)) || is(error, Code::MessageIdUnknown)
 }
 
 /// What the operator can do where no repetition helps until he does.

@@ -24,11 +24,16 @@ use super::person::Ags;
 use super::question::Reason;
 use super::reconcile::Hash;
 use super::refetch;
+use super::rights::Asker;
 use super::signers::Signers;
 use crate::clock::Clock;
 
+mod passing;
+
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
 const CHUNK: usize = 500;
+/// Longest question that is kept whole for whoever it may be handed over to.
+const QUESTION_BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(Debug, Error)]
 pub enum DeskError {
@@ -75,6 +80,8 @@ pub struct Handled {
 /// Opens the content from its beginning.
 pub type Content<'a> = &'a dyn Fn() -> std::io::Result<Box<dyn BufRead>>;
 
+mod clerk;
+
 pub struct Desk {
     pub copies: Copies,
     settings: Settings,
@@ -101,6 +108,8 @@ impl Case<'_> {
             transport_id: self.delivery.transport_id,
             at: self.at,
             expires_at: self.expires_at,
+            original: None,
+            event: None,
         }
     }
 }
@@ -130,6 +139,16 @@ impl Desk {
     }
 
     pub fn handle(&self, delivery: &Delivery<'_>, content: Content<'_>) -> Result<Handled, DeskError> {
+        self.handle_from(delivery, content, None)
+    }
+
+    /// With the office that passed the message on, which may be its `leser`.
+    fn handle_from(
+        &self,
+        delivery: &Delivery<'_>,
+        content: Content<'_>,
+        passed_by: Option<&str>,
+    ) -> Result<Handled, DeskError> {
         let now = self.clock.now();
         let expires_at = self.settings.refetch.expiry(now);
         let case = Case { delivery, content, digest: digest_of(content()?)?, at: now, expires_at };
@@ -152,7 +171,8 @@ impl Desk {
         };
         let mut head = message.head.clone();
         head.test |= delivery.test;
-        if let Err(fault) = head::check(&head, delivery.sender, |leser| self.is_ours(&head, leser)) {
+        let is_ours = |leser: &str| passed_by == Some(leser) || self.is_ours(&head, leser);
+        if let Err(fault) = head::check(&head, delivery.sender, is_ours) {
             return self.reject(&case, Some(&head), fault, false);
         }
         let arrived = case.arrived(&head.uuid, head.number.code());
@@ -175,6 +195,9 @@ impl Desk {
             Number::Changes => self.changes(&case, &head, &mut message),
             Number::Standing => self.standing(&case, &head, &mut message),
             Number::AnswerWanted => self.answer_wanted(&case, &head, &mut message),
+            Number::Reminder => self.reminder(&case, &head, &mut message),
+            Number::EnquiriesAsked => self.enquiries(&case, &head, &mut message),
+            number if number.is_passing() => self.passed_on(&case, &head, &mut message),
             number if number.is_question() => self.question(&case, &head, &mut message),
             number if number.is_of_move() => self.watch_move(&case, &head, &mut message),
             number => {
@@ -196,8 +219,17 @@ impl Desk {
         let digest = digest_of(Box::new(std::io::Cursor::new(bytes.clone())))?;
         let expires_at = self.settings.refetch.expiry(now);
         let number = "page-list";
-        let arrived =
-            Arrived { author: asker, uuid, number, digest, transport_id: uuid, at: now, expires_at };
+        let arrived = Arrived {
+            author: asker,
+            uuid,
+            number,
+            digest,
+            transport_id: uuid,
+            at: now,
+            expires_at,
+            original: None,
+            event: None,
+        };
         let reader = asker.to_owned();
         let reply = Reply { number, reader, namespace: String::new(), bytes, leaves_at: now };
         match self.copies.known(&arrived)? {
@@ -228,7 +260,11 @@ impl Desk {
         let codes = rejection::codes(&children);
         let codes =
             Code::ALL.iter().map(|code| code.as_str()).filter(|code| codes.iter().any(|one| one == code));
-        let outcome = if head.number == Number::Rejection { "our message was rejected" } else { "noted" };
+        let outcome = match head.number {
+            Number::Rejection => "our message was rejected",
+            Number::NotCompetent => "the reader is not competent for our message",
+            _ => "noted",
+        };
         Ok(Handled { codes: codes.collect(), ..handled(head, outcome) })
     }
 
@@ -380,17 +416,28 @@ impl Desk {
     }
 
     fn question(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
-        let entitled = self.settings.askers.get(case.delivery.from);
-        let entitled = *entitled
-            .ok_or_else(|| Fault::new(Code::T070, "this author is not entered as an asking body"))?;
+        let entitled = self.entitled(head)?;
         let children = message.rest()?;
         let wanted = question::read(head, &children, entitled)?;
         let number = head.number.answer().ok_or_else(|| Fault::new(Code::X001, "this is no question"))?;
-        let arrived = case.arrived(&head.uuid, head.number.code());
+        let mut original = Vec::new();
+        (case.content)()
+            .map_err(DeskError::from)?
+            .take(QUESTION_BYTES_MAX + 1)
+            .read_to_end(&mut original)
+            .map_err(DeskError::from)?;
+        let original = Some(&original[..]).filter(|bytes| bytes.len() as u64 <= QUESTION_BYTES_MAX);
+        let arrived = Arrived { original, ..case.arrived(&head.uuid, head.number.code()) };
         let write = |found: &super::answer::Answer| {
             let leaves = leaves_at(case.at, self.clock.now(), self.settings.bucket);
-            vec![self.reply(head, number, leaves, |out| answer::write(out, &head.uuid, found))]
+            vec![self.reply(head, number, leaves, |out| answer::write(out, &head.uuid, None, found))]
         };
+        if let (Number::FormAsked, Wanted::Search(asked)) = (head.number, &wanted)
+            && asked.selection.municipalities.iter().any(|ags| head.autor.kennung == format!("ags:{ags}"))
+        {
+            let why = "a form is asked of another office";
+            return Err(Fault::new(Code::T080, why).into());
+        }
         let asked = match &wanted {
             Wanted::Search(asked) => self.copies.ask_taking(asked, case.at, &arrived, &write),
             Wanted::Feature { requester, profile, feature } => {
@@ -399,9 +446,27 @@ impl Desk {
         };
         match asked {
             Ok(_) => Ok(handled(head, "answered")),
+            Err(CopyError::Question(reason @ Reason::MunicipalityUnknown))
+                if head.number == Number::FormAsked =>
+            {
+                self.not_competent(case, head, &reason.to_string())
+            }
             Err(CopyError::Question(reason)) => self.refuse_question(case, head, number, reason),
             Err(error) => Err(DeskError::from(error).into()),
         }
+    }
+
+    /// What the author may ask for. Every municipality is a registration office; all others are entered.
+    fn entitled(&self, head: &Head) -> Result<Entitled, Fault> {
+        let author = head.autor.kennung.as_str();
+        if head.number == Number::FormAsked {
+            let office = author.strip_prefix("ags:").is_some_and(|key| Ags::parse(key).is_ok());
+            let why = "the form of somebody who moves in is asked for by registration offices";
+            let entitled = Entitled { asker: Asker::RegistrationOffice, empowered: false };
+            return if office { Ok(entitled) } else { Err(Fault::new(Code::T070, why)) };
+        }
+        let entitled = self.settings.askers.get(author).copied();
+        entitled.ok_or_else(|| Fault::new(Code::T070, "this author is not entered as an asking body"))
     }
 
     fn watch_move(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
@@ -415,7 +480,9 @@ impl Desk {
     }
 
     fn refuse_question(&self, case: &Case<'_>, head: &Head, number: Number, reason: Reason) -> Done {
-        let reply = self.reply(head, number, case.at, |out| answer::write_refusal(out, &head.uuid, reason));
+        let reply = self.reply(head, number, case.at, |out| {
+            answer::write_refusal(out, &head.uuid, None, reason);
+        });
         self.copies.take(&case.arrived(&head.uuid, head.number.code()), &[reply])?;
         Ok(Handled { detail: reason.word().to_owned(), ..handled(head, "question refused") })
     }

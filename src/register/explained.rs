@@ -1,9 +1,10 @@
-//! What each code of a rejection, and each reason of a refused question, means and what to do: for `amtsbote explain`.
+//! What each code of a rejection, each reason of a refused question and each number of a message means and what to do: for
+//! `amtsbote explain`.
 //!
 //! Codes are those of XInneres' list of errors (S, T, V, X). Of the reasons, numbers are public for three alone
 //! ([`Reason::number`]); the others go by our own words.
 
-use super::message::Code;
+use super::message::{Code, Number};
 use super::question::Reason;
 
 /// One code or reason, in both languages.
@@ -268,6 +269,192 @@ impl Reason {
                 "The message is marked as a test, and tests do not reach these data.",
                 "Die Nachricht ist als Test gekennzeichnet; Tests erreichen diese Daten nicht.",
                 "Send tests to a test register.",
+                "Nothing.",
+            ),
+        }
+    }
+}
+
+impl Number {
+    /// What the message is for; the peer is whoever gets one.
+    pub fn explanation(self) -> Explanation {
+        const UPDATE: (&str, &str) = (
+            "The case of the move is updated; the register gets a copy where its deadline is to be watched.",
+            "`amtsbote register cases` lists the case.",
+        );
+        match self {
+            Self::Rejection => of(
+                "A message, or single cases of it, cannot be processed; codes say why.",
+                "Rückweisung: eine Nachricht oder einzelne Vorgänge können nicht verarbeitet werden; Codes nennen den Grund.",
+                "Look up the codes; correct, and send under a new UUID. It is never answered.",
+                "Where one of ours is rejected, the log has it with its codes.",
+            ),
+            Self::Receipt => of(
+                "The receipt of a message: how many of its cases were taken, known, held back, rejected.",
+                "Quittung: wie viele Vorgänge übernommen, bekannt, zurückgestellt oder zurückgewiesen sind.",
+                "Send the changes again that it says are missing.",
+                "Nothing.",
+            ),
+            Self::Reminder => of(
+                "The receipt of a message did not come: it is sent again, with the same bytes.",
+                "Erinnerung an eine ausstehende Quittung; sie wird unverändert erneut gesandt.",
+                "Send the receipt of the message that it names again; if that never came, reject it (S999).",
+                "If there are many, look at the post office: receipts are posted and not fetched.",
+            ),
+            Self::Forward => of(
+                "Another author's message, passed on; the case stays with whoever passes it on.",
+                "Weiterleitung der Nachricht einer anderen Stelle; der Vorgang bleibt bei der weiterleitenden Stelle.",
+                "Process the message in it and answer its author; receipt the forward.",
+                "The author must be entered as a signer ([[signer]]); T010 says that it is not.",
+            ),
+            Self::HandOver => of(
+                "Another author's message, passed on together with the case.",
+                "Abgabe der Nachricht einer anderen Stelle samt Vorgang an die zuständige Stelle.",
+                "Process the message in it and answer its author; receipt the hand-over.",
+                "The author must be entered as a signer ([[signer]]); T010 says that it is not.",
+            ),
+            Self::NotCompetent => of(
+                "The message is for somebody else; nothing of it was processed.",
+                "Nichtzuständigkeit: die Nachricht betrifft eine andere Stelle und wurde nicht verarbeitet.",
+                "Send it to the competent office. It is never answered.",
+                "Where it came for one of ours, look up who is competent now.",
+            ),
+            Self::PartnerUpdate => of(
+                "Update between offices: partner.",
+                "Fortschreibung zwischen Meldebehörden: Ehegatte oder Lebenspartner.",
+                UPDATE.0,
+                UPDATE.1,
+            ),
+            Self::MainToSecondary => of(
+                "Update between offices: the main dwelling has become a secondary one.",
+                "Fortschreibung zwischen Meldebehörden: Hauptwohnung wird Nebenwohnung.",
+                UPDATE.0,
+                UPDATE.1,
+            ),
+            Self::SecondaryToMain => of(
+                "Update between offices: the secondary dwelling has become the main one.",
+                "Fortschreibung zwischen Meldebehörden: Nebenwohnung wird Hauptwohnung.",
+                UPDATE.0,
+                UPDATE.1,
+            ),
+            Self::LockPresentDwelling => of(
+                "Update between offices: a lock, at the present dwelling.",
+                "Fortschreibung zwischen Meldebehörden: Auskunftssperre, gegenwärtige Wohnung.",
+                "Enter the lock at once, before all else that waits.",
+                "The lock itself is fed by 1101, to the mailbox for locks.",
+            ),
+            Self::LockFormerDwelling => of(
+                "Update between offices: a lock, at the former dwelling.",
+                "Fortschreibung zwischen Meldebehörden: Auskunftssperre, frühere Wohnung.",
+                "Enter the lock at once, before all else that waits.",
+                "The lock itself is fed by 1101, to the mailbox for locks.",
+            ),
+            Self::PartnerSecondary => of(
+                "Update between offices: the partner's secondary dwelling.",
+                "Fortschreibung zwischen Meldebehörden: Nebenwohnung des Ehegatten oder Lebenspartners.",
+                UPDATE.0,
+                UPDATE.1,
+            ),
+            Self::MoveNotice => of(
+                "The new office tells the old one that somebody has moved in.",
+                "Rückmeldung: die Zuzugsgemeinde unterrichtet die Wegzugsgemeinde.",
+                "Answer by 0203 within three working days.",
+                "`amtsbote register cases` shows how long the answer has.",
+            ),
+            Self::MoveAnswer => of(
+                "The old office answers a move notice.",
+                "Auswertung der Rückmeldung durch die Wegzugsgemeinde.",
+                "Compare it with what the person told.",
+                "`amtsbote register cases --all` shows when it came.",
+            ),
+            Self::FormAsked => of(
+                "The new office asks for the data of somebody who moves in, for the pre-filled form.",
+                "Anforderung der Daten für den vorausgefüllten Meldeschein durch die Zuzugsgemeinde.",
+                "Answer by 0301, by 0032 where no copy of the municipality is kept.",
+                "Each is an entry in the log of looks. Locked and ambiguous persons get the neutral answer.",
+            ),
+            Self::FormAnswered => of(
+                "The data for the pre-filled form, or that none can be given.",
+                "Daten für den vorausgefüllten Meldeschein, oder keine Auskunft.",
+                "Where there are none, ask the person, and the old office by hand. Relatives are not part of it.",
+                "Nothing.",
+            ),
+            Self::EnquiryAsked => of(
+                "One private enquiry about one person.",
+                "Anforderung einer einfachen Melderegisterauskunft.",
+                "Answer by 0601.",
+                "Who may ask stands under [[asker]].",
+            ),
+            Self::EnquiryAnswered => of(
+                "The answer to a private enquiry; to one of several, with its event.",
+                "Einfache Melderegisterauskunft; bei Sammelanforderungen mit dem Ereignis.",
+                "It can be fetched again for eight days (A001).",
+                "Nothing.",
+            ),
+            Self::EnquiriesAsked => of(
+                "Up to 500 private enquiries about persons of one municipality; each is a case and a fee of its own.",
+                "Bis zu 500 einfache Melderegisterauskünfte einer Gemeinde; jede ist ein eigener Vorgang mit eigener Gebühr.",
+                "Answer each by 0601 with its event; reject the cases that cannot be read, alone (S020).",
+                "What XMeld's 0604 is for is not public: this use of the number is ours.",
+            ),
+            Self::LoadReceipt => of(
+                "The receipt of a full load, with each refused record.",
+                "Quittung einer Bestandsdatenlieferung mit den zurückgewiesenen Datensätzen.",
+                "Correct the records that it names, and send them as changes.",
+                "Nothing.",
+            ),
+            Self::Load => of(
+                "Full load of a municipality, into a new generation.",
+                "Lieferung des ganzen Bestands einer Gemeinde in eine neue Generation.",
+                "It is receipted by 0928.",
+                "`amtsbote register status` shows the generation.",
+            ),
+            Self::Changes => of(
+                "Changes of a municipality, in order.",
+                "Fortschreibungen einer Gemeinde in ihrer Reihenfolge.",
+                "They are receipted by 0020, with what is missing.",
+                "`amtsbote register status` shows what is held back.",
+            ),
+            Self::Standing => of(
+                "Nothing happened up to now, with or without hashes of the original.",
+                "Stand ohne Änderung, mit oder ohne Prüfsummen des Originals.",
+                "It is receipted by 0020, with what differs.",
+                "`amtsbote register status` shows the last comparison.",
+            ),
+            Self::PersonSearchAsked => of(
+                "Personensuche of an authority in one municipality.",
+                "Suchanfrage Personensuche einer Behörde in genau einer Gemeinde.",
+                "Answer by 1331.",
+                "Who may ask stands under [[asker]].",
+            ),
+            Self::PersonSearchAnswered => of(
+                "The answer to a Personensuche: a person, a list, or that nothing can be given.",
+                "Auskunft auf eine Personensuche: Person, Trefferliste oder keine Auskunft.",
+                "It can be fetched again for eight days (A001).",
+                "Nothing.",
+            ),
+            Self::FreeSearchAsked => of(
+                "Freie Suche of an authority, with placeholders.",
+                "Suchanfrage freie Suche einer Behörde, mit Platzhaltern.",
+                "Answer by 1333.",
+                "Who may ask stands under [[asker]].",
+            ),
+            Self::FreeSearchAnswered => of(
+                "The answer to a freie Suche.",
+                "Auskunft auf eine freie Suche.",
+                "It can be fetched again for eight days (A001).",
+                "Nothing.",
+            ),
+            Self::AnswerWanted => of(
+                "An answer is wanted once more; a number of ours.",
+                "Erneuter Abruf einer Antwort; eigene Nummer.",
+                "Send the same bytes, or A002.",
+                "Nothing.",
+            ),
+            Self::AnswerExpired => of(
+                "The answer's time is over; a number of ours.",
+                "Die Abruffrist der Antwort ist abgelaufen; eigene Nummer.",
+                "Ask again, under a new UUID.",
                 "Nothing.",
             ),
         }

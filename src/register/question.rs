@@ -4,7 +4,8 @@
 //! | --- | --- | --- |
 //! | [`Profile::PersonSearch`] | sections 34a(2), 38(1) BMG; sections 2 to 6 BMeldDAV | 1330 |
 //! | [`Profile::FreeSearch`] | sections 34a(3), 38(2) BMG; sections 7, 8 BMeldDAV | 1332 |
-//! | [`Profile::PrivateEnquiry`] | sections 44, 49 BMG | 0600 |
+//! | [`Profile::PrivateEnquiry`] | sections 44, 49 BMG | 0600, 0604 |
+//! | [`Profile::PrefilledForm`] | section 23(3) BMG, section 4 of the first BMeldDÜV | 0300 |
 //!
 //! Reason codes: 02, 14 and 15 are known from the field; numbers of the others are not public, so they are refused by
 //! our own words until the official code list is plugged in. Data of relatives and locks are no selectors, and there
@@ -32,16 +33,20 @@ pub enum Profile {
     PersonSearch,
     FreeSearch,
     PrivateEnquiry,
+    /// The new office fetches what the old one holds of somebody who moves in.
+    PrefilledForm,
 }
 
 impl Profile {
-    pub const ALL: [Self; 3] = [Self::PersonSearch, Self::FreeSearch, Self::PrivateEnquiry];
+    pub const ALL: [Self; 4] =
+        [Self::PersonSearch, Self::FreeSearch, Self::PrivateEnquiry, Self::PrefilledForm];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PersonSearch => "person-search",
             Self::FreeSearch => "free-search",
             Self::PrivateEnquiry => "private-enquiry",
+            Self::PrefilledForm => "prefilled-form",
         }
     }
 }
@@ -221,6 +226,7 @@ impl Question {
             Profile::FreeSearch if criteria == Criteria::default() => return Err(Reason::NothingAsked),
             Profile::FreeSearch => {}
             Profile::PrivateEnquiry => private_enquiry_complete(&criteria)?,
+            Profile::PrefilledForm => prefilled_form_complete(&criteria)?,
         }
         Ok(Self { profile, area, criteria })
     }
@@ -296,6 +302,21 @@ impl Selection {
             Profile::FreeSearch => &[self.partner_name.is_some(), self.representative.is_some()],
             // Section 44(3) BMG; sounds are not among its data.
             Profile::PrivateEnquiry => &[self.nationality.is_some(), self.by_sound],
+            // Whoever moves in stands at the counter: their own data and where they lived, and nothing else.
+            Profile::PrefilledForm => &[
+                self.by_sound,
+                self.artist_name.is_some(),
+                self.nationality.is_some(),
+                self.moved_in.is_some(),
+                self.moved_out.is_some(),
+                self.marital_status.is_some(),
+                self.marriage_date.is_some(),
+                self.marriage_place.is_some(),
+                self.partner_name.is_some(),
+                self.representative.is_some(),
+                self.death_date.is_some(),
+                self.death_place.is_some(),
+            ],
         };
         if foreign.contains(&true) { Err(Reason::DatumForbidden) } else { Ok(()) }
     }
@@ -346,8 +367,8 @@ impl Selection {
             (false, true) => Manner::Placeholders,
             (false, false) => Manner::Letters,
         };
-        let family =
-            if profile == Profile::PrivateEnquiry { NameSet::CivilWhole } else { NameSet::FamilyWhole };
+        let civil = matches!(profile, Profile::PrivateEnquiry | Profile::PrefilledForm);
+        let family = if civil { NameSet::CivilWhole } else { NameSet::FamilyWhole };
         let mut names = Vec::new();
         for (text, whole, parted) in [
             (&self.family_name, family, NameSet::FamilyPart),
@@ -435,6 +456,15 @@ fn person_search_complete(criteria: &Criteria) -> Result<(), Reason> {
         || criteria.death_date.is_some()
         || criteria.death_place.is_some();
     if further { Ok(()) } else { Err(Reason::FurtherDatumMissing) }
+}
+
+/// Section 23(3) BMG: family or former name, first names and date of birth.
+fn prefilled_form_complete(criteria: &Criteria) -> Result<(), Reason> {
+    let named = has(criteria, NameSet::CivilWhole) || has(criteria, NameSet::FormerWhole);
+    if !named || !has(criteria, NameSet::GivenPart) {
+        return Err(Reason::NameMissing);
+    }
+    if criteria.birth.is_some() { Ok(()) } else { Err(Reason::FurtherDatumMissing) }
 }
 
 /// Section 44(3) BMG: name and first name, and an address or two further data.

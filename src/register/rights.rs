@@ -41,6 +41,8 @@ words! {
     /// Kinds of askers. From `Police` to `FederalOfficeOfJustice` they are the bodies of section 34(4) sentence 1 BMG.
     Asker {
         PublicBody = "public-body",
+        /// Every municipality that writes as `ags:`, without an entry of its own.
+        RegistrationOffice = "registration-office",
         Police = "police",
         Prosecution = "prosecution",
         CriminalCourt = "criminal-court",
@@ -195,6 +197,21 @@ const FREE_SEARCH_SECURITY: &[DataGroup] = &[
 const PRIVATE_ENQUIRY: &[DataGroup] =
     &[G::FamilyName, G::GivenNames, G::Doctorate, G::PresentAddresses, G::FactOfDeath];
 
+/// No relatives: a copy keeps their names without their locks, and those of locked ones must be left out.
+const PREFILLED_FORM: &[DataGroup] = &[
+    G::FamilyName,
+    G::FormerNames,
+    G::GivenNames,
+    G::Doctorate,
+    G::ArtistNames,
+    G::Birth,
+    G::Sex,
+    G::Nationalities,
+    G::AllAddresses,
+    G::MoveDates,
+    G::MaritalStatus,
+];
+
 /// The hit list of a person search (section 6(1) BMeldDAV), whatever the right to the single person.
 pub const HIT_LIST: &[DataGroup] =
     &[G::FamilyName, G::FormerNames, G::GivenNames, G::Birth, G::MainAddress, G::MovedNote];
@@ -231,6 +248,14 @@ pub const RIGHTS: &[Right] = &[
         reach: Reach::State,
         groups: FREE_SEARCH_SECURITY,
         law: "sections 34(4), 34a(3) BMG; section 8(2) BMeldDAV, annex 3 l) sentence 2",
+    },
+    Right {
+        askers: &[A::RegistrationOffice],
+        purpose: Purpose::Task,
+        profile: Profile::PrefilledForm,
+        reach: Reach::Municipality,
+        groups: PREFILLED_FORM,
+        law: "section 23(3) BMG; section 4 of the first BMeldDÜV",
     },
     Right {
         askers: &[A::Citizen, A::Firm],
@@ -407,7 +432,7 @@ mod tests {
 
     #[test]
     fn the_table_lets_in_whom_the_law_lets_in() {
-        use Profile::{FreeSearch, PersonSearch, PrivateEnquiry};
+        use Profile::{FreeSearch, PersonSearch, PrefilledForm, PrivateEnquiry};
         use Reach::{Municipality, State};
         check(A::PublicBody, Purpose::Task, PersonSearch, Municipality, Some("34a(2)"));
         check(A::PublicBody, Purpose::Task, FreeSearch, Municipality, Some("34a(3)"));
@@ -419,6 +444,9 @@ mod tests {
         check(A::Firm, Purpose::Commercial, PrivateEnquiry, Municipality, Some("44(1)"));
         check(A::Firm, Purpose::Advertising, PrivateEnquiry, Municipality, None);
         check(A::Firm, Purpose::Private, FreeSearch, Municipality, None);
+        check(A::RegistrationOffice, Purpose::Task, PrefilledForm, Municipality, Some("23(3)"));
+        check(A::RegistrationOffice, Purpose::Task, PersonSearch, Municipality, None);
+        check(A::PublicBody, Purpose::Task, PrefilledForm, Municipality, None);
         for asker in Asker::ALL.iter().copied().filter(|asker| asker.is_security_body()) {
             check(asker, Purpose::Task, FreeSearch, State, Some("34(4)"));
             check(asker, Purpose::Task, PersonSearch, Municipality, Some("34(4)"));

@@ -40,6 +40,11 @@ impl Signers {
         Self { known, anchors: Some(anchors) }
     }
 
+    /// Whether `author` is entered, hence believed by its signature alone.
+    pub fn knows(&self, author: &str) -> bool {
+        self.anchors.is_some() && self.known.contains_key(author)
+    }
+
     /// Whether `sender` may be believed to have written the message that `open` gives from its start.
     pub fn check<R: BufRead>(
         &self,

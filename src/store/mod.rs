@@ -12,9 +12,11 @@ mod rules;
 
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,7 @@ use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
 use crate::domain::state::{DeliveryState, Event, TransitionDenied};
+use crate::evidence::checkpoint::VerifierKey;
 
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -71,10 +74,37 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
+/// What is read at a time of a file that becomes part of a payload.
+const FILE_PIECE_BYTES: u64 = 256 * 1024;
+
 /// Receives the bytes of one message's parts, one behind the other, without holding them.
 #[async_trait]
 pub trait PayloadWriter: Send {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// The same for a stretch of a file that nobody changes. `seen` is SHA-256 that has taken just these bytes, where somebody
+    /// has digested them: a payload that begins with them need not do it again.
+    async fn write_file(
+        &mut self,
+        file: Arc<File>,
+        span: Range<u64>,
+        _seen: Option<digest::Context>,
+    ) -> Result<(), StoreError> {
+        let mut at = span.start;
+        while at < span.end {
+            let (from, length) = (file.clone(), (span.end - at).min(FILE_PIECE_BYTES) as usize);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; length];
+                from.read_exact_at(&mut piece, at).map(|()| piece)
+            });
+            let stopping = |_| StoreError::Unavailable("the process is stopping".to_owned());
+            let piece = read.await.map_err(stopping)??;
+            self.write(&piece).await?;
+            at += length as u64;
+        }
+        Ok(())
+    }
+
     /// Bytes so far.
     fn length(&self) -> u64;
     /// Seals the payload: flushed where it lies, ready to be named by a transaction. Dropped unnamed, it vanishes.
@@ -377,6 +407,23 @@ pub struct LoggedRecord {
     pub bytes: Vec<u8>,
 }
 
+/// What another node's log says about a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherLog {
+    pub node: String,
+    /// In order; at least one.
+    pub records: Vec<LoggedRecord>,
+}
+
+/// How records of another node's log are proven by one of its checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherProof {
+    /// An audit path for each record that was asked for.
+    pub paths: Vec<Vec<[u8; 32]>>,
+    /// Of that checkpoint, oldest first.
+    pub time_stamps: Vec<TimeStamp>,
+}
+
 /// A time stamp (RFC 3161) of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeStamp {
@@ -399,6 +446,8 @@ pub enum Notice {
     Deadline,
     /// Participants or profiles have changed.
     Directory,
+    /// Somebody waits for the logs to be signed.
+    Sign,
     /// Notices may have been lost: whoever waits for any looks.
     Missed,
 }
@@ -600,6 +649,32 @@ pub trait Store: Send + Sync + 'static {
     /// how many. `Corrupt` where another log contradicts what was written down. An engine with one log has nothing to do.
     async fn anchor_others(&self, _now: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
+    }
+    /// Keys by which this node's log is checked, for the other nodes: the present one and those before it.
+    async fn publish_evidence_keys(&self, _keys: &[VerifierKey]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// What the logs of other nodes say about this message. An engine with one log knows no others.
+    async fn evidence_elsewhere(&self, _id: &MessageId) -> Result<Vec<OtherLog>, StoreError> {
+        Ok(Vec::new())
+    }
+    /// Checkpoints of another node's log over at least `size` records (the smallest with a time stamp, the smallest, the
+    /// latest, each if it is there), and the keys that this node has published.
+    async fn checkpoints_elsewhere(
+        &self,
+        _node: &str,
+        _size: u64,
+    ) -> Result<(Vec<String>, Vec<VerifierKey>), StoreError> {
+        Ok((Vec::new(), Vec::new()))
+    }
+    /// Proves these records of another node's log by its checkpoint of `size` records.
+    async fn proof_elsewhere(
+        &self,
+        _node: &str,
+        _indexes: &[u64],
+        _size: u64,
+    ) -> Result<OtherProof, StoreError> {
+        Err(StoreError::Unknown)
     }
     /// The smallest checkpoint that covers at least `size` leaves, or the latest for `None`.
     async fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, StoreError>;

@@ -82,7 +82,7 @@ fn wrong_input_is_answered_with_what_is_wrong() {
 fn every_code_can_be_explained() {
     let folder = tempfile::tempdir().expect("a folder");
     let list = amtsbote(folder.path(), &["explain"]).ends(0).stdout;
-    assert_eq!(list.lines().count(), 23 + 64 + 32 + 20 + 19);
+    assert_eq!(list.lines().count(), 23 + 64 + 32 + 20 + 19 + 29);
     let portal = amtsbote(folder.path(), &["explain", "no-destination"]).ends(0).stdout;
     assert!(portal.contains("amtsbote route explain") && portal.contains("zuständig"), "{portal}");
     let one = amtsbote(folder.path(), &["explain", "9024"]).ends(0).stdout;
@@ -93,6 +93,8 @@ fn every_code_can_be_explained() {
     let reason = amtsbote(folder.path(), &["explain", "02"]).ends(0).stdout;
     assert_eq!(reason, amtsbote(folder.path(), &["explain", "street-unknown"]).ends(0).stdout);
     assert!(reason.contains("street-unknown (02)") && reason.contains("keine Straße"), "{reason}");
+    let number = amtsbote(folder.path(), &["explain", "0032"]).ends(0).stdout;
+    assert!(number.contains("nichtzustaendigkeit.0032") && number.contains("andere Stelle"), "{number}");
     let shared = amtsbote(folder.path(), &["explain", "9100"]).ends(0).stdout;
     assert!(shared.contains("NotBefore") && shared.contains("keine gültige OSCI-Nachricht"), "{shared}");
     let both = amtsbote(folder.path(), &["explain", "CancelDenied", "--json"]).ends(0).json();

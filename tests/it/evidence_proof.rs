@@ -168,26 +168,27 @@ async fn a_proof_holds_signed_card_and_time_stamp() {
     assert_eq!(office.work().await, 1);
     let proof = office.export("one").await;
     let verified = export::verify(&proof, &office.trust()).expect("it holds");
-    let card = verified.card_signed.expect("a signed card");
+    let card = verified.card_signed.as_ref().expect("a signed card");
     assert!(card.trusted && card.certificate == office.card_certificate);
     assert_eq!(card.at, office.clock.now());
-    let [stamp] = &verified.time_stamps[..] else { panic!("one stamp: {:?}", verified.time_stamps) };
+    let stamps: Vec<_> = verified.time_stamps().collect();
+    let [stamp] = stamps[..] else { panic!("one stamp: {stamps:?}") };
     assert!(stamp.trusted && stamp.token.time() == office.clock.now());
     let unknown = export::verify(&proof, &Trust::default()).expect("it is whole");
-    assert!(!unknown.key_trusted && !unknown.time_stamps[0].trusted);
+    assert!(!unknown.key_trusted && !unknown.time_stamps().any(|stamp| stamp.trusted));
     assert!(unknown.card_signed.is_some_and(|card| !card.trusted));
     // A message that came after the stamp has none until the next.
     office.post("three").await;
     office.work().await;
     let unstamped = office.export("three").await;
     let keys = Trust::keys([log_key(1).verifier().clone()]);
-    assert_eq!(export::verify(&unstamped, &keys).expect("it holds").time_stamps, []);
+    assert_eq!(export::verify(&unstamped, &keys).expect("it holds").time_stamps().count(), 0);
     let refused = export::verify(&unstamped, &office.trust()).map_err(|fault| fault.place);
     assert_eq!(refused.err().as_deref(), Some("time-stamps"));
     office.clock.advance(Duration::from_secs(3600));
     assert_eq!(office.work().await, 1);
     let stamped = export::verify(&office.export("three").await, &office.trust()).expect("it holds");
-    assert_eq!(stamped.time_stamps.len(), 1);
+    assert_eq!(stamped.time_stamps().count(), 1);
 }
 
 /// An authority that is slow: meanwhile something else happens.
@@ -417,14 +418,17 @@ async fn a_well_written_lie_is_refused_and_named() {
     other_note.work().await;
     let other = read(&other_note.export("three").await);
     check(
-        &|proof| proof.time_stamps = other.time_stamps.clone(),
+        &|proof| proof.logs[0].time_stamps = other.logs[0].time_stamps.clone(),
         "time-stamp 1: the time stamp is over other bytes",
     );
     check(
-        &|proof| proof.time_stamps.push(proof.time_stamps[0].clone()),
+        &|proof| {
+            let again = proof.logs[0].time_stamps[0].clone();
+            proof.logs[0].time_stamps.push(again);
+        },
         "time-stamp 2: the time stamp is over other bytes",
     );
-    check(&|proof| proof.checkpoint = other.checkpoint.clone(), "record 1");
+    check(&|proof| proof.logs[0].checkpoint = other.logs[0].checkpoint.clone(), "record 1");
     check(&|proof| proof.card = None, "card: it is missing");
     check(&|proof| proof.version = Version::One, "taken");
 }
@@ -445,8 +449,11 @@ fn proofs_of_the_first_version_hold_for_ever() {
     let proof = include_bytes!("../data/evidence/version-1.txt");
     let key = VerifierKey::parse(include_str!("../data/evidence/version-1.key").trim()).expect("a key");
     let verified = export::verify(proof, &Trust::keys([key])).expect("it holds");
-    assert_eq!(verified.card.map(|card| card.state), Some(DeliveryState::Received));
-    assert_eq!((verified.records.len(), verified.card_signed, verified.time_stamps.len()), (3, None, 0));
+    assert_eq!(verified.card.as_ref().map(|card| card.state), Some(DeliveryState::Received));
+    assert_eq!(
+        (verified.records().count(), &verified.card_signed, verified.time_stamps().count()),
+        (3, &None, 0)
+    );
     for at in 0..proof.len() {
         let mut changed = proof.to_vec();
         changed[at] ^= 1;
@@ -484,7 +491,7 @@ async fn stamps_come_once_an_interval_and_a_dead_authority_is_caught_up() {
     assert_eq!(office.relay.time_stamp_trouble(), None);
     for name in ["two", "meanwhile-0", "meanwhile-2"] {
         let verified = export::verify(&office.export(name).await, &office.trust()).expect("it holds");
-        assert_eq!(verified.time_stamps.len(), 1, "{name}");
+        assert_eq!(verified.time_stamps().count(), 1, "{name}");
     }
     office.clock.advance(Duration::from_secs(7200));
     assert_eq!((office.work().await, office.stamper.asked()), (0, 5), "the log did not grow");
@@ -514,7 +521,7 @@ async fn a_stamp_is_renewed_before_its_certificate_ends() {
     let trust = Trust::default().with_stamp_authorities(anchors);
     let proof = office.export("one").await;
     let verified = export::verify(&proof, &trust).expect("it holds although the first certificate has ended");
-    let times: Vec<_> = verified.time_stamps.iter().map(|stamp| stamp.token.time()).collect();
+    let times: Vec<_> = verified.time_stamps().map(|stamp| stamp.token.time()).collect();
     assert_eq!(times.len(), 2);
     assert!(times[0] < times[1]);
     // A renewal that came too late proves nothing.
@@ -540,7 +547,7 @@ async fn former_keys_are_the_logs_own() {
     assert_eq!(next.sign_checkpoint().await, Ok(None), "the last checkpoint is the log's own");
     let proof = next.export_evidence(&id("one")).await.expect("the former key is known");
     let both = || Trust::keys([new.verifier().clone(), old.verifier().clone()]);
-    assert_eq!(export::verify(&proof, &both()).expect("it holds").log, *old.verifier());
+    assert_eq!(export::verify(&proof, &both()).expect("it holds").logs[0].log, *old.verifier());
     assert_eq!(
         export::verify(&proof, &Trust::keys([new.verifier().clone()])).expect_err("not told").place,
         "log"
@@ -548,7 +555,7 @@ async fn former_keys_are_the_logs_own() {
     office.post("two").await;
     assert_eq!(next.sign_checkpoint().await.expect("signed").map(|checkpoint| checkpoint.size), Some(2));
     let proof = next.export_evidence(&id("two")).await.expect("logged");
-    assert_eq!(export::verify(&proof, &both()).expect("it holds").log, *new.verifier());
+    assert_eq!(export::verify(&proof, &both()).expect("it holds").logs[0].log, *new.verifier());
     // Who does not know the former keys signs nothing.
     let forgetful = relay(&office.store, &office.clock, 3);
     let refused = forgetful.sign_checkpoint().await.expect_err("it cannot be compared");

@@ -133,6 +133,77 @@ async fn xta_cycle(both: &Both) -> Vec<MessageId> {
     ids
 }
 
+/// Each node has logged its part of what happened; the proof has all of it, whichever node is asked.
+#[test]
+fn any_node_proves_what_all_of_them_did() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("proof");
+    let mut nodes = open(&connection, 3);
+    let both = Both::of(&nodes);
+    let id = runtime().block_on(async {
+        let id = both.send("<m/>").await;
+        let mut sink = MemorySink::default();
+        let first = both.reader[0].fetch_first(&MsgSelector::default(), &mut sink).await.expect("answered");
+        let request = first.and_then(|fetched| fetched.request_id).expect("a message");
+        both.reader[0].close(&request, &[]).await.expect("closed");
+        id
+    });
+    // Accepted at the second node, handed out and received at the first; the third had no hand in it.
+    let keys: Vec<String> =
+        nodes.iter().map(|node| node.run(&["evidence", "key"]).ends(0).stdout.trim().to_owned()).collect();
+    for (number, node) in nodes.iter().enumerate() {
+        let file = format!("proof-{number}");
+        node.run(&["evidence", "export", id.as_str(), "--output", &file]).ends(0);
+        let trusted = ["evidence", "verify", &file, "--json", "--key", &keys[0], "--key", &keys[1]];
+        let told = node.run(&trusted).ends(0).json();
+        let mut logs: Vec<&str> = told["logs"]
+            .as_array()
+            .expect("logs")
+            .iter()
+            .map(|log| log["log"].as_str().expect("a key"))
+            .collect();
+        logs.sort_unstable();
+        assert_eq!(logs, [&keys[0], &keys[1]], "{told}");
+        assert_eq!((&told["records"], &told["card"]["state"]), (&3.into(), &"received".into()), "{told}");
+        // Whoever believes one of the nodes only is told that there is another.
+        let refused = node.run(&["evidence", "verify", &file, "--key", &keys[0]]).ends(4).stderr;
+        assert!(refused.contains("the file names the key amtsbote/evidence/relay-2"), "{refused}");
+        // Checkpoints that left the house are held against all logs.
+        node.run(&["evidence", "verify", "--database", &file]).ends(0);
+        node.run(&["evidence", "unpack", &file, "parts"]).ends(0);
+        for part in ["log-1-checkpoint.txt", "log-2-key.der", "card.xml"] {
+            assert!(node.path("parts").join(part).exists(), "{part}");
+        }
+        let traced = node.run(&["message", "trace", id.as_str()]).ends(0).stdout;
+        let lines = traced.lines().filter(|line| line.contains("amtsbote-evidence/1"));
+        assert_eq!(lines.count(), 3, "{traced}");
+        // A log that is left out, or a byte that is another, is missed.
+        let text = std::fs::read_to_string(node.path(&file)).expect("a proof");
+        let (head, logs) = text.split_once("logs 2\n").expect("two logs");
+        let second = logs[1..].find("\nlog ").expect("a second log") + 2;
+        for alone in [&logs[..second], &logs[second..]] {
+            std::fs::write(node.path("alone"), format!("{head}logs 1\n{alone}")).expect("written");
+            let refused = node.run(&["evidence", "verify", "alone"]).ends(4).stderr;
+            assert!(refused.contains("card: "), "{refused}");
+        }
+    }
+
+    // A node that was killed has not signed what it logged last; nobody else signs for it.
+    let late = runtime().block_on(both.send("<late/>"));
+    nodes[1].signal(rustix::process::Signal::KILL);
+    nodes[1].ended();
+    let export = ["evidence", "export", late.as_str(), "--output", "late"];
+    let refused = nodes[0].run(&export).ends(1).stderr;
+    assert!(refused.contains("node relay-2 is not signed over record"), "{refused}");
+    // It is closed, by whoever answers for it.
+    nodes[0].run(&["evidence", "close", "relay-2", "--reason", "it is gone", "--yes"]).ends(0);
+    nodes[0].run(&export).ends(0);
+    nodes[0].run(&["evidence", "verify", "late", "--key", &keys[0]]).ends(0);
+    nodes.remove(1);
+    stop(&mut nodes);
+}
+
 /// A balancer without memory leads every request of a dialog to another node than the one before.
 fn osci_cycle(runtime: &tokio::runtime::Runtime, nodes: &mut [Office]) -> String {
     let ports = nodes.iter().map(|node| port(&node.osci)).collect();

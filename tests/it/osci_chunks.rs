@@ -219,6 +219,41 @@ async fn what_is_still_at_work_is_called_so() {
     office.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_while_it_is_at_work_waits_for_its_end() {
+    let office = Office::open().await;
+    let mut author = begun(&office, "author").await;
+    let id = author.message_id(&office).await;
+    let whole = inside("author", &id);
+    for number in [1, 2] {
+        assert_eq!(upload(&mut author, &office, &id, &whole, number).await.codes(), ["0801"]);
+    }
+    let (mut last, mut asking) = (Client::new("author", true, true), Client::new("author", true, true));
+    let other = stall(&office);
+    let bring = upload(&mut last, &office, &id, &whole, 3);
+    let ask_meanwhile = async {
+        let is_last = |path: &PathBuf| path.file_name().is_some_and(|name| name == "3");
+        for _ in 0..500 {
+            if files(office.chunks()).iter().any(is_last) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert!(files(office.chunks()).iter().any(is_last), "the last chunk is there");
+        let release = async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            drop(other);
+        };
+        let (heard, ()) = tokio::join!(ask(&mut asking, &office, &id), release);
+        heard.codes()
+    };
+    let (brought, codes) = tokio::join!(bring, ask_meanwhile);
+    assert_eq!(codes, ["3950", "0800"], "the end, and not that it is at work");
+    assert_eq!(inner_codes(&said(brought)), ["0800"]);
+    assert_eq!(office.entries().await.len(), 1);
+    office.close().await;
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.expect("an entry").path());

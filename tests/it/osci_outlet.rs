@@ -386,6 +386,64 @@ fn what_is_too_large_for_one_piece_goes_in_chunks_and_is_resumed() {
     assert!(files == [NOTICE.as_bytes(), &photo]);
 }
 
+/// Posts what goes in five chunks.
+fn post_in_chunks(world: &World) -> String {
+    let photo: Vec<u8> = (0..280_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(world.here.path("photo.bin"), &photo).expect("writes");
+    let reader = world.there.path("tls").join("meldebehoerde-cipher.crt").display().to_string();
+    let arguments = ["send", "photo.bin", "--to-cert", &reader];
+    world.here.run_osci_as("standesamt", &arguments).ends(0).stdout.trim().to_owned()
+}
+
+/// Messages that wait here to go on in chunks.
+fn outgoing(world: &World) -> usize {
+    let files = std::fs::read_dir(world.here.path("store/incoming/outgoing"));
+    files.map_or(0, |files| files.count())
+}
+
+#[test]
+fn what_the_other_took_unheard_leaves_no_file() {
+    let mut world = World::open_with(|intermediary| format!("{intermediary}chunk_kilobytes = 64\n"));
+    // initDialog, getMessageId, InfoOnly and all five chunks, of which the answer to the last is never heard.
+    let pid = world.there.pid();
+    world.middleman.set(|state| state.kill = Some((state.exchanges + 8, pid)));
+    let id = post_in_chunks(&world);
+    world.waits_for("ended", |world| world.middleman.see(|state| state.kill.is_none()));
+    assert_eq!((outgoing(&world), world.middleman.see(|state| state.full_chunks)), (1, 4));
+    world.there.start_again();
+    assert_eq!(world.waiting_there(), 1, "it had been taken");
+    world.middleman.leads_to(&world.there);
+    world.is_received(&id);
+    assert_eq!((world.waiting_there(), outgoing(&world)), (1, 0));
+}
+
+#[test]
+fn what_the_other_refuses_when_it_is_asked_leaves_no_file() {
+    let mut world = World::open_with(|intermediary| format!("{intermediary}chunk_kilobytes = 64\n"));
+    // Every chunk is kept there, and the message inside cannot be: that is the other's own fault, and the chunks stay.
+    let (payloads, away) = (world.there.path("store/payloads"), world.there.path("store/payloads-away"));
+    std::fs::rename(&payloads, &away).expect("renamed");
+    let id = post_in_chunks(&world);
+    let asked_again = |world: &World| world.middleman.see(|state| (state.full_chunks, state.exchanges));
+    world.waits_for("asked again", |world| matches!(asked_again(world), (4, exchanges) if exchanges >= 11));
+    assert_eq!((world.state(&id).as_str(), outgoing(&world)), ("waiting", 1));
+    // Then it takes only less, and says so.
+    world.there.signal(rustix::process::Signal::KILL);
+    std::fs::rename(&away, &payloads).expect("renamed");
+    let config = world.there.path("amtsbote.toml");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    let smaller = text.lines().map(|line| match line.starts_with("content_bytes_max") {
+        true => "content_bytes_max = 100000",
+        false => line,
+    });
+    std::fs::write(&config, smaller.collect::<Vec<_>>().join("\n")).expect("writes");
+    world.there.start_again();
+    world.middleman.leads_to(&world.there);
+    world.waits_for("refused", |world| world.state(&id) == "dead");
+    let full = world.middleman.see(|state| state.full_chunks);
+    assert_eq!((full, world.waiting_there(), outgoing(&world)), (4, 0, 0));
+}
+
 #[test]
 fn a_wrong_certificate_of_the_other_stops_everything() {
     for (from, to, words) in [

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli_fixture::amtsbote;
+use crate::cli_fixture::{BINARY, amtsbote};
 
 fn question(family: &str, given: &str, asker: &str, purpose: &str, profile: &str) -> String {
     format!(
@@ -15,6 +15,29 @@ fn question(family: &str, given: &str, asker: &str, purpose: &str, profile: &str
 
 fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).expect("writes");
+}
+
+/// By the user nobody, who is in the group of the folder and can read nothing else.
+fn release_as_another(folder: &Path, number: &str) {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder, open).expect("the folder's mode");
+    chown(folder.join("register/four-eyes"), None, Some(NOBODY)).expect("the folder's group");
+    // Wherever the build lies, not everybody may go there.
+    let binary = folder.join("amtsbote-of-nobody");
+    std::fs::copy(BINARY, &binary).expect("a copy");
+    let ran = std::process::Command::new(&binary)
+        .args(["register", "release", number])
+        .current_dir(folder)
+        .env_remove("AMTSBOTE_CONFIG")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .expect("the binary runs");
+    assert!(ran.status.success(), "{ran:?}");
+    std::fs::remove_file(&binary).expect("removed");
 }
 
 #[test]
@@ -59,10 +82,19 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     write(folder.path(), "q.json", &question("Adler", "Otto", "firm", "advertising", "private-enquiry"));
     assert!(run(&["search", "q.json"], 1).stderr.contains("not-entitled"));
 
-    let report = ["report", "10041100", "A1", "--reader", "a", "--second-reader"];
-    assert!(run(&[&report[..], &["b"]].concat(), 0).stdout.contains("Amt A"));
-    run(&[&report[..], &["a"]].concat(), 1);
-    assert!(run(&["log"], 0).stdout.contains("4 entries, whole"));
+    // One operator asks, another one releases: users of the operating system, not words.
+    let report = ["report", "10041100", "A1"];
+    assert!(run(&report, 5).stderr.contains("amtsbote register release 1"));
+    assert!(run(&["release"], 0).stdout.contains("who got the data of a person of 10041100"));
+    assert!(run(&["release", "1"], 1).stderr.contains("another operator"));
+    run(&["release", "2"], 6);
+    run(&report, 5);
+    if rustix::process::getuid().is_root() {
+        release_as_another(folder.path(), "1");
+        assert!(run(&report, 0).stdout.contains("Amt A"));
+        assert!(run(&report, 5).stderr.contains("release 2"), "a release is for one reading");
+        assert!(run(&["log"], 0).stdout.contains("4 entries, whole"));
+    }
 
     // Number 2 comes before number 1, and a lock does not wait for its turn.
     let change = |sequence: u64, occasion: &str, record: &str| {
@@ -82,8 +114,13 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     let cases = run(&["cases", "--json"], 0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 2, "{cases}");
     assert_eq!(cases.matches("by-hand").count(), 3, "{cases}");
-    run(&["cases", "--done", "1"], 0);
-    run(&["cases", "--done", "1"], 6);
+    assert!(!cases.contains("A2") && !cases.contains("Sperre"), "lists tell of nobody: {cases}");
+    assert!(run(&["case", "show", "1"], 0).stdout.contains("Sperre"), "the question as it was put");
+    assert!(run(&["case", "show", "2"], 5).stderr.contains("amtsbote register release"));
+    run(&["cases", "--done", "1"], 2);
+    run(&["cases", "--done", "1", "--reason", "handed over on paper"], 0);
+    run(&["cases", "--done", "1", "--reason", "twice"], 6);
+    assert!(run(&["case", "answer", "2", "--none", "--reason", "none"], 2).stderr.contains("--settings"));
     let feed = format!("{}\n{}\n", change(1, "address", &kept), change(3, "lock-ended", &kept));
     write(folder.path(), "1-3.jsonl", &feed);
     run(&["feed", "1-3.jsonl"], 0);

@@ -2,17 +2,23 @@
 
 use std::process::Command;
 
+use amtsbote::register::answer::Answer;
+use amtsbote::register::copies::{Asked, Requester};
 use amtsbote::register::message::head::{Own, Party, PostalAddress, begin};
-use amtsbote::register::message::{Number, RELEASES, feed, person};
+use amtsbote::register::message::rejection::Event;
+use amtsbote::register::message::{Number, RELEASES, answer, feed, passing, person, question};
 use amtsbote::register::person::{Ags, Person};
+use amtsbote::register::question::{Profile, Selection};
 use amtsbote::register::reconcile;
+use amtsbote::register::rights::{Asker, Purpose};
 use amtsbote::register::synth;
+use amtsbote::xml::write::Writer;
 
 use crate::tools;
 
 #[test]
-fn loads_and_comparisons_are_valid_by_their_schema() {
-    if !tools::is_here("xmllint", &["--version"], "loads are not validated by their schema") {
+fn what_is_written_is_valid_by_its_schema() {
+    if !tools::is_here("xmllint", &["--version"], "messages are not validated by their schema") {
         return;
     }
     let home = Ags::parse("10041100").expect("a key");
@@ -60,4 +66,46 @@ fn loads_and_comparisons_are_valid_by_their_schema() {
     let compared = Some(((0..=255).collect(), difference));
     feed::write_receipt(&mut out, uuid, &feed::Receipt { compared, ..feed::Receipt::default() });
     judge(newest.version, out.finish());
+    // What offices say about messages, forms, and many enquiries at once.
+    let written = |number: Number, content: &dyn Fn(&mut Writer)| {
+        let mut out = begin(newest, number, &own, &party("zmb:10"), uuid, at, false);
+        content(&mut out);
+        judge(newest.version, out.finish());
+    };
+    written(Number::Reminder, &|out| passing::write_reminder(out, uuid));
+    written(Number::NotCompetent, &|out| passing::write_not_competent(out, uuid, "not here"));
+    for number in [Number::Forward, Number::HandOver] {
+        written(number, &|out| passing::write(out, number, b"<original/>"));
+    }
+    let asked = |profile| Asked {
+        requester: Requester {
+            asker: Asker::RegistrationOffice,
+            purpose: Purpose::Private,
+            body: "Amt".to_owned(),
+            file_number: "1/26".to_owned(),
+            occasion: "Zuzug".to_owned(),
+            user: "u1".to_owned(),
+            empowered: false,
+            waives_hand_over: true,
+            declares_no_trade: true,
+        },
+        profile,
+        selection: Selection {
+            municipalities: vec![home],
+            family_name: Some("Adler".to_owned()),
+            given_names: Some("Willi".to_owned()),
+            birth_date: Some("00031998".to_owned()),
+            ..Selection::default()
+        },
+        reader: None,
+        test: false,
+    };
+    written(Number::FormAsked, &|out| question::write(out, &asked(Profile::PrefilledForm)));
+    written(Number::FormAnswered, &|out| answer::write(out, uuid, None, &Answer::Neutral));
+    let event = |sign: &str| Event { at: "2026-11-23T08:00:00.000Z".to_owned(), sign: sign.to_owned() };
+    let cases: Vec<(Event, Asked)> =
+        ["E-1", "E-2"].map(|sign| (event(sign), asked(Profile::PrivateEnquiry))).into();
+    written(Number::EnquiriesAsked, &|out| question::write_enquiries(out, &cases));
+    let one = event("E-1");
+    written(Number::EnquiryAnswered, &|out| answer::write(out, uuid, Some(&one), &Answer::Neutral));
 }

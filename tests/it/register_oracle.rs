@@ -260,7 +260,7 @@ impl Known {
     fn is_meant(&self, wanted: &Wanted<'_>) -> bool {
         let family = match wanted.profile {
             Profile::FreeSearch => &self.family_parts,
-            Profile::PrivateEnquiry => &self.family_civil,
+            Profile::PrivateEnquiry | Profile::PrefilledForm => &self.family_civil,
             Profile::PersonSearch => &self.family,
         };
         // Who is asked for as having rightly none is meant by nothing else.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use amtsbote::register::answer::Answer;
 use amtsbote::register::copies::{Asked, Copies, LogKey, Requester, Settings};
 use amtsbote::register::message::head::{Own, Party, PostalAddress, begin};
-use amtsbote::register::message::{Number, RELEASES, feed, person, question};
+use amtsbote::register::message::rejection::Event;
+use amtsbote::register::message::{Number, RELEASES, feed, passing, person, question};
 use amtsbote::register::person::{Ags, Lock, Person, Sex};
 use amtsbote::register::question::{Profile, Selection};
 use amtsbote::register::rights::{Asker, Purpose};
@@ -21,6 +22,8 @@ use crate::cli_fixture::{BINARY, Office};
 const TOWN: &str = "ags:10041100";
 const STORE: &str = "zmb:100000000000";
 const URGENT: &str = "zmb:100000000001";
+/// Another municipality, which feeds no copy.
+const OFFICE: &str = "ags:10041511";
 const BODY: &str = "dbs:100010010000";
 const PORTAL: &str = "lap:100000000000";
 
@@ -121,6 +124,7 @@ fn with_identifiers(folder: &Path) {
         )
         .replacen("[[account.osci.cipher]]", &format!("[[account.osci.cipher ]]\n{}", own(TOWN)), 1)
         .replace("Meldebehörde\"\n", &format!("Meldebehörde\"\n\n{}{}", more(BODY), more(PORTAL)));
+    let text = text.replacen(&more(BODY), &format!("{}{}", more(BODY), more(OFFICE)), 1);
     std::fs::write(&file, text).expect("writes");
 }
 
@@ -168,7 +172,9 @@ fn receive(office: &Office, reader: &str) -> String {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
         let into = format!("in-{}", uuid::Uuid::new_v4());
-        let ran = office.run_as("meldebehoerde", &["fetch", "--as", reader, "--into", &into]).ends(0);
+        let ran = office
+            .run_as("meldebehoerde", &["fetch", "--as", reader, "--limit", "1", "--into", &into])
+            .ends(0);
         if let Some(file) = ran.stdout.lines().next() {
             return std::fs::read_to_string(office.path(file)).expect("the message");
         }
@@ -212,6 +218,16 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     assert!(neutral[0].contains("<keineAuskunft></keineAuskunft>"), "{}", neutral[0]);
     assert_eq!(neutral[0].len(), neutral[1].len());
 
+    // A clerk answers what the copy could not.
+    send(&office, BODY, Number::PersonSearchAsked, &asks(5, Profile::PersonSearch, "Niemand"));
+    assert!(receive(&office, BODY).contains("<keineAuskunft></keineAuskunft>"));
+    let cases = office.run(&["register", "cases", "--json"]).ends(0).json();
+    let case = cases["duties"].as_array().and_then(|all| all.last()).expect("a case")["number"].to_string();
+    let case = ["register", "case", "answer", &case, "--person", "A1", "--reason", "found in the original"];
+    office.run(&case).ends(0);
+    let late = receive(&office, BODY);
+    assert!(late.contains("<familienname>Adler<") && late.contains(&uuid(5)), "{late}");
+
     send(&office, TOWN, Number::Changes, "no XML");
     let rejection = receive(&office, TOWN);
     assert!(rejection.contains("rueckweisung.asynchron.0010") && rejection.contains("X000"), "{rejection}");
@@ -222,11 +238,60 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(register.0.id()).expect("an id"));
     rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
     assert!(register.0.wait().expect("ended").success());
-    assert!(office.run(&["register", "log"]).ends(0).stdout.contains("3 entries"), "one line each question");
+    assert!(office.run(&["register", "log"]).ends(0).stdout.contains("5 entries"), "one line each question");
     let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");
     assert!(!log.contains("Adler") && !log.contains("Sperre"), "no personal data in the log: {log}");
+}
+
+/// Reminders, forms, many enquiries at once, and what is passed on.
+#[test]
+fn what_offices_say_about_messages_travels_through_the_post_office() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let office = Office::open_in(folder, with_identifiers);
+    let _register = serve(&office);
+    send(&office, TOWN, Number::Load, &load(1));
+    let receipt = receive(&office, TOWN);
+    let reminder = message(Number::Reminder, TOWN, &uuid(2), |out| passing::write_reminder(out, &uuid(1)));
+    send(&office, TOWN, Number::Reminder, &reminder);
+    assert_eq!(receive(&office, TOWN), receipt, "the same bytes");
+
+    let form = |number, municipality: &str| {
+        let mut asked = asked(Profile::PrefilledForm, "Adler");
+        asked.selection.sex = None;
+        asked.selection.municipalities = vec![Ags::parse(municipality).expect("a key")];
+        message(Number::FormAsked, OFFICE, &uuid(number), |out| question::write(out, &asked))
+    };
+    send(&office, OFFICE, Number::FormAsked, &form(3, "10041100"));
+    let answer = receive(&office, OFFICE);
+    assert!(answer.contains("daten.0301") && answer.contains("<familienname>Adler<"), "{answer}");
+    send(&office, OFFICE, Number::FormAsked, &form(4, "10042113"));
+    let answer = receive(&office, OFFICE);
+    assert!(answer.contains("nichtzustaendigkeit.0032"), "{answer}");
+
+    let cases: Vec<(Event, Asked)> = [("E-1", "Adler"), ("E-2", "Sperre")]
+        .map(|(sign, family)| {
+            let event = Event { at: "2026-11-22T08:00:00.000Z".to_owned(), sign: sign.to_owned() };
+            (event, asked(Profile::PrivateEnquiry, family))
+        })
+        .into();
+    let text = message(Number::EnquiriesAsked, PORTAL, &uuid(5), |out| {
+        question::write_enquiries(out, &cases);
+    });
+    send(&office, PORTAL, Number::EnquiriesAsked, &text);
+    let answers = [receive(&office, PORTAL), receive(&office, PORTAL)];
+    let of = |sign: &str| answers.iter().find(|one| one.contains(&format!("zeichen>{sign}<"))).expect(sign);
+    assert!(of("E-1").contains("<familienname>Adler<") && of("E-2").contains("<keineAuskunft>"));
+
+    let passed = message(Number::HandOver, BODY, &uuid(6), |out| {
+        let own = asks(7, Profile::PersonSearch, "Adler");
+        passing::write(out, Number::HandOver, own.as_bytes());
+    });
+    send(&office, BODY, Number::HandOver, &passed);
+    let answers = [receive(&office, BODY), receive(&office, BODY)];
+    assert!(answers.iter().any(|one| one.contains("auskunft.1331") && one.contains("<familienname>Adler<")));
+    assert!(answers.iter().any(|one| one.contains("quittung.0020") && one.contains("<uebernommen>1<")));
 }
 
 /// Messages of the feed that wait when the lock comes, and changes of each.

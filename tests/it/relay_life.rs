@@ -478,7 +478,7 @@ async fn reminded_expired_and_forgotten_in_time() {
     assert_eq!(world.relay.accept(&world.who("author"), other).await, Err(Refusal::IdUsed));
     let proof = world.relay.export_evidence(&id("m-read")).await.expect("the evidence stays");
     let proof = export::verify(&proof, &Trust::keys([key().verifier().clone()])).expect("it is whole");
-    let events: Vec<_> = proof.records.iter().map(|(_, record)| record.event).collect();
+    let events: Vec<_> = proof.records().map(|(_, record)| record.event).collect();
     let expected = [
         Event::Accepted.into(),
         Event::Received.into(),

@@ -17,7 +17,7 @@ use crate::net::Body;
 use crate::osci::envelope::source::Source;
 
 /// What is read of a body at a time; a connection holds a few of them in memory.
-const PIECE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// A new empty file in this folder that no name leads to.
 pub fn file(folder: &Path) -> io::Result<File> {
@@ -79,9 +79,7 @@ impl Slice {
     pub fn body(&self) -> Body {
         let frames = stream::try_unfold(self.reader(), |mut reader| async move {
             let read = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; PIECE_BYTES];
-                let read = reader.read(&mut piece)?;
-                piece.truncate(read);
+                let piece = reader.piece(PIECE_BYTES)?;
                 Ok::<_, io::Error>((piece, reader))
             });
             let (piece, reader) = read.await.map_err(io::Error::other)??;
@@ -107,6 +105,21 @@ pub struct SliceReader {
     file: Arc<File>,
     at: u64,
     end: u64,
+}
+
+impl SliceReader {
+    /// The next bytes, at most so many; none at the end. Nothing is written before what is read.
+    fn piece(&mut self, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let mut piece = Vec::with_capacity(left.min(bytes_max));
+        if piece.capacity() > 0 {
+            let read = rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut piece), self.at)?;
+            // The memory may be more than was asked for.
+            piece.truncate(left);
+            self.at += read.min(left) as u64;
+        }
+        Ok(piece)
+    }
 }
 
 impl Read for SliceReader {

@@ -10,6 +10,8 @@ use crate::mime::transfer::{Base64Decoder, TransferEncoding};
 use crate::xml::dsig::DigestMethod;
 use std::ops::Range;
 
+/// From this size on it is worth while to go on with a digest rather than begin anew.
+const RUNNING_BYTES_MIN: u64 = 64 * 1024;
 const TYPE_DEFAULT: &str = "application/octet-stream";
 
 /// One attachment of a message that was read.
@@ -25,6 +27,36 @@ pub struct Attachment {
     pub octets: u64,
     /// Of the octets; SHA-256 always, and what the signatures of the message name.
     pub digests: Vec<(DigestMethod, Vec<u8>)>,
+    /// SHA-256 that has taken the octets and can take more; of a large attachment only.
+    pub running: Option<Running>,
+}
+
+/// A digest that is not at its end.
+#[derive(Clone)]
+pub struct Running(digest::Context);
+
+impl Running {
+    pub fn context(&self) -> digest::Context {
+        self.0.clone()
+    }
+
+    fn reached(&self) -> digest::Digest {
+        self.0.clone().finish()
+    }
+}
+
+impl PartialEq for Running {
+    fn eq(&self, other: &Self) -> bool {
+        self.reached().as_ref() == other.reached().as_ref()
+    }
+}
+
+impl Eq for Running {}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Running").field(&self.reached()).finish()
+    }
 }
 
 impl Attachment {
@@ -102,6 +134,9 @@ impl AttachmentReader {
             Some(decoder) => decoder.finish().map(|()| TransferEncoding::Base64)?,
             None => TransferEncoding::Identity,
         };
+        let sha256 = self.digests.iter().find(|(method, _)| *method == DigestMethod::Sha256);
+        let running = sha256.filter(|_| self.octets >= RUNNING_BYTES_MIN);
+        let running = running.map(|(_, digest)| Running(digest.clone()));
         let digests = self.digests.into_iter();
         let digests = digests.map(|(method, digest)| (method, digest.finish().as_ref().to_vec()));
         Ok(Attachment {
@@ -111,6 +146,7 @@ impl AttachmentReader {
             span: self.start..self.start + self.transmitted,
             octets: self.octets,
             digests: digests.collect(),
+            running,
         })
     }
 }

@@ -4,9 +4,8 @@
 //! of our certificates to the byte. Whatever goes wrong behind that is one refusal. AES-CBC and RSA 1.5 are made
 //! only in answers to who used them, which the policy must have allowed, and reads nothing better.
 
-use std::cell::RefCell;
 use std::io::{self, Read, Seek, Write};
-use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use super::read::Sealed;
 use super::write::{self, Prepared, SOAP_CONTENT_ID, entity_head};
@@ -16,8 +15,8 @@ use crate::osci::message::feature_description::{Feature, FeatureDescription};
 use crate::osci::message::kind::Schema;
 use crate::osci::message::names::{NS_DSIG, NS_SOAP, NS_XENC, NS_XSI};
 use crate::xml::enc::{
-    self, Content, ContentMethod, Decrypted, EncryptedData, EncryptedKey, IvLength, KeyTransport, OaepHash,
-    Opening, Plan, Policy, Recipient, RecipientKey, Written,
+    self, Begun, Content, ContentMethod, Decrypted, EncryptedData, EncryptedKey, IvLength, KeyTransport,
+    OaepHash, Opening, Plan, Policy, Recipient, RecipientKey, Written,
 };
 use crate::xml::write::Writer;
 
@@ -171,6 +170,8 @@ pub fn answers_in_base64(features: Option<&FeatureDescription>, request_had_base
 pub struct PreparedSealed {
     inner: Prepared,
     plan: Plan,
+    /// The key that its size was measured with, until it is used.
+    first: Mutex<Option<Begun>>,
     boundary: Boundary,
     bytes: u64,
 }
@@ -187,11 +188,12 @@ impl PreparedSealed {
         let recipient = Recipient::by_certificate(certificate_der, spki_der.to_vec());
         let Algorithms { method, iv, transport } = algorithms;
         let plan = Plan { method, iv, transport, recipients: vec![recipient] };
-        let mut prepared = Self { inner, plan, boundary, bytes: 0 };
+        let begun = begin(&plan)?;
+        let mut prepared = Self { inner, plan, first: Mutex::default(), boundary, bytes: 0 };
         // The element is as long for any other key.
-        let (data, _) = seal(&prepared.plan, io::sink())?;
-        let [head, middle, tail] = prepared.frame(&data)?;
+        let [head, middle, tail] = prepared.frame(begun.element())?;
         prepared.bytes = (head.len() + middle.len() + tail.len()) as u64 + prepared.ciphertext_bytes();
+        prepared.first = Mutex::new(Some(begun));
         Ok(prepared)
     }
 
@@ -202,14 +204,15 @@ impl PreparedSealed {
 
     /// Encrypts and pours the message out; each time under a new key.
     pub fn write(&self, out: &mut dyn Write) -> Result<(), write::Error> {
-        let gate = Rc::new(RefCell::new(GateState { held: Some(Vec::new()), out }));
-        let (data, mut sealing) = seal(&self.plan, Gate(gate.clone()))?;
-        let [head, middle, tail] = self.frame(&data)?;
-        gate.borrow_mut().open(&[head, middle].concat())?;
-        let mut sink = SealingSink(&mut sealing);
-        self.inner.write(&mut sink)?;
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let begun = first.map_or_else(|| begin(&self.plan), Ok)?;
+        let [head, middle, tail] = self.frame(begun.element())?;
+        out.write_all(&head)?;
+        out.write_all(&middle)?;
+        let mut sealing = begun.seal(&mut *out).map_err(sealing_failed)?;
+        self.inner.write(&mut SealingSink(&mut sealing))?;
         sealing.finish().map_err(sealing_failed)?;
-        gate.borrow_mut().out.write_all(&tail)?;
+        out.write_all(&tail)?;
         Ok(())
     }
 
@@ -258,44 +261,14 @@ impl PreparedSealed {
     }
 }
 
-fn seal<W: Write>(plan: &Plan, out: W) -> Result<(String, enc::Sealing<W>), write::Error> {
-    plan.seal_attachment(CIPHER_CONTENT_ID, MIME_TYPE, out).map_err(sealing_failed)
+fn begin(plan: &Plan) -> Result<Begun, write::Error> {
+    plan.begin_attachment(CIPHER_CONTENT_ID, MIME_TYPE).map_err(sealing_failed)
 }
 
 fn sealing_failed(error: enc::Error) -> write::Error {
     match error {
         enc::Error::Spool(kind) | enc::Error::Input(kind) => io::Error::from(kind).into(),
         enc::Error::Undecryptable | enc::Error::Encrypting => write::Error::Encrypting,
-    }
-}
-
-/// Holds back what is written until the head of the message is out.
-struct Gate<'a>(Rc<RefCell<GateState<'a>>>);
-
-struct GateState<'a> {
-    held: Option<Vec<u8>>,
-    out: &'a mut dyn Write,
-}
-
-impl GateState<'_> {
-    fn open(&mut self, head: &[u8]) -> io::Result<()> {
-        self.out.write_all(head)?;
-        self.out.write_all(&self.held.take().unwrap_or_default())
-    }
-}
-
-impl Write for Gate<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.borrow_mut();
-        match &mut state.held {
-            Some(held) => held.extend_from_slice(bytes),
-            None => state.out.write_all(bytes)?,
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -22,6 +22,9 @@ use crate::osci::message::kind::Place;
 use crate::xml::dsig::DigestMethod;
 use crate::xml::tree::Element;
 
+/// What is read of a source at a time.
+const PIECE_BYTES: usize = 256 * 1024;
+
 /// What came.
 #[derive(Debug)]
 pub enum Incoming {
@@ -215,7 +218,7 @@ impl Reader {
 /// Reads a message from a source that holds nothing else.
 pub fn read(source: &mut dyn Read, limits: &Limits) -> Result<Incoming, Error> {
     let mut reader = Reader::new(limits.clone());
-    let mut piece = vec![0; 64 * 1024];
+    let mut piece = vec![0; PIECE_BYTES];
     loop {
         match source.read(&mut piece) {
             Ok(0) => return reader.finish(),

@@ -23,7 +23,7 @@ impl Source for Vec<u8> {
     }
 }
 
-const PIECE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// Hands the bytes of a source on in pieces; a source that holds more or less than it said is an error, because its
 /// size was announced.

@@ -2,7 +2,7 @@
 //! are made in memory, large ones in the [`Outbox`].
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
 use super::fetch::Content;
 use super::incoming::Seal;
-use super::outbox::{self, Outbox, Room, WHOLE_BYTES_MAX};
+use super::outbox::{self, Blocks, Outbox, Room, WHOLE_BYTES_MAX};
 use super::unwritable::Carried;
 use super::{InForce, Refused, SignatureIdentity};
 use crate::mime::write::Boundary;
@@ -35,9 +35,6 @@ use crate::osci::message::{self, Message};
 use crate::pki::certificate::{Certificate, KeyKind};
 use crate::report::CorrelationId;
 use crate::xml::dsig::{DigestMethod, SignatureMethod};
-
-/// Bytes that are gathered before they are handed to the disk.
-const GATHERED_BYTES: usize = 256 * 1024;
 
 /// An answer to a request, before it is signed and encrypted.
 pub(super) struct Answer {
@@ -245,7 +242,7 @@ impl Ready {
     }
 
     fn write_to(&self, file: &File, size: u64) -> Result<(), write::Error> {
-        let mut out = BufWriter::with_capacity(GATHERED_BYTES, file);
+        let mut out = Blocks::new(file);
         self.write(&mut out)?;
         out.flush()?;
         // More may have been kept than was needed; less than announced must not go out.
@@ -256,7 +253,7 @@ impl Ready {
     }
 
     fn in_memory(&self) -> Result<Made, write::Error> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size()).unwrap_or_default());
         self.write(&mut bytes)?;
         Ok(Made::Memory(bytes))
     }

@@ -260,7 +260,9 @@ impl Decryption {
 
 pub fn parse(bytes: &Frozen, limits: &Limits) -> Result<Incoming, envelope::Error> {
     if let Frozen::Memory(bytes) = bytes {
-        return read::read(&mut &bytes[..], limits);
+        let mut reader = read::Reader::new(limits.clone());
+        reader.push(bytes)?;
+        return reader.finish();
     }
     let whole = bytes.stretch(0..bytes.length());
     let mut source = whole.open().map_err(|error| envelope::Error::Input(error.kind()))?;

@@ -6,7 +6,7 @@
 //! body does, also when the connection breaks.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::osci::client::scratch;
 
+/// What a file is given at a time.
+const BLOCK_BYTES: usize = 256 * 1024;
 /// Answers up to this size are made in memory.
 pub const WHOLE_BYTES_MAX: u64 = 64 * 1024;
 /// Large answers that are made at a time; others wait for their turn, holding no thread.
@@ -92,6 +94,36 @@ fn keep(folder: &Path, bytes: u64, reserve: u64) -> io::Result<Room> {
     }
 }
 
+/// Hands a new file its bytes in blocks that begin at multiples of their size, which it takes in half the time of others.
+pub struct Blocks<'f> {
+    file: &'f File,
+    held: Vec<u8>,
+}
+
+impl<'f> Blocks<'f> {
+    pub fn new(file: &'f File) -> Self {
+        Self { file, held: Vec::with_capacity(BLOCK_BYTES) }
+    }
+}
+
+impl Write for Blocks<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (taken, _) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.held.len()));
+        self.held.extend_from_slice(taken);
+        if self.held.len() == BLOCK_BYTES {
+            self.flush()?;
+        }
+        Ok(taken.len())
+    }
+
+    /// To be called towards the end: what comes behind it lies askew.
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.held)?;
+        self.held.clear();
+        Ok(())
+    }
+}
+
 /// A file that no name leads to, in a folder that is made where it is missing.
 pub fn nameless(folder: &Path) -> io::Result<File> {
     std::fs::create_dir_all(folder)?;
@@ -101,6 +133,24 @@ pub fn nameless(folder: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_are_written_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for length in [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 7] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let file = nameless(folder.path()).expect("a file");
+            let mut blocks = Blocks::new(&file);
+            for piece in bytes.chunks(100_003) {
+                blocks.write_all(piece).expect("taken");
+                assert_eq!(file.metadata().expect("measured").len() % BLOCK_BYTES as u64, 0);
+            }
+            blocks.flush().expect("written");
+            let mut back = vec![0; length + 1];
+            let read = std::os::unix::fs::FileExt::read_at(&file, &mut back, 0).expect("read");
+            assert!(back[..read] == bytes, "{length}");
+        }
+    }
 
     #[tokio::test]
     async fn room_is_kept_or_refused_beforehand() {

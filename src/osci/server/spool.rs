@@ -132,6 +132,14 @@ impl Stretch {
         Self { frozen: self.frozen.clone(), span: start..end }
     }
 
+    /// Where it lies in a file, unless it lies in memory.
+    pub fn file(&self) -> Option<(Arc<File>, Range<u64>)> {
+        match &self.frozen {
+            Frozen::File(file, _) => Some((file.clone(), self.span.clone())),
+            Frozen::Memory(_) => None,
+        }
+    }
+
     /// Fills `out` from `offset` on, as far as there is something.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         let at = self.span.start.saturating_add(offset);

@@ -405,7 +405,19 @@ impl Intake {
         // Digested when it was read, by the method of parts.
         let known =
             attachment.digest(DigestMethod::Sha256).and_then(|octets| octets.try_into().ok()).map(Digest);
-        self.write_digested(part, &request.bytes.stretch(attachment.span.clone()), written, known).await
+        let source = request.bytes.stretch(attachment.span.clone());
+        if let (Written::AsTheyAre, Some(known), Some((file, span))) = (written, known, source.file())
+            && let Some(running) = &attachment.running
+        {
+            self.may_hold(source.bytes())?;
+            part.length = source.bytes();
+            part.digest = known;
+            let seen = Some(running.context());
+            self.writer.write_file(file, span, seen).await.map_err(|error| failed(error.into()))?;
+            self.parts.push(part);
+            return Ok(());
+        }
+        self.write_digested(part, &source, written, known).await
     }
 
     fn begin(&self, role: PartRole, content_type: &str) -> Part {
@@ -422,6 +434,16 @@ impl Intake {
             lang: None,
             size: None,
         }
+    }
+
+    /// Refuses so many bytes more where they are too many.
+    fn may_hold(&self, bytes: u64) -> Result<(), Refused> {
+        let written = self.writer.length().saturating_sub(self.copied);
+        let seen = written.saturating_add(bytes);
+        if seen > self.bytes_max {
+            return Err(failed(Refusal::TooLarge { max: self.bytes_max, seen }));
+        }
+        Ok(())
     }
 
     async fn write(&mut self, part: Part, source: &Stretch, written: Written) -> Result<(), Refused> {
@@ -458,11 +480,7 @@ impl Intake {
                     decoded.as_slice()
                 }
             };
-            let written = self.writer.length().saturating_sub(self.copied);
-            let seen = written.saturating_add(octets.len() as u64);
-            if seen > self.bytes_max {
-                return Err(failed(Refusal::TooLarge { max: self.bytes_max, seen }));
-            }
+            self.may_hold(octets.len() as u64)?;
             if known.is_none() {
                 hasher.update(octets);
             }

@@ -73,7 +73,8 @@ impl Copies {
                 let content = self.key.open(row.get(0)?, row.get(1)?, &sealed)?;
                 let look: Look = serde_json::from_slice(&content)
                     .map_err(|error| CopyError::Corrupt(error.to_string()))?;
-                let Some(profile) = look.profile else { continue };
+                // Answers by hand are no questions.
+                let Some(profile) = look.profile.filter(|_| look.by_hand.is_none()) else { continue };
                 let key = (look.area.clone(), profile.as_str(), look.asker.clone());
                 let line = lines.entry(key).or_insert_with(|| Asked {
                     area: look.area.clone(),

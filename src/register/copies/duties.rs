@@ -1,13 +1,34 @@
 //! What questions made the register owe: hand-overs to municipalities, notices to locked persons and to authorities.
 //!
-//! Written with the look that caused them; open until somebody says that they are done.
+//! Written with the look that caused them. What a clerk needs to do one (the question as it was put, where its answer goes,
+//! whom it is about) lies beside it, sealed, and is destroyed when the case is closed, or with the look's own content.
+//! Lists show none of it; whoever opens a case, answers it or closes it is an entry in the log. Cases about a locked
+//! person are opened by two.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use rusqlite::params;
-use serde::Serialize;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
 
-use super::{Copies, CopyError, instant, int, micros, uint};
+use super::eyes::{Readers, Subject};
+use super::intake::read_stored;
+use super::looks::{self, Look};
+use super::post::Reply;
+use super::search::{Found, found};
+use super::{Asked, Copies, CopyError, copy_of, instant, int, micros, person_row, schema, uint};
+use crate::register::answer::{Answer, Duty, Hit};
+use crate::register::message::rejection::Event;
 use crate::register::person::Ags;
+use crate::register::question::{Area, Profile, Question, Reason};
+use crate::register::rights::{DataGroup, Disclosure, HIT_LIST, Reach, disclose, right};
+
+const BY_HAND: &str = "by-hand";
+/// What a letter needs.
+const LETTER: &[DataGroup] =
+    &[DataGroup::FamilyName, DataGroup::GivenNames, DataGroup::Doctorate, DataGroup::PresentAddresses];
+/// Characters of the reason that somebody gives.
+const REASON_CHARS_MAX: usize = 500;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OpenDuty {
@@ -16,42 +37,404 @@ pub struct OpenDuty {
     /// `by-hand`, `notice-to-person` or `notice-to-authority`.
     pub kind: String,
     pub ags: Ags,
-    /// The person's order mark, for that municipality alone.
-    pub mark: Option<String>,
     /// The look in the log that it came from.
     pub look: u64,
 }
 
+/// Where the answer to a question goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Whom the transport vouched for, or a page's account.
+    pub author: String,
+    pub uuid: String,
+    pub transport_id: String,
+    pub asked_at: Timestamp,
+    /// Number of the answer; `page` where a page shows it.
+    pub answer: String,
+    pub reader: String,
+    pub namespace: String,
+    /// Its answers are kept for the asker and not posted.
+    pub page: bool,
+    /// Of a message with many questions, which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
+}
+
+/// What lies sealed beside a duty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    asked: Asked,
+    /// Whom it is about, where that is known.
+    mark: Option<String>,
+    /// None: it was asked at the command line.
+    origin: Option<Origin>,
+    /// The message as it came, in Base64, for whoever it is handed over to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
+}
+
+/// A case as a clerk sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OpenedDuty {
+    #[serde(flatten)]
+    pub duty: OpenDuty,
+    /// Absent in cases of a register before version 7, and where its time was over.
+    pub question: Option<Asked>,
+    pub origin: Option<Origin>,
+    /// The person's order mark, for that municipality alone.
+    pub mark: Option<String>,
+    /// Whom a notice goes to: name and present addresses.
+    pub addressee: Option<Disclosure>,
+    /// When what is sealed is destroyed.
+    pub kept_until: Option<Timestamp>,
+}
+
+/// How a clerk answers a case.
+#[derive(Debug, Clone, Copy)]
+pub struct ByHand<'a> {
+    pub number: u64,
+    /// Persons of the municipality; none: no data are given.
+    pub marks: &'a [String],
+    pub reason: &'a str,
+    pub readers: &'a Readers,
+    pub now: Timestamp,
+    /// When what is sent because of it must be gone.
+    pub expires_at: Timestamp,
+}
+
+struct Row {
+    duty: OpenDuty,
+    mark: Option<String>,
+    kept: Option<Kept>,
+    kept_until: Option<Timestamp>,
+}
+
+/// Within the look's transaction.
+pub(super) struct Owed<'a> {
+    pub look: i64,
+    pub asked: &'a Asked,
+    /// Whom the question named by a feature.
+    pub mark: Option<&'a str>,
+    pub origin: Option<Origin>,
+    pub original: Option<&'a [u8]>,
+    pub now: Timestamp,
+}
+
 impl Copies {
+    pub(super) fn owe<'d>(
+        &self,
+        work: &Transaction<'_>,
+        owed: &Owed<'_>,
+        duties: impl IntoIterator<Item = &'d Duty>,
+    ) -> Result<(), CopyError> {
+        for duty in duties {
+            let (kind, ags, mark) = match duty {
+                Duty::ByHand { ags } => (BY_HAND, ags, owed.mark),
+                Duty::NoticeToPerson { ags, mark } => ("notice-to-person", ags, Some(mark.as_str())),
+                Duty::NoticeToAuthority { ags, mark } => ("notice-to-authority", ags, Some(mark.as_str())),
+            };
+            let kept = Kept {
+                asked: owed.asked.clone(),
+                mark: mark.map(str::to_owned),
+                origin: owed.origin.clone(),
+                original: owed.original.filter(|_| kind == BY_HAND).map(|bytes| BASE64.encode(bytes)),
+            };
+            let bytes = serde_json::to_vec(&kept).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+            let (secret, sealed) = self.sealed(bytes, &reader(*ags))?;
+            work.prepare_cached(
+                "INSERT INTO duty (look, kind, ags, secret, sealed, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                owed.look,
+                kind,
+                ags.to_string(),
+                secret,
+                sealed,
+                micros(looks::expiry(owed.now))
+            ])?;
+        }
+        Ok(())
+    }
+
     /// The oldest first, from `after` on.
     pub fn open_duties(&self, after: u64, limit: u32) -> Result<Vec<OpenDuty>, CopyError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
-                "SELECT duty.number, look.at, duty.kind, duty.ags, duty.mark, duty.look
+                "SELECT duty.number, look.at, duty.kind, duty.ags, duty.look
                  FROM duty JOIN look ON look.number = duty.look
                  WHERE done_at IS NULL AND duty.number > ?1 ORDER BY duty.number LIMIT ?2",
             )?;
             let mut rows = select.query(params![int(after), limit])?;
             let mut out = Vec::new();
             while let Some(row) = rows.next()? {
-                let ags: String = row.get(3)?;
-                out.push(OpenDuty {
-                    number: uint(row.get(0)?),
-                    since: instant(row.get(1)?),
-                    kind: row.get(2)?,
-                    ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
-                    mark: row.get(4)?,
-                    look: uint(row.get(5)?),
-                });
+                out.push(open_duty(row)?);
             }
             Ok(out)
         })
     }
 
-    /// Done, once; whom it was about is forgotten with it. False where there is no such open duty.
-    pub fn settle_duty(&self, number: u64, now: Timestamp) -> Result<bool, CopyError> {
-        let connection = self.writer();
-        let settle = "UPDATE duty SET done_at = ?2, mark = NULL WHERE number = ?1 AND done_at IS NULL";
-        Ok(connection.prepare_cached(settle)?.execute(params![int(number), micros(now)])? == 1)
+    /// Whether opening this case takes two operators. None where there is no such open case.
+    pub fn duty_takes_two(&self, number: u64) -> Result<Option<bool>, CopyError> {
+        self.read(|connection| {
+            let kind: Option<String> = connection
+                .prepare_cached("SELECT kind FROM duty WHERE number = ?1 AND done_at IS NULL")?
+                .query_row(params![int(number)], |row| row.get(0))
+                .optional()?;
+            Ok(kind.map(|kind| kind != BY_HAND))
+        })
     }
+
+    /// Whether one of these persons is locked, so that two operators answer.
+    pub fn answer_takes_two(&self, number: u64, marks: &[String]) -> Result<bool, CopyError> {
+        self.read(|connection| {
+            let Some(row) = self.duty_row(connection, number)? else { return Ok(false) };
+            let persons = persons(connection, row.duty.ags, marks)?;
+            Ok(persons.iter().any(is_hidden))
+        })
+    }
+
+    /// Opens one case; that it was opened is in the log. None where there is no such open case.
+    pub fn open_duty(
+        &self,
+        number: u64,
+        readers: &Readers,
+        now: Timestamp,
+    ) -> Result<Option<OpenedDuty>, CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Some(row) = self.duty_row(&work, number)? else { return Ok(None) };
+        let about_a_lock = row.duty.kind != BY_HAND;
+        self.two_where(&work, about_a_lock, readers, &Subject::Case { number }, now)?;
+        let addressee = match &row.mark {
+            Some(mark) if about_a_lock => {
+                let persons = persons(&work, row.duty.ags, std::slice::from_ref(mark));
+                // Whoever has left since is known to the municipality.
+                persons.ok().and_then(|found| found.first().map(|one| disclose(&one.person, LETTER)))
+            }
+            _ => None,
+        };
+        self.log_work(&work, "case-opened", &row, readers, "", now)?;
+        work.commit()?;
+        let (question, origin) = row.kept.map(|kept| (kept.asked, kept.origin)).unzip();
+        Ok(Some(OpenedDuty {
+            duty: row.duty,
+            question,
+            origin: origin.flatten(),
+            mark: row.mark,
+            addressee,
+            kept_until: row.kept_until,
+        }))
+    }
+
+    /// Answers a case by hand: from the copy, within the asker's rights, as a look of its own; the case is closed with
+    /// it. `write` makes the message. No second fee.
+    pub fn answer_duty(
+        &self,
+        by_hand: &ByHand<'_>,
+        write: &dyn Fn(&Origin, &Answer) -> Option<Reply>,
+    ) -> Result<Answer, CopyError> {
+        let ByHand { number, marks, readers, now, .. } = *by_hand;
+        let reason = reason_of(by_hand.reason)?;
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let row = self.duty_row(&work, number)?.ok_or(CopyError::Refused("there is no such open case"))?;
+        if row.duty.kind != BY_HAND {
+            return Err(CopyError::Refused("a notice has no answer: send it, and close the case"));
+        }
+        let kept = row.kept.as_ref().ok_or(CopyError::Refused("what was asked is not kept any more"))?;
+        let requester = &kept.asked.requester;
+        let profile = kept.asked.profile;
+        let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
+            .ok_or(Reason::NotEntitled)?;
+        let persons = persons(&work, row.duty.ags, marks)?;
+        let locked = persons.iter().any(is_hidden);
+        self.two_where(&work, locked, readers, &Subject::Answer { number, marks }, now)?;
+        let answer = match (&persons[..], profile) {
+            ([], _) => Answer::Neutral,
+            ([one], Profile::PersonSearch | Profile::PrivateEnquiry) => {
+                Answer::Person { data: disclose(&one.person, right.groups) }
+            }
+            (_, Profile::PrivateEnquiry) => {
+                return Err(CopyError::Refused("a private enquiry is answered about one person alone"));
+            }
+            (several, _) => {
+                let groups = if profile == Profile::FreeSearch { right.groups } else { HIT_LIST };
+                let hit = |one: &Found| {
+                    let feature = self.issue_feature(&work, one, requester, now)?;
+                    Ok(Hit { feature, data: disclose(&one.person, groups) })
+                };
+                let hits = several.iter().map(hit).collect::<Result<_, CopyError>>()?;
+                Answer::List { hits, more: false, stale: Vec::new() }
+            }
+        };
+        let question = Question { profile, area: Area::Municipality(row.duty.ags), criteria: <_>::default() };
+        let shown: Vec<&Found> = persons.iter().collect();
+        let note = format!("{readers}: {reason}");
+        super::search::write_look(&work, self, &kept.asked, &question, &answer, &shown, Some(note), now)?;
+        if let Some(origin) = &kept.origin
+            && let Some(reply) = write(origin, &answer)
+        {
+            self.answer_later(&work, origin, &reply, by_hand.expires_at)?;
+        }
+        close(&work, number, now)?;
+        work.commit()?;
+        Ok(answer)
+    }
+
+    /// Done, once: what lay beside it is destroyed. False where there is no such open case.
+    pub fn settle_duty(
+        &self,
+        number: u64,
+        reason: &str,
+        readers: &Readers,
+        now: Timestamp,
+    ) -> Result<bool, CopyError> {
+        let reason = reason_of(reason)?;
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Some(row) = self.duty_row(&work, number)? else { return Ok(false) };
+        self.log_work(&work, "case-closed", &row, readers, reason, now)?;
+        close(&work, number, now)?;
+        work.commit()?;
+        Ok(true)
+    }
+
+    /// Hands a question over to its municipality, as it came (XInneres 0031): the case goes with it and is closed here.
+    /// `write` makes the message for the municipality.
+    pub fn hand_over_duty(
+        &self,
+        by_hand: &ByHand<'_>,
+        write: &dyn Fn(Ags, &[u8]) -> Reply,
+    ) -> Result<Ags, CopyError> {
+        let ByHand { number, readers, now, .. } = *by_hand;
+        let reason = reason_of(by_hand.reason)?;
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let row = self.duty_row(&work, number)?.ok_or(CopyError::Refused("there is no such open case"))?;
+        let original = row.kept.as_ref().and_then(|kept| kept.original.as_ref());
+        let original = original.and_then(|text| BASE64.decode(text).ok()).ok_or(CopyError::Refused(
+            "this case came by no message of its own that could be passed on: open it, tell the municipality, close it",
+        ))?;
+        let reply = write(row.duty.ags, &original);
+        let uuid = uuid::Uuid::new_v4().to_string();
+        self.write_reply(&work, ("register", &uuid, ""), &reply, by_hand.expires_at)?;
+        self.log_work(&work, "case-handed-over", &row, readers, reason, now)?;
+        close(&work, number, now)?;
+        work.commit()?;
+        Ok(row.duty.ags)
+    }
+
+    fn duty_row(&self, connection: &Connection, number: u64) -> Result<Option<Row>, CopyError> {
+        let mut select = connection.prepare_cached(
+            "SELECT duty.number, look.at, duty.kind, duty.ags, duty.look, duty.mark, duty.secret, duty.sealed,
+                    duty.expires_at
+             FROM duty JOIN look ON look.number = duty.look WHERE duty.number = ?1 AND done_at IS NULL",
+        )?;
+        let mut rows = select.query(params![int(number)])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let duty = open_duty(row)?;
+        let sealed: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(6)?, row.get(7)?);
+        let kept = match sealed {
+            (Some(secret), Some(sealed)) => {
+                let bytes = self.unsealed(&secret, &sealed, &reader(duty.ags))?;
+                let kept: Kept =
+                    serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+                Some(kept)
+            }
+            _ => None,
+        };
+        let mark = kept.as_ref().and_then(|kept| kept.mark.clone());
+        let mark = mark.map_or_else(|| row.get(5), |mark| Ok(Some(mark)))?;
+        let kept_until = row.get::<_, Option<i64>>(8)?.filter(|_| kept.is_some()).map(instant);
+        Ok(Some(Row { duty, mark, kept, kept_until }))
+    }
+
+    fn two_where(
+        &self,
+        work: &Transaction<'_>,
+        needed: bool,
+        readers: &Readers,
+        subject: &Subject<'_>,
+        now: Timestamp,
+    ) -> Result<(), CopyError> {
+        match readers {
+            Readers::Two(two) => self.spend(work, two, subject, now),
+            Readers::One(_) if needed => {
+                Err(CopyError::Refused("this is about a locked person: two operators read it together"))
+            }
+            Readers::One(_) => Ok(()),
+        }
+    }
+
+    /// Work on a case is a look, too.
+    fn log_work(
+        &self,
+        work: &Transaction<'_>,
+        kind: &str,
+        row: &Row,
+        readers: &Readers,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), CopyError> {
+        let look = Look {
+            kind: kind.to_owned(),
+            profile: None,
+            asker: "operator".to_owned(),
+            body: String::new(),
+            file_number: format!("case {}", row.duty.number),
+            occasion: reason.to_owned(),
+            user: readers.to_string(),
+            area: row.duty.ags.to_string(),
+            hits: 0,
+            selection: None,
+            by_hand: None,
+        };
+        looks::append(work, &self.key, &look, &[], now)?;
+        Ok(())
+    }
+}
+
+fn reader(ags: Ags) -> String {
+    format!("case of {ags}")
+}
+
+fn reason_of(text: &str) -> Result<&str, CopyError> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > REASON_CHARS_MAX {
+        return Err(CopyError::Refused("a reason of 1 to 500 characters is needed"));
+    }
+    Ok(text)
+}
+
+fn open_duty(row: &rusqlite::Row<'_>) -> Result<OpenDuty, CopyError> {
+    let ags: String = row.get(3)?;
+    Ok(OpenDuty {
+        number: uint(row.get(0)?),
+        since: instant(row.get(1)?),
+        kind: row.get(2)?,
+        ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
+        look: uint(row.get(4)?),
+    })
+}
+
+fn persons(connection: &Connection, ags: Ags, marks: &[String]) -> Result<Vec<Found>, CopyError> {
+    let copy = copy_of(connection, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
+    let one = |mark: &String| {
+        let (_, record) = person_row(connection, copy.id, mark)?
+            .ok_or(CopyError::Refused("the copy has no person under that order mark"))?;
+        found(connection, &copy, read_stored(&record)?)
+    };
+    marks.iter().map(one).collect()
+}
+
+fn is_hidden(one: &Found) -> bool {
+    one.locks.iter().any(|lock| lock.hides()) || one.person.conditional_note
+}
+
+pub(super) fn close(work: &Transaction<'_>, number: u64, now: Timestamp) -> Result<(), CopyError> {
+    work.prepare_cached(
+        "UPDATE duty SET done_at = ?2, mark = NULL, secret = NULL, sealed = NULL WHERE number = ?1",
+    )?
+    .execute(params![int(number), micros(now)])?;
+    Ok(())
 }

@@ -14,6 +14,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::eyes::{Readers, Subject, TwoReaders};
 use super::{Copies, CopyError, instant, micros, uint};
 use crate::register::person::Ags;
 use crate::register::question::Profile;
@@ -24,6 +25,7 @@ pub struct LogKey {
     seal: LessSafeKey,
     tag: hmac::Key,
     answers: hmac::Key,
+    wishes: hmac::Key,
 }
 
 impl LogKey {
@@ -33,8 +35,9 @@ impl LogKey {
         let tag = hmac::sign(&root, b"amtsbote register log, tag");
         let seal = UnboundKey::new(&AES_256_GCM, seal.as_ref()).expect("the key has 32 bytes");
         let answers = hmac::sign(&root, b"amtsbote register, answers");
+        let wishes = hmac::sign(&root, b"amtsbote register, wishes to read");
         let key = |tag: hmac::Tag| hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref());
-        Self { seal: LessSafeKey::new(seal), tag: key(tag), answers: key(answers) }
+        Self { seal: LessSafeKey::new(seal), tag: key(tag), answers: key(answers), wishes: key(wishes) }
     }
 
     /// The key of one answer for one reader.
@@ -43,6 +46,14 @@ impl LogKey {
         let mut out = [0; 32];
         out.copy_from_slice(tag.as_ref());
         out
+    }
+
+    pub(super) fn subject(&self, text: &str) -> Vec<u8> {
+        self.subject_of(text.as_bytes())
+    }
+
+    pub(super) fn subject_of(&self, bytes: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.wishes, bytes).as_ref().to_vec()
     }
 
     fn tag(&self, ags: Ags, mark: &str) -> Vec<u8> {
@@ -92,6 +103,9 @@ pub struct Look {
     pub hits: u64,
     /// The selection data of a free search; elsewhere the person says enough.
     pub selection: Option<Value>,
+    /// Who answered by hand, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -135,7 +149,7 @@ fn link(before: &Hash, number: i64, at: i64, content_hash: &[u8]) -> Hash {
 }
 
 /// Twelve months: the shortest time the law wants, and before the end of the next calendar year (section 40(4) BMG).
-fn expiry(at: Timestamp) -> Timestamp {
+pub(super) fn expiry(at: Timestamp) -> Timestamp {
     at.to_zoned(TimeZone::UTC).checked_add(1.year()).map_or(Timestamp::MAX, |later| later.timestamp())
 }
 
@@ -146,15 +160,12 @@ impl Copies {
         &self,
         ags: Ags,
         mark: &str,
-        readers: [&str; 2],
+        readers: TwoReaders,
         now: Timestamp,
     ) -> Result<Vec<LookEntry>, CopyError> {
-        let [first, second] = readers.map(str::trim);
-        if first.is_empty() || second.is_empty() || first == second {
-            return Err(CopyError::Refused("the log is read by two different people together"));
-        }
         let mut connection = self.writer();
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.spend(&work, &readers, &Subject::Report { ags, mark }, now)?;
         let mut entries = Vec::new();
         {
             let mut select = work.prepare_cached(
@@ -179,10 +190,11 @@ impl Copies {
             body: String::new(),
             file_number: String::new(),
             occasion: "report to the person concerned".to_owned(),
-            user: format!("{first}, {second}"),
+            user: Readers::Two(readers).to_string(),
             area: ags.to_string(),
             hits: entries.len() as u64,
             selection: None,
+            by_hand: None,
         };
         append(&work, &self.key, &reading, &[], now)?;
         work.commit()?;
@@ -223,6 +235,10 @@ impl Copies {
         )?;
         let erased = work.execute(
             "UPDATE look SET content = NULL WHERE content IS NOT NULL AND expires_at <= ?1",
+            params![micros(now)],
+        )?;
+        work.execute(
+            "UPDATE duty SET mark = NULL, secret = NULL, sealed = NULL WHERE sealed IS NOT NULL AND expires_at <= ?1",
             params![micros(now)],
         )?;
         work.execute(

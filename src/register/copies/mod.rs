@@ -6,6 +6,7 @@
 
 mod accounts;
 mod duties;
+mod eyes;
 mod intake;
 mod keeping;
 mod looks;
@@ -33,14 +34,15 @@ use super::fees::Tariff;
 use super::person::{Ags, RecordError};
 use super::question::Reason;
 pub use accounts::{Account, Asked as AskedInMonth, Month};
-pub use duties::OpenDuty;
+pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
+pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};
 pub use intake::{CopyState, LoadReceipt, Taken};
 pub use keeping::Retired;
 pub use looks::{LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use nightly::{Night, Reconciled};
 pub use payments::{Order, OrderLine, Which};
-pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply};
+pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply, case_key, message_uuid};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;
@@ -133,6 +135,11 @@ impl Copies {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.urgent.fetch_sub(1, Ordering::AcqRel);
         writer
+    }
+
+    /// The day on which an instant lies, in the register's time zone.
+    pub fn day_of(&self, at: Timestamp) -> jiff::civil::Date {
+        at.to_zoned(self.settings.zone.clone()).date()
     }
 
     fn read<T>(&self, question: impl FnOnce(&Connection) -> Result<T, CopyError>) -> Result<T, CopyError> {

@@ -270,6 +270,8 @@ impl Copies {
             transport_id: &uuid,
             at,
             expires_at,
+            original: None,
+            event: None,
         };
         if self.known(&arrived)? != Known::New {
             return Ok(());

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::duties::Origin;
 use super::{Copies, CopyError, instant, int, micros, uint};
+use crate::register::message::rejection::Event;
 use crate::register::reconcile::Hash;
 
 const SECRET_BYTES: usize = 32;
@@ -30,6 +32,10 @@ pub struct Arrived<'a> {
     pub at: Timestamp,
     /// When what is answered to it must be gone.
     pub expires_at: Timestamp,
+    /// All of it, where a case that comes of it could be handed over.
+    pub original: Option<&'a [u8]>,
+    /// Which question of the message it is, where that has many.
+    pub event: Option<&'a Event>,
 }
 
 /// What is to be sent because of a message.
@@ -157,24 +163,50 @@ impl Copies {
             arrived.transport_id,
             micros(arrived.at)
         ])?;
-        for reply in replies {
-            let (secret, sealed) = self.sealed(reply.bytes.clone(), &reply.reader)?;
-            work.prepare_cached(
-                "INSERT INTO outgoing (author, uuid, number, reader, namespace, in_reply_to, secret, sealed, leaves_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )?
-            .execute(params![
-                arrived.author,
-                arrived.uuid,
-                reply.number,
-                reply.reader,
-                reply.namespace,
-                arrived.transport_id,
-                secret,
-                sealed,
-                micros(reply.leaves_at),
-                micros(arrived.expires_at)
-            ])?;
+        let message = (arrived.author, arrived.uuid, arrived.transport_id);
+        replies.iter().try_for_each(|reply| self.write_reply(work, message, reply, arrived.expires_at))
+    }
+
+    pub(super) fn write_reply(
+        &self,
+        work: &Transaction<'_>,
+        (author, uuid, transport_id): (&str, &str, &str),
+        reply: &Reply,
+        expires_at: Timestamp,
+    ) -> Result<(), CopyError> {
+        let (secret, sealed) = self.sealed(reply.bytes.clone(), &reply.reader)?;
+        work.prepare_cached(
+            "INSERT INTO outgoing (author, uuid, number, reader, namespace, in_reply_to, secret, sealed, leaves_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            author,
+            uuid,
+            reply.number,
+            reply.reader,
+            reply.namespace,
+            transport_id,
+            secret,
+            sealed,
+            micros(reply.leaves_at),
+            micros(expires_at)
+        ])?;
+        Ok(())
+    }
+
+    /// A second answer to a question, given by hand: it takes the first one's place at a page, and is posted elsewhere.
+    pub(super) fn answer_later(
+        &self,
+        work: &Transaction<'_>,
+        origin: &Origin,
+        reply: &Reply,
+        expires_at: Timestamp,
+    ) -> Result<(), CopyError> {
+        let message = (&origin.author[..], &origin.uuid[..], &origin.transport_id[..]);
+        self.write_reply(work, message, reply, expires_at)?;
+        if origin.page {
+            work.prepare_cached("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1")?
+                .execute(params![work.last_insert_rowid(), micros(reply.leaves_at)])?;
         }
         Ok(())
     }
@@ -184,7 +216,7 @@ impl Copies {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT reader, secret, sealed, leaves_at, expires_at FROM outgoing
-                 WHERE author = ?1 AND uuid = ?2 ORDER BY id LIMIT 1",
+                 WHERE author = ?1 AND uuid = ?2 ORDER BY id DESC LIMIT 1",
             )?;
             let mut rows = select.query(params![author, uuid])?;
             let Some(row) = rows.next()? else { return Ok(Held::Unknown) };
@@ -203,7 +235,8 @@ impl Copies {
         })
     }
 
-    /// The answers to one question of this author leave once more, under transport ids of their own.
+    /// The answers to one question of this author leave once more, under transport ids of their own; of a message with
+    /// many questions, those to each of them ([`case_key`]).
     pub fn again(&self, author: &str, uuid: &str, now: Timestamp) -> Result<Again, CopyError> {
         let mut connection = self.writer();
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -211,7 +244,7 @@ impl Copies {
         {
             let mut select = work.prepare_cached(
                 "SELECT id, sealed IS NULL OR expires_at <= ?3, sent_at IS NULL AND given_up_at IS NULL FROM outgoing
-                 WHERE author = ?1 AND uuid = ?2",
+                 WHERE author = ?1 AND (uuid = ?2 OR uuid > ?2 || '#' AND uuid < ?2 || '$')",
             )?;
             let found = select.query_map(params![author, uuid, micros(now)], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -357,6 +390,16 @@ impl Copies {
         let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("the key has 32 bytes");
         Ok(AnswerKey(LessSafeKey::new(key)))
     }
+}
+
+/// The row of one question of a message that has many. No UUID has such a sign, so that it never takes another's place.
+pub fn case_key(uuid: &str, number: usize) -> String {
+    format!("{uuid}#{number}")
+}
+
+/// The message's own UUID, of such a key or of itself.
+pub fn message_uuid(key: &str) -> &str {
+    key.split_once('#').map_or(key, |(uuid, _)| uuid)
 }
 
 /// What was just written for this message stays for the page: the post takes it for sent.

@@ -136,7 +136,19 @@ CREATE TABLE lock_set (
 ) WITHOUT ROWID;
 ";
 
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+/// What a clerk needs to do what is owed, sealed; and what one operator wants to read until another has released it.
+const VERSION_7: &str = "
+ALTER TABLE duty ADD COLUMN secret BLOB;
+ALTER TABLE duty ADD COLUMN sealed BLOB;
+ALTER TABLE duty ADD COLUMN expires_at INTEGER;
+CREATE INDEX duty_expires ON duty (expires_at) WHERE sealed IS NOT NULL;
+CREATE TABLE wish (
+  number INTEGER PRIMARY KEY, subject BLOB NOT NULL, reader INTEGER NOT NULL, asked_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL, used_at INTEGER
+);
+";
+
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 
 pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
@@ -208,8 +220,16 @@ mod tests {
                 opened.query_row(&sql, [], |row| row.get(0)).expect("a count")
             };
             assert_eq!(count("copy"), i64::from(version > 0), "version {version}");
-            let newer =
-                ["outgoing", "move_case", "meter", "payment", "payment_question", "night", "reconciliation"];
+            let newer = [
+                "outgoing",
+                "move_case",
+                "meter",
+                "payment",
+                "payment_question",
+                "night",
+                "reconciliation",
+                "wish",
+            ];
             assert_eq!(newer.into_iter().map(count).sum::<i64>(), 0, "version {version}");
             opened.execute_batch("PRAGMA user_version = 1000").expect("marked");
             drop(opened);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
+use super::duties::{Origin, Owed};
 use super::intake::read_stored;
 use super::looks::{self, Look};
 use super::terms::{Probe, probes};
@@ -87,11 +88,29 @@ pub(super) struct FromPage<'a> {
     pub also: &'a dyn Fn(&Transaction<'_>, i64) -> Result<(), CopyError>,
 }
 
-struct Found {
-    ags: Ags,
-    person: Person,
+impl Taking<'_> {
+    /// Where a later answer would go.
+    fn origin(&self, replies: &[Reply]) -> Option<Origin> {
+        let (arrived, reply) = (self.arrived, replies.first()?);
+        Some(Origin {
+            author: arrived.author.to_owned(),
+            uuid: arrived.uuid.to_owned(),
+            transport_id: arrived.transport_id.to_owned(),
+            asked_at: arrived.at,
+            answer: reply.number.to_owned(),
+            reader: reply.reader.clone(),
+            namespace: reply.namespace.clone(),
+            page: self.page.is_some(),
+            event: arrived.event.cloned(),
+        })
+    }
+}
+
+pub(super) struct Found {
+    pub ags: Ags,
+    pub person: Person,
     hidden: bool,
-    locks: Vec<Lock>,
+    pub locks: Vec<Lock>,
 }
 
 impl Copies {
@@ -133,7 +152,7 @@ impl Copies {
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let answer = match (&shown[..], question.profile) {
             _ if neutral => Answer::Neutral,
-            ([one], Profile::PersonSearch | Profile::PrivateEnquiry) => {
+            ([one], Profile::PersonSearch | Profile::PrivateEnquiry | Profile::PrefilledForm) => {
                 Answer::Person { data: disclose(&one.person, right.groups) }
             }
             (shown, _) => {
@@ -150,16 +169,19 @@ impl Copies {
                 Answer::List { hits, more, stale }
             }
         };
-        let look = write_look(&work, self, asked, &question, &answer, &shown, now)?;
-        write_duties(&work, look, &duties)?;
+        let look = write_look(&work, self, asked, &question, &answer, &shown, None, now)?;
+        let replies = taking.as_ref().map(|taking| (taking.write)(&answer)).unwrap_or_default();
+        let origin = taking.as_ref().and_then(|taking| taking.origin(&replies));
+        let original = taking.as_ref().and_then(|taking| taking.arrived.original);
+        self.owe(&work, &Owed { look, asked, mark: None, origin, original, now }, &duties)?;
         let (channel, agreed) = match &taking {
             None => (Channel::CommandLine, None),
             Some(Taking { page: None, .. }) => (Channel::Message, None),
             Some(Taking { page: Some(page), .. }) => (Channel::Page, Some(page.cents)),
         };
         self.meter(&work, look, &question, channel, agreed, now)?;
-        if let Some(Taking { arrived, write, page }) = taking {
-            self.take_within(&work, arrived, &write(&answer))?;
+        if let Some(Taking { arrived, page, .. }) = taking {
+            self.take_within(&work, arrived, &replies)?;
             if let Some(page) = page {
                 super::post::hold(&work, arrived, now)?;
                 (page.also)(&work, look)?;
@@ -241,10 +263,14 @@ impl Copies {
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let area = found.first().map_or(Area::State, |one| Area::Municipality(one.ags));
         let question = Question { profile, area, criteria: Criteria::default() };
-        let look = write_look(&work, self, &asked, &question, &answer, &shown, now)?;
-        write_duties(&work, look, &duties)?;
-        if let Some(Taking { arrived, write, .. }) = taking {
-            self.take_within(&work, arrived, &write(&answer))?;
+        let look = write_look(&work, self, &asked, &question, &answer, &shown, None, now)?;
+        let replies = taking.as_ref().map(|taking| (taking.write)(&answer)).unwrap_or_default();
+        let origin = taking.as_ref().and_then(|taking| taking.origin(&replies));
+        let mark = found.first().map(|one| one.person.mark.as_str());
+        let original = taking.as_ref().and_then(|taking| taking.arrived.original);
+        self.owe(&work, &Owed { look, asked: &asked, mark, origin, original, now }, &duties)?;
+        if let Some(Taking { arrived, .. }) = taking {
+            self.take_within(&work, arrived, &replies)?;
         }
         work.commit()?;
         Ok(Outcome { answer, duties: duties.into_iter().collect(), look: super::uint(look) })
@@ -290,7 +316,7 @@ impl Copies {
     }
 
     /// Random, and nothing about the person can be seen from it (annex number 5 a)).
-    fn issue_feature(
+    pub(super) fn issue_feature(
         &self,
         work: &Transaction<'_>,
         one: &Found,
@@ -367,8 +393,8 @@ fn judged(mut one: Found, asked: &Asked) -> Found {
 fn shown(found: &[Found], profile: Profile, stale: bool, list_max: usize) -> (Vec<&Found>, bool) {
     let visible: Vec<&Found> = found.iter().filter(|one| !one.hidden).take(list_max + 1).collect();
     let neutral = match profile {
-        // Exactly one in the register, hidden or not (section 44(3) BMG).
-        Profile::PrivateEnquiry => found.len() != 1 || visible.len() != 1,
+        // Exactly one in the register, hidden or not (section 44(3) BMG); of a form, nobody may choose among several.
+        Profile::PrivateEnquiry | Profile::PrefilledForm => found.len() != 1 || visible.len() != 1,
         Profile::PersonSearch | Profile::FreeSearch => visible.is_empty(),
     };
     if neutral || stale { (Vec::new(), true) } else { (visible, false) }
@@ -388,26 +414,15 @@ fn duties(found: &[Found]) -> BTreeSet<Duty> {
     out
 }
 
-fn write_duties(work: &Transaction<'_>, look: i64, duties: &BTreeSet<Duty>) -> Result<(), CopyError> {
-    for duty in duties {
-        let (kind, ags, mark) = match duty {
-            Duty::ByHand { ags } => ("by-hand", ags, None),
-            Duty::NoticeToPerson { ags, mark } => ("notice-to-person", ags, Some(mark)),
-            Duty::NoticeToAuthority { ags, mark } => ("notice-to-authority", ags, Some(mark)),
-        };
-        work.prepare_cached("INSERT INTO duty (look, kind, ags, mark) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![look, kind, ags.to_string(), mark])?;
-    }
-    Ok(())
-}
-
-fn write_look(
+#[expect(clippy::too_many_arguments, reason = "a look has that many parts")]
+pub(super) fn write_look(
     work: &Transaction<'_>,
     copies: &Copies,
     asked: &Asked,
     question: &Question,
     answer: &Answer,
     shown: &[&Found],
+    by_hand: Option<String>,
     now: Timestamp,
 ) -> Result<i64, CopyError> {
     let requester = &asked.requester;
@@ -433,6 +448,7 @@ fn write_look(
         hits,
         selection: (question.profile == Profile::FreeSearch && !security)
             .then(|| serde_json::to_value(&asked.selection).unwrap_or_default()),
+        by_hand,
     };
     let persons: Vec<(Ags, String)> = if security {
         Vec::new()
@@ -442,7 +458,7 @@ fn write_look(
     looks::append(work, &copies.key, &look, &persons, now)
 }
 
-fn found(connection: &Connection, copy: &CopyRow, person: Person) -> Result<Found, CopyError> {
+pub(super) fn found(connection: &Connection, copy: &CopyRow, person: Person) -> Result<Found, CopyError> {
     let mut select =
         connection.prepare_cached("SELECT code FROM early_lock WHERE copy = ?1 AND mark = ?2")?;
     let early = select.query_map(params![copy.id, person.mark], |row| row.get::<_, u8>(0))?;

@@ -55,6 +55,12 @@ impl Rig {
     }
 }
 
+/// Two operators, one of whom releases what the other one reads.
+fn two(rig: &Rig, mark: &str, now: Timestamp) -> TwoReaders {
+    let wish = rig.copies.wish(&Subject::Report { ags: home(), mark }, Operator(1), now).expect("a wish");
+    rig.copies.released(wish, Operator(2), now).expect("released")
+}
+
 fn named(mark: &str, family: &str, given: &str) -> Person {
     Person {
         mark: mark.to_owned(),
@@ -557,7 +563,7 @@ fn every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns() {
     ] {
         rig.copies.ask(&asked(asker, profile, family), at(1)).expect("answered");
     }
-    let looks = rig.copies.looks_at(home(), "1", ["a", "b"], at(2)).expect("read");
+    let looks = rig.copies.looks_at(home(), "1", two(&rig, "1", at(2)), at(2)).expect("read");
     let seen: Vec<_> = looks.iter().map(|one| (one.number, one.look.asker.as_str())).collect();
     assert_eq!(
         seen,
@@ -566,11 +572,21 @@ fn every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns() {
     );
     assert_eq!((looks[0].look.file_number.as_str(), looks[0].look.selection.is_none()), ("1/26", true));
     assert!(looks[2].look.selection.is_some(), "a free search's selection is kept");
-    assert!(rig.copies.looks_at(home(), "2", ["a", "b"], at(2)).expect("read").is_empty());
-    for readers in [["a", "a"], ["a", " "]] {
-        assert!(matches!(rig.copies.looks_at(home(), "1", readers, at(2)), Err(CopyError::Refused(_))));
+    assert!(rig.copies.looks_at(home(), "2", two(&rig, "2", at(2)), at(2)).expect("read").is_empty());
+    // Nobody releases to themselves, or too late; a release is for one person's report, and for one reading.
+    let wish = |now| rig.copies.wish(&Subject::Report { ags: home(), mark: "1" }, Operator(1), now);
+    let wished = wish(at(2)).expect("a wish");
+    assert_eq!(wish(at(2)).expect("a wish"), wished, "asking again changes nothing");
+    for (by, now) in [(Operator(1), at(2)), (Operator(2), at(3))] {
+        assert!(matches!(rig.copies.released(wished.clone(), by, now), Err(CopyError::Refused(_))));
     }
-    assert_eq!(rig.copies.verify_looks().expect("whole"), 7, "readings are entries");
+    let once = rig.copies.released(wished, Operator(2), at(2)).expect("released");
+    let other = rig.copies.looks_at(home(), "2", once.clone(), at(2));
+    assert!(matches!(other, Err(CopyError::Refused(_))), "of somebody else");
+    let spent = two(&rig, "1", at(2));
+    rig.copies.looks_at(home(), "1", once, at(2)).expect("read");
+    assert!(matches!(rig.copies.looks_at(home(), "1", spent, at(2)), Err(CopyError::Refused(_))), "twice");
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 8, "readings are entries");
     let raw = rig.raw();
     let clear: i64 = raw
         .query_row("SELECT count(*) FROM look WHERE instr(content, CAST('Amt A' AS BLOB)) > 0", [], |row| {
@@ -603,7 +619,12 @@ fn the_log_forgets_in_time_and_still_proves_the_rest() {
     rig.copies.ask(&question, at(1)).expect("answered");
     assert_eq!(rig.copies.erase_expired(at(364 * 24)).expect("erased"), 0, "twelve months at least");
     assert_eq!(rig.copies.erase_expired(at(366 * 24)).expect("erased"), 1);
-    assert!(rig.copies.looks_at(home(), "1", ["a", "b"], at(366 * 24)).expect("read").is_empty());
+    assert!(
+        rig.copies
+            .looks_at(home(), "1", two(&rig, "1", at(366 * 24)), at(366 * 24))
+            .expect("read")
+            .is_empty()
+    );
     assert_eq!(rig.copies.verify_looks().expect("whole"), 2);
 }
 

@@ -1,19 +1,22 @@
-//! Answers (0601, 1331, 1333): what may be told, or that nothing can be given, or why the question is refused.
+//! Answers (0301, 0601, 1331, 1333): what may be told, or that nothing can be given, or why the question is refused.
 //!
 //! The neutral answer is one empty element. Its message has the same length whatever lies behind it: ids and instants
 //! are of fixed length, and all else comes from the question.
 
 use serde_json::Value;
 
-use super::feed::relates_to;
+use super::feed::{relates_to, write_event};
 use super::person::code;
+use super::rejection::Event;
 use crate::register::answer::{Answer, Hit};
 use crate::register::question::Reason;
 use crate::register::rights::{DataGroup, Disclosure};
 use crate::xml::write::Writer;
 
-pub fn write(out: &mut Writer, question: &str, answer: &Answer) {
+/// `case` is that of a message with many questions.
+pub fn write(out: &mut Writer, question: &str, case: Option<&Event>, answer: &Answer) {
     relates_to(out, question);
+    case.into_iter().for_each(|event| write_event(out, event));
     out.start("auskunft");
     match answer {
         Answer::Person { data } => write_person(out, data),
@@ -40,8 +43,9 @@ pub fn write(out: &mut Writer, question: &str, answer: &Answer) {
 }
 
 /// A question that was not put to the copies.
-pub fn write_refusal(out: &mut Writer, question: &str, reason: Reason) {
+pub fn write_refusal(out: &mut Writer, question: &str, case: Option<&Event>, reason: Reason) {
     relates_to(out, question);
+    case.into_iter().for_each(|event| write_event(out, event));
     out.start("auskunft").start("abgelehnt");
     out.element_if("grund", reason.number()).element("schluesselwort", reason.word());
     out.element("hinweis", &reason.to_string()).end().end();

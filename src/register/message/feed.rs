@@ -169,10 +169,20 @@ pub fn case(element: &Element, stand: &Stand) -> Result<Case, Fault> {
     }
     let fields = Fields::of(element);
     let id = Fields::of(fields.required("identifikation.ereignis")?);
-    let event = Event { at: id.text("ereignis.zeitpunkt")?, sign: id.text("ereignis.zeichen")? };
+    let event = event(&id)?;
     let mut left_out = Vec::new();
     let change = change(&fields, &id, stand, &mut left_out);
     Ok(Case { event, change, left_out })
+}
+
+/// The parts of `identifikation.ereignis`.
+pub(super) fn event(id: &Fields<'_>) -> Result<Event, Fault> {
+    Ok(Event { at: id.text("ereignis.zeitpunkt")?, sign: id.text("ereignis.zeichen")? })
+}
+
+pub(super) fn write_event(out: &mut Writer, event: &Event) {
+    out.start("identifikation.ereignis").element("ereignis.zeitpunkt", &event.at);
+    out.element("ereignis.zeichen", &event.sign).end();
 }
 
 fn change(

@@ -13,6 +13,7 @@ pub mod feed;
 pub mod fields;
 pub mod head;
 pub mod moves;
+pub mod passing;
 pub mod person;
 pub mod question;
 pub mod rejection;
@@ -63,6 +64,13 @@ macro_rules! numbers {
 numbers! {
     Rejection = "0010", "rueckweisung.asynchron.0010";
     Receipt = "0020", "quittung.0020";
+    /// The receipt of a message did not come.
+    Reminder = "0021", "quittung.erinnerung.0021";
+    /// Another's message, passed on; the case stays with whoever passes it on.
+    Forward = "0030", "weiterleitung.0030";
+    /// The same; the case goes with it.
+    HandOver = "0031", "weiterleitung.abgabe.0031";
+    NotCompetent = "0032", "weiterleitung.nichtzustaendigkeit.0032";
     PartnerUpdate = "0085", "fortschreibung.0085";
     MainToSecondary = "0088", "fortschreibung.0088";
     SecondaryToMain = "0089", "fortschreibung.0089";
@@ -73,8 +81,13 @@ numbers! {
     MoveNotice = "0201", "rueckmeldung.0201";
     /// Auswertung: the old office answers.
     MoveAnswer = "0203", "rueckmeldung.auswertung.0203";
+    /// Data for the pre-filled form of somebody who moves in: the new office asks the old one.
+    FormAsked = "0300", "meldeschein.anforderung.0300";
+    FormAnswered = "0301", "meldeschein.daten.0301";
     EnquiryAsked = "0600", "melderegisterauskunfteinfach.anforderung.0600";
     EnquiryAnswered = "0601", "melderegisterauskunfteinfach.auskunft.0601";
+    /// Many enquiries in one message. What XMeld's 0604 is for is not public; this use of the number is ours.
+    EnquiriesAsked = "0604", "melderegisterauskunfteinfach.sammelanforderung.0604";
     LoadReceipt = "0928", "quittung.bestandsdatenlieferung.0928";
     Load = "1100", "zentralbestand.bestandslieferung.1100";
     Changes = "1101", "zentralbestand.fortschreibung.1101";
@@ -110,7 +123,12 @@ impl Number {
     }
 
     pub fn is_question(self) -> bool {
-        matches!(self, Self::EnquiryAsked | Self::PersonSearchAsked | Self::FreeSearchAsked)
+        self.answer().is_some()
+    }
+
+    /// Holds another's message.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Forward | Self::HandOver)
     }
 
     pub fn is_feed(self) -> bool {
@@ -119,13 +137,14 @@ impl Number {
 
     /// What we say, and what is never rejected nor receipted: two machines would answer one another for ever.
     pub fn ends_a_conversation(self) -> bool {
-        matches!(self, Self::Rejection | Self::Receipt | Self::LoadReceipt)
+        matches!(self, Self::Rejection | Self::Receipt | Self::LoadReceipt | Self::NotCompetent)
     }
 
     /// The number that answers a question.
     pub fn answer(self) -> Option<Self> {
         match self {
-            Self::EnquiryAsked => Some(Self::EnquiryAnswered),
+            Self::EnquiryAsked | Self::EnquiriesAsked => Some(Self::EnquiryAnswered),
+            Self::FormAsked => Some(Self::FormAnswered),
             Self::PersonSearchAsked => Some(Self::PersonSearchAnswered),
             Self::FreeSearchAsked => Some(Self::FreeSearchAnswered),
             _ => None,
@@ -138,7 +157,8 @@ impl Number {
 pub struct Release {
     pub namespace: &'static str,
     pub version: &'static str,
-    /// Questions by identification feature, and answers that are fetched again.
+    /// Questions by identification feature, answers that are fetched again, and what else came with 26.11
+    /// ([`Self::serves`]).
     pub follow_ups: bool,
 }
 
@@ -157,7 +177,19 @@ impl Release {
     }
 
     pub fn serves(&self, number: Number) -> bool {
-        self.follow_ups || !matches!(number, Number::AnswerWanted | Number::AnswerExpired)
+        let came_later = matches!(
+            number,
+            Number::AnswerWanted
+                | Number::AnswerExpired
+                | Number::Reminder
+                | Number::Forward
+                | Number::HandOver
+                | Number::NotCompetent
+                | Number::FormAsked
+                | Number::FormAnswered
+                | Number::EnquiriesAsked
+        );
+        self.follow_ups || !came_later
     }
 }
 

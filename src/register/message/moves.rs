@@ -74,8 +74,7 @@ pub fn write(
     if let Some(case) = case {
         feed::relates_to(out, case);
     }
-    out.start("identifikation.ereignis").element("ereignis.zeitpunkt", &event.at);
-    out.element("ereignis.zeichen", &event.sign).end();
+    feed::write_event(out, event);
     out.element_if("anmeldedatum", registered_on.map(|day| day.to_string()).as_deref());
     if let Some(person) = person {
         super::person::write(out, person);

@@ -1,4 +1,5 @@
-//! Questions: private enquiry (0600), Personensuche (1330), freie Suche (1332); and "that answer once more" (A001).
+//! Questions: private enquiry (0600, many at once 0604), Personensuche (1330), freie Suche (1332), pre-filled form (0300);
+//! and "that answer once more" (A001).
 //!
 //! Who asks, and with what rights, is not the message's to say: the kind of the asking body comes from the register's
 //! own list, by the author whom the transport vouches for.
@@ -8,6 +9,7 @@ use jiff::civil;
 use super::fields::Fields;
 use super::head::{self, Head};
 use super::person::{self, MARITAL, SEX, code, of_list};
+use super::rejection::Event;
 use super::{Code, Fault, Number};
 use crate::register::copies::{Asked, Requester};
 use crate::register::matching::date::PartialDate;
@@ -16,6 +18,9 @@ use crate::register::question::{Profile, Selection};
 use crate::register::rights::{Asker, Purpose};
 use crate::xml::tree::Element;
 use crate::xml::write::Writer;
+
+/// Enquiries of one message; as many as a list on the page has.
+pub const ENQUIRIES_MAX: usize = 500;
 
 /// What the register knows of an asking body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,7 @@ pub enum Wanted {
 pub fn profile(number: Number) -> Option<Profile> {
     match number {
         Number::EnquiryAsked => Some(Profile::PrivateEnquiry),
+        Number::FormAsked => Some(Profile::PrefilledForm),
         Number::PersonSearchAsked => Some(Profile::PersonSearch),
         Number::FreeSearchAsked => Some(Profile::FreeSearch),
         _ => None,
@@ -51,39 +57,114 @@ pub fn read(head: &Head, children: &[Element], entitled: Entitled) -> Result<Wan
         return Err(Fault::new(Code::X001, "a question has two elements behind its head"));
     };
     let private = profile == Profile::PrivateEnquiry;
+    let by_feature = matches!(profile, Profile::PersonSearch | Profile::FreeSearch);
     if !who.is("", if private { "anfragedaten" } else { "datenAbrufendeStelle" })
         || !what.is("", "suchprofil")
     {
         return Err(Fault::new(Code::X001, "the question's elements are others than its number has"));
-    }
-    let search = Fields::of(what);
-    let steering = search.optional("steuerungsinformationen")?.map(Fields::of);
-    let flag = |name| steering.as_ref().map_or(Ok(None), |fields| fields.flag(name));
-    let waives = flag("verzichtAufManuelleBearbeitung")?.unwrap_or_default();
-    let by_sound = flag("phonetik")?.unwrap_or_default();
-    if let Some(steering) = &steering {
-        steering.finish()?;
     }
     let mut requester = if private {
         private_requester(head, who, entitled)?
     } else {
         public_requester(head, who, entitled)?
     };
-    requester.waives_hand_over = waives;
+    let search = Fields::of(what);
     if let Some(feature) = search.text_if("identifikationsmerkmal")? {
+        let (waives, _) = steering(&search)?;
         search.finish()?;
-        if private || head.release.is_none_or(|release| !release.follow_ups) {
+        if !by_feature || head.release.is_none_or(|release| !release.follow_ups) {
             return Err(
                 search.fault("identifikationsmerkmal", "is not part of this question in this release")
             );
         }
+        requester.waives_hand_over = waives;
         return Ok(Wanted::Feature { requester, profile, feature });
     }
-    let mut selection = selection(search.required("auswahldaten")?)?;
+    Ok(Wanted::Search(Box::new(searched(head, &search, profile, requester)?)))
+}
+
+/// Whether the asker waives that the question is handled by hand, and whether it is asked by sound.
+fn steering(search: &Fields<'_>) -> Result<(bool, bool), Fault> {
+    let Some(steering) = search.optional("steuerungsinformationen")?.map(Fields::of) else {
+        return Ok((false, false));
+    };
+    let flag = |name| Ok::<_, Fault>(steering.flag(name)?.unwrap_or_default());
+    let read = (flag("verzichtAufManuelleBearbeitung")?, flag("phonetik")?);
+    steering.finish()?;
+    Ok(read)
+}
+
+/// A `suchprofil` that is no identification feature.
+fn searched(
+    head: &Head,
+    search: &Fields<'_>,
+    profile: Profile,
+    requester: Requester,
+) -> Result<Asked, Fault> {
+    let (waives, by_sound) = steering(search)?;
+    let selection = selection(search.required("auswahldaten")?)?;
     search.finish()?;
-    selection.by_sound = by_sound;
     let reader = head.leser.kennung.strip_prefix("ags:").and_then(|key| Ags::parse(key).ok());
-    Ok(Wanted::Search(Box::new(Asked { requester, profile, selection, reader, test: head.test })))
+    Ok(Asked {
+        requester: Requester { waives_hand_over: waives, ..requester },
+        profile,
+        selection: Selection { by_sound, ..selection },
+        reader,
+        test: head.test,
+    })
+}
+
+/// One enquiry of a 0604: its event, and the question or why it is none.
+pub struct Enquiry {
+    pub event: Event,
+    pub asked: Result<Asked, Fault>,
+}
+
+/// Reads a 0604. What cannot be told apart by its event, and what leaves the one municipality, puts the whole message at
+/// fault (XInneres: collective messages stay within one municipality).
+pub fn read_enquiries(head: &Head, children: &[Element], entitled: Entitled) -> Result<Vec<Enquiry>, Fault> {
+    let Some((who, cases)) = children.split_first().filter(|(who, _)| who.is("", "anfragedaten")) else {
+        return Err(Fault::new(Code::X001, "anfragedaten is missing behind the head"));
+    };
+    let requester = private_requester(head, who, entitled)?;
+    if cases.is_empty() || cases.len() > ENQUIRIES_MAX {
+        return Err(Fault::new(Code::X001, format!("a message has 1 to {ENQUIRIES_MAX} elements anfrage")));
+    }
+    let mut out: Vec<Enquiry> = Vec::with_capacity(cases.len());
+    for case in cases {
+        if !case.is("", "anfrage") {
+            return Err(Fault::new(Code::X001, "behind anfragedaten there are elements anfrage alone"));
+        }
+        let fields = Fields::of(case);
+        let event = super::feed::event(&Fields::of(fields.required("identifikation.ereignis")?))?;
+        if out.iter().any(|one| one.event.sign == event.sign) {
+            return Err(Fault::new(Code::X001, "two cases have one ereignis.zeichen"));
+        }
+        let asked = fields.required("suchprofil").and_then(|what| {
+            fields.finish()?;
+            searched(head, &Fields::of(what), Profile::PrivateEnquiry, requester.clone())
+        });
+        out.push(Enquiry { event, asked });
+    }
+    let mut areas =
+        out.iter().filter_map(|one| one.asked.as_ref().ok()).map(|one| &one.selection.municipalities);
+    let first = areas.next();
+    if areas.any(|area| Some(area) != first) {
+        return Err(Fault::new(Code::S999, "a collective message stays within one municipality"));
+    }
+    Ok(out)
+}
+
+/// Writes a 0604 behind its head, as a portal would; who asks is taken from the first.
+pub fn write_enquiries(out: &mut Writer, enquiries: &[(Event, Asked)]) {
+    let Some((_, first)) = enquiries.first() else { return };
+    write_requester(out, first);
+    for (event, asked) in enquiries {
+        out.start("anfrage");
+        super::feed::write_event(out, event);
+        write_search(out, asked);
+        out.end();
+    }
 }
 
 fn public_requester(head: &Head, element: &Element, entitled: Entitled) -> Result<Requester, Fault> {
@@ -205,6 +286,11 @@ fn address_selection(fields: &Fields<'_>, selection: &mut Selection) -> Result<(
 
 /// Writes a question behind its head, as an asking procedure would.
 pub fn write(out: &mut Writer, asked: &Asked) {
+    write_requester(out, asked);
+    write_search(out, asked);
+}
+
+fn write_requester(out: &mut Writer, asked: &Asked) {
     let requester = &asked.requester;
     if asked.profile == Profile::PrivateEnquiry {
         out.start("anfragedaten").element("anwenderkennung", &requester.user);
@@ -224,10 +310,14 @@ pub fn write(out: &mut Writer, asked: &Asked) {
             out.element("ermaechtigteBedienstete", "true");
         }
     }
-    out.end().start("suchprofil").start("auswahldaten");
+    out.end();
+}
+
+fn write_search(out: &mut Writer, asked: &Asked) {
+    out.start("suchprofil").start("auswahldaten");
     write_selection(out, &asked.selection);
     out.end();
-    write_steering(out, requester.waives_hand_over, asked.selection.by_sound);
+    write_steering(out, asked.requester.waives_hand_over, asked.selection.by_sound);
     out.end();
 }
 

@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::head::{self, Head, Own, Party, REJECTION};
 use super::{Code, Fault, Number};
@@ -22,7 +23,7 @@ pub struct Case {
 }
 
 /// `identifikation.ereignis`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub at: String,
     pub sign: String,

@@ -4,25 +4,31 @@
 //! shortened or rewritten is never signed over, and the operator is told. That holds across a change of the signing
 //! key as well, for which the former public key must be known ([`crate::relay::Settings::former_evidence_keys`]).
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::domain::card::ProcessCard;
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
 use crate::evidence::checkpoint::{Checkpoint, NoteError, SigningKey, VerifierKey};
-use crate::evidence::export::{self, Proof, ProvenRecord, Trust, Version};
+use crate::evidence::export::{self, LogProof, Proof, ProvenRecord, Trust, Version};
 use crate::evidence::record::Record;
 use crate::evidence::signed_card::{CardSigner, SignedCard};
 use crate::relay::{Refusal, Relay};
 use crate::report::{CorrelationId, Failure};
-use crate::store::StoreError;
+use crate::store::{LoggedRecord, Notice, OtherLog, OtherProof, StoreError};
 
 use super::stopped;
 
 /// How often a proof is begun anew because its message changed meanwhile.
 const EXPORT_TRIES: u32 = 5;
+/// How long a proof waits for another node to sign its log.
+const SIGNATURE_PATIENCE: Duration = Duration::from_secs(5);
+const SIGNATURE_POLL: Duration = Duration::from_millis(200);
 
 impl Relay {
     /// From here on checkpoints are signed with this key. The first key given stays.
@@ -88,6 +94,7 @@ impl Relay {
 
     /// Writes the other nodes' checkpoints into this log, and signs this log as it is then.
     async fn anchor_and_sign(&self) -> Result<(), Refusal> {
+        self.publish_keys().await?;
         let anchored = match self.signer.get() {
             Some(_) => self.store.anchor_others(self.now()).await,
             // Nobody would sign what is written down.
@@ -98,6 +105,16 @@ impl Relay {
         }
         self.sign_checkpoint().await?;
         anchored.map(drop).map_err(Refusal::from)
+    }
+
+    /// Lets the other nodes know by which keys this log is checked, so that they can prove what it says.
+    async fn publish_keys(&self) -> Result<(), Refusal> {
+        if self.signer.get().is_some() && !self.keys_published.load(Ordering::Relaxed) {
+            let keys: Vec<VerifierKey> = self.evidence_keys().cloned().collect();
+            self.store.publish_evidence_keys(&keys).await?;
+            self.keys_published.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The last checkpoint, and whether this key signed it and not a former one. A signer that is not known is no
@@ -119,44 +136,48 @@ impl Relay {
         }
     }
 
-    /// The proof file of one message: card, signed card, records, inclusion proofs, checkpoint, time stamps. It is
-    /// checked before it is given.
+    /// The proof file of one message: card, signed card, and of each log that has records of it these records, their
+    /// inclusion proofs, checkpoint, time stamps. It is checked before it is given.
     pub async fn export_evidence(&self, id: &MessageId) -> Result<Vec<u8>, Refusal> {
         if self.signer.get().is_none() {
             let what = "this post office has no key for its evidence log".to_owned();
             return Err(Refusal::ParameterInvalid { what });
         }
+        let patience_end = Instant::now() + SIGNATURE_PATIENCE;
         for _ in 0..EXPORT_TRIES {
             let card = match self.store.find(id).await {
                 Ok(entry) => Some(entry.card),
                 Err(StoreError::Unknown) => None,
                 Err(error) => return Err(error.into()),
             };
-            let logged = self.store.evidence_of(id).await?;
-            let Some(last) = logged.last() else { return Err(Refusal::UnknownMessage) };
-            if !is_of(card.as_ref(), &last.bytes) {
+            let own = self.store.evidence_of(id).await?;
+            let others = self.store.evidence_elsewhere(id).await?;
+            let first =
+                others.iter().map(|log| &log.records).chain([&own]).find_map(|records| records.first());
+            let Some(first) = first else { return Err(Refusal::UnknownMessage) };
+            let message_id = Record::from_bytes(&first.bytes).map_err(unreadable)?.message_id;
+            let lasts =
+                others.iter().map(|log| &log.records).chain([&own]).filter_map(|records| records.last());
+            if !is_of(card.as_ref(), lasts.map(|record| &record.bytes[..])) {
                 continue;
             }
-            let message_id = Record::from_bytes(&last.bytes).map_err(unreadable)?.message_id;
-            let Covering { note, size, key } = self.covering(last.index.saturating_add(1)).await?;
-            let stamps = self.store.time_stamps(size).await?;
-            let mut records = Vec::with_capacity(logged.len());
-            for record in logged {
-                let path = self.store.inclusion_proof(record.index, size).await?;
-                records.push(ProvenRecord { index: record.index, bytes: record.bytes, path });
+            let mut logs = Vec::with_capacity(others.len() + 1);
+            if !own.is_empty() {
+                logs.push(self.prove_own(own).await?);
             }
+            for log in others {
+                logs.push(self.prove_other(log, patience_end).await?);
+            }
+            let keys: Vec<VerifierKey> = logs.iter().map(|log| log.log.clone()).collect();
             let proof = Proof {
-                version: Version::Two,
+                version: if logs.len() == 1 { Version::Two } else { Version::Three },
                 message_id,
-                log: key.clone(),
                 signed_card: card.as_ref().map(|card| self.signed_card(card)).transpose()?.flatten(),
                 card: card.map(|card| card.to_bytes()),
-                records,
-                time_stamps: stamps.into_iter().map(|stamp| stamp.token).collect(),
-                checkpoint: note,
+                logs,
             };
             let bytes = proof.to_bytes();
-            return match export::verify(&bytes, &Trust::keys([key])) {
+            return match export::verify(&bytes, &Trust::keys(keys)) {
                 Ok(_) => Ok(bytes),
                 Err(fault) => {
                     Err(Refusal::Internal { detail: format!("the evidence of {id} is damaged: {fault}") })
@@ -167,6 +188,63 @@ impl Relay {
             "{id} changed {EXPORT_TRIES} times while its evidence was read, or card and log disagree"
         );
         Err(Refusal::Unavailable { detail })
+    }
+
+    /// What this node's log says.
+    async fn prove_own(&self, logged: Vec<LoggedRecord>) -> Result<LogProof, Refusal> {
+        let last = logged.last().map_or(0, |record| record.index);
+        let Covering { note, size, key } = self.covering(last.saturating_add(1)).await?;
+        let stamps = self.store.time_stamps(size).await?;
+        let mut records = Vec::with_capacity(logged.len());
+        for record in logged {
+            let path = self.store.inclusion_proof(record.index, size).await?;
+            records.push(ProvenRecord { index: record.index, bytes: record.bytes, path });
+        }
+        let time_stamps = stamps.into_iter().map(|stamp| stamp.token).collect();
+        Ok(LogProof { log: key, records, time_stamps, checkpoint: note })
+    }
+
+    /// What another node's log says. Only that node signs it, and is asked to where its checkpoints do not come that far.
+    async fn prove_other(&self, log: OtherLog, patience_end: Instant) -> Result<LogProof, Refusal> {
+        let OtherLog { node, records } = log;
+        let last = records.last().map_or(0, |record| record.index);
+        let covering = loop {
+            let asked = Instant::now();
+            let covering = self.covering_elsewhere(&node, last.saturating_add(1)).await?;
+            match covering {
+                Some(covering) => break covering,
+                None if asked >= patience_end => {
+                    let detail = format!(
+                        "the log of node {node} is not signed over record {last} with a key that is known here: start that \
+                         node, which publishes its key and signs, and ask again; of a node that will not come back, \
+                         close the log (`amtsbote evidence close {node}`)"
+                    );
+                    return Err(Refusal::Unavailable { detail });
+                }
+                None => self.store.tell(Notice::Sign),
+            }
+            tokio::time::sleep(SIGNATURE_POLL).await;
+        };
+        let Covering { note, size, key } = covering;
+        let indexes: Vec<u64> = records.iter().map(|record| record.index).collect();
+        let OtherProof { paths, time_stamps } = self.store.proof_elsewhere(&node, &indexes, size).await?;
+        let proven = records.into_iter().zip(paths).map(|(record, path)| ProvenRecord {
+            index: record.index,
+            bytes: record.bytes,
+            path,
+        });
+        let time_stamps = time_stamps.into_iter().map(|stamp| stamp.token).collect();
+        Ok(LogProof { log: key, records: proven.collect(), time_stamps, checkpoint: note })
+    }
+
+    async fn covering_elsewhere(&self, node: &str, size: u64) -> Result<Option<Covering>, Refusal> {
+        let (notes, published) = self.store.checkpoints_elsewhere(node, size).await?;
+        Ok(notes.into_iter().find_map(|note| {
+            let known = published.iter().chain(self.evidence_keys());
+            let (checkpoint, key) = Checkpoint::open_with(&note, known).ok()?;
+            let key = key.clone();
+            (checkpoint.size >= size).then_some(Covering { note, size: checkpoint.size, key })
+        }))
     }
 
     fn signed_card(&self, card: &ProcessCard) -> Result<Option<SignedCard>, Refusal> {
@@ -207,10 +285,12 @@ struct Covering {
     key: VerifierKey,
 }
 
-/// Whether this is the card after that record: otherwise the message changed between the two questions.
-fn is_of(card: Option<&ProcessCard>, record: &[u8]) -> bool {
+/// Whether this is the card after one of these records, which are the last ones of their logs: otherwise the message
+/// changed between the questions.
+fn is_of<'a>(card: Option<&ProcessCard>, mut lasts: impl Iterator<Item = &'a [u8]>) -> bool {
     card.is_none_or(|card| {
-        Record::from_bytes(record).is_ok_and(|record| record.card_digest == Digest::of(&card.to_bytes()))
+        let digest = Digest::of(&card.to_bytes());
+        lasts.any(|last| Record::from_bytes(last).is_ok_and(|record| record.card_digest == digest))
     })
 }
 
@@ -221,10 +301,15 @@ fn unreadable(error: impl std::fmt::Display) -> Refusal {
 /// Signs at each interval, and once more on the way out, so that a stopped post office leaves nothing unsigned.
 pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
     let mut in_trouble = false;
+    if let Err(refusal) = relay.publish_keys().await {
+        // Tried again with the first checkpoint.
+        tracing::debug!(code = refusal.code(), "the log's keys are not known to other nodes yet");
+    }
     loop {
         let stopping = tokio::select! {
             () = stopped(&mut stop) => true,
             () = tokio::time::sleep(relay.settings.checkpoint_interval) => false,
+            () = relay.signature_wanted.notified() => false,
         };
         match relay.anchor_and_sign().await {
             Ok(()) => in_trouble = false,

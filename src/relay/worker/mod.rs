@@ -16,6 +16,7 @@ mod reader;
 pub mod time_stamps;
 mod timers;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -50,6 +51,10 @@ pub struct Relay {
     stamping: Mutex<time_stamps::Stamping>,
     /// There may be something to stamp earlier than the next poll.
     checkpoint_added: Notify,
+    /// Another node waits for this log to be signed.
+    signature_wanted: Notify,
+    /// Whether other nodes can learn by which keys this log is checked.
+    keys_published: AtomicBool,
 }
 
 impl Relay {
@@ -69,6 +74,8 @@ impl Relay {
             stamper: RwLock::default(),
             stamping: Mutex::default(),
             checkpoint_added: Notify::new(),
+            signature_wanted: Notify::new(),
+            keys_published: AtomicBool::new(false),
         })
     }
 

@@ -36,6 +36,7 @@ impl Relay {
             Notice::Answered(id) => self.waiting.answered(std::slice::from_ref(&id)),
             Notice::Deadline => self.deadline_added.notify_one(),
             Notice::Directory => self.read_directory_of_others().await,
+            Notice::Sign => self.signature_wanted.notify_one(),
             Notice::Missed => {
                 self.wake_all_destinations_here();
                 self.waiting.all();

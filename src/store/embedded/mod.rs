@@ -922,6 +922,56 @@ mod tests {
         store.close().await.expect("closed");
     }
 
+    #[tokio::test]
+    async fn a_payload_from_a_file_is_digested_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = EmbeddedStore::open(settings(folder.path())).expect("a store");
+        let bytes: Vec<u8> = (0..700_000_u32).map(|at| (at % 251) as u8).collect();
+        let path = folder.path().join("arrived");
+        std::fs::write(&path, &bytes).expect("written");
+        let file = Arc::new(std::fs::File::open(&path).expect("there"));
+        let context = |bytes: &[u8]| {
+            let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+            context.update(bytes);
+            context
+        };
+        for (before, span, seen) in [
+            ("", 5..700_000, true),
+            ("", 5..700_000, false),
+            // What others digested begins this payload no more.
+            ("before", 5..700_000, true),
+            ("before", 5..700_000, false),
+            ("", 600..600, true),
+            ("before", 600..900, true),
+        ] {
+            let stretch = &bytes[span.start..span.end];
+            let mut writer = store.payload_writer().await.expect("a writer");
+            writer.write(before.as_bytes()).await.expect("written");
+            let seen = seen.then(|| context(stretch));
+            let span = span.start as u64..span.end as u64;
+            writer.write_file(file.clone(), span.clone(), seen).await.expect("written");
+            writer.write(b"behind").await.expect("written");
+            let whole = [before.as_bytes(), stretch, b"behind"].concat();
+            let sealed = writer.seal().await.expect("sealed");
+            assert_eq!(sealed.length, whole.len() as u64, "{before} {span:?}");
+            assert_eq!(sealed.digest, crate::domain::content::Digest::of(&whole), "{before} {span:?}");
+            match &sealed.place {
+                StagedPlace::Inline(kept) => {
+                    assert_eq!((kept.as_ref(), whole.len() < 65_536), (&whole[..], true))
+                }
+                StagedPlace::Staged(token) => {
+                    let kept = std::fs::read(store.payloads.path(token.name())).expect("a file");
+                    assert!(kept == whole, "{before} {span:?}");
+                }
+            }
+        }
+        let end = std::fs::metadata(&path).expect("there").len();
+        let mut writer = store.payload_writer().await.expect("a writer");
+        assert!(writer.write_file(file, end - 100_000..end + 1, None).await.is_err(), "cut short");
+        drop(writer);
+        store.close().await.expect("closed");
+    }
+
     #[test]
     fn one_store_is_open_once() {
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -176,18 +176,21 @@ impl Intake {
         Self { folder, inline_bytes_max, buffer: Vec::new(), file: None, digest, length: 0 }
     }
 
-    /// Hands what was gathered to the file, which is made on the first call.
+    /// The file, which is made on the first call.
+    async fn file(&mut self) -> Result<Arc<File>, StoreError> {
+        if let Some((file, _)) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        let token = self.folder.stage();
+        let path = self.folder.path(&token.name);
+        let file = on_disk(move || File::create_new(path)).await?;
+        Ok(self.file.insert((Arc::new(file), token)).0.clone())
+    }
+
+    /// Hands what was gathered to the file.
     async fn spill(&mut self, sync: bool) -> Result<(), StoreError> {
+        let file = self.file().await?;
         let mut bytes = std::mem::take(&mut self.buffer);
-        let file = match &self.file {
-            Some((file, _)) => Arc::clone(file),
-            None => {
-                let token = self.folder.stage();
-                let path = self.folder.path(&token.name);
-                let file = on_disk(move || File::create_new(path)).await?;
-                self.file.insert((Arc::new(file), token)).0.clone()
-            }
-        };
         self.buffer = on_disk(move || {
             (&*file).write_all(&bytes)?;
             if sync {
@@ -220,6 +223,51 @@ impl PayloadWriter for Intake {
                 self.spill(false).await?;
             }
         }
+        Ok(())
+    }
+
+    /// From file to file by one thread, so that nothing waits for a hop between pieces.
+    async fn write_file(
+        &mut self,
+        from: Arc<File>,
+        span: Range<u64>,
+        seen: Option<Context>,
+    ) -> Result<(), StoreError> {
+        let length = span.end.saturating_sub(span.start);
+        let whole = self.length.saturating_add(length);
+        if self.file.is_none() && whole <= self.inline_bytes_max as u64 {
+            let piece = on_disk(move || {
+                let mut piece = vec![0; length as usize];
+                from.read_exact_at(&mut piece, span.start).map(|()| piece)
+            });
+            return self.write(&piece.await?).await;
+        }
+        let digested = seen.filter(|_| self.length == 0);
+        let undigested = digested.is_none().then(|| self.digest.clone());
+        let (to, mut piece) = (self.file().await?, std::mem::take(&mut self.buffer));
+        let (piece, digest) = on_disk(move || {
+            (&*to).write_all(&piece)?;
+            let mut digest = undigested;
+            let mut at = span.start;
+            while at < span.end {
+                let bytes = (span.end - at).min(PIECE_BYTES as u64) as usize;
+                piece.resize(bytes, 0);
+                from.read_exact_at(&mut piece, at)?;
+                if let Some(digest) = &mut digest {
+                    digest.update(&piece);
+                }
+                (&*to).write_all(&piece)?;
+                at += bytes as u64;
+            }
+            piece.clear();
+            Ok((piece, digest))
+        })
+        .await?;
+        self.buffer = piece;
+        if let Some(digest) = digest.or(digested) {
+            self.digest = digest;
+        }
+        self.length = whole;
         Ok(())
     }
 

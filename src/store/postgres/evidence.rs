@@ -9,9 +9,10 @@ use super::read::{column, digest};
 use super::{Fault, Reading};
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
+use crate::evidence::checkpoint::VerifierKey;
 use crate::evidence::tree::{self, Hash, MissingSubtree, Subtrees};
 use crate::store::row::{int, uint};
-use crate::store::{LoggedRecord, StoreError};
+use crate::store::{LoggedRecord, OtherLog, StoreError};
 
 /// Subtrees of fewer leaves than 2^8 are hashed again when needed.
 pub const STORED_LEVEL_MIN: u8 = 8;
@@ -97,6 +98,35 @@ pub async fn records_of(
                     WHERE u.key = $1 ORDER BY e.idx";
     let rows = reading.ask(question, &[&id.key().as_str(), &node]).await?;
     rows.iter().map(logged).collect()
+}
+
+/// What the logs of other nodes than this one say about a message.
+pub async fn elsewhere(reading: &Reading<'_>, node: &str, id: &MessageId) -> Result<Vec<OtherLog>, Fault> {
+    let question = "SELECT e.idx, e.bytes, e.node FROM used u JOIN evidence e ON e.message = u.sequence \
+                    WHERE u.key = $1 AND e.node <> $2 ORDER BY e.node, e.idx";
+    let mut logs: Vec<OtherLog> = Vec::new();
+    for row in reading.ask(question, &[&id.key().as_str(), &node]).await? {
+        let (record, node) = (logged(&row)?, column::<String>(&row, 2)?);
+        match logs.last_mut().filter(|log| log.node == node) {
+            Some(log) => log.records.push(record),
+            None => logs.push(OtherLog { node, records: vec![record] }),
+        }
+    }
+    Ok(logs)
+}
+
+/// Makes these keys known as this node's.
+pub async fn publish_keys(reading: &Reading<'_>, node: &str, keys: &[VerifierKey]) -> Result<(), Fault> {
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let publish =
+        "INSERT INTO evidence_key (node, verifier) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING";
+    reading.ask(publish, &[&node, &keys]).await.map(drop)
+}
+
+pub async fn published_keys(reading: &Reading<'_>, node: &str) -> Result<Vec<VerifierKey>, Fault> {
+    let rows = reading.ask("SELECT verifier FROM evidence_key WHERE node = $1 ORDER BY 1", &[&node]).await?;
+    let unread = |error| Fault::corrupt(format!("a key of node {node}'s log: {error}"));
+    rows.iter().map(|row| VerifierKey::parse(column(row, 0)?).map_err(unread)).collect()
 }
 
 pub async fn save_checkpoint(reading: &Reading<'_>, node: &str, size: u64, note: &str) -> Result<(), Fault> {

@@ -54,8 +54,9 @@ use self::writer::Writer;
 use super::row::{int, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
-    LoggedRecord, MailboxSummary, MessageQuery, Notice, PayloadReader, PayloadWriter, PushLease, PushOutcome,
-    Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth, TimeStamp,
+    LoggedRecord, MailboxSummary, MessageQuery, Notice, OtherLog, OtherProof, PayloadReader, PayloadWriter,
+    PushLease, PushOutcome, Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth,
+    TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -63,7 +64,7 @@ use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::profile::ServiceProfile;
-use crate::evidence::checkpoint::statement;
+use crate::evidence::checkpoint::{VerifierKey, statement};
 use crate::evidence::tree;
 
 /// For making the tables, beyond the settings' patience.
@@ -709,6 +710,50 @@ impl Store for PostgresStore {
 
     async fn evidence_of(&self, id: &MessageId) -> Result<Vec<LoggedRecord>, StoreError> {
         ask!(self, reading, evidence::records_of(reading, self.pools.node(), id))
+    }
+
+    async fn publish_evidence_keys(&self, keys: &[VerifierKey]) -> Result<(), StoreError> {
+        write!(self, reading, evidence::publish_keys(reading, self.pools.node(), keys))
+    }
+
+    async fn evidence_elsewhere(&self, id: &MessageId) -> Result<Vec<OtherLog>, StoreError> {
+        ask!(self, reading, evidence::elsewhere(reading, self.pools.node(), id))
+    }
+
+    async fn checkpoints_elsewhere(
+        &self,
+        node: &str,
+        size: u64,
+    ) -> Result<(Vec<String>, Vec<VerifierKey>), StoreError> {
+        look!(self, reading, async {
+            let mut notes = Vec::new();
+            let stamped = time_stamp::stamped(reading, node, Some(size)).await?;
+            for wanted in stamped.into_iter().map(Some).chain([Some(size), None]) {
+                notes.extend(evidence::checkpoint(reading, node, wanted).await?);
+            }
+            Ok::<_, Fault>((notes, evidence::published_keys(reading, node).await?))
+        })
+    }
+
+    async fn proof_elsewhere(
+        &self,
+        node: &str,
+        indexes: &[u64],
+        size: u64,
+    ) -> Result<OtherProof, StoreError> {
+        look!(self, reading, async {
+            evidence::within(reading, node, size).await?;
+            let mut paths = Vec::with_capacity(indexes.len());
+            for index in indexes.iter().copied() {
+                if index >= size {
+                    return Err(StoreError::Unknown.into());
+                }
+                paths.push(
+                    evidence::on_tree(reading, node, |tree| tree::inclusion_proof(tree, index, size)).await?,
+                );
+            }
+            Ok::<_, Fault>(OtherProof { paths, time_stamps: time_stamp::of(reading, node, size).await? })
+        })
     }
 
     async fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<[u8; 32]>, StoreError> {

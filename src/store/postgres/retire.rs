@@ -85,6 +85,7 @@ pub async fn retire(
     let note = key.sign(size, &root);
     let checkpoint = "INSERT INTO checkpoint (node, size, note, digest) VALUES ($1, $2, $3, $4)";
     work.execute(checkpoint, &[&node, &int(size), &note, &Digest::of(note.as_bytes()).0.as_slice()]).await?;
+    super::evidence::publish_keys(&Reading::Bare(&work), node, &[key.verifier().clone()]).await?;
     let end = "UPDATE node SET size = $2, batch = batch + 1, closed = true WHERE name = $1";
     work.execute(end, &[&node, &int(size)]).await?;
     let act = super::act_bytes(&act).map_err(Fault::from)?;

@@ -161,8 +161,15 @@ const VERSION_3: &str = "
 ALTER TABLE payload_large ADD COLUMN object_bytes bigint;
 ";
 
+/// By which keys each node's log is checked, so that any node can prove what all of them have logged.
+const VERSION_4: &str = r#"
+CREATE TABLE evidence_key (
+  node text COLLATE "C" NOT NULL, verifier text COLLATE "C" NOT NULL, PRIMARY KEY (node, verifier)
+);
+"#;
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

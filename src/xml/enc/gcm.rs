@@ -1,121 +1,134 @@
-//! AES-GCM as a stream (NIST SP 800-38D): content of any size passes in pieces of any size. The main provider takes
-//! a message whole and knows only the 12-byte initialisation vector; OSCI also has one of 16 bytes. Without
-//! additional data, as XML Encryption has it (section 5.2.4).
+//! AES-GCM as a stream (NIST SP 800-38D): content of any size passes in pieces of any size. The provider's safe
+//! interface takes a message whole and knows only the 12-byte initialisation vector; its streams are AES-CBC, -CFB and -CTR
+//! without GHASH. OSCI also has a vector of 16 bytes. Without additional data, as XML Encryption has it (section 5.2.4).
+//!
+//! With `unsafe`, beside `rsa.rs` alone. What holds of every call: the provider's context is never null, has one owner and
+//! is freed once; pointers come from slices and arrays that live through the call, which keeps none of them; where input
+//! and output are the same bytes, both pointers are one and the same; what the provider says it did is believed only
+//! where it says success. After a failure the provider refuses the context, and the caller drops it.
 
-use aes::{Aes128, Aes192, Aes256};
-use ctr::Ctr32BE;
-use ctr::cipher::{InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper};
-use ghash::GHash;
-use ghash::universal_hash::UniversalHash;
+use std::ffi::c_int;
+use std::ptr::{null, null_mut};
+
+use aws_lc_sys as lc;
 
 pub(super) const BLOCK: usize = 16;
 pub(super) const TAG: usize = 16;
+/// What one call of the provider takes, whose lengths are signed; whole blocks.
+const CALL_BYTES_MAX: usize = 1 << 30;
 
-enum Counter {
-    Aes128(Ctr32BE<Aes128>),
-    Aes192(Ctr32BE<Aes192>),
-    Aes256(Ctr32BE<Aes256>),
+/// A content on its way through.
+struct Context(*mut lc::EVP_CIPHER_CTX);
+
+// SAFETY: the context is owned, and nothing in it belongs to a thread.
+unsafe impl Send for Context {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: made by `EVP_CIPHER_CTX_new`, owned here, freed once; null is allowed.
+        unsafe { lc::EVP_CIPHER_CTX_free(self.0) }
+    }
 }
 
-impl Counter {
-    /// Fails where the counter would begin anew, after 64 GiB.
+impl Context {
+    /// `key` has 16, 24 or 32 bytes; `encrypts` is 1 or 0.
+    fn new(key: &[u8], iv: &[u8], encrypts: c_int) -> Option<Self> {
+        let iv_bytes = c_int::try_from(iv.len()).ok().filter(|bytes| *bytes > 0)?;
+        // SAFETY: these take nothing and hand out static tables.
+        let cipher = unsafe {
+            match key.len() {
+                16 => lc::EVP_aes_128_gcm(),
+                24 => lc::EVP_aes_192_gcm(),
+                32 => lc::EVP_aes_256_gcm(),
+                _ => return None,
+            }
+        };
+        // SAFETY: takes nothing.
+        let context = Self(unsafe { lc::EVP_CIPHER_CTX_new() });
+        if context.0.is_null() {
+            return None;
+        }
+        // SAFETY: the context is not null; the length of the vector is told before its bytes are read, and the key has as
+        // many bytes as the cipher reads.
+        let ready = unsafe {
+            lc::EVP_CipherInit_ex(context.0, cipher, null_mut(), null(), null(), encrypts) == 1
+                && lc::EVP_CIPHER_CTX_ctrl(context.0, lc::EVP_CTRL_AEAD_SET_IVLEN, iv_bytes, null_mut()) == 1
+                && lc::EVP_CipherInit_ex(context.0, null(), null_mut(), key.as_ptr(), iv.as_ptr(), encrypts)
+                    == 1
+        };
+        ready.then_some(context)
+    }
+
+    /// In place. Fails where the counter would begin anew, after 64 GiB.
     fn apply(&mut self, bytes: &mut [u8]) -> Option<()> {
-        match self {
-            Self::Aes128(counter) => counter.try_apply_keystream(bytes).ok(),
-            Self::Aes192(counter) => counter.try_apply_keystream(bytes).ok(),
-            Self::Aes256(counter) => counter.try_apply_keystream(bytes).ok(),
+        for piece in bytes.chunks_mut(CALL_BYTES_MAX) {
+            let length = c_int::try_from(piece.len()).ok()?;
+            let (mut made, at) = (0, piece.as_mut_ptr());
+            // SAFETY: the context is not null; input and output are the same `length` bytes by the same pointer, which the
+            // provider allows, and nothing else refers to them. A stream cipher writes as many bytes as it reads.
+            let done = unsafe { lc::EVP_CipherUpdate(self.0, at, &raw mut made, at.cast_const(), length) };
+            if done != 1 || made != length {
+                return None;
+            }
         }
-    }
-}
-
-pub(super) struct Gcm {
-    counter: Counter,
-    hash: GHash,
-    /// The first block of the key stream, which hides the tag.
-    mask: [u8; BLOCK],
-    /// Ciphertext that does not fill a block yet.
-    pending: Vec<u8>,
-    bytes: u64,
-}
-
-impl Gcm {
-    /// `key` has 16, 24 or 32 bytes.
-    pub(super) fn new(key: &[u8], iv: &[u8]) -> Option<Self> {
-        match key.len() {
-            16 => Self::with(Aes128::new_from_slice(key).ok()?, iv, Counter::Aes128),
-            24 => Self::with(Aes192::new_from_slice(key).ok()?, iv, Counter::Aes192),
-            32 => Self::with(Aes256::new_from_slice(key).ok()?, iv, Counter::Aes256),
-            _ => None,
-        }
-    }
-
-    fn with<C>(cipher: C, iv: &[u8], wrap: impl FnOnce(Ctr32BE<C>) -> Counter) -> Option<Self>
-    where
-        C: aes::cipher::BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = aes::cipher::consts::U16>,
-    {
-        let mut hash_key = aes::Block::default();
-        cipher.encrypt_block(&mut hash_key);
-        let hash = GHash::new(&hash_key);
-        let first = first_counter_block(&hash, iv);
-        let core = ctr::CtrCore::inner_iv_init(cipher, &first.into());
-        let mut counter = wrap(StreamCipherCoreWrapper::from_core(core));
-        let mut mask = [0; BLOCK];
-        counter.apply(&mut mask)?;
-        Some(Self { counter, hash, mask, pending: Vec::with_capacity(BLOCK), bytes: 0 })
-    }
-
-    pub(super) fn encrypt(&mut self, bytes: &mut [u8]) -> Option<()> {
-        self.counter.apply(bytes)?;
-        self.absorb(bytes);
         Some(())
     }
 
-    pub(super) fn decrypt(&mut self, bytes: &mut [u8]) -> Option<()> {
-        self.absorb(bytes);
-        self.counter.apply(bytes)
+    /// Ends the content; of a decryption whether the tag was right.
+    fn end(&mut self) -> bool {
+        let (mut nothing, mut made) = ([0; BLOCK], 0);
+        // SAFETY: the context is not null; a stream cipher has nothing to add at its end, and a block would fit.
+        unsafe { lc::EVP_CipherFinal_ex(self.0, nothing.as_mut_ptr(), &raw mut made) == 1 }
     }
 
-    fn absorb(&mut self, mut ciphertext: &[u8]) {
-        self.bytes += ciphertext.len() as u64;
-        if !self.pending.is_empty() {
-            let (head, rest) =
-                ciphertext.split_at_checked(BLOCK - self.pending.len()).unwrap_or((ciphertext, &[]));
-            self.pending.extend_from_slice(head);
-            ciphertext = rest;
-            if self.pending.len() < BLOCK {
-                return;
-            }
-            self.hash.update_padded(&self.pending);
-            self.pending.clear();
-        }
-        let (whole, rest) = ciphertext.split_at(ciphertext.len() - ciphertext.len() % BLOCK);
-        self.hash.update_padded(whole);
-        self.pending.extend_from_slice(rest);
-    }
-
-    pub(super) fn tag(mut self) -> [u8; TAG] {
-        self.hash.update_padded(&self.pending);
-        let hashed = with_lengths(self.hash, self.bytes);
-        std::array::from_fn(|at| hashed.get(at).unwrap_or(&0) ^ self.mask.get(at).unwrap_or(&0))
+    fn tag(&mut self, command: c_int, tag: &mut [u8; TAG]) -> Option<()> {
+        // SAFETY: the context is not null; both commands take a buffer of as many bytes as they are told.
+        let done =
+            unsafe { lc::EVP_CIPHER_CTX_ctrl(self.0, command, TAG as c_int, tag.as_mut_ptr().cast()) == 1 };
+        done.then_some(())
     }
 }
 
-/// SP 800-38D, section 7.1, step 2.
-fn first_counter_block(hash: &GHash, iv: &[u8]) -> [u8; BLOCK] {
-    if iv.len() == 12 {
-        let mut block = [0; BLOCK];
-        for (to, from) in block.iter_mut().zip(iv.iter().chain(&[0, 0, 0, 1])) {
-            *to = *from;
-        }
-        return block;
+pub(super) struct Encryption(Context);
+
+impl Encryption {
+    /// `key` has 16, 24 or 32 bytes.
+    pub(super) fn new(key: &[u8], iv: &[u8]) -> Option<Self> {
+        Context::new(key, iv, 1).map(Self)
     }
-    let mut hash = hash.clone();
-    hash.update_padded(iv);
-    with_lengths(hash, iv.len() as u64)
+
+    /// In place.
+    pub(super) fn apply(&mut self, content: &mut [u8]) -> Option<()> {
+        self.0.apply(content)
+    }
+
+    pub(super) fn tag(mut self) -> Option<[u8; TAG]> {
+        // The provider has the tag only once the content is at its end.
+        let mut tag = [0; TAG];
+        if !self.0.end() {
+            return None;
+        }
+        self.0.tag(lc::EVP_CTRL_AEAD_GET_TAG, &mut tag)?;
+        Some(tag)
+    }
 }
 
-/// Ends a hash with the lengths in bits: no additional data, then `bytes`.
-fn with_lengths(mut hash: GHash, bytes: u64) -> [u8; BLOCK] {
-    hash.update(&[(u128::from(bytes) * 8).to_be_bytes().into()]);
-    hash.finalize().into()
+pub(super) struct Decryption(Context);
+
+impl Decryption {
+    /// `key` has 16, 24 or 32 bytes.
+    pub(super) fn new(key: &[u8], iv: &[u8]) -> Option<Self> {
+        Context::new(key, iv, 0).map(Self)
+    }
+
+    /// In place. What comes out proves nothing before [`Self::verify`] has said so.
+    pub(super) fn apply(&mut self, ciphertext: &mut [u8]) -> Option<()> {
+        self.0.apply(ciphertext)
+    }
+
+    /// Whether this is the tag of all that passed, compared in constant time.
+    pub(super) fn verify(mut self, tag: &[u8]) -> bool {
+        let Ok(mut tag) = <[u8; TAG]>::try_from(tag) else { return false };
+        self.0.tag(lc::EVP_CTRL_AEAD_SET_TAG, &mut tag).is_some() && self.0.end()
+    }
 }

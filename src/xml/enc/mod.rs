@@ -23,7 +23,9 @@ use super::tree::Element;
 use super::write::Writer;
 
 mod element;
+#[allow(unsafe_code)]
 mod gcm;
+#[allow(unsafe_code)]
 mod rsa;
 mod stream;
 
@@ -231,9 +233,33 @@ impl Plan {
         mime_type: &str,
         out: W,
     ) -> Result<(String, Sealing<W>), Error> {
+        let begun = self.begin_attachment(content_id, mime_type)?;
+        let element = begun.element.clone();
+        Ok((element, begun.seal(out)?))
+    }
+
+    /// The same for content that goes out behind the element.
+    pub fn begin_attachment(&self, content_id: &str, mime_type: &str) -> Result<Begun, Error> {
         let key = ContentKey::random(self.method, self.iv).ok_or(Error::Encrypting)?;
-        let sealing = Sealing::new(&key, out)?;
-        Ok((element::write_with_reference(self, &key, content_id, mime_type)?, sealing))
+        let element = element::write_with_reference(self, &key, content_id, mime_type)?;
+        Ok(Begun { key, element })
+    }
+}
+
+/// A fresh key, good for one content, and the EncryptedData element that hands it to the recipients.
+pub struct Begun {
+    key: ContentKey,
+    element: String,
+}
+
+impl Begun {
+    pub fn element(&self) -> &str {
+        &self.element
+    }
+
+    /// Begins the content, which goes to `out` as octets.
+    pub fn seal<W: std::io::Write>(self, out: W) -> Result<Sealing<W>, Error> {
+        Sealing::new(&self.key, out)
     }
 }
 

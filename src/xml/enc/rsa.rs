@@ -2,7 +2,7 @@
 //! offer, and PKCS#1 1.5 without telling whether the padding was right. The private operation, blinded and in
 //! constant time, and the check of OAEP are the provider's.
 //!
-//! The only room with `unsafe`: each call hands the provider pointers that live through it.
+//! With `unsafe`, beside `gcm.rs` alone: each call hands the provider pointers that live through it.
 
 use std::ptr::{null, null_mut};
 use std::sync::Arc;

@@ -6,14 +6,14 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256, Block};
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::gcm::{BLOCK, Gcm, TAG};
+use super::gcm::{self, BLOCK, TAG};
 use super::{ContentKey, Error};
 use crate::mime::transfer::Base64Decoder;
 
-/// Bytes that are worked on together: they stay in the processor's first cache.
-const PIECE: usize = 16 * 1024;
+/// Bytes that are worked on together and then handed on: few enough to stay in the processor's second cache. In blocks of
+/// this size, beginning where the content's own do, a file takes them in half the time of small or shifted ones.
+const PIECE: usize = 256 * 1024;
 
 /// How the encrypted content is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,30 +69,35 @@ pub struct Opening<S> {
 }
 
 enum Cipher {
-    Gcm(Box<Gcm>),
+    Gcm(gcm::Decryption),
     Cbc(Box<Cbc>),
 }
 
 impl<S: Read + Write + Seek + 'static> Opening<S> {
     pub(super) fn new(key: ContentKey, written: Written, spool: S) -> Self {
-        let (base64, held) = (Base64Decoder::new(), Vec::with_capacity(2 * PIECE));
+        let (base64, held) = (Base64Decoder::new(), Vec::new());
         Self { key, written, base64, cipher: None, held, spool, bytes: 0, undecryptable: false }
     }
 
     /// Takes the next bytes. The only error is a spool that cannot be written; the content is judged at its end.
-    pub fn push(&mut self, arrived: &[u8]) -> Result<(), Error> {
-        for piece in arrived.chunks(PIECE) {
-            if self.undecryptable {
-                return Ok(());
-            }
+    pub fn push(&mut self, mut arrived: &[u8]) -> Result<(), Error> {
+        while !arrived.is_empty() && !self.undecryptable {
+            let full = PIECE + TAG + if self.cipher.is_none() { self.key.iv_bytes() } else { 0 };
+            let wanted = match self.written {
+                Written::Octets => full.saturating_sub(self.held.len()),
+                // How many octets they are shows when they are decoded.
+                Written::Base64 => PIECE,
+            };
+            let (piece, later) = arrived.split_at(arrived.len().min(wanted));
+            arrived = later;
             match self.written {
                 Written::Octets => self.held.extend_from_slice(piece),
                 Written::Base64 => {
                     self.undecryptable = self.base64.decode(piece, &mut self.held).is_err();
                 }
             }
-            if self.held.len() >= PIECE {
-                self.work()?;
+            if self.held.len() >= full && !self.undecryptable {
+                self.work(PIECE)?;
             }
         }
         Ok(())
@@ -126,14 +131,14 @@ impl<S: Read + Write + Seek + 'static> Opening<S> {
             self.undecryptable |= std::mem::take(&mut self.base64).finish().is_err();
         }
         if !self.undecryptable {
-            self.work()?;
+            self.work(if self.key.is_cbc() { BLOCK } else { 1 })?;
         }
         if self.undecryptable {
             return Err(Error::Undecryptable);
         }
         let last = self.held.as_slice();
         let (good, proves) = match self.cipher.take() {
-            Some(Cipher::Gcm(gcm)) => (verify_slices_are_equal(&gcm.tag(), last).is_ok(), true),
+            Some(Cipher::Gcm(gcm)) => (gcm.verify(last), true),
             Some(Cipher::Cbc(mut cbc)) => {
                 let (content, good) = cbc.last(last).ok_or(Error::Undecryptable)?;
                 self.spool.write_all(&content).map_err(|error| Error::Spool(error.kind()))?;
@@ -151,23 +156,24 @@ impl<S: Read + Write + Seek + 'static> Opening<S> {
         Ok((Decrypted { spool: self.spool, bytes: self.bytes }, good))
     }
 
-    /// Decrypts what is held, save for what may be the tag, into the spool.
-    fn work(&mut self) -> Result<(), Error> {
+    /// Decrypts what is held, save for what may be the tag or, of AES-CBC, for the last block with the padding, into the
+    /// spool; up to where the content's length is a multiple of `unit`.
+    fn work(&mut self, unit: usize) -> Result<(), Error> {
         if self.cipher.is_none() {
             let Some(iv) = self.held.get(..self.key.iv_bytes()) else { return Ok(()) };
             self.cipher = if self.key.is_cbc() {
                 Cbc::new(self.key.octets(), iv).map(|cbc| Cipher::Cbc(Box::new(cbc)))
             } else {
-                Gcm::new(self.key.octets(), iv).map(|gcm| Cipher::Gcm(Box::new(gcm)))
+                gcm::Decryption::new(self.key.octets(), iv).map(Cipher::Gcm)
             };
             self.held.drain(..self.key.iv_bytes());
         }
         let ready = self.held.len().saturating_sub(TAG);
-        // The last block of AES-CBC holds the padding and waits too.
-        let ready = if self.key.is_cbc() { ready - ready % BLOCK } else { ready };
+        let surplus = (self.bytes + ready as u64) % unit as u64;
+        let ready = ready.saturating_sub(surplus as usize);
         let bytes = self.held.get_mut(..ready).unwrap_or_default();
         let done = match &mut self.cipher {
-            Some(Cipher::Gcm(gcm)) => gcm.decrypt(bytes),
+            Some(Cipher::Gcm(gcm)) => gcm.apply(bytes),
             Some(Cipher::Cbc(cbc)) => cbc.decrypt(bytes),
             None => None,
         };
@@ -285,7 +291,7 @@ pub struct Sealing<W> {
 }
 
 enum SealingCipher {
-    Gcm(Box<Gcm>),
+    Gcm(gcm::Encryption),
     /// With what does not fill a block yet.
     Cbc(Box<Cbc>, Vec<u8>),
 }
@@ -294,7 +300,7 @@ impl SealingCipher {
     /// Encrypts `piece` in place, as far as it goes.
     fn encrypt(&mut self, piece: &mut Vec<u8>) -> Option<()> {
         match self {
-            Self::Gcm(gcm) => gcm.encrypt(piece),
+            Self::Gcm(gcm) => gcm.apply(piece),
             Self::Cbc(cbc, held) => {
                 held.append(piece);
                 let ready = held.len() - held.len() % BLOCK;
@@ -306,7 +312,7 @@ impl SealingCipher {
 
     fn end(self) -> Option<Vec<u8>> {
         match self {
-            Self::Gcm(gcm) => Some(gcm.tag().to_vec()),
+            Self::Gcm(gcm) => gcm.tag().map(|tag| tag.to_vec()),
             Self::Cbc(mut cbc, mut last) => {
                 // Each byte tells the length, which both ways of reading padding take.
                 let padding = BLOCK - last.len() % BLOCK;
@@ -325,11 +331,11 @@ impl<W: Write> Sealing<W> {
         let cipher = if key.is_cbc() {
             Cbc::new(key.octets(), &iv).map(|cbc| SealingCipher::Cbc(Box::new(cbc), Vec::new()))
         } else {
-            Gcm::new(key.octets(), &iv).map(|gcm| SealingCipher::Gcm(Box::new(gcm)))
+            gcm::Encryption::new(key.octets(), &iv).map(SealingCipher::Gcm)
         };
         let cipher = cipher.ok_or(Error::Encrypting)?;
         out.write_all(&iv).map_err(|error| Error::Spool(error.kind()))?;
-        Ok(Self { cipher, piece: Vec::with_capacity(PIECE), out })
+        Ok(Self { cipher, piece: Vec::new(), out })
     }
 
     /// Takes the next bytes of the content.

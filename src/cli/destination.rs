@@ -1,5 +1,9 @@
 //! `amtsbote destination`: where a portal's applications go, as the participants' file declares it.
+//!
+//! State and keys can be changed one by one. The directory is what counts; the file on the operator's disk is not touched,
+//! and whoever changes something here is told so, because the next `participant apply` would take it back.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,16 +11,18 @@ use jiff::Timestamp;
 
 use super::exit::{Exit, Stop};
 use super::link::Link;
-use super::participant::directory;
+use super::participant::{directory, put};
 use super::screen::{self, Align, Table};
-use super::{Place, Reading, runtime};
+use super::{Changing, Place, Reading, read_text, runtime};
+use crate::admin::directory::{self as file, Difference};
+use crate::admin::protocol::DirectoryView;
 use crate::app::callbacks;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
 use crate::domain::date_time;
-use crate::domain::destination::{Destination, DestinationStatus};
+use crate::domain::destination::{Destination, DestinationKey, DestinationStatus};
 use crate::domain::hex;
 use crate::pki::jose::jwk::{PublicKey, Purpose};
 use crate::portal::callback;
@@ -39,6 +45,30 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// Let portals announce submissions for a destination
+    Activate {
+        /// The destination's id (UUID)
+        id: String,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
+    /// Let portals announce nothing more for a destination
+    ///
+    /// What was announced before can still be submitted, and what waits can be fetched. Routes to it are still told, and
+    /// end by `serves` in the participants' file or by `amtsbote route import`.
+    Deactivate {
+        /// The destination's id (UUID)
+        id: String,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
+    /// The keys of a destination, for a roll-over: add, use, remove
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// What tells a destination's own program that submissions wait
     #[command(subcommand)]
     Callback(CallbackCommand),
@@ -46,6 +76,135 @@ pub enum Command {
     ///
     /// Nothing is stored. The secret goes to whoever will use it; its digest goes into the file.
     Secret,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum KeyCommand {
+    /// Add a public key (JSON Web Key), for encryption or for signatures
+    ///
+    /// Portals encrypt for the present key until `key use` names another.
+    Add {
+        /// The destination's id (UUID)
+        id: String,
+        /// File with one public key as JSON
+        file: PathBuf,
+        /// A word for people, kept with the key
+        #[arg(long, value_name = "TEXT")]
+        remark: Option<String>,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
+    /// Let portals encrypt for this key from here on
+    ///
+    /// Submissions that are under way for the key before are taken as long as that one is there.
+    Use {
+        /// The destination's id (UUID)
+        id: String,
+        /// Name of one of its keys for encryption
+        kid: String,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
+    /// Remove a key: nothing that is encrypted for it or signed with it is taken any more
+    ///
+    /// Submissions that wait may be encrypted for it: keep its private part until they are decided.
+    Remove {
+        /// The destination's id (UUID)
+        id: String,
+        /// The key's name
+        kid: String,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
+}
+
+impl KeyCommand {
+    fn run(&self, place: &Place) -> Result<Exit, Stop> {
+        match self {
+            Self::Add { id, file, remark, changing, link } => {
+                let jwk = read_text(file)?.trim().to_owned();
+                let wrong = |what: String| Stop::usage(format!("{}: {what}", file.display()));
+                let added = PublicKey::parse(&jwk).map_err(|error| wrong(error.to_string()))?;
+                change(place, link, changing, id, |destination| {
+                    let same = destination.keys.iter().find(|key| kid(key).as_deref() == Some(added.kid()));
+                    match same.map(|key| PublicKey::parse(&key.jwk)) {
+                        Some(Ok(known)) if known.jwk == added.jwk => return Ok(()),
+                        Some(_) => {
+                            return Err(wrong(format!("the destination has another key {}", added.kid())));
+                        }
+                        None => {}
+                    }
+                    destination.keys.push(DestinationKey { jwk: jwk.clone(), remark: remark.clone() });
+                    Ok(())
+                })
+            }
+            Self::Use { id, kid: name, changing, link } => change(place, link, changing, id, |destination| {
+                must_have(destination, name)?;
+                destination.encryption_kid.clone_from(name);
+                Ok(())
+            }),
+            Self::Remove { id, kid: name, changing, link } => {
+                change(place, link, changing, id, |destination| {
+                    must_have(destination, name)?;
+                    if destination.encryption_kid == *name {
+                        return Err(Stop::usage(format!("portals encrypt for the key {name}"))
+                            .then("let them use another one first: `amtsbote destination key use`"));
+                    }
+                    destination.keys.retain(|key| kid(key).as_deref() != Some(name));
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+fn kid(key: &DestinationKey) -> Option<String> {
+    PublicKey::parse(&key.jwk).ok().map(|key| key.kid().to_owned())
+}
+
+fn must_have(destination: &Destination, name: &str) -> Result<(), Stop> {
+    let is_there = destination.keys.iter().any(|key| kid(key).as_deref() == Some(name));
+    is_there.then_some(()).ok_or_else(|| {
+        Stop::new(Exit::Unknown, format!("the destination has no key {name}"))
+            .then(format!("`amtsbote destination show {}` names them", destination.id))
+    })
+}
+
+/// Changes one destination in the directory, under the same checks as the participants' file.
+fn change(
+    place: &Place,
+    link: &Link,
+    changing: &Changing,
+    id: &str,
+    work: impl FnOnce(&mut Destination) -> Result<(), Stop>,
+) -> Result<Exit, Stop> {
+    let old = directory(link, place)?;
+    let mut accounts = old.accounts.clone();
+    let wanted = id.to_ascii_lowercase();
+    let mut all = accounts.iter_mut().flat_map(|account| account.portal.destinations.iter_mut());
+    work(all.find(|one| one.id.as_str() == wanted).ok_or_else(|| unknown(&wanted))?)?;
+    let new = DirectoryView { accounts, ..old.clone() };
+    let text =
+        file::export(&new).map_err(|error| Stop::failed(format!("it cannot be written down: {error}")))?;
+    let (accounts, profiles) = file::parse(&text).map_err(|error| Stop::usage(error.to_string()))?;
+    let difference = Difference::between(&old, &accounts, &profiles);
+    if difference.is_empty() {
+        screen::sentence("The destination is so already; nothing to do.");
+        return Ok(Exit::Done);
+    }
+    screen::sentences(&difference.to_string());
+    let done = put(place, link, DirectoryView { accounts, profiles, ..old }, &difference, changing)?;
+    screen::sentence(
+        "A participants' file on disk must say the same, or its next apply takes this back: `amtsbote participant export` \
+         writes one.",
+    );
+    Ok(done)
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -85,6 +244,13 @@ impl Command {
                     screen::data(&show(account, destination))?;
                 }
             }
+            Self::Activate { id, changing, link } => {
+                return state(place, link, changing, id, DestinationStatus::Active);
+            }
+            Self::Deactivate { id, changing, link } => {
+                return state(place, link, changing, id, DestinationStatus::Inactive);
+            }
+            Self::Key(command) => return command.run(place),
             Self::Callback(CallbackCommand::Test { id, link, reading }) => {
                 let accounts = directory(link, place)?.accounts;
                 let (_, destination) = named(&accounts, id)?;
@@ -115,9 +281,24 @@ fn all(accounts: &[Account]) -> impl Iterator<Item = (&Account, &Destination)> {
 
 fn named<'a>(accounts: &'a [Account], id: &str) -> Result<(&'a Account, &'a Destination), Stop> {
     let id = id.to_ascii_lowercase();
-    all(accounts).find(|(_, one)| one.id.as_str() == id).ok_or_else(|| {
-        Stop::new(Exit::Unknown, format!("there is no destination {id}"))
-            .then("`amtsbote destination list` names them")
+    all(accounts).find(|(_, one)| one.id.as_str() == id).ok_or_else(|| unknown(&id))
+}
+
+fn unknown(id: &str) -> Stop {
+    Stop::new(Exit::Unknown, format!("there is no destination {id}"))
+        .then("`amtsbote destination list` names them")
+}
+
+fn state(
+    place: &Place,
+    link: &Link,
+    changing: &Changing,
+    id: &str,
+    wanted: DestinationStatus,
+) -> Result<Exit, Stop> {
+    change(place, link, changing, id, |destination| {
+        destination.status = wanted;
+        Ok(())
     })
 }
 

@@ -133,10 +133,21 @@ fn apply(
     if dry_run {
         return Ok(Exit::Problems);
     }
+    put(place, link, DirectoryView { accounts, profiles, ..old }, &difference, changing)
+}
+
+/// Asks, and makes the participants what `new` says, as long as they are still of its revision.
+pub(super) fn put(
+    place: &Place,
+    link: &Link,
+    new: DirectoryView,
+    difference: &Difference,
+    changing: &Changing,
+) -> Result<Exit, Stop> {
     screen::confirm(&format!("Apply {} changes?", difference.changes.len()), changing.yes)?;
-    let verb =
-        Verb::DirectoryApply { based_on: old.revision, accounts, profiles, reason: changing.reason.clone() };
-    match link.ask(place, verb)? {
+    let DirectoryView { revision, accounts, profiles, .. } = new;
+    let reason = changing.reason.clone();
+    match link.ask(place, Verb::DirectoryApply { based_on: revision, accounts, profiles, reason })? {
         Answer::Directory(view) => {
             screen::sentence(&format!("Applied; the participants are at revision {}.", view.revision));
             Ok(Exit::Done)

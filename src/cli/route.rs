@@ -7,11 +7,11 @@ use jiff::civil::Date;
 
 use super::exit::{Exit, Stop};
 use super::link::{Link, unexpected};
-use super::participant::directory;
+use super::participant::{directory, put};
 use super::screen;
 use super::{Changing, Place, Reading, read_text};
 use crate::admin::directory::Difference;
-use crate::admin::protocol::{Answer, DirectoryView, Verb};
+use crate::admin::protocol::DirectoryView;
 use crate::domain::account::Directory;
 use crate::domain::date_time;
 use crate::domain::destination::{Ags, DestinationId, Region, ServiceKey};
@@ -187,16 +187,7 @@ fn import(place: &Place, link: &Link, file: &Path, dry_run: bool, changing: &Cha
     if dry_run {
         return Ok(Exit::Problems);
     }
-    screen::confirm(&format!("Apply {} changes?", difference.changes.len()), changing.yes)?;
-    let verb =
-        Verb::DirectoryApply { based_on: old.revision, accounts, profiles, reason: changing.reason.clone() };
-    match link.ask(place, verb)? {
-        Answer::Directory(view) => {
-            screen::sentence(&format!("Applied; the participants are at revision {}.", view.revision));
-            Ok(Exit::Done)
-        }
-        _ => Err(unexpected()),
-    }
+    put(place, link, DirectoryView { accounts, profiles, ..old }, &difference, changing)
 }
 
 /// A region's key, with its name where it is known.

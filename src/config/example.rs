@@ -173,12 +173,15 @@ const WORDS: &[(&str, &str)] = &[
         "portal.submission_bytes_max",
         "Metadata and data of one submission together, in bytes; attachments count to limits.content_bytes_max.",
     ),
-    ("portal.token_seconds", "How long an access token lasts."),
+    ("portal.token_seconds", "Seconds that an access token lasts; 1 to 86400."),
     (
         "portal.requests_per_minute_max",
         "Requests of one participant, and public questions from one address, in a minute.",
     ),
-    ("portal.announced_hours", "Hours after which what was announced and not submitted is forgotten."),
+    (
+        "portal.announced_hours",
+        "Hours after which what was announced and not submitted is forgotten; 1 to 8784.",
+    ),
     ("portal.remind_days", "Days after which a submission that nobody decided is reported to the operator."),
     ("portal.reject_days", "Days after which a submission that nobody decided is rejected."),
     (

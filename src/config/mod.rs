@@ -582,6 +582,13 @@ impl Config {
             if self.portal.token_seconds == 0 || self.portal.token_seconds > 86_400 {
                 return wrong("portal.token_seconds", "is 1 to 86400".to_owned());
             }
+            if self.portal.requests_per_minute_max == 0 {
+                return wrong("portal.requests_per_minute_max", "is at least 1".to_owned());
+            }
+            // Nothing could be announced that lives to be submitted, or nothing would ever be forgotten.
+            if self.portal.announced_hours == 0 || self.portal.announced_hours > 24 * 366 {
+                return wrong("portal.announced_hours", "is 1 to 8784, which is a year".to_owned());
+            }
             if self.portal.callback_seconds == 0 || self.portal.callback_seconds > 60 {
                 return wrong("portal.callback_seconds", "is 1 to 60".to_owned());
             }
@@ -699,6 +706,16 @@ mod tests {
             "[limits]\n  idle_seconds = \"soon\"\n",
             "/etc/amtsbote.toml, line 2, column 18: invalid type: string \"soon\", expected u64",
         );
+        for (line, words) in [
+            ("announced_hours = 0", "announced_hours is 1 to 8784, which is a year"),
+            ("announced_hours = 8785", "announced_hours is 1 to 8784, which is a year"),
+            ("requests_per_minute_max = 0", "requests_per_minute_max is at least 1"),
+            ("token_seconds = 0", "token_seconds is 1 to 86400"),
+            ("token_seconds = 86401", "token_seconds is 1 to 86400"),
+        ] {
+            let text = format!("[portal]\naddress = \"0.0.0.0:8445\"\n{line}\n");
+            check(&text, &format!("/etc/amtsbote.toml: portal.{words}"));
+        }
         check("[limits]\nidle_seconds = 0\n", "/etc/amtsbote.toml: limits.idle_seconds must not be 0");
         check("[xta]\npath = \"xta\"\n", "/etc/amtsbote.toml: xta.path starts with '/', not as in \"xta\"");
         check(

@@ -31,6 +31,7 @@ impl Config {
         relay::Settings {
             limits: self.limits,
             profile_default: self.profile.clone(),
+            profile_portals: Some(self.portal.profile()),
             time_stamp_interval: Duration::from_secs(self.evidence.time_stamp_interval_seconds),
             time_stamp_renew_ahead: Duration::from_secs(
                 u64::from(self.evidence.time_stamp_renew_days) * 86_400,

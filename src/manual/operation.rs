@@ -47,6 +47,8 @@
 //! | `AmtsboteDeadLetters` | pushes given up | wait for a decision |
 //! | `AmtsboteMailboxNotFetched` | a reader does not fetch | wait until they expire |
 //! | `AmtsbotePushesFail` | a spool folder or another post office takes nothing | tried again by their profile |
+//! | `AmtsboteCallbacksFail` | a portal destination's receiver does not answer | wait, and can be fetched; called again with growing pauses |
+//! | `AmtsboteCallbackGivenUp` | a receiver was not told for `portal.callback_hours` | wait, and can be fetched |
 //! | `AmtsboteConnectionsRefused` | one peer, or all together, hold too many connections | those connected go on |
 //!
 //! `/livez` says that the process answers, `/readyz` that it would accept a message, with the reason where it would not.

@@ -53,9 +53,15 @@
 //! a certificate, and a blocked account or a removed client stops at once. Scopes are `send` and `subscribe`.
 //!
 //! One participant may ask `portal.requests_per_minute_max` times in a minute, one address as often for what is public, and 20
-//! times with a wrong secret; more is answered 429 with `RateLimit-Reset`. These counts save the machine and nothing else
+//! times with a wrong secret; more is answered 429 with `RateLimit-Reset`. Participants, addresses and guesses are counted each
+//! by themselves; of IPv6 the first 64 bits are one address, as one subscriber has them all (RFC 6177). These counts save the machine and nothing else
 //! depends on them: each process counts for itself and forgets them with its end, so that several nodes together let through
 //! as many times more, and a restart begins anew.
+//!
+//! `amtsbote destination activate|deactivate ID` changes a destination's state, and its keys roll over in three steps, each with
+//! `--reason`: `amtsbote destination key add ID FILE` makes the next key known, `key use ID KID` lets portals encrypt for it,
+//! `key remove ID KID` ends the former one, when nothing that waits is encrypted for it any more. The participants' file must
+//! say the same, or its next `apply` takes it back (`amtsbote participant export`).
 //!
 //! # Routing
 //!
@@ -85,6 +91,12 @@
 //! refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed
 //! to disk and from it; metadata and data are one JSON body of `portal.submission_bytes_max`. All parts together have at
 //! most `limits.content_bytes_max`.
+//!
+//! What is announced waits on disk for `portal.announced_hours`: 2048 submissions of one client and 4096 of one account. Where
+//! that is reached, those that nothing was uploaded for give way when they are a minute old, the oldest first and of the client
+//! that has most, so that one client shuts no other one out; if all have uploads, 429 `too-many-announced`. An upload leaves
+//! `limits.disk_reserve_bytes` of the disk alone, whether it says its length or not: room is kept ahead of it, and what does not
+//! fit is answered 503 `store-full` with a line for the operator, and nothing of that request stays.
 //!
 //! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
 //! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of
@@ -142,7 +154,10 @@
 //! The form works without script and then encrypts in the portal's process. With script it encrypts in the browser: it asks
 //! the portal who is competent and for which key, seals metadata, data and attachment for that key (RSA-OAEP-256 and A256GCM
 //! of the Web Cryptography API, which browsers have only over HTTPS or on the machine itself), and hands over ciphertext.
-//! One form is one submission, however often it is sent. An attachment is a PDF, PNG or JPEG of at most 5 MB. Without
+//! One form is one submission, however often it is sent and whichever answer is lost: a portal that does not know whether an
+//! application arrived hands over the same bytes once more, and other entries in a form that was sent are not sent, which its
+//! state page says. It keeps that in memory for as long as a form can be sent (12 hours, at most 10,000 forms and 128 MiB); a
+//! restart in between forgets it, and the form must be loaded anew. An attachment is a PDF, PNG or JPEG of at most 5 MB. Without
 //! `--certificate` and `--key` it speaks plain HTTP and listens on loopback addresses only. It keeps nothing: whoever has
 //! the address of a state page sees the events, and no more. Held to WCAG 2.2 AA (`tests/pages/run`).
 //!

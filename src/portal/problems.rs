@@ -191,7 +191,7 @@ pub const ALL: &[Explanation] = &[
         "Too many requests.",
         "Zu viele Anfragen.",
         "Wait the seconds that Retry-After names.",
-        "portal.requests_per_minute_max decides; wrong secrets from one address are limited as well.",
+        "portal.requests_per_minute_max decides; wrong secrets from one address (IPv6: one /64) are limited as well.",
     ),
     of(
         "service-not-offered",
@@ -227,6 +227,13 @@ pub const ALL: &[Explanation] = &[
         "Das Zugriffstoken fehlt, ist abgelaufen oder nicht von dieser Poststelle.",
         "Ask /token for a new one.",
         "If all fail: see portal.url, which tokens are made for, and the clock.",
+    ),
+    of(
+        "too-many-announced",
+        "More submissions are announced and not made than are kept.",
+        "Es sind mehr Einreichungen angekündigt und nicht vorgenommen, als aufgehoben werden.",
+        "Submit or let lapse what was announced; announce only what is about to be uploaded.",
+        "2048 of one client and 4096 of one account are kept; those without an upload give way after a minute.",
     ),
     of(
         "unavailable",

@@ -41,6 +41,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What holds where neither message nor reader names a profile.
     pub profile_default: ServiceProfile,
+    /// What holds for portals' submissions whose destination names no profile, or one that is no longer there.
+    pub profile_portals: Option<ServiceProfile>,
     /// Longest time between two checkpoints while the evidence log grows.
     pub checkpoint_interval: Duration,
     /// Shortest time between two new time stamps.
@@ -67,6 +69,7 @@ impl Settings {
             server_identity: server_identity.to_owned(),
             limits: Limits::default(),
             profile_default: ServiceProfile::standard(),
+            profile_portals: None,
             checkpoint_interval: Duration::from_secs(60),
             time_stamp_interval: Duration::from_secs(3600),
             time_stamp_renew_ahead: Duration::from_secs(90 * 86_400),

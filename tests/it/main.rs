@@ -45,6 +45,7 @@ mod portal_folder;
 mod portal_kill;
 mod portal_office;
 mod portal_refusals;
+mod portal_room;
 mod portal_routing;
 mod portal_simulation;
 mod postgres_cluster;

@@ -55,9 +55,12 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() {
     assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 10));
     // What an operator must not miss is among the alerts.
     let alerts = metrics_in(&read("operation/alerts.yaml"));
-    for metric in
-        ["amtsbote_certificate_days_left", "amtsbote_store_accepting", "amtsbote_time_stamp_failing"]
-    {
+    for metric in [
+        "amtsbote_certificate_days_left",
+        "amtsbote_store_accepting",
+        "amtsbote_time_stamp_failing",
+        "amtsbote_callbacks_failing",
+    ] {
         assert!(alerts.contains(metric), "{metric}");
     }
 }

@@ -271,7 +271,9 @@ async fn a_receiver_that_fails_is_called_again_and_given_up_in_the_end() {
     let portal = scene.office.token("portal").await;
     let sent = scene.office.submitted(&portal).await;
     let callbacks = scene.callbacks();
+    assert_eq!(callbacks.failing(), 0);
     assert_eq!(callbacks.round().await, failed());
+    assert_eq!(callbacks.failing(), 1);
     assert_eq!(callbacks.round().await, told(0), "not before its pause is over");
     assert_eq!(scene.receiver.calls().len(), 1);
     for pause in [10, 20, 40] {
@@ -287,6 +289,7 @@ async fn a_receiver_that_fails_is_called_again_and_given_up_in_the_end() {
     scene.receiver.will(How::Answer(204));
     scene.office.xta.clock.advance(Duration::from_secs(10));
     assert_eq!(callbacks.round().await, told(1));
+    assert_eq!(callbacks.failing(), 0);
     assert_eq!(
         scene.receiver.calls().last().expect("a call").proven()["submissionIds"],
         json!([sent.submission])

@@ -429,3 +429,54 @@ async fn what_is_too_old_counts_before_it_is_swept() {
     assert_eq!((office.sweep().await, office.xta.stored().await), (1, 0));
     office.xta.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_is_handed_out_whatever_is_taken_today() {
+    let mut office = Office::open().await;
+    let portal = office.token("portal").await;
+    let sent = office.submitted(&portal).await;
+    office.restart_door_with(|settings| settings.submission_bytes_max = 100).await;
+    office.submit(&portal, &sent.submission, &sent.metadata, &sent.data).await.refuses(413, "body-too-large");
+    let town = office.token("town").await;
+    let fetched = office.get(&format!("/v2/submissions/{}", sent.submission), &town).await.is(200).json();
+    assert_eq!(
+        (&fetched["encryptedMetadata"], &fetched["encryptedData"]),
+        (&json!(sent.metadata), &json!(sent.data))
+    );
+    office.xta.close().await;
+}
+
+/// Neither the post office's deadlines nor its reader's count, but the portal's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_submission_that_is_put_back_has_its_portals_deadlines() {
+    use amtsbote::domain::message_id::MessageId;
+    use amtsbote::domain::state::Event;
+    use amtsbote::store::{Change, Store};
+    let office = Office::open().await;
+    assert_ne!(amtsbote::domain::profile::ServiceProfile::standard().expiry_days, profile().expiry_days);
+    let portal = office.token("portal").await;
+    let sent = office.submitted(&portal).await;
+    let id = format!("urn:de:xta:messageid:testpost:{}", sent.submission);
+    let id = MessageId::parse(&id).expect("an id");
+    let change = Change {
+        id: id.clone(),
+        event: Event::Undeliverable,
+        at: office.xta.relay.now(),
+        by: None,
+        reason: None,
+        finding: None,
+        only_in: None,
+        only_posted_by: None,
+        only_if_due: None,
+        deadlines: None,
+    };
+    office.xta.store.change(change).await.expect("dead");
+    office.xta.relay.requeue(&id, "operator", "the town is open again").await.expect("waits");
+    let day = std::time::Duration::from_secs(86_400);
+    for (days, state) in [(13, DeliveryState::Waiting), (2, DeliveryState::Expired)] {
+        office.xta.clock.advance(day * days);
+        office.xta.relay.tick().await.expect("ticks");
+        assert_eq!(office.xta.store.find(&id).await.expect("known").card.state, state);
+    }
+    office.xta.close().await;
+}

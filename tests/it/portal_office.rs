@@ -160,6 +160,18 @@ fn client(id: &str, sends: bool, subscribes: bool) -> PortalClient {
     PortalClient { id: id.to_owned(), secret_sha256, sends, subscribes }
 }
 
+/// Deadlines of submissions whose destination names no profile.
+pub fn profile() -> ServiceProfile {
+    ServiceProfile {
+        name: ProfileName::parse("urn:amtsbote:profile:portal").expect("a name"),
+        expiry_days: 14,
+        reminder_days: 3,
+        retain_payload_days: 7,
+        retain_card_days: 730,
+        ..ServiceProfile::standard()
+    }
+}
+
 /// `author` sends, `reader` has the destination; `author` has one as well, and may fetch there.
 fn admit(account: &mut Account) {
     let (clients, destinations) = match account.name.as_str() {
@@ -189,7 +201,6 @@ impl Office {
         for name in ["author", "reader"] {
             xta.change_account(name, admit).await;
         }
-        let standard = ServiceProfile::standard();
         let mut settings = Settings {
             base: BASE.to_owned(),
             folder: xta.folder().join("portal"),
@@ -198,14 +209,7 @@ impl Office {
             token_seconds: 300,
             requests_per_minute_max: 10_000,
             announced_hours: 24,
-            profile: ServiceProfile {
-                name: ProfileName::parse("urn:amtsbote:profile:portal").expect("a name"),
-                expiry_days: 14,
-                reminder_days: 3,
-                retain_payload_days: 7,
-                retain_card_days: 730,
-                ..standard
-            },
+            profile: profile(),
             zip: Zip::Refused,
         };
         change(&mut settings);
@@ -240,6 +244,12 @@ impl Office {
         let (serving, _) = self.door.take().expect("a door");
         serving.drain().await;
         self.start().await;
+    }
+
+    /// The door as after a restart with another configuration.
+    pub async fn restart_door_with(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.restart_door().await;
     }
 
     /// Door, relay and store, as after a restart of the whole process.

@@ -374,6 +374,12 @@ async fn questions_about_places_have_one_answer_or_a_type() {
         "{policy}"
     );
     assert!(!policy.contains("unsafe"), "{policy}");
+    let page = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(page.contains("takes submissions") && page.contains("href=\"/problems\""), "{page}");
+    let problems = String::from_utf8_lossy(&office.get("/problems", "").await.is(200).body).into_owned();
+    for one in amtsbote::portal::problems::ALL {
+        assert!(problems.contains(&format!("href=\"/problems/{}\"", one.code)), "{}", one.code);
+    }
     let style = office.get("/style.css", "").await.is(200);
     assert_eq!(style.headers["content-type"], "text/css; charset=utf-8");
     let types = office.get("/problems/ambiguous-route", "").await.is(200);

@@ -89,3 +89,51 @@ fn a_table_is_imported_explained_checked_and_exported() {
         .expect("written");
     assert!(import("wrong.csv", &["--yes"]).ends(2).stderr.contains("no participant has the destination"));
 }
+
+#[test]
+fn state_and_keys_of_a_destination_are_changed_one_by_one() {
+    let office = Office::open_in(tempfile::tempdir().expect("a folder"), participants);
+    let change = |arguments: &[&str]| {
+        office.run(&[&["destination"], arguments, &["--yes", "--reason", "roll-over"]].concat())
+    };
+    let shown = || office.run(&["destination", "show", TOWN, "--json"]).ends(0).json();
+    let told = change(&["deactivate", TOWN]).ends(0).stderr;
+    assert!(told.contains("inactive") && told.contains("participant export"), "{told}");
+    assert_eq!(shown()["status"], "inactive");
+    assert!(change(&["deactivate", TOWN]).ends(0).stderr.contains("nothing to do"));
+    change(&["activate", TOWN]).ends(0);
+    assert_eq!(shown()["status"], "active");
+    change(&["activate", &TOWN.replace("8a01", "8aff")]).ends(6);
+
+    let file = |name: &str, text: String| {
+        std::fs::write(office.folder.path().join(name), text).expect("written");
+        name.to_owned()
+    };
+    let present = include_str!("../data/portal/encryption.jwk");
+    let next = file("next.jwk", present.replace("authority-encryption-2026", "authority-encryption-2027"));
+    let other = file("other.jwk", present.replace("AQAB", "AQAD"));
+    let secret = file("secret.jwk", present.replacen("\"e\":", "\"d\":\"AQAB\",\"e\":", 1));
+    let kids = || -> Vec<String> {
+        let keys = shown()["keys"].as_array().expect("keys").clone();
+        let jwk = |key: &serde_json::Value| -> serde_json::Value {
+            serde_json::from_str(key["jwk"].as_str().expect("a key")).expect("JSON")
+        };
+        keys.iter().map(|key| jwk(key)["kid"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert!(change(&["key", "add", TOWN, &secret]).ends(2).stderr.contains("secret part"));
+    assert!(change(&["key", "add", TOWN, &other]).ends(2).stderr.contains("another key"));
+    assert_eq!(kids(), ["authority-encryption-2026"], "nothing was changed");
+    change(&["key", "add", TOWN, &next, "--remark", "from July"]).ends(0);
+    assert!(change(&["key", "add", TOWN, &next]).ends(0).stderr.contains("nothing to do"));
+    assert_eq!(kids(), ["authority-encryption-2026", "authority-encryption-2027"]);
+    assert_eq!(shown()["encryption_kid"], "authority-encryption-2026", "portals go on as before");
+    let refused = change(&["key", "remove", TOWN, "authority-encryption-2026"]).ends(2).stderr;
+    assert!(refused.contains("portals encrypt for") && refused.contains("key use"), "{refused}");
+    change(&["key", "use", TOWN, "authority-encryption-2028"]).ends(6);
+    change(&["key", "use", TOWN, "authority-encryption-2027"]).ends(0);
+    change(&["key", "remove", TOWN, "authority-encryption-2026"]).ends(0);
+    assert_eq!(kids(), ["authority-encryption-2027"]);
+    assert_eq!(shown()["encryption_kid"], "authority-encryption-2027");
+    let land = office.run(&["destination", "show", LAND, "--json"]).ends(0).stdout;
+    assert!(land.contains("authority-encryption-2026"), "another destination is as it was");
+}

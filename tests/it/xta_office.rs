@@ -120,6 +120,7 @@ async fn open_door(
 ) -> (Arc<Relay>, u16, Serving) {
     let mut settings = relay::Settings::new("testpost", "https://post.example/xta");
     settings.limits = limits;
+    settings.profile_portals = Some(crate::portal_office::profile());
     settings.answer_poll_interval = Duration::from_millis(50);
     let relay = Relay::new(store.clone(), Arc::new(clock.clone()), settings);
     relay.reload_directory().await.expect("a directory");

@@ -8,7 +8,7 @@ export async function door(check, chromium, office) {
     for (const script of [true, false]) {
         await check(`the door's own page, ${script ? "with" : "without"} script`, async () => {
             const view = await window(chromium, { script });
-            for (const path of ["/", "/problems/no-destination"]) {
+            for (const path of ["/", "/problems", "/problems/no-destination"]) {
                 const answer = await view.page.goto(office.url + path);
                 assert.equal(answer.status(), 200);
                 await judge(view, path);

@@ -162,7 +162,18 @@ impl Callbacks {
             .collect()
     }
 
+    /// Destinations whose receiver did not answer when it was called last.
+    pub fn failing(&self) -> usize {
+        self.standing().values().filter(|one| one.failures > 0).count()
+    }
+
     async fn tell(&self, id: &DestinationId) -> Told {
+        let told = self.tell_one(id).await;
+        metrics::gauge!("amtsbote_callbacks_failing").set(self.failing() as f64);
+        told
+    }
+
+    async fn tell_one(&self, id: &DestinationId) -> Told {
         let told = self.tell_all(id).await;
         let mut standing = self.standing();
         let one = standing.entry(id.clone()).or_default();
@@ -272,6 +283,7 @@ impl Callbacks {
         };
         let noted = self.relay.note_call(message, BY, "given up", Some(finding)).await?;
         if noted {
+            metrics::counter!("amtsbote_callbacks_given_up_total").increment(1);
             tracing::warn!(
                 destination = %id,
                 message_id = %message,

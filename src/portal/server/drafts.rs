@@ -7,14 +7,20 @@
 //!                        <attachment>.json    what is known of it
 //! ```
 //! Accounts are named by a digest; submissions and attachments are UUIDs that were parsed before. Everything is bounded
-//! per account, by age and by the disk's reserve. Fields of the files are only ever added.
+//! per account and client, by age and by the disk's reserve. Where a bound is reached, what nothing was uploaded for gives
+//! way, the oldest first and of the client that has begun most: announcing costs nothing, and must shut nobody out. Fields
+//! of the files are only ever added.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,7 +31,15 @@ use crate::domain::destination::{DestinationId, ServiceKey};
 use crate::domain::message_id::MessageId;
 
 /// Of one account at a time.
-pub const PER_ACCOUNT_MAX: usize = 4096;
+const PER_ACCOUNT_MAX: usize = 4096;
+/// Of one of its clients.
+const PER_CLIENT_MAX: usize = 2048;
+/// Whoever announces uploads or submits within this time, or may have to announce again.
+const GIVES_WAY_SECONDS: i64 = 60;
+/// So many give way together: to look for them takes as long as for one.
+const GIVE_WAY_AT_ONCE: usize = 64;
+/// Room is kept ahead in pieces of this size where nobody says how much comes; less than one is not kept ahead.
+pub const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 const ANNOUNCED: &str = "announced.json";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +56,19 @@ pub struct Announced {
     /// The case that it continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub case: Option<Uuid>,
+    /// Which of the account's clients announced it; absent for one that showed a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+/// Whether one more may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Free,
+    /// So many gave way.
+    Made(usize),
+    /// So many are kept, and none can give way.
+    None(usize),
 }
 
 /// An attachment that is whole.
@@ -57,7 +84,7 @@ type Lock = Arc<tokio::sync::Mutex<()>>;
 pub struct Drafts {
     folder: PathBuf,
     reserve_bytes: u64,
-    busy: Mutex<std::collections::BTreeMap<PathBuf, Lock>>,
+    busy: Mutex<BTreeMap<PathBuf, Lock>>,
 }
 
 #[derive(Debug, Clone)]
@@ -101,9 +128,72 @@ impl Drafts {
         Ok(free >= self.reserve_bytes.saturating_add(bytes))
     }
 
-    /// How many this account has begun.
-    pub fn count(&self, draft: &Draft) -> io::Result<usize> {
-        Ok(folders(draft.0.parent().unwrap_or(&self.folder))?.len())
+    /// Keeps room for so many bytes more at the end of a file, so that others who look see that it is taken. `StorageFull`
+    /// where that would eat into the reserve.
+    pub fn keep(&self, file: impl AsFd, at: u64, bytes: u64) -> io::Result<()> {
+        if !self.has_room(bytes)? {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if bytes < AHEAD_BYTES {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at, bytes) {
+            // Some file systems keep nothing ahead; what was free a moment ago must do.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A place for one more of this client's.
+    pub fn place(&self, draft: &Draft, client: Option<&str>, now: Timestamp) -> io::Result<Place> {
+        let all = folders(draft.0.parent().unwrap_or(&self.folder))?;
+        if all.len() < PER_CLIENT_MAX {
+            return Ok(Place::Free);
+        }
+        let count = all.len();
+        let mut begun: BTreeMap<Option<String>, Vec<(Timestamp, PathBuf)>> = BTreeMap::new();
+        for place in all {
+            // What cannot be read is swept.
+            if let Ok(Some(announced)) = read::<Announced>(&place.join(ANNOUNCED)) {
+                begun.entry(announced.client).or_default().push((announced.at, place));
+            }
+        }
+        let own = begun.get(&client.map(str::to_owned)).map_or(0, Vec::len);
+        let (crowd, max) = match own >= PER_CLIENT_MAX {
+            true => (begun.remove(&client.map(str::to_owned)), PER_CLIENT_MAX),
+            false if count < PER_ACCOUNT_MAX => return Ok(Place::Free),
+            false => (begun.into_values().max_by_key(Vec::len), PER_ACCOUNT_MAX),
+        };
+        let mut crowd = crowd.unwrap_or_default();
+        crowd.retain(|(at, _)| now.as_second().saturating_sub(at.as_second()) >= GIVES_WAY_SECONDS);
+        crowd.sort();
+        let mut made = 0;
+        for (_, place) in crowd {
+            made += usize::from(self.give_way(&place)?);
+            if made == GIVE_WAY_AT_ONCE {
+                break;
+            }
+        }
+        Ok(if made == 0 { Place::None(max) } else { Place::Made(made) })
+    }
+
+    /// Forgets what nothing was uploaded for, unless somebody is at work there.
+    fn give_way(&self, place: &Path) -> io::Result<bool> {
+        let is_empty = || Ok::<_, io::Error>(folders(place)?.iter().all(|one| one.ends_with(ANNOUNCED)));
+        if !is_empty()? || self.is_busy_below(place) {
+            return Ok(false);
+        }
+        let Some(_busy) = self.try_hold(place) else { return Ok(false) };
+        if !is_empty()? {
+            return Ok(false);
+        }
+        forget(place)?;
+        Ok(true)
+    }
+
+    fn is_busy_below(&self, place: &Path) -> bool {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.iter().any(|(at, lock)| at.starts_with(place) && Arc::strong_count(lock) > 1)
     }
 
     /// Forgets what is over; says how many.

@@ -79,17 +79,19 @@ pub struct Door {
     trust: TrustSource,
     key: SigningKey,
     settings: Settings,
-    drafts: Drafts,
+    drafts: Arc<Drafts>,
     rates: token::Rates,
     signed: Signed,
     callbacks: Option<Arc<Callbacks>>,
+    /// When it was asked whether submissions are taken, in seconds, and what came back.
+    health: Mutex<Option<(i64, bool)>>,
     /// The routing table of a revision of the directory.
     routing: Mutex<Option<(u64, Arc<Routing>)>>,
 }
 
 impl Door {
     pub fn new(relay: Arc<Relay>, trust: TrustSource, key: SigningKey, settings: Settings) -> Self {
-        let drafts = Drafts::new(&settings.folder, settings.limits.disk_reserve_bytes);
+        let drafts = Arc::new(Drafts::new(&settings.folder, settings.limits.disk_reserve_bytes));
         Self {
             relay,
             trust,
@@ -99,6 +101,7 @@ impl Door {
             rates: token::Rates::default(),
             signed: Signed::default(),
             callbacks: None,
+            health: Mutex::default(),
             routing: Mutex::default(),
         }
     }
@@ -172,6 +175,9 @@ impl Door {
         if !allowed.split(", ").any(|one| one == method.as_str()) {
             return Err(not_served(allowed));
         }
+        if segments.is_empty() {
+            return self.page(peer).await;
+        }
         if let Some(answered) = self.public(method, segments, query, peer).await? {
             return Ok(answered);
         }
@@ -236,9 +242,9 @@ const JSON: &[&str] =
 /// What is served at a path, as `Allow` says it (RFC 9110, section 10.2.1); nothing for a path that there is not.
 fn methods(segments: &[&str]) -> Option<&'static str> {
     Some(match segments {
-        [] | ["openapi.json" | "style.css" | "info" | "routes" | "areas"] | [".well-known", "jwks.json"] => {
-            "GET, HEAD"
-        }
+        []
+        | ["openapi.json" | "style.css" | "info" | "routes" | "areas" | "problems"]
+        | [".well-known", "jwks.json"] => "GET, HEAD",
         ["problems" | "destinations", _] | ["destinations", _, "keys"] | ["destinations", _, "keys", _] => {
             "GET, HEAD"
         }

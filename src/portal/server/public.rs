@@ -20,6 +20,8 @@ use crate::portal::routing::{Outcome, Place};
 use crate::report::Loudness;
 
 const API: &str = include_str!("../openapi.json");
+/// How long an answer about our health is believed.
+const HEALTH_SECONDS: i64 = 5;
 
 impl Door {
     /// Answers without knowing who asks; nothing if the path is not one of these.
@@ -34,8 +36,8 @@ impl Door {
             return Ok(None);
         }
         let answer = match segments {
-            [] => self.page(),
             ["style.css"] => page::style(),
+            ["problems"] => problems_page(),
             ["problems", code] => problem_page(code)?,
             ["openapi.json"] => {
                 let mut document: Value = serde_json::from_str(API).unwrap_or_default();
@@ -98,8 +100,8 @@ impl Door {
     }
 
     fn limited<T>(&self, peer: &Peer, answer: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
-        let name = format!("address {}", peer.address.ip());
-        self.rates.take(&name, self.settings.requests_per_minute_max, self.relay.now())?;
+        let from = super::token::network(peer.address.ip());
+        self.rates.addresses.take(&from, self.settings.requests_per_minute_max, self.relay.now())?;
         answer()
     }
 
@@ -187,22 +189,67 @@ impl Door {
         }
     }
 
-    /// For a person who opens the address in a browser.
-    fn page(&self) -> Response<Body> {
+    /// For a person who opens the address in a browser: what this is, whether it works, where to read on.
+    pub(super) async fn page(&self, peer: &Peer) -> Result<Response<Body>, Problem> {
+        let from = super::token::network(peer.address.ip());
+        self.rates.addresses.take(&from, self.settings.requests_per_minute_max, self.relay.now())?;
+        let health = match self.takes_submissions().await {
+            true => {
+                "<p id=\"health\">The post office is at work and takes submissions. \
+                 <span lang=\"de\">Die Poststelle arbeitet und nimmt Einreichungen an.</span></p>"
+            }
+            false => {
+                "<p id=\"health\"><strong>The post office takes no submissions for the time being. Nothing that it took is lost; \
+                 try again later.</strong> <span lang=\"de\">Die Poststelle nimmt vorübergehend keine Einreichungen an. Nichts, was \
+                 sie angenommen hat, geht verloren; bitte versuchen Sie es später noch einmal.</span></p>"
+            }
+        };
         let body = format!(
             "<p>This address is for programs: citizens' portals hand over encrypted applications here, and authorities \
-             fetch them. There is nothing to fill in.</p>\n<p>The post office is at work, version {version}.</p>\n\
-             <h2>For developers</h2>\n<ul>\n\
+             fetch them. There is nothing to fill in.</p>\n{health}\n\
+             <h2>For developers</h2>\n<p>Base URL: <code>{base}</code>, version {version}. The paths are those of FIT-Connect, \
+             under <code>/v1</code> and <code>/v2</code>; a token comes from <code>{base}/token</code>.</p>\n<ul>\n\
              <li><a href=\"/openapi.json\">Description of the interface (OpenAPI 3.1)</a></li>\n\
-             <li><a href=\"/.well-known/jwks.json\">Public keys of this post office</a></li>\n</ul>\n\
-             <p>Base URL: <code>{base}</code>. The paths are those of FIT-Connect, under <code>/v1</code> and \
-             <code>/v2</code>.</p>\n<h2 lang=\"de\">Für Bürgerinnen und Bürger</h2>\n<p lang=\"de\">Anträge stellen \
+             <li><a href=\"/problems\">Refusals: what each means, and what to do</a></li>\n\
+             <li><a href=\"/.well-known/jwks.json\">Public keys of this post office</a></li>\n\
+             <li><a href=\"https://docs.fitko.de/fit-connect/docs/\">FIT-Connect's own documentation, by FITKO</a></li>\n</ul>\n\
+             <h2>For operators</h2>\n<p>The manual is part of the program: <code>amtsbote man</code> lists the commands, and its \
+             source documentation has a chapter on portals.</p>\n\
+             <h2 lang=\"de\">Für Bürgerinnen und Bürger</h2>\n<p lang=\"de\">Anträge stellen \
              Sie bitte im Portal Ihrer Gemeinde. Diese Adresse ist nur für Programme bestimmt.</p>\n",
             version = env!("CARGO_PKG_VERSION"),
             base = escaped(&self.settings.base),
         );
-        document("Submissions to authorities", &body)
+        Ok(document("Submissions to authorities", &body))
     }
+
+    /// Anybody may ask, so that the store is asked every few seconds at most.
+    async fn takes_submissions(&self) -> bool {
+        let now = self.relay.now().as_second();
+        let known = *self.health.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((at, takes)) = known
+            && (0..HEALTH_SECONDS).contains(&now.saturating_sub(at))
+        {
+            return takes;
+        }
+        let drafts = self.drafts.clone();
+        let has_room = super::drafts::on_disk(move || drafts.has_room(0)).await.unwrap_or(false);
+        let takes = has_room && self.relay.is_accepting().await;
+        *self.health.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((now, takes));
+        takes
+    }
+}
+
+/// All problem types, each with what it means.
+fn problems_page() -> Response<Body> {
+    let all: String = problems::ALL
+        .iter()
+        .map(|one| {
+            let [code, english] = [one.code, one.english].map(escaped);
+            format!("<li><a href=\"/problems/{code}\">{code}</a>: {english}</li>\n")
+        })
+        .collect();
+    document("Refusals", &format!("<ul>\n{all}</ul>\n<p><a href=\"/\">Submissions to authorities</a></p>\n"))
 }
 
 fn document(title: &str, body: &str) -> Response<Body> {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
-use super::drafts::{Announced, Draft, PER_ACCOUNT_MAX, Uploaded, on_disk};
+use super::drafts::{AHEAD_BYTES, Announced, Draft, Place, Uploaded, on_disk};
 use super::problem::Problem;
 use super::public::keys;
 use super::token::Caller;
@@ -100,6 +100,14 @@ fn disk(error: std::io::Error) -> Problem {
     Problem::disk(&error)
 }
 
+/// A draft that gave way, or was swept, while a request was on its way is no trouble of the disk's.
+fn of_draft(error: std::io::Error) -> Problem {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Problem::no_submission(),
+        _ => disk(error),
+    }
+}
+
 fn sealed(error: &crate::pki::jose::Error, what: &str) -> Problem {
     Problem::unprocessable("encryption-invalid", format!("{what}: {error}"))
 }
@@ -151,20 +159,27 @@ impl Door {
             service_name: name,
             attachments,
             case,
+            client: caller.client.clone(),
         };
         let case = begun.case_id(submission);
         let draft = self.drafts.draft(&caller.account.name, submission);
         if !self.drafts.has_room(0).map_err(disk)? {
             return Err(self.full());
         }
-        let (counted, begins) = (self.drafts.count(&draft).map_err(disk)?, draft.clone());
-        if counted >= PER_ACCOUNT_MAX {
-            return Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate-limited",
-                format!("{counted} submissions are announced and not made; {PER_ACCOUNT_MAX} are kept"),
-            ));
+        let (drafts, of_client, wanted) = (self.drafts.clone(), caller.client.clone(), draft.clone());
+        let place = on_disk(move || drafts.place(&wanted, of_client.as_deref(), now)).await.map_err(disk)?;
+        let whose = || match &caller.client {
+            Some(client) => format!("account {}, client {client}", caller.account.name),
+            None => format!("account {}, by certificate", caller.account.name),
+        };
+        match place {
+            Place::Free => {}
+            Place::Made(count) => {
+                tracing::info!(count, "announced and nothing uploaded: gave way to {}", whose());
+            }
+            Place::None(max) => return Err(too_many(max, &whose())),
         }
+        let begins = draft.clone();
         on_disk(move || begins.begin(&begun)).await.map_err(disk)?;
         tracing::info!(%submission, account = %caller.account.name, "submission announced");
         let mut response =
@@ -221,7 +236,11 @@ impl Door {
             "store-full",
             "the post office is full for the time being",
         )
-        .with_operator(Loudness::Error, "portal uploads", "free space on the disk of portal.folder")
+        .with_operator(
+            Loudness::Error,
+            "portal uploads",
+            "free space on the disk of portal.folder; limits.disk_reserve_bytes of it stay free",
+        )
     }
 
     /// The destination, if it is open for the service today.
@@ -324,7 +343,7 @@ impl Door {
             return self.compare(&before, body).await;
         }
         let part = draft.part(attachment);
-        let file = on_disk(move || File::create(part)).await.map_err(disk)?;
+        let file = on_disk(move || File::create(part)).await.map_err(of_draft)?;
         let upload = Upload::new(file, self.settings.zip, busy);
         self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
     }
@@ -353,7 +372,7 @@ impl Door {
         }
         let part = draft.part(attachment);
         let file = on_disk(move || OpenOptions::new().read(true).append(true).create(true).open(part));
-        let mut upload = Upload::new(file.await.map_err(disk)?, self.settings.zip, busy);
+        let mut upload = Upload::new(file.await.map_err(of_draft)?, self.settings.zip, busy);
         upload.read_again().await?;
         self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
     }
@@ -402,13 +421,22 @@ impl Door {
         if stated.is_some_and(|stated| upload.length().saturating_add(stated) > max) {
             return Err(too_large());
         }
-        if !self.drafts.has_room(stated.unwrap_or(0)).map_err(disk)? {
-            return Err(self.full());
+        let began_at = upload.length();
+        if let Err(problem) = self.keep(&mut upload, stated.unwrap_or(AHEAD_BYTES)) {
+            upload.end_at(began_at, draft.part(attachment)).await;
+            return Err(problem);
         }
         let is_whole = loop {
             match next(body).await {
                 Ok(Some(data)) => {
-                    if upload.length().saturating_add(data.len() as u64) > max {
+                    let more = upload.length().saturating_add(data.len() as u64);
+                    if more > upload.kept()
+                        && let Err(problem) = self.keep(&mut upload, AHEAD_BYTES.max(data.len() as u64))
+                    {
+                        upload.end_at(began_at, draft.part(attachment)).await;
+                        return Err(problem);
+                    }
+                    if more > max {
                         drop(upload);
                         let _ = tokio::fs::remove_file(draft.part(attachment)).await;
                         return Err(too_large());
@@ -428,6 +456,9 @@ impl Door {
             drop(upload);
             let _ = tokio::fs::remove_file(draft.part(attachment)).await;
             return Err(problem);
+        }
+        if upload.kept() > upload.length() {
+            upload.give_back().await?;
         }
         let length = upload.length();
         if !is_whole {
@@ -453,6 +484,18 @@ impl Door {
         let keeps = draft.clone();
         on_disk(move || keeps.complete(attachment, &uploaded)).await.map_err(disk)?;
         Ok(at_offset(no_content(), length, true))
+    }
+
+    /// Keeps room for so many bytes more, and leaves the disk its reserve.
+    fn keep(&self, upload: &mut Upload, bytes: u64) -> Result<(), Problem> {
+        match self.drafts.keep(upload.file(), upload.length(), bytes) {
+            Ok(()) => {
+                upload.is_kept(bytes);
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Err(self.full()),
+            Err(error) => Err(disk(error)),
+        }
     }
 
     /// `PUT /submissions/{id}`.
@@ -599,6 +642,21 @@ impl Door {
         };
         Ok((envelope, profile))
     }
+}
+
+fn too_many(max: usize, whose: &str) -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-announced",
+        format!("{max} submissions are announced and not made; no more are kept"),
+    )
+    .with_operator(
+        Loudness::Warn,
+        whose,
+        "ask whoever runs it why it announces and does not submit; portal.announced_hours decides how long that is kept",
+    );
+    problem.rate = Some((max as u64, 0, 60));
+    problem
 }
 
 fn announced(ids: &[String], parts_max: usize) -> Result<Vec<Uuid>, Problem> {

@@ -5,6 +5,8 @@
 //! slowed down by address.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -17,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::{Door, json};
-use crate::domain::account::Account;
+use crate::domain::account::{Account, AccountName};
 use crate::domain::content::Digest;
 use crate::net::{Body, Peer};
 use crate::pki::inspection::Purpose;
@@ -48,6 +50,8 @@ struct Claims {
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub account: Account,
+    /// Which of its clients; absent where a certificate was shown.
+    pub client: Option<String>,
     pub sends: bool,
     pub subscribes: bool,
 }
@@ -73,24 +77,39 @@ impl Caller {
     }
 }
 
-/// Buckets that fill again within a minute; of accounts and of addresses that guess. They save the machine, nothing
-/// depends on them, so that they may be forgotten with the process.
+/// Who has asked how often in this minute: accounts, addresses, and addresses that guess, each by themselves, so that no
+/// crowd of one kind uses up what another may ask. They save the machine, nothing depends on them, so that they may be
+/// forgotten with the process.
 #[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<HashMap<String, (i64, u64)>>);
+pub(super) struct Rates {
+    pub accounts: Buckets<AccountName>,
+    pub addresses: Buckets<IpAddr>,
+    pub guesses: Buckets<IpAddr>,
+}
 
 const BUCKETS_MAX: usize = 10_000;
 
-impl Rates {
-    fn with<T>(&self, name: &str, now: i64, look: impl FnOnce(&mut u64) -> T) -> T {
+/// Buckets that fill again within a minute.
+#[derive(Debug)]
+pub(super) struct Buckets<K>(Mutex<HashMap<Option<K>, (i64, u64)>>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Buckets<K> {
+    fn with<T>(&self, key: &K, now: i64, look: impl FnOnce(&mut u64) -> T) -> T {
         let minute = now.div_euclid(60);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= BUCKETS_MAX {
             buckets.retain(|_, (at, _)| *at == minute);
         }
+        let own = Some(key.clone());
         // Beyond that many in one minute, further ones share one.
-        let is_crowded = buckets.len() >= BUCKETS_MAX && !buckets.contains_key(name);
-        let name = if is_crowded { "" } else { name };
-        let bucket = buckets.entry(name.to_owned()).or_insert((minute, 0));
+        let is_crowded = buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&own);
+        let bucket = buckets.entry(own.filter(|_| !is_crowded)).or_insert((minute, 0));
         if bucket.0 != minute {
             *bucket = (minute, 0);
         }
@@ -98,9 +117,9 @@ impl Rates {
     }
 
     /// Counts one more, or refuses.
-    pub fn take(&self, name: &str, max: u64, now: Timestamp) -> Result<(), Problem> {
+    pub fn take(&self, key: &K, max: u64, now: Timestamp) -> Result<(), Problem> {
         let now = now.as_second();
-        let taken = self.with(name, now, |count| {
+        let taken = self.with(key, now, |count| {
             let fits = *count < max;
             *count += u64::from(fits);
             fits
@@ -108,8 +127,16 @@ impl Rates {
         if taken { Ok(()) } else { Err(limited(max, now)) }
     }
 
-    fn is_full(&self, name: &str, max: u64, now: i64) -> bool {
-        self.with(name, now, |count| *count >= max)
+    fn is_full(&self, key: &K, max: u64, now: i64) -> bool {
+        self.with(key, now, |count| *count >= max)
+    }
+}
+
+/// What an address is counted as: of IPv6 the network of one subscriber (RFC 6177), who has all the addresses in it.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(own) => Ipv6Addr::from_bits(own.to_bits() & (u128::MAX << 64)).into(),
+        own => own,
     }
 }
 
@@ -157,8 +184,8 @@ impl Door {
             (None, Some(id)) => (id, field("client_secret")),
             (None, None) => return Err(malformed("client_id is missing")),
         };
-        let guesses = format!("guess {}", peer.address.ip());
-        if self.rates.is_full(&guesses, GUESSES_MAX, now.as_second()) {
+        let guesses = network(peer.address.ip());
+        if self.rates.guesses.is_full(&guesses, GUESSES_MAX, now.as_second()) {
             return Err(limited(GUESSES_MAX, now.as_second()));
         }
         let directory = self.relay.directory();
@@ -186,7 +213,7 @@ impl Door {
         let (account, client) = match found.filter(|(account, _)| proven && !account.blocked) {
             Some(found) => found,
             None => {
-                let _ = self.rates.take(&guesses, GUESSES_MAX, now);
+                let _ = self.rates.guesses.take(&guesses, GUESSES_MAX, now);
                 return Err(oauth(
                     StatusCode::UNAUTHORIZED,
                     "invalid-client",
@@ -256,11 +283,14 @@ impl Door {
                 let clients = &account.portal.clients;
                 let sends = clients.iter().any(|client| client.sends);
                 let subscribes = clients.iter().any(|client| client.subscribes);
-                Caller { account, sends, subscribes }
+                Caller { account, client: None, sends, subscribes }
             }
         };
-        let name = format!("account {}", caller.account.name);
-        self.rates.take(&name, self.settings.requests_per_minute_max, self.relay.now())?;
+        self.rates.accounts.take(
+            &caller.account.name,
+            self.settings.requests_per_minute_max,
+            self.relay.now(),
+        )?;
         Ok(caller)
     }
 
@@ -290,6 +320,7 @@ impl Door {
         let has = |scope: &str| claims.scope.split(' ').any(|one| one == scope);
         Ok(Caller {
             account: account.clone(),
+            client: Some(client.id.clone()),
             sends: client.sends && has(SEND),
             subscribes: client.subscribes && has(SUBSCRIBE),
         })
@@ -401,14 +432,38 @@ mod tests {
 
     #[test]
     fn buckets_fill_again_with_the_next_minute() {
-        let rates = Rates::default();
+        let rates = Buckets::default();
         let at = |seconds| Timestamp::from_second(seconds).expect("an instant");
         for _ in 0..3 {
-            rates.take("a", 3, at(60)).expect("room");
+            rates.take(&"a", 3, at(60)).expect("room");
         }
-        let refused = rates.take("a", 3, at(100)).expect_err("full");
+        let refused = rates.take(&"a", 3, at(100)).expect_err("full");
         assert_eq!(refused.rate, Some((3, 0, 20)));
-        rates.take("b", 3, at(100)).expect("another's");
-        rates.take("a", 3, at(120)).expect("room again");
+        rates.take(&"b", 3, at(100)).expect("another's");
+        rates.take(&"a", 3, at(120)).expect("room again");
+    }
+
+    #[test]
+    fn a_crowd_of_addresses_takes_nothing_from_accounts() {
+        let rates = Rates::default();
+        let at = Timestamp::from_second(60).expect("an instant");
+        let strangers = (0..).map(|n: u32| IpAddr::from(n.to_be_bytes()));
+        for address in strangers.take(BUCKETS_MAX + 100) {
+            let _ = rates.addresses.take(&address, 3, at);
+        }
+        let late = IpAddr::from([255, 255, 255, 255]);
+        rates.addresses.take(&late, 3, at).expect_err("the crowd shares one");
+        rates.accounts.take(&AccountName::parse("town").expect("a name"), 3, at).expect("its own");
+        rates.guesses.take(&late, 3, at).expect("its own");
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_is_one_whatever_address_he_takes() {
+        let network = |text: &str| network(text.parse().expect("an address")).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("2001:db8:1:2:ffff::1"), "2001:db8:1:2::");
+        assert_eq!(network("2001:db8:1:3::1"), "2001:db8:1:3::");
+        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("192.0.2.7"), "192.0.2.7");
     }
 }

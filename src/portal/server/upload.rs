@@ -4,8 +4,10 @@
 //! comes from the network: three passes over all bytes are nothing for the threads that serve connections. On its way
 //! on, one piece is read and digested while the one before goes into the payload.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::OwnedMutexGuard;
@@ -37,7 +39,7 @@ async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
 /// What works at one piece at a time. It has the attachment to itself: whoever leaves in the middle of a piece leaves the
 /// lock with it, so that nobody else writes to the file before this piece lies there.
 struct Hand {
-    file: File,
+    file: Arc<File>,
     scanner: Scanner,
     digest: Context,
     busy: OwnedMutexGuard<()>,
@@ -60,18 +62,36 @@ pub struct Upload {
     at_work: Option<AtWork>,
     piece: Vec<u8>,
     length: u64,
+    file: Arc<File>,
+    /// Up to where room on the disk is known to be there.
+    kept: u64,
 }
 
 impl Upload {
     /// `file` is empty, or what earlier requests brought, open for appending.
     pub fn new(file: File, zip: Zip, busy: OwnedMutexGuard<()>) -> Self {
-        let hand = Hand { file, scanner: Scanner::new(zip), digest: Context::new(&SHA256), busy };
-        Self { hand: Some(hand), at_work: None, piece: Vec::new(), length: 0 }
+        let file = Arc::new(file);
+        let hand =
+            Hand { file: file.clone(), scanner: Scanner::new(zip), digest: Context::new(&SHA256), busy };
+        Self { hand: Some(hand), at_work: None, piece: Vec::new(), length: 0, file, kept: 0 }
     }
 
     /// Bytes so far, those of earlier requests among them.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// There is room for so many bytes behind what was taken.
+    pub fn is_kept(&mut self, bytes: u64) {
+        self.kept = self.length.saturating_add(bytes);
     }
 
     /// What earlier requests brought.
@@ -81,7 +101,7 @@ impl Upload {
             let mut length = 0u64;
             piece.resize(PIECE_BYTES, 0);
             loop {
-                let read = hand.file.read(&mut piece).map_err(disk)?;
+                let read = (&*hand.file).read(&mut piece).map_err(disk)?;
                 let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
                 hand.look(bytes)?;
                 length = length.saturating_add(bytes.len() as u64);
@@ -124,7 +144,7 @@ impl Upload {
         let mut piece = std::mem::replace(&mut self.piece, room);
         self.at_work = Some(tokio::task::spawn_blocking(move || {
             hand.look(&piece)?;
-            hand.file.write_all(&piece).map_err(disk)?;
+            (&*hand.file).write_all(&piece).map_err(disk)?;
             piece.clear();
             Ok((hand, piece))
         }));
@@ -140,6 +160,30 @@ impl Upload {
         let synced = tokio::task::spawn_blocking(move || hand.file.sync_all().map(|()| hand).map_err(disk));
         (self.hand, self.piece) = (Some(done(synced).await?), room);
         Ok(())
+    }
+
+    /// After [`Self::sync`]: gives back what was kept ahead of what came.
+    pub async fn give_back(&mut self) -> Result<(), Problem> {
+        let (file, length) = (self.file.clone(), self.length);
+        self.kept = length;
+        done(tokio::task::spawn_blocking(move || file.set_len(length).map_err(disk))).await
+    }
+
+    /// Leaves at `path` what earlier requests brought, and nothing of this one.
+    pub async fn end_at(mut self, length: u64, path: PathBuf) {
+        // The lock is the hand's, and the hand may be at work.
+        let hand = self.idle().await;
+        let (file, is_new) = (self.file.clone(), length == 0);
+        let end = move || if is_new { fs::remove_file(path) } else { file.set_len(length) };
+        let left = done(tokio::task::spawn_blocking(move || end().map_err(disk))).await;
+        drop(hand);
+        if left.is_err() {
+            tracing::warn!(
+                code = "draft-left",
+                next_step = "it is swept when its time is over",
+                "an upload for which there is no room was not taken back"
+            );
+        }
     }
 
     /// After [`Self::sync`]: what it is, and the lock, for there is more to do under it.

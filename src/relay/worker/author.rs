@@ -1,7 +1,7 @@
 //! What authors ask for: ids, acceptance, cancellation, the card, whether a reader can be reached.
 
 use crate::domain::account::{Account, AccountName};
-use crate::domain::card::ProcessCard;
+use crate::domain::card::{DOOR_OF_PORTALS, ProcessCard};
 use crate::domain::dialog::DialogStep;
 use crate::domain::envelope::Envelope;
 use crate::domain::message_id::{Bond, MessageId};
@@ -200,7 +200,7 @@ impl Relay {
             Ok(decision) => decision,
             Err(refusal) => {
                 let card = self.accepted_before(who, &envelope, content).await.ok_or(refusal)?;
-                return Ok((Accepted::Before, card, self.profile_of(&envelope)));
+                return Ok((Accepted::Before, card, self.profile_of(door, &envelope)));
             }
         };
         let (card, profile, deadlines) = (decision.card, decision.profile, decision.deadlines);
@@ -270,8 +270,13 @@ impl Relay {
     }
 
     /// The profile under which a stored message lives.
-    pub(super) fn profile_of(&self, envelope: &Envelope) -> ServiceProfile {
+    pub(super) fn profile_of(&self, door: &str, envelope: &Envelope) -> ServiceProfile {
         let directory = self.directory();
+        // Theirs is no profile of the participants', and never their reader's: its portal knows these deadlines.
+        if let Some(portals) = self.settings.profile_portals.as_ref().filter(|_| door == DOOR_OF_PORTALS) {
+            let named = envelope.service_quality.as_deref().and_then(|name| directory.profile(name));
+            return named.unwrap_or(portals).clone();
+        }
         let situation = Situation {
             directory: &directory,
             profile_default: &self.settings.profile_default,

@@ -151,6 +151,11 @@ impl Relay {
         self.store.tell(Notice::Deadline);
     }
 
+    /// Whether a message that is in order would be taken at this moment.
+    pub async fn is_accepting(&self) -> bool {
+        self.store.health().await.is_ok_and(|health| health.accepting)
+    }
+
     pub async fn payload_writer(&self) -> Result<Box<dyn PayloadWriter>, Refusal> {
         self.store.payload_writer().await.map_err(|error| counted("payload", error.into()))
     }

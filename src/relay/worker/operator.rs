@@ -41,8 +41,8 @@ impl Relay {
                 "its portal was told that it is rejected; ask the sender to submit it again".to_owned();
             return Err(Refusal::ParameterInvalid { what });
         }
-        let deadlines =
-            accept::deadlines_again(&entry.envelope, &self.profile_of(&entry.envelope), self.now());
+        let profile = self.profile_of(&entry.card.door, &entry.envelope);
+        let deadlines = accept::deadlines_again(&entry.envelope, &profile, self.now());
         self.operate(id, Event::Requeued, "message requeue", by, reason, Some(deadlines)).await
     }
 

@@ -175,7 +175,7 @@ impl Relay {
                 if let Some(until) = destination.breaker().failed(now, random()) {
                     tracing::warn!(destination = name, %until, "destination left alone after failures in a row");
                 }
-                let profile = self.profile_of(&lease.entry.envelope);
+                let profile = self.profile_of(&lease.entry.card.door, &lease.entry.envelope);
                 match pause_after(lease.attempt, &profile, random()) {
                     Some(pause) => {
                         let next_at = now.checked_add(pause).unwrap_or(now);

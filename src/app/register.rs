@@ -172,6 +172,7 @@ impl RegisterService {
             let now = service.clock.now();
             if swept.is_none_or(|at: Timestamp| now.duration_since(at).as_secs() >= SWEEP_SECONDS as i64) {
                 service.sweep(now).await;
+                service.note_head().await;
                 swept = Some(now);
             }
             let busy = load.as_ref().is_some_and(|task| !task.is_finished());
@@ -215,6 +216,8 @@ impl RegisterService {
         let _ = locks.await;
         let _ = cashing.await;
         let _ = night.await;
+        // The last entries, too.
+        service.note_head().await;
     }
 
     /// The mailbox for locks, beside everything else. What is answered leaves with the rest; an office that is away is
@@ -433,6 +436,22 @@ impl RegisterService {
             token_container: None,
             stated_size: None,
         }
+    }
+
+    async fn note_head(&self) {
+        let desk = self.desk.clone();
+        let noted = tokio::task::spawn_blocking(move || desk.copies.note_head()).await;
+        let failure = match noted {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(
+            code = "register-log-head",
+            error = failure,
+            next_step = "find out whether the log was changed (amtsbote register log); if the register was restored from a backup, keep the file of heads aside",
+            "where the log stands cannot be written down"
+        );
     }
 
     async fn sweep(&self, now: Timestamp) {

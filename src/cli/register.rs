@@ -21,7 +21,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::register::{EXAMPLE, RegisterConfig};
 use crate::enquiry::users::Secret;
 use crate::register::copies::{
-    Asked, Copies, CopyError, CopyState, LoadReceipt, Month, Night, Reconciled, Settings, Subject, Taken,
+    Asked, Copies, CopyError, CopyState, LoadReceipt, LogChecked, Month, Night, Reconciled, Settings,
+    Subject, Taken,
 };
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
@@ -249,8 +250,14 @@ pub enum Command {
         #[command(flatten)]
         folder: Folder,
     },
-    /// Walk the log of looks from its first entry (exit code 4 if it was changed)
+    /// Walk the log of looks, against its heads (exit code 4 if it was changed, cut, or emptied before its time)
     Log {
+        /// Heads that were kept elsewhere, too
+        #[arg(long, value_name = "FILE")]
+        heads: Vec<PathBuf>,
+        /// Print the log's present head, to be kept elsewhere
+        #[arg(long, conflicts_with = "heads")]
+        head: bool,
         #[command(flatten)]
         folder: Folder,
     },
@@ -309,7 +316,10 @@ impl Command {
                 }
             }
             Self::Sweep { folder } => sweep(&folder.open(false)?),
-            Self::Log { folder } => verify(&folder.open(false)?),
+            Self::Log { heads, head, folder } => {
+                let copies = folder.open(false)?;
+                if *head { print_head(&copies) } else { verify(&copies, heads) }
+            }
         }
     }
 }
@@ -743,6 +753,7 @@ fn search(copies: &Copies, file: &Path) -> Result<Exit, Stop> {
     let asked: Asked = serde_json::from_str(&read_text(file)?)
         .map_err(|error| Stop::usage(format!("{} is no question: {error}", file.display())))?;
     let outcome = copies.ask(&asked, SystemClock.now()).map_err(stop)?;
+    copies.note_head().map_err(stop)?;
     screen::json(&outcome.answer)?;
     Ok(Exit::Done)
 }
@@ -861,6 +872,7 @@ struct ReportLine {
 fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
     let readers = eyes::two(copies, folder, &Subject::Report { ags, mark })?;
     let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
+    copies.note_head().map_err(stop)?;
     let lines: Vec<ReportLine> = entries
         .into_iter()
         .map(|entry| ReportLine {
@@ -887,12 +899,41 @@ fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading
     Ok(Exit::Done)
 }
 
-fn verify(copies: &Copies) -> Result<Exit, Stop> {
-    match copies.verify_looks() {
-        Ok(count) => screen::data(&format!("{count} entries, whole\n"))?,
-        Err(error @ CopyError::Log(_)) => {
-            return Err(Stop::new(Exit::Problems, error.to_string())
-                .then("Restore the register from a backup and find out who changed it"));
+fn print_head(copies: &Copies) -> Result<Exit, Stop> {
+    let head = copies.log_head().map_err(stop)?;
+    let head = head.ok_or_else(|| Stop::new(Exit::Unknown, "the log has no entry yet"))?;
+    screen::data(&format!("{head}\n"))?;
+    Ok(Exit::Done)
+}
+
+fn verify(copies: &Copies, elsewhere: &[PathBuf]) -> Result<Exit, Stop> {
+    let own = copies.heads_file();
+    let checked = std::iter::once(&own).chain(elsewhere).try_fold(Vec::new(), |mut heads, path| {
+        heads.extend(copies.read_heads(path)?);
+        Ok::<_, CopyError>(heads)
+    });
+    match checked.and_then(|heads| copies.verify_log(&heads, SystemClock.now())) {
+        Ok(LogChecked { entries, heads: 0 }) if entries > 0 => {
+            let what = format!(
+                "{entries} entries, whole as far as the database itself tells: there is no head of them"
+            );
+            return Err(Stop::new(Exit::Problems, what).then(format!(
+                "Find out who removed {}; where the register was upgraded just now, `register serve` writes it within a minute",
+                own.display()
+            )));
+        }
+        Ok(LogChecked { entries, heads }) => {
+            screen::data(&format!("{entries} entries, whole, {heads} heads\n"))?;
+        }
+        Err(
+            error @ (CopyError::Log(_)
+            | CopyError::LogCut { .. }
+            | CopyError::LogEmptied(_)
+            | CopyError::Head(_)),
+        ) => {
+            return Err(Stop::new(Exit::Problems, error.to_string()).then(
+                "Find out who changed it; if the register was restored from a backup, keep the file of heads aside",
+            ));
         }
         Err(error) => return Err(stop(error)),
     }

@@ -135,6 +135,18 @@
 //! both operators into its group. Whoever releases needs neither the log's key nor the database. The superuser can be
 //! anybody: two people who share one account, or root, are not told apart.
 //!
+//! ## The log and its heads
+//!
+//! Every look is an entry (section 40 BMG), sealed, chained, kept for twelve months; then its content is erased and its link of
+//! the chain stays. The last entry is sealed with the log's key, and `register serve` writes that seal as a line into a file
+//! of heads every minute (`register.log_heads`, `log.heads` in the register's folder): put it where the database's
+//! administrator can only append, or copy what `amtsbote register log --head` prints elsewhere. `amtsbote register log`
+//! walks the whole log and holds it against the file, and against others (`--heads FILE`). It ends with code 4 where an entry
+//! was changed, the end was cut or put back to an older state, a content was emptied before its time, or no head is left.
+//! `register-log-head` is the same as an error of the running process. Whoever has the database without the key
+//! cannot forge a head; whoever has both database and file can put both back to an older state, and only a head that was
+//! kept elsewhere tells. After the register was restored from a backup, keep the file of heads aside: it tells what is missing.
+//!
 //! ## Keeping, counting, charging
 //!
 //! `amtsbote register retire AGS` applies sections 13 and 14 BMG by hand, as the nights do: five years after the end of the year of move or death a

@@ -238,7 +238,13 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(register.0.id()).expect("an id"));
     rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
     assert!(register.0.wait().expect("ended").success());
-    assert!(office.run(&["register", "log"]).ends(0).stdout.contains("5 entries"), "one line each question");
+    assert!(
+        office.run(&["register", "log"]).ends(0).stdout.contains("5 entries, whole"),
+        "one line each question"
+    );
+    let head = office.run(&["register", "log", "--head"]).ends(0).stdout;
+    let heads = std::fs::read_to_string(office.path("register/log.heads")).expect("the file of heads");
+    assert!(heads.ends_with(&head) && head.starts_with("amtsbote-register-log 5 "), "{heads}{head}");
     let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");

@@ -66,6 +66,7 @@ fn show(copies: &Copies, folder: &Path, number: u64) -> Result<Exit, Stop> {
     let takes_two = copies.duty_takes_two(number).map_err(stop)?.ok_or_else(|| unknown(number))?;
     let readers = readers(copies, folder, takes_two, &Subject::Case { number })?;
     let opened = copies.open_duty(number, &readers, SystemClock.now()).map_err(stop)?;
+    copies.note_head().map_err(stop)?;
     screen::json(&opened.ok_or_else(|| unknown(number))?)?;
     Ok(Exit::Done)
 }
@@ -87,6 +88,7 @@ fn answer(folder: &Folder, number: u64, marks: &[String], reason: &str) -> Resul
         DeskError::Copies(error) => stop(error),
         DeskError::Content(error) => Stop::failed(error.to_string()),
     })?;
+    desk.copies.note_head().map_err(stop)?;
     screen::json(&answer)?;
     Ok(Exit::Done)
 }
@@ -102,6 +104,7 @@ fn readers(copies: &Copies, folder: &Path, two: bool, subject: &Subject<'_>) -> 
 pub fn close(copies: &Copies, number: u64, reason: &str) -> Result<Exit, Stop> {
     let by = Readers::One(eyes::operator());
     if copies.settle_duty(number, reason, &by, SystemClock.now()).map_err(stop)? {
+        copies.note_head().map_err(stop)?;
         Ok(Exit::Done)
     } else {
         Err(unknown(number))

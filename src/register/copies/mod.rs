@@ -7,6 +7,7 @@
 mod accounts;
 mod duties;
 mod eyes;
+mod heads;
 mod intake;
 mod keeping;
 mod looks;
@@ -36,9 +37,10 @@ use super::question::Reason;
 pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
 pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};
+pub use heads::LogHead;
 pub use intake::{CopyState, LoadReceipt, Taken};
 pub use keeping::Retired;
-pub use looks::{LogKey, Look, LookEntry};
+pub use looks::{LogChecked, LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use nightly::{Night, Reconciled};
 pub use payments::{Order, OrderLine, Which};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub tariff: Tariff,
     /// Where days and months begin.
     pub zone: TimeZone,
+    /// The file of the log's heads; none: `log.heads` in the folder.
+    pub heads: Option<PathBuf>,
 }
 
 impl Settings {
@@ -71,6 +75,7 @@ impl Settings {
             feature_valid: Duration::from_secs(48 * 3600),
             tariff: Tariff::default(),
             zone: TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC),
+            heads: None,
         }
     }
 }
@@ -101,6 +106,14 @@ pub enum CopyError {
     Question(#[from] Reason),
     #[error("the log's key does not open the log, or the log was changed at entry {0}")]
     Log(u64),
+    #[error(
+        "the log ends at entry {ends}, and entry {known} was there: it was cut, or put back to an older state"
+    )]
+    LogCut { ends: u64, known: u64 },
+    #[error("entry {0} of the log was emptied before its time")]
+    LogEmptied(u64),
+    #[error("line {0} of the file of heads was not written with the log's key")]
+    Head(u64),
     #[error("the machine has no random numbers to give")]
     Random,
 }
@@ -118,7 +131,7 @@ impl Copies {
     /// Opens the copies in `settings.folder`, creating folder and database where there is none.
     pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
         std::fs::create_dir_all(&settings.folder)?;
-        let writer = Mutex::new(schema::open_writer(&settings.folder)?);
+        let writer = Mutex::new(schema::open_writer(&settings.folder, &key)?);
         Ok(Self { settings, key, writer, urgent: AtomicUsize::new(0), readers: Mutex::default() })
     }
 

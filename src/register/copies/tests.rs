@@ -611,6 +611,101 @@ fn every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns() {
     }
 }
 
+/// Somebody with the database, and without the key: everything is computed anew as far as that is possible.
+#[test]
+fn a_log_that_was_cut_rewritten_or_emptied_is_told() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    assert_eq!(rig.copies.log_head().expect("a look"), None);
+    let ask = |hours| {
+        let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+        rig.copies.ask(&question, at(hours)).expect("answered");
+    };
+    (1..=3).for_each(ask);
+    rig.copies.note_head().expect("noted");
+    let file = rig.copies.heads_file();
+    let old_head: (i64, Vec<u8>, Vec<u8>) = rig
+        .raw()
+        .query_row("SELECT number, chain, seal FROM look_head", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .expect("a head");
+    (4..=5).for_each(ask);
+    rig.copies.note_head().expect("noted");
+    rig.copies.note_head().expect("nothing new");
+    let heads = rig.copies.read_heads(&file).expect("heads");
+    assert_eq!(heads.iter().map(|head| head.number).collect::<Vec<_>>(), [3, 5]);
+    let verify = |heads: &[LogHead], hours| rig.copies.verify_log(heads, at(hours));
+    assert_eq!(verify(&heads, 6).expect("whole"), LogChecked { entries: 5, heads: 2 });
+
+    let raw = rig.raw();
+    let with = |what: &str, check: &dyn Fn()| {
+        raw.execute_batch("BEGIN; CREATE TEMP TABLE kept AS SELECT * FROM look; CREATE TEMP TABLE head AS SELECT * FROM look_head; COMMIT").expect("kept");
+        raw.execute_batch(&format!("BEGIN; {what}; COMMIT")).expect("changed");
+        check();
+        raw.execute_batch(
+            "BEGIN; DELETE FROM look; INSERT INTO look SELECT * FROM kept; DELETE FROM look_head;
+             INSERT INTO look_head SELECT * FROM head; DROP TABLE kept; DROP TABLE head; COMMIT",
+        )
+        .expect("put back");
+    };
+    // The end is cut.
+    with("DELETE FROM look WHERE number > 3", &|| {
+        assert!(matches!(verify(&[], 6), Err(CopyError::LogCut { ends: 3, known: 5 })));
+    });
+    // The same with its seal of that time, or with none: only what was kept elsewhere tells.
+    let (_, chain, seal) = &old_head;
+    let hex = crate::domain::hex::lower;
+    let put_back = format!(
+        "DELETE FROM look WHERE number > 3; UPDATE look_head SET number = 3, chain = x'{}', seal = x'{}'",
+        hex(chain),
+        hex(seal)
+    );
+    with(&put_back, &|| {
+        assert_eq!(verify(&[], 6).expect("as it was").entries, 3);
+        assert!(matches!(verify(&heads, 6), Err(CopyError::LogCut { ends: 3, known: 5 })));
+        assert!(matches!(rig.copies.note_head(), Err(CopyError::LogCut { ends: 3, known: 5 })));
+    });
+    with("DELETE FROM look WHERE number > 3; DELETE FROM look_head", &|| {
+        assert!(matches!(verify(&[], 6), Err(CopyError::Log(3))));
+    });
+    // A seal that is made up.
+    with("DELETE FROM look WHERE number > 4; UPDATE look_head SET number = 4", &|| {
+        assert!(matches!(verify(&[], 6), Err(CopyError::Log(4))));
+    });
+    // Content that is emptied too early; when its time is over, it may.
+    with("UPDATE look SET content = NULL, expires_at = 0 WHERE number = 2", &|| {
+        assert!(matches!(verify(&heads, 6), Err(CopyError::LogEmptied(2))));
+        assert!(verify(&heads, 366 * 24).is_ok());
+    });
+    // An entry that is written anew, with all that follows it: the chain fits, and neither seal nor content do.
+    let rewrite = || {
+        let rows: Vec<(i64, i64, Vec<u8>)> = raw
+            .prepare("SELECT number, at, content_hash FROM look ORDER BY number")
+            .and_then(|mut all| {
+                all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+            })
+            .expect("rows");
+        let mut chain = [0; 32];
+        for (number, at, content_hash) in rows {
+            chain = looks::link(&chain, number, at, &content_hash);
+            raw.execute("UPDATE look SET chain = ?2 WHERE number = ?1", params![number, chain]).expect("set");
+        }
+    };
+    let forged = "UPDATE look SET content = NULL, at = at - 31622400000000, content_hash = zeroblob(32) WHERE number = 2";
+    with(forged, &|| {
+        rewrite();
+        assert!(matches!(verify(&[], 6), Err(CopyError::Log(5))), "the seal at the end");
+        assert!(matches!(verify(&heads, 6), Err(CopyError::Log(3))), "the first head behind it");
+    });
+    assert!(verify(&heads, 6).is_ok());
+    // A file of heads that somebody else has written into.
+    let mut text = std::fs::read_to_string(&file).expect("the file");
+    text.push_str(&format!("amtsbote-register-log 9 {0} {0}\n", "0".repeat(64)));
+    std::fs::write(&file, text).expect("written");
+    assert!(matches!(rig.copies.read_heads(&file), Err(CopyError::Head(3))));
+}
+
 #[test]
 fn the_log_forgets_in_time_and_still_proves_the_rest() {
     let rig = rig();

@@ -547,7 +547,7 @@ fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop> {
             }
         };
         fed.insert(change.ags);
-        match copies.change(&change) {
+        match copies.change_at(&change, SystemClock.now()) {
             Ok(Taken::Applied { after_it }) => {
                 receipt.applied += 1 + after_it;
                 receipt.held = receipt.held.saturating_sub(after_it);
@@ -680,6 +680,7 @@ fn fees(copies: &Copies, month: Month, reading: Reading) -> Result<Exit, Stop> {
 
 fn sweep(copies: &Copies) -> Result<Exit, Stop> {
     let erased = copies.erase_expired(SystemClock.now()).map_err(stop)?;
+    copies.after_work().map_err(stop)?;
     screen::sentence(&format!("{erased} entries of the log were erased."));
     Ok(Exit::Done)
 }
@@ -753,7 +754,7 @@ fn search(copies: &Copies, file: &Path) -> Result<Exit, Stop> {
     let asked: Asked = serde_json::from_str(&read_text(file)?)
         .map_err(|error| Stop::usage(format!("{} is no question: {error}", file.display())))?;
     let outcome = copies.ask(&asked, SystemClock.now()).map_err(stop)?;
-    copies.note_head().map_err(stop)?;
+    copies.after_work().map_err(stop)?;
     screen::json(&outcome.answer)?;
     Ok(Exit::Done)
 }
@@ -872,7 +873,7 @@ struct ReportLine {
 fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
     let readers = eyes::two(copies, folder, &Subject::Report { ags, mark })?;
     let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
-    copies.note_head().map_err(stop)?;
+    copies.after_work().map_err(stop)?;
     let lines: Vec<ReportLine> = entries
         .into_iter()
         .map(|entry| ReportLine {

@@ -79,7 +79,12 @@
 //! A change that sets a lock (1101) is effective at once, also where changes before it are missing, also where it is rejected
 //! because its generation or number does not fit; and a load whose picture is older does not lift it. So that it does not wait
 //! in the mailbox either, the register has a second one for such changes (`register.urgent_identifier`): a task of its
-//! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold.
+//! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold. What is no message of changes
+//! is taken from there with the others' turn (`register-not-urgent`). The other mailboxes are emptied without a pause while
+//! something waits, one message of each author after the other; one full load at a time runs beside them.
+//!
+//! A copy is as old as the last thing that was heard of it, never younger: a municipality's clock may be five minutes ahead, a
+//! load or a 1104 that is dated later is rejected (S999), and a copy with a date in the future counts as stale.
 //!
 //! ## Nights
 //!

@@ -66,7 +66,7 @@ fn show(copies: &Copies, folder: &Path, number: u64) -> Result<Exit, Stop> {
     let takes_two = copies.duty_takes_two(number).map_err(stop)?.ok_or_else(|| unknown(number))?;
     let readers = readers(copies, folder, takes_two, &Subject::Case { number })?;
     let opened = copies.open_duty(number, &readers, SystemClock.now()).map_err(stop)?;
-    copies.note_head().map_err(stop)?;
+    copies.after_work().map_err(stop)?;
     screen::json(&opened.ok_or_else(|| unknown(number))?)?;
     Ok(Exit::Done)
 }
@@ -86,9 +86,9 @@ fn answer(folder: &Folder, number: u64, marks: &[String], reason: &str) -> Resul
     let desk = Desk::new(copies, settings, Arc::new(SystemClock));
     let answer = desk.answer_case(number, marks, reason, &readers).map_err(|error| match error {
         DeskError::Copies(error) => stop(error),
-        DeskError::Content(error) => Stop::failed(error.to_string()),
+        error => Stop::failed(error.to_string()),
     })?;
-    desk.copies.note_head().map_err(stop)?;
+    desk.copies.after_work().map_err(stop)?;
     screen::json(&answer)?;
     Ok(Exit::Done)
 }
@@ -104,7 +104,7 @@ fn readers(copies: &Copies, folder: &Path, two: bool, subject: &Subject<'_>) -> 
 pub fn close(copies: &Copies, number: u64, reason: &str) -> Result<Exit, Stop> {
     let by = Readers::One(eyes::operator());
     if copies.settle_duty(number, reason, &by, SystemClock.now()).map_err(stop)? {
-        copies.note_head().map_err(stop)?;
+        copies.after_work().map_err(stop)?;
         Ok(Exit::Done)
     } else {
         Err(unknown(number))

@@ -278,6 +278,7 @@ impl Copies {
         }
         close(&work, number, now)?;
         work.commit()?;
+        self.destroyed();
         Ok(answer)
     }
 
@@ -296,6 +297,7 @@ impl Copies {
         self.log_work(&work, "case-closed", &row, readers, reason, now)?;
         close(&work, number, now)?;
         work.commit()?;
+        self.destroyed();
         Ok(true)
     }
 
@@ -321,6 +323,7 @@ impl Copies {
         self.log_work(&work, "case-handed-over", &row, readers, reason, now)?;
         close(&work, number, now)?;
         work.commit()?;
+        self.destroyed();
         Ok(row.duty.ags)
     }
 

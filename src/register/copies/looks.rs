@@ -307,6 +307,9 @@ impl Copies {
             params![micros(now)],
         )?;
         work.commit()?;
+        if erased > 0 {
+            self.destroyed();
+        }
         Ok(erased as u64)
     }
 }

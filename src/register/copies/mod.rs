@@ -22,7 +22,7 @@ mod terms;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply, case_key
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;
+/// How far a municipality's clock may be ahead of ours.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -125,6 +127,8 @@ pub struct Copies {
     /// Urgent changes that wait for the writer.
     urgent: AtomicUsize,
     readers: Mutex<Vec<Connection>>,
+    /// Something was destroyed that may still stand in the database's journal.
+    journal_full: AtomicBool,
 }
 
 impl Copies {
@@ -132,7 +136,57 @@ impl Copies {
     pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
         std::fs::create_dir_all(&settings.folder)?;
         let writer = Mutex::new(schema::open_writer(&settings.folder, &key)?);
-        Ok(Self { settings, key, writer, urgent: AtomicUsize::new(0), readers: Mutex::default() })
+        // Whoever had it open before may have died with such work to do.
+        let journal_full = AtomicBool::new(true);
+        Ok(Self {
+            settings,
+            key,
+            writer,
+            urgent: AtomicUsize::new(0),
+            readers: Mutex::default(),
+            journal_full,
+        })
+    }
+
+    /// Empties the database's journal, so that what was destroyed does not live on in it. On a connection of its own, and
+    /// without waiting for anybody: false where a reader is in the way, and it is to be tried again.
+    pub fn forget_in_journal(&self) -> Result<bool, CopyError> {
+        if !self.journal_full.swap(false, Ordering::AcqRel) {
+            return Ok(true);
+        }
+        let emptied = self.empty_journal();
+        if !matches!(emptied, Ok(true)) {
+            self.journal_full.store(true, Ordering::Release);
+        }
+        emptied
+    }
+
+    fn empty_journal(&self) -> Result<bool, CopyError> {
+        let connection = schema::open_impatient(&self.settings.folder)?;
+        // The first copies what there is beside readers and the writer, so that the second is short.
+        for mode in ["PASSIVE", "TRUNCATE"] {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            let busy: bool = connection.query_row(&sql, [], |row| row.get(0))?;
+            if busy {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One bounded step of work that nobody waits for; says whether there is more.
+    pub fn tidy_step(&self) -> Result<bool, CopyError> {
+        self.clear_retired()
+    }
+
+    fn destroyed(&self) {
+        self.journal_full.store(true, Ordering::Release);
+    }
+
+    /// For a process that ends: the log's head is noted, the journal emptied as far as nobody is in the way.
+    pub fn after_work(&self) -> Result<(), CopyError> {
+        self.note_head()?;
+        self.forget_in_journal().map(drop)
     }
 
     /// The writer, once nothing urgent waits for it.
@@ -183,8 +237,10 @@ struct CopyRow {
 }
 
 impl CopyRow {
+    /// A picture of tomorrow is none: nobody knows how old it is.
     fn is_stale(&self, now: Timestamp, after: Duration) -> bool {
-        self.as_of.checked_add(after).is_ok_and(|until| until < now)
+        let ahead = now.checked_add(CLOCKS_APART_MAX).is_ok_and(|latest| self.as_of > latest);
+        ahead || self.as_of.checked_add(after).is_ok_and(|until| until < now)
     }
 }
 

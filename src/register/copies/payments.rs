@@ -184,7 +184,7 @@ impl Copies {
         }
         work.commit()?;
         if forgotten > 0 {
-            forget_in_journal(&connection)?;
+            self.destroyed();
         }
         Ok(Some(payment))
     }
@@ -233,7 +233,7 @@ impl Copies {
         for line in self.order_lines(case)?.into_iter().filter(|line| !line.put && line.refused.is_none()) {
             self.put(&payment, &line, expires_at, bucket, clock, write)?;
         }
-        forget_in_journal(&self.writer())?;
+        self.destroyed();
         let lines = self.order_lines(case)?;
         let event = match lines.into_iter().find_map(|line| line.refused) {
             Some(word) if payment.cents > 0 => {
@@ -356,9 +356,4 @@ fn write(work: &Transaction<'_>, payment: &Payment) -> Result<(), CopyError> {
         payment.state.needs_a_person()
     ])?;
     Ok(())
-}
-
-/// What was overwritten must not live on in the journal.
-fn forget_in_journal(connection: &Connection) -> Result<(), CopyError> {
-    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }

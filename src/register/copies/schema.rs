@@ -184,6 +184,15 @@ pub fn open_reader(folder: &Path) -> Result<Connection, CopyError> {
     Ok(connection)
 }
 
+/// Waits for nobody.
+pub fn open_impatient(folder: &Path) -> Result<Connection, CopyError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(folder.join(DATABASE_FILE), flags)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(connection)
+}
+
 fn prepare(connection: &mut Connection, key: &LogKey) -> Result<(), CopyError> {
     let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 = work.query_row("PRAGMA application_id", [], |row| row.get(0))?;

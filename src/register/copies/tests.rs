@@ -374,7 +374,11 @@ fn no_load_and_no_rejection_lets_a_lock_be_forgotten() {
     let rig = rig();
     let (open, shut) = (named("1", "Adler", "Willi"), locked(named("1", "Adler", "Willi"), 3));
     let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
-    let hidden = || rig.copies.ask(&question, at(2)).expect("answered").answer == Answer::Neutral;
+    // At the time of the copy's own picture.
+    let hidden = || {
+        let now = rig.copies.states(at(0)).expect("states")[0].as_of;
+        rig.copies.ask(&question, now).expect("answered").answer == Answer::Neutral
+    };
     let lock = |generation, sequence, seconds| Change {
         generation,
         at: at(seconds),
@@ -494,7 +498,7 @@ fn lists_leave_locked_persons_out_and_features_lead_on_for_their_asker() {
     let follow = |requester: &Requester, hours| {
         rig.copies.ask_feature(requester, Profile::PersonSearch, feature, at(hours)).expect("answered").answer
     };
-    rig.copies.still_current(home(), 1, 0, at(49)).expect("fresh");
+    rig.copies.still_current(home(), 1, 0, at(48)).expect("fresh");
     assert!(
         matches!(follow(&question.requester, 48), Answer::Person { .. }),
         "48 hours from the first hour on"
@@ -506,7 +510,7 @@ fn lists_leave_locked_persons_out_and_features_lead_on_for_their_asker() {
     let police = asked(Asker::Police, Profile::PersonSearch, "Adler");
     let count = |empowered, asked: &Asked| {
         let requester = Requester { empowered, ..asked.requester.clone() };
-        match rig.copies.ask(&Asked { requester, ..asked.clone() }, at(1)).expect("answered").answer {
+        match rig.copies.ask(&Asked { requester, ..asked.clone() }, at(48)).expect("answered").answer {
             Answer::List { hits, .. } => hits.len(),
             _ => 0,
         }
@@ -704,6 +708,53 @@ fn a_log_that_was_cut_rewritten_or_emptied_is_told() {
     text.push_str(&format!("amtsbote-register-log 9 {0} {0}\n", "0".repeat(64)));
     std::fs::write(&file, text).expect("written");
     assert!(matches!(rig.copies.read_heads(&file), Err(CopyError::Head(3))));
+}
+
+#[test]
+fn a_retired_copy_goes_in_small_steps() {
+    let rig = rig();
+    let persons: Vec<Person> = (0..1100).map(|number| person(SEED, home(), number)).collect();
+    rig.load(home(), 1, &persons);
+    rig.load(home(), 2, &persons[..1]);
+    let raw = rig.raw();
+    let left =
+        || -> i64 { raw.query_row("SELECT count(*) FROM person", [], |row| row.get(0)).expect("a count") };
+    let mut steps = Vec::new();
+    while rig.copies.tidy_step().expect("a step") {
+        steps.push(left());
+    }
+    assert_eq!(steps, [601, 101, 1, 1]);
+}
+
+/// What is destroyed leaves the journal, too, and the writer waits for nobody because of it.
+#[test]
+fn the_journal_is_emptied_beside_the_writer() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    assert!(rig.copies.forget_in_journal().expect("emptied"));
+    rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(1)).expect("answered");
+    let reader = rig.raw();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM look").expect("reading");
+    assert_eq!(rig.copies.erase_expired(at(366 * 24)).expect("erased"), 1);
+    assert!(!rig.copies.forget_in_journal().expect("tried"), "somebody still reads what was there");
+    rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(2)).expect("answered");
+    reader.execute_batch("COMMIT").expect("read");
+    assert!(rig.copies.forget_in_journal().expect("emptied"));
+    let journal = rig.folder.path().join(format!("{}-wal", schema::DATABASE_FILE));
+    assert_eq!(std::fs::metadata(journal).expect("a journal").len(), 0);
+}
+
+#[test]
+fn tomorrows_date_keeps_no_copy_fresh() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let stale = |hours| rig.copies.states(at(hours)).expect("states")[0].stale;
+    let far = Change { at: at(10_000), ..change(1, Occasion::Address, named("1", "Adler", "Willi")) };
+    rig.copies.change_at(&far, at(2)).expect("applied");
+    assert_eq!((stale(25), stale(27)), (false, true), "fresh since it came, and no longer");
+    // As an earlier version let it stand.
+    rig.raw().execute("UPDATE copy SET as_of = ?1", params![micros(at(10_000))]).expect("set");
+    assert_eq!((stale(27), stale(10_001)), (true, false));
 }
 
 #[test]

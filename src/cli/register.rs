@@ -247,6 +247,9 @@ pub enum Command {
     },
     /// Erase what the log may no longer keep, and features that ran out
     Sweep {
+        /// Write the database's file anew, so that it gives free room back from then on; stop `register serve` before, and leave as much room as the file has
+        #[arg(long)]
+        compact: bool,
         #[command(flatten)]
         folder: Folder,
     },
@@ -315,7 +318,7 @@ impl Command {
                     _ => payments::list(&copies, *all, *reading),
                 }
             }
-            Self::Sweep { folder } => sweep(&folder.open(false)?),
+            Self::Sweep { compact, folder } => sweep(&folder.open(false)?, *compact),
             Self::Log { heads, head, folder } => {
                 let copies = folder.open(false)?;
                 if *head { print_head(&copies) } else { verify(&copies, heads) }
@@ -599,6 +602,7 @@ fn retire(
         screen::data(&screen::fields(&[
             ("restricted", retired.restricted.to_string()),
             ("deleted", retired.deleted.to_string()),
+            ("unreadable", retired.unreadable.to_string()),
         ]))?;
     }
     Ok(Exit::Done)
@@ -678,9 +682,14 @@ fn fees(copies: &Copies, month: Month, reading: Reading) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-fn sweep(copies: &Copies) -> Result<Exit, Stop> {
+fn sweep(copies: &Copies, compact: bool) -> Result<Exit, Stop> {
     let erased = copies.erase_expired(SystemClock.now()).map_err(stop)?;
+    let deleted = copies.delete_old_rows(SystemClock.now(), &|| true).map_err(stop)?;
+    if compact {
+        copies.compact().map_err(stop)?;
+    }
     copies.after_work().map_err(stop)?;
+    screen::sentence(&format!("{deleted} rows whose time is over were deleted."));
     screen::sentence(&format!("{erased} entries of the log were erased."));
     Ok(Exit::Done)
 }

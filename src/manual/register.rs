@@ -155,10 +155,16 @@
 //! ## Keeping, counting, charging
 //!
 //! `amtsbote register retire AGS` applies sections 13 and 14 BMG by hand, as the nights do: five years after the end of the year of move or death a
-//! record shrinks and is found by no search, after fifty more it goes. `plausibility AGS` is the yearly report to the
+//! record is found by no search any more, and shrinks in the next night; after fifty more it goes. `plausibility AGS` is the yearly report to the
 //! municipality, `statistics YYYY-MM` counts questions, `fees YYYY-MM` sums what private enquiries cost. Prices are lines
 //! `[[rate]]`; of each fee a fifth, rounded down to the cent, is the operator's and the rest the municipality's. A neutral
 //! answer costs as much as a hit.
+//!
+//! Rows go, too, each night: marks of answers and of messages, closed cases, answered moves and spent features after a
+//! year, orders that came to nothing after 90 days, paid ones and what was charged after ten years from the end of their
+//! year (section 147(3) AO); what needs a person stays. The file gives free room back in steps. One that was made before version 9
+//! of the database does after `amtsbote register sweep --compact` (stop the process before; as much room as the file has
+//! is needed beside it). A record that a night cannot read is left, counted and told of (`register-unreadable`).
 //!
 //! ## The page
 //!
@@ -189,6 +195,8 @@
 //! refused in its row and named on the bill, and one payment is for all others (of 99 municipalities at most). The table
 //! with all answers can be fetched for eight days, too. Cells that a spreadsheet would take for a formula begin with an
 //! apostrophe.
+//!
+//! An account has at most 20 orders that wait for their payment, and 500 within 24 hours; the page says so.
 //!
 //! Prices are those of the channel `page`. Where no `[[rate]]` costs money, no payment service is needed and enquiries are
 //! put at once; where one does, `[payment]` must be there.

@@ -15,6 +15,7 @@ mod moves;
 mod nightly;
 mod payments;
 mod post;
+mod rows;
 mod schema;
 mod search;
 mod terms;
@@ -43,7 +44,7 @@ pub use keeping::Retired;
 pub use looks::{LogChecked, LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use nightly::{Night, Reconciled};
-pub use payments::{Order, OrderLine, Which};
+pub use payments::{ORDERS_OPEN_MAX, Order, OrderLine, Which};
 pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply, case_key, message_uuid};
 pub use search::{Asked, Outcome, Requester};
 
@@ -58,6 +59,8 @@ pub struct Settings {
     pub stale_after: Duration,
     /// Hits of one list.
     pub list_max: usize,
+    /// Records that one question may make us read in one copy. Beyond it the question is too broad.
+    pub records_max: usize,
     /// How long an identification feature is good.
     pub feature_valid: Duration,
     /// What private enquiries cost.
@@ -74,6 +77,7 @@ impl Settings {
             folder: folder.into(),
             stale_after: Duration::from_secs(24 * 3600),
             list_max: 1000,
+            records_max: 20_000,
             feature_valid: Duration::from_secs(48 * 3600),
             tariff: Tariff::default(),
             zone: TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC),
@@ -102,6 +106,12 @@ pub enum CopyError {
     Refused(&'static str),
     #[error("another order has this case; take a new UUID")]
     CaseTaken,
+    #[error(
+        "this account has {open} orders that are not paid yet; pay them, or wait until they have run out"
+    )]
+    OrdersOpen { open: u64 },
+    #[error("this account has put {orders} orders within a day; no more are taken today")]
+    OrdersToday { orders: u64 },
     #[error("{} records were announced and {} came; load them again", announced, came)]
     Incomplete { announced: u64, came: u64 },
     #[error("{0}")]
@@ -176,7 +186,7 @@ impl Copies {
 
     /// One bounded step of work that nobody waits for; says whether there is more.
     pub fn tidy_step(&self) -> Result<bool, CopyError> {
-        self.clear_retired()
+        Ok(self.clear_retired()? || self.shrink_step()?)
     }
 
     fn destroyed(&self) {

@@ -156,8 +156,19 @@ CREATE TABLE look_head (
 );
 ";
 
+/// Whose a payment is; what is deleted by age; records that a night could not read.
+const VERSION_9: &str = "
+ALTER TABLE payment ADD COLUMN account TEXT NOT NULL DEFAULT '';
+UPDATE payment SET account = coalesce(json_extract(CAST(content AS TEXT), '$.account'), '');
+CREATE INDEX payment_account ON payment (account, created_at);
+CREATE INDEX message_taken ON message (taken_at);
+CREATE INDEX outgoing_mark ON outgoing (expires_at) WHERE sealed IS NULL;
+CREATE INDEX duty_done ON duty (done_at) WHERE done_at IS NOT NULL;
+ALTER TABLE night ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0;
+";
+
 const STEPS: &[&str] =
-    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
+    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
 /// The first version whose log has a head.
 const WITH_HEAD: usize = 8;
 
@@ -166,7 +177,8 @@ pub fn open_writer(folder: &Path, key: &LogKey) -> Result<Connection, CopyError>
     connection.busy_timeout(Duration::from_secs(60))?;
     connection.set_prepared_statement_cache_capacity(128);
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;
+        // Holds for a database that is made now; another one is brought to it by `Copies::compact`.
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;
          PRAGMA secure_delete = ON;
          PRAGMA cache_size = -131072; PRAGMA temp_store = MEMORY;",
     )?;

@@ -126,6 +126,9 @@
 //!   asker's rights; `--none` says for good that no data are given. The answer leaves under the number and in the release of the
 //!   question, or is shown at the page under the question's number; it is a look like any other, without a second fee, can
 //!   be had again for eight days of its own, and closes the case. It needs the register's configuration (`--settings`).
+//! - `register case hand-over N --reason TEXT` gives the case to the municipality: it gets the question as it came, signature
+//!   and all (0031). What came by no message of its own (a page, a line of a 0604) cannot be handed over so: open it, and tell
+//!   the municipality.
 //! - `register cases --done N --reason TEXT` closes what was done on paper: no standard has a message for a notice.
 //!
 //! What a case holds is sealed, and destroyed when the case is closed, at the latest after twelve months, with the content of

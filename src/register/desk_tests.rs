@@ -786,6 +786,20 @@ fn a_clerk_opens_answers_and_closes_what_is_owed() {
     let told = copies.looks_at(home(), "1", two, rig.clock.now()).expect("read");
     assert!(told.len() == 1 && told[0].look.by_hand.as_ref().is_some_and(|by| by.contains("uid 1")));
 
+    // What is the municipality's goes there as it came, and is no case of ours any more.
+    let original = search(5, "Nirgends");
+    rig.deliver(BODY, &original);
+    assert!(rig.one().contains("<keineAuskunft>"));
+    let number = open()[0].0;
+    rig.desk.hand_over_case(number, "the original must be looked at", &clerk()).expect("handed over");
+    let sent = rig.sent();
+    let [handed] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((&handed.reader[..], &handed.number[..]), (TOWN, "0031"));
+    let mut message = Message::open(&handed.bytes[..]).expect("a message of ours");
+    let inner = crate::register::message::passing::read(Number::HandOver, &message.rest().expect("whole"));
+    assert_eq!(inner.expect("a message in it"), original.as_bytes());
+    assert!(open().is_empty() && rig.desk.hand_over_case(number, "again", &clerk()).is_err());
+
     // What nobody did is not kept for ever.
     rig.deliver(BODY, &search(4, "Keiner"));
     assert_eq!(kept(), 1);

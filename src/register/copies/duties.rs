@@ -257,11 +257,11 @@ impl Copies {
         self.two_where(&work, locked, readers, &Subject::Answer { number, marks }, now)?;
         let answer = match (&persons[..], profile) {
             ([], _) => Answer::Neutral,
-            ([one], Profile::PersonSearch | Profile::PrivateEnquiry) => {
+            ([one], Profile::PersonSearch | Profile::PrivateEnquiry | Profile::PrefilledForm) => {
                 Answer::Person { data: disclose(&one.person, right.groups) }
             }
-            (_, Profile::PrivateEnquiry) => {
-                return Err(CopyError::Refused("a private enquiry is answered about one person alone"));
+            (_, Profile::PrivateEnquiry | Profile::PrefilledForm) => {
+                return Err(CopyError::Refused("such a question is answered about one person alone"));
             }
             (several, _) => {
                 let groups = if profile == Profile::FreeSearch { right.groups } else { HIT_LIST };

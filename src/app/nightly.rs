@@ -16,6 +16,9 @@ use crate::register::desk::Desk;
 /// Between two looks whether the hour has come.
 const ROUND: Duration = Duration::from_secs(60);
 
+/// A case that is open for longer is told of each night.
+const CASE_AGE_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
+
 pub(super) struct NightWatch {
     desk: Arc<Desk>,
     hour: u8,
@@ -57,8 +60,28 @@ impl NightWatch {
     fn look(&self, go_on: &dyn Fn() -> bool) -> Result<(), CopyError> {
         let Some(day) = self.desk.copies.night_due(self.hour, self.clock.now())? else { return Ok(()) };
         let night = self.desk.copies.work_at_night(day, || self.clock.now(), go_on)?;
-        let Night { ended_at: Some(at), restricted, deleted, .. } = night else { return Ok(()) };
+        let Night { ended_at: Some(at), restricted, deleted, unreadable, .. } = night else { return Ok(()) };
         tracing::info!(restricted, deleted, "records whose periods are over were shrunk and deleted");
+        if unreadable > 0 {
+            tracing::error!(
+                code = "register-unreadable",
+                unreadable,
+                next_step = "find out whether the database is damaged; a new load of the municipality replaces its records",
+                "records cannot be read, and were left as they are"
+            );
+        }
+        if let Some(oldest) = self.desk.copies.open_duties(0, 1)?.first()
+            && oldest.since.checked_add(CASE_AGE_MAX).is_ok_and(|until| until < at)
+        {
+            tracing::warn!(
+                code = "register-cases-open",
+                case = oldest.number,
+                kind = oldest.kind,
+                municipality = oldest.ags.to_string(),
+                next_step = "amtsbote register cases lists them; register case show opens one",
+                "a case waits for somebody"
+            );
+        }
         self.compared(at)
     }
 

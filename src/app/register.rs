@@ -6,7 +6,7 @@
 //! passes them; a mailbox for locks is looked into by a task of its own, so that a lock waits for no other message. Where
 //! the configuration has a page, it is served by this process, on a listener of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ use crate::pki::tls::{ClientCertificate, client_config, server_config};
 use crate::pki::trust::{PurposeSettings, TrustAnchors};
 use crate::portal::places::Places;
 use crate::register::copies::{Copies, LogKey, Outgoing, Settings as CopySettings};
-use crate::register::desk::{Delivery, Desk, Handled};
+use crate::register::desk::{Delivery, Desk, DeskError, Handled};
 use crate::register::message::Number;
 use crate::register::message::head::Sender;
 use crate::register::person::Ags;
@@ -46,10 +46,16 @@ use crate::xta::message::msg_box::MsgSelector;
 
 const LOG_KEY_FILE: &str = "log.key";
 const INBOX_FOLDER: &str = "inbox";
-/// Messages of one look into the mailboxes.
+/// Messages of one page of a mailbox's list.
 const PAGE: u32 = 100;
-/// Rounds between two sweeps of what has run out.
-const SWEEP_SECONDS: u64 = 60;
+/// Pages of one look into the mailboxes: so far one author's flood hides nobody else's messages.
+const PAGES_MAX: usize = 20;
+/// Messages that are taken before the next look.
+const TAKEN_MAX: usize = 100;
+/// Between two sweeps of what has run out.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Between two steps of work that nobody waits for: others get at the database meanwhile.
+const STEP_PAUSE: Duration = Duration::from_millis(50);
 /// How long what has failed waits for the next try.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The same where the post office is away.
@@ -112,6 +118,8 @@ pub struct RegisterService {
     clock: Arc<dyn Clock>,
     /// Messages that could not be taken, and when they are tried again.
     left: Mutex<HashMap<String, Timestamp>>,
+    /// Messages in the mailbox for locks that do not belong there: their turn comes with the others.
+    misplaced: Mutex<HashSet<String>>,
 }
 
 impl RegisterService {
@@ -146,6 +154,7 @@ impl RegisterService {
             give_up: Duration::from_secs(u64::from(config.office.give_up_hours) * 3600),
             clock,
             left: Mutex::default(),
+            misplaced: Mutex::default(),
         })
     }
 
@@ -166,24 +175,22 @@ impl RegisterService {
         let cashing = tokio::spawn(service.cashier.clone().run(stop.clone()));
         let night = tokio::spawn(service.night.clone().run(stop.clone()));
         let locks = tokio::spawn(service.clone().take_locks(stop.clone()));
-        let mut swept = None;
+        let sweeping = tokio::spawn(service.clone().sweeps(stop.clone()));
         let mut reachable = true;
         while !*stop.borrow() {
-            let now = service.clock.now();
-            if swept.is_none_or(|at: Timestamp| now.duration_since(at).as_secs() >= SWEEP_SECONDS as i64) {
-                service.sweep(now).await;
-                swept = Some(now);
-            }
             let busy = load.as_ref().is_some_and(|task| !task.is_finished());
             match service.round(busy, &stop).await {
-                Ok(loads) => {
+                Ok(round) => {
                     if !reachable {
                         tracing::info!("the post office is reached again");
                     }
                     reachable = true;
-                    if let (false, Some(shown)) = (busy, loads) {
+                    if let (false, Some(shown)) = (busy, round.load) {
                         let service = service.clone();
                         load = Some(tokio::spawn(async move { service.take(&shown).await }));
+                    }
+                    if round.more {
+                        continue;
                     }
                 }
                 Err(error) if reachable => {
@@ -213,25 +220,49 @@ impl RegisterService {
             let _ = load.await;
         }
         let _ = locks.await;
+        let _ = sweeping.await;
         let _ = cashing.await;
         let _ = night.await;
+        // The last entries, too.
+        service.note_head().await;
     }
 
-    /// The mailbox for locks, beside everything else. What is answered leaves with the rest; an office that is away is
-    /// the other task's to report.
+    /// The mailbox for locks, beside everything else. What is answered leaves with the rest.
     async fn take_locks(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let Some((_, client)) = &self.urgent else { return };
+        let Some((mailbox, client)) = &self.urgent else { return };
+        let mut reachable = true;
         while !*stop.borrow() {
-            if let Ok(page) = client.list(&MsgSelector::default(), Some(PAGE)).await {
-                let now = self.clock.now();
-                for shown in page.messages {
-                    if *stop.borrow() {
-                        break;
+            let more = match self.waiting(client, |shown| !self.is_misplaced(shown) && !is_load(shown)).await
+            {
+                Ok(waiting) => {
+                    if !reachable {
+                        tracing::info!("the mailbox for locks is reached again");
                     }
-                    if !self.waits(&shown, now) {
-                        self.take(&shown).await;
+                    reachable = true;
+                    for shown in waiting.messages {
+                        if *stop.borrow() {
+                            break;
+                        }
+                        self.take_as(&shown, true).await;
                     }
+                    waiting.more
                 }
+                Err(error) => {
+                    if reachable {
+                        tracing::error!(
+                            code = "register-locks-unreachable",
+                            mailbox = mailbox.value(),
+                            %error,
+                            next_step = "check office.url, register.urgent_identifier and whether the register's account owns it; it is tried again",
+                            "the mailbox for locks cannot be looked into: locks wait"
+                        );
+                    }
+                    reachable = false;
+                    false
+                }
+            };
+            if more {
+                continue;
             }
             tokio::select! {
                 _ = stop.changed() => {}
@@ -240,46 +271,105 @@ impl RegisterService {
         }
     }
 
+    /// What waits and may be taken, each author in turn.
+    async fn waiting(
+        &self,
+        client: &Client,
+        wanted: impl Fn(&Shown) -> bool,
+    ) -> Result<Waiting, ClientError> {
+        let mut page = client.list(&MsgSelector::default(), Some(PAGE)).await?;
+        let mut messages = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let now = self.clock.now();
+            messages
+                .extend(page.messages.into_iter().filter(|shown| wanted(shown) && !self.waits(shown, now)));
+            if page.pending == 0 {
+                break;
+            }
+            page = match client.next_list(&page.request_id).await {
+                Ok(page) => page,
+                // The list was forgotten meanwhile: the next look begins anew.
+                Err(ClientError::Fault { .. }) => break,
+                Err(error) => return Err(error),
+            };
+        }
+        let beyond = page.pending > 0 && !messages.is_empty();
+        let mut messages = by_turns(messages, |shown| shown.envelope.author.identifier.value().to_owned());
+        let more = messages.len() > TAKEN_MAX || beyond;
+        messages.truncate(TAKEN_MAX);
+        Ok(Waiting { messages, more })
+    }
+
     /// Could not be taken, and it is not time to try again.
     fn waits(&self, shown: &Shown, now: Timestamp) -> bool {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.get(shown.envelope.id.as_str()).is_some_and(|until| *until > now)
     }
 
+    /// In the mailbox for locks, and at its place there.
     fn is_urgent(&self, shown: &Shown) -> bool {
         let reader = shown.envelope.reader.identifier.value();
-        self.urgent.as_ref().is_some_and(|(mailbox, _)| mailbox.value() == reader)
+        let there = self.urgent.as_ref().is_some_and(|(mailbox, _)| mailbox.value() == reader);
+        there && !is_load(shown) && !self.is_misplaced(shown)
     }
 
-    /// One look into the mailboxes: all that is small is taken; the first full load is handed back.
-    async fn round(&self, busy: bool, stop: &watch::Receiver<bool>) -> Result<Option<Shown>, ClientError> {
+    fn is_misplaced(&self, shown: &Shown) -> bool {
+        let misplaced = self.misplaced.lock().unwrap_or_else(PoisonError::into_inner);
+        misplaced.contains(shown.envelope.id.as_str())
+    }
+
+    /// One look into the mailboxes: what is small is taken; the first full load is handed back.
+    async fn round(&self, busy: bool, stop: &watch::Receiver<bool>) -> Result<Round, ClientError> {
         self.post_due().await;
-        let page = self.client.list(&MsgSelector::default(), Some(PAGE)).await?;
-        let now = self.clock.now();
-        let messages = page.messages.into_iter();
-        let messages = messages.filter(|shown| !self.is_urgent(shown) && !self.waits(shown, now));
-        let (loads, rest): (Vec<Shown>, Vec<Shown>) = messages.partition(is_load);
-        for shown in rest {
+        let mut load = None;
+        // A load that waits for another one takes nobody's turn.
+        let ours = |shown: &Shown| !(self.is_urgent(shown) || busy && self.is_heavy(shown));
+        let waiting = self.waiting(&self.client, ours).await?;
+        for shown in waiting.messages {
             if *stop.borrow() {
                 break;
+            }
+            if self.is_heavy(&shown) {
+                load = load.or(Some(shown));
+                continue;
             }
             self.take(&shown).await;
             self.post_due().await;
         }
-        Ok(loads.into_iter().next().filter(|_| !busy))
+        Ok(Round { load, more: waiting.more })
+    }
+
+    /// Takes long: a load, or what came where it should not.
+    fn is_heavy(&self, shown: &Shown) -> bool {
+        is_load(shown) || self.is_misplaced(shown)
     }
 
     /// Fetches one message, lays it on the desk, and confirms it once it is durable.
     async fn take(&self, shown: &Shown) {
+        self.take_as(shown, false).await;
+    }
+
+    async fn take_as(&self, shown: &Shown, urgent: bool) {
         let id = &shown.envelope.id;
         let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
-        let taken = self.fetch_and_handle(shown, &folder).await;
+        let taken = self.fetch_and_handle(shown, &folder, urgent).await;
         let _ = tokio::fs::remove_dir_all(&folder).await;
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut misplaced = self.misplaced.lock().unwrap_or_else(PoisonError::into_inner);
         match taken {
-            Ok(handled) => {
+            Ok(Some(handled)) => {
                 left.remove(id.as_str());
+                misplaced.remove(id.as_str());
                 say(id, &handled);
+            }
+            Ok(None) => {
+                misplaced.insert(id.to_string());
+                tracing::warn!(
+                    code = "register-not-urgent",
+                    message_id = %id,
+                    author = shown.envelope.author.identifier.value(),
+                    "a message in the mailbox for locks is no message of changes; it waits for its turn"
+                );
             }
             Err(reason) => {
                 let until = self.clock.now().checked_add(TRY_AGAIN).unwrap_or(Timestamp::MAX);
@@ -295,7 +385,13 @@ impl RegisterService {
         }
     }
 
-    async fn fetch_and_handle(&self, shown: &Shown, folder: &Path) -> Result<Handled, String> {
+    /// None: it does not belong into the mailbox for locks, and nothing was done.
+    async fn fetch_and_handle(
+        &self,
+        shown: &Shown,
+        folder: &Path,
+        urgent: bool,
+    ) -> Result<Option<Handled>, String> {
         tokio::fs::create_dir_all(folder).await.map_err(|error| error.to_string())?;
         let id = &shown.envelope.id;
         let mut sink = FolderSink::new(folder);
@@ -315,12 +411,15 @@ impl RegisterService {
                 }
             };
             let delivery = Delivery { transport_id: &transport_id, sender: &sender, from: &from, test };
-            desk.handle(&delivery, &open)
+            if urgent { desk.handle_urgent(&delivery, &open) } else { desk.handle(&delivery, &open) }
         });
-        let handled = handled.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let handled = match handled.await.map_err(|error| error.to_string())? {
+            Err(DeskError::NotUrgent) => return Ok(None),
+            handled => handled.map_err(|error| error.to_string())?,
+        };
         let request = fetched.request_id.as_deref().unwrap_or("1");
         self.client.close(request, std::slice::from_ref(id)).await.map_err(|error| error.to_string())?;
-        Ok(handled)
+        Ok(Some(handled))
     }
 
     async fn post_due(&self) {
@@ -435,12 +534,57 @@ impl RegisterService {
         }
     }
 
+    async fn note_head(&self) {
+        let desk = self.desk.clone();
+        let noted = tokio::task::spawn_blocking(move || desk.copies.note_head()).await;
+        let failure = match noted {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(
+            code = "register-log-head",
+            error = failure,
+            next_step = "find out whether the log was changed (amtsbote register log); if the register was restored from a backup, keep the file of heads aside",
+            "where the log stands cannot be written down"
+        );
+    }
+
+    /// Beside everything else, in steps: no message waits for more than one of them.
+    async fn sweeps(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut swept: Option<tokio::time::Instant> = None;
+        while !*stop.borrow() {
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+                self.sweep(self.clock.now()).await;
+                self.note_head().await;
+                swept = Some(tokio::time::Instant::now());
+            }
+            let desk = self.desk.clone();
+            let more = match tokio::task::spawn_blocking(move || desk.copies.tidy_step()).await {
+                Ok(Ok(more)) => more,
+                Ok(Err(error)) => {
+                    unswept(&error);
+                    false
+                }
+                Err(error) => {
+                    unswept(&error);
+                    false
+                }
+            };
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = tokio::time::sleep(if more { STEP_PAUSE } else { SWEEP }) => {}
+            }
+        }
+    }
+
     async fn sweep(&self, now: Timestamp) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
         let desk = self.desk.clone();
         let swept = tokio::task::spawn_blocking(move || {
             desk.copies.expire_answers(now)?;
             desk.copies.erase_expired(now)?;
-            while desk.copies.clear_retired()? {}
+            desk.copies.forget_in_journal()?;
             desk.copies.overdue_moves(now)
         });
         match swept.await {
@@ -467,17 +611,51 @@ impl RegisterService {
                     }
                 }
             }
-            Ok(Err(error)) => tracing::error!(
-                code = "register-sweep",
-                %error,
-                next_step = "look at disk and database of the register",
-                "what has run out cannot be removed"
-            ),
-            Err(error) => {
-                tracing::error!(code = "register-sweep", %error, next_step = "report this", "sweeping failed")
-            }
+            Ok(Err(error)) => unswept(&error),
+            Err(error) => unswept(&error),
         }
     }
+}
+
+fn unswept(error: &dyn std::fmt::Display) {
+    tracing::error!(
+        code = "register-sweep",
+        %error,
+        next_step = "look at disk and database of the register",
+        "what has run out cannot be removed"
+    );
+}
+
+/// Messages of one look that are to be taken, and whether there are more.
+struct Waiting {
+    messages: Vec<Shown>,
+    more: bool,
+}
+
+struct Round {
+    load: Option<Shown>,
+    more: bool,
+}
+
+/// One of each author, then the next of each: whoever sends much waits for himself. Each author's stay in order.
+fn by_turns<T>(all: Vec<T>, author: impl Fn(&T) -> String) -> Vec<T> {
+    let mut queues: Vec<VecDeque<T>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for one in all {
+        let place = *places.entry(author(&one)).or_insert(queues.len());
+        if place == queues.len() {
+            queues.push(VecDeque::new());
+        }
+        queues[place].push_back(one);
+    }
+    let mut out = Vec::new();
+    while !queues.is_empty() {
+        queues.retain_mut(|queue| {
+            out.extend(queue.pop_front());
+            !queue.is_empty()
+        });
+    }
+    out
 }
 
 /// The page for private enquiries, not yet at work.
@@ -642,4 +820,17 @@ fn client(config: &RegisterConfig, mailbox: &str, clock: Arc<dyn Clock>) -> Resu
         mailbox => identifier(mailbox)?,
     });
     Client::new(settings).map_err(|error| unusable("office.url", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_turns;
+
+    #[test]
+    fn authors_take_turns() {
+        let all = "A1 A2 A3 A4 B1 C1 B2";
+        let turns = by_turns(all.split(' ').collect(), |one| one[..1].to_owned());
+        assert_eq!(turns.join(" "), "A1 B1 C1 A2 B2 A3 A4");
+        assert!(by_turns(Vec::<&str>::new(), |one| (*one).to_owned()).is_empty());
+    }
 }

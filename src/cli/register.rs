@@ -22,8 +22,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::register::{EXAMPLE, RegisterConfig};
 use crate::enquiry::users::Secret;
 use crate::register::copies::{
-    Asked, Copies, CopyError, CopyState, LoadReceipt, Month, Night, OwnRecord, Reconciled, Settings, Subject,
-    Taken,
+    Asked, Copies, CopyError, CopyState, LoadReceipt, LogChecked, Month, Night, OwnRecord, Reconciled,
+    Settings, Subject, Taken,
 };
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::question::{Profile, Reason};
@@ -258,11 +258,20 @@ pub enum Command {
     },
     /// Erase what the log may no longer keep, and features that ran out
     Sweep {
+        /// Write the database's file anew, so that it gives free room back from then on; stop `register serve` before, and leave as much room as the file has
+        #[arg(long)]
+        compact: bool,
         #[command(flatten)]
         folder: Folder,
     },
-    /// Walk the log of looks from its first entry (exit code 4 if it was changed)
+    /// Walk the log of looks, against its heads (exit code 4 if it was changed, cut, or emptied before its time)
     Log {
+        /// Heads that were kept elsewhere, too
+        #[arg(long, value_name = "FILE")]
+        heads: Vec<PathBuf>,
+        /// Print the log's present head, to be kept elsewhere
+        #[arg(long, conflicts_with = "heads")]
+        head: bool,
         #[command(flatten)]
         folder: Folder,
     },
@@ -323,8 +332,11 @@ impl Command {
                     _ => payments::list(&copies, *all, *reading),
                 }
             }
-            Self::Sweep { folder } => sweep(&folder.open(false)?),
-            Self::Log { folder } => verify(&folder.open(false)?),
+            Self::Sweep { compact, folder } => sweep(&folder.open(false)?, *compact),
+            Self::Log { heads, head, folder } => {
+                let copies = folder.open(false)?;
+                if *head { print_head(&copies) } else { verify(&copies, heads) }
+            }
         }
     }
 }
@@ -537,7 +549,7 @@ fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop> {
             }
         };
         fed.insert(change.ags);
-        match copies.change(&change) {
+        match copies.change_at(&change, SystemClock.now()) {
             Ok(Taken::Applied { after_it }) => {
                 receipt.applied += 1 + after_it;
                 receipt.held = receipt.held.saturating_sub(after_it);
@@ -589,6 +601,7 @@ fn retire(
         screen::data(&screen::fields(&[
             ("restricted", retired.restricted.to_string()),
             ("deleted", retired.deleted.to_string()),
+            ("unreadable", retired.unreadable.to_string()),
         ]))?;
     }
     Ok(Exit::Done)
@@ -668,8 +681,14 @@ fn fees(copies: &Copies, month: Month, reading: Reading) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-fn sweep(copies: &Copies) -> Result<Exit, Stop> {
+fn sweep(copies: &Copies, compact: bool) -> Result<Exit, Stop> {
     let erased = copies.erase_expired(SystemClock.now()).map_err(stop)?;
+    let deleted = copies.delete_old_rows(SystemClock.now(), &|| true).map_err(stop)?;
+    if compact {
+        copies.compact().map_err(stop)?;
+    }
+    copies.after_work().map_err(stop)?;
+    screen::sentence(&format!("{deleted} rows whose time is over were deleted."));
     screen::sentence(&format!("{erased} entries of the log were erased."));
     Ok(Exit::Done)
 }
@@ -743,6 +762,7 @@ fn search(copies: &Copies, file: &Path) -> Result<Exit, Stop> {
     let asked: Asked = serde_json::from_str(&read_text(file)?)
         .map_err(|error| Stop::usage(format!("{} is no question: {error}", file.display())))?;
     let outcome = copies.ask(&asked, SystemClock.now()).map_err(stop)?;
+    copies.after_work().map_err(stop)?;
     screen::json(&outcome.answer)?;
     Ok(Exit::Done)
 }
@@ -868,6 +888,7 @@ struct ReportLine {
 fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
     let readers = eyes::two(copies, folder, &Subject::Report { ags, mark })?;
     let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
+    copies.after_work().map_err(stop)?;
     let record = copies.own_record(ags, mark).map_err(stop)?;
     let looks: Vec<ReportLine> = entries
         .into_iter()
@@ -899,12 +920,41 @@ fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading
     Ok(Exit::Done)
 }
 
-fn verify(copies: &Copies) -> Result<Exit, Stop> {
-    match copies.verify_looks() {
-        Ok(count) => screen::data(&format!("{count} entries, whole\n"))?,
-        Err(error @ CopyError::Log(_)) => {
-            return Err(Stop::new(Exit::Problems, error.to_string())
-                .then("Restore the register from a backup and find out who changed it"));
+fn print_head(copies: &Copies) -> Result<Exit, Stop> {
+    let head = copies.log_head().map_err(stop)?;
+    let head = head.ok_or_else(|| Stop::new(Exit::Unknown, "the log has no entry yet"))?;
+    screen::data(&format!("{head}\n"))?;
+    Ok(Exit::Done)
+}
+
+fn verify(copies: &Copies, elsewhere: &[PathBuf]) -> Result<Exit, Stop> {
+    let own = copies.heads_file();
+    let checked = std::iter::once(&own).chain(elsewhere).try_fold(Vec::new(), |mut heads, path| {
+        heads.extend(copies.read_heads(path)?);
+        Ok::<_, CopyError>(heads)
+    });
+    match checked.and_then(|heads| copies.verify_log(&heads, SystemClock.now())) {
+        Ok(LogChecked { entries, heads: 0 }) if entries > 0 => {
+            let what = format!(
+                "{entries} entries, whole as far as the database itself tells: there is no head of them"
+            );
+            return Err(Stop::new(Exit::Problems, what).then(format!(
+                "Find out who removed {}; where the register was upgraded just now, `register serve` writes it within a minute",
+                own.display()
+            )));
+        }
+        Ok(LogChecked { entries, heads }) => {
+            screen::data(&format!("{entries} entries, whole, {heads} heads\n"))?;
+        }
+        Err(
+            error @ (CopyError::Log(_)
+            | CopyError::LogCut { .. }
+            | CopyError::LogEmptied(_)
+            | CopyError::Head(_)),
+        ) => {
+            return Err(Stop::new(Exit::Problems, error.to_string()).then(
+                "Find out who changed it; if the register was restored from a backup, keep the file of heads aside",
+            ));
         }
         Err(error) => return Err(stop(error)),
     }

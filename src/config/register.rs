@@ -70,6 +70,8 @@ pub struct Register {
     pub address: Address,
     #[serde(default = "stale_after_hours")]
     pub stale_after_hours: u32,
+    /// Absent: `log.heads` in the folder.
+    pub log_heads: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -256,6 +258,7 @@ impl RegisterConfig {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let Self { register, office, moves, page, payment, signer, signatures, .. } = &mut config;
         let mut paths = vec![&mut register.folder, &mut office.certificate, &mut office.key];
+        paths.extend(&mut register.log_heads);
         paths.extend(office.anchors.iter_mut().chain(&mut office.crls).chain(&mut moves.holidays));
         if let Some(Page { certificate, key, .. }) = page {
             paths.extend(certificate.iter_mut().chain(key));
@@ -385,6 +388,7 @@ impl RegisterConfig {
         settings.stale_after = Duration::from_secs(u64::from(self.register.stale_after_hours) * 3600);
         settings.tariff = Tariff(self.rate.clone());
         settings.zone = self.zone()?;
+        settings.heads.clone_from(&self.register.log_heads);
         Ok(settings)
     }
 

@@ -347,6 +347,9 @@ impl Door {
             Err(TillError::Copies(CopyError::CaseTaken)) => {
                 again(StatusCode::CONFLICT, &[view.taken()], &fresh())
             }
+            Err(TillError::Copies(CopyError::OrdersOpen { .. } | CopyError::OrdersToday { .. })) => {
+                again(StatusCode::TOO_MANY_REQUESTS, &[view.too_many_orders()], &attempt)
+            }
             Err(error) => {
                 failed(&error);
                 again(StatusCode::SERVICE_UNAVAILABLE, &[view.unavailable()], &attempt)
@@ -412,6 +415,10 @@ impl Door {
             Ok(payment) => payment,
             Err(TillError::Copies(CopyError::CaseTaken)) => {
                 return self.list_again(view, form, StatusCode::CONFLICT, &[view.taken()]);
+            }
+            Err(TillError::Copies(CopyError::OrdersOpen { .. } | CopyError::OrdersToday { .. })) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                return self.list_again(view, form, status, &[view.too_many_orders()]);
             }
             Err(TillError::Copies(CopyError::Refused(why))) => {
                 tracing::info!(why, "a list of the page was refused");

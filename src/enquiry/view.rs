@@ -476,6 +476,15 @@ impl View<'_> {
         ]))
     }
 
+    pub fn too_many_orders(&self) -> Mistake {
+        Mistake::new("", self.of([
+            "Sie haben schon so viele unbezahlte Anfragen, wie ein Konto haben kann, oder heute sehr viele gestellt. Bezahlen \
+             Sie die offenen, oder versuchen Sie es morgen wieder.",
+            "You already have as many unpaid enquiries as an account may have, or have put very many today. Pay the open \
+             ones, or try again tomorrow.",
+        ]))
+    }
+
     pub fn unavailable(&self) -> Mistake {
         Mistake::new("", self.of(UNAVAILABLE))
     }

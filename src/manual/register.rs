@@ -79,7 +79,12 @@
 //! A change that sets a lock (1101) is effective at once, also where changes before it are missing, also where it is rejected
 //! because its generation or number does not fit; and a load whose picture is older does not lift it. So that it does not wait
 //! in the mailbox either, the register has a second one for such changes (`register.urgent_identifier`): a task of its
-//! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold.
+//! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold. What is no message of changes
+//! is taken from there with the others' turn (`register-not-urgent`). The other mailboxes are emptied without a pause while
+//! something waits, one message of each author after the other; one full load at a time runs beside them.
+//!
+//! A copy is as old as the last thing that was heard of it, never younger: a municipality's clock may be five minutes ahead, a
+//! load or a 1104 that is dated later is rejected (S999), and a copy with a date in the future counts as stale.
 //!
 //! ## Nights
 //!
@@ -129,6 +134,9 @@
 //!   asker's rights; `--none` says for good that no data are given. The answer leaves under the number and in the release of the
 //!   question, or is shown at the page under the question's number; it is a look like any other, without a second fee, can
 //!   be had again for eight days of its own, and closes the case. It needs the register's configuration (`--settings`).
+//! - `register case hand-over N --reason TEXT` gives the case to the municipality: it gets the question as it came, signature
+//!   and all (0031). What came by no message of its own (a page, a line of a 0604) cannot be handed over so: open it, and tell
+//!   the municipality.
 //! - `register cases --done N --reason TEXT` closes what was done on paper: no standard has a message for a notice.
 //!
 //! What a case holds is sealed, and destroyed when the case is closed, at the latest after twelve months, with the content of
@@ -143,13 +151,31 @@
 //! both operators into its group. Whoever releases needs neither the log's key nor the database. The superuser can be
 //! anybody: two people who share one account, or root, are not told apart.
 //!
+//! ## The log and its heads
+//!
+//! Every look is an entry (section 40 BMG), sealed, chained, kept for twelve months; then its content is erased and its link of
+//! the chain stays. The last entry is sealed with the log's key, and `register serve` writes that seal as a line into a file
+//! of heads every minute (`register.log_heads`, `log.heads` in the register's folder): put it where the database's
+//! administrator can only append, or copy what `amtsbote register log --head` prints elsewhere. `amtsbote register log`
+//! walks the whole log and holds it against the file, and against others (`--heads FILE`). It ends with code 4 where an entry
+//! was changed, the end was cut or put back to an older state, a content was emptied before its time, or no head is left.
+//! `register-log-head` is the same as an error of the running process. Whoever has the database without the key
+//! cannot forge a head; whoever has both database and file can put both back to an older state, and only a head that was
+//! kept elsewhere tells. After the register was restored from a backup, keep the file of heads aside: it tells what is missing.
+//!
 //! ## Keeping, counting, charging
 //!
 //! `amtsbote register retire AGS` applies sections 13 and 14 BMG by hand, as the nights do: five years after the end of the year of move or death a
-//! record shrinks and is found by no search, after fifty more it goes. `plausibility AGS` is the yearly report to the
+//! record is found by no search any more, and shrinks in the next night; after fifty more it goes. `plausibility AGS` is the yearly report to the
 //! municipality, `statistics YYYY-MM` counts questions, `fees YYYY-MM` sums what private enquiries cost. Prices are lines
 //! `[[rate]]`; of each fee a fifth, rounded down to the cent, is the operator's and the rest the municipality's. A neutral
 //! answer costs as much as a hit.
+//!
+//! Rows go, too, each night: marks of answers and of messages, closed cases, answered moves and spent features after a
+//! year, orders that came to nothing after 90 days, paid ones and what was charged after ten years from the end of their
+//! year (section 147(3) AO); what needs a person stays. The file gives free room back in steps. One that was made before version 9
+//! of the database does after `amtsbote register sweep --compact` (stop the process before; as much room as the file has
+//! is needed beside it). A record that a night cannot read is left, counted and told of (`register-unreadable`).
 //!
 //! ## The page
 //!
@@ -180,6 +206,8 @@
 //! refused in its row and named on the bill, and one payment is for all others (of 99 municipalities at most). The table
 //! with all answers can be fetched for eight days, too. Cells that a spreadsheet would take for a formula begin with an
 //! apostrophe.
+//!
+//! An account has at most 20 orders that wait for their payment, and 500 within 24 hours; the page says so.
 //!
 //! Prices are those of the channel `page`. Where no `[[rate]]` costs money, no payment service is needed and enquiries are
 //! put at once; where one does, `[payment]` must be there.

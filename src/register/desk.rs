@@ -14,7 +14,9 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::answer::leaves_at;
-use super::copies::{Again, Arrived, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply, Taken};
+use super::copies::{
+    Again, Arrived, CLOCKS_APART_MAX, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply, Taken,
+};
 use super::message::feed::{self, Hashes, Stand};
 use super::message::head::{self, Head, HeadFault, Own, Party, REJECTION, Sender};
 use super::message::question::{self, Entitled, Wanted};
@@ -40,6 +42,9 @@ pub enum DeskError {
     /// Nothing was written down: the message is offered again.
     #[error("{0}")]
     Copies(#[from] CopyError),
+    /// Nor here: it waits for its turn among the others.
+    #[error("this is no message for the mailbox for locks; it is taken with the others")]
+    NotUrgent,
     #[error("the message cannot be read where it was put: {0}")]
     Content(#[from] std::io::Error),
 }
@@ -136,6 +141,16 @@ impl Desk {
     /// Answers leave at the end of such a time.
     pub fn bucket(&self) -> Duration {
         self.settings.bucket
+    }
+
+    /// For the mailbox for locks, where nothing else may hold up the next: a message of changes is handled, any other left
+    /// to the other mailboxes' turn.
+    pub fn handle_urgent(&self, delivery: &Delivery<'_>, content: Content<'_>) -> Result<Handled, DeskError> {
+        let is_changes = |message: &Message<_>| message.head.number == Number::Changes;
+        if Message::open(content()?).is_ok_and(|message| !is_changes(&message)) {
+            return Err(DeskError::NotUrgent);
+        }
+        self.handle(delivery, content)
     }
 
     pub fn handle(&self, delivery: &Delivery<'_>, content: Content<'_>) -> Result<Handled, DeskError> {
@@ -273,7 +288,8 @@ impl Desk {
         stand.belongs_to(head)?;
         let announced =
             stand.announced.ok_or_else(|| Fault::new(Code::X001, "bestand/anzahl is missing in a load"))?;
-        let begun = self.copies.begin_load(stand.ags, stand.generation, stand.sequence, stand.at);
+        let as_of = known_time(&stand, case.at)?;
+        let begun = self.copies.begin_load(stand.ags, stand.generation, stand.sequence, as_of);
         refusal(begun)?;
         let mut receipt = LoadReceipt::default();
         let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
@@ -336,7 +352,7 @@ impl Desk {
         let mut rejected = Vec::new();
         for one in cases {
             let taken = match one.change {
-                Ok(change) => self.copies.change(&change).map_err(Stop::from),
+                Ok(change) => self.copies.change_at(&change, case.at).map_err(Stop::from),
                 Err(fault) => Err(Stop::Fault(fault)),
             };
             match taken {
@@ -383,11 +399,8 @@ impl Desk {
         if message.next_child()?.is_some() {
             return Err(Fault::new(Code::X001, "behind bestand there is abgleich alone").into());
         }
-        // Tomorrow's date would keep a copy fresh that nobody feeds.
-        if stand.at > case.at {
-            return Err(Fault::new(Code::S999, "bestand/stand lies in the future").into());
-        }
-        let fresh = self.copies.still_current(stand.ags, stand.generation, stand.sequence, stand.at)?;
+        let as_of = known_time(&stand, case.at)?;
+        let fresh = self.copies.still_current(stand.ags, stand.generation, stand.sequence, as_of)?;
         // Two states of different times differ, and that says nothing.
         let compared = hashes
             .filter(|_| fresh)
@@ -637,6 +650,14 @@ impl From<CopyError> for Stop {
             error => Self::Error(error.into()),
         }
     }
+}
+
+/// Tomorrow's date would keep a copy fresh that nobody feeds; a clock that is a little ahead is forgiven.
+fn known_time(stand: &Stand, now: Timestamp) -> Result<Timestamp, Fault> {
+    if now.checked_add(CLOCKS_APART_MAX).is_ok_and(|latest| stand.at > latest) {
+        return Err(Fault::new(Code::S999, "bestand/stand lies in the future"));
+    }
+    Ok(stand.at.min(now))
 }
 
 fn refusal<T>(done: Result<T, CopyError>) -> Result<T, Stop> {

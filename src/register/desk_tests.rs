@@ -661,6 +661,7 @@ fn what_is_sealed_is_not_in_the_file_and_destroyed_at_its_end() {
     assert!(!sealed.windows(6).any(|window| window == b"Krumme"), "sealed");
     rig.clock.advance(Duration::from_secs(10 * 86_400));
     rig.desk.copies.expire_answers(rig.clock.now()).expect("swept");
+    assert!(rig.desk.copies.forget_in_journal().expect("emptied"));
     assert_eq!(
         (row("SELECT sealed FROM outgoing WHERE id = ?1"), row("SELECT secret FROM outgoing WHERE id = ?1")),
         (None, None)
@@ -674,6 +675,41 @@ fn what_is_sealed_is_not_in_the_file_and_destroyed_at_its_end() {
             );
         }
     }
+}
+
+#[test]
+fn the_mailbox_for_locks_takes_changes_alone() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let urgent = |text: &str| {
+        let bytes = text.as_bytes().to_vec();
+        let content = move || -> std::io::Result<Box<dyn BufRead>> {
+            Ok(Box::new(std::io::Cursor::new(bytes.clone())))
+        };
+        let sender = Sender::Vouched(TOWN.to_owned());
+        let delivery = Delivery { transport_id: "urn:u", sender: &sender, from: TOWN, test: false };
+        rig.desk.handle_urgent(&delivery, &content)
+    };
+    assert!(matches!(urgent(&load(2, 2, &[named("1", "Adler")])), Err(DeskError::NotUrgent)));
+    let lock = change(1, locked(named("1", "Adler"), 3));
+    assert_eq!(urgent(&changes(3, &[lock])).expect("written down").outcome, "changes taken");
+    assert_eq!(urgent("no XML").expect("written down").codes, ["X000"]);
+}
+
+#[test]
+fn a_load_of_tomorrow_is_rejected() {
+    let rig = rig();
+    let load_of = |number, at: &str| {
+        let at = at.parse().expect("an instant");
+        message(Number::Load, TOWN, number, |out| {
+            Stand { at, ..stand(1, 0, Some(1)) }.write(out);
+            person::write(out, &named("1", "Adler"));
+        })
+    };
+    let handled = rig.deliver(TOWN, &load_of(1, "2026-11-24T09:00:00Z"));
+    assert_eq!((handled.outcome, &handled.codes[..]), ("rejected", &["S999"][..]));
+    // A clock that is a little ahead.
+    assert_eq!(rig.deliver(TOWN, &load_of(2, "2026-11-23T09:01:00Z")).outcome, "loaded");
+    assert!(rig.desk.copies.states(rig.clock.now()).expect("states")[0].as_of <= rig.clock.now());
 }
 
 fn clerk() -> Readers {
@@ -751,6 +787,20 @@ fn a_clerk_opens_answers_and_closes_what_is_owed() {
     let Readers::Two(two) = clerks(&rig, &Subject::Report { ags: home(), mark: "1" }) else { panic!() };
     let told = copies.looks_at(home(), "1", two, rig.clock.now()).expect("read");
     assert!(told.len() == 1 && told[0].look.by_hand.as_ref().is_some_and(|by| by.contains("uid 1")));
+
+    // What is the municipality's goes there as it came, and is no case of ours any more.
+    let original = search(5, "Nirgends");
+    rig.deliver(BODY, &original);
+    assert!(rig.one().contains("<keineAuskunft>"));
+    let number = open()[0].0;
+    rig.desk.hand_over_case(number, "the original must be looked at", &clerk()).expect("handed over");
+    let sent = rig.sent();
+    let [handed] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((&handed.reader[..], &handed.number[..]), (TOWN, "0031"));
+    let mut message = Message::open(&handed.bytes[..]).expect("a message of ours");
+    let inner = crate::register::message::passing::read(Number::HandOver, &message.rest().expect("whole"));
+    assert_eq!(inner.expect("a message in it"), original.as_bytes());
+    assert!(open().is_empty() && rig.desk.hand_over_case(number, "again", &clerk()).is_err());
 
     // What nobody did is not kept for ever.
     rig.deliver(BODY, &search(4, "Keiner"));

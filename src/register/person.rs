@@ -262,6 +262,9 @@ pub struct Person {
     /// Family names of legal representatives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub representatives: Vec<String>,
+    /// The same of representatives who are locked themselves: no answer has them, and nobody is found by them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locked_representatives: Vec<String>,
     /// 1901.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub death_date: Option<PartialDate>,
@@ -300,6 +303,7 @@ const KEYS: &[&str] = &[
     "marriage_place",
     "partner_name",
     "representatives",
+    "locked_representatives",
     "death_date",
     "death_place",
     "locks",
@@ -343,7 +347,7 @@ impl Person {
         let bound =
             |field, seen, max| if seen > max { Err(RecordError::Bound { field, max, seen }) } else { Ok(()) };
         bound("mark", self.mark.chars().count(), MARK_CHARS_MAX)?;
-        let lists: [(&'static str, &[String]); 8] = [
+        let lists: [(&'static str, &[String]); 9] = [
             ("family_names", &self.family_names),
             ("birth_names", &self.birth_names),
             ("former_family_names", &self.former_family_names),
@@ -352,6 +356,7 @@ impl Person {
             ("order_names", &self.order_names),
             ("stage_names", &self.stage_names),
             ("representatives", &self.representatives),
+            ("locked_representatives", &self.locked_representatives),
         ];
         for (field, list) in lists {
             bound(field, list.len(), ENTRIES_MAX)?;
@@ -405,6 +410,7 @@ mod tests {
             marriage_place: Some("A".to_owned()),
             partner_name: Some("A".to_owned()),
             representatives: name(),
+            locked_representatives: name(),
             death_date: Some(date),
             death_place: Some("A".to_owned()),
             locks: vec![Lock(3)],

@@ -97,6 +97,11 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
         assert!(run(&report, 5).stderr.contains("release 2"), "a release is for one reading");
         assert!(run(&["log"], 0).stdout.contains("4 entries, whole"));
     }
+    std::fs::rename(folder.path().join("register/log.heads"), folder.path().join("elsewhere"))
+        .expect("moved");
+    assert!(run(&["log"], 4).stderr.contains("no head"));
+    run(&["log", "--heads", "elsewhere"], 0);
+    std::fs::rename(folder.path().join("elsewhere"), folder.path().join("register/log.heads")).expect("back");
 
     // Number 2 comes before number 1, and a lock does not wait for its turn.
     let change = |sequence: u64, occasion: &str, record: &str| {

@@ -192,7 +192,7 @@ fn ask_all(address: SocketAddr, old: Ags) -> u64 {
         ("locked", &home, "Sperre"),
         ("stale", &old, "Einzig"),
     ];
-    let mut shapes: BTreeSet<(u16, Vec<(String, String)>, String)> = BTreeSet::new();
+    let mut shapes = BTreeSet::new();
     let mut sizes: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     let mut times: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     for _ in 0..ROUNDS {
@@ -202,7 +202,8 @@ fn ask_all(address: SocketAddr, old: Ags) -> u64 {
             sizes.entry(case).or_default().insert(answer.body.len());
             for mut one in [sent, answer] {
                 one.headers.remove("date");
-                shapes.insert((one.status, one.headers.into_iter().collect(), one.body));
+                let headers: Vec<(String, String)> = one.headers.into_iter().collect();
+                shapes.insert((one.status, headers, one.body));
             }
             times.entry(case).or_default().push(taken);
         }

@@ -192,7 +192,8 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     let folder = tempfile::tempdir().expect("a folder");
     let office = Office::open_in(folder, with_identifiers);
     let mut register = serve(&office);
-    send(&office, TOWN, Number::Load, &load(1));
+    // A load that is called changes, in the mailbox for locks: its turn comes with the others.
+    send_to(&office, URGENT, TOWN, Number::Changes, &load(1));
     let receipt = receive(&office, TOWN);
     assert!(
         receipt.contains("0928") && receipt.contains("<uebernommen>1192</uebernommen>"),
@@ -231,6 +232,14 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     let late = receive(&office, BODY);
     assert!(late.contains("<familienname>Adler<") && late.contains(&uuid(5)), "{late}");
 
+    // And hands on what is the municipality's.
+    send(&office, BODY, Number::PersonSearchAsked, &asks(6, Profile::PersonSearch, "Keiner"));
+    assert!(receive(&office, BODY).contains("<keineAuskunft></keineAuskunft>"));
+    let cases = office.run(&["register", "cases", "--json"]).ends(0).json();
+    let case = cases["duties"].as_array().and_then(|all| all.last()).expect("a case")["number"].to_string();
+    office.run(&["register", "case", "hand-over", &case, "--reason", "yours"]).ends(0);
+    assert!(receive(&office, TOWN).contains("weiterleitung.abgabe.0031"));
+
     send(&office, TOWN, Number::Changes, "no XML");
     let rejection = receive(&office, TOWN);
     assert!(rejection.contains("rueckweisung.asynchron.0010") && rejection.contains("X000"), "{rejection}");
@@ -241,7 +250,13 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(register.0.id()).expect("an id"));
     rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
     assert!(register.0.wait().expect("ended").success());
-    assert!(office.run(&["register", "log"]).ends(0).stdout.contains("5 entries"), "one line each question");
+    assert!(
+        office.run(&["register", "log"]).ends(0).stdout.contains("7 entries, whole"),
+        "one line each question"
+    );
+    let head = office.run(&["register", "log", "--head"]).ends(0).stdout;
+    let heads = std::fs::read_to_string(office.path("register/log.heads")).expect("the file of heads");
+    assert!(heads.ends_with(&head) && head.starts_with("amtsbote-register-log 7 "), "{heads}{head}");
     let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");

@@ -39,6 +39,15 @@ pub enum Case {
         #[command(flatten)]
         folder: Folder,
     },
+    /// Hand a question over to its municipality (0031), as it came: the case goes with it
+    HandOver {
+        number: u64,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        folder: Folder,
+    },
 }
 
 #[derive(Serialize)]
@@ -54,6 +63,7 @@ impl Case {
             Self::Answer { number, persons, none: _, reason, folder } => {
                 answer(folder, *number, persons, reason)
             }
+            Self::HandOver { number, reason, folder } => hand_over(folder, *number, reason),
         }
     }
 }
@@ -66,11 +76,13 @@ fn show(copies: &Copies, folder: &Path, number: u64) -> Result<Exit, Stop> {
     let takes_two = copies.duty_takes_two(number).map_err(stop)?.ok_or_else(|| unknown(number))?;
     let readers = readers(copies, folder, takes_two, &Subject::Case { number })?;
     let opened = copies.open_duty(number, &readers, SystemClock.now()).map_err(stop)?;
+    copies.after_work().map_err(stop)?;
     screen::json(&opened.ok_or_else(|| unknown(number))?)?;
     Ok(Exit::Done)
 }
 
-fn answer(folder: &Folder, number: u64, marks: &[String], reason: &str) -> Result<Exit, Stop> {
+/// Who writes to whoever asked: by the configuration. Only where the case is open.
+fn desk(folder: &Folder, number: u64) -> Result<Desk, Stop> {
     let config = folder.config()?.ok_or_else(|| {
         Stop::usage("the register's configuration is needed: who answers stands in it")
             .then("--settings names it; register.toml is looked for here")
@@ -79,14 +91,32 @@ fn answer(folder: &Folder, number: u64, marks: &[String], reason: &str) -> Resul
     if copies.duty_takes_two(number).map_err(stop)?.is_none() {
         return Err(unknown(number));
     }
-    let takes_two = copies.answer_takes_two(number, marks).map_err(stop)?;
-    let readers = readers(&copies, &folder.path()?, takes_two, &Subject::Answer { number, marks })?;
     let settings = config.desk().map_err(|error| Stop::usage(error.to_string()))?;
-    let desk = Desk::new(copies, settings, Arc::new(SystemClock));
-    let answer = desk.answer_case(number, marks, reason, &readers).map_err(|error| match error {
+    Ok(Desk::new(copies, settings, Arc::new(SystemClock)))
+}
+
+fn failed(error: DeskError) -> Stop {
+    match error {
         DeskError::Copies(error) => stop(error),
-        DeskError::Content(error) => Stop::failed(error.to_string()),
-    })?;
+        error => Stop::failed(error.to_string()),
+    }
+}
+
+fn hand_over(folder: &Folder, number: u64, reason: &str) -> Result<Exit, Stop> {
+    let desk = desk(folder, number)?;
+    let by = Readers::One(eyes::operator());
+    let ags = desk.hand_over_case(number, reason, &by).map_err(failed)?;
+    desk.copies.after_work().map_err(stop)?;
+    screen::sentence(&format!("The question leaves for ags:{ags}, and the case is closed here."));
+    Ok(Exit::Done)
+}
+
+fn answer(folder: &Folder, number: u64, marks: &[String], reason: &str) -> Result<Exit, Stop> {
+    let desk = desk(folder, number)?;
+    let takes_two = desk.copies.answer_takes_two(number, marks).map_err(stop)?;
+    let readers = readers(&desk.copies, &folder.path()?, takes_two, &Subject::Answer { number, marks })?;
+    let answer = desk.answer_case(number, marks, reason, &readers).map_err(failed)?;
+    desk.copies.after_work().map_err(stop)?;
     screen::json(&answer)?;
     Ok(Exit::Done)
 }
@@ -102,6 +132,7 @@ fn readers(copies: &Copies, folder: &Path, two: bool, subject: &Subject<'_>) -> 
 pub fn close(copies: &Copies, number: u64, reason: &str) -> Result<Exit, Stop> {
     let by = Readers::One(eyes::operator());
     if copies.settle_duty(number, reason, &by, SystemClock.now()).map_err(stop)? {
+        copies.after_work().map_err(stop)?;
         Ok(Exit::Done)
     } else {
         Err(unknown(number))

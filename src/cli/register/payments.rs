@@ -65,6 +65,7 @@ pub fn settle(copies: &Copies, case: &str, reason: &str) -> Result<Exit, Stop> {
     }
     let reason = format!("{}; {}", before.reason, reason.trim());
     let after = copies.on_payment(case, &Event::Settled(reason), SystemClock.now()).map_err(super::stop)?;
+    copies.after_work().map_err(super::stop)?;
     match after {
         Some(one) if one.state == State::Settled => Ok(Exit::Done),
         _ => Err(Stop::failed(format!("{case} changed meanwhile; look again"))),

@@ -15,12 +15,13 @@ use super::eyes::{Readers, Subject};
 use super::intake::read_stored;
 use super::looks::{self, Look};
 use super::post::Reply;
-use super::search::{Found, found};
+use super::search::{Found, Note, found, write_look};
 use super::{Asked, Copies, CopyError, copy_of, instant, int, micros, person_row, schema, uint};
 use crate::register::answer::{Answer, Duty, Hit};
 use crate::register::message::rejection::Event;
 use crate::register::person::Ags;
 use crate::register::question::{Area, Profile, Question, Reason};
+use crate::register::retention::{Keep, keep};
 use crate::register::rights::{DataGroup, Disclosure, HIT_LIST, Reach, disclose, right};
 
 const BY_HAND: &str = "by-hand";
@@ -247,6 +248,11 @@ impl Copies {
         let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
             .ok_or(Reason::NotEntitled)?;
         let persons = persons(&work, row.duty.ags, marks)?;
+        if persons.iter().any(|one| keep(&one.person, self.day_of(now)) != Keep::Whole) {
+            return Err(CopyError::Refused(
+                "this record's time is over: it answers no question (section 13(2) BMG)",
+            ));
+        }
         let locked = persons.iter().any(is_hidden);
         self.two_where(&work, locked, readers, &Subject::Answer { number, marks }, now)?;
         let answer = match (&persons[..], profile) {
@@ -255,7 +261,7 @@ impl Copies {
                 Answer::Person { data: disclose(&one.person, right.groups) }
             }
             (_, Profile::PrivateEnquiry | Profile::PrefilledForm) => {
-                return Err(CopyError::Refused("this question is answered about one person alone"));
+                return Err(CopyError::Refused("such a question is answered about one person alone"));
             }
             (several, _) => {
                 let groups = if profile == Profile::FreeSearch { right.groups } else { HIT_LIST };
@@ -270,7 +276,7 @@ impl Copies {
         let question = Question { profile, area: Area::Municipality(row.duty.ags), criteria: <_>::default() };
         let shown: Vec<&Found> = persons.iter().collect();
         let note = format!("{readers}: {reason}");
-        super::search::write_look(&work, self, &kept.asked, &question, &answer, &shown, Some(note), now)?;
+        write_look(&work, self, &kept.asked, &question, &answer, &shown, Note::ByHand(note), now)?;
         if let Some(origin) = &kept.origin
             && let Some(reply) = write(origin, &answer)
         {
@@ -278,6 +284,7 @@ impl Copies {
         }
         close(&work, number, now)?;
         work.commit()?;
+        self.destroyed();
         Ok(answer)
     }
 
@@ -296,6 +303,7 @@ impl Copies {
         self.log_work(&work, "case-closed", &row, readers, reason, now)?;
         close(&work, number, now)?;
         work.commit()?;
+        self.destroyed();
         Ok(true)
     }
 
@@ -321,6 +329,7 @@ impl Copies {
         self.log_work(&work, "case-handed-over", &row, readers, reason, now)?;
         close(&work, number, now)?;
         work.commit()?;
+        self.destroyed();
         Ok(row.duty.ags)
     }
 

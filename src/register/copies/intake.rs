@@ -14,8 +14,9 @@ use crate::register::person::{Ags, Person, RecordError};
 use crate::register::reconcile::{self, Hash};
 use crate::register::stream::{Change, Position, Verdict, judge};
 
-/// Rows of retired copies that one step removes.
-const RETIRED_PERSONS_MAX: i64 = 2000;
+/// Persons, or rows of another kind, of retired copies that one step removes: what is urgent waits for one of these.
+const RETIRED_PERSONS_MAX: i64 = 500;
+const RETIRED_ROWS_MAX: i64 = 5000;
 /// Refused records that a receipt names one by one.
 const REFUSED_NAMED_MAX: usize = 1000;
 /// Digests of applied changes that are kept to tell a repetition from a contradiction.
@@ -184,10 +185,22 @@ impl Copies {
             .query_map(params![copy.id, RETIRED_PERSONS_MAX], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         if ids.is_empty() {
-            for table in ["term", "early_lock", "held", "applied"] {
-                work.execute(&format!("DELETE FROM {table} WHERE copy = ?1"), params![copy.id])?;
+            let mut room = RETIRED_ROWS_MAX;
+            // Terms are gone with their persons; where a version before left some behind, they go here.
+            for (table, columns) in [
+                ("term", "copy, kind, form, person"),
+                ("early_lock", "copy, mark, code, sequence"),
+                ("held", "copy, sequence"),
+                ("applied", "copy, sequence"),
+            ] {
+                let sql = format!(
+                    "DELETE FROM {table} WHERE ({columns}) IN (SELECT {columns} FROM {table} WHERE copy = ?1 LIMIT ?2)"
+                );
+                room -= work.execute(&sql, params![copy.id, room])? as i64;
             }
-            work.execute("DELETE FROM copy WHERE id = ?1", params![copy.id])?;
+            if room > 0 {
+                work.execute("DELETE FROM copy WHERE id = ?1", params![copy.id])?;
+            }
         }
         for id in ids {
             let record: Vec<u8> = work
@@ -199,8 +212,13 @@ impl Copies {
         Ok(true)
     }
 
-    /// Takes one change of the stream.
+    /// Takes one change of the stream, whatever time it is.
     pub fn change(&self, change: &Change) -> Result<Taken, CopyError> {
+        self.change_at(change, Timestamp::MAX)
+    }
+
+    /// Takes one change of the stream. A time beyond `now` makes no copy fresher than it is.
+    pub fn change_at(&self, change: &Change, now: Timestamp) -> Result<Taken, CopyError> {
         let record = change.record.as_ref();
         if record.is_some_and(|record| record.mark != change.mark)
             || (record.is_none() && change.is_about_locks())
@@ -236,8 +254,8 @@ impl Copies {
         let at = Position { generation: copy.generation, sequence: copy.sequence };
         let taken = match judge(at, change.generation, change.sequence, known.as_deref(), &digest) {
             Verdict::Apply => {
-                apply(&work, copy, change, &digest)?;
-                Ok(Taken::Applied { after_it: catch_up(&work, change.ags)? })
+                apply(&work, copy, change, &digest, now)?;
+                Ok(Taken::Applied { after_it: catch_up(&work, change.ags, now)? })
             }
             Verdict::Repeat => Ok(Taken::Repeated),
             Verdict::Contradiction => Err(refused("this number came before with another content (S999)")?),
@@ -355,7 +373,13 @@ fn known_digest(work: &Transaction<'_>, copy: i64, sequence: u64) -> Result<Opti
 }
 
 /// In its turn.
-fn apply(work: &Transaction<'_>, copy: &CopyRow, change: &Change, digest: &Hash) -> Result<(), CopyError> {
+fn apply(
+    work: &Transaction<'_>,
+    copy: &CopyRow,
+    change: &Change,
+    digest: &Hash,
+    now: Timestamp,
+) -> Result<(), CopyError> {
     if let Some((id, record)) = person_row(work, copy.id, &change.mark)? {
         remove(work, copy, id, &record)?;
     }
@@ -389,12 +413,12 @@ fn apply(work: &Transaction<'_>, copy: &CopyRow, change: &Change, digest: &Hash)
     work.prepare_cached("DELETE FROM applied WHERE copy = ?1 AND sequence <= ?2")?
         .execute(params![copy.id, int(change.sequence.saturating_sub(APPLIED_KEPT))])?;
     work.prepare_cached("UPDATE copy SET sequence = ?2, as_of = max(as_of, ?3) WHERE id = ?1")?
-        .execute(params![copy.id, int(change.sequence), micros(change.at)])?;
+        .execute(params![copy.id, int(change.sequence), micros(change.at.min(now))])?;
     Ok(())
 }
 
 /// Applies held changes as far as they follow one another.
-fn catch_up(work: &Transaction<'_>, ags: Ags) -> Result<u64, CopyError> {
+fn catch_up(work: &Transaction<'_>, ags: Ags, now: Timestamp) -> Result<u64, CopyError> {
     let mut count = 0;
     loop {
         let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
@@ -407,7 +431,7 @@ fn catch_up(work: &Transaction<'_>, ags: Ags) -> Result<u64, CopyError> {
             serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
         work.prepare_cached("DELETE FROM held WHERE copy = ?1 AND sequence = ?2")?
             .execute(params![copy.id, int(change.sequence)])?;
-        apply(work, &copy, &change, &digest)?;
+        apply(work, &copy, &change, &digest, now)?;
         count += 1;
     }
 }

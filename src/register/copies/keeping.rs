@@ -20,6 +20,8 @@ const STEP: usize = 2000;
 pub struct Retired {
     pub restricted: u64,
     pub deleted: u64,
+    /// Cannot be read, and left as they are.
+    pub unreadable: u64,
 }
 
 impl Copies {
@@ -40,7 +42,10 @@ impl Copies {
             let done = rows.len() < STEP;
             for (id, record) in rows {
                 after = id;
-                let person = read_stored(&record)?;
+                let Ok(person) = read_stored(&record) else {
+                    retired.unreadable += 1;
+                    continue;
+                };
                 match keep(&person, today) {
                     Keep::Whole => {}
                     Keep::No => {

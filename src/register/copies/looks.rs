@@ -1,10 +1,12 @@
 //! The register's own log of every look (section 40 BMG): appended only, encrypted, each entry chained to the one
 //! before it.
 //!
-//! An entry's chain hash covers its number, time and the hash of its sealed content, so that content can be erased when
+//! The end is sealed with the register's key ([`heads`](super::heads)). An entry's chain hash covers its number, time and the hash of its sealed content, so that content can be erased when
 //! its time is over and the chain still proves the rest. Who was looked at is found through a keyed tag, never in the
 //! clear. Bodies of section 34(4) BMG keep their own log of whom they looked at; here stands only that they asked.
 //! Reading takes two people, and is itself an entry.
+
+use std::collections::BTreeMap;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::eyes::{Readers, Subject, TwoReaders};
+use super::heads::{self, LogHead};
 use super::{Copies, CopyError, instant, micros, uint};
 use crate::register::person::Ags;
 use crate::register::question::Profile;
@@ -26,6 +29,7 @@ pub struct LogKey {
     tag: hmac::Key,
     answers: hmac::Key,
     wishes: hmac::Key,
+    heads: hmac::Key,
 }
 
 impl LogKey {
@@ -36,13 +40,28 @@ impl LogKey {
         let seal = UnboundKey::new(&AES_256_GCM, seal.as_ref()).expect("the key has 32 bytes");
         let answers = hmac::sign(&root, b"amtsbote register, answers");
         let wishes = hmac::sign(&root, b"amtsbote register, wishes to read");
+        let heads = hmac::sign(&root, b"amtsbote register log, heads");
         let key = |tag: hmac::Tag| hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref());
-        Self { seal: LessSafeKey::new(seal), tag: key(tag), answers: key(answers), wishes: key(wishes) }
+        Self {
+            seal: LessSafeKey::new(seal),
+            tag: key(tag),
+            answers: key(answers),
+            wishes: key(wishes),
+            heads: key(heads),
+        }
     }
 
     /// The key of one answer for one reader.
     pub(super) fn answer(&self, secret: &[u8], reader: &str) -> [u8; 32] {
         let tag = hmac::sign(&self.answers, &[secret, reader.as_bytes()].concat());
+        let mut out = [0; 32];
+        out.copy_from_slice(tag.as_ref());
+        out
+    }
+
+    /// Seals one entry with all that came before it.
+    pub(super) fn head(&self, number: i64, chain: &Hash) -> Hash {
+        let tag = hmac::sign(&self.heads, &[&number.to_be_bytes()[..], chain].concat());
         let mut out = [0; 32];
         out.copy_from_slice(tag.as_ref());
         out
@@ -115,6 +134,14 @@ pub struct LookEntry {
     pub look: Look,
 }
 
+/// What a walk through the log came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LogChecked {
+    pub entries: u64,
+    /// Heads that were kept elsewhere and fit.
+    pub heads: u64,
+}
+
 /// Appends within the caller's transaction.
 pub(super) fn append(
     work: &Transaction<'_>,
@@ -132,10 +159,12 @@ pub(super) fn append(
     let content = serde_json::to_vec(look).map_err(|error| CopyError::Corrupt(error.to_string()))?;
     let sealed = key.seal(number, at, content)?;
     let content_hash = reconcile::hash(&sealed);
+    let chain = link(&chain, number, at, &content_hash);
     work.prepare_cached(
         "INSERT INTO look (number, at, expires_at, content, content_hash, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![number, at, micros(expiry(now)), sealed, content_hash, link(&chain, number, at, &content_hash)])?;
+    .execute(params![number, at, micros(expiry(now)), sealed, content_hash, chain])?;
+    heads::seal(work, key, number, &chain)?;
     let mut insert =
         work.prepare_cached("INSERT OR IGNORE INTO look_person (tag, number) VALUES (?1, ?2)")?;
     for (ags, mark) in persons {
@@ -144,7 +173,7 @@ pub(super) fn append(
     Ok(number)
 }
 
-fn link(before: &Hash, number: i64, at: i64, content_hash: &[u8]) -> Hash {
+pub(super) fn link(before: &Hash, number: i64, at: i64, content_hash: &[u8]) -> Hash {
     reconcile::hash(&[&before[..], &place(number, at), content_hash].concat())
 }
 
@@ -201,8 +230,22 @@ impl Copies {
         Ok(entries)
     }
 
-    /// Walks the whole chain; returns how many entries it has, or the first that is not what was written.
+    /// Walks the whole chain up to the database's own seal; returns how many entries it has, or the first that is not what
+    /// was written.
     pub fn verify_looks(&self) -> Result<u64, CopyError> {
+        Ok(self.verify_log(&[], Timestamp::MAX)?.entries)
+    }
+
+    /// The same, held against heads that were kept elsewhere, and against the time that contents are kept: an end that was
+    /// cut, an entry that was changed, a content that was emptied too early.
+    pub fn verify_log(&self, heads: &[LogHead], now: Timestamp) -> Result<LogChecked, CopyError> {
+        let mut known: BTreeMap<u64, &LogHead> = BTreeMap::new();
+        for head in heads {
+            // Two heads of one entry that differ: one of them cannot fit.
+            if known.insert(head.number, head).is_some_and(|other| other != head) {
+                return Err(CopyError::Log(head.number));
+            }
+        }
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT number, at, content, content_hash, chain FROM look ORDER BY number",
@@ -214,13 +257,31 @@ impl Copies {
                     (row.get(0)?, row.get(1)?, row.get(2)?);
                 let (content_hash, stored): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(4)?);
                 chain = link(&chain, number, at, &content_hash);
-                let whole = content.is_none_or(|content| reconcile::hash(&content)[..] == content_hash);
-                if number != count + 1 || chain[..] != stored || !whole {
+                let whole = match &content {
+                    Some(content) => {
+                        reconcile::hash(content)[..] == content_hash
+                            && self.key.open(number, at, content).is_ok()
+                    }
+                    // The time that counts is the entry's own, which is in the chain.
+                    None if expiry(instant(at)) > now => return Err(CopyError::LogEmptied(uint(number))),
+                    None => true,
+                };
+                let fits = known.get(&uint(number)).is_none_or(|head| head.fits(&chain));
+                if number != count + 1 || chain[..] != stored || !whole || !fits {
                     return Err(CopyError::Log(uint(number)));
                 }
                 count = number;
             }
-            Ok(uint(count))
+            let ends = uint(count);
+            let own = heads::sealed(connection, &self.key)?;
+            let last = own.iter().map(|head| head.number).chain(known.into_keys()).max().unwrap_or(0);
+            if last > ends {
+                return Err(CopyError::LogCut { ends, known: last });
+            }
+            if ends > 0 && !own.is_some_and(|head| head.number == ends && head.fits(&chain)) {
+                return Err(CopyError::Log(ends));
+            }
+            Ok(LogChecked { entries: ends, heads: heads.len() as u64 })
         })
     }
 
@@ -246,6 +307,9 @@ impl Copies {
             params![micros(now)],
         )?;
         work.commit()?;
+        if erased > 0 {
+            self.destroyed();
+        }
         Ok(erased as u64)
     }
 }

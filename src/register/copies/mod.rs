@@ -7,6 +7,7 @@
 mod accounts;
 mod duties;
 mod eyes;
+mod heads;
 mod intake;
 mod keeping;
 mod looks;
@@ -15,6 +16,7 @@ mod nightly;
 mod own;
 mod payments;
 mod post;
+mod rows;
 mod schema;
 mod search;
 mod terms;
@@ -22,7 +24,7 @@ mod terms;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,17 +39,20 @@ use super::question::Reason;
 pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
 pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};
+pub use heads::LogHead;
 pub use intake::{CopyState, LoadReceipt, Taken};
 pub use keeping::Retired;
-pub use looks::{LogKey, Look, LookEntry};
+pub use looks::{LogChecked, LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
 pub use nightly::{Night, Reconciled};
 pub use own::OwnRecord;
-pub use payments::{Order, OrderLine, Which};
+pub use payments::{ORDERS_OPEN_MAX, Order, OrderLine, Which};
 pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply, case_key, message_uuid};
 pub use search::{Asked, Outcome, Requester};
 
 const READERS_MAX: usize = 8;
+/// How far a municipality's clock may be ahead of ours.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -56,12 +61,16 @@ pub struct Settings {
     pub stale_after: Duration,
     /// Hits of one list.
     pub list_max: usize,
+    /// Records that one question may make us read in one copy. Beyond it the question is too broad.
+    pub records_max: usize,
     /// How long an identification feature is good.
     pub feature_valid: Duration,
     /// What private enquiries cost.
     pub tariff: Tariff,
     /// Where days and months begin.
     pub zone: TimeZone,
+    /// The file of the log's heads; none: `log.heads` in the folder.
+    pub heads: Option<PathBuf>,
 }
 
 impl Settings {
@@ -70,9 +79,11 @@ impl Settings {
             folder: folder.into(),
             stale_after: Duration::from_secs(24 * 3600),
             list_max: 1000,
+            records_max: 20_000,
             feature_valid: Duration::from_secs(48 * 3600),
             tariff: Tariff::default(),
             zone: TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC),
+            heads: None,
         }
     }
 }
@@ -97,12 +108,26 @@ pub enum CopyError {
     Refused(&'static str),
     #[error("another order has this case; take a new UUID")]
     CaseTaken,
+    #[error(
+        "this account has {open} orders that are not paid yet; pay them, or wait until they have run out"
+    )]
+    OrdersOpen { open: u64 },
+    #[error("this account has put {orders} orders within a day; no more are taken today")]
+    OrdersToday { orders: u64 },
     #[error("{} records were announced and {} came; load them again", announced, came)]
     Incomplete { announced: u64, came: u64 },
     #[error("{0}")]
     Question(#[from] Reason),
     #[error("the log's key does not open the log, or the log was changed at entry {0}")]
     Log(u64),
+    #[error(
+        "the log ends at entry {ends}, and entry {known} was there: it was cut, or put back to an older state"
+    )]
+    LogCut { ends: u64, known: u64 },
+    #[error("entry {0} of the log was emptied before its time")]
+    LogEmptied(u64),
+    #[error("line {0} of the file of heads was not written with the log's key")]
+    Head(u64),
     #[error("the machine has no random numbers to give")]
     Random,
 }
@@ -114,14 +139,66 @@ pub struct Copies {
     /// Urgent changes that wait for the writer.
     urgent: AtomicUsize,
     readers: Mutex<Vec<Connection>>,
+    /// Something was destroyed that may still stand in the database's journal.
+    journal_full: AtomicBool,
 }
 
 impl Copies {
     /// Opens the copies in `settings.folder`, creating folder and database where there is none.
     pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
         std::fs::create_dir_all(&settings.folder)?;
-        let writer = Mutex::new(schema::open_writer(&settings.folder)?);
-        Ok(Self { settings, key, writer, urgent: AtomicUsize::new(0), readers: Mutex::default() })
+        let writer = Mutex::new(schema::open_writer(&settings.folder, &key)?);
+        // Whoever had it open before may have died with such work to do.
+        let journal_full = AtomicBool::new(true);
+        Ok(Self {
+            settings,
+            key,
+            writer,
+            urgent: AtomicUsize::new(0),
+            readers: Mutex::default(),
+            journal_full,
+        })
+    }
+
+    /// Empties the database's journal, so that what was destroyed does not live on in it. On a connection of its own, and
+    /// without waiting for anybody: false where a reader is in the way, and it is to be tried again.
+    pub fn forget_in_journal(&self) -> Result<bool, CopyError> {
+        if !self.journal_full.swap(false, Ordering::AcqRel) {
+            return Ok(true);
+        }
+        let emptied = self.empty_journal();
+        if !matches!(emptied, Ok(true)) {
+            self.journal_full.store(true, Ordering::Release);
+        }
+        emptied
+    }
+
+    fn empty_journal(&self) -> Result<bool, CopyError> {
+        let connection = schema::open_impatient(&self.settings.folder)?;
+        // The first copies what there is beside readers and the writer, so that the second is short.
+        for mode in ["PASSIVE", "TRUNCATE"] {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            let busy: bool = connection.query_row(&sql, [], |row| row.get(0))?;
+            if busy {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One bounded step of work that nobody waits for; says whether there is more.
+    pub fn tidy_step(&self) -> Result<bool, CopyError> {
+        Ok(self.clear_retired()? || self.shrink_step()?)
+    }
+
+    fn destroyed(&self) {
+        self.journal_full.store(true, Ordering::Release);
+    }
+
+    /// For a process that ends: the log's head is noted, the journal emptied as far as nobody is in the way.
+    pub fn after_work(&self) -> Result<(), CopyError> {
+        self.note_head()?;
+        self.forget_in_journal().map(drop)
     }
 
     /// The writer, once nothing urgent waits for it.
@@ -172,8 +249,10 @@ struct CopyRow {
 }
 
 impl CopyRow {
+    /// A picture of tomorrow is none: nobody knows how old it is.
     fn is_stale(&self, now: Timestamp, after: Duration) -> bool {
-        self.as_of.checked_add(after).is_ok_and(|until| until < now)
+        let ahead = now.checked_add(CLOCKS_APART_MAX).is_ok_and(|latest| self.as_of > latest);
+        ahead || self.as_of.checked_add(after).is_ok_and(|until| until < now)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Night {
     pub ended_at: Option<Timestamp>,
     pub restricted: u64,
     pub deleted: u64,
+    /// Records that could not be read, and were left as they are.
+    pub unreadable: u64,
 }
 
 /// What the last comparison with the original found. Counts of records are known once the entries of the buckets that
@@ -59,23 +61,36 @@ impl Copies {
         Ok((!done).then(|| local.date()))
     }
 
-    /// Applies the deletion periods to every living copy. `go_on` is asked between two copies; where it says no, the
-    /// night is not ended and comes again.
+    /// Applies the deletion periods to every living copy, and to rows of all kinds. `go_on` is asked between two copies;
+    /// where it says no, the night is not ended and comes again. What cannot be read stays, is counted, and keeps nobody
+    /// from the rest.
     pub fn work_at_night(
         &self,
         day: Date,
         now: impl Fn() -> Timestamp,
         go_on: impl Fn() -> bool,
     ) -> Result<Night, CopyError> {
-        let mut night = Night { day, began_at: now(), ended_at: None, restricted: 0, deleted: 0 };
+        let mut night =
+            Night { day, began_at: now(), ended_at: None, restricted: 0, deleted: 0, unreadable: 0 };
         self.write_night(&night)?;
         for ags in self.living()? {
             if !go_on() {
                 return Ok(night);
             }
-            let Retired { restricted, deleted } = self.retire(ags, day)?;
-            night.restricted += restricted;
-            night.deleted += deleted;
+            match self.retire(ags, day) {
+                Ok(Retired { restricted, deleted, unreadable }) => {
+                    night.restricted += restricted;
+                    night.deleted += deleted;
+                    night.unreadable += unreadable;
+                }
+                // Gone meanwhile.
+                Err(CopyError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.delete_old_rows(night.began_at, &go_on)?;
+        if !go_on() {
+            return Ok(night);
         }
         night.ended_at = Some(now());
         self.write_night(&night)?;
@@ -86,16 +101,18 @@ impl Copies {
         let connection = self.writer();
         connection
             .prepare_cached(
-                "INSERT INTO night (day, began_at, ended_at, restricted, deleted) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO night (day, began_at, ended_at, restricted, deleted, unreadable) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (day) DO UPDATE SET began_at = excluded.began_at, ended_at = excluded.ended_at,
-                 restricted = night.restricted + excluded.restricted, deleted = night.deleted + excluded.deleted",
+                 restricted = night.restricted + excluded.restricted, deleted = night.deleted + excluded.deleted,
+                 unreadable = excluded.unreadable",
             )?
             .execute(params![
                 night.day.to_string(),
                 micros(night.began_at),
                 night.ended_at.map(micros),
                 int(night.restricted),
-                int(night.deleted)
+                int(night.deleted),
+                int(night.unreadable)
             ])?;
         connection
             .prepare_cached(
@@ -108,12 +125,14 @@ impl Copies {
     pub fn last_night(&self) -> Result<Option<Night>, CopyError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
-                "SELECT day, began_at, ended_at, restricted, deleted FROM night ORDER BY day DESC LIMIT 1",
+                "SELECT day, began_at, ended_at, restricted, deleted, unreadable FROM night ORDER BY day DESC LIMIT 1",
             )?;
-            let row: Option<(String, i64, Option<i64>, i64, i64)> = select
-                .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+            let row: Option<(String, i64, Option<i64>, i64, i64, i64)> = select
+                .query_row([], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+                })
                 .optional()?;
-            let Some((day, began_at, ended_at, restricted, deleted)) = row else { return Ok(None) };
+            let Some((day, began_at, ended_at, restricted, deleted, unreadable)) = row else { return Ok(None) };
             let day = day.parse().map_err(|_| CopyError::Corrupt("the day of a night".to_owned()))?;
             Ok(Some(Night {
                 day,
@@ -121,6 +140,7 @@ impl Copies {
                 ended_at: ended_at.map(instant),
                 restricted: uint(restricted),
                 deleted: uint(deleted),
+                unreadable: uint(unreadable),
             }))
         })
     }
@@ -209,6 +229,35 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("an instant")
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_keeps_nobody_from_the_rest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let copies = Copies::open(Settings::new(folder.path()), LogKey::new(&[1; 32])).expect("copies");
+        let towns = ["10041100", "10041511"].map(|key| Ags::parse(key).expect("a key"));
+        for ags in towns {
+            copies.begin_load(ags, 1, 0, at("2026-11-28T00:00:00Z")).expect("begun");
+            let mut receipt = LoadReceipt::default();
+            let dead = ["1", "2"].map(|mark| Person {
+                mark: mark.to_owned(),
+                status: Status::Dead,
+                death_date: Some("01012010".parse().expect("a date")),
+                ..synth::person(1, ags, 1)
+            });
+            let records = dead.map(|one| one.to_bytes());
+            copies.load(ags, records.iter().map(Vec::as_slice), &mut receipt).expect("loaded");
+            copies.finish_load(ags, 2, &receipt).expect("finished");
+        }
+        let raw =
+            rusqlite::Connection::open(folder.path().join(schema::DATABASE_FILE)).expect("the database");
+        raw.execute("UPDATE person SET record = x'00' WHERE id = (SELECT min(id) FROM person)", [])
+            .expect("set");
+        let due = at("2026-11-29T02:00:00Z");
+        let day = copies.night_due(3, due).expect("a look").expect("due");
+        let night = copies.work_at_night(day, || due, || true).expect("worked");
+        assert_eq!((night.restricted, night.unreadable, night.ended_at), (3, 1, Some(due)));
+        assert_eq!(copies.last_night().expect("a look"), Some(night));
     }
 
     #[test]

@@ -36,12 +36,14 @@ impl Copies {
             person.locks.retain(|lock| !lock.by_authority());
             let partner = person.partner_name.take();
             person.partner_name = match partner {
-                Some(name) if !somebody_is_hidden(connection, &copy, &name)? => Some(name),
+                Some(name) if !somebody_is_hidden(connection, &copy, &name, self.settings.records_max)? => {
+                    Some(name)
+                }
                 _ => None,
             };
             let mut shown = Vec::new();
             for name in std::mem::take(&mut person.representatives) {
-                if !somebody_is_hidden(connection, &copy, &name)? {
+                if !somebody_is_hidden(connection, &copy, &name, self.settings.records_max)? {
                     shown.push(name);
                 }
             }
@@ -60,11 +62,12 @@ fn somebody_is_hidden(
     connection: &rusqlite::Connection,
     copy: &CopyRow,
     name: &str,
+    records_max: usize,
 ) -> Result<bool, CopyError> {
     let Ok(Some(token)) = Token::whole(name, Manner::Letters) else { return Ok(false) };
     let criteria = Criteria { names: vec![(NameSet::CivilWhole, vec![token])], ..Criteria::default() };
     let mut hidden = false;
-    let looked = persons(connection, copy, &criteria, &mut |one: Person| {
+    let looked = persons(connection, copy, &criteria, records_max, &mut |one: Person| {
         hidden = one.is_hidden() || early(connection, copy, &one.mark)?;
         Ok(!hidden)
     });

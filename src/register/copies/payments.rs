@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
 use super::post::{Arrived, Known, Reply};
 use super::search::{FromPage, Taking, admit};
-use super::{Asked, Copies, CopyError, copy_of, micros, schema};
+use super::{Asked, Copies, CopyError, copy_of, micros, schema, uint};
 use crate::register::answer::{Answer, leaves_at};
 use crate::register::fees::Channel;
 use crate::register::payment::{Errand, Event, Item, Payment, QUESTIONS_MAX, Rules};
@@ -21,6 +21,10 @@ use crate::register::person::Ags;
 use crate::register::question::{Area, Reason};
 use crate::register::reconcile;
 
+/// Orders of one account that wait for their payment, and orders of one account within 24 hours: each keeps questions
+/// on our disk.
+pub const ORDERS_OPEN_MAX: u64 = 20;
+pub const ORDERS_DAY_MAX: u64 = 500;
 /// Payments of one look for what is due.
 const DUE_MAX: u32 = 100;
 
@@ -85,6 +89,7 @@ impl Copies {
             }
             return Ok(known);
         }
+        room_for(&work, &order.account, now)?;
         write(&work, &payment)?;
         for (number, (ags, cents, bytes)) in (1_u32..).zip(priced) {
             let digest = reconcile::hash(&bytes);
@@ -184,7 +189,7 @@ impl Copies {
         }
         work.commit()?;
         if forgotten > 0 {
-            forget_in_journal(&connection)?;
+            self.destroyed();
         }
         Ok(Some(payment))
     }
@@ -233,7 +238,14 @@ impl Copies {
         for line in self.order_lines(case)?.into_iter().filter(|line| !line.put && line.refused.is_none()) {
             self.put(&payment, &line, expires_at, bucket, clock, write)?;
         }
-        forget_in_journal(&self.writer())?;
+        self.destroyed();
+        // What a page keeps of a list is needed for as long as the answers.
+        self.writer()
+            .prepare_cached(
+                "UPDATE outgoing SET expires_at = max(expires_at, ?3)
+                 WHERE author = ?1 AND uuid = ?2 AND sealed IS NOT NULL",
+            )?
+            .execute(params![payment.account, case, micros(expires_at)])?;
         let lines = self.order_lines(case)?;
         let event = match lines.into_iter().find_map(|line| line.refused) {
             Some(word) if payment.cents > 0 => {
@@ -328,6 +340,25 @@ fn sealed_question(connection: &Connection, case: &str, number: u32) -> Result<O
     Ok(select.query_row(params![case, number], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
+/// One more order of this account may be taken.
+fn room_for(work: &Transaction<'_>, account: &str, now: Timestamp) -> Result<(), CopyError> {
+    let count = |sql: &str, since: Timestamp| -> Result<u64, CopyError> {
+        let count = work.prepare_cached(sql)?.query_row(params![account, micros(since)], |row| row.get(0))?;
+        Ok(uint(count))
+    };
+    let day = now.checked_sub(24.hours()).unwrap_or(Timestamp::MIN);
+    let orders = count("SELECT count(*) FROM payment WHERE account = ?1 AND created_at > ?2", day)?;
+    if orders >= ORDERS_DAY_MAX {
+        return Err(CopyError::OrdersToday { orders });
+    }
+    let open = count(
+        "SELECT count(*) FROM payment WHERE account = ?1 AND created_at > ?2 AND next_at IS NOT NULL
+           AND json_extract(CAST(content AS TEXT), '$.state') IN ('created', 'unclear', 'open', 'paid')",
+        Timestamp::MIN,
+    )?;
+    if open >= ORDERS_OPEN_MAX { Err(CopyError::OrdersOpen { open }) } else { Ok(()) }
+}
+
 fn payment_of(connection: &Connection, case: &str) -> Result<Option<Payment>, CopyError> {
     let row: Option<Vec<u8>> = connection
         .prepare_cached("SELECT content FROM payment WHERE uuid = ?1")?
@@ -343,8 +374,8 @@ fn read(bytes: &[u8]) -> Result<Payment, CopyError> {
 fn write(work: &Transaction<'_>, payment: &Payment) -> Result<(), CopyError> {
     let content = serde_json::to_vec(payment).map_err(|error| CopyError::Corrupt(error.to_string()))?;
     work.prepare_cached(
-        "INSERT INTO payment (uuid, content, created_at, next_at, attention)
-         VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO payment (uuid, content, created_at, next_at, attention, account)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (uuid) DO UPDATE SET content = excluded.content, next_at = excluded.next_at,
            attention = excluded.attention",
     )?
@@ -353,12 +384,8 @@ fn write(work: &Transaction<'_>, payment: &Payment) -> Result<(), CopyError> {
         content,
         micros(payment.created_at),
         payment.next_at.map(micros),
-        payment.state.needs_a_person()
+        payment.state.needs_a_person(),
+        payment.account
     ])?;
     Ok(())
-}
-
-/// What was overwritten must not live on in the journal.
-fn forget_in_journal(connection: &Connection) -> Result<(), CopyError> {
-    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }

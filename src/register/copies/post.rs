@@ -339,7 +339,8 @@ impl Copies {
         Ok(())
     }
 
-    /// Destroys keys and bytes whose time is over; the rows remain as marks.
+    /// Destroys keys and bytes whose time is over; the rows remain as marks. The journal is emptied apart from it
+    /// ([`Self::forget_in_journal`]).
     pub fn expire_answers(&self, now: Timestamp) -> Result<u64, CopyError> {
         let connection = self.writer();
         let expired = connection
@@ -348,8 +349,7 @@ impl Copies {
             )?
             .execute(params![micros(now)])?;
         if expired > 0 {
-            // What was overwritten must not live on in the journal.
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            self.destroyed();
         }
         Ok(expired as u64)
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::CopyError;
+use super::looks::LogKey;
+use super::{CopyError, heads};
 
 /// "Melt" in the file's header.
 const APPLICATION_ID: i32 = 0x4d65_6c74;
@@ -148,18 +149,40 @@ CREATE TABLE wish (
 );
 ";
 
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
+/// The log's last entry, sealed with the register's key.
+const VERSION_8: &str = "
+CREATE TABLE look_head (
+  one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, chain BLOB NOT NULL, seal BLOB NOT NULL
+);
+";
 
-pub fn open_writer(folder: &Path) -> Result<Connection, CopyError> {
+/// Whose a payment is; what is deleted by age; records that a night could not read.
+const VERSION_9: &str = "
+ALTER TABLE payment ADD COLUMN account TEXT NOT NULL DEFAULT '';
+UPDATE payment SET account = coalesce(json_extract(CAST(content AS TEXT), '$.account'), '');
+CREATE INDEX payment_account ON payment (account, created_at);
+CREATE INDEX message_taken ON message (taken_at);
+CREATE INDEX outgoing_mark ON outgoing (expires_at) WHERE sealed IS NULL;
+CREATE INDEX duty_done ON duty (done_at) WHERE done_at IS NOT NULL;
+ALTER TABLE night ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0;
+";
+
+const STEPS: &[&str] =
+    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
+/// The first version whose log has a head.
+const WITH_HEAD: usize = 8;
+
+pub fn open_writer(folder: &Path, key: &LogKey) -> Result<Connection, CopyError> {
     let mut connection = Connection::open(folder.join(DATABASE_FILE))?;
     connection.busy_timeout(Duration::from_secs(60))?;
     connection.set_prepared_statement_cache_capacity(128);
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;
+        // Holds for a database that is made now; another one is brought to it by `Copies::compact`.
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;
          PRAGMA secure_delete = ON;
          PRAGMA cache_size = -131072; PRAGMA temp_store = MEMORY;",
     )?;
-    prepare(&mut connection)?;
+    prepare(&mut connection, key)?;
     Ok(connection)
 }
 
@@ -173,7 +196,16 @@ pub fn open_reader(folder: &Path) -> Result<Connection, CopyError> {
     Ok(connection)
 }
 
-fn prepare(connection: &mut Connection) -> Result<(), CopyError> {
+/// Waits for nobody.
+pub fn open_impatient(folder: &Path) -> Result<Connection, CopyError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(folder.join(DATABASE_FILE), flags)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection, key: &LogKey) -> Result<(), CopyError> {
     let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 = work.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let found: usize = work.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
@@ -186,6 +218,9 @@ fn prepare(connection: &mut Connection) -> Result<(), CopyError> {
     }
     for step in &STEPS[found..] {
         work.execute_batch(step)?;
+    }
+    if found < WITH_HEAD {
+        heads::seal_first(&work, key)?;
     }
     work.execute_batch(&format!(
         "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
@@ -214,7 +249,7 @@ mod tests {
                 old.execute_batch("INSERT INTO copy VALUES (1, '10041100', 1, 1, 0, 0)").expect("a copy");
             }
             drop(old);
-            let opened = open_writer(folder.path()).expect("upgraded");
+            let opened = open_writer(folder.path(), &LogKey::new(&[1; 32])).expect("upgraded");
             let count = |table: &str| -> i64 {
                 let sql = format!("SELECT count(*) FROM {table}");
                 opened.query_row(&sql, [], |row| row.get(0)).expect("a count")
@@ -229,11 +264,13 @@ mod tests {
                 "night",
                 "reconciliation",
                 "wish",
+                "look_head",
             ];
             assert_eq!(newer.into_iter().map(count).sum::<i64>(), 0, "version {version}");
             opened.execute_batch("PRAGMA user_version = 1000").expect("marked");
             drop(opened);
-            assert!(matches!(open_writer(folder.path()), Err(CopyError::Newer { found: 1000, .. })));
+            let newer = open_writer(folder.path(), &LogKey::new(&[1; 32]));
+            assert!(matches!(newer, Err(CopyError::Newer { found: 1000, .. })));
         }
     }
 }

@@ -21,11 +21,11 @@ use crate::register::fees::Channel;
 use crate::register::matching::name::Token;
 use crate::register::person::{Ags, Lock, Person};
 use crate::register::question::{Area, Profile, Question, REQUESTER_CHARS_MAX, Reason, Selection};
+use crate::register::retention::{Keep, keep};
 use crate::register::rights::{Asker, HIT_LIST, Purpose, Reach, Right, disclose, right};
 
-/// Index rows, and records, that one question may make us read in one copy. Beyond it the question is too broad.
+/// Index rows that one question may make us read in one copy. Beyond it the question is too broad.
 const ROWS_MAX: usize = 500_000;
-const RECORDS_MAX: usize = 20_000;
 /// Beyond it one term is as bad as another.
 const ESTIMATE_MAX: i64 = 4096;
 const FEATURE_BYTES: usize = 24;
@@ -137,7 +137,11 @@ impl Copies {
         taking: Option<Taking<'_>>,
     ) -> Result<Outcome, CopyError> {
         let (question, right) = admit(asked)?;
-        let (found, stale) = self.read(|connection| self.find(connection, &question, asked, now))?;
+        let found = self.read(|connection| self.find(connection, &question, asked, now));
+        if let Err(CopyError::Question(Reason::TooBroad)) = &found {
+            self.log_too_broad(asked, &question, now)?;
+        }
+        let (found, stale) = found?;
         let stale_single = !stale.is_empty() && matches!(question.area, Area::Municipality(_));
         let (shown, neutral) = shown(&found, question.profile, stale_single, self.settings.list_max);
         let mut duties = duties(&found);
@@ -169,7 +173,7 @@ impl Copies {
                 Answer::List { hits, more, stale }
             }
         };
-        let look = write_look(&work, self, asked, &question, &answer, &shown, None, now)?;
+        let look = write_look(&work, self, asked, &question, &answer, &shown, Note::None, now)?;
         let replies = taking.as_ref().map(|taking| (taking.write)(&answer)).unwrap_or_default();
         let origin = taking.as_ref().and_then(|taking| taking.origin(&replies));
         let original = taking.as_ref().and_then(|taking| taking.arrived.original);
@@ -189,6 +193,14 @@ impl Copies {
         }
         work.commit()?;
         Ok(Outcome { answer, duties: duties.into_iter().collect(), look: super::uint(look) })
+    }
+
+    /// Nobody is told anything, and yet the copy was searched: whoever feels his way forward is to be seen.
+    fn log_too_broad(&self, asked: &Asked, question: &Question, now: Timestamp) -> Result<(), CopyError> {
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write_look(&work, self, asked, question, &Answer::Neutral, &[], Note::TooBroad, now)?;
+        Ok(work.commit()?)
     }
 
     /// The person behind a feature from a list: for the same body, within its time, once more judged and logged.
@@ -238,8 +250,12 @@ impl Copies {
             let ags = Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?;
             let Some(copy) = copy_of(connection, ags, schema::LIVE)? else { return Ok(None) };
             let Some((_, record)) = super::person_row(connection, copy.id, &mark)? else { return Ok(None) };
+            let person = read_stored(&record)?;
+            if keep(&person, self.day_of(now)) != Keep::Whole {
+                return Ok(None);
+            }
             let stale = copy.is_stale(now, self.settings.stale_after);
-            Ok(Some((found(connection, &copy, read_stored(&record)?)?, stale)))
+            Ok(Some((found(connection, &copy, person)?, stale)))
         })?;
         let asked = Asked {
             requester: requester.clone(),
@@ -263,7 +279,7 @@ impl Copies {
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let area = found.first().map_or(Area::State, |one| Area::Municipality(one.ags));
         let question = Question { profile, area, criteria: Criteria::default() };
-        let look = write_look(&work, self, &asked, &question, &answer, &shown, None, now)?;
+        let look = write_look(&work, self, &asked, &question, &answer, &shown, Note::None, now)?;
         let replies = taking.as_ref().map(|taking| (taking.write)(&answer)).unwrap_or_default();
         let origin = taking.as_ref().and_then(|taking| taking.origin(&replies));
         let mark = found.first().map(|one| one.person.mark.as_str());
@@ -293,6 +309,7 @@ impl Copies {
             street_known(connection, &copies, &question.criteria)?;
         }
         let (mut all, mut stale) = (Vec::new(), Vec::new());
+        let today = self.day_of(now);
         // One more than may be listed, so that "more" can be said. Whoever is hidden takes nobody's place in the list, or
         // its end would tell of them.
         let mut room = self.settings.list_max + 1;
@@ -305,7 +322,11 @@ impl Copies {
                 continue;
             }
             let criteria = question.criteria.within(copy.ags);
-            persons(connection, &copy, &criteria, &mut |person| {
+            persons(connection, &copy, &criteria, self.settings.records_max, &mut |person| {
+                // The night that shrinks the record may be still to come.
+                if keep(&person, today) != Keep::Whole {
+                    return Ok(true);
+                }
                 let one = judged(found(connection, &copy, person)?, asked);
                 room -= usize::from(!one.hidden);
                 all.push(one);
@@ -414,6 +435,15 @@ fn duties(found: &[Found]) -> BTreeSet<Duty> {
     out
 }
 
+/// What is special about a look.
+pub(super) enum Note {
+    None,
+    /// It was refused while the copy was searched.
+    TooBroad,
+    /// Who answered, and why.
+    ByHand(String),
+}
+
 #[expect(clippy::too_many_arguments, reason = "a look has that many parts")]
 pub(super) fn write_look(
     work: &Transaction<'_>,
@@ -422,7 +452,7 @@ pub(super) fn write_look(
     question: &Question,
     answer: &Answer,
     shown: &[&Found],
-    by_hand: Option<String>,
+    note: Note,
     now: Timestamp,
 ) -> Result<i64, CopyError> {
     let requester = &asked.requester;
@@ -434,7 +464,7 @@ pub(super) fn write_look(
         Answer::List { hits, .. } => hits.len() as u64,
     };
     let look = Look {
-        kind: "question".to_owned(),
+        kind: if matches!(note, Note::TooBroad) { "question-too-broad" } else { "question" }.to_owned(),
         profile: Some(question.profile),
         asker: requester.asker.as_str().to_owned(),
         body: requester.body.clone(),
@@ -446,9 +476,13 @@ pub(super) fn write_look(
             Area::State => "state".to_owned(),
         },
         hits,
-        selection: (question.profile == Profile::FreeSearch && !security)
+        // Where nobody was found, the selection is all that there is to see.
+        selection: ((question.profile == Profile::FreeSearch || matches!(note, Note::TooBroad)) && !security)
             .then(|| serde_json::to_value(&asked.selection).unwrap_or_default()),
-        by_hand,
+        by_hand: match note {
+            Note::ByHand(words) => Some(words),
+            Note::None | Note::TooBroad => None,
+        },
     };
     let persons: Vec<(Ags, String)> = if security {
         Vec::new()
@@ -487,6 +521,7 @@ pub(super) fn persons(
     connection: &Connection,
     copy: &CopyRow,
     criteria: &Criteria,
+    records_max: usize,
     take: &mut dyn FnMut(Person) -> Result<bool, CopyError>,
 ) -> Result<(), CopyError> {
     let mut probes = probes(criteria);
@@ -513,7 +548,7 @@ pub(super) fn persons(
             }
         }
         read += 1;
-        if read > RECORDS_MAX {
+        if read > records_max {
             return Err(Reason::TooBroad.into());
         }
         let bytes: Vec<u8> = record.query_row(params![id], |row| row.get(0))?;

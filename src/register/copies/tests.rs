@@ -167,7 +167,8 @@ fn indexed_searches_find_whom_a_brute_force_finds() {
         let hits = rig.copies.read(|connection| {
             let copy = copy_of(connection, home(), schema::LIVE)?.expect("a living copy");
             let mut hits = Vec::new();
-            search::persons(connection, &copy, &question.criteria.within(home()), &mut |person| {
+            let criteria = question.criteria.within(home());
+            search::persons(connection, &copy, &criteria, 20_000, &mut |person| {
                 hits.push(person);
                 Ok(true)
             })?;
@@ -374,7 +375,11 @@ fn no_load_and_no_rejection_lets_a_lock_be_forgotten() {
     let rig = rig();
     let (open, shut) = (named("1", "Adler", "Willi"), locked(named("1", "Adler", "Willi"), 3));
     let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
-    let hidden = || rig.copies.ask(&question, at(2)).expect("answered").answer == Answer::Neutral;
+    // At the time of the copy's own picture.
+    let hidden = || {
+        let now = rig.copies.states(at(0)).expect("states")[0].as_of;
+        rig.copies.ask(&question, now).expect("answered").answer == Answer::Neutral
+    };
     let lock = |generation, sequence, seconds| Change {
         generation,
         at: at(seconds),
@@ -494,7 +499,7 @@ fn lists_leave_locked_persons_out_and_features_lead_on_for_their_asker() {
     let follow = |requester: &Requester, hours| {
         rig.copies.ask_feature(requester, Profile::PersonSearch, feature, at(hours)).expect("answered").answer
     };
-    rig.copies.still_current(home(), 1, 0, at(49)).expect("fresh");
+    rig.copies.still_current(home(), 1, 0, at(48)).expect("fresh");
     assert!(
         matches!(follow(&question.requester, 48), Answer::Person { .. }),
         "48 hours from the first hour on"
@@ -506,7 +511,7 @@ fn lists_leave_locked_persons_out_and_features_lead_on_for_their_asker() {
     let police = asked(Asker::Police, Profile::PersonSearch, "Adler");
     let count = |empowered, asked: &Asked| {
         let requester = Requester { empowered, ..asked.requester.clone() };
-        match rig.copies.ask(&Asked { requester, ..asked.clone() }, at(1)).expect("answered").answer {
+        match rig.copies.ask(&Asked { requester, ..asked.clone() }, at(48)).expect("answered").answer {
             Answer::List { hits, .. } => hits.len(),
             _ => 0,
         }
@@ -611,6 +616,148 @@ fn every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns() {
     }
 }
 
+/// Somebody with the database, and without the key: everything is computed anew as far as that is possible.
+#[test]
+fn a_log_that_was_cut_rewritten_or_emptied_is_told() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    assert_eq!(rig.copies.log_head().expect("a look"), None);
+    let ask = |hours| {
+        let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+        rig.copies.ask(&question, at(hours)).expect("answered");
+    };
+    (1..=3).for_each(ask);
+    rig.copies.note_head().expect("noted");
+    let file = rig.copies.heads_file();
+    let old_head: (i64, Vec<u8>, Vec<u8>) = rig
+        .raw()
+        .query_row("SELECT number, chain, seal FROM look_head", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .expect("a head");
+    (4..=5).for_each(ask);
+    rig.copies.note_head().expect("noted");
+    rig.copies.note_head().expect("nothing new");
+    let heads = rig.copies.read_heads(&file).expect("heads");
+    assert_eq!(heads.iter().map(|head| head.number).collect::<Vec<_>>(), [3, 5]);
+    let verify = |heads: &[LogHead], hours| rig.copies.verify_log(heads, at(hours));
+    assert_eq!(verify(&heads, 6).expect("whole"), LogChecked { entries: 5, heads: 2 });
+
+    let raw = rig.raw();
+    let with = |what: &str, check: &dyn Fn()| {
+        raw.execute_batch("BEGIN; CREATE TEMP TABLE kept AS SELECT * FROM look; CREATE TEMP TABLE head AS SELECT * FROM look_head; COMMIT").expect("kept");
+        raw.execute_batch(&format!("BEGIN; {what}; COMMIT")).expect("changed");
+        check();
+        raw.execute_batch(
+            "BEGIN; DELETE FROM look; INSERT INTO look SELECT * FROM kept; DELETE FROM look_head;
+             INSERT INTO look_head SELECT * FROM head; DROP TABLE kept; DROP TABLE head; COMMIT",
+        )
+        .expect("put back");
+    };
+    // The end is cut.
+    with("DELETE FROM look WHERE number > 3", &|| {
+        assert!(matches!(verify(&[], 6), Err(CopyError::LogCut { ends: 3, known: 5 })));
+    });
+    // The same with its seal of that time, or with none: only what was kept elsewhere tells.
+    let (_, chain, seal) = &old_head;
+    let hex = crate::domain::hex::lower;
+    let put_back = format!(
+        "DELETE FROM look WHERE number > 3; UPDATE look_head SET number = 3, chain = x'{}', seal = x'{}'",
+        hex(chain),
+        hex(seal)
+    );
+    with(&put_back, &|| {
+        assert_eq!(verify(&[], 6).expect("as it was").entries, 3);
+        assert!(matches!(verify(&heads, 6), Err(CopyError::LogCut { ends: 3, known: 5 })));
+        assert!(matches!(rig.copies.note_head(), Err(CopyError::LogCut { ends: 3, known: 5 })));
+    });
+    with("DELETE FROM look WHERE number > 3; DELETE FROM look_head", &|| {
+        assert!(matches!(verify(&[], 6), Err(CopyError::Log(3))));
+    });
+    // A seal that is made up.
+    with("DELETE FROM look WHERE number > 4; UPDATE look_head SET number = 4", &|| {
+        assert!(matches!(verify(&[], 6), Err(CopyError::Log(4))));
+    });
+    // Content that is emptied too early; when its time is over, it may.
+    with("UPDATE look SET content = NULL, expires_at = 0 WHERE number = 2", &|| {
+        assert!(matches!(verify(&heads, 6), Err(CopyError::LogEmptied(2))));
+        assert!(verify(&heads, 366 * 24).is_ok());
+    });
+    // An entry that is written anew, with all that follows it: the chain fits, and neither seal nor content do.
+    let rewrite = || {
+        let rows: Vec<(i64, i64, Vec<u8>)> = raw
+            .prepare("SELECT number, at, content_hash FROM look ORDER BY number")
+            .and_then(|mut all| {
+                all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+            })
+            .expect("rows");
+        let mut chain = [0; 32];
+        for (number, at, content_hash) in rows {
+            chain = looks::link(&chain, number, at, &content_hash);
+            raw.execute("UPDATE look SET chain = ?2 WHERE number = ?1", params![number, chain]).expect("set");
+        }
+    };
+    let forged = "UPDATE look SET content = NULL, at = at - 31622400000000, content_hash = zeroblob(32) WHERE number = 2";
+    with(forged, &|| {
+        rewrite();
+        assert!(matches!(verify(&[], 6), Err(CopyError::Log(5))), "the seal at the end");
+        assert!(matches!(verify(&heads, 6), Err(CopyError::Log(3))), "the first head behind it");
+    });
+    assert!(verify(&heads, 6).is_ok());
+    // A file of heads that somebody else has written into.
+    let mut text = std::fs::read_to_string(&file).expect("the file");
+    text.push_str(&format!("amtsbote-register-log 9 {0} {0}\n", "0".repeat(64)));
+    std::fs::write(&file, text).expect("written");
+    assert!(matches!(rig.copies.read_heads(&file), Err(CopyError::Head(3))));
+}
+
+#[test]
+fn a_retired_copy_goes_in_small_steps() {
+    let rig = rig();
+    let persons: Vec<Person> = (0..1100).map(|number| person(SEED, home(), number)).collect();
+    rig.load(home(), 1, &persons);
+    rig.load(home(), 2, &persons[..1]);
+    let raw = rig.raw();
+    let left =
+        || -> i64 { raw.query_row("SELECT count(*) FROM person", [], |row| row.get(0)).expect("a count") };
+    let mut steps = Vec::new();
+    while rig.copies.tidy_step().expect("a step") {
+        steps.push(left());
+    }
+    assert_eq!(steps, [601, 101, 1, 1]);
+}
+
+/// What is destroyed leaves the journal, too, and the writer waits for nobody because of it.
+#[test]
+fn the_journal_is_emptied_beside_the_writer() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    assert!(rig.copies.forget_in_journal().expect("emptied"));
+    rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(1)).expect("answered");
+    let reader = rig.raw();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM look").expect("reading");
+    assert_eq!(rig.copies.erase_expired(at(366 * 24)).expect("erased"), 1);
+    assert!(!rig.copies.forget_in_journal().expect("tried"), "somebody still reads what was there");
+    rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(2)).expect("answered");
+    reader.execute_batch("COMMIT").expect("read");
+    assert!(rig.copies.forget_in_journal().expect("emptied"));
+    let journal = rig.folder.path().join(format!("{}-wal", schema::DATABASE_FILE));
+    assert_eq!(std::fs::metadata(journal).expect("a journal").len(), 0);
+}
+
+#[test]
+fn tomorrows_date_keeps_no_copy_fresh() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let stale = |hours| rig.copies.states(at(hours)).expect("states")[0].stale;
+    let far = Change { at: at(10_000), ..change(1, Occasion::Address, named("1", "Adler", "Willi")) };
+    rig.copies.change_at(&far, at(2)).expect("applied");
+    assert_eq!((stale(25), stale(27)), (false, true), "fresh since it came, and no longer");
+    // As an earlier version let it stand.
+    rig.raw().execute("UPDATE copy SET as_of = ?1", params![micros(at(10_000))]).expect("set");
+    assert_eq!((stale(27), stale(10_001)), (true, false));
+}
+
 #[test]
 fn the_log_forgets_in_time_and_still_proves_the_rest() {
     let rig = rig();
@@ -649,9 +796,18 @@ fn whoever_left_long_ago_shrinks_and_goes() {
         left("4", "Dohle", "01031965"),
     ];
     rig.load(home(), 1, &persons);
+    // Nobody waits for the night: whose time is over is found by no search before it, either.
+    let before_night = |family: &str| {
+        let question = asked(Asker::PublicBody, Profile::PersonSearch, family);
+        rig.copies.ask(&question, at(1)).expect("answered").answer != Answer::Neutral
+    };
+    assert_eq!(["Adler", "Bussard", "Condor", "Dohle"].map(before_night), [true, true, false, false]);
     let before = rig.copies.entries(home()).expect("entries");
     let today = "2026-11-23".parse().expect("a day");
-    assert_eq!(rig.copies.retire(home(), today).expect("retired"), Retired { restricted: 1, deleted: 1 });
+    assert_eq!(
+        rig.copies.retire(home(), today).expect("retired"),
+        Retired { restricted: 1, deleted: 1, unreadable: 0 }
+    );
     assert_eq!(rig.copies.retire(home(), today).expect("retired"), Retired::default(), "once");
     let found = |family: &str| {
         let question = asked(Asker::PublicBody, Profile::PersonSearch, family);
@@ -669,6 +825,206 @@ fn whoever_left_long_ago_shrinks_and_goes() {
     // The municipality's own change still finds its record.
     rig.copies.change(&change(1, Occasion::Name, named("3", "Eule", "Willi"))).expect("applied");
     assert!(found("Eule") && !found("Condor"));
+}
+
+#[test]
+fn a_question_that_was_too_broad_is_a_look() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings { records_max: 1, ..Settings::new(folder.path()) };
+    let rig = Rig { copies: Copies::open(settings, LogKey::new(&[7; 32])).expect("copies"), folder };
+    rig.load(home(), 1, &[named("1", "Adler", "Willi"), named("2", "Adler", "Willi")]);
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    for _ in 0..2 {
+        assert!(matches!(rig.copies.ask(&question, at(1)), Err(CopyError::Question(Reason::TooBroad))));
+    }
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 2);
+    let look: (i64, i64, Vec<u8>) = rig
+        .raw()
+        .query_row("SELECT number, at, content FROM look WHERE number = 2", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .expect("a look");
+    let content = rig.copies.key.open(look.0, look.1, &look.2).expect("ours");
+    let look: Look = serde_json::from_slice(&content).expect("a look");
+    assert_eq!((look.kind.as_str(), look.hits), ("question-too-broad", 0));
+    assert!(look.selection.is_some_and(|selection| selection.to_string().contains("Adler")));
+}
+
+/// Section 51 BMG holds for whoever stands beside the person, too.
+#[test]
+fn locked_representatives_are_told_to_nobody_and_find_nobody() {
+    let rig = rig();
+    let child = Person {
+        representatives: vec!["Falke".to_owned()],
+        locked_representatives: vec!["Geier".to_owned()],
+        ..named("1", "Adler", "Willi")
+    };
+    rig.load(home(), 1, std::slice::from_ref(&child));
+    let by = |name: &str| {
+        let mut question = asked(Asker::Citizen, Profile::PrivateEnquiry, "Adler");
+        question.selection.representative = Some(name.to_owned());
+        rig.copies.ask(&question, at(1)).expect("answered").answer
+    };
+    assert!(matches!(by("Falke"), Answer::Person { .. }));
+    assert_eq!(by("Geier"), Answer::Neutral);
+    let all = crate::register::rights::disclose(&child, crate::register::rights::DataGroup::ALL);
+    let all = serde_json::to_string(&all).expect("JSON");
+    assert!(all.contains("Falke") && !all.contains("Geier"), "{all}");
+}
+
+fn order(account: &str, number: u32) -> Order {
+    Order {
+        case: format!("00000000-0000-4000-8000-{number:012}"),
+        account: account.to_owned(),
+        questions: vec![asked(Asker::Citizen, Profile::PrivateEnquiry, "Adler")],
+        return_url: "https://page.invalid/".to_owned(),
+    }
+}
+
+fn priced() -> Rig {
+    use crate::register::fees::{Rate, Tariff};
+    let folder = tempfile::tempdir().expect("a folder");
+    let from = "2026-01-01".parse().expect("a day");
+    let tariff = Tariff(vec![Rate { ags: None, channel: None, from, cents: 1000 }]);
+    let settings = Settings { tariff, ..Settings::new(folder.path()) };
+    let rig = Rig { copies: Copies::open(settings, LogKey::new(&[7; 32])).expect("copies"), folder };
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    rig
+}
+
+#[test]
+fn an_account_has_so_many_orders_and_no_more() {
+    use crate::register::payment::{Event, Rules};
+    let rig = priced();
+    let put = |account: &str, number, hours| {
+        rig.copies.order(&order(account, number), &Rules::default(), at(hours)).map(drop)
+    };
+    (1..=20).for_each(|number| put("a", number, 1).expect("taken"));
+    assert!(matches!(put("a", 21, 1), Err(CopyError::OrdersOpen { open: 20 })));
+    put("a", 20, 1).expect("the same again is no other");
+    put("b", 22, 1).expect("another account");
+    // One ran out: there is room for one.
+    let event = Event::Silent("nobody there".to_owned());
+    rig.copies.on_payment(&order("a", 1).case, &event, at(3)).expect("ended").expect("a payment");
+    put("a", 21, 3).expect("taken");
+    assert!(matches!(put("a", 23, 3), Err(CopyError::OrdersOpen { open: 20 })));
+    rig.raw().execute_batch("UPDATE payment SET next_at = NULL").expect("ended");
+    for number in 100..579 {
+        put("a", number, 4).expect("taken");
+        rig.raw()
+            .execute_batch("UPDATE payment SET next_at = NULL WHERE next_at IS NOT NULL")
+            .expect("ended");
+    }
+    assert!(matches!(put("a", 600, 4), Err(CopyError::OrdersToday { orders: 500 })));
+    put("a", 600, 29).expect("a day later");
+}
+
+#[test]
+fn rows_go_when_their_time_is_over() {
+    use crate::register::payment::{Event, Rules};
+    let rig = priced();
+    let day = |days: i64| at(24 * days);
+    let cases = [1, 2].map(|number| order("a", number).case);
+    for number in [1, 2] {
+        rig.copies.order(&order("a", number), &Rules::default(), at(1)).expect("taken");
+    }
+    rig.copies.on_payment(&cases[0], &Event::Silent(String::new()), day(1)).expect("ended");
+    // Needs a person.
+    rig.raw()
+        .execute("UPDATE payment SET attention = 1, next_at = NULL WHERE uuid = ?1", [&cases[1]])
+        .expect("set");
+    let arrived = |at| Arrived {
+        author: "dbs:1",
+        uuid: "u-1",
+        number: "1330",
+        digest: [1; 32],
+        transport_id: "urn:1",
+        at,
+        expires_at: day(8),
+        original: None,
+        event: None,
+    };
+    let reply = Reply {
+        number: "1331",
+        reader: "dbs:1".to_owned(),
+        namespace: String::new(),
+        bytes: b"answer".to_vec(),
+        leaves_at: at(1),
+    };
+    rig.copies.take(&arrived(at(1)), &[reply]).expect("taken");
+    rig.copies.expire_answers(day(9)).expect("expired");
+    let asked = asked(Asker::Citizen, Profile::PrivateEnquiry, "Niemand");
+    rig.copies.ask(&asked, at(1)).expect("answered");
+    rig.copies.settle_duty(1, "done", &Readers::One(Operator(1)), day(1)).expect("closed");
+    let raw = rig.raw();
+    let rows = |now| {
+        rig.copies.delete_old_rows(now, &|| true).expect("deleted");
+        ["payment", "payment_question", "outgoing", "message", "duty", "meter"].map(|table| {
+            let sql = format!("SELECT count(*) FROM {table}");
+            raw.query_row(&sql, [], |row| row.get::<_, i64>(0)).expect("a count")
+        })
+    };
+    assert_eq!(rows(day(80)), [2, 2, 1, 1, 1, 1]);
+    assert_eq!(rows(day(92)), [1, 1, 1, 1, 1, 1], "an order that came to nothing");
+    assert_eq!(rig.copies.known(&arrived(day(92))).expect("a look"), Known::SameDelivery);
+    assert_eq!(rows(day(380)), [1, 1, 0, 0, 0, 1], "marks of a year ago");
+    assert_eq!(rows(day(12 * 366)), [1, 1, 0, 0, 0, 0], "the books, and never what needs a person");
+}
+
+#[test]
+fn the_file_gives_its_room_back() {
+    let rig = rig();
+    let persons: Vec<Person> = (0..2500).map(|number| person(SEED, home(), number)).collect();
+    rig.load(home(), 1, &persons);
+    let number = |what: &str| -> i64 {
+        rig.raw().query_row(&format!("PRAGMA {what}"), [], |row| row.get(0)).expect("a number")
+    };
+    let full = number("page_count");
+    rig.load(home(), 2, &persons[..1]);
+    while rig.copies.tidy_step().expect("a step") {}
+    assert!(number("freelist_count") <= 512 && number("page_count") < full, "{full}");
+    // A file of an earlier version does once it was compacted.
+    rig.raw().execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").expect("as before");
+    assert_eq!(number("auto_vacuum"), 0);
+    assert!(!rig.copies.tidy_step().expect("a step"));
+    rig.copies.compact().expect("compacted");
+    assert_eq!(number("auto_vacuum"), 2);
+    assert_eq!(rig.copies.entries(home()).expect("entries").len(), 1);
+}
+
+#[test]
+fn what_a_page_keeps_of_a_list_lasts_as_long_as_its_answers() {
+    use crate::register::payment::Rules;
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let one = order("a", 1);
+    rig.copies.order(&one, &Rules::default(), at(1)).expect("taken");
+    let arrived = Arrived {
+        author: "a",
+        uuid: &one.case,
+        number: "page-list",
+        digest: [1; 32],
+        transport_id: &one.case,
+        at: at(1),
+        expires_at: at(10),
+        original: None,
+        event: None,
+    };
+    let reply = Reply {
+        number: "page-list",
+        reader: "a".to_owned(),
+        namespace: String::new(),
+        bytes: b"lines".to_vec(),
+        leaves_at: at(1),
+    };
+    rig.copies.keep(&arrived, &[reply]).expect("kept");
+    let write = |_: &Answer| b"answer".to_vec();
+    rig.copies
+        .execute_payment(&one.case, at(20), std::time::Duration::from_secs(1), &|| at(2), &write)
+        .expect("executed");
+    let held = |uuid: &str| rig.copies.held_answer("a", uuid, at(15)).expect("a look");
+    assert!(matches!(held(&Copies::line_uuid(&one.case, 1)), Held::Ready { .. }));
+    assert!(matches!(held(&one.case), Held::Ready { .. }), "the list itself");
 }
 
 #[test]

@@ -62,6 +62,13 @@ pub fn read(element: &Element) -> Result<(Person, Vec<String>), Fault> {
         let lock = code.and_then(|code| Lock::try_from(code).ok());
         locks.push(lock.ok_or_else(|| fields.code_fault("auskunftssperre"))?);
     }
+    let (mut representatives, mut locked_representatives) = (Vec::new(), Vec::new());
+    for one in fields.all("gesetzlicherVertreter") {
+        match representative(one)? {
+            (name, false) => representatives.push(name),
+            (name, true) => locked_representatives.push(name),
+        }
+    }
     let person = Person {
         mark: fields.text("ordnungsmerkmal")?,
         family_names: fields.names("familienname")?,
@@ -83,7 +90,8 @@ pub fn read(element: &Element) -> Result<(Person, Vec<String>), Fault> {
         marriage_date: fields.date_if("eheschliessungsdatum")?,
         marriage_place: fields.text_if("eheschliessungsort")?,
         partner_name: fields.name_if("familiennameEhegatte")?,
-        representatives: fields.names("gesetzlicherVertreter")?,
+        representatives,
+        locked_representatives,
         death_date: fields.date_if("sterbedatum")?,
         death_place: fields.text_if("sterbeort")?,
         locks,
@@ -98,6 +106,24 @@ pub fn read(element: &Element) -> Result<(Person, Vec<String>), Fault> {
     left_out.sort_unstable();
     left_out.dedup();
     Ok((person, left_out))
+}
+
+/// A legal representative's family name, and whether he is hidden himself.
+fn representative(element: &Element) -> Result<(String, bool), Fault> {
+    let fields = Fields::of(element);
+    let name = match (fields.text_if("name")?, fields.flag("nichtVorhanden")?) {
+        (Some(name), None) => name,
+        (None, Some(true)) => "+".to_owned(),
+        _ => return Err(Fault::new(Code::X001, "gesetzlicherVertreter holds no name")),
+    };
+    let mut locked = false;
+    for one in fields.all("auskunftssperre") {
+        let code = Fields::of(one).text("code")?.parse::<u8>().ok();
+        let lock = code.and_then(|code| Lock::try_from(code).ok());
+        locked |= lock.ok_or_else(|| fields.code_fault("auskunftssperre"))?.hides();
+    }
+    fields.finish()?;
+    Ok((name, locked))
 }
 
 fn codes(fields: &Fields<'_>, name: &'static str) -> Result<Vec<String>, Fault> {
@@ -158,6 +184,11 @@ pub fn write(out: &mut Writer, person: &Person) {
     out.element_if("eheschliessungsort", person.marriage_place.as_deref());
     person.partner_name.iter().for_each(|one| name(out, "familiennameEhegatte", one));
     person.representatives.iter().for_each(|one| name(out, "gesetzlicherVertreter", one));
+    for one in &person.locked_representatives {
+        out.start("gesetzlicherVertreter").element("name", one);
+        code(out, "auskunftssperre", Some("3"));
+        out.end();
+    }
     person.death_date.iter().for_each(|one| date(out, "sterbedatum", *one));
     out.element_if("sterbeort", person.death_place.as_deref());
     person.locks.iter().for_each(|one| code(out, "auskunftssperre", Some(&one.code().to_string())));

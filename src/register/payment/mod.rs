@@ -348,6 +348,10 @@ impl Payment {
         if said.cents.is_some_and(|cents| cents != self.cents) {
             return Err("the payment service answered with another amount");
         }
+        // That something was paid is not yet that all of it was.
+        if said.status == Status::Payed && said.cents.is_none() {
+            return Err("the payment service says that it is paid, and not how much");
+        }
         if said.currency.as_ref().is_some_and(|currency| currency != wire::CURRENCY) {
             return Err("the payment service answered with another currency");
         }

@@ -112,6 +112,7 @@ fn an_answer_about_something_else_is_never_a_payment() {
     let lies = [
         ("another request", Transaction { request_id: Some("other".to_owned()), ..lie() }),
         ("another amount", Transaction { cents: Some(1), ..lie() }),
+        ("not how much", Transaction { cents: None, ..lie() }),
         ("another currency", Transaction { currency: Some("USD".to_owned()), ..lie() }),
         ("another transaction", Transaction { id: "t-2".to_owned(), ..lie() }),
     ];

@@ -28,7 +28,7 @@ fn sealed(error: &crate::pki::jose::Error) -> Problem {
     Problem::unprocessable("encryption-invalid", format!("the attachment: {error}"))
 }
 
-/// Runs what may wait for the disk where it blocks nobody.
+/// Waits for what is done where it blocks nobody.
 async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
     match work.await {
         Ok(done) => done,

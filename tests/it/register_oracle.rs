@@ -15,10 +15,11 @@ use amtsbote::register::copies::{
     Asked, Copies, CopyError, Deadlines, LoadReceipt, LogKey, Requester, Settings,
 };
 use amtsbote::register::desk::{self, Delivery, Desk};
+use amtsbote::register::matching::date::PartialDate;
 use amtsbote::register::message::head::{Own, Party, PostalAddress, Sender, begin};
 use amtsbote::register::message::question::{self, Entitled};
 use amtsbote::register::message::{Number, RELEASES};
-use amtsbote::register::person::{Ags, Lock, Person};
+use amtsbote::register::person::{Ags, Lock, Person, Status};
 use amtsbote::register::question::{Profile, Reason, Selection};
 use amtsbote::register::refetch;
 use amtsbote::register::rights::{Asker, Disclosure, Purpose};
@@ -252,6 +253,21 @@ fn known(person: Person) -> Known {
     }
 }
 
+/// Years after which whoever left or died is found by nobody, counted from the end of that year (section 13(2) BMG).
+const GONE_YEARS: i32 = 5;
+
+/// The year in which this person left or died, if that is so.
+fn gone_in(person: &Person) -> Option<i32> {
+    let year = |date: &PartialDate| date.to_string()[4..].parse::<i32>().ok().filter(|year| *year > 0);
+    let dates: Vec<PartialDate> = match person.status {
+        Status::Resident => return None,
+        Status::Dead => person.death_date.into_iter().collect(),
+        _ if person.addresses.iter().any(|one| one.moved_out.is_none()) => return None,
+        _ => person.addresses.iter().filter_map(|one| one.moved_out).collect(),
+    };
+    dates.iter().filter_map(year).max()
+}
+
 impl Known {
     fn is_hidden(&self) -> bool {
         self.person.locks.iter().any(|lock| [1, 3, 6, 11, 12].contains(&lock.code()))
@@ -457,7 +473,9 @@ fn indexed_searches_answer_what_looking_at_everybody_answers() {
     let persons: Vec<Person> = (0..PERSONS).map(|number| synth::person(SEED, home(), number)).collect();
     let now: Timestamp = "2026-11-23T09:00:00Z".parse().expect("an instant");
     load(&copies, home(), now, &persons);
-    let town = Town::new(persons.into_iter().map(known).collect());
+    let still = |person: &Person| gone_in(person).is_none_or(|year| 2026 - year <= GONE_YEARS);
+    let town = Town::new(persons.into_iter().filter(still).map(known).collect());
+    assert!(town.persons.len() < PERSONS as usize, "somebody left long ago");
     let mut all = Asking::default();
     std::thread::scope(|scope| {
         let askers = (0..ASKERS).map(|asker| {

@@ -1,7 +1,7 @@
 //! The register's own log of every look (section 40 BMG): appended only, encrypted, each entry chained to the one
 //! before it.
 //!
-//! The end is sealed with the register's key ([`heads`](super::heads)). An entry's chain hash covers its number, time and the hash of its sealed content, so that content can be erased when
+//! The end is sealed with the register's key ([`super::heads`]). An entry's chain hash covers its number, time and the hash of its sealed content, so that content can be erased when
 //! its time is over and the chain still proves the rest. Who was looked at is found through a keyed tag, never in the
 //! clear. Bodies of section 34(4) BMG keep their own log of whom they looked at; here stands only that they asked.
 //! Reading takes two people, and is itself an entry.

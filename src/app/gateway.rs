@@ -471,6 +471,7 @@ impl Desk {
                 format!("{instance} is encrypted for the key {kid}"),
                 "give the gateway this key under destination.decryption, and start it again",
             )),
+            Trouble::TooLarge => Err(self.too_large()),
         }
     }
 
@@ -526,7 +527,7 @@ impl Desk {
         let (ids, has_data) = (&sealed.attachments, sealed.encrypted_data.is_some());
         verify::parts(tags, has_data, ids)?;
         let metadata_bytes =
-            self.opened(sealed.encrypted_metadata, tags.metadata.clone(), METADATA.to_owned()).await?;
+            self.opened(sealed.encrypted_metadata, tags.metadata.clone(), left, METADATA.to_owned()).await?;
         let takes = Takes {
             schemas: &self.schemas,
             metadata_versions: &self.metadata_versions,
@@ -536,7 +537,7 @@ impl Desk {
         left = self.less(left, metadata_bytes.len())?;
         let mut data = None;
         if let Some(message) = sealed.encrypted_data {
-            let bytes = self.opened(message, tags.data.clone(), DATA.to_owned()).await?;
+            let bytes = self.opened(message, tags.data.clone(), left, DATA.to_owned()).await?;
             left = self.less(left, bytes.len())?;
             verify::data(&bytes, &metadata)?;
             data = Some(Bytes::from(bytes));
@@ -547,7 +548,7 @@ impl Desk {
                 self.portal.fetch_attachment(one.submission_id, described.id, jwe_bytes(left)).await;
             let message = fetched.map_err(|error| self.large(error))?;
             let tag = tags.attachments.get(&described.id.to_string()).cloned();
-            let bytes = self.opened(message, tag, verify::instance_of(described.id)).await?;
+            let bytes = self.opened(message, tag, left, verify::instance_of(described.id)).await?;
             left = self.less(left, bytes.len())?;
             verify::attachment(&bytes, described)?;
             attachments.push((described.clone(), Bytes::from(bytes)));
@@ -566,10 +567,17 @@ impl Desk {
     }
 
     /// Decrypts off the threads that talk.
-    async fn opened(&self, message: String, tag: Option<String>, instance: String) -> Result<Vec<u8>, Halt> {
+    async fn opened(
+        &self,
+        message: String,
+        tag: Option<String>,
+        bytes_max: usize,
+        instance: String,
+    ) -> Result<Vec<u8>, Halt> {
         let keys = self.opening.clone();
-        let opened =
-            tokio::task::spawn_blocking(move || verify::open(&message, tag.as_deref(), &keys, &instance));
+        let opened = tokio::task::spawn_blocking(move || {
+            verify::open(&message, tag.as_deref(), &keys, bytes_max, &instance)
+        });
         let opened = opened.await.map_err(|error| Stays::new("gateway-panic", error, "report this"))?;
         Ok(opened?)
     }

@@ -269,7 +269,7 @@ async fn fetch(
     let fetched = town.fetch(&id, &mut sink).await.map_err(office::stop)?;
     let sealed = sink.parts.into_values().map(|bytes| String::from_utf8(bytes).map_err(stop));
     let opened: Vec<Vec<u8>> =
-        sealed.map(|text| jwe::open(&text?, &keys.opening).map_err(stop)).collect::<Result<_, Stop>>()?;
+        sealed.map(|text| jwe::open(&text?, &keys.opening, 0).map_err(stop)).collect::<Result<_, Stop>>()?;
     expect(opened == sent, "what the citizen wrote arrives, and only the town can read it")?;
     let request = fetched.request_id.as_deref().unwrap_or("1");
     town.close(request, std::slice::from_ref(&id)).await.map_err(office::stop)?;

@@ -192,7 +192,7 @@ const WORDS: &[(&str, &str)] = &[
     (
         "portal.zip",
         "Whether content may have been compressed (zip DEF) before it was encrypted, as clients of version 1 do; readers must \
-         bound what they inflate, and the gateway takes none of it.",
+         bound what they inflate.",
     ),
     (
         "portal.callback_anchors",

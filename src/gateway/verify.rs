@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::metadata::{Attachment, Fault, Form, Metadata};
 use crate::domain::hex;
+use crate::pki::jose::Error;
 use crate::pki::jose::jwe::{self, OpeningKey, Zip};
 use crate::pki::jose::jwk::PublicKey;
 use crate::pki::jose::jws::Unverified;
@@ -26,6 +27,8 @@ pub enum Trouble {
     Rejected(Reason),
     /// It is encrypted for a key that the gateway does not have.
     KeyMissing { kid: String, instance: String },
+    /// It is compressed, and would be larger than what the gateway takes.
+    TooLarge,
 }
 
 fn rejected(kind: &str, title: &str, detail: impl Into<String>, instance: &str) -> Trouble {
@@ -142,11 +145,12 @@ pub fn parts(tags: &AuthenticationTags, has_data: bool, attachments: &[Uuid]) ->
     }
 }
 
-/// Compares the tag with what was submitted, and decrypts.
+/// Compares the tag with what was submitted, and decrypts; what was compressed is inflated to at most `bytes_max`.
 pub fn open(
     message: &str,
     tag: Option<&str>,
     keys: &[OpeningKey],
+    bytes_max: usize,
     instance: &str,
 ) -> Result<Vec<u8>, Trouble> {
     let unreadable =
@@ -156,13 +160,13 @@ pub fn open(
         let title = "The authentication tag is not the one that was submitted";
         return Err(rejected("incorrect-authentication-tag", title, "it was changed on its way", instance));
     }
-    if facts.zipped {
-        return Err(unreadable("compressed content (zip) is not taken".to_owned()));
-    }
     let key = keys.iter().find(|key| key.is_named(&facts.kid));
     let key =
         key.ok_or_else(|| Trouble::KeyMissing { kid: facts.kid.clone(), instance: instance.to_owned() })?;
-    jwe::open(message, key).map_err(|error| unreadable(error.to_string()))
+    jwe::open(message, key, bytes_max).map_err(|error| match error {
+        Error::TooLarge(_) => Trouble::TooLarge,
+        error => unreadable(error.to_string()),
+    })
 }
 
 /// What a destination takes.

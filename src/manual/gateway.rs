@@ -68,5 +68,7 @@
 //! # Left out
 //!
 //! Signatures inside the content (`signature` in the metadata: AdES) are handed on unverified. Schemas of data are the
-//! procedure's to check; the gateway compares the named schema and the form. Compressed content (`zip`) is rejected. There are
+//! procedure's to check; the gateway compares the named schema and the form. Compressed content (`zip`, DEF) is
+//! inflated to at most what is left of `office.submission_bytes_max`, and stays beyond, as everything that is
+//! larger. There are
 //! no replies to the portal, and no forwarding.

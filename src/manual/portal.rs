@@ -100,8 +100,8 @@
 //!
 //! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
 //! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of
-//! version 1 compress (`zip`, DEF) before they encrypt: `portal.zip = false` refuses that, which suits an office whose
-//! destinations all delegate their key to the gateway. Whoever accepts names the authentication tags of all parts; they are
+//! version 1 compress (`zip`, DEF) before they encrypt: `portal.zip = false` refuses that; readers must bound what they
+//! inflate, as the gateway does. Whoever accepts names the authentication tags of all parts; they are
 //! compared.
 //!
 //! The SDKs for FIT-Connect on PyPI, `fitconnect` 0.4.2 (sends and fetches) and `fitconnect-client` 0.1.3 (sends), work with

@@ -116,7 +116,7 @@ pub fn authority_key() -> SigningKey {
 pub fn open(message: &str) -> Vec<u8> {
     let der = pkcs8(include_str!("../data/portal/encryption.key"));
     let key = OpeningKey::from_pkcs8("authority-encryption-2026", &der).expect("a key");
-    jwe::open(message, &key).expect("opens")
+    jwe::open(message, &key, 1 << 20).expect("opens")
 }
 
 /// Encrypted for the destination.

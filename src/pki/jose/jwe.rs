@@ -2,7 +2,7 @@
 //!
 //! [`Scanner`] looks at a message as it streams by, without a key: its form, its header, and its authentication tag,
 //! which a reader's acceptance must name. [`seal`] and [`open`] are for those who have keys. `zip` is refused unless a
-//! caller allows it to pass by; nothing here ever inflates.
+//! caller allows it to pass by; only [`open`] inflates, within the bound that its caller sets.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -10,6 +10,8 @@ use aws_lc_rs::rsa::{
     OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
     PublicEncryptingKey,
 };
+
+use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
 
 use super::jwk::{ALG_ENCRYPTION, PublicKey, Purpose};
 use super::jws::SigningKey;
@@ -170,13 +172,26 @@ pub fn inspect(message: &str, zip: Zip) -> Result<Facts, Error> {
 
 /// Encrypts for the holder of `key`.
 pub fn seal(key: &PublicKey, content_type: &str, content: &[u8]) -> Result<String, Error> {
+    sealed(key, content_type, content, false)
+}
+
+/// The same for content that is compressed (DEFLATE).
+#[cfg(test)]
+pub fn seal_zipped(key: &PublicKey, content_type: &str, deflated: &[u8]) -> Result<String, Error> {
+    sealed(key, content_type, deflated, true)
+}
+
+fn sealed(key: &PublicKey, content_type: &str, content: &[u8], zipped: bool) -> Result<String, Error> {
     let unfit = || Error::Key("it does not encrypt".to_owned());
     if key.purpose != Purpose::Encryption {
         return Err(Error::Key("it is not for encryption".to_owned()));
     }
-    let header = serde_json::json!({
+    let mut header = serde_json::json!({
         "alg": ALG_ENCRYPTION, "enc": CONTENT, "kid": key.kid(), "cty": content_type,
     });
+    if zipped {
+        header["zip"] = "DEF".into();
+    }
     let header = encode(header.to_string());
     let (mut content_key, mut iv) = ([0; KEY_BYTES], [0; NONCE_LEN]);
     let random = SystemRandom::new();
@@ -227,9 +242,11 @@ impl OpeningKey {
     }
 }
 
-/// Decrypts. Whatever is wrong behind the header is one answer.
-pub fn open(message: &str, key: &OpeningKey) -> Result<Vec<u8>, Error> {
-    if !key.is_named(&inspect(message, Zip::Refused)?.kid) {
+/// Decrypts. Whatever is wrong behind the header is one answer. What was compressed (RFC 7516, section 4.1.3) is inflated to
+/// at most `bytes_max`, once it is proven to be whole.
+pub fn open(message: &str, key: &OpeningKey, bytes_max: usize) -> Result<Vec<u8>, Error> {
+    let facts = inspect(message, Zip::Passes)?;
+    if !key.is_named(&facts.kid) {
         return Err(Error::KeyUnknown);
     }
     let mut parts = message.split('.');
@@ -249,7 +266,13 @@ pub fn open(message: &str, key: &OpeningKey) -> Result<Vec<u8>, Error> {
         .map_err(|_| Error::Sealed)?
         .len();
     bytes.truncate(length);
-    Ok(bytes)
+    if !facts.zipped {
+        return Ok(bytes);
+    }
+    decompress_to_vec_with_limit(&bytes, bytes_max).map_err(|error| match error.status {
+        TINFLStatus::HasMoreOutput => Error::TooLarge(bytes_max),
+        _ => Error::Sealed,
+    })
 }
 
 #[cfg(test)]
@@ -265,7 +288,7 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_for_its_reader() {
         let message = sealed();
-        assert_eq!(open(&message, &opening_key()).expect("opens"), br#"{"a":1}"#);
+        assert_eq!(open(&message, &opening_key(), 100).expect("opens"), br#"{"a":1}"#);
         let mut scanner = Scanner::new(Zip::Refused);
         for byte in message.as_bytes() {
             scanner.feed(&[*byte]).expect("well-formed");
@@ -278,7 +301,7 @@ mod tests {
             let mut parts: Vec<String> = message.split('.').map(str::to_owned).collect();
             let first = if parts[at].starts_with('A') { "B" } else { "A" };
             parts[at].replace_range(0..1, first);
-            assert_eq!(open(&parts.join("."), &opening_key()).err(), Some(Error::Sealed), "part {at}");
+            assert_eq!(open(&parts.join("."), &opening_key(), 100).err(), Some(Error::Sealed), "part {at}");
         }
     }
 

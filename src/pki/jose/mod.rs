@@ -35,6 +35,8 @@ pub enum Error {
     Signature,
     #[error("it cannot be decrypted")]
     Sealed,
+    #[error("what was compressed in it has more than {0} bytes")]
+    TooLarge(usize),
 }
 
 pub fn encode(bytes: impl AsRef<[u8]>) -> String {

@@ -46,6 +46,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 const LOG_IN_EVERY: Duration = Duration::from_secs(60);
 const UNREACHABLE: &str = "gateway-office-unreachable";
 const OBSOLETE_DAYS: &str = "gateway-obsolete-days";
+const KEY_MISSING: &str = "gateway-key-missing";
+const TOO_LARGE: &str = "gateway-too-large";
 /// "Message id unknown" (XTA 2 WS 2.1.1, error numbers).
 const UNKNOWN_ID: &str = "9070";
 /// What base64url and the other parts of a JWE add to its content.
@@ -396,7 +398,9 @@ impl Desk {
             }
             Err(Stays { code, reason, next_step }) => {
                 tracing::error!(code, %submission, reason, next_step, "a submission stays as it is");
-                return TRY_AGAIN;
+                // Until the gateway is started with other settings nothing about these changes.
+                let until_started = code == TOO_LARGE || code == KEY_MISSING;
+                return if until_started { TRY_AGAIN * 60 } else { TRY_AGAIN };
             }
         }
         self.report
@@ -467,7 +471,7 @@ impl Desk {
                 self.say(one, Event::Reject, &details, Outcome::Rejected(reason)).await
             }
             Trouble::KeyMissing { kid, instance } => Err(Stays::new(
-                "gateway-key-missing",
+                KEY_MISSING,
                 format!("{instance} is encrypted for the key {kid}"),
                 "give the gateway this key under destination.decryption, and start it again",
             )),
@@ -595,11 +599,7 @@ impl Desk {
 
     fn too_large(&self) -> Stays {
         let reason = format!("in the clear it has more than {} bytes", self.bytes_max);
-        Stays::new(
-            "gateway-too-large",
-            reason,
-            "raise office.submission_bytes_max, and start the gateway again",
-        )
+        Stays::new(TOO_LARGE, reason, "raise office.submission_bytes_max, and start the gateway again")
     }
 }
 

@@ -339,9 +339,9 @@ impl RegisterService {
         Ok(Round { load, more: waiting.more })
     }
 
-    /// Takes long: a load, or what came where it should not.
+    /// Takes long: a load, many questions in one message, or what came where it should not.
     fn is_heavy(&self, shown: &Shown) -> bool {
-        is_load(shown) || self.is_misplaced(shown)
+        is_load(shown) || is_collective(shown) || self.is_misplaced(shown)
     }
 
     /// Fetches one message, lays it on the desk, and confirms it once it is durable.
@@ -445,7 +445,11 @@ impl RegisterService {
                     number = one.number,
                     reader = one.reader,
                     reason,
-                    next_step = "let the reader into the post office; it can ask for the answer again",
+                    next_step = if one.number == Number::HandOver.code() {
+                        "let the municipality into the post office; the case is still open (amtsbote register cases)"
+                    } else {
+                        "let the reader into the post office; it can ask for the answer again"
+                    },
                     "an answer could not be posted"
                 );
                 continue;
@@ -735,8 +739,16 @@ pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>)
 
 /// Full loads run beside the rest; the envelope tells them, and a wrong word there costs nothing but time.
 fn is_load(shown: &Shown) -> bool {
+    is_number(shown, Number::Load)
+}
+
+fn is_collective(shown: &Shown) -> bool {
+    is_number(shown, Number::EnquiriesAsked)
+}
+
+fn is_number(shown: &Shown, number: Number) -> bool {
     let kind = shown.envelope.qualifier.message_type.as_ref();
-    kind.is_some_and(|kind| kind.code == Number::Load.code() || kind.code == Number::Load.element())
+    kind.is_some_and(|kind| kind.code == number.code() || kind.code == number.element())
 }
 
 fn say(id: &MessageId, handled: &Handled) {

@@ -77,14 +77,10 @@ impl Copy {
                 screen::sentence(&format!("{what} …"));
             }
         };
-        let copied = runtime()?.block_on(postgres::copy_from(folder, settings, &keys, told)).map_err(stop)?;
         let to = std::path::absolute(configuration).unwrap_or_else(|_| configuration.clone());
-        embedded::mark_moved(folder, &to.display().to_string()).map_err(|error| {
-            Stop::failed(format!(
-                "the store is copied, but that cannot be written down in {}: {error}; start no server on it again",
-                folder.display()
-            ))
-        })?;
+        let to = to.display().to_string();
+        let copied = postgres::copy_from(folder, settings, &keys, &to, told);
+        let copied = runtime()?.block_on(copied).map_err(stop)?;
         self.tell(&copied)?;
         screen::sentence(&format!(
             "The store is copied, and both sides are alike. Start the server with {}; keep {} as it is: no server starts on \

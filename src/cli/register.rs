@@ -758,12 +758,21 @@ fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     Ok(if stale { Exit::Problems } else { Exit::Done })
 }
 
+/// What was done stands; what could not be noted behind it is said.
+fn after(copies: &Copies) {
+    if let Err(error) = copies.after_work() {
+        screen::sentence(&format!(
+            "It is done, but the log's head could not be noted: {error}. `amtsbote register log` looks at the log."
+        ));
+    }
+}
+
 fn search(copies: &Copies, file: &Path) -> Result<Exit, Stop> {
     let asked: Asked = serde_json::from_str(&read_text(file)?)
         .map_err(|error| Stop::usage(format!("{} is no question: {error}", file.display())))?;
     let outcome = copies.ask(&asked, SystemClock.now()).map_err(stop)?;
-    copies.after_work().map_err(stop)?;
     screen::json(&outcome.answer)?;
+    after(copies);
     Ok(Exit::Done)
 }
 
@@ -888,7 +897,7 @@ struct ReportLine {
 fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
     let readers = eyes::two(copies, folder, &Subject::Report { ags, mark })?;
     let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
-    copies.after_work().map_err(stop)?;
+    after(copies);
     let record = copies.own_record(ags, mark).map_err(stop)?;
     let looks: Vec<ReportLine> = entries
         .into_iter()

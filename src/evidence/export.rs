@@ -55,7 +55,7 @@ use super::checkpoint::{Checkpoint, VerifierKey};
 use super::record::{Record, RecordEvent};
 use super::signed_card::SignedCard;
 use super::tree::{Hash, leaf_hash, verify_inclusion};
-use crate::domain::card::{ProcessCard, STEPS_MAX};
+use crate::domain::card::{ProcessCard, STEPS_MAX, Step};
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
 use crate::pki::certificate::{CERTIFICATES_MAX, Certificate};
@@ -480,6 +480,16 @@ fn card(proof: &Proof, logs: &[VerifiedLog]) -> Result<Option<ProcessCard>, Faul
         if !logs.iter().flat_map(|log| &log.records).any(logged) {
             let event = RecordEvent::from(step.event).as_str();
             return Err(fault("card", format!("step {} ({event} at {}) has no record", number + 1, step.at)));
+        }
+    }
+    // An older card is the last word of one log, but not of all.
+    for (index, record) in logs.iter().flat_map(|log| &log.records).filter(|_| logs.len() > 1) {
+        let told = |step: &Step| record.event == step.event.into() && record.time == step.at;
+        let is_step = matches!(record.event, RecordEvent::Delivery(_));
+        if is_step && card.steps.len() < STEPS_MAX && !card.steps.iter().any(told) {
+            let what =
+                format!("record {index} ({} at {}) is no step of it", record.event.as_str(), record.time);
+            return Err(fault("card", what));
         }
     }
     Ok(Some(card))

@@ -252,6 +252,26 @@ fn the_logs_of_several_nodes_prove_one_story() {
         verify(&proof.to_bytes(), &Trust::default())
             .map_or_else(|fault| fault.place, |_| "nowhere".to_owned())
     };
+    // The card of when the first log had its last word, which is not the last of all.
+    let stale = place(&|proof| {
+        let mut card = ProcessCard::from_bytes(proof.card.as_deref().expect("a card")).expect("a card");
+        card.steps.truncate(2);
+        let card = card.to_bytes();
+        let last = proof.logs[0].records.last_mut().expect("a record");
+        let mut record = Record::from_bytes(&last.bytes).expect("a record");
+        record.card_digest = Digest::of(&card);
+        last.bytes = record.to_bytes();
+        proof.card = Some(card);
+        let key = SigningKey::from_seed("post.example.org/1", &[1; 32]).expect("a seed");
+        let log = &mut proof.logs[0];
+        let leaves: Vec<Hash> = log.records.iter().map(|record| leaf_hash(&record.bytes)).collect();
+        let size = leaves.len() as u64;
+        for record in &mut log.records {
+            record.path = inclusion_proof(leaves.as_slice(), record.index, size).expect("there");
+        }
+        log.checkpoint = key.sign(size, &root(leaves.as_slice(), size).expect("there"));
+    });
+    assert_eq!(stale, "card");
     // In whatever order: clocks of nodes are not compared.
     assert_eq!(place(&|proof| proof.logs.reverse()), "nowhere");
     assert_eq!(place(&|proof| drop(proof.logs.pop())), "card");

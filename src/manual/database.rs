@@ -75,7 +75,8 @@
 //! `amtsbote-new.toml` is the server's configuration as it will be, with `engine = "postgres"` and a database that holds
 //! nothing. The embedded store is locked and verified first, from the first to the last byte. Then every table is copied in
 //! the order of its keys, and every large payload in a transaction of its own; at the end each row is compared with the one it came from,
-//! each large payload is read back and digested, and only then is the copy a store: until then no server starts on it. A copy
+//! each large payload is read back and digested, the embedded store is marked as moved, and only then is the copy a store: until
+//! then no server starts on it. A copy
 //! that was interrupted goes on with the same command, and only from the same store in the same state. The evidence log
 //! becomes that of the node in the configuration and goes on with the same key. The embedded store stays as it was, but
 //! for a file `moved` in its folder, with which no server starts on it; keep it. There is no way back by command.

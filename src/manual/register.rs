@@ -59,6 +59,7 @@
 //! A 0604 (what XMeld's is for is not public; this use of the number is ours) holds up to 500 private enquiries about
 //! persons of one municipality, else all of it is rejected (S999). Each has its event, and is a look, a fee, a notice and an answer of its
 //! own, as if it had come alone. A001 with the message's UUID fetches all of them again.
+//! All answers leave together, at an instant that depends on how many questions there are (50 ms each).
 //!
 //! ## Who may do what
 //!
@@ -135,8 +136,9 @@
 //!   question, or is shown at the page under the question's number; it is a look like any other, without a second fee, can
 //!   be had again for eight days of its own, and closes the case. It needs the register's configuration (`--settings`).
 //! - `register case hand-over N --reason TEXT` gives the case to the municipality: it gets the question as it came, signature
-//!   and all (0031). What came by no message of its own (a page, a line of a 0604) cannot be handed over so: open it, and tell
-//!   the municipality.
+//!   and all (0031). The case is closed when the post office has the message; one that had to be given up leaves it open
+//!   (`register-answer-given-up`). What came by no message of its own (a page, a line of a 0604), or asks by a feature that
+//!   only this register knows, cannot be handed over so: open it, and tell the municipality.
 //! - `register cases --done N --reason TEXT` closes what was done on paper: no standard has a message for a notice.
 //!
 //! What a case holds is sealed, and destroyed when the case is closed, at the latest after twelve months, with the content of
@@ -144,7 +146,8 @@
 //!
 //! ## Four eyes
 //!
-//! The report to a person, cases about a locked person, and answers with a locked person's data take two operators. The first
+//! The report to a person, every case of a question that met a locked person, and answers with a locked person's data take two
+//! operators. The first
 //! one's command ends with code 5 and a number; another user of the operating system runs `amtsbote register release
 //! NUMBER` within the hour; then the first one repeats the command, and reads once. Who they are is the kernel's
 //! word: each writes a file into the register's folder `four-eyes`, whose owners must differ. That folder has mode 1770; put

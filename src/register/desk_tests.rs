@@ -793,7 +793,15 @@ fn a_clerk_opens_answers_and_closes_what_is_owed() {
     rig.deliver(BODY, &original);
     assert!(rig.one().contains("<keineAuskunft>"));
     let number = open()[0].0;
-    rig.desk.hand_over_case(number, "the original must be looked at", &clerk()).expect("handed over");
+    let hand_over = || rig.desk.hand_over_case(number, "the original must be looked at", &clerk());
+    hand_over().expect("handed over");
+    let twice = hand_over();
+    assert!(matches!(&twice, Err(DeskError::Copies(CopyError::Refused(why))) if why.contains("on its way")));
+    // Given up, it is open still.
+    let due = copies.due(rig.clock.now()).expect("a look");
+    copies.note_given_up(due[0].id, rig.clock.now()).expect("noted");
+    assert_eq!((due.len(), open().len()), (1, 1));
+    hand_over().expect("handed over again");
     let sent = rig.sent();
     let [handed] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!((&handed.reader[..], &handed.number[..]), (TOWN, "0031"));

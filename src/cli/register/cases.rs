@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::Reading;
 use super::super::exit::{Exit, Stop};
 use super::super::screen::{self, Align, Table};
-use super::{Folder, eyes, stop};
+use super::{Folder, after, eyes, stop};
 use crate::clock::{Clock, SystemClock};
 use crate::register::copies::{Copies, MoveCase, OpenDuty, Readers, Subject};
 use crate::register::desk::{Desk, DeskError};
@@ -76,7 +76,7 @@ fn show(copies: &Copies, folder: &Path, number: u64) -> Result<Exit, Stop> {
     let takes_two = copies.duty_takes_two(number).map_err(stop)?.ok_or_else(|| unknown(number))?;
     let readers = readers(copies, folder, takes_two, &Subject::Case { number })?;
     let opened = copies.open_duty(number, &readers, SystemClock.now()).map_err(stop)?;
-    copies.after_work().map_err(stop)?;
+    after(copies);
     screen::json(&opened.ok_or_else(|| unknown(number))?)?;
     Ok(Exit::Done)
 }
@@ -106,8 +106,10 @@ fn hand_over(folder: &Folder, number: u64, reason: &str) -> Result<Exit, Stop> {
     let desk = desk(folder, number)?;
     let by = Readers::One(eyes::operator());
     let ags = desk.hand_over_case(number, reason, &by).map_err(failed)?;
-    desk.copies.after_work().map_err(stop)?;
-    screen::sentence(&format!("The question leaves for ags:{ags}, and the case is closed here."));
+    screen::sentence(&format!(
+        "The question leaves for ags:{ags}; the case is closed when the post office has it."
+    ));
+    after(&desk.copies);
     Ok(Exit::Done)
 }
 
@@ -116,8 +118,8 @@ fn answer(folder: &Folder, number: u64, marks: &[String], reason: &str) -> Resul
     let takes_two = desk.copies.answer_takes_two(number, marks).map_err(stop)?;
     let readers = readers(&desk.copies, &folder.path()?, takes_two, &Subject::Answer { number, marks })?;
     let answer = desk.answer_case(number, marks, reason, &readers).map_err(failed)?;
-    desk.copies.after_work().map_err(stop)?;
     screen::json(&answer)?;
+    after(&desk.copies);
     Ok(Exit::Done)
 }
 

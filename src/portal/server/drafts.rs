@@ -218,8 +218,11 @@ fn over(folder: &Path, now: Timestamp) -> io::Result<Vec<PathBuf>> {
                 Ok(Some(announced)) => announced.until,
                 // Without its beginning a crash left it; what begins this moment is not yet old for the file system.
                 Ok(None) | Err(_) => {
-                    let changed =
-                        Timestamp::try_from(fs::metadata(&place)?.modified()?).unwrap_or(Timestamp::MIN);
+                    let changed = match fs::metadata(&place) {
+                        // Submitted, and forgotten, since it was listed.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        other => Timestamp::try_from(other?.modified()?).unwrap_or(Timestamp::MIN),
+                    };
                     changed.checked_add(std::time::Duration::from_secs(86_400)).unwrap_or(changed)
                 }
             };
@@ -272,7 +275,11 @@ impl Draft {
         for path in folders(&self.0)? {
             let is_json = path.extension().is_some_and(|extension| extension == "json" || extension == "new");
             if !is_json && !own.contains(&path) {
-                sum = sum.saturating_add(fs::metadata(path)?.len());
+                match fs::metadata(path) {
+                    // Complete, under another name, since it was listed: the next look counts it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => sum = sum.saturating_add(other?.len()),
+                }
             }
         }
         Ok(sum)

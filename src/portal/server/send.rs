@@ -513,9 +513,13 @@ impl Door {
         };
         let draft = self.drafts.draft(&caller.account.name, submission);
         let _busy = self.drafts.hold(draft.place()).await;
-        if let Ok(entry) = self.relay.card(&caller.account, None, &message).await
-            && entry.card.posted_by == caller.account.name
-        {
+        let made = match self.relay.card(&caller.account, None, &message).await {
+            Ok(entry) => Some(entry),
+            Err(Refusal::UnknownMessage) => None,
+            // Whether it was made is not known, and must not be denied.
+            Err(refusal) => return Err(refusal.into()),
+        };
+        if let Some(entry) = made.filter(|entry| entry.card.posted_by == caller.account.name) {
             return match is_same(&entry, &submitted) {
                 true => Ok(answer(case_of(&entry).unwrap_or_else(|| counterpart(submission)))),
                 false => Err(Problem::conflict(

@@ -25,6 +25,8 @@ use crate::register::retention::{Keep, keep};
 use crate::register::rights::{DataGroup, Disclosure, HIT_LIST, Reach, disclose, right};
 
 const BY_HAND: &str = "by-hand";
+/// Stands where others have an author, for what the register sends of itself.
+const OWN: &str = "register";
 /// What a letter needs.
 const LETTER: &[DataGroup] =
     &[DataGroup::FamilyName, DataGroup::GivenNames, DataGroup::Doctorate, DataGroup::PresentAddresses];
@@ -177,11 +179,11 @@ impl Copies {
     /// Whether opening this case takes two operators. None where there is no such open case.
     pub fn duty_takes_two(&self, number: u64) -> Result<Option<bool>, CopyError> {
         self.read(|connection| {
-            let kind: Option<String> = connection
-                .prepare_cached("SELECT kind FROM duty WHERE number = ?1 AND done_at IS NULL")?
+            let look: Option<i64> = connection
+                .prepare_cached("SELECT look FROM duty WHERE number = ?1 AND done_at IS NULL")?
                 .query_row(params![int(number)], |row| row.get(0))
                 .optional()?;
-            Ok(kind.map(|kind| kind != BY_HAND))
+            look.map(|look| is_about_a_lock(connection, look)).transpose()
         })
     }
 
@@ -204,10 +206,10 @@ impl Copies {
         let mut connection = self.writer();
         let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Some(row) = self.duty_row(&work, number)? else { return Ok(None) };
-        let about_a_lock = row.duty.kind != BY_HAND;
+        let about_a_lock = is_about_a_lock(&work, int(row.duty.look))?;
         self.two_where(&work, about_a_lock, readers, &Subject::Case { number }, now)?;
         let addressee = match &row.mark {
-            Some(mark) if about_a_lock => {
+            Some(mark) if row.duty.kind != BY_HAND => {
                 let persons = persons(&work, row.duty.ags, std::slice::from_ref(mark));
                 // Whoever has left since is known to the municipality.
                 persons.ok().and_then(|found| found.first().map(|one| disclose(&one.person, LETTER)))
@@ -307,8 +309,8 @@ impl Copies {
         Ok(true)
     }
 
-    /// Hands a question over to its municipality, as it came (XInneres 0031): the case goes with it and is closed here.
-    /// `write` makes the message for the municipality.
+    /// Hands a question over to its municipality, as it came (XInneres 0031). The case is closed here once the post office has
+    /// the message; one that is given up leaves it open. `write` makes the message for the municipality.
     pub fn hand_over_duty(
         &self,
         by_hand: &ByHand<'_>,
@@ -323,11 +325,13 @@ impl Copies {
         let original = original.and_then(|text| BASE64.decode(text).ok()).ok_or(CopyError::Refused(
             "this case came by no message of its own that could be passed on: open it, tell the municipality, close it",
         ))?;
+        if is_on_its_way(&work, number)? {
+            return Err(CopyError::Refused("this case is on its way to the municipality already"));
+        }
         let reply = write(row.duty.ags, &original);
-        let uuid = uuid::Uuid::new_v4().to_string();
-        self.write_reply(&work, ("register", &uuid, ""), &reply, by_hand.expires_at)?;
+        let uuid = format!("{}{}", handed_over(number), uuid::Uuid::new_v4());
+        self.write_reply(&work, (OWN, &uuid, ""), &reply, by_hand.expires_at)?;
         self.log_work(&work, "case-handed-over", &row, readers, reason, now)?;
-        close(&work, number, now)?;
         work.commit()?;
         self.destroyed();
         Ok(row.duty.ags)
@@ -438,6 +442,37 @@ fn persons(connection: &Connection, ags: Ags, marks: &[String]) -> Result<Vec<Fo
 
 fn is_hidden(one: &Found) -> bool {
     one.locks.iter().any(|lock| lock.hides()) || one.person.conditional_note
+}
+
+/// Whether a question has met a locked person: of such a one there is a notice, however the cases of it are called.
+fn is_about_a_lock(connection: &Connection, look: i64) -> Result<bool, CopyError> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM duty WHERE look = ?1 AND kind <> ?2)")?
+        .query_row(params![look, BY_HAND], |row| row.get(0))?)
+}
+
+/// How the UUIDs of messages begin that hand this case over.
+fn handed_over(number: u64) -> String {
+    format!("case-{number}-")
+}
+
+fn is_on_its_way(connection: &Connection, number: u64) -> Result<bool, CopyError> {
+    let begins = handed_over(number);
+    Ok(connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM outgoing WHERE author = ?1 AND uuid > ?2 AND uuid < ?2 || '~'
+             AND sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL)",
+        )?
+        .query_row(params![OWN, begins], |row| row.get(0))?)
+}
+
+/// The case that went with this message, if one did.
+pub(super) fn case_of(connection: &Connection, outgoing: i64) -> Result<Option<u64>, CopyError> {
+    let uuid: Option<String> = connection
+        .prepare_cached("SELECT uuid FROM outgoing WHERE id = ?1 AND author = ?2")?
+        .query_row(params![outgoing, OWN], |row| row.get(0))
+        .optional()?;
+    Ok(uuid.and_then(|uuid| uuid.strip_prefix("case-")?.split_once('-')?.0.parse().ok()))
 }
 
 pub(super) fn close(work: &Transaction<'_>, number: u64, now: Timestamp) -> Result<(), CopyError> {

@@ -19,8 +19,8 @@ use crate::register::reconcile::Hash;
 
 const HEADS_FILE: &str = "log.heads";
 const WORD: &str = "amtsbote-register-log";
-/// Longer than any head.
-const LINE_BYTES_MAX: u64 = 256;
+/// What is read of the end of a file of heads: some lines.
+const END_BYTES: u64 = 4096;
 
 /// One entry of the log, sealed: that it was there, and everything before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,14 +104,17 @@ impl Copies {
     /// the file was cut, or put back.
     pub fn note_head(&self) -> Result<(), CopyError> {
         let path = self.heads_file();
-        let known = last_of(&path)?.map_or(0, |head| head.number);
+        let kept = End::of(&path, &self.key)?;
         let head = self.log_head()?;
         let ends = head.as_ref().map_or(0, |head| head.number);
-        if known > ends {
-            return Err(CopyError::LogCut { ends, known });
+        if kept.known > ends {
+            return Err(CopyError::LogCut { ends, known: kept.known });
         }
-        let Some(head) = head.filter(|head| head.number > known) else { return Ok(()) };
+        let Some(head) = head.filter(|head| head.number > kept.known) else { return Ok(()) };
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        if let Some(length) = kept.torn_at {
+            file.set_len(length)?;
+        }
         // One write, so that two processes never mix their lines.
         file.write_all(format!("{head}\n").as_bytes())?;
         Ok(file.sync_data()?)
@@ -123,8 +126,10 @@ impl Copies {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             other => other?,
         };
+        // What was not written to its end says nothing.
+        let whole = text.rfind('\n').map_or("", |at| &text[..at]);
         let mut heads = Vec::new();
-        for (line, text) in (1..).zip(text.lines()) {
+        for (line, text) in (1..).zip(whole.lines()) {
             let head = LogHead::parse(text).filter(|head| head.is_ours(&self.key));
             heads.push(head.ok_or(CopyError::Head(line))?);
         }
@@ -132,14 +137,34 @@ impl Copies {
     }
 }
 
-fn last_of(path: &Path) -> Result<Option<LogHead>, CopyError> {
-    let mut file = match std::fs::File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LINE_BYTES_MAX)))?;
-    let mut text = String::new();
-    file.take(LINE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text.lines().next_back().and_then(LogHead::parse))
+/// The end of a file of heads.
+struct End {
+    /// The number of the last head that this register's key has sealed.
+    known: u64,
+    /// Where a line begins that was not written to its end: the machine has stopped in it.
+    torn_at: Option<u64>,
+}
+
+impl End {
+    fn of(path: &Path, key: &LogKey) -> Result<Self, CopyError> {
+        let mut file = match std::fs::File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { known: 0, torn_at: None });
+            }
+            other => other?,
+        };
+        let length = file.metadata()?.len();
+        let begins = length.saturating_sub(END_BYTES);
+        file.seek(SeekFrom::Start(begins))?;
+        let mut bytes = Vec::new();
+        file.take(END_BYTES).read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let torn_at = (whole < bytes.len()).then_some(begins + whole as u64);
+        let mut lines = bytes.get(..whole).unwrap_or_default().rsplit(|byte| *byte == b'\n');
+        let known = lines.find_map(|line| {
+            let head = LogHead::parse(std::str::from_utf8(line).ok()?)?;
+            head.is_ours(key).then_some(head.number)
+        });
+        Ok(Self { known: known.unwrap_or(0), torn_at })
+    }
 }

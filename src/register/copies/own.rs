@@ -48,6 +48,7 @@ impl Copies {
                 }
             }
             person.representatives = shown;
+            person.locked_representatives.clear();
             let mut data = serde_json::to_value(&person).unwrap_or_default();
             if let Some(fields) = data.as_object_mut() {
                 fields.remove("mark");
@@ -113,6 +114,7 @@ mod tests {
         let adler = Person {
             partner_name: Some("Bussard".to_owned()),
             representatives: vec!["Condor".to_owned(), "Dohle".to_owned(), "Elster".to_owned()],
+            locked_representatives: vec!["Geier".to_owned()],
             ..named("M-1", "Adler", &[3, 5, 11])
         };
         let persons =
@@ -127,7 +129,7 @@ mod tests {
         for told in ["Adler", "Bussard", "Dohle", "Elster", "\"locks\":[3,5]"] {
             assert!(text.contains(told), "{told}: {text}");
         }
-        for kept_back in ["M-1", "Condor", "11"] {
+        for kept_back in ["M-1", "Condor", "Geier", "11"] {
             assert!(!text.contains(kept_back), "{kept_back}: {text}");
         }
         assert_eq!(own().as_of, at);

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
-use super::duties::Origin;
+use super::duties::{self, Origin};
 use super::{Copies, CopyError, instant, int, micros, uint};
 use crate::register::message::rejection::Event;
 use crate::register::reconcile::Hash;
@@ -320,8 +320,21 @@ impl Copies {
         self.on_outgoing("UPDATE outgoing SET transport_id = ?2 WHERE id = ?1", id, &transport_id)
     }
 
+    /// The post office has it. A case that went with it is closed.
     pub fn note_sent(&self, id: u64, now: Timestamp) -> Result<(), CopyError> {
-        self.on_outgoing("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1", id, &micros(now))
+        let mut connection = self.writer();
+        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        work.prepare_cached("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1")?
+            .execute(params![int(id), micros(now)])?;
+        let case = duties::case_of(&work, int(id))?;
+        if let Some(case) = case {
+            duties::close(&work, case, now)?;
+        }
+        work.commit()?;
+        if case.is_some() {
+            self.destroyed();
+        }
+        Ok(())
     }
 
     /// It was refused; the others do not wait for it.

@@ -618,6 +618,52 @@ fn every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns() {
 
 /// Somebody with the database, and without the key: everything is computed anew as far as that is possible.
 #[test]
+fn a_head_that_was_not_written_to_its_end_hides_no_cut() {
+    use std::io::Write;
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let ask = |hours| {
+        let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+        rig.copies.ask(&question, at(hours)).expect("answered");
+    };
+    (1..=3).for_each(ask);
+    rig.copies.note_head().expect("noted");
+    let file = rig.copies.heads_file();
+    let append = |bytes: &[u8]| {
+        let file = std::fs::OpenOptions::new().append(true).open(&file);
+        file.expect("there").write_all(bytes).expect("written");
+    };
+    let numbers = || {
+        let heads = rig.copies.read_heads(&file).expect("heads");
+        heads.iter().map(|head| head.number).collect::<Vec<_>>()
+    };
+    append(b"amtsbote-register-log 4 0000\0\0\0");
+    assert_eq!(numbers(), [3]);
+    rig.raw()
+        .execute_batch(
+            "CREATE TABLE kept AS SELECT * FROM look; DELETE FROM look WHERE number > 2; \
+        CREATE TABLE head AS SELECT * FROM look_head; DELETE FROM look_head",
+        )
+        .expect("cut");
+    assert!(matches!(rig.copies.note_head(), Err(CopyError::LogCut { ends: 0, known: 3 })));
+    rig.raw()
+        .execute_batch(
+            "INSERT INTO look SELECT * FROM kept WHERE number > 2; \
+        INSERT INTO look_head SELECT * FROM head",
+        )
+        .expect("put back");
+    ask(4);
+    rig.copies.note_head().expect("noted");
+    assert_eq!(numbers(), [3, 4]);
+    // What nobody has sealed says nothing about where the log ends.
+    let line = std::fs::read_to_string(&file).expect("text").lines().last().expect("a line").to_owned();
+    append(line.replacen(" 4 ", " 9 ", 1).as_bytes());
+    append(b"\n");
+    rig.copies.note_head().expect("nothing new");
+    assert!(matches!(rig.copies.read_heads(&file), Err(CopyError::Head(3))));
+}
+
+#[test]
 fn a_log_that_was_cut_rewritten_or_emptied_is_told() {
     let rig = rig();
     rig.load(home(), 1, &[named("1", "Adler", "Willi")]);

@@ -2,6 +2,7 @@
 //! else's (0032); and many enquiries in one message (0604).
 
 use std::io::{BufRead, Cursor};
+use std::time::Duration;
 
 use super::{Case, Delivery, Desk, DeskError, Done, Handled, Stop, handled};
 use crate::register::answer::{Answer, leaves_at};
@@ -10,6 +11,9 @@ use crate::register::message::feed::{self, Receipt};
 use crate::register::message::head::{Head, Sender};
 use crate::register::message::question::{self, Enquiry};
 use crate::register::message::{Code, Fault, Message, Number, answer, passing, rejection};
+
+/// What one of many questions takes, and plenty: what it really takes is not to be told from when its answer leaves.
+const LINE_TIME: Duration = Duration::from_millis(50);
 
 impl Desk {
     /// What was answered leaves once more, with the same bytes. Where there is nothing to send again, a receipt says that
@@ -127,6 +131,9 @@ impl Desk {
         let entitled = self.entitled(head)?;
         let enquiries = question::read_enquiries(head, &message.rest()?, entitled)?;
         let (mut answered, mut refused, mut rejected) = (0_u64, 0_u64, Vec::new());
+        // All answers leave together, at an instant that depends on how many questions there are and on nothing found.
+        let lines = u32::try_from(enquiries.len()).unwrap_or(u32::MAX);
+        let ready = case.at.checked_add(LINE_TIME.saturating_mul(lines)).unwrap_or(case.at);
         for (number, Enquiry { event, asked }) in enquiries.into_iter().enumerate() {
             let asked = match asked {
                 Ok(asked) => asked,
@@ -138,12 +145,19 @@ impl Desk {
             let key = case_key(&head.uuid, number + 1);
             let arrived = Arrived { event: Some(&event), ..case.arrived(&key, head.number.code()) };
             // A message that was broken off is offered again, and what was put is not put twice.
-            if self.copies.known(&arrived)? != Known::New {
-                answered += 1;
-                continue;
+            match self.copies.known(&arrived)? {
+                Known::New => {}
+                Known::OtherBytes => {
+                    let why = "this UUID came before with other bytes; a correction needs a UUID of its own";
+                    return Ok(self.reject(case, Some(head), Fault::new(Code::S999, why), false)?);
+                }
+                Known::SameDelivery | Known::SentAgain => {
+                    answered += 1;
+                    continue;
+                }
             }
             let write = |found: &Answer| {
-                let leaves = leaves_at(case.at, self.clock.now(), self.settings.bucket);
+                let leaves = leaves_at(case.at, self.clock.now().max(ready), self.settings.bucket);
                 vec![self.reply(head, Number::EnquiryAnswered, leaves, |out| {
                     answer::write(out, &head.uuid, Some(&event), found);
                 })]

@@ -89,6 +89,7 @@ pub async fn copy_from(
     folder: &Path,
     settings: Settings,
     keys: &[VerifierKey],
+    moved_to: &str,
     told: impl Fn(&str),
 ) -> Result<Copied, CopyError> {
     if settings.node.is_empty() {
@@ -125,6 +126,13 @@ pub async fn copy_from(
     }
     told("digesting large payloads");
     let large_payloads = target.compare_large(&source).await?;
+    // While its lock is held, and before the target may be at work: there are never two that could be.
+    embedded::mark_moved(folder, moved_to).map_err(|error| {
+        CopyError::Refused(format!(
+            "that the store was moved cannot be written down in {}: {error}",
+            folder.display()
+        ))
+    })?;
     target.finish(&source).await?;
     Ok(Copied {
         tables,

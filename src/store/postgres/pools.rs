@@ -280,8 +280,9 @@ impl Pools {
         let skew = self.skew();
         let half = i64::try_from(took.as_micros() / 2).unwrap_or_default();
         let moved = skew.moved(there - micros(asked.at) - half);
+        // Also where this node's clock has jumped with it.
+        self.guard_leases(&asked.by, there);
         if moved != skew {
-            self.guard_leases(&asked.by, there);
             tracing::warn!(
                 code = "store-clock",
                 seconds = moved.0 / 1_000_000,
@@ -471,6 +472,12 @@ mod tests {
         read(0);
         near(pools.skew().0, 0);
         near(pools.jumped(), 2 * HOUR);
+        // Both clocks together, as on one machine: nothing is to be reckoned anew, and leases are ended no sooner.
+        let asked = Asked { at: Timestamp::now() + Duration::from_secs(3600), by: Instant::now() };
+        let there = micros(asked.at);
+        pools.note_clock(&asked, there);
+        near(pools.skew().0, 0);
+        near(pools.jumped(), 3 * HOUR);
         // An answer that took long says nothing.
         let asked = Asked { by: Instant::now() - Duration::from_secs(1), ..Asked::now() };
         let there = micros(asked.at) + HOUR;

@@ -559,8 +559,8 @@ impl RegisterService {
         let mut swept: Option<tokio::time::Instant> = None;
         while !*stop.borrow() {
             if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
-                self.sweep(self.clock.now()).await;
                 self.note_head().await;
+                self.sweep(self.clock.now()).await;
                 swept = Some(tokio::time::Instant::now());
             }
             let desk = self.desk.clone();

@@ -105,12 +105,16 @@ impl Copies {
     pub fn note_head(&self) -> Result<(), CopyError> {
         let path = self.heads_file();
         let kept = End::of(&path, &self.key)?;
-        let head = self.log_head()?;
-        let ends = head.as_ref().map_or(0, |head| head.number);
-        if kept.known > ends {
-            return Err(CopyError::LogCut { ends, known: kept.known });
+        // That there is nothing yet is noted, too: who finds no head later knows that it was taken away.
+        let head = self.log_head()?.unwrap_or_else(|| LogHead::of(&self.key, 0, Hash::default()));
+        if let Some(known) = kept.known {
+            if known > head.number {
+                return Err(CopyError::LogCut { ends: head.number, known });
+            }
+            if known == head.number {
+                return Ok(());
+            }
         }
-        let Some(head) = head.filter(|head| head.number > kept.known) else { return Ok(()) };
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         if let Some(length) = kept.torn_at {
             file.set_len(length)?;
@@ -139,8 +143,8 @@ impl Copies {
 
 /// The end of a file of heads.
 struct End {
-    /// The number of the last head that this register's key has sealed.
-    known: u64,
+    /// The number of the last head that this register's key has sealed, if there is one.
+    known: Option<u64>,
     /// Where a line begins that was not written to its end: the machine has stopped in it.
     torn_at: Option<u64>,
 }
@@ -149,7 +153,7 @@ impl End {
     fn of(path: &Path, key: &LogKey) -> Result<Self, CopyError> {
         let mut file = match std::fs::File::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self { known: 0, torn_at: None });
+                return Ok(Self { known: None, torn_at: None });
             }
             other => other?,
         };
@@ -165,6 +169,6 @@ impl End {
             let head = LogHead::parse(std::str::from_utf8(line).ok()?)?;
             head.is_ours(key).then_some(head.number)
         });
-        Ok(Self { known: known.unwrap_or(0), torn_at })
+        Ok(Self { known, torn_at })
     }
 }

@@ -323,7 +323,7 @@ const WORDS: &[(&str, &str)] = &[
     (
         "limits.upload_bytes_max",
         "Disk space that large messages of one participant may keep while they come in chunks, in bytes: twice what each \
-         states, from its first chunk on. One of them is taken whatever it keeps.",
+         states, from its first chunk on. Never less than four times content_bytes_max; one of them is taken whatever it keeps.",
     ),
     ("profile", "The service profile of messages where neither they nor their reader name one."),
     ("profile.name", "Its name (URI, URN or a short name)."),

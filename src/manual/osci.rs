@@ -64,7 +64,8 @@
 //! - An upload begins only if the disk has room for all of it beside what other uploads have begun: twice its stated size,
 //!   for the chunks and for the message made of them, and `limits.disk_reserve_bytes` (9811, and an ERROR in the log).
 //! - So much an upload keeps from its first chunk on until it is accepted, refused or swept. Uploads of one account keep
-//!   `limits.upload_bytes_max` together, 1 GiB by default; one alone is taken whatever it keeps. What exceeds that is
+//!   `limits.upload_bytes_max` together, 1 GiB by default and never less than four times `limits.content_bytes_max`; one alone is taken whatever it
+//!   keeps. What exceeds that is
 //!   refused (9811, and a WARN in the log), so that nobody holds the disk by announcing what he never sends.
 //! - A delivery that is fetched in chunks is received when the reader goes on after the chunk that made it whole.
 //!

@@ -158,7 +158,9 @@ impl Door {
     async fn begin_upload(&self, upload: &Upload, cut: Cut) -> Result<(), Refused> {
         let begun = UploadBegun { version: 1, at: self.relay.now(), cut };
         let (parts, upload) = (self.parts.clone(), upload.clone());
-        let account_bytes_max = self.settings.limits.upload_bytes_max;
+        let limits = &self.settings.limits;
+        // What its sender has given up stays for days, and must not keep the next one out, however large that may be.
+        let account_bytes_max = limits.upload_bytes_max.max(limits.content_bytes_max.saturating_mul(4));
         let room = on_disk(move || parts.begin(&upload, &begun, account_bytes_max));
         enough(room.await.map_err(on_our_disk)?)
     }

@@ -160,7 +160,7 @@ pub fn open(
         let title = "The authentication tag is not the one that was submitted";
         return Err(rejected("incorrect-authentication-tag", title, "it was changed on its way", instance));
     }
-    let key = keys.iter().find(|key| key.is_named(&facts.kid));
+    let key = keys.iter().find(|key| key.is_called(&facts.kid));
     let key =
         key.ok_or_else(|| Trouble::KeyMissing { kid: facts.kid.clone(), instance: instance.to_owned() })?;
     jwe::open(message, key, bytes_max).map_err(|error| match error {

@@ -197,7 +197,7 @@ const FREE_SEARCH_SECURITY: &[DataGroup] = &[
 const PRIVATE_ENQUIRY: &[DataGroup] =
     &[G::FamilyName, G::GivenNames, G::Doctorate, G::PresentAddresses, G::FactOfDeath];
 
-/// No relatives: a copy keeps their names without their locks, and those of locked ones must be left out.
+/// No relatives: of most of them a copy keeps the name without the lock, and those of locked ones must be left out.
 const PREFILLED_FORM: &[DataGroup] = &[
     G::FamilyName,
     G::FormerNames,

@@ -233,7 +233,7 @@ impl OpeningKey {
     }
 
     /// Whether a message that names this key is for it.
-    pub fn is_named(&self, kid: &str) -> bool {
+    pub fn is_called(&self, kid: &str) -> bool {
         self.kid == kid || self.thumbprint == kid
     }
 
@@ -246,7 +246,7 @@ impl OpeningKey {
 /// at most `bytes_max`, once it is proven to be whole.
 pub fn open(message: &str, key: &OpeningKey, bytes_max: usize) -> Result<Vec<u8>, Error> {
     let facts = inspect(message, Zip::Passes)?;
-    if !key.is_named(&facts.kid) {
+    if !key.is_called(&facts.kid) {
         return Err(Error::KeyUnknown);
     }
     let mut parts = message.split('.');

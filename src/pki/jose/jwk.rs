@@ -118,7 +118,7 @@ impl PublicKey {
 
 /// Thumbprint of an RSA key by SHA-256 (RFC 7638, section 3): its required members in the order of their names, without
 /// white space. Modulus and exponent in base64url, which needs no escapes in JSON.
-fn thumbprint(n: &str, e: &str) -> String {
+pub(super) fn thumbprint(n: &str, e: &str) -> String {
     let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
     encode(digest(&SHA256, members.as_bytes()))
 }

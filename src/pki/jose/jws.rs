@@ -40,9 +40,7 @@ impl SigningKey {
         let public = key.public_key();
         let modulus = public.modulus().big_endian_without_leading_zero().to_vec();
         let exponent = public.exponent().big_endian_without_leading_zero().to_vec();
-        let (n, e) = (encode(&modulus), encode(&exponent));
-        let shape = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
-        let kid = encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, shape.as_bytes()));
+        let kid = jwk::thumbprint(&encode(&modulus), &encode(&exponent));
         let jwk = jwk::published(&kid, &modulus, &exponent);
         Ok(Self { key: Arc::new(key), jwk, public: Arc::new(PublicParts { modulus, exponent }) })
     }

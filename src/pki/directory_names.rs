@@ -13,7 +13,7 @@ use std::ops::Range;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::certificate::Certificate;
-use super::revocation::der::{OID, Reader, SEQUENCE, constructed};
+use super::der::{OID, Reader, SEQUENCE, constructed};
 
 const SET: u8 = 0x31;
 const DIRECTORY_NAME: u8 = constructed(4);
@@ -279,7 +279,7 @@ mod tests {
 
     /// `2.5.4.10` with a value of this tag.
     fn named(tag: u8, content: &[u8]) -> Name {
-        use crate::pki::revocation::der::write;
+        use crate::pki::der::write;
         let attribute = [write(OID, &[0x55, 4, 10]), write(tag, content)].concat();
         Name::read(&write(SET, &write(SEQUENCE, &attribute))).expect("a name")
     }
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(named(0x02, b"a").is_within(&named(0x02, b"a")), Some(true), "the same bytes");
         // Which of two values stands for which is not known where one cannot be read.
         let two = |one: (u8, &[u8]), other: (u8, &[u8])| {
-            use crate::pki::revocation::der::write;
+            use crate::pki::der::write;
             let attribute = |(tag, content): (u8, &[u8])| {
                 write(SEQUENCE, &[write(OID, &[0x55, 4, 10]), write(tag, content)].concat())
             };

@@ -7,12 +7,14 @@
 //! place where a signature value meets a public key. [`revocation`] learns from lists and responders what was revoked,
 //! without making a client wait.
 //!
-//! Time stamps have a room of their own ([`timestamp`]).
+//! Time stamps have a room of their own ([`timestamp`]). What is read or written as DER beside whole certificates goes through
+//! `der`.
 //!
 //! Left out: certificate policies, keys in hardware, fetching issuers' certificates by the addresses that certificates
 //! name.
 
 pub mod certificate;
+mod der;
 pub mod development;
 mod directory_names;
 pub mod expiry;

@@ -21,9 +21,9 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::ReasonCode;
 
-use super::der::{BIT_STRING, INTEGER, Reader, SEQUENCE};
 use crate::domain::account::KeyFingerprint;
 use crate::pki::certificate::{self, Certificate, KeyUsage};
+use crate::pki::der::{BIT_STRING, INTEGER, Reader, SEQUENCE};
 use crate::pki::path;
 
 /// One revocation list; a large CA's list is a few megabytes.

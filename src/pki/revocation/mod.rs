@@ -5,7 +5,6 @@
 //! [`fetch`] brings both and keeps them on disk.
 
 pub mod answers;
-pub(in crate::pki) mod der;
 pub mod fetch;
 pub mod list;
 pub mod ocsp;

@@ -11,11 +11,11 @@
 use aws_lc_rs::{digest, rand};
 use jiff::{SignedDuration, Timestamp};
 
-use super::der::{
+use crate::pki::certificate::{Certificate, ExtendedKeyUsage, KeyUsage};
+use crate::pki::der::{
     self, BIT_STRING, BOOLEAN, ENUMERATED, Element, GENERALIZED_TIME, INTEGER, OCTET_STRING, OID, Reader,
     SEQUENCE, constructed,
 };
-use crate::pki::certificate::{Certificate, ExtendedKeyUsage, KeyUsage};
 use crate::pki::path;
 
 /// An answer with its responder's certificate is below 5 kB.

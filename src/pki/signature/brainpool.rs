@@ -12,6 +12,7 @@ use ecdsa::{EcdsaCurve, Signature, SignatureSize, hazmat};
 
 use super::brainpool512::BrainpoolP512r1;
 use super::{EcdsaForm, Error};
+use crate::pki::der::{INTEGER, Reader, SEQUENCE, magnitude};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::pki) enum Brainpool {
@@ -78,31 +79,12 @@ where
 
 /// r and s side by side from strict DER: minimal lengths, minimal positive integers, nothing behind.
 fn plain_of_der(der: &[u8], field_bytes: usize) -> Option<Vec<u8>> {
-    let (mut body, rest) = element(der, 0x30)?;
-    if !rest.is_empty() {
-        return None;
-    }
+    let mut numbers = Reader(Reader::only(der, SEQUENCE)?.content);
     let mut plain = Vec::with_capacity(2 * field_bytes);
     for _ in 0..2 {
-        let (integer, rest) = element(body, 0x02)?;
-        body = rest;
-        let magnitude = match integer {
-            [0, second, ..] if second & 0x80 != 0 => &integer[1..],
-            [first, ..] if first & 0x80 == 0 && (*first != 0 || integer.len() == 1) => integer,
-            _ => return None,
-        };
-        plain.resize(plain.len() + field_bytes.checked_sub(magnitude.len())?, 0);
-        plain.extend_from_slice(magnitude);
+        let number = magnitude(numbers.expect(INTEGER)?.content)?;
+        plain.resize(plain.len() + field_bytes.checked_sub(number.len())?, 0);
+        plain.extend_from_slice(number);
     }
-    body.is_empty().then_some(plain)
-}
-
-/// The content of an element with the tag, and what follows. Lengths up to 255, which no signature exceeds.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (length, content) = match der {
-        [first, 0x81, length, content @ ..] if *first == tag && *length > 127 => (*length, content),
-        [first, length, content @ ..] if *first == tag && *length < 128 => (*length, content),
-        _ => return None,
-    };
-    content.split_at_checked(usize::from(length))
+    numbers.is_empty().then_some(plain)
 }

@@ -21,6 +21,7 @@ use aws_lc_rs::signature::{self as lc, ParsedPublicKey, VerificationAlgorithm};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use super::der;
 pub(super) use brainpool::Brainpool;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -234,24 +235,7 @@ fn ecdsa_der(value: &[u8], field_bytes: usize) -> Option<Vec<u8>> {
         return None;
     }
     let (r, s) = value.split_at_checked(field_bytes)?;
-    let body = [der_integer(r)?, der_integer(s)?].concat();
-    let mut der = vec![0x30];
-    // 2 * (66 + 3) bytes at most: one length byte, or two with the long form's mark.
-    if body.len() > 127 {
-        der.push(0x81);
-    }
-    der.push(u8::try_from(body.len()).ok()?);
-    der.extend(body);
-    Some(der)
-}
-
-fn der_integer(bytes: &[u8]) -> Option<Vec<u8>> {
-    let significant = bytes.iter().position(|&b| b != 0).and_then(|at| bytes.get(at..)).unwrap_or(&[0]);
-    let sign = significant.first().is_some_and(|&b| b & 0x80 != 0);
-    let mut der = vec![2, u8::try_from(significant.len() + usize::from(sign)).ok()?];
-    der.extend(sign.then_some(0));
-    der.extend_from_slice(significant);
-    Some(der)
+    Some(der::write_all(der::SEQUENCE, &[&der::write_magnitude(r), &der::write_magnitude(s)]))
 }
 
 #[cfg(test)]

@@ -140,18 +140,20 @@ impl Request {
         let imprint = Hash::Sha512.digest(bytes);
         // Positive, and in its shortest form whatever the bytes are.
         let nonce = [&[0x40 | (nonce[0] & 0x3f)], &nonce[1..]].concat();
-        let algorithm =
-            der::wrap(der::SEQUENCE, &[&der::wrap(der::OID, &[Hash::Sha512.oid()]), &[der::NULL, 0]]);
+        let algorithm = der::write_all(
+            der::SEQUENCE,
+            &[&der::write_all(der::OID, &[Hash::Sha512.oid()]), &[der::NULL, 0]],
+        );
         let message_imprint =
-            der::wrap(der::SEQUENCE, &[&algorithm, &der::wrap(der::OCTET_STRING, &[&imprint])]);
-        let policy_id = policy.as_ref().map(|policy| der::wrap(der::OID, &[policy.bytes()]));
-        let der = der::wrap(
+            der::write_all(der::SEQUENCE, &[&algorithm, &der::write_all(der::OCTET_STRING, &[&imprint])]);
+        let policy_id = policy.as_ref().map(|policy| der::write_all(der::OID, &[policy.bytes()]));
+        let der = der::write_all(
             der::SEQUENCE,
             &[
                 &[der::INTEGER, 1, 1],
                 &message_imprint,
                 &policy_id.unwrap_or_default(),
-                &der::wrap(der::INTEGER, &[&nonce]),
+                &der::write_all(der::INTEGER, &[&nonce]),
                 &[der::BOOLEAN, 1, 0xff],
             ],
         );
@@ -224,7 +226,7 @@ pub fn token_of(response: &[u8]) -> Result<&[u8], Error> {
     let status = der::small(info.expect(der::INTEGER)?, "PKIStatus")?;
     let mut words = String::new();
     if let Some(texts) = info.optional(der::SEQUENCE)? {
-        let mut texts = texts.reader("PKIFreeText");
+        let mut texts = Reader::new(texts.content, "PKIFreeText");
         while !texts.is_empty() {
             let text = String::from_utf8_lossy(texts.expect(der::UTF8_STRING)?.content);
             words.push_str(&format!(", \"{}\"", text.escape_debug()));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Error;
-use super::der::Value;
+use super::der::Element;
 
 pub(super) const SHA256: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
 pub(super) const SHA384: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
@@ -30,7 +30,7 @@ const BYTES_MAX: usize = 64;
 pub struct Oid(Vec<u8>);
 
 impl Oid {
-    pub(super) fn read(value: Value<'_>) -> Result<Self, Error> {
+    pub(super) fn read(value: Element<'_>) -> Result<Self, Error> {
         let oid = Self(value.content.to_vec());
         // The shortest form of every number, the last one complete, none beyond 64 bits.
         match oid.to_string().parse::<Self>() {
@@ -97,14 +97,14 @@ impl FromStr for Oid {
 
 #[cfg(test)]
 mod tests {
-    use super::super::der::{self, Value};
+    use super::super::der::{self, Element};
     use super::*;
 
     #[test]
     fn identifiers_come_back() {
         for (text, bytes) in [("1.2.840.113549.1.9.4", MESSAGE_DIGEST), ("2.16.840.1.101.3.4.2.1", SHA256)] {
             assert_eq!(text.parse::<Oid>().expect("well-formed").bytes(), bytes);
-            let value = Value { tag: der::OID, content: bytes, whole: bytes };
+            let value = Element { tag: der::OID, content: bytes, whole: bytes };
             assert_eq!(Oid::read(value).expect("DER").to_string(), text);
         }
         for text in ["", "1", "1.40", "3.1", "1.2.", "1.-2", "1.2.99999999999999999999999", "a.b"] {
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn only_the_shortest_form_is_read() {
         for content in [&[][..], &[0x80, 0x01], &[0x2a, 0x80], &[0x2a, 0x80, 0x01], &[0xff; 12]] {
-            assert!(Oid::read(Value { tag: der::OID, content, whole: content }).is_err(), "{content:x?}");
+            assert!(Oid::read(Element { tag: der::OID, content, whole: content }).is_err(), "{content:x?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::der::{self, Reader, Value};
+use super::der::{self, Element, Reader};
 use super::{Error, Hash, Oid, RESPONSE_BYTES_MAX, oid};
 use crate::domain::hex;
 use crate::pki::certificate::{CERTIFICATES_MAX, Certificate, ExtendedKeyUsage, KeyUsage};
@@ -137,9 +137,9 @@ impl Info {
             Some(nonce) => Some(der::integer(nonce, "nonce")?.to_vec()),
             None => None,
         };
-        info.optional(der::explicit(0))?;
-        if let Some(extensions) = info.optional(der::explicit(1))? {
-            extensions_known(extensions.reader("extensions"))?;
+        info.optional(der::constructed(0))?;
+        if let Some(extensions) = info.optional(der::constructed(1))? {
+            extensions_known(Reader::new(extensions.content, "extensions"))?;
         }
         info.finish()?;
         let serial = hex::lower(serial);
@@ -164,7 +164,7 @@ fn extensions_known(mut extensions: Reader<'_>) -> Result<(), Error> {
 }
 
 /// `YYYYMMDDhhmmss[.f…]Z`, the fraction without trailing zeros (RFC 3161, section 2.4.2).
-fn instant(value: Value<'_>) -> Result<Timestamp, Error> {
+fn instant(value: Element<'_>) -> Result<Timestamp, Error> {
     let wrong = || Error::Malformed("genTime");
     let text = std::str::from_utf8(value.content).map_err(|_| wrong())?;
     let text = text.strip_suffix('Z').ok_or_else(wrong)?;
@@ -193,12 +193,12 @@ fn instant(value: Value<'_>) -> Result<Timestamp, Error> {
     Ok(at.timestamp())
 }
 
-fn accuracy(value: Value<'_>) -> Result<Accuracy, Error> {
+fn accuracy(value: Element<'_>) -> Result<Accuracy, Error> {
     const WHAT: &str = "accuracy";
-    let mut parts = value.reader(WHAT);
+    let mut parts = Reader::new(value.content, WHAT);
     let seconds = parts.optional(der::INTEGER)?.map_or(Ok(0), |seconds| der::small(seconds, WHAT))?;
     let mut thousandth = |number| -> Result<u32, Error> {
-        match parts.optional(der::implicit(number))? {
+        match parts.optional(der::primitive(number))? {
             None => Ok(0),
             Some(value) => match der::small(value, WHAT)? {
                 part @ 1..=999 => Ok(part),
@@ -228,7 +228,7 @@ impl<'a> SignedData<'a> {
         if info.expect(der::OID)?.content != oid::SIGNED_DATA {
             return Err(Error::Malformed("it is not signed data"));
         }
-        let mut wrapped = info.enter(der::explicit(0), WHAT)?;
+        let mut wrapped = info.enter(der::constructed(0), WHAT)?;
         info.finish()?;
         let mut signed = wrapped.enter(der::SEQUENCE, WHAT)?;
         wrapped.finish()?;
@@ -241,13 +241,13 @@ impl<'a> SignedData<'a> {
         if content.expect(der::OID)?.content != oid::TST_INFO {
             return Err(Error::ContentType);
         }
-        let mut octets = content.enter(der::explicit(0), "eContent")?;
+        let mut octets = content.enter(der::constructed(0), "eContent")?;
         content.finish()?;
         let content = octets.expect(der::OCTET_STRING)?.content;
         octets.finish()?;
         let mut certificates = Vec::new();
-        if let Some(set) = signed.optional(der::explicit(0))? {
-            let mut set = set.reader("certificates");
+        if let Some(set) = signed.optional(der::constructed(0))? {
+            let mut set = Reader::new(set.content, "certificates");
             let mut ders = Vec::new();
             while !set.is_empty() {
                 ders.push(set.expect(der::SEQUENCE)?.whole);
@@ -258,7 +258,7 @@ impl<'a> SignedData<'a> {
             certificates = Certificate::chain_from_der(ders)?;
         }
         // Revocation lists may come along; none is consulted.
-        signed.optional(der::explicit(1))?;
+        signed.optional(der::constructed(1))?;
         let mut signers = signed.enter(der::SET, "signerInfos")?;
         signed.finish()?;
         let signer = SignerInfo::read(signers.enter(der::SEQUENCE, "SignerInfo")?)?;
@@ -290,15 +290,15 @@ impl<'a> SignerInfo<'a> {
         const WHAT: &str = "SignerInfo";
         let version = der::small(info.expect(der::INTEGER)?, WHAT)?;
         let id = match (version, info.value()?) {
-            (1, value) if value.tag == der::SEQUENCE => issuer_and_serial(value.reader(WHAT))?,
-            (3, value) if value.tag == der::implicit(0) => SignerId::SubjectKey(value.content),
+            (1, value) if value.tag == der::SEQUENCE => issuer_and_serial(Reader::new(value.content, WHAT))?,
+            (3, value) if value.tag == der::primitive(0) => SignerId::SubjectKey(value.content),
             _ => return Err(Error::Malformed("the signer's identifier")),
         };
         let hash = Hash::of_algorithm(info.enter(der::SEQUENCE, "digestAlgorithm")?)?;
-        let attributes = info.expect(der::explicit(0))?.content;
+        let attributes = info.expect(der::constructed(0))?.content;
         let algorithm = info.expect(der::SEQUENCE)?.content;
         let signature = info.expect(der::OCTET_STRING)?.content;
-        info.optional(der::explicit(1))?;
+        info.optional(der::constructed(1))?;
         info.finish()?;
         Ok(Self { id, hash, attributes, algorithm, signature })
     }
@@ -316,7 +316,7 @@ impl<'a> SignerInfo<'a> {
         let signer = signer.ok_or(Error::CertificateMissing)?;
         self.names_certificate(signer)?;
         // Signed as a SET OF, kept as [0] (RFC 5652, section 5.4).
-        let signed = der::wrap(der::SET, &[self.attributes]);
+        let signed = der::write_all(der::SET, &[self.attributes]);
         let wanted = self.signature_algorithm()?;
         path::strength(signer)
             .map_err(|why| Error::Untrusted { subject: signer.subject().to_owned(), why })?;
@@ -341,7 +341,8 @@ impl<'a> SignerInfo<'a> {
                 return Err(Error::Attribute(name));
             }
         }
-        let mut values = found.ok_or(Error::Attribute(name))?.reader(name);
+        let found = found.ok_or(Error::Attribute(name))?;
+        let mut values = Reader::new(found.content, name);
         let value = values.value()?;
         if !values.is_empty() {
             return Err(Error::Attribute(name));
@@ -356,7 +357,7 @@ impl<'a> SignerInfo<'a> {
         let mut certs = attribute.enter(der::SEQUENCE, NAME)?.enter(der::SEQUENCE, NAME)?;
         let mut first = certs.enter(der::SEQUENCE, NAME)?;
         let hash = match first.optional(der::SEQUENCE)? {
-            Some(algorithm) => Hash::of_algorithm(algorithm.reader(NAME))?,
+            Some(algorithm) => Hash::of_algorithm(Reader::new(algorithm.content, NAME))?,
             None => Hash::Sha256,
         };
         let named = first.expect(der::OCTET_STRING)?.content;
@@ -364,8 +365,8 @@ impl<'a> SignerInfo<'a> {
             return Err(Error::SigningCertificate);
         }
         if let Some(issuer_serial) = first.optional(der::SEQUENCE)? {
-            let mut issuer_serial = issuer_serial.reader(NAME);
-            let mut name = issuer_serial.enter(der::SEQUENCE, NAME)?.enter(der::explicit(4), NAME)?;
+            let mut issuer_serial = Reader::new(issuer_serial.content, NAME);
+            let mut name = issuer_serial.enter(der::SEQUENCE, NAME)?.enter(der::constructed(4), NAME)?;
             let issuer = name.expect(der::SEQUENCE)?.whole;
             let serial = issuer_serial.expect(der::INTEGER)?.content;
             issuer_serial.finish()?;

@@ -495,14 +495,14 @@ fn directory_names_are_constrained_from_above() {
 
 /// SubjectAltName with a directory name that is a number.
 fn unreadable_directory_name() -> CustomExtension {
-    use crate::pki::revocation::der::{SEQUENCE, constructed, write};
+    use crate::pki::der::{SEQUENCE, constructed, write};
     let name = write(0x02, &[7]);
     CustomExtension::from_oid_content(&[2, 5, 29, 17], write(SEQUENCE, &write(constructed(4), &name)))
 }
 
 /// SubjectAltName with the directory name of one organisation.
 fn alternative_directory_name(organisation: &str) -> CustomExtension {
-    use crate::pki::revocation::der::{OID, SEQUENCE, constructed, write};
+    use crate::pki::der::{OID, SEQUENCE, constructed, write};
     let kind = write(OID, &[0x55, 4, 10]);
     let attribute = write(SEQUENCE, &[kind, write(0x0c, organisation.as_bytes())].concat());
     let name = write(SEQUENCE, &write(0x31, &attribute));

@@ -2,8 +2,8 @@
 
 use rcgen::{BasicConstraints, KeyPair, SigningKey};
 
-use super::super::der::{self, BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID};
 use super::*;
+use crate::pki::der::{self, BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID};
 use crate::pki::development::{Authority, KeyChoice, Leaf, Role, Validity, authority_params};
 
 thread_local! {

@@ -1,23 +1,33 @@
-//! Just enough DER for OCSP and name constraints (X.690, 10): one-byte tags, definite minimal lengths, nothing copied.
+//! DER (X.690, 10) as this room needs it beside certificates: tags of one byte, definite lengths in their shortest form,
+//! nothing copied.
 //!
-//! A signature is over bytes, so elements are handed out together with the bytes they were read from.
+//! What a verifier reads otherwise than a signer wrote it is how two readers come to see two different things, so every
+//! other form is refused. A signature is over bytes: elements are handed out with the bytes they were read from.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-pub(in crate::pki) const SEQUENCE: u8 = 0x30;
-pub(in crate::pki) const OCTET_STRING: u8 = 0x04;
-pub(in crate::pki) const BIT_STRING: u8 = 0x03;
-pub(in crate::pki) const OID: u8 = 0x06;
-pub(in crate::pki) const INTEGER: u8 = 0x02;
-pub(in crate::pki) const ENUMERATED: u8 = 0x0a;
-pub(in crate::pki) const GENERALIZED_TIME: u8 = 0x18;
 pub(in crate::pki) const BOOLEAN: u8 = 0x01;
+pub(in crate::pki) const INTEGER: u8 = 0x02;
+pub(in crate::pki) const BIT_STRING: u8 = 0x03;
+pub(in crate::pki) const OCTET_STRING: u8 = 0x04;
+pub(in crate::pki) const NULL: u8 = 0x05;
+pub(in crate::pki) const OID: u8 = 0x06;
+pub(in crate::pki) const ENUMERATED: u8 = 0x0a;
+pub(in crate::pki) const UTF8_STRING: u8 = 0x0c;
+pub(in crate::pki) const GENERALIZED_TIME: u8 = 0x18;
+pub(in crate::pki) const SEQUENCE: u8 = 0x30;
+pub(in crate::pki) const SET: u8 = 0x31;
 
 /// `[number] EXPLICIT`, and `[number] IMPLICIT` of something constructed.
 pub(in crate::pki) const fn constructed(number: u8) -> u8 {
     0xa0 | number
+}
+
+/// `[number] IMPLICIT` of something primitive.
+pub(in crate::pki) const fn primitive(number: u8) -> u8 {
+    0x80 | number
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +88,31 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// An INTEGER's content, in its shortest form.
+pub(in crate::pki) fn integer(content: &[u8]) -> Option<&[u8]> {
+    match content {
+        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => None,
+        content => Some(content),
+    }
+}
+
+/// The magnitude of an INTEGER that is not negative, without the byte that says so.
+pub(in crate::pki) fn magnitude(content: &[u8]) -> Option<&[u8]> {
+    match integer(content)? {
+        [0, rest @ ..] if !rest.is_empty() => Some(rest),
+        [first, ..] if first & 0x80 != 0 => None,
+        content => Some(content),
+    }
+}
+
 pub(in crate::pki) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
+    write_all(tag, &[content])
+}
+
+/// One element around these contents.
+pub(in crate::pki) fn write_all(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
+    let length: usize = contents.iter().map(|content| content.len()).sum();
     let mut out = vec![tag];
-    let length = content.len();
     if let Ok(short @ 0..=0x7f) = u8::try_from(length) {
         out.push(short);
     } else {
@@ -88,8 +120,15 @@ pub(in crate::pki) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
         out.push(0x80 | bytes.len() as u8);
         out.extend(bytes);
     }
-    out.extend_from_slice(content);
+    contents.iter().for_each(|content| out.extend_from_slice(content));
     out
+}
+
+/// An INTEGER of a magnitude, whatever zeros stand before it.
+pub(in crate::pki) fn write_magnitude(bytes: &[u8]) -> Vec<u8> {
+    let significant = bytes.iter().position(|byte| *byte != 0).and_then(|at| bytes.get(at..)).unwrap_or(&[0]);
+    let sign: &[u8] = if significant.first().is_some_and(|first| first & 0x80 != 0) { &[0] } else { &[] };
+    write_all(INTEGER, &[sign, significant])
 }
 
 /// `YYYYMMDDHHMMSSZ`, the one form that RFC 5280 and RFC 6960 permit.
@@ -129,6 +168,32 @@ mod tests {
             let whole = write(OCTET_STRING, &content);
             let element = Reader::only(&whole, OCTET_STRING).expect("read");
             assert_eq!((element.content, element.whole), (content.as_slice(), whole.as_slice()));
+        }
+    }
+
+    #[test]
+    fn integers_have_one_spelling() {
+        for (content, whole, without_sign) in [
+            (&[5][..], true, Some(&[5][..])),
+            (&[0], true, Some(&[0])),
+            (&[0, 0x80], true, Some(&[0x80])),
+            (&[0x80], true, None),
+            (&[0xff, 0x7f], true, None),
+            (&[], false, None),
+            (&[0, 5], false, None),
+            (&[0xff, 0x80], false, None),
+        ] {
+            assert_eq!(integer(content).is_some(), whole, "{content:x?}");
+            assert_eq!(magnitude(content), without_sign, "{content:x?}");
+        }
+        for (bytes, written) in [
+            (&[0, 0, 5][..], &[2, 1, 5][..]),
+            (&[0, 0x80], &[2, 2, 0, 0x80]),
+            (&[0x7f, 0], &[2, 2, 0x7f, 0]),
+            (&[0, 0], &[2, 1, 0]),
+            (&[], &[2, 1, 0]),
+        ] {
+            assert_eq!(write_magnitude(bytes), written, "{bytes:x?}");
         }
     }
 

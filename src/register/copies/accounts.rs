@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use rusqlite::{Transaction, params};
 use serde::Serialize;
 
+use super::base::{Work, params};
 use super::looks::Look;
 use super::{Copies, CopyError, micros, uint};
 use crate::register::fees::{Channel, split};
@@ -62,19 +62,17 @@ impl Copies {
     /// Questions of a month. Entries that the law had erased are not counted.
     pub fn statistics(&self, month: Month) -> Result<Vec<Asked>, CopyError> {
         let (from, until) = month.bounds(&self.settings.zone);
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT number, at, content FROM look WHERE at >= ?1 AND at < ?2 AND content IS NOT NULL ORDER BY number",
-            )?;
-            let mut rows = select.query(params![micros(from), micros(until)])?;
+        self.read(|work| {
             let mut lines: BTreeMap<(String, &'static str, String), Asked> = BTreeMap::new();
-            while let Some(row) = rows.next()? {
+            let looks = "SELECT number, at, content FROM look
+ WHERE at >= ?1 AND at < ?2 AND content IS NOT NULL ORDER BY number";
+            work.each(looks, params![micros(from), micros(until)], |row| {
                 let sealed: Vec<u8> = row.get(2)?;
                 let content = self.key.open(row.get(0)?, row.get(1)?, &sealed)?;
                 let look: Look = serde_json::from_slice(&content)
                     .map_err(|error| CopyError::Corrupt(error.to_string()))?;
                 // Answers by hand are no questions.
-                let Some(profile) = look.profile.filter(|_| look.by_hand.is_none()) else { continue };
+                let Some(profile) = look.profile.filter(|_| look.by_hand.is_none()) else { return Ok(true) };
                 let key = (look.area.clone(), profile.as_str(), look.asker.clone());
                 let line = lines.entry(key).or_insert_with(|| Asked {
                     area: look.area.clone(),
@@ -87,7 +85,8 @@ impl Copies {
                 line.questions += 1;
                 line.with_hits += u64::from(look.hits > 0);
                 line.hits += look.hits;
-            }
+                Ok(true)
+            })?;
             Ok(lines.into_values().collect())
         })
     }
@@ -95,26 +94,20 @@ impl Copies {
     /// What a month's private enquiries came to, each split on its own: the sums are sums of what was charged.
     pub fn accounts(&self, month: Month) -> Result<Vec<Account>, CopyError> {
         let (from, until) = month.bounds(&self.settings.zone);
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT ags, channel, count(*), sum(cents), sum(municipality_cents), sum(operator_cents)
-                 FROM meter WHERE at >= ?1 AND at < ?2 GROUP BY ags, channel ORDER BY ags, channel",
-            )?;
-            let mut rows = select.query(params![micros(from), micros(until)])?;
-            let mut out = Vec::new();
-            while let Some(row) = rows.next()? {
+        self.read(|work| {
+            work.all(
+"SELECT ags, channel, count(*), CAST(sum(cents) AS BIGINT), CAST(sum(municipality_cents) AS BIGINT),
+                        CAST(sum(operator_cents) AS BIGINT)
+                 FROM meter WHERE at >= ?1 AND at < ?2 GROUP BY ags, channel ORDER BY ags, channel", params![micros(from), micros(until)], |row| {
                 let ags: String = row.get(0)?;
-                out.push(Account {
+                Ok(Account {
                     ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
                     channel: row.get(1)?,
                     questions: uint(row.get(2)?),
                     cents: uint(row.get(3)?),
                     municipality_cents: uint(row.get(4)?),
-                    operator_cents: uint(row.get(5)?),
-                });
-            }
-            Ok(out)
-        })
+                    operator_cents: uint(row.get(5)?), }) }, )
+ })
     }
 
     /// What a question costs at this instant.
@@ -127,7 +120,7 @@ impl Copies {
     /// Within the look's transaction, whatever was found. `agreed` is what was paid before.
     pub(super) fn meter(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         look: i64,
         question: &Question,
         channel: Channel,
@@ -140,19 +133,19 @@ impl Copies {
             return Ok(());
         }
         let share = split(cents);
-        work.prepare_cached(
+        work.run(
             "INSERT INTO meter (look, at, ags, channel, cents, municipality_cents, operator_cents)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            look,
-            micros(now),
-            ags.to_string(),
-            channel.as_str(),
-            cents,
-            share.municipality,
-            share.operator
-        ])?;
+            params![
+                look,
+                micros(now),
+                ags.to_string(),
+                channel.as_str(),
+                cents,
+                share.municipality,
+                share.operator
+            ],
+        )?;
         Ok(())
     }
 }

@@ -8,9 +8,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
+use super::base::{Row, Work, params};
+use super::candidates::early_locks;
 use super::eyes::{Readers, Subject};
 use super::intake::read_stored;
 use super::looks::{self, Look};
@@ -105,7 +106,7 @@ pub struct ByHand<'a> {
     pub expires_at: Timestamp,
 }
 
-struct Row {
+struct Opened {
     duty: OpenDuty,
     mark: Option<String>,
     kept: Option<Kept>,
@@ -126,7 +127,7 @@ pub(super) struct Owed<'a> {
 impl Copies {
     pub(super) fn owe<'d>(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         owed: &Owed<'_>,
         duties: impl IntoIterator<Item = &'d Duty>,
     ) -> Result<(), CopyError> {
@@ -144,10 +145,7 @@ impl Copies {
             };
             let bytes = serde_json::to_vec(&kept).map_err(|error| CopyError::Corrupt(error.to_string()))?;
             let (secret, sealed) = self.sealed(bytes, &reader(*ags))?;
-            work.prepare_cached(
-                "INSERT INTO duty (look, kind, ags, secret, sealed, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
+            work.run("INSERT INTO duty (look, kind, ags, secret, sealed, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", params![
                 owed.look,
                 kind,
                 ags.to_string(),
@@ -161,37 +159,34 @@ impl Copies {
 
     /// The oldest first, from `after` on.
     pub fn open_duties(&self, after: u64, limit: u32) -> Result<Vec<OpenDuty>, CopyError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
+        self.read(|work| {
+            work.all(
                 "SELECT duty.number, look.at, duty.kind, duty.ags, duty.look
                  FROM duty JOIN look ON look.number = duty.look
                  WHERE done_at IS NULL AND duty.number > ?1 ORDER BY duty.number LIMIT ?2",
-            )?;
-            let mut rows = select.query(params![int(after), limit])?;
-            let mut out = Vec::new();
-            while let Some(row) = rows.next()? {
-                out.push(open_duty(row)?);
-            }
-            Ok(out)
+                params![int(after), limit],
+                open_duty,
+            )
         })
     }
 
     /// Whether opening this case takes two operators. None where there is no such open case.
     pub fn duty_takes_two(&self, number: u64) -> Result<Option<bool>, CopyError> {
-        self.read(|connection| {
-            let look: Option<i64> = connection
-                .prepare_cached("SELECT look FROM duty WHERE number = ?1 AND done_at IS NULL")?
-                .query_row(params![int(number)], |row| row.get(0))
-                .optional()?;
-            look.map(|look| is_about_a_lock(connection, look)).transpose()
+        self.read(|work| {
+            let look: Option<i64> = work.one(
+                "SELECT look FROM duty WHERE number = ?1 AND done_at IS NULL",
+                params![int(number)],
+                |row| row.get(0),
+            )?;
+            look.map(|look| is_about_a_lock(work, look)).transpose()
         })
     }
 
     /// Whether one of these persons is locked, so that two operators answer.
     pub fn answer_takes_two(&self, number: u64, marks: &[String]) -> Result<bool, CopyError> {
-        self.read(|connection| {
-            let Some(row) = self.duty_row(connection, number)? else { return Ok(false) };
-            let persons = persons(connection, row.duty.ags, marks)?;
+        self.read(|work| {
+            let Some(row) = self.duty_row(work, number)? else { return Ok(false) };
+            let persons = persons(work, row.duty.ags, marks)?;
             Ok(persons.iter().any(is_hidden))
         })
     }
@@ -203,8 +198,8 @@ impl Copies {
         readers: &Readers,
         now: Timestamp,
     ) -> Result<Option<OpenedDuty>, CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let Some(row) = self.duty_row(&work, number)? else { return Ok(None) };
         let about_a_lock = is_about_a_lock(&work, int(row.duty.look))?;
         self.two_where(&work, about_a_lock, readers, &Subject::Case { number }, now)?;
@@ -238,8 +233,8 @@ impl Copies {
     ) -> Result<Answer, CopyError> {
         let ByHand { number, marks, readers, now, .. } = *by_hand;
         let reason = reason_of(by_hand.reason)?;
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let row = self.duty_row(&work, number)?.ok_or(CopyError::Refused("there is no such open case"))?;
         if row.duty.kind != BY_HAND {
             return Err(CopyError::Refused("a notice has no answer: send it, and close the case"));
@@ -299,8 +294,8 @@ impl Copies {
         now: Timestamp,
     ) -> Result<bool, CopyError> {
         let reason = reason_of(reason)?;
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let Some(row) = self.duty_row(&work, number)? else { return Ok(false) };
         self.log_work(&work, "case-closed", &row, readers, reason, now)?;
         close(&work, number, now)?;
@@ -318,8 +313,8 @@ impl Copies {
     ) -> Result<Ags, CopyError> {
         let ByHand { number, readers, now, .. } = *by_hand;
         let reason = reason_of(by_hand.reason)?;
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let row = self.duty_row(&work, number)?.ok_or(CopyError::Refused("there is no such open case"))?;
         let original = row.kept.as_ref().and_then(|kept| kept.original.as_ref());
         let original = original.and_then(|text| BASE64.decode(text).ok()).ok_or(CopyError::Refused(
@@ -337,14 +332,14 @@ impl Copies {
         Ok(row.duty.ags)
     }
 
-    fn duty_row(&self, connection: &Connection, number: u64) -> Result<Option<Row>, CopyError> {
-        let mut select = connection.prepare_cached(
-            "SELECT duty.number, look.at, duty.kind, duty.ags, duty.look, duty.mark, duty.secret, duty.sealed,
+    fn duty_row(&self, work: &Work<'_>, number: u64) -> Result<Option<Opened>, CopyError> {
+        work.one(
+ "SELECT duty.number, look.at, duty.kind, duty.ags, duty.look, duty.mark, duty.secret, duty.sealed,
                     duty.expires_at
-             FROM duty JOIN look ON look.number = duty.look WHERE duty.number = ?1 AND done_at IS NULL",
-        )?;
-        let mut rows = select.query(params![int(number)])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
+             FROM duty JOIN look ON look.number = duty.look WHERE duty.number = ?1 AND done_at IS NULL", params![int(number)], |row| self.opened_row(row))
+    }
+
+    fn opened_row(&self, row: &Row<'_>) -> Result<Opened, CopyError> {
         let duty = open_duty(row)?;
         let sealed: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(6)?, row.get(7)?);
         let kept = match sealed {
@@ -358,13 +353,13 @@ impl Copies {
         };
         let mark = kept.as_ref().and_then(|kept| kept.mark.clone());
         let mark = mark.map_or_else(|| row.get(5), |mark| Ok(Some(mark)))?;
-        let kept_until = row.get::<_, Option<i64>>(8)?.filter(|_| kept.is_some()).map(instant);
-        Ok(Some(Row { duty, mark, kept, kept_until }))
+        let kept_until = row.get::<Option<i64>>(8)?.filter(|_| kept.is_some()).map(instant);
+        Ok(Opened { duty, mark, kept, kept_until })
     }
 
     fn two_where(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         needed: bool,
         readers: &Readers,
         subject: &Subject<'_>,
@@ -382,9 +377,9 @@ impl Copies {
     /// Work on a case is a look, too.
     fn log_work(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         kind: &str,
-        row: &Row,
+        row: &Opened,
         readers: &Readers,
         reason: &str,
         now: Timestamp,
@@ -419,7 +414,7 @@ fn reason_of(text: &str) -> Result<&str, CopyError> {
     Ok(text)
 }
 
-fn open_duty(row: &rusqlite::Row<'_>) -> Result<OpenDuty, CopyError> {
+fn open_duty(row: &Row<'_>) -> Result<OpenDuty, CopyError> {
     let ags: String = row.get(3)?;
     Ok(OpenDuty {
         number: uint(row.get(0)?),
@@ -430,12 +425,14 @@ fn open_duty(row: &rusqlite::Row<'_>) -> Result<OpenDuty, CopyError> {
     })
 }
 
-fn persons(connection: &Connection, ags: Ags, marks: &[String]) -> Result<Vec<Found>, CopyError> {
-    let copy = copy_of(connection, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
+fn persons(work: &Work<'_>, ags: Ags, marks: &[String]) -> Result<Vec<Found>, CopyError> {
+    let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
     let one = |mark: &String| {
-        let (_, record) = person_row(connection, copy.id, mark)?
+        let (_, record) = person_row(work, copy.id, mark)?
             .ok_or(CopyError::Refused("the copy has no person under that order mark"))?;
-        found(connection, &copy, read_stored(&record)?)
+        let person = read_stored(&record)?;
+        let early = early_locks(work, &copy, &person.mark)?;
+        Ok(found(&copy, person, &early))
     };
     marks.iter().map(one).collect()
 }
@@ -445,10 +442,12 @@ fn is_hidden(one: &Found) -> bool {
 }
 
 /// Whether a question has met a locked person: of such a one there is a notice, however the cases of it are called.
-fn is_about_a_lock(connection: &Connection, look: i64) -> Result<bool, CopyError> {
-    Ok(connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM duty WHERE look = ?1 AND kind <> ?2)")?
-        .query_row(params![look, BY_HAND], |row| row.get(0))?)
+fn is_about_a_lock(work: &Work<'_>, look: i64) -> Result<bool, CopyError> {
+    Ok(work.only(
+        "SELECT EXISTS (SELECT 1 FROM duty WHERE look = ?1 AND kind <> ?2)",
+        params![look, BY_HAND],
+        |row| row.get(0),
+    )?)
 }
 
 /// How the UUIDs of messages begin that hand this case over.
@@ -456,29 +455,29 @@ fn handed_over(number: u64) -> String {
     format!("case-{number}-")
 }
 
-fn is_on_its_way(connection: &Connection, number: u64) -> Result<bool, CopyError> {
+fn is_on_its_way(work: &Work<'_>, number: u64) -> Result<bool, CopyError> {
     let begins = handed_over(number);
-    Ok(connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM outgoing WHERE author = ?1 AND uuid > ?2 AND uuid < ?2 || '~'
+    Ok(work.only(
+        "SELECT EXISTS (SELECT 1 FROM outgoing WHERE author = ?1 AND uuid > ?2 AND uuid < ?2 || '~'
              AND sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL)",
-        )?
-        .query_row(params![OWN, begins], |row| row.get(0))?)
+        params![OWN, begins],
+        |row| row.get(0),
+    )?)
 }
 
 /// The case that went with this message, if one did.
-pub(super) fn case_of(connection: &Connection, outgoing: i64) -> Result<Option<u64>, CopyError> {
-    let uuid: Option<String> = connection
-        .prepare_cached("SELECT uuid FROM outgoing WHERE id = ?1 AND author = ?2")?
-        .query_row(params![outgoing, OWN], |row| row.get(0))
-        .optional()?;
+pub(super) fn case_of(work: &Work<'_>, outgoing: i64) -> Result<Option<u64>, CopyError> {
+    let uuid: Option<String> =
+        work.one("SELECT uuid FROM outgoing WHERE id = ?1 AND author = ?2", params![outgoing, OWN], |row| {
+            row.get(0)
+        })?;
     Ok(uuid.and_then(|uuid| uuid.strip_prefix("case-")?.split_once('-')?.0.parse().ok()))
 }
 
-pub(super) fn close(work: &Transaction<'_>, number: u64, now: Timestamp) -> Result<(), CopyError> {
-    work.prepare_cached(
+pub(super) fn close(work: &Work<'_>, number: u64, now: Timestamp) -> Result<(), CopyError> {
+    work.run(
         "UPDATE duty SET done_at = ?2, mark = NULL, secret = NULL, sealed = NULL WHERE number = ?1",
-    )?
-    .execute(params![int(number), micros(now)])?;
+        params![int(number), micros(now)],
+    )?;
     Ok(())
 }

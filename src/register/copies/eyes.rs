@@ -8,8 +8,8 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Transaction, params};
 
+use super::base::{Work, params};
 use super::{Copies, CopyError, instant, int, micros, uint};
 use crate::domain::hex;
 use crate::register::person::Ags;
@@ -99,26 +99,24 @@ impl Copies {
     /// The open wish of this reader for this subject, or a new one.
     pub fn wish(&self, subject: &Subject<'_>, reader: Operator, now: Timestamp) -> Result<Wish, CopyError> {
         let tag = self.key.subject(&subject.text());
-        let connection = self.writer();
-        let known: Option<(i64, i64, i64)> = connection
-            .prepare_cached(
-                "SELECT number, asked_at, expires_at FROM wish
+        let mut session = self.writer();
+        let work = session.begin()?;
+        let known: Option<(i64, i64, i64)> = work.one(
+            "SELECT number, asked_at, expires_at FROM wish
                  WHERE subject = ?1 AND reader = ?2 AND used_at IS NULL AND expires_at > ?3",
-            )?
-            .query_row(params![tag, reader.0, micros(now)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
+            params![tag, reader.0, micros(now)],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
         let (number, asked_at, expires_at) = match known {
             Some(known) => known,
             None => {
                 let (asked, expires) = (micros(now), micros(now.checked_add(WISH_VALID).unwrap_or(now)));
-                connection
-                    .prepare_cached(
-                        "INSERT INTO wish (subject, reader, asked_at, expires_at) VALUES (?1, ?2, ?3, ?4)",
-                    )?
-                    .execute(params![tag, reader.0, asked, expires])?;
-                (connection.last_insert_rowid(), asked, expires)
+                let number = work.only(
+ "INSERT INTO wish (subject, reader, asked_at, expires_at) VALUES (?1, ?2, ?3, ?4) RETURNING number", params![tag, reader.0, asked, expires], |row| row.get(0), )?;
+                (number, asked, expires)
             }
         };
+        work.commit()?;
         let challenge = [&tag[..], format!("|{number}|{}|{asked_at}", reader.0).as_bytes()].concat();
         Ok(Wish {
             number: uint(number),
@@ -144,7 +142,7 @@ impl Copies {
     /// Spends the release, in the reading's transaction.
     pub(super) fn spend(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         two: &TwoReaders,
         subject: &Subject<'_>,
         now: Timestamp,
@@ -152,9 +150,10 @@ impl Copies {
         if two.subject != self.key.subject(&subject.text()) {
             return Err(CopyError::Refused("what was released is something else"));
         }
-        let spent = work
-            .prepare_cached("UPDATE wish SET used_at = ?2 WHERE number = ?1 AND used_at IS NULL")?
-            .execute(params![int(two.wish), micros(now)])?;
+        let spent = work.run(
+            "UPDATE wish SET used_at = ?2 WHERE number = ?1 AND used_at IS NULL",
+            params![int(two.wish), micros(now)],
+        )?;
         if spent == 1 { Ok(()) } else { Err(CopyError::Refused("this release was used before: ask again")) }
     }
 }

@@ -10,8 +10,7 @@ use std::fs::OpenOptions;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
+use super::base::{Work, params};
 use super::looks::LogKey;
 use super::{Copies, CopyError, uint};
 use crate::domain::hex;
@@ -60,31 +59,27 @@ impl LogHead {
 }
 
 /// Within the transaction of the entry.
-pub(super) fn seal(work: &Transaction<'_>, key: &LogKey, number: i64, chain: &Hash) -> Result<(), CopyError> {
-    work.prepare_cached(
-        "INSERT INTO look_head (one, number, chain, seal) VALUES (1, ?1, ?2, ?3)
-         ON CONFLICT (one) DO UPDATE SET number = excluded.number, chain = excluded.chain, seal = excluded.seal",
-    )?
-    .execute(params![number, chain, key.head(number, chain)])?;
+pub(super) fn seal(work: &Work<'_>, key: &LogKey, number: i64, chain: &Hash) -> Result<(), CopyError> {
+    work.run("INSERT INTO look_head (one, number, chain, seal) VALUES (1, ?1, ?2, ?3)
+         ON CONFLICT (one) DO UPDATE SET number = excluded.number, chain = excluded.chain, seal = excluded.seal", params![number, chain, key.head(number, chain)])?;
     Ok(())
 }
 
 /// A log of a version that knew no heads gets its first one.
-pub(super) fn seal_first(work: &Transaction<'_>, key: &LogKey) -> Result<(), CopyError> {
-    let last: Option<(i64, Hash)> = work
-        .query_row("SELECT number, chain FROM look ORDER BY number DESC LIMIT 1", [], |row| {
+pub(super) fn seal_first(work: &Work<'_>, key: &LogKey) -> Result<(), CopyError> {
+    let last: Option<(i64, Hash)> =
+        work.one("SELECT number, chain FROM look ORDER BY number DESC LIMIT 1", params![], |row| {
             Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
+        })?;
     last.map_or(Ok(()), |(number, chain)| seal(work, key, number, &chain))
 }
 
 /// As the database has it; a seal that our key did not make is an error.
-pub(super) fn sealed(connection: &Connection, key: &LogKey) -> Result<Option<LogHead>, CopyError> {
-    let row: Option<(i64, Hash, Hash)> = connection
-        .prepare_cached("SELECT number, chain, seal FROM look_head")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
+pub(super) fn sealed(work: &Work<'_>, key: &LogKey) -> Result<Option<LogHead>, CopyError> {
+    let row: Option<(i64, Hash, Hash)> =
+        work.one("SELECT number, chain, seal FROM look_head", params![], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     let Some((number, chain, seal)) = row else { return Ok(None) };
     let head = LogHead::of(key, number, chain);
     if head.seal == seal { Ok(Some(head)) } else { Err(CopyError::Log(uint(number))) }
@@ -97,7 +92,7 @@ impl Copies {
 
     /// Where the log stands.
     pub fn log_head(&self) -> Result<Option<LogHead>, CopyError> {
-        self.read(|connection| sealed(connection, &self.key))
+        self.read(|work| sealed(work, &self.key))
     }
 
     /// Writes where the log stands into the file of heads, where it has grown. A log that ends before a head that is in

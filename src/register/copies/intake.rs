@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::base::{Value, Work, params};
 use super::terms::terms;
 use super::{
     Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, person_row, schema, uint,
@@ -80,25 +80,19 @@ impl Copies {
         sequence: u64,
         as_of: Timestamp,
     ) -> Result<(), CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         if let Some(live) = copy_of(&work, ags, schema::LIVE)?
             && live.generation >= generation
         {
             return Err(CopyError::Refused("a load needs a generation above that of the living copy"));
         }
         let retire = "UPDATE copy SET state = ?2, generation = -id WHERE ags = ?1 AND state = ?3";
-        work.prepare_cached(retire)?.execute(params![ags.to_string(), schema::RETIRED, schema::LOADING])?;
-        work.prepare_cached(
+        work.run(retire, params![ags.to_string(), schema::RETIRED, schema::LOADING])?;
+        work.run(
             "INSERT INTO copy (ags, generation, state, sequence, as_of) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            ags.to_string(),
-            int(generation),
-            schema::LOADING,
-            int(sequence),
-            micros(as_of)
-        ])?;
+            params![ags.to_string(), int(generation), schema::LOADING, int(sequence), micros(as_of)],
+        )?;
         Ok(work.commit()?)
     }
 
@@ -109,16 +103,16 @@ impl Copies {
         records: impl IntoIterator<Item = &'a [u8]>,
         receipt: &mut LoadReceipt,
     ) -> Result<(), CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let copy = copy_of(&work, ags, schema::LOADING)?.ok_or(CopyError::Refused("no load has begun"))?;
         for bytes in records {
             let taken = Person::read(bytes).map_err(CopyError::from).and_then(|(person, left_out)| {
-                if person_row(&work, copy.id, &person.mark)?.is_some() {
-                    return Err(CopyError::Refused("the order mark came before"));
+                if store(&work, &copy, &person)? {
+                    Ok(left_out)
+                } else {
+                    Err(CopyError::Refused("the order mark came before"))
                 }
-                store(&work, &copy, &person)?;
-                Ok(left_out)
             });
             match taken {
                 Ok(left_out) => {
@@ -153,19 +147,18 @@ impl Copies {
         if came != announced {
             return Err(CopyError::Incomplete { announced, came });
         }
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let copy = copy_of(&work, ags, schema::LOADING)?.ok_or(CopyError::Refused("no load has begun"))?;
-        let stored: i64 = work
-            .prepare_cached("SELECT count(*) FROM person WHERE copy = ?1")?
-            .query_row(params![copy.id], |row| row.get(0))?;
+        let stored: i64 =
+            work.only("SELECT count(*) FROM person WHERE copy = ?1", params![copy.id], |row| row.get(0))?;
         if uint(stored) != receipt.stored {
             return Err(CopyError::Incomplete { announced: receipt.stored, came: uint(stored) });
         }
         keep_younger_locks(&work, &copy)?;
         let set = "UPDATE copy SET state = ?2 WHERE ags = ?1 AND state = ?3";
-        work.prepare_cached(set)?.execute(params![ags.to_string(), schema::RETIRED, schema::LIVE])?;
-        work.prepare_cached(set)?.execute(params![ags.to_string(), schema::LIVE, schema::LOADING])?;
+        work.run(set, params![ags.to_string(), schema::RETIRED, schema::LIVE])?;
+        work.run(set, params![ags.to_string(), schema::LIVE, schema::LOADING])?;
         if let Some((arrived, replies)) = arrived {
             self.take_within(&work, arrived, replies)?;
         }
@@ -174,16 +167,13 @@ impl Copies {
 
     /// Removes a bounded part of what was replaced; says whether there is more.
     pub fn clear_retired(&self) -> Result<bool, CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let Some(copy) = copies_where(&work, "state = ?1", params![schema::RETIRED])?.pop() else {
             return Ok(false);
         };
         let doomed = "SELECT id FROM person WHERE copy = ?1 ORDER BY mark LIMIT ?2";
-        let ids: Vec<i64> = work
-            .prepare_cached(doomed)?
-            .query_map(params![copy.id, RETIRED_PERSONS_MAX], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+        let ids: Vec<i64> = work.all(doomed, params![copy.id, RETIRED_PERSONS_MAX], |row| row.get(0))?;
         if ids.is_empty() {
             let mut room = RETIRED_ROWS_MAX;
             // Terms are gone with their persons; where a version before left some behind, they go here.
@@ -196,16 +186,15 @@ impl Copies {
                 let sql = format!(
                     "DELETE FROM {table} WHERE ({columns}) IN (SELECT {columns} FROM {table} WHERE copy = ?1 LIMIT ?2)"
                 );
-                room -= work.execute(&sql, params![copy.id, room])? as i64;
+                room -= int(work.run(&sql, params![copy.id, room])?);
             }
             if room > 0 {
-                work.execute("DELETE FROM copy WHERE id = ?1", params![copy.id])?;
+                work.run("DELETE FROM copy WHERE id = ?1", params![copy.id])?;
             }
         }
         for id in ids {
-            let record: Vec<u8> = work
-                .prepare_cached("SELECT record FROM person WHERE id = ?1")?
-                .query_row(params![id], |row| row.get(0))?;
+            let record: Vec<u8> =
+                work.only("SELECT record FROM person WHERE id = ?1", params![id], |row| row.get(0))?;
             remove(&work, &copy, id, &record)?;
         }
         work.commit()?;
@@ -229,8 +218,8 @@ impl Copies {
             // Through the same door as a load: bounded, and without what is not kept.
             Person::read(&record.to_bytes())?;
         }
-        let mut connection = if change.is_urgent() { self.urgent_writer() } else { self.writer() };
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = if change.is_urgent() { self.urgent_writer() } else { self.writer() };
+        let work = session.begin()?;
         remember_lock(&work, change)?;
         // A running load may hold an older picture of this person.
         if let Some(loading) = copy_of(&work, change.ags, schema::LOADING)? {
@@ -260,14 +249,15 @@ impl Copies {
             Verdict::Repeat => Ok(Taken::Repeated),
             Verdict::Contradiction => Err(refused("this number came before with another content (S999)")?),
             Verdict::Hold { first, last } => {
-                work.prepare_cached(
+                work.run(
                     "INSERT INTO held (copy, sequence, digest, bytes) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute(params![copy.id, int(change.sequence), digest, bytes])?;
+                    params![copy.id, int(change.sequence), digest, bytes],
+                )?;
                 lock_early(&work, copy, change, int(change.sequence))?;
-                let first_held: i64 = work
-                    .prepare_cached("SELECT min(sequence) FROM held WHERE copy = ?1")?
-                    .query_row(params![copy.id], |row| row.get(0))?;
+                let first_held: i64 =
+                    work.only("SELECT min(sequence) FROM held WHERE copy = ?1", params![copy.id], |row| {
+                        row.get(0)
+                    })?;
                 Ok(Taken::Held { first, last: last.min(uint(first_held) - 1) })
             }
             Verdict::Older => Err(refused("the change is of a generation that was replaced")?),
@@ -288,22 +278,19 @@ impl Copies {
         sequence: u64,
         at: Timestamp,
     ) -> Result<bool, CopyError> {
-        let connection = self.writer();
-        let fresh = connection
-            .prepare_cached(
-                "UPDATE copy SET as_of = max(as_of, ?4) WHERE ags = ?1 AND state = 1 AND generation = ?2 AND sequence = ?3",
-            )?
-            .execute(params![ags.to_string(), int(generation), int(sequence), micros(at)])?;
-        Ok(fresh == 1)
+        self.write(|work| {
+ let fresh = work.run("UPDATE copy SET as_of = CASE WHEN as_of < ?4 THEN ?4 ELSE as_of END WHERE ags = ?1 AND state = 1 AND generation = ?2 AND sequence = ?3", params![ags.to_string(), int(generation), int(sequence), micros(at)])?;
+        Ok(fresh == 1) })
     }
 
     /// Numbers that are missing before the first held change: to be asked for again.
     pub fn gap(&self, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
-        self.read(|connection| {
-            let Some(copy) = copy_of(connection, ags, schema::LIVE)? else { return Ok(None) };
-            let first_held: Option<i64> = connection
-                .prepare_cached("SELECT min(sequence) FROM held WHERE copy = ?1")?
-                .query_row(params![copy.id], |row| row.get(0))?;
+        self.read(|work| {
+            let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
+            let first_held: Option<i64> =
+                work.only("SELECT min(sequence) FROM held WHERE copy = ?1", params![copy.id], |row| {
+                    row.get(0)
+                })?;
             Ok(first_held.map(|held| (copy.sequence + 1, uint(held) - 1)))
         })
     }
@@ -318,8 +305,8 @@ impl Copies {
         if let Some(gap) = self.gap(ags)? {
             return Ok(Some(gap));
         }
-        self.read(|connection| {
-            let copy = copy_of(connection, ags, schema::LIVE)?;
+        self.read(|work| {
+            let copy = copy_of(work, ags, schema::LIVE)?;
             let behind = copy.filter(|copy| copy.generation == generation && copy.sequence < sequence);
             Ok(behind.map(|copy| (copy.sequence + 1, sequence)))
         })
@@ -327,25 +314,25 @@ impl Copies {
 
     /// Marks and digests of the living copy, for the comparison with the original.
     pub fn entries(&self, ags: Ags) -> Result<BTreeMap<String, Hash>, CopyError> {
-        self.read(|connection| {
-            let copy =
-                copy_of(connection, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
-            let mut select = connection.prepare_cached("SELECT mark, digest FROM person WHERE copy = ?1")?;
-            let rows = select.query_map(params![copy.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+        self.read(|work| {
+            let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
+            let mut out = BTreeMap::new();
+            work.each("SELECT mark, digest FROM person WHERE copy = ?1", params![copy.id], |row| {
+                out.insert(row.get(0)?, row.get(1)?);
+                Ok(true)
+            })?;
+            Ok(out)
         })
     }
 
     pub fn states(&self, now: Timestamp) -> Result<Vec<CopyState>, CopyError> {
-        self.read(|connection| {
+        self.read(|work| {
             let mut out = Vec::new();
             for (state, word) in [(schema::LIVE, "living"), (schema::LOADING, "loading")] {
-                for copy in copies_where(connection, "state = ?1", params![state])? {
+                for copy in copies_where(work, "state = ?1", params![state])? {
                     let count = |table: &str| -> Result<u64, CopyError> {
                         let sql = format!("SELECT count(*) FROM {table} WHERE copy = ?1");
-                        Ok(uint(
-                            connection.prepare_cached(&sql)?.query_row(params![copy.id], |row| row.get(0))?,
-                        ))
+                        Ok(uint(work.only(&sql, params![copy.id], |row| row.get(0))?))
                     };
                     out.push(CopyState {
                         ags: copy.ags,
@@ -364,17 +351,18 @@ impl Copies {
     }
 }
 
-fn known_digest(work: &Transaction<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
-    let mut find = work.prepare_cached(
+fn known_digest(work: &Work<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
+    work.one(
         "SELECT digest FROM applied WHERE copy = ?1 AND sequence = ?2
          UNION ALL SELECT digest FROM held WHERE copy = ?1 AND sequence = ?2 LIMIT 1",
-    )?;
-    Ok(find.query_row(params![copy, int(sequence)], |row| row.get(0)).optional()?)
+        params![copy, int(sequence)],
+        |row| row.get(0),
+    )
 }
 
 /// In its turn.
 fn apply(
-    work: &Transaction<'_>,
+    work: &Work<'_>,
     copy: &CopyRow,
     change: &Change,
     digest: &Hash,
@@ -387,101 +375,115 @@ fn apply(
         store(work, copy, person)?;
     }
     // The record speaks for itself from here on; a lock that was taken over stays until a record knows of it.
-    work.prepare_cached(
+    work.run(
         "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence BETWEEN 0 AND ?3",
-    )?
-    .execute(params![copy.id, change.mark, int(change.sequence)])?;
+        params![copy.id, change.mark, int(change.sequence)],
+    )?;
     if change.is_about_locks() || change.record.is_none() {
-        work.prepare_cached("DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND at <= ?3")?
-            .execute(params![change.ags.to_string(), change.mark, micros(change.at)])?;
+        work.run(
+            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND at <= ?3",
+            params![change.ags.to_string(), change.mark, micros(change.at)],
+        )?;
         remember_lock(work, change)?;
     }
     let codes: Vec<u8> =
         change.record.iter().flat_map(|record| &record.locks).map(|lock| lock.code()).collect();
     if change.is_about_locks() || change.record.is_none() {
-        work.prepare_cached("DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1")?
-            .execute(params![copy.id, change.mark])?;
+        work.run(
+            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1",
+            params![copy.id, change.mark],
+        )?;
     }
     for code in codes {
-        work.prepare_cached(
+        work.run(
             "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND code = ?3 AND sequence = -1",
-        )?
-        .execute(params![copy.id, change.mark, code])?;
+            params![copy.id, change.mark, code],
+        )?;
     }
-    work.prepare_cached("INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)")?
-        .execute(params![copy.id, int(change.sequence), digest])?;
-    work.prepare_cached("DELETE FROM applied WHERE copy = ?1 AND sequence <= ?2")?
-        .execute(params![copy.id, int(change.sequence.saturating_sub(APPLIED_KEPT))])?;
-    work.prepare_cached("UPDATE copy SET sequence = ?2, as_of = max(as_of, ?3) WHERE id = ?1")?
-        .execute(params![copy.id, int(change.sequence), micros(change.at.min(now))])?;
+    work.run(
+        "INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)",
+        params![copy.id, int(change.sequence), digest],
+    )?;
+    work.run(
+        "DELETE FROM applied WHERE copy = ?1 AND sequence <= ?2",
+        params![copy.id, int(change.sequence.saturating_sub(APPLIED_KEPT))],
+    )?;
+    work.run(
+        "UPDATE copy SET sequence = ?2, as_of = CASE WHEN as_of < ?3 THEN ?3 ELSE as_of END WHERE id = ?1",
+        params![copy.id, int(change.sequence), micros(change.at.min(now))],
+    )?;
     Ok(())
 }
 
 /// Applies held changes as far as they follow one another.
-fn catch_up(work: &Transaction<'_>, ags: Ags, now: Timestamp) -> Result<u64, CopyError> {
+fn catch_up(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<u64, CopyError> {
     let mut count = 0;
     loop {
         let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
-        let next: Option<(Vec<u8>, Hash)> = work
-            .prepare_cached("SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2")?
-            .query_row(params![copy.id, int(copy.sequence + 1)], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let next: Option<(Vec<u8>, Hash)> = work.one(
+            "SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2",
+            params![copy.id, int(copy.sequence + 1)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
         let Some((bytes, digest)) = next else { return Ok(count) };
         let change: Change =
             serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
-        work.prepare_cached("DELETE FROM held WHERE copy = ?1 AND sequence = ?2")?
-            .execute(params![copy.id, int(change.sequence)])?;
+        work.run(
+            "DELETE FROM held WHERE copy = ?1 AND sequence = ?2",
+            params![copy.id, int(change.sequence)],
+        )?;
         apply(work, &copy, &change, &digest, now)?;
         count += 1;
     }
 }
 
 /// Locks win: what hides a person is effective at once.
-fn lock_early(
-    work: &Transaction<'_>,
-    copy: &CopyRow,
-    change: &Change,
-    sequence: i64,
-) -> Result<(), CopyError> {
+fn lock_early(work: &Work<'_>, copy: &CopyRow, change: &Change, sequence: i64) -> Result<(), CopyError> {
     if !change.is_urgent() {
         return Ok(());
     }
     for lock in change.record.iter().flat_map(|record| &record.locks) {
-        work.prepare_cached(
-            "INSERT OR IGNORE INTO early_lock (copy, mark, code, sequence) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![copy.id, change.mark, lock.code(), sequence])?;
+        work.run(
+            "INSERT INTO early_lock (copy, mark, code, sequence) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![copy.id, change.mark, lock.code(), sequence],
+        )?;
     }
     Ok(())
 }
 
-fn store(work: &Connection, copy: &CopyRow, person: &Person) -> Result<(), CopyError> {
+/// False where the copy has somebody under that order mark.
+fn store(work: &Work<'_>, copy: &CopyRow, person: &Person) -> Result<bool, CopyError> {
     let bytes = person.to_bytes();
-    work.prepare_cached("INSERT INTO person (copy, mark, record, digest) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![copy.id, person.mark, bytes, reconcile::hash(&bytes)])?;
-    let id = work.last_insert_rowid();
-    let mut insert =
-        work.prepare_cached("INSERT INTO term (copy, kind, form, person) VALUES (?1, ?2, ?3, ?4)")?;
-    for (kind, form) in terms(person, copy.ags) {
-        insert.execute(params![copy.id, kind as i64, form, id])?;
-    }
-    Ok(())
+    let id: Option<i64> = work.one(
+        "INSERT INTO person (copy, mark, record, digest) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (copy, mark) DO NOTHING RETURNING id",
+        params![copy.id, person.mark, bytes, reconcile::hash(&bytes)],
+        |row| row.get(0),
+    )?;
+    let Some(id) = id else { return Ok(false) };
+    let insert = "INSERT INTO term (copy, kind, form, person) VALUES (?1, ?2, ?3, ?4)";
+    each_term(work, insert, copy, id, person)?;
+    Ok(true)
 }
 
-pub(super) fn remove(work: &Connection, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
+fn each_term(work: &Work<'_>, sql: &str, copy: &CopyRow, id: i64, person: &Person) -> Result<(), CopyError> {
+    let terms = terms(person, copy.ags);
+    let each = terms.iter().map(|(kind, form)| {
+        [Value::Int(copy.id), Value::Int(*kind as i64), Value::Text(form), Value::Int(id)]
+    });
+    work.run_each(sql, each)
+}
+
+pub(super) fn remove(work: &Work<'_>, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
     unindex(work, copy, id, &read_stored(record)?)?;
-    work.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute(params![id])?;
+    work.run("DELETE FROM person WHERE id = ?1", params![id])?;
     Ok(())
 }
 
 /// No search finds the person any more.
-pub(super) fn unindex(work: &Connection, copy: &CopyRow, id: i64, person: &Person) -> Result<(), CopyError> {
-    let mut delete =
-        work.prepare_cached("DELETE FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4")?;
-    for (kind, form) in terms(person, copy.ags) {
-        delete.execute(params![copy.id, kind as i64, form, id])?;
-    }
-    Ok(())
+pub(super) fn unindex(work: &Work<'_>, copy: &CopyRow, id: i64, person: &Person) -> Result<(), CopyError> {
+    let delete = "DELETE FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4";
+    each_term(work, delete, copy, id, person)
 }
 
 pub(super) fn read_stored(record: &[u8]) -> Result<Person, CopyError> {
@@ -492,28 +494,28 @@ pub(super) fn read_stored(record: &[u8]) -> Result<Person, CopyError> {
 }
 
 /// With the time of its event, until a younger event or a younger picture speaks of it.
-fn remember_lock(work: &Transaction<'_>, change: &Change) -> Result<(), CopyError> {
+fn remember_lock(work: &Work<'_>, change: &Change) -> Result<(), CopyError> {
     if !change.is_urgent() {
         return Ok(());
     }
     for lock in change.record.iter().flat_map(|record| &record.locks) {
-        work.prepare_cached(
+        work.run(
             "INSERT INTO lock_set (ags, mark, code, at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (ags, mark, code) DO UPDATE SET at = max(at, excluded.at)",
-        )?
-        .execute(params![change.ags.to_string(), change.mark, lock.code(), micros(change.at)])?;
+             ON CONFLICT (ags, mark, code) DO UPDATE SET at = excluded.at WHERE lock_set.at < excluded.at",
+            params![change.ags.to_string(), change.mark, lock.code(), micros(change.at)],
+        )?;
     }
     Ok(())
 }
 
 /// Before a load goes live: its picture may be older than a lock, or the lock may have been for the former generation.
-fn keep_younger_locks(work: &Transaction<'_>, copy: &CopyRow) -> Result<(), CopyError> {
+fn keep_younger_locks(work: &Work<'_>, copy: &CopyRow) -> Result<(), CopyError> {
     let (ags, stand) = (copy.ags.to_string(), micros(copy.as_of));
-    work.prepare_cached(
-        "INSERT OR IGNORE INTO early_lock (copy, mark, code, sequence)
-         SELECT ?1, mark, code, -1 FROM lock_set WHERE ags = ?2 AND at >= ?3",
-    )?
-    .execute(params![copy.id, ags, stand])?;
-    work.prepare_cached("DELETE FROM lock_set WHERE ags = ?1 AND at < ?2")?.execute(params![ags, stand])?;
+    work.run(
+        "INSERT INTO early_lock (copy, mark, code, sequence)
+         SELECT CAST(?1 AS BIGINT), mark, code, -1 FROM lock_set WHERE ags = ?2 AND at >= ?3 ON CONFLICT DO NOTHING",
+        params![copy.id, ags, stand],
+    )?;
+    work.run("DELETE FROM lock_set WHERE ags = ?1 AND at < ?2", params![ags, stand])?;
     Ok(())
 }

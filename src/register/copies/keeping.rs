@@ -4,9 +4,9 @@
 //! the municipality's own change comes; it loses its terms, so that no search finds it.
 
 use jiff::civil::Date;
-use rusqlite::{TransactionBehavior, params};
 use serde::Serialize;
 
+use super::base::params;
 use super::intake::{read_stored, remove, unindex};
 use super::{Copies, CopyError, copy_of, schema};
 use crate::register::person::Ags;
@@ -30,15 +30,14 @@ impl Copies {
         let mut retired = Retired::default();
         let mut after = 0;
         loop {
-            let mut connection = self.writer();
-            let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut session = self.writer();
+            let work = session.begin()?;
             let copy = copy_of(&work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
-            let rows: Vec<(i64, Vec<u8>)> = work
-                .prepare_cached(
-                    "SELECT id, record FROM person WHERE copy = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-                )?
-                .query_map(params![copy.id, after, STEP as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<_, _>>()?;
+            let rows: Vec<(i64, Vec<u8>)> = work.all(
+                "SELECT id, record FROM person WHERE copy = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                params![copy.id, after, STEP as i64],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
             let done = rows.len() < STEP;
             for (id, record) in rows {
                 after = id;
@@ -57,8 +56,7 @@ impl Copies {
                         let rest = restricted(&person).to_bytes();
                         if rest != record {
                             retired.restricted += 1;
-                            work.prepare_cached("UPDATE person SET record = ?2 WHERE id = ?1")?
-                                .execute(params![id, rest])?;
+                            work.run("UPDATE person SET record = ?2 WHERE id = ?1", params![id, rest])?;
                         }
                     }
                 }
@@ -72,17 +70,13 @@ impl Copies {
 
     /// The yearly report on one copy.
     pub fn plausibility(&self, ags: Ags) -> Result<Report, CopyError> {
-        self.read(|connection| {
-            let copy =
-                copy_of(connection, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
-            let mut select =
-                connection.prepare_cached("SELECT record FROM person WHERE copy = ?1 ORDER BY mark")?;
-            let mut rows = select.query(params![copy.id])?;
+        self.read(|work| {
+            let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
             let mut report = Report::default();
-            while let Some(row) = rows.next()? {
-                let record: Vec<u8> = row.get(0)?;
-                report.add(&read_stored(&record)?);
-            }
+            work.each("SELECT record FROM person WHERE copy = ?1 ORDER BY mark", params![copy.id], |row| {
+                report.add(&read_stored(row.get(0)?)?);
+                Ok(true)
+            })?;
             Ok(report)
         })
     }

@@ -12,10 +12,10 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hmac;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::base::{ToValue, Work, params};
 use super::eyes::{Readers, Subject, TwoReaders};
 use super::heads::{self, LogHead};
 use super::{Copies, CopyError, instant, micros, uint};
@@ -144,32 +144,29 @@ pub struct LogChecked {
 
 /// Appends within the caller's transaction.
 pub(super) fn append(
-    work: &Transaction<'_>,
+    work: &Work<'_>,
     key: &LogKey,
     look: &Look,
     persons: &[(Ags, String)],
     now: Timestamp,
 ) -> Result<i64, CopyError> {
-    let last: Option<(i64, Hash)> = work
-        .prepare_cached("SELECT number, chain FROM look ORDER BY number DESC LIMIT 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let last: Option<(i64, Hash)> =
+        work.one("SELECT number, chain FROM look ORDER BY number DESC LIMIT 1", params![], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
     let (before, chain) = last.unwrap_or((0, [0; 32]));
     let (number, at) = (before + 1, micros(now));
     let content = serde_json::to_vec(look).map_err(|error| CopyError::Corrupt(error.to_string()))?;
     let sealed = key.seal(number, at, content)?;
     let content_hash = reconcile::hash(&sealed);
     let chain = link(&chain, number, at, &content_hash);
-    work.prepare_cached(
-        "INSERT INTO look (number, at, expires_at, content, content_hash, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![number, at, micros(expiry(now)), sealed, content_hash, chain])?;
+    work.run("INSERT INTO look (number, at, expires_at, content, content_hash, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", params![number, at, micros(expiry(now)), sealed, content_hash, chain])?;
     heads::seal(work, key, number, &chain)?;
-    let mut insert =
-        work.prepare_cached("INSERT OR IGNORE INTO look_person (tag, number) VALUES (?1, ?2)")?;
-    for (ags, mark) in persons {
-        insert.execute(params![key.tag(*ags, mark), number])?;
-    }
+    let tags: Vec<Vec<u8>> = persons.iter().map(|(ags, mark)| key.tag(*ags, mark)).collect();
+    work.run_each(
+        "INSERT INTO look_person (tag, number) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        tags.iter().map(|tag| [tag.to_value(), number.to_value()]),
+    )?;
     Ok(number)
 }
 
@@ -192,26 +189,22 @@ impl Copies {
         readers: TwoReaders,
         now: Timestamp,
     ) -> Result<Vec<LookEntry>, CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         self.spend(&work, &readers, &Subject::Report { ags, mark }, now)?;
-        let mut entries = Vec::new();
-        {
-            let mut select = work.prepare_cached(
-                "SELECT look.number, at, content FROM look_person JOIN look ON look.number = look_person.number
-                 WHERE tag = ?1 AND content IS NOT NULL ORDER BY look.number",
-            )?;
-            let rows = select.query_map(params![self.key.tag(ags, mark)], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
-            })?;
-            for row in rows {
-                let (number, at, sealed) = row?;
+        let entries = work.all(
+            "SELECT look.number, at, content FROM look_person JOIN look ON look.number = look_person.number
+             WHERE tag = ?1 AND content IS NOT NULL ORDER BY look.number",
+            params![self.key.tag(ags, mark)],
+            |row| {
+                let (number, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+                let sealed: Vec<u8> = row.get(2)?;
                 let content = self.key.open(number, at, &sealed)?;
                 let look = serde_json::from_slice(&content)
                     .map_err(|error| CopyError::Corrupt(error.to_string()))?;
-                entries.push(LookEntry { number: uint(number), at: instant(at), look });
-            }
-        }
+                Ok(LookEntry { number: uint(number), at: instant(at), look })
+            },
+        )?;
         let reading = Look {
             kind: "log-read".to_owned(),
             profile: None,
@@ -246,13 +239,10 @@ impl Copies {
                 return Err(CopyError::Log(head.number));
             }
         }
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT number, at, content, content_hash, chain FROM look ORDER BY number",
-            )?;
-            let mut rows = select.query([])?;
+        self.read(|work| {
             let (mut chain, mut count): (Hash, i64) = ([0; 32], 0);
-            while let Some(row) = rows.next()? {
+            let looks = "SELECT number, at, content, content_hash, chain FROM look ORDER BY number";
+            work.each(looks, params![], |row| {
                 let (number, at, content): (i64, i64, Option<Vec<u8>>) =
                     (row.get(0)?, row.get(1)?, row.get(2)?);
                 let (content_hash, stored): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(4)?);
@@ -271,9 +261,10 @@ impl Copies {
                     return Err(CopyError::Log(uint(number)));
                 }
                 count = number;
-            }
+                Ok(true)
+            })?;
             let ends = uint(count);
-            let own = heads::sealed(connection, &self.key)?;
+            let own = heads::sealed(work, &self.key)?;
             let last = own.iter().map(|head| head.number).chain(known.into_keys()).max().unwrap_or(0);
             if last > ends {
                 return Err(CopyError::LogCut { ends, known: last });
@@ -287,29 +278,26 @@ impl Copies {
 
     /// Erases what the law no longer lets be kept: contents of old entries, features that ran out.
     pub fn erase_expired(&self, now: Timestamp) -> Result<u64, CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        work.execute(
+        let mut session = self.writer();
+        let work = session.begin()?;
+        work.run(
             "DELETE FROM look_person WHERE number IN
                (SELECT number FROM look WHERE content IS NOT NULL AND expires_at <= ?1)",
             params![micros(now)],
         )?;
-        let erased = work.execute(
+        let erased = work.run(
             "UPDATE look SET content = NULL WHERE content IS NOT NULL AND expires_at <= ?1",
             params![micros(now)],
         )?;
-        work.execute(
+        work.run(
             "UPDATE duty SET mark = NULL, secret = NULL, sealed = NULL WHERE sealed IS NOT NULL AND expires_at <= ?1",
             params![micros(now)],
         )?;
-        work.execute(
-            "UPDATE feature SET mark = '' WHERE expires_at <= ?1 AND mark <> ''",
-            params![micros(now)],
-        )?;
+        work.run("UPDATE feature SET mark = '' WHERE expires_at <= ?1 AND mark <> ''", params![micros(now)])?;
         work.commit()?;
         if erased > 0 {
             self.destroyed();
         }
-        Ok(erased as u64)
+        Ok(erased)
     }
 }

@@ -5,6 +5,8 @@
 //! register: nothing here edits a record.
 
 mod accounts;
+mod base;
+mod candidates;
 mod duties;
 mod eyes;
 mod heads;
@@ -30,12 +32,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, OptionalExtension, params};
 use thiserror::Error;
 
 use super::fees::Tariff;
+
 use super::person::{Ags, RecordError};
 use super::question::Reason;
+use base::{Base, Session, Value, Work, params};
+
 pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
 pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};
@@ -135,10 +139,11 @@ pub enum CopyError {
 pub struct Copies {
     settings: Settings,
     key: LogKey,
-    writer: Mutex<Connection>,
+    base: Base,
+    writer: Mutex<Session>,
     /// Urgent changes that wait for the writer.
     urgent: AtomicUsize,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Vec<Session>>,
     /// Something was destroyed that may still stand in the database's journal.
     journal_full: AtomicBool,
 }
@@ -147,13 +152,14 @@ impl Copies {
     /// Opens the copies in `settings.folder`, creating folder and database where there is none.
     pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
         std::fs::create_dir_all(&settings.folder)?;
-        let writer = Mutex::new(schema::open_writer(&settings.folder, &key)?);
+        let (base, writer) = Base::open(&settings.folder, &key)?;
         // Whoever had it open before may have died with such work to do.
         let journal_full = AtomicBool::new(true);
         Ok(Self {
             settings,
             key,
-            writer,
+            base,
+            writer: Mutex::new(writer),
             urgent: AtomicUsize::new(0),
             readers: Mutex::default(),
             journal_full,
@@ -166,24 +172,11 @@ impl Copies {
         if !self.journal_full.swap(false, Ordering::AcqRel) {
             return Ok(true);
         }
-        let emptied = self.empty_journal();
+        let emptied = self.base.forget();
         if !matches!(emptied, Ok(true)) {
             self.journal_full.store(true, Ordering::Release);
         }
         emptied
-    }
-
-    fn empty_journal(&self) -> Result<bool, CopyError> {
-        let connection = schema::open_impatient(&self.settings.folder)?;
-        // The first copies what there is beside readers and the writer, so that the second is short.
-        for mode in ["PASSIVE", "TRUNCATE"] {
-            let sql = format!("PRAGMA wal_checkpoint({mode})");
-            let busy: bool = connection.query_row(&sql, [], |row| row.get(0))?;
-            if busy {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// One bounded step of work that nobody waits for; says whether there is more.
@@ -202,14 +195,14 @@ impl Copies {
     }
 
     /// The writer, once nothing urgent waits for it.
-    fn writer(&self) -> MutexGuard<'_, Connection> {
+    fn writer(&self) -> MutexGuard<'_, Session> {
         while self.urgent.load(Ordering::Acquire) > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn urgent_writer(&self) -> MutexGuard<'_, Connection> {
+    fn urgent_writer(&self) -> MutexGuard<'_, Session> {
         self.urgent.fetch_add(1, Ordering::AcqRel);
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.urgent.fetch_sub(1, Ordering::AcqRel);
@@ -221,20 +214,27 @@ impl Copies {
         at.to_zoned(self.settings.zone.clone()).date()
     }
 
-    fn read<T>(&self, question: impl FnOnce(&Connection) -> Result<T, CopyError>) -> Result<T, CopyError> {
+    fn read<T>(&self, question: impl FnOnce(&Work<'_>) -> Result<T, CopyError>) -> Result<T, CopyError> {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => schema::open_reader(&self.settings.folder)?,
+        let mut session = match idle {
+            Some(session) => session,
+            None => self.base.reader()?,
         };
-        let work = connection.unchecked_transaction()?;
-        let answer = question(&work);
-        work.finish()?;
+        let answer = question(&session.look()?);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() < READERS_MAX {
-            readers.push(connection);
+            readers.push(session);
         }
         answer
+    }
+
+    /// One small change in a transaction of its own.
+    fn write<T>(&self, change: impl FnOnce(&Work<'_>) -> Result<T, CopyError>) -> Result<T, CopyError> {
+        let mut session = self.writer();
+        let work = session.begin()?;
+        let answer = change(&work)?;
+        work.commit()?;
+        Ok(answer)
     }
 }
 
@@ -256,39 +256,27 @@ impl CopyRow {
     }
 }
 
-fn copy_of(connection: &Connection, ags: Ags, state: i64) -> Result<Option<CopyRow>, CopyError> {
-    let mut rows = copies_where(connection, "ags = ?1 AND state = ?2", params![ags.to_string(), state])?;
+fn copy_of(work: &Work<'_>, ags: Ags, state: i64) -> Result<Option<CopyRow>, CopyError> {
+    let mut rows = copies_where(work, "ags = ?1 AND state = ?2", params![ags.to_string(), state])?;
     Ok(rows.pop())
 }
 
-fn copies_where(
-    connection: &Connection,
-    condition: &str,
-    values: &[&dyn rusqlite::ToSql],
-) -> Result<Vec<CopyRow>, CopyError> {
+fn copies_where(work: &Work<'_>, condition: &str, values: &[Value<'_>]) -> Result<Vec<CopyRow>, CopyError> {
     let sql = format!("SELECT id, ags, generation, sequence, as_of FROM copy WHERE {condition} ORDER BY ags");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(values, |row| {
-        let (ags, as_of): (String, i64) = (row.get(1)?, row.get(4)?);
-        Ok((row.get(0)?, ags, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, as_of))
-    })?;
-    rows.map(|row| {
-        let (id, ags, generation, sequence, as_of) = row?;
+    work.all(&sql, values, |row| {
         Ok(CopyRow {
-            id,
-            ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
-            generation: uint(generation),
-            sequence: uint(sequence),
-            as_of: instant(as_of),
+            id: row.get(0)?,
+            ags: Ags::parse(row.get(1)?).map_err(|error| CopyError::Corrupt(error.to_string()))?,
+            generation: uint(row.get(2)?),
+            sequence: uint(row.get(3)?),
+            as_of: instant(row.get(4)?),
         })
     })
-    .collect()
 }
 
-fn person_row(connection: &Connection, copy: i64, mark: &str) -> Result<Option<(i64, Vec<u8>)>, CopyError> {
-    let mut find =
-        connection.prepare_cached("SELECT id, record FROM person WHERE copy = ?1 AND mark = ?2")?;
-    Ok(find.query_row(params![copy, mark], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+fn person_row(work: &Work<'_>, copy: i64, mark: &str) -> Result<Option<(i64, Vec<u8>)>, CopyError> {
+    let find = "SELECT id, record FROM person WHERE copy = ?1 AND mark = ?2";
+    work.one(find, params![copy, mark], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 fn micros(at: Timestamp) -> i64 {

@@ -6,9 +6,9 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::base::params;
 use super::post::Arrived;
 use super::{Copies, CopyError, instant, micros};
 use crate::register::message::Number;
@@ -75,13 +75,14 @@ impl Copies {
         one: &Move,
         deadlines: &Deadlines,
     ) -> Result<(), CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         // A notice goes from the new office to the old one, an answer back; updates go either way.
-        let known: Option<(String, String)> = work
-            .prepare_cached("SELECT new_office, old_office FROM move_case WHERE uuid = ?1")?
-            .query_row(params![one.case], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let known: Option<(String, String)> = work.one(
+            "SELECT new_office, old_office FROM move_case WHERE uuid = ?1",
+            params![one.case],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
         let (from, to) = (one.from.to_string(), one.to.to_string());
         let fits = match (&known, one.number) {
             (None, Number::MoveNotice | Number::MoveAnswer) => true,
@@ -95,20 +96,17 @@ impl Copies {
         }
         if known.is_none() {
             let (new, old) = if one.number == Number::MoveNotice { (&from, &to) } else { (&to, &from) };
-            work.prepare_cached(
+            work.run(
                 "INSERT INTO move_case (uuid, sign, new_office, old_office) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![one.case, one.sign, new, old])?;
+                params![one.case, one.sign, new, old],
+            )?;
         }
         match one.number {
             Number::MoveNotice => {
                 let day = deadlines.day(arrived.at);
                 let notice_over = one.registered_on.map(|day| deadlines.over(day, deadlines.due_days));
                 let late = notice_over.is_some_and(|over| over <= arrived.at);
-                work.prepare_cached(
-                    "UPDATE move_case SET noticed_at = ?2, notice_late = ?3, warn_at = ?4, due_at = ?5 WHERE uuid = ?1",
-                )?
-                .execute(params![
+                work.run("UPDATE move_case SET noticed_at = ?2, notice_late = ?3, warn_at = ?4, due_at = ?5 WHERE uuid = ?1", params![
                     one.case,
                     micros(arrived.at),
                     late,
@@ -117,14 +115,13 @@ impl Copies {
                 ])?;
             }
             Number::MoveAnswer => {
-                work.prepare_cached(
+                work.run(
                     "UPDATE move_case SET answered_at = coalesce(answered_at, ?2) WHERE uuid = ?1",
-                )?
-                .execute(params![one.case, micros(arrived.at)])?;
+                    params![one.case, micros(arrived.at)],
+                )?;
             }
             _ => {
-                work.prepare_cached("UPDATE move_case SET updates = updates + 1 WHERE uuid = ?1")?
-                    .execute(params![one.case])?;
+                work.run("UPDATE move_case SET updates = updates + 1 WHERE uuid = ?1", params![one.case])?;
             }
         }
         self.take_within(&work, arrived, &[])?;
@@ -133,27 +130,23 @@ impl Copies {
 
     /// Cases that have run into their warning or over their end since the last look; each is told once.
     pub fn overdue_moves(&self, now: Timestamp) -> Result<Vec<Overdue>, CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let mut out = Vec::new();
         for (due, told, escalated) in [("due_at", "escalated_at", true), ("warn_at", "warned_at", false)] {
             let condition = format!("{due} <= ?1 AND {told} IS NULL AND answered_at IS NULL");
-            {
-                let mut select = work.prepare_cached(&format!(
-                    "SELECT uuid, new_office, old_office FROM move_case WHERE {condition} AND escalated_at IS NULL ORDER BY uuid"
-                ))?;
-                let mut rows = select.query(params![micros(now)])?;
-                while let Some(row) = rows.next()? {
-                    out.push(Overdue {
-                        case: row.get(0)?,
-                        new_office: office(row.get(1)?)?,
-                        old_office: office(row.get(2)?)?,
-                        escalated,
-                    });
-                }
-            }
-            work.prepare_cached(&format!("UPDATE move_case SET {told} = ?1 WHERE {condition}"))?
-                .execute(params![micros(now)])?;
+            let overdue = format!(
+                "SELECT uuid, new_office, old_office FROM move_case WHERE {condition} AND escalated_at IS NULL ORDER BY uuid"
+            );
+            out.extend(work.all(&overdue, params![micros(now)], |row| {
+                Ok(Overdue {
+                    case: row.get(0)?,
+                    new_office: office(row.get(1)?)?,
+                    old_office: office(row.get(2)?)?,
+                    escalated,
+                })
+            })?);
+            work.run(&format!("UPDATE move_case SET {told} = ?1 WHERE {condition}"), params![micros(now)])?;
         }
         work.commit()?;
         Ok(out)
@@ -161,21 +154,17 @@ impl Copies {
 
     /// All cases, or those without an answer; the one that is due first comes first.
     pub fn move_cases(&self, all: bool, limit: u32) -> Result<Vec<MoveCase>, CopyError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT uuid, sign, new_office, old_office, noticed_at, notice_late, due_at, answered_at, updates,
+        self.read(|work| {
+            work.all(
+ "SELECT uuid, sign, new_office, old_office, noticed_at, notice_late, due_at, answered_at, updates,
                         warned_at IS NOT NULL, escalated_at IS NOT NULL
-                 FROM move_case WHERE ?1 OR answered_at IS NULL ORDER BY due_at IS NULL, due_at, uuid LIMIT ?2",
-            )?;
-            let mut rows = select.query(params![all, limit])?;
-            let mut out = Vec::new();
-            while let Some(row) = rows.next()? {
+                 FROM move_case WHERE ?1 OR answered_at IS NULL ORDER BY due_at IS NULL, due_at, uuid LIMIT ?2", params![all, limit], |row| {
                 let at = |index| -> Result<Option<Timestamp>, CopyError> {
-                    Ok(row.get::<_, Option<i64>>(index)?.map(instant))
+                    Ok(row.get::<Option<i64>>(index)?.map(instant))
                 };
                 let (due_at, answered_at) = (at(6)?, at(7)?);
                 let (warned, escalated): (bool, bool) = (row.get(9)?, row.get(10)?);
-                out.push(MoveCase {
+                Ok(MoveCase {
                     case: row.get(0)?,
                     sign: row.get(1)?,
                     new_office: office(row.get(2)?)?,
@@ -190,12 +179,7 @@ impl Copies {
                         (Some(_), _) => "answered",
                         _ if escalated => "escalated",
                         _ if warned => "warned",
-                        _ => "waiting",
-                    },
-                });
-            }
-            Ok(out)
-        })
+                        _ => "waiting", }, }) }, ) })
     }
 }
 

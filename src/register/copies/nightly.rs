@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
+use super::base::params;
 use super::{Copies, CopyError, Retired, copies_where, instant, int, micros, schema, uint};
 use crate::register::person::Ags;
 use crate::register::reconcile::{Bucket, Difference, Hash, bucket_of, buckets, differing};
@@ -98,15 +98,11 @@ impl Copies {
     }
 
     fn write_night(&self, night: &Night) -> Result<(), CopyError> {
-        let connection = self.writer();
-        connection
-            .prepare_cached(
-                "INSERT INTO night (day, began_at, ended_at, restricted, deleted, unreadable) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        self.write(|work| {
+ work.run("INSERT INTO night (day, began_at, ended_at, restricted, deleted, unreadable) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (day) DO UPDATE SET began_at = excluded.began_at, ended_at = excluded.ended_at,
                  restricted = night.restricted + excluded.restricted, deleted = night.deleted + excluded.deleted,
-                 unreadable = excluded.unreadable",
-            )?
-            .execute(params![
+                 unreadable = excluded.unreadable", params![
                 night.day.to_string(),
                 micros(night.began_at),
                 night.ended_at.map(micros),
@@ -114,35 +110,18 @@ impl Copies {
                 int(night.deleted),
                 int(night.unreadable)
             ])?;
-        connection
-            .prepare_cached(
-                "DELETE FROM night WHERE day NOT IN (SELECT day FROM night ORDER BY day DESC LIMIT ?1)",
-            )?
-            .execute(params![NIGHTS_MAX])?;
-        Ok(())
+        work.run(
+            "DELETE FROM night WHERE day NOT IN (SELECT day FROM night ORDER BY day DESC LIMIT ?1)",
+            params![NIGHTS_MAX], )?;
+ Ok(()) })
     }
 
     pub fn last_night(&self) -> Result<Option<Night>, CopyError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT day, began_at, ended_at, restricted, deleted, unreadable FROM night ORDER BY day DESC LIMIT 1",
-            )?;
-            let row: Option<(String, i64, Option<i64>, i64, i64, i64)> = select
-                .query_row([], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
-                })
-                .optional()?;
-            let Some((day, began_at, ended_at, restricted, deleted, unreadable)) = row else { return Ok(None) };
-            let day = day.parse().map_err(|_| CopyError::Corrupt("the day of a night".to_owned()))?;
-            Ok(Some(Night {
-                day,
-                began_at: instant(began_at),
-                ended_at: ended_at.map(instant),
-                restricted: uint(restricted),
-                deleted: uint(deleted),
-                unreadable: uint(unreadable),
-            }))
-        })
+        self.read(|work| {
+            work.one(
+ "SELECT day, began_at, ended_at, restricted, deleted, unreadable FROM night ORDER BY day DESC LIMIT 1", params![], |row| { let day: &str = row.get(0)?;
+ let day = day.parse().map_err(|_| CopyError::Corrupt("the day of a night".to_owned()))?;
+            Ok(Night { day, began_at: instant(row.get(1)?), ended_at: row.get::<Option<i64>>(2)?.map(instant), restricted: uint(row.get(3)?), deleted: uint(row.get(4)?), unreadable: uint(row.get(5)?), }) }, ) })
     }
 
     /// Compares a living copy with the buckets of its original; `entries` are the original's records, by mark, of the
@@ -170,41 +149,40 @@ impl Copies {
         let difference = Difference::between(&ours, &theirs);
         let whole = found.iter().all(looked_at);
         let count = |marks: &[String]| whole.then_some(marks.len() as i64);
-        self.writer()
-            .prepare_cached(
+        self.write(|work| {
+            work.run(
                 "INSERT INTO reconciliation (ags, at, buckets, missing, surplus, changed)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (ags) DO UPDATE SET at = excluded.at,
                  buckets = excluded.buckets, missing = excluded.missing, surplus = excluded.surplus,
                  changed = excluded.changed",
-            )?
-            .execute(params![
-                ags.to_string(),
-                micros(now),
-                found.len() as i64,
-                count(&difference.missing),
-                count(&difference.surplus),
-                count(&difference.changed)
-            ])?;
+                params![
+                    ags.to_string(),
+                    micros(now),
+                    found.len() as i64,
+                    count(&difference.missing),
+                    count(&difference.surplus),
+                    count(&difference.changed)
+                ],
+            )
+        })?;
         Ok((found, difference))
     }
 
     /// Municipalities whose copies answer.
     pub fn living(&self) -> Result<Vec<Ags>, CopyError> {
-        let copies = self.read(|connection| copies_where(connection, "state = ?1", params![schema::LIVE]))?;
+        let copies = self.read(|work| copies_where(work, "state = ?1", params![schema::LIVE]))?;
         Ok(copies.into_iter().map(|copy| copy.ags).collect())
     }
 
     /// The last comparison of each municipality that ever sent its hashes.
     pub fn reconciled(&self) -> Result<BTreeMap<Ags, Reconciled>, CopyError> {
-        self.read(|connection| {
-            let mut select = connection
-                .prepare_cached("SELECT ags, at, buckets, missing, surplus, changed FROM reconciliation")?;
-            let mut rows = select.query([])?;
+        self.read(|work| {
+            let select = "SELECT ags, at, buckets, missing, surplus, changed FROM reconciliation";
             let mut out = BTreeMap::new();
-            while let Some(row) = rows.next()? {
+            work.each(select, params![], |row| {
                 let ags: String = row.get(0)?;
-                let count = |place: usize| -> Result<Option<u64>, rusqlite::Error> {
-                    Ok(row.get::<_, Option<i64>>(place)?.map(uint))
+                let count = |place: usize| -> Result<Option<u64>, CopyError> {
+                    Ok(row.get::<Option<i64>>(place)?.map(uint))
                 };
                 let one = Reconciled {
                     at: instant(row.get(1)?),
@@ -214,7 +192,8 @@ impl Copies {
                     changed: count(5)?,
                 };
                 out.insert(Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?, one);
-            }
+                Ok(true)
+            })?;
             Ok(out)
         })
     }
@@ -250,7 +229,8 @@ mod tests {
             copies.finish_load(ags, 2, &receipt).expect("finished");
         }
         let raw =
-            rusqlite::Connection::open(folder.path().join(schema::DATABASE_FILE)).expect("the database");
+            rusqlite::Connection::open(folder.path().join(crate::register::copies::base::DATABASE_FILE))
+                .expect("the database");
         raw.execute("UPDATE person SET record = x'00' WHERE id = (SELECT min(id) FROM person)", [])
             .expect("set");
         let due = at("2026-11-29T02:00:00Z");

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::base::Work;
+use super::candidates::persons;
 use super::intake::read_stored;
-use super::search::persons;
 use super::{Copies, CopyError, CopyRow, copy_of, schema};
 use crate::register::criteria::{Criteria, NameSet};
 use crate::register::matching::name::{Manner, Token};
@@ -29,21 +30,21 @@ pub struct OwnRecord {
 impl Copies {
     /// None where no such record is kept.
     pub fn own_record(&self, ags: Ags, mark: &str) -> Result<Option<OwnRecord>, CopyError> {
-        self.read(|connection| {
-            let Some(copy) = copy_of(connection, ags, schema::LIVE)? else { return Ok(None) };
-            let Some((_, record)) = super::person_row(connection, copy.id, mark)? else { return Ok(None) };
+        self.read(|work| {
+            let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
+            let Some((_, record)) = super::person_row(work, copy.id, mark)? else { return Ok(None) };
             let mut person = read_stored(&record)?;
             person.locks.retain(|lock| !lock.by_authority());
             let partner = person.partner_name.take();
             person.partner_name = match partner {
-                Some(name) if !somebody_is_hidden(connection, &copy, &name, self.settings.records_max)? => {
+                Some(name) if !somebody_is_hidden(work, &copy, &name, self.settings.records_max)? => {
                     Some(name)
                 }
                 _ => None,
             };
             let mut shown = Vec::new();
             for name in std::mem::take(&mut person.representatives) {
-                if !somebody_is_hidden(connection, &copy, &name, self.settings.records_max)? {
+                if !somebody_is_hidden(work, &copy, &name, self.settings.records_max)? {
                     shown.push(name);
                 }
             }
@@ -60,7 +61,7 @@ impl Copies {
 
 /// Whether anybody of that family name is hidden here. A name that too many bear counts as hidden.
 fn somebody_is_hidden(
-    connection: &rusqlite::Connection,
+    work: &Work<'_>,
     copy: &CopyRow,
     name: &str,
     records_max: usize,
@@ -68,8 +69,8 @@ fn somebody_is_hidden(
     let Ok(Some(token)) = Token::whole(name, Manner::Letters) else { return Ok(false) };
     let criteria = Criteria { names: vec![(NameSet::CivilWhole, vec![token])], ..Criteria::default() };
     let mut hidden = false;
-    let looked = persons(connection, copy, &criteria, records_max, &mut |one: Person| {
-        hidden = one.is_hidden() || early(connection, copy, &one.mark)?;
+    let looked = persons(work, copy, &criteria, records_max, &mut |one: Person, early| {
+        hidden = one.is_hidden() || early.iter().any(|code| Lock::try_from(*code).is_ok_and(Lock::hides));
         Ok(!hidden)
     });
     match looked {
@@ -77,19 +78,6 @@ fn somebody_is_hidden(
         Err(CopyError::Question(_)) => Ok(true),
         Err(error) => Err(error),
     }
-}
-
-/// A lock that took effect before its turn.
-fn early(connection: &rusqlite::Connection, copy: &CopyRow, mark: &str) -> Result<bool, CopyError> {
-    let mut select =
-        connection.prepare_cached("SELECT code FROM early_lock WHERE copy = ?1 AND mark = ?2")?;
-    let codes = select.query_map(rusqlite::params![copy.id, mark], |row| row.get::<_, u8>(0))?;
-    for code in codes {
-        if Lock::try_from(code?).is_ok_and(Lock::hides) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

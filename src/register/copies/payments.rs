@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::base::{Work, params};
 use super::post::{Arrived, Known, Reply};
 use super::search::{FromPage, Taking, admit};
 use super::{Asked, Copies, CopyError, copy_of, micros, schema, uint};
@@ -76,13 +76,14 @@ impl Copies {
             .collect();
         let payment = Payment::new(&order.case, &order.account, items, &order.return_url, rules, now)
             .map_err(CopyError::Refused)?;
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         if let Some(known) = payment_of(&work, &order.case)? {
-            let digests: Vec<Vec<u8>> = work
-                .prepare_cached("SELECT digest FROM payment_question WHERE payment = ?1 ORDER BY number")?
-                .query_map(params![order.case], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
+            let digests: Vec<Vec<u8>> = work.all(
+                "SELECT digest FROM payment_question WHERE payment = ?1 ORDER BY number",
+                params![order.case],
+                |row| row.get(0),
+            )?;
             let ours = priced.iter().map(|(_, _, bytes)| reconcile::hash(bytes).to_vec());
             if known.account != order.account || !ours.eq(digests) {
                 return Err(CopyError::CaseTaken);
@@ -94,19 +95,11 @@ impl Copies {
         for (number, (ags, cents, bytes)) in (1_u32..).zip(priced) {
             let digest = reconcile::hash(&bytes);
             let (secret, sealed) = self.sealed(bytes, &order.account)?;
-            work.prepare_cached(
+            work.run(
                 "INSERT INTO payment_question (payment, number, ags, cents, digest, secret, sealed)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                order.case,
-                number,
-                ags.to_string(),
-                cents,
-                digest,
-                secret,
-                sealed
-            ])?;
+                params![order.case, number, ags.to_string(), cents, digest, secret, sealed],
+            )?;
         }
         work.commit()?;
         Ok(payment)
@@ -119,13 +112,13 @@ impl Copies {
 
     /// Municipality, price and bytes of each question.
     fn priced(&self, order: &Order, now: Timestamp) -> Result<Vec<(Ags, u32, Vec<u8>)>, CopyError> {
-        self.read(|connection| {
+        self.read(|work| {
             let price = |asked: &Asked| {
                 let (question, _) = admit(asked)?;
                 let Area::Municipality(ags) = question.area else {
                     return Err(Reason::MunicipalityCount.into());
                 };
-                if copy_of(connection, ags, schema::LIVE)?.is_none() {
+                if copy_of(work, ags, schema::LIVE)?.is_none() {
                     return Err(Reason::MunicipalityUnknown.into());
                 }
                 let bytes = serde_json::to_vec(asked);
@@ -137,29 +130,27 @@ impl Copies {
     }
 
     pub fn payment(&self, case: &str) -> Result<Option<Payment>, CopyError> {
-        self.read(|connection| payment_of(connection, case))
+        self.read(|work| payment_of(work, case))
     }
 
     /// The questions of a payment, as far as they may be shown to whoever put them.
     pub fn order_lines(&self, case: &str) -> Result<Vec<OrderLine>, CopyError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
+        self.read(|work| {
+            work.all(
                 "SELECT number, ags, cents, look IS NOT NULL, refused FROM payment_question
                  WHERE payment = ?1 ORDER BY number",
-            )?;
-            let mut rows = select.query(params![case])?;
-            let mut out = Vec::new();
-            while let Some(row) = rows.next()? {
-                let ags: String = row.get(1)?;
-                out.push(OrderLine {
-                    number: row.get(0)?,
-                    ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
-                    cents: row.get(2)?,
-                    put: row.get(3)?,
-                    refused: row.get(4)?,
-                });
-            }
-            Ok(out)
+                params![case],
+                |row| {
+                    let ags: String = row.get(1)?;
+                    Ok(OrderLine {
+                        number: row.get(0)?,
+                        ags: Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?,
+                        cents: row.get(2)?,
+                        put: row.get(3)?,
+                        refused: row.get(4)?,
+                    })
+                },
+            )
         })
     }
 
@@ -170,8 +161,8 @@ impl Copies {
         event: &Event,
         now: Timestamp,
     ) -> Result<Option<Payment>, CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let Some(before) = payment_of(&work, case)? else { return Ok(None) };
         let payment = before.clone().after(event, now);
         if payment == before {
@@ -180,12 +171,11 @@ impl Copies {
         write(&work, &payment)?;
         let mut forgotten = 0;
         if payment.state.is_without_answer() {
-            forgotten = work
-                .prepare_cached(
-                    "UPDATE payment_question SET secret = NULL, sealed = NULL
+            forgotten = work.run(
+                "UPDATE payment_question SET secret = NULL, sealed = NULL
                      WHERE payment = ?1 AND sealed IS NOT NULL",
-                )?
-                .execute(params![case])?;
+                params![case],
+            )?;
         }
         work.commit()?;
         if forgotten > 0 {
@@ -196,28 +186,27 @@ impl Copies {
 
     /// Cases with something to do, the longest due first.
     pub fn payments_due(&self, now: Timestamp) -> Result<Vec<String>, CopyError> {
-        self.read(|connection| {
-            let mut select = connection
-                .prepare_cached("SELECT uuid FROM payment WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2")?;
-            let rows = select.query_map(params![micros(now), DUE_MAX], |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+        self.read(|work| {
+            work.all(
+                "SELECT uuid FROM payment WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2",
+                params![micros(now), DUE_MAX],
+                |row| row.get(0),
+            )
         })
     }
 
     /// Payments for the operator, the newest first: those that need a person, those under way, or all.
     pub fn payments(&self, only: Which, limit: u32) -> Result<Vec<Payment>, CopyError> {
         let condition = match only {
-            Which::All => "1",
+            Which::All => "1 = 1",
             Which::Unsettled => "attention = 1 OR next_at IS NOT NULL",
             Which::NeedingAPerson => "attention = 1",
         };
-        self.read(|connection| {
+        self.read(|work| {
             let sql = format!(
                 "SELECT content FROM payment WHERE {condition} ORDER BY attention DESC, created_at DESC LIMIT ?1"
             );
-            let mut select = connection.prepare_cached(&sql)?;
-            let rows = select.query_map(params![limit], |row| row.get::<_, Vec<u8>>(0))?;
-            rows.map(|row| read(&row?)).collect()
+            work.all(&sql, params![limit], |row| read(row.get(0)?))
         })
     }
 
@@ -240,12 +229,13 @@ impl Copies {
         }
         self.destroyed();
         // What a page keeps of a list is needed for as long as the answers.
-        self.writer()
-            .prepare_cached(
-                "UPDATE outgoing SET expires_at = max(expires_at, ?3)
-                 WHERE author = ?1 AND uuid = ?2 AND sealed IS NOT NULL",
-            )?
-            .execute(params![payment.account, case, micros(expires_at)])?;
+        self.write(|work| {
+            work.run(
+                "UPDATE outgoing SET expires_at = ?3
+                 WHERE author = ?1 AND uuid = ?2 AND sealed IS NOT NULL AND expires_at < ?3",
+                params![payment.account, case, micros(expires_at)],
+            )
+        })?;
         let lines = self.order_lines(case)?;
         let event = match lines.into_iter().find_map(|line| line.refused) {
             Some(word) if payment.cents > 0 => {
@@ -266,8 +256,7 @@ impl Copies {
         write: &dyn Fn(&Answer) -> Vec<u8>,
     ) -> Result<(), CopyError> {
         let (case, number) = (&payment.case, line.number);
-        let Some((secret, sealed)) = self.read(|connection| sealed_question(connection, case, number))?
-        else {
+        let Some((secret, sealed)) = self.read(|work| sealed_question(work, case, number))? else {
             return Ok(());
         };
         let bytes = self.unsealed(&secret, &sealed, &payment.account)?;
@@ -297,27 +286,26 @@ impl Copies {
                 leaves_at: leaves_at(at, clock(), bucket),
             }]
         };
-        let also = |work: &Transaction<'_>, look: i64| {
-            work.prepare_cached(
+        let also = |work: &Work<'_>, look: i64| {
+            work.run(
                 "UPDATE payment_question SET look = ?3, secret = NULL, sealed = NULL
                  WHERE payment = ?1 AND number = ?2",
-            )?
-            .execute(params![case, number, look])?;
+                params![case, number, look],
+            )?;
             Ok(())
         };
         let page = FromPage { cents: line.cents, also: &also };
         let taking = Taking { arrived: &arrived, write: &replies, page: Some(page) };
         match self.ask_with(&asked, at, Some(taking)) {
             Ok(_) => Ok(()),
-            Err(CopyError::Question(reason)) => {
-                self.writer()
-                    .prepare_cached(
-                        "UPDATE payment_question SET refused = ?3, secret = NULL, sealed = NULL
+            Err(CopyError::Question(reason)) => self.write(|work| {
+                work.run(
+                    "UPDATE payment_question SET refused = ?3, secret = NULL, sealed = NULL
                          WHERE payment = ?1 AND number = ?2",
-                    )?
-                    .execute(params![case, number, reason.word()])?;
+                    params![case, number, reason.word()],
+                )?;
                 Ok(())
-            }
+            }),
             Err(error) => Err(error),
         }
     }
@@ -333,17 +321,15 @@ pub enum Which {
 
 type Sealed = (Vec<u8>, Vec<u8>);
 
-fn sealed_question(connection: &Connection, case: &str, number: u32) -> Result<Option<Sealed>, CopyError> {
-    let mut select = connection.prepare_cached(
-        "SELECT secret, sealed FROM payment_question WHERE payment = ?1 AND number = ?2 AND sealed IS NOT NULL",
-    )?;
-    Ok(select.query_row(params![case, number], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+fn sealed_question(work: &Work<'_>, case: &str, number: u32) -> Result<Option<Sealed>, CopyError> {
+    work.one(
+ "SELECT secret, sealed FROM payment_question WHERE payment = ?1 AND number = ?2 AND sealed IS NOT NULL", params![case, number], |row| Ok((row.get(0)?, row.get(1)?)), )
 }
 
 /// One more order of this account may be taken.
-fn room_for(work: &Transaction<'_>, account: &str, now: Timestamp) -> Result<(), CopyError> {
+fn room_for(work: &Work<'_>, account: &str, now: Timestamp) -> Result<(), CopyError> {
     let count = |sql: &str, since: Timestamp| -> Result<u64, CopyError> {
-        let count = work.prepare_cached(sql)?.query_row(params![account, micros(since)], |row| row.get(0))?;
+        let count = work.only(sql, params![account, micros(since)], |row| row.get(0))?;
         Ok(uint(count))
     };
     let day = now.checked_sub(24.hours()).unwrap_or(Timestamp::MIN);
@@ -351,19 +337,18 @@ fn room_for(work: &Transaction<'_>, account: &str, now: Timestamp) -> Result<(),
     if orders >= ORDERS_DAY_MAX {
         return Err(CopyError::OrdersToday { orders });
     }
-    let open = count(
+    let state = work.json_text("content", "state");
+    let waiting = format!(
         "SELECT count(*) FROM payment WHERE account = ?1 AND created_at > ?2 AND next_at IS NOT NULL
-           AND json_extract(CAST(content AS TEXT), '$.state') IN ('created', 'unclear', 'open', 'paid')",
-        Timestamp::MIN,
-    )?;
+           AND {state} IN ('created', 'unclear', 'open', 'paid')"
+    );
+    let open = count(&waiting, Timestamp::MIN)?;
     if open >= ORDERS_OPEN_MAX { Err(CopyError::OrdersOpen { open }) } else { Ok(()) }
 }
 
-fn payment_of(connection: &Connection, case: &str) -> Result<Option<Payment>, CopyError> {
-    let row: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT content FROM payment WHERE uuid = ?1")?
-        .query_row(params![case], |row| row.get(0))
-        .optional()?;
+fn payment_of(work: &Work<'_>, case: &str) -> Result<Option<Payment>, CopyError> {
+    let row: Option<Vec<u8>> =
+        work.one("SELECT content FROM payment WHERE uuid = ?1", params![case], |row| row.get(0))?;
     row.map(|bytes| read(&bytes)).transpose()
 }
 
@@ -371,21 +356,21 @@ fn read(bytes: &[u8]) -> Result<Payment, CopyError> {
     serde_json::from_slice(bytes).map_err(|error| CopyError::Corrupt(error.to_string()))
 }
 
-fn write(work: &Transaction<'_>, payment: &Payment) -> Result<(), CopyError> {
+fn write(work: &Work<'_>, payment: &Payment) -> Result<(), CopyError> {
     let content = serde_json::to_vec(payment).map_err(|error| CopyError::Corrupt(error.to_string()))?;
-    work.prepare_cached(
+    work.run(
         "INSERT INTO payment (uuid, content, created_at, next_at, attention, account)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (uuid) DO UPDATE SET content = excluded.content, next_at = excluded.next_at,
            attention = excluded.attention",
-    )?
-    .execute(params![
-        payment.case,
-        content,
-        micros(payment.created_at),
-        payment.next_at.map(micros),
-        payment.state.needs_a_person(),
-        payment.account
-    ])?;
+        params![
+            payment.case,
+            content,
+            micros(payment.created_at),
+            payment.next_at.map(micros),
+            payment.state.needs_a_person(),
+            payment.account
+        ],
+    )?;
     Ok(())
 }

@@ -7,9 +7,9 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::base::{ToValue, Work, params};
 use super::duties::{self, Origin};
 use super::{Copies, CopyError, instant, int, micros, uint};
 use crate::register::message::rejection::Event;
@@ -115,11 +115,12 @@ pub struct PostState {
 
 impl Copies {
     pub fn known(&self, arrived: &Arrived<'_>) -> Result<Known, CopyError> {
-        self.read(|connection| {
-            let row: Option<(Vec<u8>, String)> = connection
-                .prepare_cached("SELECT digest, transport_id FROM message WHERE author = ?1 AND uuid = ?2")?
-                .query_row(params![arrived.author, arrived.uuid], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
+        self.read(|work| {
+            let row: Option<(Vec<u8>, String)> = work.one(
+                "SELECT digest, transport_id FROM message WHERE author = ?1 AND uuid = ?2",
+                params![arrived.author, arrived.uuid],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
             Ok(match row {
                 None => Known::New,
                 Some((digest, _)) if digest != arrived.digest => Known::OtherBytes,
@@ -131,16 +132,16 @@ impl Copies {
 
     /// Writes down a message and what is answered to it.
     pub fn take(&self, arrived: &Arrived<'_>, replies: &[Reply]) -> Result<(), CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         self.take_within(&work, arrived, replies)?;
         Ok(work.commit()?)
     }
 
     /// The same, and what is answered stays for a page ([`Self::held_answer`]): the post takes it for sent.
     pub fn keep(&self, arrived: &Arrived<'_>, replies: &[Reply]) -> Result<(), CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         self.take_within(&work, arrived, replies)?;
         hold(&work, arrived, arrived.at)?;
         Ok(work.commit()?)
@@ -148,14 +149,11 @@ impl Copies {
 
     pub(super) fn take_within(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         arrived: &Arrived<'_>,
         replies: &[Reply],
     ) -> Result<(), CopyError> {
-        work.prepare_cached(
-            "INSERT INTO message (author, uuid, number, digest, transport_id, taken_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
+        work.run("INSERT INTO message (author, uuid, number, digest, transport_id, taken_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", params![
             arrived.author,
             arrived.uuid,
             arrived.number,
@@ -164,22 +162,24 @@ impl Copies {
             micros(arrived.at)
         ])?;
         let message = (arrived.author, arrived.uuid, arrived.transport_id);
-        replies.iter().try_for_each(|reply| self.write_reply(work, message, reply, arrived.expires_at))
+        for reply in replies {
+            self.write_reply(work, message, reply, arrived.expires_at)?;
+        }
+        Ok(())
     }
 
+    /// Gives the row's number.
     pub(super) fn write_reply(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         (author, uuid, transport_id): (&str, &str, &str),
         reply: &Reply,
         expires_at: Timestamp,
-    ) -> Result<(), CopyError> {
+    ) -> Result<i64, CopyError> {
         let (secret, sealed) = self.sealed(reply.bytes.clone(), &reply.reader)?;
-        work.prepare_cached(
-            "INSERT INTO outgoing (author, uuid, number, reader, namespace, in_reply_to, secret, sealed, leaves_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute(params![
+        work.only(
+"INSERT INTO outgoing (author, uuid, number, reader, namespace, in_reply_to, secret, sealed, leaves_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING id", params![
             author,
             uuid,
             reply.number,
@@ -189,70 +189,56 @@ impl Copies {
             secret,
             sealed,
             micros(reply.leaves_at),
-            micros(expires_at)
-        ])?;
-        Ok(())
+            micros(expires_at) ], |row| row.get(0), )
     }
 
     /// A second answer to a question, given by hand: it takes the first one's place at a page, and is posted elsewhere.
     pub(super) fn answer_later(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         origin: &Origin,
         reply: &Reply,
         expires_at: Timestamp,
     ) -> Result<(), CopyError> {
         let message = (&origin.author[..], &origin.uuid[..], &origin.transport_id[..]);
-        self.write_reply(work, message, reply, expires_at)?;
+        let id = self.write_reply(work, message, reply, expires_at)?;
         if origin.page {
-            work.prepare_cached("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1")?
-                .execute(params![work.last_insert_rowid(), micros(reply.leaves_at)])?;
+            work.run("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1", params![id, micros(reply.leaves_at)])?;
         }
         Ok(())
     }
 
     /// The answer that a page shows to whoever asked, as often as it is wanted within its time: the same bytes.
     pub fn held_answer(&self, author: &str, uuid: &str, now: Timestamp) -> Result<Held, CopyError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT reader, secret, sealed, leaves_at, expires_at FROM outgoing
-                 WHERE author = ?1 AND uuid = ?2 ORDER BY id DESC LIMIT 1",
-            )?;
-            let mut rows = select.query(params![author, uuid])?;
-            let Some(row) = rows.next()? else { return Ok(Held::Unknown) };
-            let (leaves_at, expires_at) = (instant(row.get(3)?), instant(row.get(4)?));
-            let kept: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
-            let (Some(secret), Some(sealed)) = kept else { return Ok(Held::Expired) };
-            if expires_at <= now {
-                return Ok(Held::Expired);
-            }
-            if leaves_at > now {
-                return Ok(Held::Later(leaves_at));
-            }
-            let reader: String = row.get(0)?;
-            let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
-            Ok(Held::Ready { bytes, left_at: leaves_at, expires_at })
+        self.read(|work| {
+            let newest = "SELECT reader, secret, sealed, leaves_at, expires_at FROM outgoing
+                 WHERE author = ?1 AND uuid = ?2 ORDER BY id DESC LIMIT 1";
+            let held = work.one(newest, params![author, uuid], |row| {
+                let (leaves_at, expires_at) = (instant(row.get(3)?), instant(row.get(4)?));
+                let kept: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
+                let (Some(secret), Some(sealed)) = kept else { return Ok(Held::Expired) };
+                if expires_at <= now {
+                    return Ok(Held::Expired);
+                }
+                if leaves_at > now {
+                    return Ok(Held::Later(leaves_at));
+                }
+                let reader: String = row.get(0)?;
+                let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
+                Ok(Held::Ready { bytes, left_at: leaves_at, expires_at })
+            })?;
+            Ok(held.unwrap_or(Held::Unknown))
         })
     }
 
     /// The answers to one question of this author leave once more, under transport ids of their own; of a message with
     /// many questions, those to each of them ([`case_key`]).
     pub fn again(&self, author: &str, uuid: &str, now: Timestamp) -> Result<Again, CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut rows: Vec<(i64, bool, bool)> = Vec::new();
-        {
-            let mut select = work.prepare_cached(
-                "SELECT id, sealed IS NULL OR expires_at <= ?3, sent_at IS NULL AND given_up_at IS NULL FROM outgoing
-                 WHERE author = ?1 AND (uuid = ?2 OR uuid > ?2 || '#' AND uuid < ?2 || '$')",
-            )?;
-            let found = select.query_map(params![author, uuid, micros(now)], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-            for row in found {
-                rows.push(row?);
-            }
-        }
+        let mut session = self.writer();
+        let work = session.begin()?;
+        let rows: Vec<(i64, bool, bool)> = work.all(
+ "SELECT id, sealed IS NULL OR expires_at <= ?3, sent_at IS NULL AND given_up_at IS NULL FROM outgoing
+                 WHERE author = ?1 AND (uuid = ?2 OR uuid > ?2 || '#' AND uuid < ?2 || '$')", params![author, uuid, micros(now)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)), )?;
         if rows.is_empty() {
             return Ok(Again::Unknown);
         }
@@ -265,10 +251,7 @@ impl Copies {
                 leaves += 1;
             }
             if !expired && !waits {
-                work.prepare_cached(
-                    "UPDATE outgoing SET sent_at = NULL, given_up_at = NULL, transport_id = NULL, leaves_at = ?2, next_at = 0 WHERE id = ?1",
-                )?
-                .execute(params![id, micros(now)])?;
+                work.run("UPDATE outgoing SET sent_at = NULL, given_up_at = NULL, transport_id = NULL, leaves_at = ?2, next_at = 0 WHERE id = ?1", params![id, micros(now)])?;
             }
         }
         work.commit()?;
@@ -277,19 +260,15 @@ impl Copies {
 
     /// What is due, the oldest first.
     pub fn due(&self, now: Timestamp) -> Result<Vec<Outgoing>, CopyError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT id, number, reader, namespace, in_reply_to, transport_id, leaves_at, secret, sealed FROM outgoing
+        self.read(|work| {
+            work.all(
+ "SELECT id, number, reader, namespace, in_reply_to, transport_id, leaves_at, secret, sealed FROM outgoing
                  WHERE sent_at IS NULL AND given_up_at IS NULL AND leaves_at <= ?1 AND next_at <= ?1 AND expires_at > ?1
-                 ORDER BY leaves_at, id LIMIT ?2",
-            )?;
-            let mut rows = select.query(params![micros(now), DUE_MAX])?;
-            let mut out = Vec::new();
-            while let Some(row) = rows.next()? {
+                 ORDER BY leaves_at, id LIMIT ?2", params![micros(now), DUE_MAX], |row| {
                 let (secret, sealed): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
                 let reader: String = row.get(2)?;
                 let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
-                out.push(Outgoing {
+                Ok(Outgoing {
                     id: uint(row.get(0)?),
                     number: row.get(1)?,
                     reader,
@@ -297,21 +276,18 @@ impl Copies {
                     in_reply_to: row.get(4)?,
                     transport_id: row.get(5)?,
                     since: instant(row.get(6)?),
-                    bytes,
-                });
-            }
-            Ok(out)
-        })
+                    bytes, }) }, ) })
     }
 
     /// The next instant at which something is due.
     pub fn next_due(&self) -> Result<Option<Timestamp>, CopyError> {
-        self.read(|connection| {
-            let least: Option<i64> = connection
-                .prepare_cached(
-                    "SELECT min(max(leaves_at, next_at)) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL",
-                )?
-                .query_row([], |row| row.get(0))?;
+        self.read(|work| {
+            let least: Option<i64> = work.only(
+                "SELECT min(CASE WHEN leaves_at < next_at THEN next_at ELSE leaves_at END) FROM outgoing
+                 WHERE sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL",
+                params![],
+                |row| row.get(0),
+            )?;
             Ok(least.map(instant))
         })
     }
@@ -322,10 +298,9 @@ impl Copies {
 
     /// The post office has it. A case that went with it is closed.
     pub fn note_sent(&self, id: u64, now: Timestamp) -> Result<(), CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        work.prepare_cached("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1")?
-            .execute(params![int(id), micros(now)])?;
+        let mut session = self.writer();
+        let work = session.begin()?;
+        work.run("UPDATE outgoing SET sent_at = ?2 WHERE id = ?1", params![int(id), micros(now)])?;
         let case = duties::case_of(&work, int(id))?;
         if let Some(case) = case {
             duties::close(&work, case, now)?;
@@ -346,30 +321,28 @@ impl Copies {
         self.on_outgoing("UPDATE outgoing SET given_up_at = ?2 WHERE id = ?1", id, &micros(now))
     }
 
-    fn on_outgoing(&self, sql: &str, id: u64, value: &dyn rusqlite::ToSql) -> Result<(), CopyError> {
-        let connection = self.writer();
-        connection.prepare_cached(sql)?.execute(params![int(id), value])?;
+    fn on_outgoing(&self, sql: &str, id: u64, value: &dyn ToValue) -> Result<(), CopyError> {
+        self.write(|work| work.run(sql, params![int(id), value]))?;
         Ok(())
     }
 
     /// Destroys keys and bytes whose time is over; the rows remain as marks. The journal is emptied apart from it
     /// ([`Self::forget_in_journal`]).
     pub fn expire_answers(&self, now: Timestamp) -> Result<u64, CopyError> {
-        let connection = self.writer();
-        let expired = connection
-            .prepare_cached(
-                "UPDATE outgoing SET secret = NULL, sealed = NULL WHERE sealed IS NOT NULL AND expires_at <= ?1",
-            )?
-            .execute(params![micros(now)])?;
+        let expired = self.write(|work| {
+            work.run(
+            "UPDATE outgoing SET secret = NULL, sealed = NULL WHERE sealed IS NOT NULL AND expires_at <= ?1",
+            params![micros(now)], )
+        })?;
         if expired > 0 {
             self.destroyed();
         }
-        Ok(expired as u64)
+        Ok(expired)
     }
 
     pub fn post_state(&self) -> Result<PostState, CopyError> {
-        self.read(|connection| {
-            let count = |sql: &str| -> Result<u64, CopyError> { count(connection, sql) };
+        self.read(|work| {
+            let count = |sql: &str| -> Result<u64, CopyError> { count(work, sql) };
             Ok(PostState {
                 taken: count("SELECT count(*) FROM message")?,
                 waiting: count(
@@ -416,14 +389,16 @@ pub fn message_uuid(key: &str) -> &str {
 }
 
 /// What was just written for this message stays for the page: the post takes it for sent.
-pub(super) fn hold(work: &Transaction<'_>, arrived: &Arrived<'_>, now: Timestamp) -> Result<(), CopyError> {
-    work.prepare_cached("UPDATE outgoing SET sent_at = ?3 WHERE author = ?1 AND uuid = ?2")?
-        .execute(params![arrived.author, arrived.uuid, micros(now)])?;
+pub(super) fn hold(work: &Work<'_>, arrived: &Arrived<'_>, now: Timestamp) -> Result<(), CopyError> {
+    work.run(
+        "UPDATE outgoing SET sent_at = ?3 WHERE author = ?1 AND uuid = ?2",
+        params![arrived.author, arrived.uuid, micros(now)],
+    )?;
     Ok(())
 }
 
-fn count(connection: &Connection, sql: &str) -> Result<u64, CopyError> {
-    Ok(uint(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?))
+fn count(work: &Work<'_>, sql: &str) -> Result<u64, CopyError> {
+    Ok(uint(work.only(sql, params![], |row| row.get(0))?))
 }
 
 /// Of one answer for one reader.

@@ -7,15 +7,12 @@
 //! was compacted.
 
 use jiff::{Timestamp, ToSpan};
-use rusqlite::{TransactionBehavior, params};
 
+use super::base::{Work, params};
 use super::{Copies, CopyError, micros};
 
 /// Rows of one transaction.
 const ROWS_MAX: i64 = 1000;
-/// Free pages that stay in the file, for what comes next; and those that one step gives back. 4 KiB each.
-const FREE_PAGES_KEPT: i64 = 512;
-const FREE_PAGES_STEP: i64 = 256;
 
 const YEAR_DAYS: i64 = 366;
 /// An order that came to nothing.
@@ -41,25 +38,32 @@ const RULES: &[(&str, &str, &str, i64)] = &[
         "payment",
         "uuid",
         "created_at <= ?1 AND attention = 0 AND next_at IS NULL
-           AND json_extract(CAST(content AS TEXT), '$.state') IN ('failed', 'cancelled', 'expired', 'refused')",
+           AND {content.state} IN ('failed', 'cancelled', 'expired', 'refused')",
         FAILED_ORDER_DAYS,
     ),
     (
         "payment",
         "uuid",
         "created_at <= ?1 AND attention = 0 AND next_at IS NULL
-           AND json_extract(CAST(content AS TEXT), '$.cents') = 0",
+           AND {content.cents} = '0'",
         YEAR_DAYS,
     ),
     ("payment", "uuid", "created_at <= ?1 AND attention = 0 AND next_at IS NULL", BOOKS_DAYS),
     (
         "payment_question",
         "payment, number",
-        "NOT EXISTS (SELECT 1 FROM payment WHERE payment.uuid = payment_question.payment AND ?1 IS NOT NULL)",
+        "NOT EXISTS (SELECT 1 FROM payment WHERE payment.uuid = payment_question.payment AND CAST(?1 AS BIGINT) IS NOT NULL)",
         0,
     ),
     ("meter", "look", "at <= ?1", BOOKS_DAYS),
 ];
+
+/// Each engine has its own words for a field of a payment.
+fn with_fields(work: &Work<'_>, over: &str) -> String {
+    ["state", "cents"].iter().fold(over.to_owned(), |over, field| {
+        over.replace(&format!("{{content.{field}}}"), &work.json_text("content", field))
+    })
+}
 
 impl Copies {
     /// Deletes rows whose time is over; says how many there were. `go_on` is asked between two steps.
@@ -67,16 +71,17 @@ impl Copies {
         let mut deleted = 0;
         for (table, key, over, days) in RULES {
             let youngest = now.checked_sub((24 * days).hours()).unwrap_or(Timestamp::MIN);
-            let sql = format!(
-                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {over} LIMIT ?2)"
-            );
             loop {
-                let mut connection = self.writer();
-                let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let gone = work.prepare_cached(&sql)?.execute(params![micros(youngest), ROWS_MAX])? as i64;
+                let mut session = self.writer();
+                let work = session.begin()?;
+                let over = with_fields(&work, over);
+                let sql = format!(
+                    "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {over} LIMIT ?2)"
+                );
+                let gone = work.run(&sql, params![micros(youngest), ROWS_MAX])?;
                 work.commit()?;
-                deleted += gone as u64;
-                if gone < ROWS_MAX {
+                deleted += gone;
+                if gone < ROWS_MAX as u64 {
                     break;
                 }
                 if !go_on() {
@@ -92,25 +97,13 @@ impl Copies {
 
     /// Gives a bounded part of the file's free pages back; says whether there is more.
     pub(super) fn shrink_step(&self) -> Result<bool, CopyError> {
-        let connection = self.writer();
-        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        const INCREMENTAL: i64 = 2;
-        // Reads the file, so that the next word is about the file as it is.
-        let spare = number("PRAGMA freelist_count")? - FREE_PAGES_KEPT;
-        if spare <= 0 || number("PRAGMA auto_vacuum")? != INCREMENTAL {
-            return Ok(false);
-        }
-        let mut step =
-            connection.prepare(&format!("PRAGMA incremental_vacuum({})", spare.min(FREE_PAGES_STEP)))?;
-        let mut pages = step.query([])?;
-        while pages.next()?.is_some() {}
-        Ok(spare > FREE_PAGES_STEP)
+        self.writer().shrink_step()
     }
 
     /// Writes the whole file anew, without free pages, so that it shrinks by itself from then on. Nobody else writes
     /// meanwhile, and as much room as the file has is needed beside it.
     pub fn compact(&self) -> Result<(), CopyError> {
-        self.writer().execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM;")?;
+        self.writer().compact()?;
         self.destroyed();
         Ok(())
     }

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
+use super::base::{Work, params};
+use super::candidates::{early_locks, persons};
 use super::duties::{Origin, Owed};
 use super::intake::read_stored;
 use super::looks::{self, Look};
-use super::terms::{Probe, probes};
 use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, instant, micros, schema};
 use crate::domain::hex;
 use crate::register::answer::{Answer, Duty, Hit};
@@ -24,10 +24,6 @@ use crate::register::question::{Area, Profile, Question, REQUESTER_CHARS_MAX, Re
 use crate::register::retention::{Keep, keep};
 use crate::register::rights::{Asker, HIT_LIST, Purpose, Reach, Right, disclose, right};
 
-/// Index rows that one question may make us read in one copy. Beyond it the question is too broad.
-const ROWS_MAX: usize = 500_000;
-/// Beyond it one term is as bad as another.
-const ESTIMATE_MAX: i64 = 4096;
 const FEATURE_BYTES: usize = 24;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +81,7 @@ pub(super) struct FromPage<'a> {
     /// The price that was agreed on before.
     pub cents: u32,
     /// More to be written in the same transaction, with the look's number.
-    pub also: &'a dyn Fn(&Transaction<'_>, i64) -> Result<(), CopyError>,
+    pub also: &'a dyn Fn(&Work<'_>, i64) -> Result<(), CopyError>,
 }
 
 impl Taking<'_> {
@@ -137,7 +133,7 @@ impl Copies {
         taking: Option<Taking<'_>>,
     ) -> Result<Outcome, CopyError> {
         let (question, right) = admit(asked)?;
-        let found = self.read(|connection| self.find(connection, &question, asked, now));
+        let found = self.read(|work| self.find(work, &question, asked, now));
         if let Err(CopyError::Question(Reason::TooBroad)) = &found {
             self.log_too_broad(asked, &question, now)?;
         }
@@ -152,8 +148,8 @@ impl Copies {
             };
             duties.extend(area.into_iter().map(|ags| Duty::ByHand { ags }));
         }
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let answer = match (&shown[..], question.profile) {
             _ if neutral => Answer::Neutral,
             ([one], Profile::PersonSearch | Profile::PrivateEnquiry | Profile::PrefilledForm) => {
@@ -197,8 +193,8 @@ impl Copies {
 
     /// Nobody is told anything, and yet the copy was searched: whoever feels his way forward is to be seen.
     fn log_too_broad(&self, asked: &Asked, question: &Question, now: Timestamp) -> Result<(), CopyError> {
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         write_look(&work, self, asked, question, &Answer::Neutral, &[], Note::TooBroad, now)?;
         Ok(work.commit()?)
     }
@@ -238,24 +234,26 @@ impl Copies {
         complete(requester)?;
         let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
             .ok_or(Reason::NotEntitled)?;
-        let found = self.read(|connection| {
-            let row: Option<(String, String, String, i64)> = connection
-                .prepare_cached("SELECT ags, requester, mark, expires_at FROM feature WHERE feature = ?1")?
-                .query_row(params![feature], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-                .optional()?;
+        let found = self.read(|work| {
+            let row: Option<(String, String, String, i64)> = work.one(
+                "SELECT ags, requester, mark, expires_at FROM feature WHERE feature = ?1",
+                params![feature],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )?;
             let Some((ags, body, mark, expires_at)) = row else { return Ok(None) };
             if body != requester.body || instant(expires_at) <= now {
                 return Ok(None);
             }
             let ags = Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?;
-            let Some(copy) = copy_of(connection, ags, schema::LIVE)? else { return Ok(None) };
-            let Some((_, record)) = super::person_row(connection, copy.id, &mark)? else { return Ok(None) };
+            let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
+            let Some((_, record)) = super::person_row(work, copy.id, &mark)? else { return Ok(None) };
             let person = read_stored(&record)?;
             if keep(&person, self.day_of(now)) != Keep::Whole {
                 return Ok(None);
             }
             let stale = copy.is_stale(now, self.settings.stale_after);
-            Ok(Some((found(connection, &copy, person)?, stale)))
+            let early = early_locks(work, &copy, &person.mark)?;
+            Ok(Some((found(&copy, person, &early), stale)))
         })?;
         let asked = Asked {
             requester: requester.clone(),
@@ -275,8 +273,8 @@ impl Copies {
             [one] if !neutral => Answer::Person { data: disclose(&one.person, right.groups) },
             _ => Answer::Neutral,
         };
-        let mut connection = self.writer();
-        let work = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
         let area = found.first().map_or(Area::State, |one| Area::Municipality(one.ags));
         let question = Question { profile, area, criteria: Criteria::default() };
         let look = write_look(&work, self, &asked, &question, &answer, &shown, Note::None, now)?;
@@ -294,19 +292,19 @@ impl Copies {
 
     fn find(
         &self,
-        connection: &Connection,
+        work: &Work<'_>,
         question: &Question,
         asked: &Asked,
         now: Timestamp,
     ) -> Result<(Vec<Found>, Vec<Ags>), CopyError> {
         let copies = match question.area {
             Area::Municipality(ags) => {
-                vec![copy_of(connection, ags, schema::LIVE)?.ok_or(Reason::MunicipalityUnknown)?]
+                vec![copy_of(work, ags, schema::LIVE)?.ok_or(Reason::MunicipalityUnknown)?]
             }
-            Area::State => copies_where(connection, "state = ?1", params![schema::LIVE])?,
+            Area::State => copies_where(work, "state = ?1", params![schema::LIVE])?,
         };
         if question.profile != Profile::PrivateEnquiry {
-            street_known(connection, &copies, &question.criteria)?;
+            street_known(work, &copies, &question.criteria)?;
         }
         let (mut all, mut stale) = (Vec::new(), Vec::new());
         let today = self.day_of(now);
@@ -322,12 +320,12 @@ impl Copies {
                 continue;
             }
             let criteria = question.criteria.within(copy.ags);
-            persons(connection, &copy, &criteria, self.settings.records_max, &mut |person| {
+            persons(work, &copy, &criteria, self.settings.records_max, &mut |person, early| {
                 // The night that shrinks the record may be still to come.
                 if keep(&person, today) != Keep::Whole {
                     return Ok(true);
                 }
-                let one = judged(found(connection, &copy, person)?, asked);
+                let one = judged(found(&copy, person, early), asked);
                 room -= usize::from(!one.hidden);
                 all.push(one);
                 Ok(room > 0)
@@ -339,7 +337,7 @@ impl Copies {
     /// Random, and nothing about the person can be seen from it (annex number 5 a)).
     pub(super) fn issue_feature(
         &self,
-        work: &Transaction<'_>,
+        work: &Work<'_>,
         one: &Found,
         requester: &Requester,
         now: Timestamp,
@@ -348,16 +346,10 @@ impl Copies {
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CopyError::Random)?;
         let feature = hex::lower(&bytes);
         let until = now.checked_add(self.settings.feature_valid).unwrap_or(Timestamp::MAX);
-        work.prepare_cached(
+        work.run(
             "INSERT INTO feature (feature, ags, requester, mark, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            feature,
-            one.ags.to_string(),
-            requester.body,
-            one.person.mark,
-            micros(until)
-        ])?;
+            params![feature, one.ags.to_string(), requester.body, one.person.mark, micros(until)],
+        )?;
         Ok(feature)
     }
 }
@@ -446,7 +438,7 @@ pub(super) enum Note {
 
 #[expect(clippy::too_many_arguments, reason = "a look has that many parts")]
 pub(super) fn write_look(
-    work: &Transaction<'_>,
+    work: &Work<'_>,
     copies: &Copies,
     asked: &Asked,
     question: &Question,
@@ -492,122 +484,21 @@ pub(super) fn write_look(
     looks::append(work, &copies.key, &look, &persons, now)
 }
 
-pub(super) fn found(connection: &Connection, copy: &CopyRow, person: Person) -> Result<Found, CopyError> {
-    let mut select =
-        connection.prepare_cached("SELECT code FROM early_lock WHERE copy = ?1 AND mark = ?2")?;
-    let early = select.query_map(params![copy.id, person.mark], |row| row.get::<_, u8>(0))?;
+/// `early`: codes of locks that took effect before their turn.
+pub(super) fn found(copy: &CopyRow, person: Person, early: &[u8]) -> Found {
     let mut locks = person.locks.clone();
-    for code in early {
-        locks.extend(Lock::try_from(code?).ok());
-    }
-    Ok(Found { ags: copy.ags, person, hidden: false, locks })
+    locks.extend(early.iter().filter_map(|code| Lock::try_from(*code).ok()));
+    Found { ags: copy.ags, person, hidden: false, locks }
 }
 
 /// Annex 4 f): a street that no copy of the area knows is refused, and says nothing about anybody.
-fn street_known(connection: &Connection, copies: &[CopyRow], criteria: &Criteria) -> Result<(), CopyError> {
+fn street_known(work: &Work<'_>, copies: &[CopyRow], criteria: &Criteria) -> Result<(), CopyError> {
     let Some(Token::Exact(form)) = &criteria.residence.street else { return Ok(()) };
-    let mut find =
-        connection.prepare_cached("SELECT 1 FROM term WHERE copy = ?1 AND kind = 8 AND form = ?2 LIMIT 1")?;
+    let find = "SELECT 1 FROM term WHERE copy = ?1 AND kind = 8 AND form = ?2 LIMIT 1";
     for copy in copies {
-        if find.exists(params![copy.id, form.as_str()])? {
+        if work.one(find, params![copy.id, form.as_str()], |_| Ok(()))?.is_some() {
             return Ok(());
         }
     }
     Err(Reason::StreetUnknown.into())
-}
-
-/// Hands every person of one copy who meets the criteria to `take`, until it wants no more.
-pub(super) fn persons(
-    connection: &Connection,
-    copy: &CopyRow,
-    criteria: &Criteria,
-    records_max: usize,
-    take: &mut dyn FnMut(Person) -> Result<bool, CopyError>,
-) -> Result<(), CopyError> {
-    let mut probes = probes(criteria);
-    let mut best = None;
-    for (place, probe) in probes.iter().enumerate() {
-        let count = estimate(connection, copy, probe)?;
-        if best.is_none_or(|(least, _)| count < least) {
-            best = Some((count, place));
-        }
-    }
-    let Some((_, place)) = best else { return Err(Reason::TooBroad.into()) };
-    let driver = probes.swap_remove(place);
-    let candidates = candidates(connection, copy, &driver)?;
-    let mut has = connection
-        .prepare_cached("SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4")?;
-    let mut record = connection.prepare_cached("SELECT record FROM person WHERE id = ?1")?;
-    let mut read = 0;
-    'candidates: for id in candidates {
-        for probe in &probes {
-            if let Probe::Term((kind, form)) = probe
-                && !has.exists(params![copy.id, *kind as i64, form, id])?
-            {
-                continue 'candidates;
-            }
-        }
-        read += 1;
-        if read > records_max {
-            return Err(Reason::TooBroad.into());
-        }
-        let bytes: Vec<u8> = record.query_row(params![id], |row| row.get(0))?;
-        let person = read_stored(&bytes)?;
-        if criteria.fit(&person) && !take(person)? {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// How many persons a probe leads to, as far as it matters.
-fn estimate(connection: &Connection, copy: &CopyRow, probe: &Probe) -> Result<i64, CopyError> {
-    let count = match probe {
-        Probe::Term((kind, form)) => connection
-            .prepare_cached(
-                "SELECT count(*) FROM
-                   (SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 LIMIT ?4)",
-            )?
-            .query_row(params![copy.id, *kind as i64, form, ESTIMATE_MAX], |row| row.get(0))?,
-        Probe::Range { kind, first, end, .. } => connection
-            .prepare_cached(
-                "SELECT count(*) FROM
-                   (SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form >= ?3 AND form < ?4 LIMIT ?5)",
-            )?
-            .query_row(params![copy.id, *kind as i64, first, end, ESTIMATE_MAX], |row| row.get(0))?,
-    };
-    Ok(count)
-}
-
-fn candidates(connection: &Connection, copy: &CopyRow, driver: &Probe) -> Result<BTreeSet<i64>, CopyError> {
-    let mut out = BTreeSet::new();
-    let mut rows_read = 0;
-    let mut take = |id: i64| {
-        rows_read += 1;
-        out.insert(id);
-        if rows_read > ROWS_MAX { Err(CopyError::from(Reason::TooBroad)) } else { Ok(()) }
-    };
-    match driver {
-        Probe::Term((kind, form)) => {
-            let mut select = connection
-                .prepare_cached("SELECT person FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3")?;
-            let mut rows = select.query(params![copy.id, *kind as i64, form])?;
-            while let Some(row) = rows.next()? {
-                take(row.get(0)?)?;
-            }
-        }
-        Probe::Range { kind, first, end, pattern } => {
-            let mut select = connection.prepare_cached(
-                "SELECT person, form FROM term WHERE copy = ?1 AND kind = ?2 AND form >= ?3 AND form < ?4",
-            )?;
-            let mut rows = select.query(params![copy.id, *kind as i64, first, end])?;
-            while let Some(row) = rows.next()? {
-                let form = row.get_ref(1)?.as_str().map_err(|error| CopyError::Corrupt(error.to_string()))?;
-                if pattern.as_ref().is_none_or(|pattern| pattern.fits(form)) {
-                    take(row.get(0)?)?;
-                }
-            }
-        }
-    }
-    Ok(out)
 }

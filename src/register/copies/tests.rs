@@ -50,8 +50,8 @@ impl Rig {
         receipt
     }
 
-    fn raw(&self) -> Connection {
-        Connection::open(self.folder.path().join(schema::DATABASE_FILE)).expect("the database")
+    fn raw(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join(base::DATABASE_FILE)).expect("the database")
     }
 }
 
@@ -164,11 +164,11 @@ fn indexed_searches_find_whom_a_brute_force_finds() {
         taken += 1;
         let expected: Vec<&str> =
             persons.iter().filter(|one| question.criteria.fit(one)).map(|one| one.mark.as_str()).collect();
-        let hits = rig.copies.read(|connection| {
-            let copy = copy_of(connection, home(), schema::LIVE)?.expect("a living copy");
+        let hits = rig.copies.read(|work| {
+            let copy = copy_of(work, home(), schema::LIVE)?.expect("a living copy");
             let mut hits = Vec::new();
             let criteria = question.criteria.within(home());
-            search::persons(connection, &copy, &criteria, 20_000, &mut |person| {
+            candidates::persons(work, &copy, &criteria, 20_000, &mut |person, _| {
                 hits.push(person);
                 Ok(true)
             })?;
@@ -741,7 +741,8 @@ fn a_log_that_was_cut_rewritten_or_emptied_is_told() {
         let mut chain = [0; 32];
         for (number, at, content_hash) in rows {
             chain = looks::link(&chain, number, at, &content_hash);
-            raw.execute("UPDATE look SET chain = ?2 WHERE number = ?1", params![number, chain]).expect("set");
+            raw.execute("UPDATE look SET chain = ?2 WHERE number = ?1", rusqlite::params![number, chain])
+                .expect("set");
         }
     };
     let forged = "UPDATE look SET content = NULL, at = at - 31622400000000, content_hash = zeroblob(32) WHERE number = 2";
@@ -788,7 +789,7 @@ fn the_journal_is_emptied_beside_the_writer() {
     rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(2)).expect("answered");
     reader.execute_batch("COMMIT").expect("read");
     assert!(rig.copies.forget_in_journal().expect("emptied"));
-    let journal = rig.folder.path().join(format!("{}-wal", schema::DATABASE_FILE));
+    let journal = rig.folder.path().join(format!("{}-wal", base::DATABASE_FILE));
     assert_eq!(std::fs::metadata(journal).expect("a journal").len(), 0);
 }
 
@@ -801,7 +802,7 @@ fn tomorrows_date_keeps_no_copy_fresh() {
     rig.copies.change_at(&far, at(2)).expect("applied");
     assert_eq!((stale(25), stale(27)), (false, true), "fresh since it came, and no longer");
     // As an earlier version let it stand.
-    rig.raw().execute("UPDATE copy SET as_of = ?1", params![micros(at(10_000))]).expect("set");
+    rig.raw().execute("UPDATE copy SET as_of = ?1", rusqlite::params![micros(at(10_000))]).expect("set");
     assert_eq!((stale(27), stale(10_001)), (true, false));
 }
 

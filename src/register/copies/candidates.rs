@@ -1,0 +1,118 @@
+//! Whom a question may mean: the way from its criteria through the index to records.
+//!
+//! The rarest term leads; whoever lacks one of the others is passed by without being read.
+
+use std::collections::BTreeSet;
+
+use super::base::{Work, params};
+use super::intake::read_stored;
+use super::terms::{Probe, probes};
+use super::{CopyError, CopyRow};
+use crate::register::criteria::Criteria;
+use crate::register::person::Person;
+use crate::register::question::Reason;
+
+/// Index rows that one question may make us read in one copy. Beyond it the question is too broad.
+const ROWS_MAX: usize = 500_000;
+/// Beyond it one term is as bad as another.
+const ESTIMATE_MAX: i64 = 4096;
+
+/// Is handed a person and the codes of their early locks; says whether it wants more.
+pub(super) type Take<'a> = dyn FnMut(Person, &[u8]) -> Result<bool, CopyError> + 'a;
+
+/// Hands every person of one copy who meets the criteria to `take`, until it wants no more.
+pub(super) fn persons(
+    work: &Work<'_>,
+    copy: &CopyRow,
+    criteria: &Criteria,
+    records_max: usize,
+    take: &mut Take<'_>,
+) -> Result<(), CopyError> {
+    let mut probes = probes(criteria);
+    let mut best = None;
+    for (place, probe) in probes.iter().enumerate() {
+        let count = estimate(work, copy, probe)?;
+        if best.is_none_or(|(least, _)| count < least) {
+            best = Some((count, place));
+        }
+    }
+    let Some((_, place)) = best else { return Err(Reason::TooBroad.into()) };
+    let driver = probes.swap_remove(place);
+    let candidates = candidates(work, copy, &driver)?;
+    let has = "SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4";
+    let mut read = 0;
+    'candidates: for id in candidates {
+        for probe in &probes {
+            if let Probe::Term((kind, form)) = probe
+                && work.one(has, params![copy.id, *kind as i64, form, id], |_| Ok(()))?.is_none()
+            {
+                continue 'candidates;
+            }
+        }
+        read += 1;
+        if read > records_max {
+            return Err(Reason::TooBroad.into());
+        }
+        let record = "SELECT record FROM person WHERE id = ?1";
+        let person = work.only(record, params![id], |row| read_stored(row.get(0)?))?;
+        if criteria.fit(&person) {
+            let early = early_locks(work, copy, &person.mark)?;
+            if !take(person, &early)? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Codes of the locks of one person that took effect before their turn.
+pub(super) fn early_locks(work: &Work<'_>, copy: &CopyRow, mark: &str) -> Result<Vec<u8>, CopyError> {
+    let select = "SELECT code FROM early_lock WHERE copy = ?1 AND mark = ?2";
+    work.all(select, params![copy.id, mark], |row| row.get(0))
+}
+
+/// How many persons a probe leads to, as far as it matters.
+fn estimate(work: &Work<'_>, copy: &CopyRow, probe: &Probe) -> Result<i64, CopyError> {
+    match probe {
+        Probe::Term((kind, form)) => work.only(
+            "SELECT count(*) FROM
+               (SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 LIMIT ?4) AS found",
+            params![copy.id, *kind as i64, form, ESTIMATE_MAX],
+            |row| row.get(0),
+        ),
+        Probe::Range { kind, first, end, .. } => work.only(
+            "SELECT count(*) FROM
+               (SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form >= ?3 AND form < ?4 LIMIT ?5) AS found",
+            params![copy.id, *kind as i64, first, end, ESTIMATE_MAX],
+            |row| row.get(0),
+        ),
+    }
+}
+
+fn candidates(work: &Work<'_>, copy: &CopyRow, driver: &Probe) -> Result<BTreeSet<i64>, CopyError> {
+    let mut out = BTreeSet::new();
+    let mut rows_read = 0;
+    let mut take = |id: i64| {
+        rows_read += 1;
+        out.insert(id);
+        if rows_read > ROWS_MAX { Err(CopyError::from(Reason::TooBroad)) } else { Ok(true) }
+    };
+    match driver {
+        Probe::Term((kind, form)) => {
+            let select = "SELECT person FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3";
+            work.each(select, params![copy.id, *kind as i64, form], |row| take(row.get(0)?))?;
+        }
+        Probe::Range { kind, first, end, pattern } => {
+            let select =
+                "SELECT person, form FROM term WHERE copy = ?1 AND kind = ?2 AND form >= ?3 AND form < ?4";
+            work.each(select, params![copy.id, *kind as i64, first, end], |row| {
+                let fits = match pattern {
+                    None => true,
+                    Some(pattern) => pattern.fits(row.get(1)?),
+                };
+                if fits { take(row.get(0)?) } else { Ok(true) }
+            })?;
+        }
+    }
+    Ok(out)
+}

@@ -1,7 +1,7 @@
 //! The copies: one a municipality, in the register's own database, fed by its stream and searched by law.
 //!
-//! Blocking: whoever serves calls it from threads of its own. One connection writes, and a change that is urgent passes
-//! a running load at its next chunk; readers have connections of their own. The original is always the municipality's
+//! Blocking: whoever serves calls it from threads of its own. One connection writes, by turns: what is urgent passes
+//! questions, and these pass feed and housework; readers have connections of their own. The original is always the municipality's
 //! register: nothing here edits a record.
 
 mod accounts;
@@ -9,6 +9,7 @@ mod duties;
 mod eyes;
 mod heads;
 mod intake;
+mod journal;
 mod keeping;
 mod looks;
 mod moves;
@@ -22,10 +23,11 @@ mod search;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -33,6 +35,8 @@ use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension, params};
 use thiserror::Error;
 
+use self::journal::Keeper;
+use self::turns::{Lane, Turn, Turns};
 use super::fees::Tariff;
 use super::person::{Ags, RecordError};
 use super::question::Reason;
@@ -135,9 +139,9 @@ pub enum CopyError {
 pub struct Copies {
     settings: Settings,
     key: LogKey,
-    writer: Mutex<Connection>,
-    /// Urgent changes that wait for the writer.
-    urgent: AtomicUsize,
+    /// Ends before the connections do.
+    _keeper: Keeper,
+    writer: Arc<Turns<Connection>>,
     readers: Mutex<Vec<Connection>>,
     /// Something was destroyed that may still stand in the database's journal.
     journal_full: AtomicBool,
@@ -147,17 +151,11 @@ impl Copies {
     /// Opens the copies in `settings.folder`, creating folder and database where there is none.
     pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
         std::fs::create_dir_all(&settings.folder)?;
-        let writer = Mutex::new(schema::open_writer(&settings.folder, &key)?);
+        let writer = Arc::new(Turns::new(schema::open_writer(&settings.folder, &key)?));
+        let keeper = Keeper::start(settings.folder.clone(), writer.clone())?;
         // Whoever had it open before may have died with such work to do.
         let journal_full = AtomicBool::new(true);
-        Ok(Self {
-            settings,
-            key,
-            writer,
-            urgent: AtomicUsize::new(0),
-            readers: Mutex::default(),
-            journal_full,
-        })
+        Ok(Self { settings, key, _keeper: keeper, writer, readers: Mutex::default(), journal_full })
     }
 
     /// Empties the database's journal, so that what was destroyed does not live on in it. On a connection of its own, and
@@ -201,19 +199,18 @@ impl Copies {
         self.forget_in_journal().map(drop)
     }
 
-    /// The writer, once nothing urgent waits for it.
-    fn writer(&self) -> MutexGuard<'_, Connection> {
-        while self.urgent.load(Ordering::Acquire) > 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For feed, post and housework.
+    fn writer(&self) -> Turn<'_, Connection> {
+        self.writer.take(Lane::Rest)
     }
 
-    fn urgent_writer(&self) -> MutexGuard<'_, Connection> {
-        self.urgent.fetch_add(1, Ordering::AcqRel);
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.urgent.fetch_sub(1, Ordering::AcqRel);
-        writer
+    /// For what somebody waits for.
+    fn answering(&self) -> Turn<'_, Connection> {
+        self.writer.take(Lane::Question)
+    }
+
+    fn urgent_writer(&self) -> Turn<'_, Connection> {
+        self.writer.take(Lane::Urgent)
     }
 
     /// The day on which an instant lies, in the register's time zone.

@@ -96,15 +96,30 @@ impl Copies {
         Ok(work.commit()?)
     }
 
-    /// Takes a chunk of records, each JSON, in one transaction. Bad ones are named in the receipt, the good ones stay.
+    /// Takes a chunk of records, each JSON, in one transaction, or in several where somebody waits who comes first. Bad
+    /// ones are named in the receipt, the good ones stay.
     pub fn load<'a>(
         &self,
         ags: Ags,
         records: impl IntoIterator<Item = &'a [u8]>,
         receipt: &mut LoadReceipt,
     ) -> Result<(), CopyError> {
-        let mut session = self.writer();
-        let work = session.begin()?;
+        let mut records = records.into_iter().peekable();
+        while records.peek().is_some() {
+            self.load_some(ags, &mut records, receipt)?;
+        }
+        Ok(())
+    }
+
+    fn load_some<'a>(
+        &self,
+        ags: Ags,
+        records: &mut dyn Iterator<Item = &'a [u8]>,
+        receipt: &mut LoadReceipt,
+    ) -> Result<(), CopyError> {
+        let mut turn = self.writer();
+        let awaited = turn.awaited();
+        let work = turn.begin()?;
         let copy = copy_of(&work, ags, schema::LOADING)?.ok_or(CopyError::Refused("no load has begun"))?;
         for bytes in records {
             let taken = Person::read(bytes).map_err(CopyError::from).and_then(|(person, left_out)| {
@@ -123,6 +138,9 @@ impl Copies {
                     receipt.refuse(error.to_string())
                 }
                 Err(error) => return Err(error),
+            }
+            if awaited() {
+                break;
             }
         }
         Ok(work.commit()?)

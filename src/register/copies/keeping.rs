@@ -31,6 +31,7 @@ impl Copies {
         let mut after = 0;
         loop {
             let mut session = self.writer();
+            let awaited = session.awaited();
             let work = session.begin()?;
             let copy = copy_of(&work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
             let rows: Vec<(i64, Vec<u8>)> = work.all(
@@ -38,8 +39,12 @@ impl Copies {
                 params![copy.id, after, STEP as i64],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
-            let done = rows.len() < STEP;
+            let (begun, mut done) = (after, rows.len() < STEP);
             for (id, record) in rows {
+                if after > begun && awaited() {
+                    done = false;
+                    break;
+                }
                 after = id;
                 let Ok(person) = read_stored(&record) else {
                     retired.unreadable += 1;

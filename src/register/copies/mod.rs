@@ -1,8 +1,8 @@
 //! The copies: one a municipality, in the register's own database, fed by its stream and searched by law.
 //!
-//! Blocking: whoever serves calls it from threads of its own. One connection writes, and a change that is urgent passes
-//! a running load at its next chunk; readers have connections of their own. The original is always the municipality's
-//! register: nothing here edits a record.
+//! Blocking: whoever serves calls it from threads of its own. One connection writes, by turns: what is urgent passes
+//! questions, and these pass feed and housework; readers have connections of their own. The original is always the
+//! municipality's register: nothing here edits a record.
 
 mod accounts;
 mod base;
@@ -24,21 +24,23 @@ mod search;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
+use self::turns::{Lane, Turn, Turns};
 use super::fees::Tariff;
 
 use super::person::{Ags, RecordError};
 use super::question::Reason;
-use base::{Base, Session, Value, Work, params};
+use base::{Base, Keeper, Session, Value, Work, params};
 
 pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
@@ -139,10 +141,10 @@ pub enum CopyError {
 pub struct Copies {
     settings: Settings,
     key: LogKey,
+    /// Ends before the writer does.
+    _keeper: Keeper,
     base: Base,
-    writer: Mutex<Session>,
-    /// Urgent changes that wait for the writer.
-    urgent: AtomicUsize,
+    writer: Arc<Turns<Session>>,
     readers: Mutex<Vec<Session>>,
     /// Something was destroyed that may still stand in the database's journal.
     journal_full: AtomicBool,
@@ -153,17 +155,11 @@ impl Copies {
     pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
         std::fs::create_dir_all(&settings.folder)?;
         let (base, writer) = Base::open(&settings.folder, &key)?;
+        let writer = Arc::new(Turns::new(writer));
+        let keeper = base.keep_journal(&writer)?;
         // Whoever had it open before may have died with such work to do.
         let journal_full = AtomicBool::new(true);
-        Ok(Self {
-            settings,
-            key,
-            base,
-            writer: Mutex::new(writer),
-            urgent: AtomicUsize::new(0),
-            readers: Mutex::default(),
-            journal_full,
-        })
+        Ok(Self { settings, key, _keeper: keeper, base, writer, readers: Mutex::default(), journal_full })
     }
 
     /// Empties the database's journal, so that what was destroyed does not live on in it. On a connection of its own, and
@@ -194,19 +190,18 @@ impl Copies {
         self.forget_in_journal().map(drop)
     }
 
-    /// The writer, once nothing urgent waits for it.
-    fn writer(&self) -> MutexGuard<'_, Session> {
-        while self.urgent.load(Ordering::Acquire) > 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For feed, post and housework.
+    fn writer(&self) -> Turn<'_, Session> {
+        self.writer.take(Lane::Rest)
     }
 
-    fn urgent_writer(&self) -> MutexGuard<'_, Session> {
-        self.urgent.fetch_add(1, Ordering::AcqRel);
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.urgent.fetch_sub(1, Ordering::AcqRel);
-        writer
+    /// For what somebody waits for.
+    fn answering(&self) -> Turn<'_, Session> {
+        self.writer.take(Lane::Question)
+    }
+
+    fn urgent_writer(&self) -> Turn<'_, Session> {
+        self.writer.take(Lane::Urgent)
     }
 
     /// The day on which an instant lies, in the register's time zone.

@@ -148,7 +148,7 @@ impl Copies {
             };
             duties.extend(area.into_iter().map(|ags| Duty::ByHand { ags }));
         }
-        let mut session = self.writer();
+        let mut session = self.answering();
         let work = session.begin()?;
         let answer = match (&shown[..], question.profile) {
             _ if neutral => Answer::Neutral,
@@ -193,7 +193,7 @@ impl Copies {
 
     /// Nobody is told anything, and yet the copy was searched: whoever feels his way forward is to be seen.
     fn log_too_broad(&self, asked: &Asked, question: &Question, now: Timestamp) -> Result<(), CopyError> {
-        let mut session = self.writer();
+        let mut session = self.answering();
         let work = session.begin()?;
         write_look(&work, self, asked, question, &Answer::Neutral, &[], Note::TooBroad, now)?;
         Ok(work.commit()?)
@@ -273,7 +273,7 @@ impl Copies {
             [one] if !neutral => Answer::Person { data: disclose(&one.person, right.groups) },
             _ => Answer::Neutral,
         };
-        let mut session = self.writer();
+        let mut session = self.answering();
         let work = session.begin()?;
         let area = found.first().map_or(Area::State, |one| Area::Municipality(one.ags));
         let question = Question { profile, area, criteria: Criteria::default() };

@@ -184,7 +184,7 @@ impl Base {
     }
 
     pub fn reader(&self) -> Result<Connection, CopyError> {
-        let connection = self.another(Duration::from_secs(60))?;
+        let connection = another(&self.folder, Duration::from_secs(60))?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(
             "PRAGMA query_only = ON; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;",
@@ -194,8 +194,7 @@ impl Base {
 
     /// Empties the journal, on a connection of its own that waits for nobody.
     pub fn empty_journal(&self) -> Result<bool, CopyError> {
-        let connection = self.another(Duration::ZERO)?;
-        connection.execute_batch("PRAGMA synchronous = FULL")?;
+        let connection = open_impatient(&self.folder)?;
         // The first copies what there is beside readers and the writer, so that the second is short.
         for mode in ["PASSIVE", "TRUNCATE"] {
             let sql = format!("PRAGMA wal_checkpoint({mode})");
@@ -207,12 +206,23 @@ impl Base {
         Ok(true)
     }
 
-    fn another(&self, patience: Duration) -> Result<Connection, CopyError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(self.folder.join(DATABASE_FILE), flags)?;
-        connection.busy_timeout(patience)?;
-        Ok(connection)
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
+}
+
+fn another(folder: &Path, patience: Duration) -> Result<Connection, CopyError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(folder.join(DATABASE_FILE), flags)?;
+    connection.busy_timeout(patience)?;
+    Ok(connection)
+}
+
+/// For the journal: waits for nobody.
+pub fn open_impatient(folder: &Path) -> Result<Connection, CopyError> {
+    let connection = another(folder, Duration::ZERO)?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(connection)
 }
 
 fn open_writer(folder: &Path, key: &LogKey) -> Result<Connection, CopyError> {

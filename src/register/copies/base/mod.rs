@@ -5,17 +5,21 @@
 //! all of the copies.
 
 mod embedded;
+mod journal;
 mod value;
 
 use std::path::Path;
+use std::sync::Arc;
 
 #[cfg(test)]
 pub use embedded::DATABASE_FILE;
+pub use journal::Keeper;
 pub(in crate::register::copies) use value::params;
 pub use value::{FromValue, ToValue, Value};
 
 use super::CopyError;
 use super::looks::LogKey;
+use super::turns::Turns;
 
 /// Opens sessions.
 pub enum Base {
@@ -48,6 +52,13 @@ impl Base {
     pub fn reader(&self) -> Result<Session, CopyError> {
         match self {
             Self::Embedded(base) => Ok(Session::Embedded(base.reader()?)),
+        }
+    }
+
+    /// Keeps the writer's journal short beside its work, until the keeper is dropped.
+    pub fn keep_journal(&self, writer: &Arc<Turns<Session>>) -> Result<Keeper, CopyError> {
+        match self {
+            Self::Embedded(base) => Keeper::start(base.folder().to_owned(), writer),
         }
     }
 

@@ -74,6 +74,7 @@ mod store_oracle;
 mod store_postgres;
 mod store_postgres_failover;
 mod store_postgres_objects;
+mod store_postgres_staging;
 mod store_rolling;
 mod store_tamper;
 mod timestamp;

@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod postgres;
 mod row;
 mod rules;
+pub mod staging;
 
 use std::fs::File;
 use std::ops::Range;
@@ -25,6 +26,7 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 pub use cards::CardBounds;
+pub use staging::Staging;
 
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
@@ -705,6 +707,11 @@ pub trait Store: Send + Sync + 'static {
     fn tell(&self, _notice: Notice) {}
     /// What they tell from here on; `None` where a store has one node.
     fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
+        None
+    }
+
+    /// Where nodes keep what goes over several requests; `None` where a store has one node, which has a disk for that.
+    fn staging(&self) -> Option<&dyn Staging> {
         None
     }
 

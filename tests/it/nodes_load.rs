@@ -206,12 +206,12 @@ impl Clients {
 }
 
 /// The OSCI client's keys, read once.
-struct OsciPerson {
-    folder: std::path::PathBuf,
+pub struct OsciPerson {
+    pub folder: std::path::PathBuf,
 }
 
 impl OsciPerson {
-    fn settings(&self, who: &str, url: &str) -> OsciSettings {
+    pub fn settings(&self, who: &str, url: &str) -> OsciSettings {
         let file = |end: String| self.folder.join(end);
         let part = |what: &str| (file(format!("{who}-{what}.crt")), file(format!("{who}-{what}.key")));
         let (cipher, signature) = (part("cipher"), part("signature"));
@@ -219,7 +219,7 @@ impl OsciPerson {
         OsciSettings::new(url.parse().expect("a URL"), keys, self.certificate("osci-cipher.crt"))
     }
 
-    fn certificate(&self, file: &str) -> Certificate {
+    pub fn certificate(&self, file: &str) -> Certificate {
         let pem = std::fs::read(self.folder.join(file)).expect("is there");
         Certificate::chain_from_pem(&pem).expect("PEM").into_iter().next().expect("a certificate")
     }

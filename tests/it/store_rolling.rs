@@ -64,7 +64,7 @@ async fn an_upgrade_that_is_in_the_way_of_others_gives_up() {
     // As it was one version ago.
     cluster.sql(
         "busy",
-        "SET search_path = amtsbote; DROP TABLE evidence_key; ALTER TABLE store DROP COLUMN objects_claim; \
+        "SET search_path = amtsbote; DROP TABLE staged_hold, staged_piece, staged, evidence_key; ALTER TABLE store DROP COLUMN objects_claim; \
          UPDATE store SET version = 3",
     );
     let held = "BEGIN; LOCK TABLE amtsbote.store IN ACCESS SHARE MODE; SELECT pg_sleep(60); COMMIT";

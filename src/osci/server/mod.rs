@@ -21,6 +21,7 @@ pub mod push;
 mod request;
 pub(in crate::osci) mod spool;
 mod store;
+mod unfinished;
 pub mod unproven;
 mod unwritable;
 

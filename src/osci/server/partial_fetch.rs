@@ -1,6 +1,6 @@
 //! partialFetchDelivery: a large delivery that goes in chunks (section 5.2 of our notes).
 //!
-//! With the first chunk the answer to a fetchDelivery is written once, kept on disk and sliced: signature, challenge and
+//! With the first chunk the answer to a fetchDelivery is written once, kept and sliced: signature, challenge and
 //! boundary do not change between chunks, nor over a restart. A reader that begins in another dialog gets an answer of its
 //! own and disturbs nobody; without a beginning a dialog goes on with the answer that it has slices of, or with the only
 //! one that there ever was. It is handed out in the dialog, and so received with its
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use super::answer::{self, Answer};
 use super::fetch::Content;
-use super::partial_store::{enough, on_our_disk, refused};
-use super::parts::{Edition, Fetch, FetchBegun, Fetches, on_disk};
+use super::partial_store::refused;
+use super::parts::{Edition, Fetch, FetchBegun, Fetches};
 use super::request::{Client, Context, Delivered, Executed, failed, fresh};
 use super::{Door, Refused, card};
 use crate::domain::dialog::ConversationId;
@@ -58,7 +58,7 @@ impl Door {
         let (conversation, sequence) =
             client.dialog.clone().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
         let fetches = self.parts.fetches(&client.account.name, client.owner.value(), id.as_str());
-        let _busy = self.parts.hold(fetches.place()).await;
+        let _busy = self.hold(fetches.place(), None).await?;
         let (fetch, mut begun) = self.begun(&asked, number, &fetches, &client, &entry, more, context).await?;
         let before = begun.clone();
         let span = begun.slices.span(number).map_err(refused)?;
@@ -70,16 +70,15 @@ impl Door {
         }
         held.insert(number);
         begun.serve(&conversation, number);
-        let kept = fetch.clone();
-        let noted = on_disk(move || kept.note(&begun).and_then(|()| kept.open()));
-        let whole = noted.await.map_err(on_our_disk)?;
+        self.note_fetch(&fetch, &begun).await?;
+        let slice = self.slice(&fetch, span).await?;
         // Last of all: nothing that fails behind it may leave the reader without what he is said to have.
         if entry.card.state.is_offered() && slices.is_whole(&held) {
             let place = (&conversation, sequence);
             let handed_out = self.relay.hand_out_in_dialog(&client.account, &client.owner, place, &id).await;
             if let Err(refusal) = handed_out {
-                if let Err(error) = on_disk(move || fetch.note(&before)).await {
-                    tracing::warn!(message_id = %id, %error, "a chunk that was not given is noted as given");
+                if let Err(Refused { detail, .. }) = self.note_fetch(&fetch, &before).await {
+                    tracing::warn!(message_id = %id, detail, "a chunk that was not given is noted as given");
                 }
                 return Err(failed(refusal));
             }
@@ -105,7 +104,7 @@ impl Door {
                     message_id: Some(message_id),
                 }))
             }),
-            answer: content(Arc::new(whole.stretch(span)), coding)?,
+            answer: content(Arc::new(slice), coding)?,
             carried: None,
         })))
     }
@@ -126,8 +125,7 @@ impl Door {
             client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
         let begins = number == 1 && asked.chunk.received.iter().flatten().next().is_none();
         if !begins {
-            let known = fetches.clone();
-            let editions = on_disk(move || known.editions()).await.map_err(on_our_disk)?;
+            let editions = self.editions(fetches).await?;
             let known = continued(editions, &fetches.begun_in(conversation), conversation)?;
             return match asked.chunk.kilobytes {
                 Some(kilobytes) if kilobytes != known.1.slices.kilobytes => Err(Refused::told(
@@ -157,11 +155,7 @@ impl Door {
         context: &Context<'_>,
     ) -> Result<u64, Refused> {
         let message = &context.request.received.message;
-        let (parts, place) = (self.parts.clone(), fetch.clone());
-        let bytes = entry.card.payload_bytes.saturating_mul(2);
-        let room = on_disk(move || parts.make_room(&place).and_then(|()| parts.room(place.place(), bytes)));
-        let room = room.await.map_err(on_our_disk)?;
-        enough(room)?;
+        self.fetch_room(fetch, entry.card.payload_bytes.saturating_mul(2)).await?;
         let in_base64 = answers_in_base64(message.features.as_ref(), context.request.received.has_base64());
         let content = self.content(entry, in_base64).await?;
         let mut card = entry.card.clone();
@@ -188,13 +182,10 @@ impl Door {
         let mut answer = Answer::plain(control, payload, message.features.clone(), Vec::new());
         answer.carry(content);
         answer.carried = Some(self.carried(&entry.envelope.id));
-        let (in_force, offered, place) = (context.in_force.clone(), self.offered(), fetch.clone());
-        let written = on_disk(move || {
-            let prepared =
-                answer.sign(&in_force, offered).map_err(|refused| io::Error::other(refused.detail))?;
-            place.keep(|file| prepared.write(file).map_err(io::Error::other))
-        });
-        written.await.map_err(on_our_disk)
+        let (in_force, offered) = (context.in_force.clone(), self.offered());
+        let prepare =
+            move || answer.sign(&in_force, offered).map_err(|refused| io::Error::other(refused.detail));
+        self.keep_answer(fetch, prepare).await
     }
 }
 

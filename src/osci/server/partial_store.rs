@@ -1,6 +1,6 @@
 //! partialStoreDelivery: a large delivery that comes in chunks (sections 5.2 and 9.2 of our notes).
 //!
-//! A chunk is kept on disk before it is said to be received, so that an upload goes on after a restart, in any dialog of
+//! A chunk is durable before it is said to be received, so that an upload goes on after a restart, in any dialog of
 //! the same account. With the last missing chunk the message inside is judged as a storeDelivery in a dialog of its own
 //! and accepted as one; its feedback and card come with the answer. A client that did not hear that answer asks with
 //! InfoOnly: what was accepted is said again (3950), what is still at work is called so (3952), and what a crash
@@ -55,18 +55,17 @@ impl Door {
         let upload = self.parts.upload(&client.account.name, id.as_str());
         // A chunk must be judged and kept; a question need not wait for what another request is at work on.
         let _busy = match asked.chunk {
-            Chunk::Information(_) => self.parts.hold(upload.place()).await,
+            Chunk::Information(_) => self.hold(upload.place(), None).await?,
             Chunk::InfoOnly => {
-                match self.parts.hold_within(upload.place(), self.settings.inside_wait).await {
-                    Some(busy) => busy,
-                    None => {
-                        let standing = self.standing(&upload).await?;
-                        if standing.is_whole() {
-                            context.findings.push((Code::InsideWorking, None));
-                        }
-                        return Ok(answered(None, standing.into_information(None)));
+                let busy = self.hold(upload.place(), Some(self.settings.inside_wait)).await?;
+                if busy.is_none() {
+                    let standing = self.standing(&upload).await?;
+                    if standing.is_whole() {
+                        context.findings.push((Code::InsideWorking, None));
                     }
+                    return Ok(answered(None, standing.into_information(None)));
                 }
+                busy
             }
         };
         let mut standing = self.standing(&upload).await?;
@@ -95,11 +94,6 @@ impl Door {
             return Err(Refused::told(Code::MessageIdUnknown, sentence));
         }
         self.may_use(client, id, request).await
-    }
-
-    async fn standing(&self, upload: &Upload) -> Result<Standing, Refused> {
-        let upload = upload.clone();
-        on_disk(move || upload.standing()).await.map_err(on_our_disk)
     }
 
     async fn card_of(&self, client: &Client, id: &MessageId) -> Result<ProcessCardBundle, Refused> {
@@ -143,26 +137,9 @@ impl Door {
             })?;
         cut.holds(number, octets.length()).map_err(refused)?;
         if standing.begun.is_none() {
-            self.begin_upload(upload, cut).await?;
+            self.begin_upload(upload, UploadBegun { version: 1, at: self.relay.now(), cut }).await?;
         }
-        let (parts, upload) = (self.parts.clone(), upload.clone());
-        let kept = on_disk(move || {
-            parts.spare(octets.length())?;
-            let whole = octets.stretch(0..octets.length());
-            let mut chunk = whole.open()?;
-            upload.keep(number, &mut chunk)
-        });
-        kept.await.map_err(on_our_disk)
-    }
-
-    async fn begin_upload(&self, upload: &Upload, cut: Cut) -> Result<(), Refused> {
-        let begun = UploadBegun { version: 1, at: self.relay.now(), cut };
-        let (parts, upload) = (self.parts.clone(), upload.clone());
-        let limits = &self.settings.limits;
-        // What its sender has given up stays for days, and must not keep the next one out, however large that may be.
-        let account_bytes_max = limits.upload_bytes_max.max(limits.content_bytes_max.saturating_mul(4));
-        let room = on_disk(move || parts.begin(&upload, &begun, account_bytes_max));
-        enough(room.await.map_err(on_our_disk)?)
+        self.keep_chunk(upload, number, octets).await
     }
 
     /// For what comes in: it leaves the disk its reserve.
@@ -181,21 +158,16 @@ impl Door {
     ) -> Result<Inside, Refused> {
         let total = standing.begun.as_ref().map_or(0, |begun| begun.cut.total);
         let spool = self.spool(self.settings.request_bytes_max());
-        let (chunks, limits) = (upload.clone(), incoming::limits(&self.settings));
-        let read = on_disk(move || {
-            let mut spool = spool;
-            chunks.pour(total, &mut spool)?;
-            let whole = spool.freeze();
-            Ok((incoming::parse(&whole, &limits), whole))
-        });
-        let (parsed, bytes) = match read.await {
-            Ok(read) => read,
+        let bytes = match self.pour(upload, total, spool).await? {
+            Ok(whole) => whole,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 self.drop_upload(upload).await?;
                 return Err(Refused::new(Code::MessageTooBig, "the chunks together are too large"));
             }
             Err(error) => return Err(on_our_disk(error)),
         };
+        let (whole, limits) = (bytes.clone(), incoming::limits(&self.settings));
+        let parsed = on_disk(move || Ok(incoming::parse(&whole, &limits))).await.map_err(on_our_disk)?;
         let outer_message = &context.request.received.message;
         let language = |message: &crate::osci::message::Message| {
             let languages = message.languages.as_ref().map(|languages| languages.list());
@@ -224,10 +196,9 @@ impl Door {
             Ok(card) => {
                 findings.push((Code::DoneClosed, None));
                 let feedback = answer::feedback(language, &findings);
-                let (noted, chunks) = (acceptance(&feedback), upload.clone());
                 // The message is ours by now, whatever becomes of this note.
-                if let Err(error) = on_disk(move || chunks.accept(&noted)).await {
-                    tracing::warn!(message_id = %id, %error, "the end of an upload was not noted");
+                if let Err(refused) = self.note_acceptance(upload, standing, acceptance(&feedback)).await {
+                    tracing::warn!(message_id = %id, detail = %refused.detail, "the end of an upload was not noted");
                 }
                 Ok(Inside { feedback, card: Some(card) })
             }
@@ -241,11 +212,6 @@ impl Door {
                 Ok(Inside { feedback: answer::feedback(language, &all), card: None })
             }
         }
-    }
-
-    async fn drop_upload(&self, upload: &Upload) -> Result<(), Refused> {
-        let upload = upload.clone();
-        on_disk(move || upload.forget()).await.map_err(on_our_disk)
     }
 
     /// The message inside, as a dialog of its own.

@@ -1,4 +1,5 @@
-//! Parts of large messages on disk: chunks of uploads until all are there, and answers that are fetched in chunks.
+//! Parts of large messages on disk: chunks of uploads until all are there, and answers that are fetched in chunks. Where
+//! nodes share a store, only the names and words of this file are used ([`super::unfinished`]).
 //!
 //! ```text
 //! uploads/<account>/<message>/begun.json, 1, 2, …      until the message inside is accepted, then
@@ -30,6 +31,7 @@ use crate::domain::content::Digest;
 use crate::domain::dialog::ConversationId;
 use crate::osci::chunk::{Cut, KILOBYTE, Slices};
 use crate::osci::client::scratch;
+use crate::store::staging::PlaceName;
 
 /// Uploads, or fetches, of one account at a time.
 pub const PER_ACCOUNT_MAX: usize = 16;
@@ -66,7 +68,7 @@ pub struct UploadBegun {
 
 impl UploadBegun {
     /// Bytes of the disk that it will take: its chunks, and then the message made of them.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.cut.total.saturating_mul(self.cut.kilobytes).saturating_mul(2 * KILOBYTE)
     }
 }
@@ -275,6 +277,14 @@ impl Parts {
     }
 }
 
+/// What a place is called in a store that nodes share.
+pub fn name(place: &Path) -> PlaceName {
+    let mut names = place.iter().rev().map(|name| name.to_string_lossy().into_owned());
+    let mut next = || names.next().unwrap_or_default();
+    let (name, owner, kind) = (next(), next(), next());
+    PlaceName { kind: format!("osci-{kind}"), owner, name }
+}
+
 /// Runs what may wait for the disk where it blocks nobody.
 pub async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -461,6 +471,11 @@ impl Fetches {
     pub fn begun_in(&self, conversation: &ConversationId) -> Fetch {
         let dialog = Digest::of(conversation.as_str().as_bytes()).to_string();
         Fetch(self.0.with_extension(dialog))
+    }
+
+    /// The place of that name among them.
+    pub fn named(&self, name: &str) -> Fetch {
+        Fetch(self.0.with_file_name(name))
     }
 
     /// The answers of this message that are kept or remembered.

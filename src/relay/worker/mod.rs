@@ -28,7 +28,7 @@ use crate::domain::account::Directory;
 use crate::evidence::checkpoint::SigningKey;
 use crate::evidence::signed_card::CardSigner;
 use crate::evidence::tree::Hash;
-use crate::store::{Notice, PayloadWriter, Store};
+use crate::store::{Notice, PayloadWriter, Staging, Store};
 
 use super::{Refusal, Settings};
 
@@ -163,6 +163,11 @@ impl Relay {
     /// For the reply to a push, while accepting may have stopped for want of room.
     pub async fn reply_writer(&self) -> Result<Box<dyn PayloadWriter>, Refusal> {
         self.store.reply_writer().await.map_err(|error| counted("payload", error.into()))
+    }
+
+    /// Where doors keep what goes over several requests, if several nodes answer them.
+    pub fn staging(&self) -> Option<&dyn Staging> {
+        self.store.staging()
     }
 
     /// Works until `stop` says true: timers, pushes to every destination, checkpoints, housekeeping. The last

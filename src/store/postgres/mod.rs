@@ -2,7 +2,7 @@
 //!
 //! Each node has one writer that gathers commands into transactions (`writer`, `batch`, `exchange`) and a pool of
 //! connections for everything else (`pools`). What correctness needs lies in the database: ids are unique there,
-//! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next. Every node
+//! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next, and so are unfinished uploads (`staging`). Every node
 //! has a name, which one process holds at a time, and an evidence log of its own. What the database itself promises is
 //! looked at (`promises`). What one node does wakes the others (`notices`). Backup and restore are PostgreSQL's own.
 
@@ -26,6 +26,7 @@ mod retire;
 mod schema;
 #[cfg(test)]
 mod simulation;
+mod staging;
 mod time_stamp;
 mod upkeep;
 mod verify;
@@ -57,8 +58,8 @@ use super::row::{int, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, Notice, OtherLog, OtherProof, PayloadReader, PayloadWriter,
-    PushLease, PushOutcome, Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth,
-    TimeStamp,
+    PushLease, PushOutcome, Selection, StagedPlace, Staging, Statement, Stepped, Store, StoreError,
+    StoreHealth, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -234,6 +235,7 @@ macro_rules! ask {
         }
     }};
 }
+use ask;
 
 /// Asks several questions in one snapshot.
 macro_rules! look {
@@ -286,6 +288,7 @@ macro_rules! write {
         })
     }};
 }
+use write;
 
 impl PostgresStore {
     /// Opens the store, creating its tables in a database without them.
@@ -881,6 +884,10 @@ impl Store for PostgresStore {
 
     fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
         Some(self.notices.hear())
+    }
+
+    fn staging(&self) -> Option<&dyn Staging> {
+        Some(self)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@
 //! A primary that was lost may have taken some with it; then the seal is missing, or counts too few, and nothing is
 //! accepted. What nobody names is an orphan and is swept, by its own node at the next start or by any a day later.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -150,7 +151,7 @@ impl Intake {
     }
 }
 
-fn vanished() -> StoreError {
+pub fn vanished() -> StoreError {
     StoreError::Unavailable("parts of the payload have vanished from the database; send it again".to_owned())
 }
 
@@ -250,15 +251,22 @@ pub async fn open(
             let name: Option<String> = column(row, 2)?;
             let name =
                 name.ok_or_else(|| Fault::corrupt(format!("the payload of message {id} is missing")))?;
-            let pools = Arc::clone(pools);
-            Ok(match column::<Option<i64>>(row, 4)?.map(uint).filter(|bytes| *bytes > 0) {
-                None => Outgoing::Chunks { pools, name, at, end },
-                Some(object_bytes) => {
-                    Outgoing::Objects { pools, name, object_bytes, at, end, piece: bytes::Bytes::new() }
-                }
-            })
+            Ok(Outgoing::apart(pools, name, column(row, 4)?, at..end))
         }
         Some(Place::Purged) | None => Err(StoreError::Unknown.into()),
+    }
+}
+
+impl Outgoing {
+    /// Of what lies in chunks, or in objects of so many bytes.
+    pub fn apart(pools: &Arc<Pools>, name: String, object_bytes: Option<i64>, span: Range<u64>) -> Self {
+        let (pools, Range { start: at, end }) = (Arc::clone(pools), span);
+        match object_bytes.map(uint).filter(|bytes| *bytes > 0) {
+            None => Self::Chunks { pools, name, at, end },
+            Some(object_bytes) => {
+                Self::Objects { pools, name, object_bytes, at, end, piece: bytes::Bytes::new() }
+            }
+        }
     }
 }
 

@@ -171,8 +171,29 @@ CREATE TABLE evidence_key (
 ALTER TABLE store ADD COLUMN objects_claim bigint NOT NULL DEFAULT 0;
 "#;
 
+/// What clients send or fetch in several requests, wherever the next of them is answered.
+const VERSION_5: &str = r#"
+CREATE TABLE staged (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text COLLATE "C" NOT NULL, owner text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL, note bytea NOT NULL, bytes bigint NOT NULL, ends_at timestamptz NOT NULL,
+  open boolean NOT NULL DEFAULT true, swept boolean NOT NULL DEFAULT false, UNIQUE (kind, owner, name)
+);
+CREATE INDEX staged_ends ON staged (ends_at);
+CREATE INDEX staged_settled ON staged (id) WHERE NOT open AND NOT swept;
+-- A large piece is a large payload whose sequence is the negative of the piece's id.
+CREATE TABLE staged_piece (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, place bigint NOT NULL REFERENCES staged (id),
+  number bigint NOT NULL, length bigint NOT NULL, bytes bytea, UNIQUE (place, number)
+);
+ALTER TABLE staged_piece ALTER COLUMN bytes SET STORAGE EXTERNAL;
+-- Who is at work at a place. Nothing is lost with it.
+CREATE UNLOGGED TABLE staged_hold (
+  name text COLLATE "C" PRIMARY KEY, holder text COLLATE "C" NOT NULL, until timestamptz NOT NULL
+);
+"#;
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::connect::Session;
 use super::payload::{CHUNKED, DISCARD, LET_GO, ORPHANS, STRAY};
 use super::pools::Pools;
-use super::{OpenError, claim, lag, promises};
+use super::{OpenError, claim, lag, promises, staging};
 use crate::store::StoreError;
 
 /// Between two looks at the promises and the clock.
@@ -71,6 +71,10 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
                 None => return,
             },
             _ = clock.tick() => {
+                // Of objects only their rows are let go of here.
+                if let Err(error) = staging::sweep(&pools).await {
+                    tracing::debug!(%error, "what is over of uploads cannot be looked for");
+                }
                 is_ours = are_objects_ours(&pools).await;
                 if !is_ours {
                     continue;

@@ -1,0 +1,267 @@
+//! What goes over several requests, as rows: places, their pieces, and who is at work where.
+//!
+//! A piece of some size is a payload like any other, in chunks or objects, sealed before the row that makes it a piece; its
+//! sequence is the negative of the piece's id, so that no sweep takes it for an orphan. What a place lets go of, its sweep
+//! hands back to that of payloads. A request only marks what is over; deleting is the sweep's, in bounded steps.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Row as Found;
+
+use super::payload::Outgoing;
+use super::pools::{self, Pools};
+use super::read::column;
+use super::{Fault, PostgresStore, Reading, ask, write};
+use crate::store::row::{int, uint};
+use crate::store::staging::{Beginning, Begun, Held, Place, PlaceName, Staging};
+use crate::store::{PayloadReader, StagedPayload, StagedPlace, StoreError};
+
+/// A hold of a node that is gone ends so long after it was last renewed.
+const HOLD_SECONDS: f64 = 15.0;
+const HOLD_RENEWED_EVERY: Duration = Duration::from_secs(4);
+const HOLD_POLL: Duration = Duration::from_millis(10);
+const HOLD_POLL_MAX: Duration = Duration::from_millis(200);
+/// Places that one sweep looks at, and pieces that one statement of it lets go of.
+const SWEPT_MAX: i64 = 100;
+const PIECES_AT_ONCE: i64 = 500;
+
+const HOLD: &str = "INSERT INTO staged_hold (name, holder, until) \
+    VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second') ON CONFLICT (name) DO UPDATE \
+    SET holder = excluded.holder, until = excluded.until \
+    WHERE staged_hold.until <= clock_timestamp() OR staged_hold.holder = excluded.holder RETURNING 1";
+const LET_GO: &str = "DELETE FROM staged_hold WHERE name = $1 AND holder = $2";
+const HOLDS_OVER: &str = "DELETE FROM staged_hold WHERE until < clock_timestamp() - interval '1 minute'";
+
+const COUNTED: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended('amtsbote staged ' || $1 || ' ' || $2, 0))";
+/// Out of the way of a new place of its name.
+const OVER: &str = "UPDATE staged SET name = name || ' ' || id WHERE kind = $1 AND owner = $2 AND name = $3 \
+    AND ends_at <= clock_timestamp()";
+const OTHERS: &str = "SELECT count(*) FILTER (WHERE open AND name <> $3), \
+    coalesce(sum(bytes) FILTER (WHERE open AND name <> $3), 0)::bigint, coalesce(bool_or(name = $3), false) \
+    FROM staged WHERE kind = $1 AND owner = $2 AND ends_at > clock_timestamp()";
+const BEGIN: &str = "INSERT INTO staged (kind, owner, name, note, bytes, ends_at) \
+    VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second')";
+const PLACES: &str = "SELECT name, note, open, ARRAY(SELECT number FROM staged_piece WHERE place = staged.id ORDER BY number) \
+    FROM staged WHERE kind = $1 AND owner = $2 AND ends_at > clock_timestamp()";
+const NOTE: &str = "UPDATE staged SET note = $4, open = open AND $5 WHERE kind = $1 AND owner = $2 AND name = $3 \
+    AND ends_at > clock_timestamp() RETURNING 1";
+const FORGET: &str = "UPDATE staged SET name = name || ' ' || id, ends_at = '-infinity' \
+    WHERE kind = $1 AND owner = $2 AND name = $3";
+/// Shared with other pieces, but with nobody who ends the place.
+const OPEN: &str = "SELECT id FROM staged WHERE kind = $1 AND owner = $2 AND name = $3 AND open \
+    AND ends_at > clock_timestamp() FOR SHARE";
+const PIECE: &str = "INSERT INTO staged_piece (place, number, length, bytes) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (place, number) DO NOTHING RETURNING id";
+const NAMED: &str = "UPDATE payload_large SET sequence = -$2::bigint WHERE name = $1 AND sealed AND sequence IS NULL \
+    AND dropped_at IS NULL RETURNING 1";
+const FIND_PIECE: &str = "SELECT p.length, p.bytes IS NOT NULL, substring(p.bytes from $5 + 1 for $6), l.name, l.object_bytes \
+    FROM staged s JOIN staged_piece p ON p.place = s.id LEFT JOIN payload_large l ON l.sequence = -p.id \
+    WHERE s.kind = $1 AND s.owner = $2 AND s.name = $3 AND s.open AND s.ends_at > clock_timestamp() AND p.number = $4";
+
+const ENDED: &str =
+    "SELECT id, true FROM staged WHERE ends_at <= clock_timestamp() ORDER BY ends_at LIMIT $1";
+const SETTLED: &str = "SELECT id, false FROM staged WHERE NOT open AND NOT swept ORDER BY id LIMIT $1";
+const PIECES_GONE: &str = "WITH some AS (SELECT id FROM staged_piece WHERE place = $1 LIMIT $2), \
+    gone AS (DELETE FROM staged_piece p USING some WHERE p.id = some.id RETURNING p.id), \
+    freed AS (UPDATE payload_large l SET sequence = NULL, dropped_at = clock_timestamp() FROM gone \
+    WHERE l.sequence = -gone.id) SELECT count(*) FROM gone";
+const SWEPT: &str = "UPDATE staged SET swept = true WHERE id = $1";
+const GONE: &str = "DELETE FROM staged WHERE id = $1 RETURNING 1";
+
+fn place_of(row: &Found) -> Result<Place, Fault> {
+    let pieces: Vec<i64> = column(row, 3)?;
+    Ok(Place {
+        name: column(row, 0)?,
+        note: column(row, 1)?,
+        is_open: column(row, 2)?,
+        pieces: pieces.into_iter().map(uint).collect(),
+    })
+}
+
+/// Deletes what is over, as much as one round may; returns how many places.
+pub async fn sweep(pools: &Pools) -> Result<u64, StoreError> {
+    pools.run(HOLDS_OVER, &[]).await?;
+    let mut swept = 0;
+    for question in [ENDED, SETTLED] {
+        for row in pools.run(question, &[&SWEPT_MAX]).await? {
+            let (id, is_over): (i64, bool) = (row.get(0), row.get(1));
+            loop {
+                let gone = pools.run(PIECES_GONE, &[&id, &PIECES_AT_ONCE]).await?;
+                if gone.first().map_or(0, |row| row.get::<_, i64>(0)) < PIECES_AT_ONCE {
+                    break;
+                }
+            }
+            swept += pools.run(if is_over { GONE } else { SWEPT }, &[&id]).await?.len() as u64;
+        }
+    }
+    Ok(swept)
+}
+
+fn unknown() -> Fault {
+    StoreError::Unknown.into()
+}
+
+impl PostgresStore {
+    async fn note(&self, place: &PlaceName, note: &[u8], stays_open: bool) -> Result<(), StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        write!(self, reading, async {
+            let noted = reading.ask(NOTE, &[kind, owner, name, &note, &stays_open]).await?;
+            if noted.is_empty() { Err::<(), Fault>(unknown()) } else { Ok(()) }
+        })
+    }
+
+    async fn hold_once(&self, name: &str, holder: &str) -> Result<bool, StoreError> {
+        let held = ask!(self, reading, reading.ask(HOLD, &[&name, &holder, &HOLD_SECONDS]))?;
+        Ok(!held.is_empty())
+    }
+}
+
+#[async_trait]
+impl Staging for PostgresStore {
+    async fn hold(&self, place: &PlaceName, limit: Option<Duration>) -> Result<Option<Held>, StoreError> {
+        let name = format!("{}/{}/{}", place.kind, place.owner, place.name);
+        let holder = uuid::Uuid::new_v4().simple().to_string();
+        let end = limit.map(|limit| Instant::now() + limit);
+        let mut pause = HOLD_POLL;
+        while !self.hold_once(&name, &holder).await? {
+            if end.is_some_and(|end| Instant::now() + pause > end) {
+                return Ok(None);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(HOLD_POLL_MAX);
+        }
+        let (work, mut over) = oneshot::channel::<()>();
+        let pools = self.pools.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = &mut over => break,
+                    () = sleep(HOLD_RENEWED_EVERY) => {
+                        // Where this comes too late, somebody else is at work as well, and does no harm.
+                        let _ = pools.run(HOLD, &[&name, &holder, &HOLD_SECONDS]).await;
+                    }
+                }
+            }
+            let _ = pools.run(LET_GO, &[&name, &holder]).await;
+        });
+        Ok(Some(Held::new(work)))
+    }
+
+    async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        write!(self, reading, async {
+            reading.ask(COUNTED, &[kind, owner]).await?;
+            reading.ask(OVER, &[kind, owner, name]).await?;
+            let rows = reading.ask(OTHERS, &[kind, owner, name]).await?;
+            let row = rows.first().ok_or_else(unknown)?;
+            let (count, bytes): (i64, i64) = (column(row, 0)?, column(row, 1)?);
+            if column(row, 2)? {
+                return Ok::<_, Fault>(Begun::Yes);
+            }
+            let with_it = uint(bytes).saturating_add(beginning.bytes);
+            if uint(count) >= beginning.count_max {
+                return Ok(Begun::TooMany);
+            }
+            if count > 0 && with_it > beginning.bytes_max {
+                return Ok(Begun::TooMuch { bytes: with_it });
+            }
+            let (bytes, lasts) = (int(beginning.bytes), beginning.lasts.as_secs_f64());
+            reading.ask(BEGIN, &[kind, owner, name, &beginning.note, &bytes, &lasts]).await?;
+            Ok(Begun::Yes)
+        })
+    }
+
+    async fn place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError> {
+        let question = format!("{PLACES} AND name = $3");
+        let PlaceName { kind, owner, name } = place;
+        ask!(self, reading, async {
+            let rows = reading.ask(&question, &[kind, owner, name]).await?;
+            rows.first().map(place_of).transpose()
+        })
+    }
+
+    async fn places(&self, kind: &str, owner: &str, name: &str) -> Result<Vec<Place>, StoreError> {
+        let question = format!("{PLACES} AND starts_with(name, $3) ORDER BY name");
+        ask!(self, reading, async {
+            let rows = reading.ask(&question, &[&kind, &owner, &name]).await?;
+            rows.iter().map(place_of).collect::<Result<Vec<_>, _>>()
+        })
+    }
+
+    async fn note_place(&self, place: &PlaceName, note: &[u8]) -> Result<(), StoreError> {
+        self.note(place, note, true).await
+    }
+
+    async fn settle_place(&self, place: &PlaceName, note: &[u8]) -> Result<(), StoreError> {
+        self.note(place, note, false).await
+    }
+
+    async fn forget_place(&self, place: &PlaceName) -> Result<(), StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        write!(self, reading, async { reading.ask(FORGET, &[kind, owner, name]).await.map(drop) })
+    }
+
+    async fn keep_piece(
+        &self,
+        place: &PlaceName,
+        number: u64,
+        mut piece: StagedPayload,
+    ) -> Result<bool, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        let (large, inline) = match &piece.place {
+            StagedPlace::Inline(bytes) => (None, Some(bytes.to_vec())),
+            StagedPlace::Staged(token) => (Some(token.name().to_owned()), None),
+        };
+        let (number, length) = (int(number), int(piece.length));
+        let kept = write!(self, reading, async {
+            let rows = reading.ask(OPEN, &[kind, owner, name]).await?;
+            let open: i64 = column(rows.first().ok_or_else(unknown)?, 0)?;
+            let rows = reading.ask(PIECE, &[&open, &number, &length, &inline]).await?;
+            let Some(row) = rows.first() else { return Ok::<_, Fault>(false) };
+            let id: i64 = column(row, 0)?;
+            if let Some(large) = &large
+                && reading.ask(NAMED, &[large, &id]).await?.is_empty()
+            {
+                return Err(Fault::Refusal(super::payload::vanished()));
+            }
+            Ok(true)
+        })?;
+        // Otherwise it is let go of: with an outcome that is not known as well, for what is named is not let go of.
+        if let (true, StagedPlace::Staged(token)) = (kept, &mut piece.place) {
+            token.keep();
+        }
+        Ok(kept)
+    }
+
+    async fn open_piece(
+        &self,
+        place: &PlaceName,
+        number: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<Box<dyn PayloadReader>, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        // A piece that is inline is smaller than the number that `substring` counts with.
+        let small = |number: u64| i32::try_from(number).unwrap_or(i32::MAX - 1);
+        let (from, for_) = (small(offset), small(length));
+        let rows =
+            ask!(self, reading, reading.ask(FIND_PIECE, &[kind, owner, name, &int(number), &from, &for_]))?;
+        let row = rows.first().ok_or(StoreError::Unknown)?;
+        let read = || -> Result<Outgoing, Fault> {
+            let whole = uint(column(row, 0)?);
+            let span = offset.min(whole)..offset.saturating_add(length).min(whole);
+            if column(row, 1)? {
+                return Ok(Outgoing::Inline(column::<Vec<u8>>(row, 2)?.into()));
+            }
+            let large: Option<String> = column(row, 3)?;
+            let large =
+                large.ok_or_else(|| Fault::corrupt(format!("piece {number} of an upload is missing")))?;
+            Ok(Outgoing::apart(&self.pools, large, column(row, 4)?, span))
+        };
+        Ok(Box::new(read().map_err(Fault::into_store_error)?))
+    }
+}

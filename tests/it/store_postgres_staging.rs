@@ -1,0 +1,220 @@
+//! What goes over several requests, at two nodes of one database: begun at one and gone on with at the other, bounded,
+//! over on the database's clock, let go of by a sweep.
+
+use std::time::Duration;
+
+use amtsbote::store::postgres::{PostgresStore, Settings};
+use amtsbote::store::staging::{Beginning, Begun, Place, PlaceName, Staging};
+use amtsbote::store::{StagedPayload, Store, StoreError};
+
+use crate::postgres_cluster::{Cluster, programs};
+use crate::store_fixture::content;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn place(owner: &str, name: &str) -> PlaceName {
+    PlaceName { kind: "uploads".to_owned(), owner: owner.to_owned(), name: name.to_owned() }
+}
+
+fn beginning(bytes: u64) -> Beginning<'static> {
+    Beginning { note: b"begun", bytes, lasts: DAY, count_max: 3, bytes_max: 1000 }
+}
+
+async fn open(connection: &str, node: &str) -> PostgresStore {
+    PostgresStore::open(Settings::new(connection, node)).await.expect("a store")
+}
+
+async fn staged(store: &PostgresStore, bytes: &[u8]) -> StagedPayload {
+    let mut writer = store.payload_writer().await.expect("a writer");
+    writer.write(bytes).await.expect("written");
+    writer.seal().await.expect("sealed")
+}
+
+async fn read(store: &PostgresStore, place: &PlaceName, number: u64, offset: u64, length: u64) -> Vec<u8> {
+    let mut reader = store.open_piece(place, number, offset, length).await.expect("a piece");
+    let mut bytes = Vec::new();
+    while let Some(more) = reader.next().await.expect("read") {
+        bytes.extend_from_slice(&more);
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_node_begins_another_goes_on_with() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("staging");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    assert!(one.staging().is_some());
+    let upload = place("author", "upload.1");
+    assert_eq!(two.place(&upload).await.expect("asked"), None);
+    assert!(matches!(two.keep_piece(&upload, 1, staged(&two, b"x").await).await, Err(StoreError::Unknown)));
+    assert_eq!(one.begin_place(&upload, beginning(900)).await.expect("begun"), Begun::Yes);
+    // Small ones lie in their row, large ones apart.
+    let (small, large) = (content(1, 8_000), content(2, 700_000));
+    for (store, number, bytes) in [(&two, 7, &large), (&one, 2, &small)] {
+        assert!(store.keep_piece(&upload, number, staged(store, bytes).await).await.expect("kept"));
+    }
+    // Again, at the other node: what was there stays.
+    assert!(!one.keep_piece(&upload, 7, staged(&one, b"other").await).await.expect("asked"));
+    let found = one.place(&upload).await.expect("asked");
+    let expected =
+        Place { name: upload.name.clone(), note: b"begun".to_vec(), is_open: true, pieces: vec![2, 7] };
+    assert_eq!(found, Some(expected.clone()));
+    assert_eq!(two.places("uploads", "author", "upload.").await.expect("asked"), [expected]);
+    assert_eq!(two.places("uploads", "author", "other").await.expect("asked"), []);
+    for (store, number, whole) in [(&one, 7, &large), (&two, 2, &small)] {
+        assert!(read(store, &upload, number, 0, u64::MAX).await == **whole, "{number}");
+        assert!(read(store, &upload, number, 7_000, 500).await == whole[7_000..7_500], "{number}");
+        let rest = whole.len() as u64 - 10;
+        assert!(read(store, &upload, number, rest, 500).await == whole[rest as usize..], "{number}");
+    }
+    assert!(matches!(one.open_piece(&upload, 3, 0, 1).await, Err(StoreError::Unknown)));
+    two.note_place(&upload, b"noted").await.expect("noted");
+    assert_eq!(one.place(&upload).await.expect("asked").map(|found| found.note), Some(b"noted".to_vec()));
+
+    // Settled, its pieces are nobody's any more; it is still known.
+    one.settle_place(&upload, b"accepted").await.expect("settled");
+    let settled = two.place(&upload).await.expect("asked").expect("known");
+    assert_eq!((settled.is_open, settled.note.as_slice()), (false, &b"accepted"[..]));
+    assert!(matches!(two.open_piece(&upload, 2, 0, 1).await, Err(StoreError::Unknown)));
+    let late = two.keep_piece(&upload, 3, staged(&two, b"late").await).await;
+    assert!(matches!(late, Err(StoreError::Unknown)));
+    one.forget_place(&upload).await.expect("forgotten");
+    assert_eq!(two.place(&upload).await.expect("asked"), None);
+    assert!(matches!(two.note_place(&upload, b"").await, Err(StoreError::Unknown)));
+    // Its name is free, and nothing of the one before is left.
+    assert_eq!(two.begin_place(&upload, beginning(1)).await.expect("begun"), Begun::Yes);
+    assert_eq!(one.place(&upload).await.expect("asked").map(|found| found.pieces), Some(vec![]));
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_has_only_so_many_and_so_much() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("bounds");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    for (store, owner, name, bytes, expected) in [
+        // One alone may have more than all together.
+        (&one, "large", "a", 2000, Begun::Yes),
+        (&two, "large", "b", 1, Begun::TooMuch { bytes: 2001 }),
+        (&two, "large", "a", 5, Begun::Yes),
+        (&one, "many", "a", 1, Begun::Yes),
+        (&two, "many", "b", 1, Begun::Yes),
+        (&one, "many", "c", 998, Begun::Yes),
+        (&two, "many", "d", 0, Begun::TooMany),
+        (&two, "other", "d", 1, Begun::Yes),
+    ] {
+        let begun = store.begin_place(&place(owner, name), beginning(bytes)).await.expect("asked");
+        assert_eq!(begun, expected, "{owner} {name}");
+    }
+    // What is settled, or over on the database's clock, counts no longer.
+    two.settle_place(&place("many", "a"), b"").await.expect("settled");
+    assert_eq!(one.begin_place(&place("many", "d"), beginning(0)).await.expect("asked"), Begun::Yes);
+    assert_eq!(two.begin_place(&place("many", "e"), beginning(0)).await.expect("asked"), Begun::TooMany);
+    cluster.sql("bounds", "UPDATE amtsbote.staged SET ends_at = clock_timestamp() WHERE name = 'b'");
+    assert_eq!(one.place(&place("many", "b")).await.expect("asked"), None);
+    assert_eq!(two.begin_place(&place("many", "e"), beginning(0)).await.expect("asked"), Begun::Yes);
+    // Nodes that begin at once are counted one after the other.
+    let begin = async |store: &PostgresStore, name: usize| {
+        store.begin_place(&place("crowd", &name.to_string()), beginning(1)).await.expect("asked")
+    };
+    let begun = futures_util::future::join_all(
+        (0..12).map(|name| begin(if name % 2 == 0 { &one } else { &two }, name)),
+    );
+    let taken = begun.await.into_iter().filter(|begun| *begun == Begun::Yes).count();
+    assert_eq!(taken, 3);
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}
+
+/// Waits until what happens beside the work is done.
+async fn becomes(cluster: &Cluster, database: &str, question: &str, expected: &str) {
+    let mut found = String::new();
+    for _ in 0..400 {
+        found = cluster.sql(database, question);
+        if found == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{question}: {found}, not {expected}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_is_let_go_of() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("over");
+    let store = open(&connection, "one").await;
+    let places = ["open", "settled", "forgotten", "over"].map(|name| place("author", name));
+    for place in &places {
+        store.begin_place(place, Beginning { count_max: 9, ..beginning(1) }).await.expect("begun");
+        for (number, bytes) in [(1, 300_000), (2, 10)] {
+            let piece = staged(&store, &content(number, bytes)).await;
+            assert!(store.keep_piece(place, number, piece).await.expect("kept"));
+        }
+    }
+    store.settle_place(&places[1], b"known").await.expect("settled");
+    store.forget_place(&places[2]).await.expect("forgotten");
+    // More small pieces than one step lets go of.
+    cluster.sql(
+        "over",
+        "INSERT INTO amtsbote.staged_piece (place, number, length, bytes) \
+         SELECT id, n, 1, 'x' FROM amtsbote.staged, generate_series(10, 1300) n WHERE name = 'over'; \
+         UPDATE amtsbote.staged SET ends_at = clock_timestamp() WHERE name = 'over'",
+    );
+    assert_eq!(cluster.sql("over", "SELECT count(*) FROM amtsbote.staged_piece"), "1299");
+    // Any node sweeps, at its start and every minute.
+    let other = open(&connection, "two").await;
+    becomes(&cluster, "over", "SELECT count(*) FROM amtsbote.staged_piece", "2").await;
+    becomes(
+        &cluster,
+        "over",
+        "SELECT string_agg(name, ' ' ORDER BY name) FROM amtsbote.staged",
+        "open settled",
+    )
+    .await;
+    let large = "SELECT count(*) FILTER (WHERE dropped_at IS NULL), count(*) FILTER (WHERE dropped_at IS NOT NULL) \
+                 FROM amtsbote.payload_large";
+    assert_eq!(cluster.sql("over", large), "1|3");
+    assert!(read(&other, &places[0], 1, 0, u64::MAX).await == content(1, 300_000));
+    // Neither node's next start takes it for an orphan, however old.
+    cluster.sql("over", "UPDATE amtsbote.payload_large SET touched_at = '-infinity'");
+    store.close().await.expect("closed");
+    let store = open(&connection, "one").await;
+    becomes(&cluster, "over", "SELECT count(*) FROM amtsbote.staged", "2").await;
+    assert!(read(&store, &places[0], 1, 0, u64::MAX).await == content(1, 300_000));
+    store.close().await.expect("closed");
+    other.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_held_by_one_and_not_for_ever() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("holding");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    let upload = place("author", "upload");
+    let soon = Some(Duration::from_millis(100));
+    let patiently = Some(Duration::from_secs(10));
+    let held = one.hold(&upload, None).await.expect("asked").expect("nobody is there");
+    assert!(two.hold(&upload, soon).await.expect("asked").is_none(), "another node's");
+    assert!(one.hold(&upload, soon).await.expect("asked").is_none(), "another request's");
+    assert!(two.hold(&place("author", "other"), soon).await.expect("asked").is_some());
+    drop(held);
+    let held = two.hold(&upload, patiently).await.expect("asked").expect("let go of");
+    // As if that node had fallen and renewed it no more.
+    cluster.sql("holding", "UPDATE amtsbote.staged_hold SET until = clock_timestamp()");
+    let later = one.hold(&upload, soon).await.expect("asked").expect("it is over");
+    // The late one takes nothing away.
+    drop(held);
+    becomes(&cluster, "holding", "SELECT count(*) FROM amtsbote.staged_hold", "1").await;
+    assert!(two.hold(&upload, soon).await.expect("asked").is_none());
+    drop(later);
+    becomes(&cluster, "holding", "SELECT count(*) FROM amtsbote.staged_hold", "0").await;
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}

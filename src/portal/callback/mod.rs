@@ -145,7 +145,11 @@ impl Callbacks {
                 .filter(|(account, one)| has(account, one))
                 .map(|(_, one)| one.id.clone())
                 .collect();
+            let known = standing.len();
             standing.retain(|id, one| one.is_busy || wanted.contains(id));
+            if standing.len() < known {
+                gauge(&standing);
+            }
             for id in wanted {
                 standing.entry(id).or_default().is_due = true;
             }
@@ -164,12 +168,12 @@ impl Callbacks {
 
     /// Destinations whose receiver did not answer when it was called last.
     pub fn failing(&self) -> usize {
-        self.standing().values().filter(|one| one.failures > 0).count()
+        failing(&self.standing())
     }
 
     async fn tell(&self, id: &DestinationId) -> Told {
         let told = self.tell_one(id).await;
-        metrics::gauge!("amtsbote_callbacks_failing").set(self.failing() as f64);
+        gauge(&self.standing());
         told
     }
 
@@ -294,6 +298,14 @@ impl Callbacks {
         }
         Ok(noted)
     }
+}
+
+fn failing(standing: &BTreeMap<DestinationId, Standing>) -> usize {
+    standing.values().filter(|one| one.failures > 0).count()
+}
+
+fn gauge(standing: &BTreeMap<DestinationId, Standing>) {
+    metrics::gauge!("amtsbote_callbacks_failing").set(failing(standing) as f64);
 }
 
 /// One call that tells of these submissions, each with its case; of none as a test.

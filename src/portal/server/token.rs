@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
@@ -89,9 +89,16 @@ pub(super) struct Rates {
 
 const BUCKETS_MAX: usize = 10_000;
 
-/// Buckets that fill again within a minute.
+/// Buckets that fill again within a minute. Where they get too many, the emptiest half gives way: whoever is new has a bucket
+/// of his own whatever a crowd does, and whoever has used his up stays known as long as the crowd has not done the same.
 #[derive(Debug)]
-pub(super) struct Buckets<K>(Mutex<HashMap<Option<K>, (i64, u64)>>);
+pub(super) struct Buckets<K>(Mutex<HashMap<K, Bucket>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    minute: i64,
+    count: u64,
+}
 
 impl<K> Default for Buckets<K> {
     fn default() -> Self {
@@ -100,36 +107,46 @@ impl<K> Default for Buckets<K> {
 }
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
-    fn with<T>(&self, key: &K, now: i64, look: impl FnOnce(&mut u64) -> T) -> T {
-        let minute = now.div_euclid(60);
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= BUCKETS_MAX {
-            buckets.retain(|_, (at, _)| *at == minute);
-        }
-        let own = Some(key.clone());
-        // Beyond that many in one minute, further ones share one.
-        let is_crowded = buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&own);
-        let bucket = buckets.entry(own.filter(|_| !is_crowded)).or_insert((minute, 0));
-        if bucket.0 != minute {
-            *bucket = (minute, 0);
-        }
-        look(&mut bucket.1)
+    fn buckets(&self) -> MutexGuard<'_, HashMap<K, Bucket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one more, or refuses.
     pub fn take(&self, key: &K, max: u64, now: Timestamp) -> Result<(), Problem> {
         let now = now.as_second();
-        let taken = self.with(key, now, |count| {
-            let fits = *count < max;
-            *count += u64::from(fits);
-            fits
-        });
-        if taken { Ok(()) } else { Err(limited(max, now)) }
+        let minute = now.div_euclid(60);
+        let mut buckets = self.buckets();
+        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(key) {
+            make_room(&mut buckets, minute);
+        }
+        let bucket = buckets.entry(key.clone()).or_insert(Bucket { minute, count: 0 });
+        if bucket.minute != minute {
+            *bucket = Bucket { minute, count: 0 };
+        }
+        if bucket.count >= max {
+            return Err(limited(max, now));
+        }
+        bucket.count += 1;
+        Ok(())
     }
 
     fn is_full(&self, key: &K, max: u64, now: i64) -> bool {
-        self.with(key, now, |count| *count >= max)
+        let minute = now.div_euclid(60);
+        self.buckets().get(key).is_some_and(|bucket| bucket.minute == minute && bucket.count >= max)
     }
+}
+
+/// At least half of them go, so that looking for them costs each newcomer little.
+fn make_room<K: Eq + Hash>(buckets: &mut HashMap<K, Bucket>, minute: i64) {
+    buckets.retain(|_, bucket| bucket.minute == minute);
+    if buckets.len() <= BUCKETS_MAX / 2 {
+        return;
+    }
+    let mut counts: Vec<u64> = buckets.values().map(|bucket| bucket.count).collect();
+    let at = counts.len() / 2;
+    let (_, median, _) = counts.select_nth_unstable(at);
+    let median = *median;
+    buckets.retain(|_, bucket| bucket.count > median);
 }
 
 /// What an address is counted as: of IPv6 the network of one subscriber (RFC 6177), who has all the addresses in it.
@@ -443,18 +460,56 @@ mod tests {
         rates.take(&"a", 3, at(120)).expect("room again");
     }
 
+    /// Networks that nobody else has, one a number.
+    fn stranger(number: u32) -> IpAddr {
+        IpAddr::from((0x1000_0000 + number).to_be_bytes())
+    }
+
     #[test]
-    fn a_crowd_of_addresses_takes_nothing_from_accounts() {
+    fn a_crowd_takes_nothing_from_others() {
         let rates = Rates::default();
         let at = Timestamp::from_second(60).expect("an instant");
-        let strangers = (0..).map(|n: u32| IpAddr::from(n.to_be_bytes()));
-        for address in strangers.take(BUCKETS_MAX + 100) {
-            let _ = rates.addresses.take(&address, 3, at);
+        let guesser = IpAddr::from([192, 0, 2, 1]);
+        for _ in 0..3 {
+            rates.addresses.take(&guesser, 3, at).expect("room");
         }
-        let late = IpAddr::from([255, 255, 255, 255]);
-        rates.addresses.take(&late, 3, at).expect_err("the crowd shares one");
+        for number in 0..5 * BUCKETS_MAX as u32 {
+            rates.addresses.take(&stranger(number), 3, at).expect("a bucket of its own");
+        }
+        let late = IpAddr::from([192, 0, 2, 2]);
+        for _ in 0..3 {
+            rates.addresses.take(&late, 3, at).expect("its own");
+        }
+        rates.addresses.take(&late, 3, at).expect_err("used up");
+        rates.addresses.take(&guesser, 3, at).expect_err("the crowd has not emptied it");
+        assert!(rates.addresses.buckets().len() <= BUCKETS_MAX);
         rates.accounts.take(&AccountName::parse("town").expect("a name"), 3, at).expect("its own");
         rates.guesses.take(&late, 3, at).expect("its own");
+    }
+
+    #[test]
+    fn a_crowd_that_uses_up_all_it_may_keeps_nobody_out() {
+        let rates = Buckets::default();
+        let at = Timestamp::from_second(60).expect("an instant");
+        for number in 0..3 * BUCKETS_MAX as u32 {
+            for _ in 0..3 {
+                rates.take(&stranger(number), 3, at).expect("a bucket of its own");
+            }
+        }
+        rates.take(&IpAddr::from([192, 0, 2, 2]), 3, at).expect("its own");
+        assert!(rates.buckets().len() <= BUCKETS_MAX);
+    }
+
+    #[test]
+    fn to_look_at_a_bucket_makes_none() {
+        let rates = Buckets::default();
+        assert!(!rates.is_full(&"a", 3, 60));
+        assert!(rates.buckets().is_empty());
+        for _ in 0..3 {
+            rates.take(&"a", 3, Timestamp::from_second(60).expect("an instant")).expect("room");
+        }
+        assert!(rates.is_full(&"a", 3, 119));
+        assert!(!rates.is_full(&"a", 3, 120), "of the minute before");
     }
 
     #[test]

@@ -237,6 +237,35 @@ async fn clients_of_old_are_answered_by_what_they_read() {
     }
 }
 
+/// Section 4.4: as the client says it can, or where it says nothing as it wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_before_binary_parts_are_answered_in_base64() {
+    use amtsbote::osci::message::feature_description::{Feature, FeatureDescription};
+    let office = Office::open().await;
+    let without =
+        FeatureDescription::of(Feature::ALL.into_iter().filter(|one| *one != Feature::DisableBase64));
+    for (features, in_base64, expected) in [
+        (None, true, true),
+        (None, false, false),
+        (Some(without), false, true),
+        (Some(FeatureDescription::of(Feature::ALL)), true, false),
+    ] {
+        let mut client = Client::new("author", true, true);
+        client.in_base64 = in_base64;
+        let say = |draft: &mut crate::osci_office::Draft| draft.message.features = features.clone();
+        for payload in [Payload::InitDialog, Payload::GetMessageId] {
+            let got = client.send_changed(&office, payload, say).await;
+            assert_eq!(got.codes(), ["0801"]);
+            assert_eq!(
+                client.answered_in_base64.load(std::sync::atomic::Ordering::Relaxed),
+                expected,
+                "{features:?} {in_base64}"
+            );
+        }
+    }
+    office.close().await;
+}
+
 /// A message that came through another door: two parts and an envelope.
 async fn accept_elsewhere(office: &Office) -> MessageId {
     accept_as(office, PartRole::Attachment).await

@@ -16,6 +16,7 @@ use amtsbote::domain::content::Digest;
 use amtsbote::domain::limits::Limits;
 use amtsbote::domain::party::PartyIdentifier;
 use amtsbote::mime::content_id::ContentId;
+use amtsbote::mime::transfer::TransferEncoding;
 use amtsbote::mime::write::Boundary;
 use amtsbote::net::{Bounds, Handler, Listener, Peer, Permits, Serving};
 use amtsbote::osci::envelope::encrypted::{self, Algorithms, OwnKey, PreparedSealed};
@@ -455,6 +456,10 @@ pub struct Client {
     pub signed: bool,
     /// By what it encrypts.
     pub algorithms: Algorithms,
+    /// Writes ciphertexts as base64, as clients before binary parts do.
+    pub in_base64: bool,
+    /// How the last answer's ciphertext was written.
+    pub answered_in_base64: AtomicBool,
     /// By what it signs, unless as most do.
     pub signs_by: Option<(SignatureMethod, DigestMethod)>,
     /// ConversationId, the server's last challenge, the next sequence number.
@@ -471,7 +476,17 @@ pub struct Draft {
 
 impl Client {
     pub fn new(name: &'static str, encrypted: bool, signed: bool) -> Self {
-        Self { name, signs_as: name, encrypted, signed, algorithms: TODAY, signs_by: None, dialog: None }
+        Self {
+            name,
+            signs_as: name,
+            encrypted,
+            signed,
+            algorithms: TODAY,
+            in_base64: false,
+            answered_in_base64: AtomicBool::new(false),
+            signs_by: None,
+            dialog: None,
+        }
     }
 
     pub fn keys(&self, purpose: &str) -> &'static Keys {
@@ -553,7 +568,7 @@ impl Client {
         if !self.encrypted {
             return prepared.to_vec().expect("written");
         }
-        seal_by(prepared, self.algorithms, &recipient.certificate)
+        seal_by(prepared, self.algorithms, &recipient.certificate, self.in_base64)
     }
 
     /// Reads an answer, which must be as its request was: encrypted or not, and signed by the intermediary.
@@ -572,6 +587,8 @@ impl Client {
                 let span = sealed.ciphertext.span.clone();
                 let mut ciphertext = &bytes[span.start as usize..span.end as usize];
                 let own = [OwnKey { certificate_der: &der, key: &key }];
+                let in_base64 = sealed.ciphertext.encoding == TransferEncoding::Base64;
+                self.answered_in_base64.store(in_base64, Ordering::Relaxed);
                 let spool = Cursor::new(Vec::new());
                 // A client of old reads nothing but what it writes.
                 let Algorithms { method, transport, .. } = self.algorithms;
@@ -680,12 +697,12 @@ const TODAY: Algorithms = Algorithms {
 
 /// Encrypts a message as clients of today do.
 pub fn seal(prepared: Prepared, recipient: &Certificate) -> Vec<u8> {
-    seal_by(prepared, TODAY, recipient)
+    seal_by(prepared, TODAY, recipient, false)
 }
 
-fn seal_by(prepared: Prepared, algorithms: Algorithms, recipient: &Certificate) -> Vec<u8> {
+fn seal_by(prepared: Prepared, algorithms: Algorithms, recipient: &Certificate, in_base64: bool) -> Vec<u8> {
     let der = recipient.der().as_ref();
-    let sealed = PreparedSealed::new(prepared, algorithms, der, recipient.spki(), boundary());
+    let sealed = PreparedSealed::new(prepared, algorithms, der, recipient.spki(), boundary(), in_base64);
     sealed.expect("sealed").to_vec().expect("written")
 }
 

@@ -133,7 +133,7 @@ async fn an_owner_has_only_so_many_and_so_much() {
 /// Waits until what happens beside the work is done.
 async fn becomes(cluster: &Cluster, database: &str, question: &str, expected: &str) {
     let mut found = String::new();
-    for _ in 0..400 {
+    for _ in 0..2000 {
         found = cluster.sql(database, question);
         if found == expected {
             return;

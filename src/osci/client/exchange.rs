@@ -185,7 +185,7 @@ pub(super) fn pack(settings: &Settings, parcel: &Parcel) -> Result<Slice, Error>
     if settings.encrypt {
         let peer = &settings.peer_cipher;
         let sealed =
-            PreparedSealed::new(prepared, settings.algorithms, peer.der(), peer.spki(), boundary()?)?;
+            PreparedSealed::new(prepared, settings.algorithms, peer.der(), peer.spki(), boundary()?, false)?;
         sealed.write(&mut out)?;
     } else {
         prepared.write(&mut out)?;

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::sync::{Mutex, PoisonError};
 
 use super::read::Sealed;
-use super::write::{self, Prepared, SOAP_CONTENT_ID, entity_head};
+use super::write::{self, Base64Lines, Prepared, SOAP_CONTENT_ID, base64_bytes, entity_head};
 use crate::mime::transfer::TransferEncoding;
 use crate::mime::write::{Boundary, Framing, HeaderLines};
 use crate::osci::message::feature_description::{Feature, FeatureDescription};
@@ -161,7 +161,7 @@ pub fn answer_algorithms(request: &Algorithms, features: Option<&FeatureDescript
     Algorithms { method, iv, transport }
 }
 
-/// True if attachments must go to this client as base64: it says so by its features, or by what it sent.
+/// True if binary parts must go to this client as base64: it says so by its features, or by what it sent (section 4.4).
 pub fn answers_in_base64(features: Option<&FeatureDescription>, request_had_base64: bool) -> bool {
     features.map_or(request_had_base64, |features| !features.has(Feature::DisableBase64))
 }
@@ -173,26 +173,29 @@ pub struct PreparedSealed {
     /// The key that its size was measured with, until it is used.
     first: Mutex<Option<Begun>>,
     boundary: Boundary,
+    in_base64: bool,
     bytes: u64,
 }
 
 impl PreparedSealed {
-    /// Encrypts `inner` for one certificate, as it is sent; `spki_der` is the key of the certificate.
+    /// Encrypts `inner` for one certificate, as it is sent; `spki_der` is the key of the certificate. With `in_base64` the
+    /// ciphertext is written as base64, for who does not understand binary parts.
     pub fn new(
         inner: Prepared,
         algorithms: Algorithms,
         certificate_der: &[u8],
         spki_der: &[u8],
         boundary: Boundary,
+        in_base64: bool,
     ) -> Result<Self, write::Error> {
         let recipient = Recipient::by_certificate(certificate_der, spki_der.to_vec());
         let Algorithms { method, iv, transport } = algorithms;
         let plan = Plan { method, iv, transport, recipients: vec![recipient] };
         let begun = begin(&plan)?;
-        let mut prepared = Self { inner, plan, first: Mutex::default(), boundary, bytes: 0 };
+        let mut prepared = Self { inner, plan, first: Mutex::default(), boundary, in_base64, bytes: 0 };
         // The element is as long for any other key.
         let [head, middle, tail] = prepared.frame(begun.element())?;
-        prepared.bytes = (head.len() + middle.len() + tail.len()) as u64 + prepared.ciphertext_bytes();
+        prepared.bytes = (head.len() + middle.len() + tail.len()) as u64 + prepared.part_bytes();
         prepared.first = Mutex::new(Some(begun));
         Ok(prepared)
     }
@@ -209,9 +212,13 @@ impl PreparedSealed {
         let [head, middle, tail] = self.frame(begun.element())?;
         out.write_all(&head)?;
         out.write_all(&middle)?;
-        let mut sealing = begun.seal(&mut *out).map_err(sealing_failed)?;
-        self.inner.write(&mut SealingSink(&mut sealing))?;
-        sealing.finish().map_err(sealing_failed)?;
+        if self.in_base64 {
+            let mut lines = Base64Lines::new(&mut *out);
+            self.seal(begun, &mut lines)?;
+            lines.finish()?;
+        } else {
+            self.seal(begun, &mut *out)?;
+        }
         out.write_all(&tail)?;
         Ok(())
     }
@@ -220,6 +227,19 @@ impl PreparedSealed {
         let mut bytes = Vec::new();
         self.write(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn seal(&self, begun: Begun, out: &mut dyn Write) -> Result<(), write::Error> {
+        let mut sealing = begun.seal(out).map_err(sealing_failed)?;
+        self.inner.write(&mut SealingSink(&mut sealing))?;
+        sealing.finish().map_err(sealing_failed)?;
+        Ok(())
+    }
+
+    /// Of the ciphertext, as it is written.
+    fn part_bytes(&self) -> u64 {
+        let octets = self.ciphertext_bytes();
+        if self.in_base64 { base64_bytes(octets) } else { octets }
     }
 
     fn ciphertext_bytes(&self) -> u64 {
@@ -249,11 +269,14 @@ impl PreparedSealed {
             .with("Content-ID", SOAP_CONTENT_ID)?
             .with("Content-Length", &envelope.len().to_string())?;
         framing.part(&headers, envelope.len() as u64);
+        // Clients before binary parts tell base64 by the type (section 1.3).
+        let (kind, encoding) =
+            if self.in_base64 { ("text/base64", "7bit") } else { ("application/octet-stream", "binary") };
         let headers = HeaderLines::new()
-            .with("Content-Type", "application/octet-stream")?
-            .with("Content-Transfer-Encoding", "binary")?
+            .with("Content-Type", kind)?
+            .with("Content-Transfer-Encoding", encoding)?
             .with("Content-ID", &format!("<{CIPHER_CONTENT_ID}>"))?;
-        framing.part(&headers, self.ciphertext_bytes());
+        framing.part(&headers, self.part_bytes());
         let mut head = entity_head(&self.boundary)?;
         head.extend_from_slice(framing.head(0).unwrap_or_default());
         head.extend_from_slice(envelope.as_bytes());

@@ -169,7 +169,7 @@ fn check_sealed_again(name: &str, opened: &Opened, keys: &[(Vec<u8>, RecipientKe
         .map(|span| Arc::new(opened.clear[span.start as usize..span.end as usize].to_vec()) as Shared);
     let inner = outgoing.prepare().expect("a message");
     let clear = inner.to_vec().expect("written");
-    let sealed = PreparedSealed::new(inner, opened.algorithms, &opened.certificate, &spki, boundary());
+    let sealed = PreparedSealed::new(inner, opened.algorithms, &opened.certificate, &spki, boundary(), false);
     let sealed = sealed.unwrap_or_else(|error| panic!("{name}: {error}"));
     let bytes = sealed.to_vec().expect("written");
     let Incoming::Encrypted(outer) = plain(&bytes) else { panic!("{name}: not encrypted") };

@@ -424,20 +424,25 @@ fn encrypted_messages_are_opened_for_their_recipient() {
     let der = fixture::certificate();
     let key = fixture::recipient_key();
     let spki = crate::pki::certificate::Certificate::from_der(&der).expect("a certificate").spki().to_vec();
-    for (method, iv, transport) in [
-        (ContentMethod::Aes256Gcm, IvLength::Twelve, KeyTransport::OAEP_SHA256),
-        (ContentMethod::Aes256Gcm, IvLength::Sixteen, KeyTransport::OAEP_SHA512),
-        (ContentMethod::Aes128Gcm, IvLength::Twelve, KeyTransport::OAEP_SHA256),
+    for (method, iv, transport, in_base64) in [
+        (ContentMethod::Aes256Gcm, IvLength::Twelve, KeyTransport::OAEP_SHA256, false),
+        (ContentMethod::Aes256Gcm, IvLength::Sixteen, KeyTransport::OAEP_SHA512, false),
+        (ContentMethod::Aes128Gcm, IvLength::Twelve, KeyTransport::OAEP_SHA256, false),
+        (ContentMethod::Aes256Gcm, IvLength::Twelve, KeyTransport::OAEP_SHA256, true),
     ] {
         let algorithms = Algorithms { method, iv, transport };
         let sent = fixture::message(STORE);
         let inner = fixture::prepared(&sent, true);
         let clear = inner.to_vec().expect("written");
         let boundary = Boundary::from_random([3; 24]);
-        let sealed = PreparedSealed::new(inner, algorithms, &der, &spki, boundary).expect("sealed");
+        let sealed =
+            PreparedSealed::new(inner, algorithms, &der, &spki, boundary, in_base64).expect("sealed");
         let bytes = sealed.to_vec().expect("written");
         assert_eq!(bytes.len() as u64, sealed.size());
         assert_ne!(sealed.to_vec().expect("written"), bytes, "a new key each time");
+        let as_text = b"Content-Type: text/base64\r\nContent-Transfer-Encoding: 7bit\r\n";
+        assert_eq!(memchr::memmem::find(&bytes, as_text).is_some(), in_base64);
+        assert!(!in_base64 || bytes.is_ascii());
         let open = |bytes: &[u8], own: &[u8], policy: &Policy| {
             let Ok(Incoming::Encrypted(outer)) = read(&mut Cursor::new(bytes), &Limits::default()) else {
                 panic!("an encrypted message")
@@ -451,8 +456,9 @@ fn encrypted_messages_are_opened_for_their_recipient() {
         assert_eq!(decrypted.into_spool().into_inner(), clear);
         assert_eq!(open(&bytes, b"other", &policy()).map(|_| ()), Err(encrypted::Error::NotForUs));
         let mut changed = bytes.clone();
+        // A letter of base64 stays one.
         let at = changed.len() - 100;
-        changed[at] ^= 1;
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
         assert_eq!(open(&changed, &der, &policy()).map(|_| ()), Err(encrypted::Error::Undecryptable));
         let shown = String::from_utf8_lossy(&bytes).into_owned();
         let other = |from: &str, to: &str| {
@@ -726,7 +732,7 @@ fn a_kept_encrypted_message_is_opened() {
             (ContentMethod::Aes256Gcm, IvLength::Sixteen, KeyTransport::OAEP_SHA256);
         let algorithms = Algorithms { method, iv, transport };
         let boundary = Boundary::from_text(BOUNDARY).expect("a boundary");
-        let sealed = PreparedSealed::new(clear, algorithms, &der, &spki, boundary).expect("sealed");
+        let sealed = PreparedSealed::new(clear, algorithms, &der, &spki, boundary, false).expect("sealed");
         std::fs::write(&path, sealed.to_vec().expect("written")).expect("kept");
     }
     let kept = std::fs::read(path).expect("a sample");

@@ -483,7 +483,7 @@ fn address(writer: &mut Writer, actor: &str) {
 }
 
 /// Bytes of base64 in lines of 76 characters with LF between them.
-fn base64_bytes(octets: u64) -> u64 {
+pub(super) fn base64_bytes(octets: u64) -> u64 {
     let characters = octets.div_ceil(3) * 4;
     characters + characters.saturating_sub(1) / LINE_CHARS as u64
 }
@@ -556,23 +556,54 @@ impl Prepared {
 }
 
 fn write_base64(source: &dyn Source, out: &mut dyn Write) -> Result<(), Error> {
-    use base64::Engine as _;
-    let encode = |octets: &[u8]| base64::engine::general_purpose::STANDARD.encode(octets);
-    let (mut held, mut first) = (Vec::new(), true);
-    let mut line = |octets: &[u8]| -> Result<(), Error> {
-        if !std::mem::take(&mut first) {
-            out.write_all(b"\n")?;
+    let mut lines = Base64Lines::new(out);
+    pour::<Error>(source, &mut |bytes| Ok(lines.write_all(bytes)?))?;
+    Ok(lines.finish()?)
+}
+
+/// Writes what it is given as base64, in lines of 76 characters with LF between them.
+pub(super) struct Base64Lines<W> {
+    out: W,
+    /// Octets of a line that is not full.
+    held: Vec<u8>,
+    is_first: bool,
+    encoded: String,
+}
+
+impl<W: Write> Base64Lines<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, held: Vec::new(), is_first: true, encoded: String::new() }
+    }
+
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.held);
+        self.lines(&rest)
+    }
+
+    /// Octets of whole lines, or of the last one.
+    fn lines(&mut self, octets: &[u8]) -> io::Result<()> {
+        use base64::Engine as _;
+        self.encoded.clear();
+        for line in octets.chunks(LINE_OCTETS) {
+            if !std::mem::take(&mut self.is_first) {
+                self.encoded.push('\n');
+            }
+            base64::engine::general_purpose::STANDARD.encode_string(line, &mut self.encoded);
         }
-        Ok(out.write_all(encode(octets).as_bytes())?)
-    };
-    pour::<Error>(source, &mut |bytes| {
-        held.extend_from_slice(bytes);
-        let whole = held.len() - held.len() % LINE_OCTETS;
-        for octets in held.get(..whole).unwrap_or_default().chunks(LINE_OCTETS) {
-            line(octets)?;
-        }
-        held.drain(..whole);
-        Ok(())
-    })?;
-    if held.is_empty() { Ok(()) } else { line(&held) }
+        self.out.write_all(self.encoded.as_bytes())
+    }
+}
+
+impl<W: Write> Write for Base64Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        let rest = self.held.split_off(self.held.len() - self.held.len() % LINE_OCTETS);
+        let whole = std::mem::replace(&mut self.held, rest);
+        self.lines(&whole)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }

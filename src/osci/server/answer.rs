@@ -171,7 +171,8 @@ impl Answer {
         };
         let algorithms = encrypted::answer_algorithms(&seal.algorithms, features.as_ref());
         let certificate = Certificate::from_der(&recipient).map_err(|error| unreadable(&error))?;
-        PreparedSealed::new(prepared, algorithms, &recipient, certificate.spki(), boundary())
+        let in_base64 = encrypted::answers_in_base64(features.as_ref(), seal.in_base64);
+        PreparedSealed::new(prepared, algorithms, &recipient, certificate.spki(), boundary(), in_base64)
             .map(Ready::Sealed)
             .map_err(|error| unreadable(&error))
     }

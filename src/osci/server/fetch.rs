@@ -72,10 +72,11 @@ impl Door {
             return Err(Refused::new(Code::Malformed, "not a fetchDelivery"));
         };
         let asked = asked.clone();
-        let in_base64 = answers_in_base64(received.message.features.as_ref(), received.has_base64());
+        let in_base64 = answers_in_base64(received.message.features.as_ref(), context.request.has_base64());
         let (mut entry, more, content) = loop {
             let (entry, more) = self.choose(&client, &asked).await?;
-            context.room = self.room(entry.card.payload_bytes, in_base64).await?;
+            context.room =
+                self.room(entry.card.payload_bytes, context.request.base64_layers(in_base64)).await?;
             match self.content(&entry, in_base64).await {
                 Ok(content) => break (entry, more, content),
                 // The next choice passes it over.
@@ -201,8 +202,8 @@ impl Door {
     }
 
     /// Disk space for an answer that carries so many bytes. Without it nothing is handed out.
-    pub(super) async fn room(&self, bytes: u64, in_base64: bool) -> Result<Option<Room>, Refused> {
-        self.outbox.room(bytes, in_base64).await.map_err(|error| Refused {
+    pub(super) async fn room(&self, bytes: u64, base64_layers: u32) -> Result<Option<Room>, Refused> {
+        self.outbox.room(bytes, base64_layers).await.map_err(|error| Refused {
             loudness: Loudness::Error,
             ..Refused::new(
                 Code::Failed,

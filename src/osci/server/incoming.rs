@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 
 use super::spool::{Frozen, Spool};
 use super::{InForce, Refused, Settings};
+use crate::mime::transfer::TransferEncoding;
 use crate::net::Body;
 use crate::osci::code::Code;
 use crate::osci::envelope::encrypted::{self, Algorithms, OwnKey};
@@ -43,6 +44,20 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub struct Seal {
     pub algorithms: Algorithms,
+    /// The ciphertext came as base64.
+    pub in_base64: bool,
+}
+
+impl Request {
+    /// True if any of its parts came as base64: who writes so may read nothing else.
+    pub fn has_base64(&self) -> bool {
+        self.seal.as_ref().is_some_and(|seal| seal.in_base64) || self.received.has_base64()
+    }
+
+    /// How often the binary parts of an answer are encoded: by themselves, and sealed once more.
+    pub fn base64_layers(&self, in_base64: bool) -> u32 {
+        u32::from(in_base64) * (1 + u32::from(self.seal.is_some()))
+    }
 }
 
 /// What is read of a stranger: no more than the operator allows, and no more than our own answer can hold beside what is
@@ -177,6 +192,7 @@ impl Arriving {
             }
             Incoming::Fault(_) => Err(Refused::new(Code::Malformed, "a fault is no request")),
             Incoming::Encrypted(sealed) => {
+                let in_base64 = sealed.ciphertext.encoding == TransferEncoding::Base64;
                 self.decryption.begin(&sealed, &self.in_force, &self.policy);
                 let (inner, algorithms, good) = self.decryption.finish()?;
                 // Content in CBC is not authentic: whether its padding was right must not show, in answer or time, or
@@ -194,7 +210,7 @@ impl Arriving {
                 }
                 match parsed.map_err(|error| unreadable(code, &error))? {
                     Incoming::Message(received) => {
-                        let seal = Some(Seal { algorithms });
+                        let seal = Some(Seal { algorithms, in_base64 });
                         Ok(Request { received: *received, bytes: inner, seal })
                     }
                     Incoming::Encrypted(_) | Incoming::Fault(_) => {

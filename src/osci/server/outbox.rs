@@ -65,12 +65,13 @@ impl Outbox {
 
     /// Keeps disk space for an answer that carries so many bytes, so that a full disk shows before anything is noted as
     /// handed out; nothing for a small one. Errors: `StorageFull` where it would eat into the reserve, and the disk's.
-    pub async fn room(&self, content_bytes: u64, in_base64: bool) -> io::Result<Option<Room>> {
+    /// `base64_layers` is how often they are encoded.
+    pub async fn room(&self, content_bytes: u64, base64_layers: u32) -> io::Result<Option<Room>> {
         if !is_large(content_bytes) {
             return Ok(None);
         }
         // 57 octets become 76 letters and the end of a line.
-        let coded = if in_base64 { (content_bytes / 57 + 1).saturating_mul(78) } else { content_bytes };
+        let coded = (0..base64_layers).fold(content_bytes, |bytes, _| (bytes / 57 + 1).saturating_mul(78));
         let bytes = coded.saturating_add(FRAMING_BYTES);
         let (folder, reserve) = (self.folder.clone(), self.reserve_bytes / 2);
         let kept = tokio::task::spawn_blocking(move || keep(&folder, bytes, reserve)).await;
@@ -157,16 +158,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let incoming = folder.path().join("incoming");
         let outbox = Outbox::new(&incoming, 0);
-        assert!(outbox.room(32 * 1024, false).await.expect("none needed").is_none());
-        let length = async |in_base64| {
-            let room = outbox.room(1_000_000, in_base64).await.expect("kept").expect("a large one");
+        assert!(outbox.room(32 * 1024, 0).await.expect("none needed").is_none());
+        let length = async |layers| {
+            let room = outbox.room(1_000_000, layers).await.expect("kept").expect("a large one");
             room.into_file().metadata().expect("measured").len()
         };
-        assert!(length(false).await >= 1_000_000);
-        assert!(length(true).await >= 1_368_422);
+        assert!(length(0).await >= 1_000_000);
+        assert!(length(1).await >= 1_368_422);
+        assert!(length(2).await >= 1_872_578);
         assert_eq!(std::fs::read_dir(&incoming).expect("listed").count(), 0, "nothing has a name");
         let guarded = Outbox::new(&incoming, u64::MAX);
-        let error = guarded.room(1_000_000, false).await.expect_err("it would eat into the reserve");
+        let error = guarded.room(1_000_000, 0).await.expect_err("it would eat into the reserve");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -50,7 +50,7 @@ impl Door {
             return Err(Refused::new(Code::Malformed, "not a partialFetchDelivery"));
         };
         let asked = asked.clone();
-        let in_base64 = answers_in_base64(received.message.features.as_ref(), received.has_base64());
+        let in_base64 = answers_in_base64(received.message.features.as_ref(), context.request.has_base64());
         let number = Slices::number(&asked.chunk).map_err(refused)?;
         let wanted = selection(&asked);
         let (entry, more) = self.choose(&client, &wanted).await?;
@@ -62,7 +62,8 @@ impl Door {
         let (fetch, mut begun) = self.begun(&asked, number, &fetches, &client, &entry, more, context).await?;
         let before = begun.clone();
         let span = begun.slices.span(number).map_err(refused)?;
-        context.room = self.room(span.end.saturating_sub(span.start), in_base64).await?;
+        context.room =
+            self.room(span.end.saturating_sub(span.start), context.request.base64_layers(in_base64)).await?;
         let slices = begun.slices;
         let mut held: BTreeSet<u64> = asked.chunk.received.iter().flatten().copied().collect();
         if held.is_empty() {
@@ -156,7 +157,7 @@ impl Door {
     ) -> Result<u64, Refused> {
         let message = &context.request.received.message;
         self.fetch_room(fetch, entry.card.payload_bytes.saturating_mul(2)).await?;
-        let in_base64 = answers_in_base64(message.features.as_ref(), context.request.received.has_base64());
+        let in_base64 = answers_in_base64(message.features.as_ref(), context.request.has_base64());
         let content = self.content(entry, in_base64).await?;
         let mut card = entry.card.clone();
         // The message to the reader is being built: that is what Forwarding means, and it is not reception.

@@ -186,7 +186,7 @@ impl Door {
             return Err(Refused::new(Code::Malformed, "not a mediateDelivery"));
         };
         let asked = asked.clone();
-        let in_base64 = answers_in_base64(received.message.features.as_ref(), received.has_base64());
+        let in_base64 = answers_in_base64(received.message.features.as_ref(), context.request.has_base64());
         let subject = asked.subject.as_deref();
         let (addressee, findings) = self.judge_certificates(context)?;
         let kept = match &asked.message_id {

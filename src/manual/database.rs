@@ -52,8 +52,21 @@
 //!
 //! Leases, timers and the ends of dialogs follow the database's clock; a server whose clock differs by more than half a
 //! second says so once (`store-clock`). That clock is read in every transaction that leases something. Where it jumps ahead, what was
-//! leased before lasts so much longer for the nodes that saw the jump, for an hour, so that nothing is pushed twice for it;
-//! where it jumps back, what is due comes so much later. Let the database's hosts slew their clocks and never step them.
+//! leased before lasts so much longer, for an hour or as long as the longest lease, so that nothing is pushed twice for it; the
+//! nodes that saw the jump write it down in the database for those that start later. Where it jumps back, what is due comes
+//! so much later. Let the database's hosts slew their clocks and never step them.
+//!
+//! # OSCI messages in chunks
+//!
+//! Any server answers any request: the chunks of an upload, and the answer that is fetched in chunks, are staged in the
+//! database (what is larger than 64 KiB as large payloads are, so in the object store where there is one). A server that
+//! falls takes no chunk with it. The bounds are those of one server, for all together: 16 uploads and 16 fetches of a
+//! participant, `limits.upload_bytes_max`; after three days, on the database's clock, what was begun is over. Every server
+//! deletes what is over, each minute and in small steps; bytes of large chunks go ten minutes after that. Reckon with the
+//! largest messages once more in the database while they are on their way, and with the same on the disk of the server that
+//! puts the last chunk to the others. Tables of version 5 are needed; while an older program is among the servers, it keeps
+//! its chunks in its own folder, so let the balancer lead OSCI clients to the same server until all are replaced, and expect
+//! that what was on its way then is begun again.
 //!
 //! # How much would be lost
 //!
@@ -112,7 +125,8 @@
 //!
 //! A copy of the database, put back beside the original for a test, has the names of the original's objects. So the store
 //! counts on every minute, in the database and in an object `claim` beside the payloads: a copy that lags behind does not
-//! start, and one that runs deletes nothing (`store-objects-foreign`). Give it a `prefix` of its own, with copies of the
+//! start, and one that runs deletes nothing (`store-objects-foreign`; `store-objects-claim` where `claim` holds no number:
+//! delete it once no other copy is at work). Give it a `prefix` of its own, with copies of the
 //! objects that it is to read. Where the original is lost and a backup takes its place, `amtsbote store adopt-objects` says
 //! so; the same where a primary was lost that had no synchronous standby.
 //!
@@ -182,9 +196,9 @@
 //! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
 //! `amtsbote store backup` and `verify` say so.
 //!
-//! In the folder of the server that took them lie, until they are whole: what a portal has announced and uploaded, and OSCI
-//! messages in chunks, both ways. A client that is led to another server in between begins again; so let the balancer lead
-//! portals' and OSCI clients to the same server as long as it is there (`balance source`).
+//! What a portal has announced and uploaded lies in the folder of the server that took it, until it is submitted. A portal
+//! that is led to another server in between begins again; so let the balancer lead portals to the same server as long as it
+//! is there (`balance source`).
 //!
 //! Rates are counted by each server for itself: `portal.requests_per_minute_max` for an account, the 20 wrong secrets of an
 //! address in a minute, the connections of `[limits]`, and what an unsigned OSCI request may ask. They save a server from too

@@ -80,8 +80,8 @@
 //!
 //! # A balancer before the relays
 //!
-//! It passes TCP on: TLS ends at the relay, which must see the client's certificate. XTA needs no relay in particular; portals'
-//! uploads and OSCI messages in chunks lie at the relay that began them, so use `balance source` there.
+//! It passes TCP on: TLS ends at the relay, which must see the client's certificate. XTA and OSCI need no relay in
+//! particular; portals' uploads lie at the relay that began them, so use `balance source` there.
 //! `/etc/haproxy/haproxy.cfg`:
 //!
 //! ```text

@@ -16,7 +16,7 @@ use amtsbote::domain::state::{DeliveryState as S, Event};
 use amtsbote::evidence::checkpoint::{Checkpoint, SigningKey};
 use amtsbote::evidence::export::{self, Trust};
 use amtsbote::evidence::record::RecordEvent;
-use amtsbote::relay::{Outlet, PushVerdict, Refusal, Relay, Service, Settings, Submission};
+use amtsbote::relay::{HeadKeeper, Outlet, PushVerdict, Refusal, Relay, Service, Settings, Submission};
 use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{Accepted, AdminAct, Entry, PayloadReader, Selection, Store, StoreError};
 use async_trait::async_trait;
@@ -1134,4 +1134,49 @@ async fn a_seeded_simulation_agrees_with_its_model() {
         println!("AMTSBOTE_SEED={seed}");
         simulate(seed, 250).await;
     }
+}
+
+/// Keeps heads slowly, and notices when two are at it.
+#[derive(Default)]
+struct Keeper {
+    busy: AtomicBool,
+    crowded: AtomicBool,
+    sizes: Mutex<Vec<u64>>,
+}
+
+impl HeadKeeper for Keeper {
+    fn keep(&self, note: &str) -> Result<(), String> {
+        if self.busy.swap(true, Ordering::SeqCst) {
+            self.crowded.store(true, Ordering::SeqCst);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let size = Checkpoint::stated(note).expect("a checkpoint").size;
+        self.sizes.lock().expect("sizes").push(size);
+        self.busy.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn place(&self) -> String {
+        "a keeper".to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_are_kept_one_after_the_other() {
+    let world = World::new().await;
+    let keeper = Arc::new(Keeper::default());
+    world.relay.keep_heads_with(keeper.clone(), None).expect("the first keeper");
+    for round in 0..10 {
+        let name = format!("m-{round}");
+        world.send("ags:2", &name).await.expect("an ordinary message");
+        // At its interval, and for whoever wants a proof.
+        let (signs, proves) = (world.relay.clone(), world.relay.clone());
+        let signs = tokio::spawn(async move { signs.sign_checkpoint().await.map(drop) });
+        let proves = tokio::spawn(async move { proves.export_evidence(&id(&name)).await.map(drop) });
+        signs.await.expect("no panic").expect("signed");
+        proves.await.expect("no panic").expect("proven");
+    }
+    assert!(!keeper.crowded.load(Ordering::SeqCst), "two at once");
+    let sizes = keeper.sizes.lock().expect("sizes").clone();
+    assert!(sizes.is_sorted() && sizes.len() >= 10, "{sizes:?}");
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::postgres_cluster::{Cluster, OWNER, programs};
-use crate::store_fixture::{Draft, content, draft, of_mailbox};
+use crate::store_fixture::{Draft, at, content, draft, mailbox, of_mailbox};
 use crate::store_oracle::assert_evidence;
 
 /// What the proxy does to the next commit that passes.
@@ -35,6 +35,8 @@ struct Proxy {
     port: u16,
     cut: Arc<AtomicU8>,
     cuts: Arc<AtomicU32>,
+    /// So many sessions are cut off just behind taking the node's row.
+    takes: Arc<AtomicU32>,
 }
 
 impl Proxy {
@@ -42,14 +44,21 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (cut, cuts) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU32::new(0)));
-        let (armed, counted) = (Arc::clone(&cut), Arc::clone(&cuts));
+        let takes = Arc::<AtomicU32>::default();
+        let (armed, counted, taken) = (Arc::clone(&cut), Arc::clone(&cuts), Arc::clone(&takes));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { continue };
-                tokio::spawn(pass(client, server, Arc::clone(&armed), Arc::clone(&counted)));
+                tokio::spawn(pass(
+                    client,
+                    server,
+                    Arc::clone(&armed),
+                    Arc::clone(&counted),
+                    Arc::clone(&taken),
+                ));
             }
         });
-        Self { port, cut, cuts }
+        Self { port, cut, cuts, takes }
     }
 
     fn arm(&self, cut: Cut) {
@@ -57,8 +66,15 @@ impl Proxy {
     }
 }
 
-async fn pass(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicU8>, cuts: Arc<AtomicU32>) {
+async fn pass(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    armed: Arc<AtomicU8>,
+    cuts: Arc<AtomicU32>,
+    takes: Arc<AtomicU32>,
+) {
     let (mut from_client, mut from_server) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut is_taking = false;
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
@@ -66,6 +82,15 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicU8>
                 let bytes = &from_client[..length];
                 let commits = bytes.windows(7).any(|window| window == b"COMMIT\0");
                 let cut = if commits { armed.swap(Cut::None as u8, Ordering::SeqCst) } else { 0 };
+                if is_taking {
+                    // The statement was prepared before; here it is run, and its answer is lost.
+                    let _ = server.write_all(bytes).await;
+                    let _ = server.read(&mut from_server).await;
+                    return;
+                }
+                let one_less = |left: u32| left.checked_sub(1);
+                is_taking = bytes.windows(15).any(|window| window == b"SET incarnation")
+                    && takes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
                 if cut != 0 {
                     cuts.fetch_add(1, Ordering::SeqCst);
                 }
@@ -125,6 +150,63 @@ async fn a_commit_whose_answer_is_lost_is_asked_about() {
     assert_eq!(store.evidence_size().await.expect("a size"), 10);
     assert_evidence(&store).await;
     store.close().await.expect("closed");
+}
+
+/// The session that asks about the commit takes the node's row and falls; so does the next. Nobody else worked meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_ones_own_that_fell_are_no_other_process() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    cluster.database("alone");
+    let proxy = Proxy::start(cluster.port).await;
+    let connection = format!("host=127.0.0.1 port={} user={OWNER} dbname=alone", proxy.port);
+    let settings = Settings { patience: Duration::from_secs(8), ..Settings::new(connection, "one") };
+    let store = PostgresStore::open(settings).await.expect("a store");
+    for (name, cut) in [("a", Cut::After), ("b", Cut::Before)] {
+        let payload = draft(name).stage(&store).await.expect("staged");
+        proxy.takes.store(2, Ordering::SeqCst);
+        proxy.arm(cut);
+        let answer = store.accept(draft(name).acceptance(payload)).await;
+        assert!(matches!(answer, Ok(Accepted::New)), "{cut:?}: {answer:?}");
+        assert_eq!(proxy.takes.load(Ordering::SeqCst), 0, "{cut:?}");
+    }
+    assert_eq!(store.evidence_size().await.expect("a size"), 2);
+    store.close().await.expect("closed");
+}
+
+/// What a node that starts later learns of a jump of the database's clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_behind_a_jump_ends_no_lease() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("jumped");
+    let open =
+        async |node: &str| PostgresStore::open(Settings::new(&connection, node)).await.expect("a store");
+    let one = open("one").await;
+    draft("m").send(&one).await.expect("accepted");
+    let mailboxes = [mailbox("ags:1")];
+    let lease = async |store: &PostgresStore, from: u64| {
+        store.lease_push(&mailboxes, false, at(from), at(from + 60), 1).await.expect("asked").len()
+    };
+    assert_eq!(lease(&one, 2).await, 1);
+    // The clock has jumped ahead by an hour: what was leased before looks over.
+    cluster.sql("jumped", "UPDATE amtsbote.message SET push_at = push_at - 3600000000");
+    let told = |until: &str| {
+        let note = format!(
+            "UPDATE amtsbote.store SET clock_jumped = 3600000000, clock_guard_until = clock_timestamp() {until}"
+        );
+        cluster.sql("jumped", &note);
+    };
+    told("+ interval '10 minutes'");
+    let two = open("two").await;
+    assert_eq!(lease(&two, 3).await, 0, "it lasts so much longer");
+    // That was long ago.
+    told("- interval '1 second'");
+    let three = open("three").await;
+    assert_eq!(lease(&three, 3).await, 1);
+    for store in [one, two, three] {
+        store.close().await.expect("closed");
+    }
 }
 
 /// What it holds is let go of before the other node's patience is over, though its own is not.

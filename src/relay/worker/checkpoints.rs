@@ -97,6 +97,7 @@ impl Relay {
     /// Signs the log as it is. `None` where nothing was added since the last checkpoint, or where there is no key.
     pub async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, Refusal> {
         let Some(signer) = self.signer.get() else { return Ok(None) };
+        let signing = self.signing.clone().lock_owned().await;
         self.check_head().await?;
         let size = self.store.evidence_size().await?;
         if let Some((last, ours)) = self.last_checkpoint(signer.verifier()).await? {
@@ -128,16 +129,22 @@ impl Relay {
         metrics::counter!("amtsbote_checkpoints_total").increment(1);
         let checkpoint = Checkpoint { origin: signer.verifier().name().to_owned(), size, root };
         self.remember_head(checkpoint.clone());
-        if let Some(keeper) = self.head_keeper.get()
-            && let Err(what) = keeper.keep(&note)
-        {
-            tracing::error!(
-                code = "evidence-head",
-                place = keeper.place(),
-                what,
-                next_step = "make room there, and see that the relay may write",
-                "what was signed last cannot be kept outside the store"
-            );
+        if let Some(keeper) = self.head_keeper.get().cloned() {
+            // Whoever asked may leave meanwhile; the turn ends with the file.
+            let kept = tokio::task::spawn_blocking(move || {
+                if let Err(what) = keeper.keep(&note) {
+                    tracing::error!(
+                        code = "evidence-head",
+                        place = keeper.place(),
+                        what,
+                        next_step = "make room there, and see that the relay may write",
+                        "what was signed last cannot be kept outside the store"
+                    );
+                }
+                drop(signing);
+            });
+            // A panic in there was reported by its thread.
+            let _ = kept.await;
         }
         self.checkpoint_added.notify_one();
         tracing::debug!(size, "evidence log signed");
@@ -272,7 +279,8 @@ impl Relay {
                     let detail = format!(
                         "the log of node {node} is not signed over record {last} with a key that is known here: start that \
                          node, which publishes its key and signs, and ask again; of a node that will not come back, \
-                         close the log (`amtsbote evidence close {node}`)"
+                         close the log (`amtsbote evidence close {node}`); of a log that was closed before its keys were published (tables \
+                         before version 4), name its public keys under evidence.former_keys here"
                     );
                     return Err(Refusal::Unavailable { detail });
                 }

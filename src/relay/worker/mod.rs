@@ -34,7 +34,7 @@ use super::{Refusal, Settings};
 
 /// Keeps the last checkpoint that this node has signed, where the store's owner does not come.
 pub trait HeadKeeper: Send + Sync {
-    /// Replaces what was kept before.
+    /// Replaces what was kept before. It may wait for a disk; only one is at it at a time.
     fn keep(&self, note: &str) -> Result<(), String>;
     /// Where it is kept, for the operator.
     fn place(&self) -> String;
@@ -65,6 +65,8 @@ pub struct Relay {
     /// What this node has signed last, and where that is kept apart from the store.
     head: Mutex<Option<Head>>,
     head_keeper: OnceLock<Arc<dyn HeadKeeper>>,
+    /// Whoever signs the log: one after the other, or an older head would take the place of a newer.
+    signing: Arc<tokio::sync::Mutex<()>>,
     card_signer: RwLock<Option<Arc<CardSigner>>>,
     stamper: RwLock<Option<Arc<dyn time_stamps::TimeStamper>>>,
     stamping: Mutex<time_stamps::Stamping>,
@@ -91,6 +93,7 @@ impl Relay {
             signer: OnceLock::new(),
             head: Mutex::default(),
             head_keeper: OnceLock::new(),
+            signing: Arc::default(),
             card_signer: RwLock::default(),
             stamper: RwLock::default(),
             stamping: Mutex::default(),

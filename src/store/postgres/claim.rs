@@ -32,18 +32,21 @@ pub async fn adopt(settings: Settings, act: AdminAct) -> Result<i64, OpenError> 
     let Some(objects) = pools.objects() else {
         return Err(OpenError::Settings("[objects] is not configured; there is nothing to adopt".to_owned()));
     };
-    let session = pools.session().await?;
+    let mut session = pools.session().await?;
     let (id, _) = super::schema::identity(&session.client)
         .await?
         .ok_or_else(|| OpenError::Settings("the database holds no store".to_owned()))?;
     let failed = |error: StoreError| OpenError::Settings(error.to_string());
     let there = objects.claim(&id).await.map_err(failed)?;
     let adopt = "UPDATE store SET objects_claim = greatest(objects_claim, $1) + 1 RETURNING objects_claim";
-    let rows = Reading::Session(&session.client).ask(adopt, &[&there]).await?;
+    let act = super::act_bytes(&act).map_err(failed)?;
+    let work = session.client.transaction().await?;
+    let rows = Reading::Bare(&work).ask(adopt, &[&there]).await?;
     let row = rows.first().ok_or_else(|| Fault::corrupt("the table amtsbote.store is empty".to_owned()))?;
     let next: i64 = column(row, 0)?;
+    work.execute(super::ACT, &[&act]).await?;
+    work.commit().await?;
+    // Where this fails, the database is ahead of its objects and counts on from there.
     objects.set_claim(&id, next).await.map_err(failed)?;
-    let act = super::act_bytes(&act).map_err(failed)?;
-    session.client.execute(super::ACT, &[&act]).await?;
     Ok(next)
 }

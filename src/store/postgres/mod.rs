@@ -640,6 +640,7 @@ impl Store for PostgresStore {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<PushLease>, StoreError> {
+        self.pools.note_lease(Duration::try_from(until.duration_since(now)).unwrap_or_default());
         let wanted = LeaseWanted { mailboxes: mailboxes.to_vec(), ordered, now, limit };
         let needs = Needs { lease: Some(wanted.clone()), ..Needs::default() };
         self.change_message(needs, move |work| command::lease_push(work, &wanted, until)).await

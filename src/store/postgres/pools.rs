@@ -18,7 +18,7 @@ use super::objects::Objects;
 use super::read::column;
 use super::{Examined, Fault, OpenError, Replication, Settings, lag, promises, schema};
 use crate::store::StoreError;
-use crate::store::row::{instant, micros};
+use crate::store::row::{instant, micros, uint};
 
 /// The oldest server that everything here was tried with, as the server counts.
 const VERSION_MIN: i32 = 150_000;
@@ -27,8 +27,13 @@ const VERSION_MIN: i32 = 150_000;
 pub const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// An answer that took longer does not say what the clock is.
 const CLOCK_ANSWER_MAX: Duration = Duration::from_millis(500);
-/// No lease is longer.
-const LEASE_MAX: Duration = Duration::from_secs(3600);
+/// So long a jump of the clock matters at least, or as long as the longest lease.
+const GUARD_MIN: Duration = Duration::from_secs(3600);
+const SHARE_GUARD: &str = "UPDATE store SET clock_jumped = $1, \
+    clock_guard_until = clock_timestamp() + $2 * interval '1 second' \
+    WHERE clock_jumped < $1 OR clock_guard_until IS NULL OR clock_guard_until <= clock_timestamp()";
+const SHARED_GUARD: &str = "SELECT clock_jumped, extract(epoch FROM clock_guard_until - clock_timestamp())::float8 \
+    FROM store WHERE clock_guard_until > clock_timestamp()";
 /// Differences of clocks below this are left alone, so that instants do not tremble.
 const SKEW_STEP: i64 = 500_000;
 
@@ -98,6 +103,8 @@ pub struct Pools {
     clock: Mutex<Option<(Instant, i64)>>,
     /// The database's clock has jumped by so much; until when that matters.
     guard: Mutex<Option<(Instant, i64)>>,
+    /// Seconds of the longest lease that was asked for.
+    lease_longest: AtomicI64,
     troubles: Mutex<Troubles>,
     asked: AtomicUsize,
 }
@@ -155,6 +162,7 @@ impl Pools {
             skew: AtomicI64::new(0),
             clock: Mutex::default(),
             guard: Mutex::default(),
+            lease_longest: AtomicI64::new(0),
             troubles: Mutex::default(),
             asked: AtomicUsize::new(0),
         })
@@ -271,10 +279,11 @@ impl Pools {
         Ok(())
     }
 
-    /// The answer to [`CLOCK`], which was asked `asked`, has just come. One that took long says too little.
+    /// The answer to [`CLOCK`], which was asked `asked`, has just come. One that took long says too little, but more than
+    /// nothing.
     pub fn note_clock(&self, asked: &Asked, there: i64) {
         let took = asked.by.elapsed();
-        if took > CLOCK_ANSWER_MAX {
+        if took > CLOCK_ANSWER_MAX && self.clock().is_some() {
             return;
         }
         let skew = self.skew();
@@ -303,8 +312,41 @@ impl Pools {
         if jumped > SKEW_STEP {
             let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
             let still = guard.filter(|(end, _)| *end > Instant::now()).map_or(0, |(_, jumped)| jumped);
-            *guard = Some((Instant::now() + LEASE_MAX, still.saturating_add(jumped)));
+            *guard = Some((Instant::now() + self.guard_time(), still.saturating_add(jumped)));
         }
+    }
+
+    /// A lease of that length may be under way from here on.
+    pub fn note_lease(&self, lasts: Duration) {
+        let seconds = i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX).saturating_add(1);
+        self.lease_longest.fetch_max(seconds, Ordering::Relaxed);
+    }
+
+    fn guard_time(&self) -> Duration {
+        Duration::from_secs(uint(self.lease_longest.load(Ordering::Relaxed))).max(GUARD_MIN)
+    }
+
+    /// Tells nodes that start later of a jump that they did not see.
+    pub async fn share_guard(&self, client: &Client) -> Result<(), Fault> {
+        let guard = *self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((end, jumped)) = guard.filter(|(end, _)| *end > Instant::now()) {
+            let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
+            client.execute(SHARE_GUARD, &[&jumped, &left]).await?;
+        }
+        Ok(())
+    }
+
+    /// Learns of a jump that others saw.
+    pub async fn learn_guard(&self, client: &Client) -> Result<(), Fault> {
+        if let Some(row) = client.query_opt(SHARED_GUARD, &[]).await? {
+            let (jumped, left): (i64, f64) = (column(&row, 0)?, column(&row, 1)?);
+            let end = Instant::now() + Duration::try_from_secs_f64(left).unwrap_or_default();
+            let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+            if guard.is_none_or(|(own, known)| own <= Instant::now() || known < jumped) {
+                *guard = Some((end, jumped));
+            }
+        }
+        Ok(())
     }
 
     /// By how much the database's clock is ahead of what leases that are still under way were counted by.
@@ -479,10 +521,29 @@ mod tests {
         near(pools.skew().0, 0);
         near(pools.jumped(), 3 * HOUR);
         // An answer that took long says nothing.
-        let asked = Asked { by: Instant::now() - Duration::from_secs(1), ..Asked::now() };
+        let slow = || Asked { by: Instant::now() - Duration::from_secs(1), ..Asked::now() };
+        let asked = slow();
         let there = micros(asked.at) + HOUR;
         pools.note_clock(&asked, there);
         near(pools.skew().0, 0);
+        // Unless it is all that is known.
+        let pools = Pools::new(Settings::new("host=127.0.0.1 user=nobody", "one")).expect("a setting");
+        let asked = slow();
+        let there = micros(asked.at) + HOUR;
+        pools.note_clock(&asked, there);
+        assert!(pools.skew().0.abs_diff(HOUR) < 1_000_000, "{:?}", pools.skew());
+        assert_eq!(pools.jumped(), 0);
+    }
+
+    #[test]
+    fn a_jump_matters_as_long_as_the_longest_lease() {
+        let pools = Pools::new(Settings::new("host=127.0.0.1 user=nobody", "one")).expect("a setting");
+        assert_eq!(pools.guard_time(), GUARD_MIN);
+        pools.note_lease(Duration::from_secs(60));
+        assert_eq!(pools.guard_time(), GUARD_MIN);
+        pools.note_lease(GUARD_MIN * 3);
+        pools.note_lease(GUARD_MIN * 2);
+        assert!(pools.guard_time() >= GUARD_MIN * 3);
     }
 
     const HOUR: i64 = 3_600_000_000;

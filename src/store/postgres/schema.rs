@@ -186,6 +186,10 @@ CREATE TABLE staged_piece (
   number bigint NOT NULL, length bigint NOT NULL, bytes bytea, UNIQUE (place, number)
 );
 ALTER TABLE staged_piece ALTER COLUMN bytes SET STORAGE EXTERNAL;
+-- Which process has the node's name, as of which incarnation, and since which one without another in between.
+ALTER TABLE node ADD COLUMN token text COLLATE "C", ADD COLUMN token_at bigint, ADD COLUMN held_since bigint;
+-- By how much this database's clock has jumped ahead (microseconds), and until when that matters.
+ALTER TABLE store ADD COLUMN clock_jumped bigint NOT NULL DEFAULT 0, ADD COLUMN clock_guard_until timestamptz;
 -- Who is at work at a place. Nothing is lost with it.
 CREATE UNLOGGED TABLE staged_hold (
   name text COLLATE "C" PRIMARY KEY, holder text COLLATE "C" NOT NULL, until timestamptz NOT NULL

@@ -65,8 +65,8 @@ const FIND_PIECE: &str = "SELECT p.length, p.bytes IS NOT NULL, substring(p.byte
 const ENDED: &str =
     "SELECT id, true FROM staged WHERE ends_at <= clock_timestamp() ORDER BY ends_at LIMIT $1";
 const SETTLED: &str = "SELECT id, false FROM staged WHERE NOT open AND NOT swept ORDER BY id LIMIT $1";
-const PIECES_GONE: &str = "WITH batch AS (SELECT id FROM staged_piece WHERE place = $1 LIMIT $2), \
-    gone AS (DELETE FROM staged_piece p USING batch WHERE p.id = batch.id RETURNING p.id), \
+const PIECES_GONE: &str = "WITH few AS (SELECT id FROM staged_piece WHERE place = $1 LIMIT $2), \
+    gone AS (DELETE FROM staged_piece p USING few WHERE p.id = few.id RETURNING p.id), \
     freed AS (UPDATE payload_large l SET sequence = NULL, dropped_at = clock_timestamp() FROM gone \
     WHERE l.sequence = -gone.id) SELECT count(*) FROM gone";
 const SWEPT: &str = "UPDATE staged SET swept = true WHERE id = $1";

@@ -48,6 +48,7 @@ async fn look(pools: &Pools, session: &mut Option<Session>) -> Result<(), OpenEr
         }
     };
     pools.measure_skew(&session.client).await?;
+    pools.share_guard(&session.client).await?;
     promises::look(&session.client, pools).await?;
     Ok(lag::gauge(&session.client).await?)
 }
@@ -98,6 +99,15 @@ async fn are_objects_ours(pools: &Pools) -> bool {
                 code = "store-objects-foreign",
                 next_step = "run one copy of the database at a time with these objects",
                 "{foreign}"
+            );
+            false
+        }
+        Err(error @ StoreError::Corrupt(_)) => {
+            tracing::error!(
+                code = "store-objects-claim",
+                next_step =
+                    "see who writes there; with no other copy of the database at work, delete that object",
+                "whose the objects are is not known, and nothing is deleted: {error}"
             );
             false
         }

@@ -42,6 +42,11 @@ enum Verdict {
     Unknown(String),
 }
 
+/// Takes the node's row. An incarnation that another process took, or a program that knows no tokens, begins a new count.
+const TAKE: &str = "UPDATE node SET incarnation = incarnation + 1, \
+    held_since = CASE WHEN token = $2 AND token_at = incarnation THEN held_since ELSE incarnation + 1 END, \
+    token = $2, token_at = incarnation + 1 WHERE name = $1 RETURNING incarnation, batch, size, closed, held_since";
+
 type Command = Box<dyn FnMut(&mut Work) -> Result<(), StoreError> + Send>;
 type Answer = Box<dyn FnOnce(&Verdict) + Send>;
 
@@ -133,6 +138,8 @@ impl Writer {
 struct Open {
     desk: Desk,
     incarnation: i64,
+    /// From this incarnation on, no other process has worked as this node.
+    held_since: i64,
     frontier: Frontier,
     batch: i64,
 }
@@ -354,9 +361,8 @@ impl Task {
         let session = Session::open(pools.writing_config(), pools.connector().clone()).await?;
         pools.recognize(&session.client).await?;
         self.take_name(&session, end).await?;
-        let take = "UPDATE node SET incarnation = incarnation + 1 WHERE name = $1 RETURNING incarnation, batch, size, closed";
         let node = pools.node();
-        let row = session.client.query_one(take, &[&node]).await?;
+        let row = session.client.query_one(TAKE, &[&node, &pools.token()]).await?;
         if session.is_unsure() {
             return Err(OpenError::Settings("the server does not wait for its standby".to_owned()));
         }
@@ -370,15 +376,17 @@ impl Task {
         {
             return Err(OpenError::Forgetful { lacking: last - batch });
         }
+        let held_since = column(&row, 4)?;
         pools.set_incarnation(incarnation);
         pools.measure_skew(&session.client).await?;
+        pools.learn_guard(&session.client).await?;
         promises::check_start(&session.client, pools).await?;
         // Before patience ends, so that it can be said what was waited for; what other nodes hold, they hold shorter.
         let lock = pools.settings().patience.as_millis() * 3 / 4;
         session.client.batch_execute(&format!("SET lock_timeout = {lock}")).await?;
         let reading = Reading::Session(&session.client);
         let frontier = evidence::on_tree(&reading, node, |tree| Frontier::of(tree, uint(size))).await?;
-        Ok(Open { desk: Desk::new(session), incarnation, frontier, batch })
+        Ok(Open { desk: Desk::new(session), incarnation, held_since, frontier, batch })
     }
 
     /// Holds the node's name for as long as the session lasts; ends earlier sessions of this very process.
@@ -421,7 +429,7 @@ impl Task {
             match self.open(end).await {
                 Ok(open) => {
                     let stored = open.batch >= number;
-                    let is_ours_alone = before.is_some_and(|before| open.incarnation == before + 1);
+                    let is_ours_alone = before.is_some_and(|before| open.held_since <= before);
                     if stored && !is_ours_alone {
                         tracing::error!(
                             code = "store-node-shared",

@@ -159,9 +159,10 @@ impl Door {
         let message = &context.request.received.message;
         let (parts, place) = (self.parts.clone(), fetch.clone());
         let bytes = entry.card.payload_bytes.saturating_mul(2);
-        let room = on_disk(move || parts.make_room(&place).and_then(|()| parts.room(place.place(), bytes)));
-        let room = room.await.map_err(on_our_disk)?;
-        enough(room)?;
+        let max = self.settings.answers_max();
+        let made = on_disk(move || parts.make_room(&place, bytes, max)).await.map_err(on_our_disk)?;
+        let writing =
+            made.or_else(|room| enough(room).and(Err(on_our_disk(io::ErrorKind::StorageFull.into()))))?;
         let in_base64 = answers_in_base64(message.features.as_ref(), context.request.received.has_base64());
         let content = self.content(entry, in_base64).await?;
         let mut card = entry.card.clone();
@@ -192,7 +193,9 @@ impl Door {
         let written = on_disk(move || {
             let prepared =
                 answer.sign(&in_force, offered).map_err(|refused| io::Error::other(refused.detail))?;
-            place.keep(|file| prepared.write(file).map_err(io::Error::other))
+            let kept = place.keep(|file| prepared.write(file).map_err(io::Error::other));
+            drop(writing);
+            kept
         });
         written.await.map_err(on_our_disk)
     }

@@ -158,9 +158,7 @@ impl Door {
     async fn begin_upload(&self, upload: &Upload, cut: Cut) -> Result<(), Refused> {
         let begun = UploadBegun { version: 1, at: self.relay.now(), cut };
         let (parts, upload) = (self.parts.clone(), upload.clone());
-        let limits = &self.settings.limits;
-        // What its sender has given up stays for days, and must not keep the next one out, however large that may be.
-        let account_bytes_max = limits.upload_bytes_max.max(limits.content_bytes_max.saturating_mul(4));
+        let account_bytes_max = self.settings.account_bytes_max();
         let room = on_disk(move || parts.begin(&upload, &begun, account_bytes_max));
         enough(room.await.map_err(on_our_disk)?)
     }
@@ -374,6 +372,15 @@ pub(super) fn enough(room: Room) -> Result<(), Refused> {
             let detail = format!("{sentence} (limits.upload_bytes_max)");
             let told = Refused::new(Code::Failed, detail);
             Err(Refused { sentence: Some(sentence), loudness: Loudness::Warn, ..told })
+        }
+        Room::AllTooMuch { max } => {
+            let sentence = "too many large messages are being fetched; ask again in a while";
+            let detail = format!(
+                "{sentence} (they may keep {max} bytes of the disk, {} times limits.upload_bytes_max)",
+                super::ACCOUNTS_KEPT
+            );
+            let told = Refused::new(Code::Failed, detail);
+            Err(Refused { sentence: Some(sentence.to_owned()), loudness: Loudness::Warn, ..told })
         }
         Room::DiskFull => Err(Refused {
             sentence: None,

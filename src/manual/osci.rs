@@ -67,6 +67,11 @@
 //!   `limits.upload_bytes_max` together, 1 GiB by default and never less than four times `limits.content_bytes_max`; one alone is taken whatever it
 //!   keeps. What exceeds that is
 //!   refused (9811, and a WARN in the log), so that nobody holds the disk by announcing what he never sends.
+//! - What is fetched in chunks is kept as a copy of its own. Copies of one account keep as much as its uploads may, those of
+//!   all accounts together eight times as much; beyond that the oldest copies of whoever keeps most are forgotten, but for
+//!   those at work, and their readers are told to begin again. Where only such are left, the fetch is refused (9811, and a
+//!   WARN in the log).
+//!   Where several servers share a database, copies lie in it, and those of one account are bounded, not those of all.
 //! - A delivery that is fetched in chunks is received when the reader goes on after the chunk that made it whole.
 //!
 //! Whoever copies the store's folder copies the chunks with it; nothing is lost without them but the way that an upload had

@@ -20,7 +20,7 @@ pub struct PlaceName {
 }
 
 /// A place that begins.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Beginning<'a> {
     /// Its keeper's own words.
     pub note: &'a [u8],

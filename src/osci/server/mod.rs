@@ -85,6 +85,9 @@ pub trait Metadata: Send + Sync {
     fn write(&self, envelope: &Envelope, card: &ProcessCard, id: &str) -> String;
 }
 
+/// Participants whose fetches in chunks may keep as much of the disk as one may; of more, the oldest give way.
+const ACCOUNTS_KEPT: u64 = 8;
+
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Requests at this path and below it are taken; `/` takes every path.
@@ -113,6 +116,17 @@ impl Settings {
     fn request_bytes_max(&self) -> u64 {
         let content = self.limits.content_bytes_max;
         (content / 2).saturating_add(content).saturating_add(16 * 1024 * 1024)
+    }
+
+    /// Bytes of the disk that one participant's large messages may keep while they come in chunks, and as many while
+    /// they go. What was given up stays for days, and must not keep the next one out, however large that may be.
+    fn account_bytes_max(&self) -> u64 {
+        self.limits.upload_bytes_max.max(self.limits.content_bytes_max.saturating_mul(4))
+    }
+
+    fn answers_max(&self) -> parts::AnswersMax {
+        let account = self.account_bytes_max();
+        parts::AnswersMax { account, all: account.saturating_mul(ACCOUNTS_KEPT) }
     }
 }
 

@@ -156,7 +156,7 @@ impl Door {
         context: &Context<'_>,
     ) -> Result<u64, Refused> {
         let message = &context.request.received.message;
-        self.fetch_room(fetch, entry.card.payload_bytes.saturating_mul(2)).await?;
+        let writing = self.fetch_room(fetch, entry.card.payload_bytes.saturating_mul(2)).await?;
         let in_base64 = answers_in_base64(message.features.as_ref(), context.request.has_base64());
         let content = self.content(entry, in_base64).await?;
         let mut card = entry.card.clone();
@@ -186,7 +186,7 @@ impl Door {
         let (in_force, offered) = (context.in_force.clone(), self.offered());
         let prepare =
             move || answer.sign(&in_force, offered).map_err(|refused| io::Error::other(refused.detail));
-        self.keep_answer(fetch, prepare).await
+        self.keep_answer(fetch, writing, prepare).await
     }
 }
 

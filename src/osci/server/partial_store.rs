@@ -341,6 +341,15 @@ pub(super) fn enough(room: Room) -> Result<(), Refused> {
             let told = Refused::new(Code::Failed, detail);
             Err(Refused { sentence: Some(sentence), loudness: Loudness::Warn, ..told })
         }
+        Room::AllTooMuch { max } => {
+            let sentence = "too many large messages are being fetched; ask again in a while";
+            let detail = format!(
+                "{sentence} (they may keep {max} bytes of the disk, {} times limits.upload_bytes_max)",
+                super::ACCOUNTS_KEPT
+            );
+            let told = Refused::new(Code::Failed, detail);
+            Err(Refused { sentence: Some(sentence.to_owned()), loudness: Loudness::Warn, ..told })
+        }
         Room::DiskFull => Err(Refused {
             sentence: None,
             loudness: Loudness::Error,

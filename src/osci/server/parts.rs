@@ -55,8 +55,37 @@ pub struct Parts {
     folder: PathBuf,
     reserve_bytes: u64,
     busy: Mutex<BTreeMap<PathBuf, Lock>>,
-    /// One upload begins at a time: each counts on what is free, and on what the others will take.
+    /// One upload or fetch begins at a time: each counts on what is free, and on what the others will take.
     beginning: Mutex<()>,
+    /// Answers that are being written, and the bytes that they may come to.
+    writing: Mutex<BTreeMap<PathBuf, u64>>,
+}
+
+/// Bytes of the disk that answers which are fetched in chunks may keep; one alone is taken whatever it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswersMax {
+    /// Those of one account.
+    pub account: u64,
+    /// Those of all accounts.
+    pub all: u64,
+}
+
+/// Disk space that is counted for an answer until it is written.
+pub struct Writing {
+    parts: Arc<Parts>,
+    place: PathBuf,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.parts.writing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
+    }
+}
+
+/// An answer that is kept or written for a fetch.
+struct Kept {
+    place: PathBuf,
+    bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,13 +169,18 @@ pub enum Room {
         bytes: u64,
         max: u64,
     },
+    /// All accounts together keep so many bytes for their fetches, and others are at work on them.
+    AllTooMuch {
+        max: u64,
+    },
     /// The disk has not so much more than its reserve.
     DiskFull,
 }
 
 impl Parts {
     pub fn new(folder: &Path, reserve_bytes: u64) -> Self {
-        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default(), beginning: Mutex::default() }
+        let (busy, beginning, writing) = Default::default();
+        Self { folder: folder.to_owned(), reserve_bytes, busy, beginning, writing }
     }
 
     pub fn upload(&self, account: &AccountName, id: &str) -> Upload {
@@ -235,30 +269,92 @@ impl Parts {
         Ok(promised)
     }
 
-    /// Forgets the oldest of the account's other fetches, if it has as many as it may and nobody is at work on it. Who
-    /// has slices of it begins again. The lock of `fetch` is its caller's.
-    pub fn make_room(&self, fetch: &Fetch) -> io::Result<()> {
-        let account = fetch.0.parent().unwrap_or(&fetch.0);
-        let mut others: Vec<(Option<Timestamp>, PathBuf)> = folders(account)?
-            .filter(|other| *other != fetch.0 && !other.join(FORGOTTEN).exists())
-            .map(|other| (Fetch(other.clone()).begun().ok().flatten().map(|begun| begun.at), other))
-            .collect();
-        others.sort();
-        let mut surplus = (others.len() + 1).saturating_sub(PER_ACCOUNT_MAX);
-        for (begun, other) in others {
-            if surplus == 0 {
-                break;
-            }
-            let is_ours = other.with_extension("") == fetch.0.with_extension("");
-            let held = self.lock(&other).try_lock_owned();
-            if !is_ours && held.is_err() {
+    /// Makes room for an answer of so many bytes: forgets the oldest of the account's other fetches while they are too many
+    /// or keep too much, and where all accounts together keep too much the oldest of those that keep most. Who has slices
+    /// of them begins again. Nobody's is forgotten while somebody is at work on it. The lock of `fetch` is its caller's.
+    pub fn make_room(
+        self: &Arc<Self>,
+        fetch: &Fetch,
+        bytes: u64,
+        max: AnswersMax,
+    ) -> io::Result<Result<Writing, Room>> {
+        let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = fetch.0.parent().unwrap_or(&fetch.0).to_owned();
+        let is_too_much = |kept: &[Kept]| total(kept).saturating_add(bytes) > max.account;
+        let mut own = self.kept(&account, fetch)?;
+        self.forget_oldest(&mut own, fetch, |kept| kept.len() >= PER_ACCOUNT_MAX || is_too_much(kept))?;
+        if own.len() >= PER_ACCOUNT_MAX {
+            return Ok(Err(Room::TooMany));
+        }
+        if is_too_much(&own) && !own.is_empty() {
+            let bytes = total(&own).saturating_add(bytes);
+            return Ok(Err(Room::TooMuch { bytes, max: max.account }));
+        }
+        let mut others = Vec::new();
+        for other in folders(&self.folder.join(FETCHES))?.filter(|other| *other != account) {
+            others.push(self.kept(&other, fetch)?);
+        }
+        // A small fetch is not to suffer from large ones.
+        let mut all: Vec<(u64, Vec<Kept>)> = others.into_iter().map(|kept| (total(&kept), kept)).collect();
+        all.push((total(&own).saturating_add(bytes), own));
+        all.sort_by_key(|(most, _)| std::cmp::Reverse(*most));
+        let mut sum = all.iter().map(|(kept, _)| *kept).fold(0, u64::saturating_add);
+        for (_, kept) in &mut all {
+            let (before, rest) = (total(kept), sum.saturating_sub(total(kept)));
+            self.forget_oldest(kept, fetch, |kept| rest.saturating_add(total(kept)) > max.all)?;
+            sum = sum.saturating_sub(before.saturating_sub(total(kept)));
+        }
+        if sum > max.all && all.iter().any(|(_, kept)| !kept.is_empty()) {
+            return Ok(Err(Room::AllTooMuch { max: max.all }));
+        }
+        let room = self.room(&fetch.0, bytes)?;
+        if room != Room::Enough {
+            return Ok(Err(room));
+        }
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).insert(fetch.0.clone(), bytes);
+        Ok(Ok(Writing { parts: self.clone(), place: fetch.0.clone() }))
+    }
+
+    /// The answers that an account's fetches keep, but for `fetch`; the oldest first.
+    fn kept(&self, account: &Path, fetch: &Fetch) -> io::Result<Vec<Kept>> {
+        let mut found = Vec::new();
+        for place in folders(account)?.filter(|place| *place != fetch.0) {
+            if place.join(FORGOTTEN).exists() {
                 continue;
             }
-            match begun {
-                Some(_) => Fetch(other).forget_answer()?,
-                None => forget(&other)?,
+            let length = |name: &str| fs::metadata(place.join(name)).map_or(0, |file| file.len());
+            let there = length(ANSWER).saturating_add(length(&format!("{ANSWER}{UNFINISHED}")));
+            let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = writing.get(&place).copied().unwrap_or_default().max(there);
+            let begun = Fetch(place.clone()).begun().ok().flatten().map(|begun| begun.at);
+            found.push((begun, Kept { place, bytes }));
+        }
+        found.sort_by(|one, other| (one.0, &one.1.place).cmp(&(other.0, &other.1.place)));
+        Ok(found.into_iter().map(|(_, kept)| kept).collect())
+    }
+
+    /// Forgets from the oldest on, as long as these are too much.
+    fn forget_oldest(
+        &self,
+        kept: &mut Vec<Kept>,
+        fetch: &Fetch,
+        mut is_too_much: impl FnMut(&[Kept]) -> bool,
+    ) -> io::Result<()> {
+        let mut at = 0;
+        while is_too_much(kept)
+            && let Some(oldest) = kept.get(at)
+        {
+            let is_ours = oldest.place.with_extension("") == fetch.0.with_extension("");
+            let held = self.lock(&oldest.place).try_lock_owned();
+            if !is_ours && held.is_err() {
+                at += 1;
+                continue;
             }
-            surplus -= 1;
+            let oldest = kept.remove(at).place;
+            match Fetch(oldest.clone()).begun() {
+                Ok(Some(_)) => Fetch(oldest).forget_answer()?,
+                Ok(None) | Err(_) => forget(&oldest)?,
+            }
         }
         Ok(())
     }
@@ -283,6 +379,10 @@ pub fn name(place: &Path) -> PlaceName {
     let mut next = || names.next().unwrap_or_default();
     let (name, owner, kind) = (next(), next(), next());
     PlaceName { kind: format!("osci-{kind}"), owner, name }
+}
+
+fn total(kept: &[Kept]) -> u64 {
+    kept.iter().map(|kept| kept.bytes).fold(0, u64::saturating_add)
 }
 
 /// Runs what may wait for the disk where it blocks nobody.
@@ -530,147 +630,15 @@ impl Fetch {
     /// Gives the disk back what the answer takes, and remembers that there was one.
     fn forget_answer(&self) -> io::Result<()> {
         write(&self.0, FORGOTTEN, |_| Ok(()))?;
-        match fs::remove_file(self.0.join(ANSWER)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+        for name in [ANSWER.to_owned(), format!("{ANSWER}{UNFINISHED}")] {
+            match fs::remove_file(self.0.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn begun() -> UploadBegun {
-        let cut = Cut { kilobytes: 8, total: 2, message_kilobytes: None };
-        UploadBegun { version: 1, at: "2026-11-23T10:00:00Z".parse().expect("an instant"), cut }
-    }
-
-    #[tokio::test]
-    async fn uploads_stand_where_their_files_say() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let parts = Parts::new(folder.path(), 0);
-        let account = AccountName::parse("author").expect("a name");
-        let upload = parts.upload(&account, "../../id");
-        assert_eq!(upload.standing().expect("read"), Standing::default());
-        upload.begin(&begun()).expect("begun");
-        upload.keep(2, &mut &b"two"[..]).expect("kept");
-        // What a crash left.
-        fs::write(upload.place().join("1.new"), b"on").expect("written");
-        let standing = upload.standing().expect("read");
-        assert_eq!((standing.is_whole(), standing.received), (false, [2].into()));
-        upload.keep(1, &mut &b"one"[..]).expect("kept");
-        let standing = parts.upload(&account, "../../id").standing().expect("read");
-        assert!(standing.is_whole() && standing.accepted.is_none());
-        let mut whole = Vec::new();
-        upload.pour(2, &mut whole).expect("poured");
-        assert_eq!(whole, b"onetwo");
-        upload.accept(&Acceptance { version: 1, feedback: Vec::new() }).expect("noted");
-        let standing = upload.standing().expect("read");
-        assert!(standing.is_whole() && standing.accepted.is_some());
-        assert!(!upload.place().join("1").exists(), "chunks are gone");
-
-        let at = begun().at;
-        assert_eq!(parts.sweep(at).await.expect("swept"), 0);
-        assert_eq!(parts.sweep(at.checked_add(AGE_MAX).expect("later")).await.expect("swept"), 1);
-        assert_eq!(upload.standing().expect("read"), Standing::default());
-    }
-
-    #[test]
-    fn an_account_has_only_so_many() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let parts = Parts::new(folder.path(), 0);
-        let account = |name| AccountName::parse(name).expect("a name");
-        for at in 0..PER_ACCOUNT_MAX {
-            let upload = parts.upload(&account("author"), &at.to_string());
-            assert_eq!(parts.room(upload.place(), 1).expect("read"), Room::Enough);
-            upload.begin(&begun()).expect("begun");
-        }
-        let room = |parts: &Parts, name, id| parts.room(parts.upload(&account(name), id).place(), 1);
-        assert_eq!(room(&parts, "author", "another").expect("read"), Room::TooMany);
-        assert_eq!(room(&parts, "author", "0").expect("read"), Room::Enough, "it has begun before");
-        assert_eq!(room(&parts, "reader", "another").expect("read"), Room::Enough);
-        let full = Parts::new(folder.path(), u64::MAX - 1);
-        assert_eq!(room(&full, "reader", "another").expect("read"), Room::DiskFull);
-    }
-
-    #[test]
-    fn an_account_keeps_only_so_much() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let parts = Parts::new(folder.path(), 0);
-        let upload = |name, id| parts.upload(&AccountName::parse(name).expect("a name"), id);
-        let max = 80 * KILOBYTE;
-        // Chunks of 8 KB, each counted twice.
-        let begin = |name, id, total| {
-            let begun = UploadBegun { cut: Cut { total, ..begun().cut }, ..begun() };
-            parts.begin(&upload(name, id), &begun, max).expect("read")
-        };
-        let too_much = |kilobytes| Room::TooMuch { bytes: kilobytes * KILOBYTE, max };
-        for (name, id, total, expected) in [
-            ("author", "large", 100, Room::Enough),
-            ("author", "small", 1, too_much(1616)),
-            ("author", "large", 100, Room::Enough),
-            ("reader", "a", 2, Room::Enough),
-            ("reader", "b", 3, Room::Enough),
-            ("reader", "c", 1, too_much(96)),
-        ] {
-            assert_eq!(begin(name, id, total), expected, "{name} {id}");
-        }
-        upload("reader", "a").accept(&Acceptance { version: 1, feedback: Vec::new() }).expect("noted");
-        assert_eq!(begin("reader", "c", 1), Room::Enough, "what was accepted keeps nothing");
-    }
-
-    #[tokio::test]
-    async fn room_is_made_by_the_oldest_that_nobody_works_on() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let parts = Parts::new(folder.path(), 0);
-        let account = AccountName::parse("reader").expect("a name");
-        let dialog = ConversationId::parse("17").expect("an id");
-        let message = |at: usize| parts.fetches(&account, "ags:1", &at.to_string());
-        let begin = |at: usize| {
-            let fetch = message(at).begun_in(&dialog);
-            fetch.keep(|file| file.write_all(b"answer")).expect("kept");
-            let at = begun().at.checked_add(Duration::from_secs(at as u64)).expect("later");
-            let mut begun =
-                FetchBegun { version: 1, at, slices: Slices { bytes: 6, kilobytes: 8 }, dialogs: Vec::new() };
-            begun.serve(&dialog, 1);
-            fetch.note(&begun).expect("noted");
-        };
-        (0..PER_ACCOUNT_MAX).for_each(begin);
-        let is_kept = |at: usize| message(at).editions().expect("read").iter().any(|edition| edition.is_kept);
-        let busy = parts.hold(message(0).place()).await;
-        let new = message(PER_ACCOUNT_MAX).begun_in(&dialog);
-        parts.make_room(&new).expect("made");
-        assert_eq!((is_kept(0), is_kept(1), is_kept(2)), (true, false, true));
-        assert_eq!(parts.room(new.place(), 1).expect("read"), Room::Enough);
-        assert_eq!(message(1).editions().expect("read").len(), 1, "it is remembered");
-        drop(busy);
-        parts.make_room(&new).expect("made");
-        assert!(is_kept(0), "there is room already");
-    }
-
-    #[test]
-    fn files_of_version_1_are_read() {
-        let begun: UploadBegun = serde_json::from_str(
-            r#"{"version":1,"at":"2026-11-23T10:00:00Z","cut":{"kilobytes":8,"total":2,"message_kilobytes":null}}"#,
-        )
-        .expect("read");
-        assert_eq!(begun.cut.total, 2);
-        let fetch: FetchBegun = serde_json::from_str(
-            r#"{"version":1,"at":"2026-11-23T10:00:00Z","slices":{"bytes":9,"kilobytes":8},"served":[1]}"#,
-        )
-        .expect("read");
-        assert_eq!((fetch.slices.total(), fetch.dialogs.len()), (1, 0));
-        let fetch: FetchBegun = serde_json::from_str(
-            r#"{"version":1,"at":"2026-11-23T10:00:00Z","slices":{"bytes":9,"kilobytes":8},
-                "dialogs":[{"conversation":"17","served":[1]}]}"#,
-        )
-        .expect("read");
-        let dialog = ConversationId::parse("17").expect("an id");
-        assert_eq!(fetch.served_in(&dialog), Some(&[1].into()));
-        let accepted: Acceptance =
-            serde_json::from_str(r#"{"version":1,"feedback":[["de",800,"gut"],[null,3707,""]]}"#)
-                .expect("read");
-        assert_eq!(accepted.feedback.len(), 2);
-    }
-}
+mod tests;

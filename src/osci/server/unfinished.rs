@@ -13,12 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::partial_store::{enough, on_our_disk};
 use super::parts::{
     AGE_MAX, Acceptance, Edition, Fetch, FetchBegun, Fetches, PER_ACCOUNT_MAX, Room, Standing, Upload,
-    UploadBegun, name, on_disk,
+    UploadBegun, Writing, name, on_disk,
 };
 use super::request::failed;
 use super::spool::{Frozen, Spool, Stretch};
 use super::{Door, Refused};
-use crate::domain::limits::Limits;
 use crate::osci::code::Code;
 use crate::osci::envelope::write::Prepared;
 use crate::store::staging::{Beginning, Begun, Held, Staging};
@@ -98,9 +97,7 @@ impl Door {
     }
 
     pub(super) async fn begin_upload(&self, upload: &Upload, begun: UploadBegun) -> Result<(), Refused> {
-        let Limits { upload_bytes_max, content_bytes_max, .. } = self.settings.limits;
-        // What its sender has given up stays for days, and must not keep the next one out, however large that may be.
-        let bytes_max = upload_bytes_max.max(content_bytes_max.saturating_mul(4));
+        let bytes_max = self.settings.account_bytes_max();
         let Some(staging) = self.relay.staging() else {
             let (parts, upload) = (self.parts.clone(), upload.clone());
             let room = on_disk(move || parts.begin(&upload, &begun, bytes_max));
@@ -217,62 +214,46 @@ impl Door {
         editions.collect()
     }
 
-    /// Makes room for another answer of so many bytes, and says whether there is.
-    pub(super) async fn fetch_room(&self, fetch: &Fetch, bytes: u64) -> Result<(), Refused> {
+    /// Makes room for another answer of so many bytes, or says why there is none. What is given back is kept until the
+    /// answer is written.
+    pub(super) async fn fetch_room(&self, fetch: &Fetch, bytes: u64) -> Result<Option<Writing>, Refused> {
         let Some(staging) = self.relay.staging() else {
-            let (parts, place) = (self.parts.clone(), fetch.clone());
-            let room =
-                on_disk(move || parts.make_room(&place).and_then(|()| parts.room(place.place(), bytes)));
-            return enough(room.await.map_err(on_our_disk)?);
+            let (parts, place, max) = (self.parts.clone(), fetch.clone(), self.settings.answers_max());
+            let made = on_disk(move || parts.make_room(&place, bytes, max)).await.map_err(on_our_disk)?;
+            let no_room = |room| enough(room).and(Err(on_our_disk(io::ErrorKind::StorageFull.into())));
+            return made.map(Some).or_else(no_room);
         };
-        let own = name(fetch.place());
-        let message = name(&fetch.place().with_extension(""));
-        let places = staging.places(&own.kind, &own.owner, "").await.map_err(in_store)?;
-        let others = places.into_iter().filter(|place| place.is_open && place.name != own.name);
-        let begun = |note: &[u8]| serde_json::from_slice::<FetchBegun>(note).ok().map(|begun| begun.at);
-        let mut others: Vec<_> = others.map(|place| (begun(&place.note), place)).collect();
-        others.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));
-        let mut surplus = (others.len() + 1).saturating_sub(PER_ACCOUNT_MAX);
-        for (begun, other) in others {
-            if surplus == 0 {
-                break;
-            }
-            let mut its = own.clone();
-            its.name = other.name.split('.').next().unwrap_or_default().to_owned();
-            // The lock of the message's own answers is its caller's.
-            let is_ours = its == message;
-            let held = match is_ours {
-                true => None,
-                false => staging.hold(&its, Some(Duration::ZERO)).await.map_err(in_store)?,
+        let place = name(fetch.place());
+        // Whoever has slices of the one before has begun again.
+        staging.forget_place(&place).await.map_err(in_store)?;
+        let (count_max, max) = (PER_ACCOUNT_MAX as u64, self.settings.account_bytes_max());
+        let beginning = Beginning { note: b"", bytes, lasts: AGE_MAX, count_max, bytes_max: max };
+        loop {
+            let room = match staging.begin_place(&place, beginning).await.map_err(in_store)? {
+                Begun::Yes => return Ok(None),
+                Begun::TooMany => Room::TooMany,
+                Begun::TooMuch { bytes } => Room::TooMuch { bytes, max },
             };
-            if !is_ours && held.is_none() {
-                continue;
-            }
-            its.name = other.name;
-            let forgotten = match begun {
-                Some(_) => staging.settle_place(&its, &other.note).await,
-                None => staging.forget_place(&its).await,
-            };
-            match forgotten {
-                // Its time was over meanwhile.
-                Ok(()) | Err(StoreError::Unknown) => surplus -= 1,
-                Err(error) => return Err(in_store(error)),
+            if !forget_oldest(staging, fetch).await? {
+                enough(room)?;
             }
         }
-        Ok(())
     }
 
     /// Keeps the answer that will be sliced, and says how long it is.
     pub(super) async fn keep_answer(
         &self,
         fetch: &Fetch,
+        writing: Option<Writing>,
         prepare: impl FnOnce() -> io::Result<Prepared> + Send + 'static,
     ) -> Result<u64, Refused> {
         let Some(staging) = self.relay.staging() else {
             let fetch = fetch.clone();
             let written = on_disk(move || {
                 let prepared = prepare()?;
-                fetch.keep(|file| prepared.write(file).map_err(io::Error::other))
+                let kept = fetch.keep(|file| prepared.write(file).map_err(io::Error::other));
+                drop(writing);
+                kept
             });
             return written.await.map_err(on_our_disk);
         };
@@ -284,15 +265,7 @@ impl Door {
         let whole = whole.await.map_err(on_our_disk)?;
         let bytes = whole.length();
         let answer = self.sealed(whole).await?;
-        let place = name(fetch.place());
-        // Whoever has slices of the one before has begun again.
-        staging.forget_place(&place).await.map_err(in_store)?;
-        let count_max = PER_ACCOUNT_MAX as u64;
-        let beginning = Beginning { note: b"", bytes, lasts: AGE_MAX, count_max, bytes_max: u64::MAX };
-        if staging.begin_place(&place, beginning).await.map_err(in_store)? != Begun::Yes {
-            enough(Room::TooMany)?;
-        }
-        staging.keep_piece(&place, ANSWER, answer).await.map_err(in_store)?;
+        staging.keep_piece(&name(fetch.place()), ANSWER, answer).await.map_err(in_store)?;
         Ok(bytes)
     }
 
@@ -321,6 +294,41 @@ impl Door {
         }
         Ok(slice.stretch(0..wanted))
     }
+}
+
+/// Forgets the oldest of an account's other answers that nobody is at work on; false where there is none.
+async fn forget_oldest(staging: &dyn Staging, fetch: &Fetch) -> Result<bool, Refused> {
+    let own = name(fetch.place());
+    let message = name(&fetch.place().with_extension(""));
+    let places = staging.places(&own.kind, &own.owner, "").await.map_err(in_store)?;
+    let others = places.into_iter().filter(|place| place.is_open && place.name != own.name);
+    let begun = |note: &[u8]| serde_json::from_slice::<FetchBegun>(note).ok().map(|begun| begun.at);
+    let mut others: Vec<_> = others.map(|place| (begun(&place.note), place)).collect();
+    others.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));
+    for (begun, other) in others {
+        let mut its = own.clone();
+        its.name = other.name.split('.').next().unwrap_or_default().to_owned();
+        // The lock of the message's own answers is its caller's.
+        let is_ours = its == message;
+        let held = match is_ours {
+            true => None,
+            false => staging.hold(&its, Some(Duration::ZERO)).await.map_err(in_store)?,
+        };
+        if !is_ours && held.is_none() {
+            continue;
+        }
+        its.name = other.name;
+        let forgotten = match begun {
+            Some(_) => staging.settle_place(&its, &other.note).await,
+            None => staging.forget_place(&its).await,
+        };
+        match forgotten {
+            // Its time was over meanwhile.
+            Ok(()) | Err(StoreError::Unknown) => return Ok(true),
+            Err(error) => return Err(in_store(error)),
+        }
+    }
+    Ok(false)
 }
 
 /// Takes a stretch of a piece from the store into the spool.

@@ -29,6 +29,7 @@ pub use cards::CardBounds;
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
 use crate::domain::content::{Digest, Manifest};
+use crate::domain::destination::DestinationId;
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
 use crate::domain::envelope::Envelope;
 use crate::domain::message_id::{Bond, MessageId};
@@ -220,6 +221,28 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Matches beyond `entries`. Exact for the first page of everything and up to 10,000; else a lower bound.
     pub pending: u64,
+}
+
+/// Which submissions are wanted; oldest entry first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubmissionQuery {
+    /// Destinations, each with the mailbox that it stands for. Of none, nothing.
+    pub at: Vec<(DestinationId, MailboxName)>,
+    /// Only what was never handed out.
+    pub new_only: bool,
+    /// Only sequences above this.
+    pub after: u64,
+    /// Of those, so many are passed over.
+    pub skip: u64,
+    pub limit: u32,
+}
+
+/// A part of the submissions that a query wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submissions {
+    pub entries: Vec<Entry>,
+    /// All of them, those passed over among them. Exact up to 10,000 beyond `entries`; else a lower bound.
+    pub total: u64,
 }
 
 /// A listing that is continued: the protocol's iterator, kept by the store so that a restart loses none.
@@ -499,6 +522,8 @@ pub trait Store: Send + Sync + 'static {
 
     // Reading.
     async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError>;
+    /// What is offered at destinations of portals. The cost does not depend on what else lies in their mailboxes.
+    async fn submissions(&self, query: &SubmissionQuery) -> Result<Submissions, StoreError>;
     async fn find(&self, id: &MessageId) -> Result<Entry, StoreError>;
     /// Bytes `offset..offset+length` of the payload; `Unknown` once purged.
     async fn open_payload(

@@ -64,10 +64,10 @@ async fn an_upgrade_that_is_in_the_way_of_others_gives_up() {
     // As it was one version ago.
     cluster.sql(
         "busy",
-        "SET search_path = amtsbote; DROP TABLE evidence_key; ALTER TABLE store DROP COLUMN objects_claim; \
-         UPDATE store SET version = 3",
+        "SET search_path = amtsbote; DROP FUNCTION file_submission CASCADE; DROP FUNCTION named_destination; \
+         ALTER TABLE message DROP COLUMN destination; UPDATE store SET version = 4",
     );
-    let held = "BEGIN; LOCK TABLE amtsbote.store IN ACCESS SHARE MODE; SELECT pg_sleep(60); COMMIT";
+    let held = "BEGIN; LOCK TABLE amtsbote.message IN ACCESS SHARE MODE; SELECT pg_sleep(60); COMMIT";
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let begun = std::time::Instant::now();
     let said = std::thread::scope(|scope| {
@@ -85,7 +85,7 @@ async fn an_upgrade_that_is_in_the_way_of_others_gives_up() {
     assert!(said.contains("waited five seconds") && said.contains("nothing was changed"), "{said}");
     assert!(said.contains("pg_locks") && said.contains("store upgrade"), "{said}");
     assert!(begun.elapsed().as_secs() < 45, "it has let go before the other did");
-    assert_eq!(cluster.sql("busy", "SELECT version FROM amtsbote.store"), "3");
-    assert_eq!(upgrade(settings()).await.expect("upgraded"), (3, known));
+    assert_eq!(cluster.sql("busy", "SELECT version FROM amtsbote.store"), "4");
+    assert_eq!(upgrade(settings()).await.expect("upgraded"), (4, known));
     PostgresStore::open(settings()).await.expect("a store").close().await.expect("closed");
 }

@@ -276,11 +276,6 @@ pub(super) fn case_of(entry: &Entry) -> Option<uuid::Uuid> {
     send::case_of(entry)
 }
 
-/// The destination that a submission is for.
-pub(super) fn destination_of(entry: &Entry) -> Option<&str> {
-    send::property(entry, send::DESTINATION)
-}
-
 /// In whatever case it is spelt; what is no UUID is nobody's submission.
 fn submission_id(text: &str) -> Result<uuid::Uuid, Problem> {
     hyphenated(text).ok_or_else(Problem::no_submission)

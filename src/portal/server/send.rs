@@ -22,7 +22,9 @@ use super::upload::{Poured, Upload};
 use super::{DOOR, Door, attachment_id, hyphenated, json, must_be, next, no_content};
 use crate::domain::content::{Digest, Manifest, Part, PartRole};
 use crate::domain::date_time::german_day;
-use crate::domain::destination::{Destination, DestinationId, DestinationStatus, ServiceKey};
+use crate::domain::destination::{
+    DESTINATION_PROPERTY, Destination, DestinationId, DestinationStatus, ServiceKey,
+};
 use crate::domain::envelope::{Code, Envelope, Party, Property, Qualifier};
 use crate::domain::message_id::MessageId;
 use crate::domain::profile::ServiceProfile;
@@ -37,7 +39,7 @@ use crate::store::{Entry, PayloadWriter};
 const JOSE: &[&str] = &["application/jose"];
 
 /// What the envelope says of a submission besides, by the key of its property.
-pub(super) const DESTINATION: &str = "fit-connect:destinationId";
+pub(super) const DESTINATION: &str = DESTINATION_PROPERTY;
 pub(super) const TAGS: &str = "fit-connect:authenticationTags";
 pub(super) const ANNOUNCED_AT: &str = "fit-connect:announcedAt";
 pub(super) const SERVICE_NAME: &str = "fit-connect:serviceName";

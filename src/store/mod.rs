@@ -14,6 +14,7 @@ mod rules;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -107,6 +108,19 @@ pub trait PayloadWriter: Send {
             at += length as u64;
         }
         Ok(())
+    }
+
+    /// Takes over the first `length` bytes of a file as the beginning of the payload, without copying them. Nobody else may
+    /// change the file from here on; its name stays its owner's to remove, and bytes may be found behind `length` if nothing
+    /// comes of the payload. `seen` is SHA-256 that has taken just these bytes. False, and nothing happened, where the engine
+    /// must copy.
+    async fn take_file(
+        &mut self,
+        _path: &Path,
+        _length: u64,
+        _seen: digest::Context,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     /// Bytes so far.
@@ -736,7 +750,7 @@ pub trait Store: Send + Sync + 'static {
     // Operation.
     async fn health(&self) -> Result<StoreHealth, StoreError>;
     /// A consistent copy into an empty or new folder, while everything goes on.
-    async fn backup(&self, into: &std::path::Path) -> Result<(), StoreError>;
+    async fn backup(&self, into: &Path) -> Result<(), StoreError>;
     /// Finishes what was begun, makes it durable and stops.
     async fn close(&self) -> Result<(), StoreError>;
 }

@@ -89,10 +89,14 @@ impl Spool {
         fs::create_dir(&unfinished).await?;
         let mut source = Source { payload, rest: bytes::Bytes::new(), position: 0 };
         let mut parts = Vec::with_capacity(entry.manifest.parts.len());
+        // One behind the other in the payload, in whatever order the manifest names them.
+        let mut in_payload: Vec<(usize, &Part)> = entry.manifest.parts.iter().enumerate().collect();
+        in_payload.sort_by_key(|(_, part)| (part.offset, part.length));
+        for (index, part) in in_payload {
+            source.write_part(part, index + 1, &unfinished.join(file_name(index))).await?;
+        }
         for (index, part) in entry.manifest.parts.iter().enumerate() {
-            let (number, file) = (index + 1, format!("part-{}", index + 1));
-            source.write_part(part, number, &unfinished.join(&file)).await?;
-            parts.push(SpooledPart { file, part });
+            parts.push(SpooledPart { file: file_name(index), part });
         }
         let description = Description { version: 1, envelope: &entry.envelope, parts };
         let mut file = fs::File::create_new(unfinished.join("message.json")).await?;
@@ -135,6 +139,10 @@ impl Source {
         file.sync_all().await?;
         if context.finish().as_ref() == part.digest.0 { Ok(()) } else { Err(damaged()) }
     }
+}
+
+fn file_name(index: usize) -> String {
+    format!("part-{}", index + 1)
 }
 
 /// Order of entry, then a word that belongs to this id alone.

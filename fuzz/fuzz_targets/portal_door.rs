@@ -134,6 +134,7 @@ impl Office {
             token_seconds: 300,
             requests_per_minute_max: u64::MAX,
             announced_hours: 24,
+            uploads_bytes_max: 1 << 20,
             profile: ServiceProfile::standard(),
             zip: Zip::Refused,
         };

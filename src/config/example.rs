@@ -182,6 +182,10 @@ const WORDS: &[(&str, &str)] = &[
         "portal.announced_hours",
         "Hours after which what was announced and not submitted is forgotten; 1 to 8784.",
     ),
+    (
+        "portal.uploads_bytes_max",
+        "What one client may have uploaded and not submitted, in bytes. Never less than limits.content_bytes_max.",
+    ),
     ("portal.remind_days", "Days after which a submission that nobody decided is reported to the operator."),
     ("portal.reject_days", "Days after which a submission that nobody decided is rejected."),
     (

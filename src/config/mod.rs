@@ -159,6 +159,7 @@ pub struct Portal {
     pub token_seconds: u64,
     pub requests_per_minute_max: u64,
     pub announced_hours: u32,
+    pub uploads_bytes_max: u64,
     pub remind_days: u32,
     pub reject_days: u32,
     pub retain_payload_days: u32,
@@ -329,6 +330,8 @@ impl Default for Portal {
             token_seconds: 300,
             requests_per_minute_max: 1200,
             announced_hours: 24,
+            // A hundred of the largest submissions: two of each municipality of a small land.
+            uploads_bytes_max: 4 * 1024 * 1024 * 1024,
             remind_days: 3,
             reject_days: 14,
             retain_payload_days: 7,

@@ -96,6 +96,7 @@ impl Config {
             token_seconds: portal.token_seconds,
             requests_per_minute_max: portal.requests_per_minute_max,
             announced_hours: portal.announced_hours,
+            uploads_bytes_max: portal.uploads_bytes_max.max(self.limits.content_bytes_max),
             profile: portal.profile(),
             zip: if portal.zip { Zip::Passes } else { Zip::Refused },
         }

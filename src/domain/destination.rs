@@ -10,7 +10,9 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::card::{DOOR_OF_PORTALS, ProcessCard};
 use super::content::Digest;
+use super::envelope::Envelope;
 
 /// Levels of the ARS: nothing (everywhere), land, region, district, association, municipality.
 pub const REGION_DIGITS: [usize; 6] = [0, 2, 3, 5, 9, 12];
@@ -40,6 +42,15 @@ fn shown(text: &str) -> String {
 
 fn all_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The property of an envelope that names a submission's destination.
+pub const DESTINATION_PROPERTY: &str = "fit-connect:destinationId";
+
+/// The destination whose submission a message is: what came by another door may say so, and is none.
+pub fn destination_of(envelope: &Envelope, card: &ProcessCard) -> Option<DestinationId> {
+    let named = envelope.properties.iter().find(|one| one.key.code == DESTINATION_PROPERTY)?;
+    (card.door == DOOR_OF_PORTALS).then(|| DestinationId::parse(&named.value).ok()).flatten()
 }
 
 /// A UUID in lower case with hyphens.

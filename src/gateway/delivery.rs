@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::metadata::{Attachment, Metadata};
 use crate::domain::content::PartRole;
 use crate::domain::date_time::german_day;
+use crate::domain::destination::DESTINATION_PROPERTY;
 use crate::domain::envelope::{Code, Envelope, Instant, Party, Property, Qualifier};
 use crate::domain::message_id::{MessageId, MessageIdError};
 use crate::domain::party::PartyIdentifier;
@@ -76,7 +77,7 @@ pub fn envelope(verified: &Verified, id: MessageId, address: &Address) -> Envelo
         properties: vec![
             property("fit-connect:submissionId", verified.submission.to_string()),
             property("fit-connect:caseId", verified.case.to_string()),
-            property("fit-connect:destinationId", verified.destination.clone()),
+            property(DESTINATION_PROPERTY, verified.destination.clone()),
         ],
         origin: None,
         not_before: None,

@@ -167,7 +167,8 @@
 //! Tables may be one version newer than a server: it starts and works, and refuses from two on. So: `amtsbote store upgrade`
 //! with the new program, while the old servers work (it waits five seconds at most for what others hold, changes nothing
 //! where that is not enough, and says so); then replace the servers one by one. A server that is newer than the
-//! tables does not start; it names the command.
+//! tables does not start; it names the command. The step to version 5 reads the card of every message once, and whoever accepts
+//! waits for that; a trigger files submissions from then on, also those that servers of the version before accept.
 //!
 //! # What is refused, and what helps
 //!

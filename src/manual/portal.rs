@@ -96,7 +96,14 @@
 //! that is reached, those that nothing was uploaded for give way when they are a minute old, the oldest first and of the client
 //! that has most, so that one client shuts no other one out; if all have uploads, 429 `too-many-announced`. An upload leaves
 //! `limits.disk_reserve_bytes` of the disk alone, whether it says its length or not: room is kept ahead of it, and what does not
-//! fit is answered 503 `store-full` with a line for the operator, and nothing of that request stays.
+//! fit is answered 503 `store-full` with a line for the operator, and nothing of that request stays. What one client has
+//! uploaded and not submitted keeps `portal.uploads_bytes_max` at most, counted when an upload begins, those that are under way
+//! by what they say they bring; beyond, 429 `too-much-uploaded`. All that an upload may bring counts within its submission as
+//! well, so that attachments that come at the same time fit together.
+//!
+//! Submitting takes the file of the largest attachment over as the beginning of the payload (embedded store, `portal.folder`
+//! on the store's disk; otherwise it is copied like the others) and reads an attachment again only where this process has not
+//! seen it come. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
 //!
 //! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
 //! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of

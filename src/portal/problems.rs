@@ -236,6 +236,13 @@ pub const ALL: &[Explanation] = &[
         "2048 of one client and 4096 of one account are kept; those without an upload give way after a minute.",
     ),
     of(
+        "too-much-uploaded",
+        "This client has uploaded too much that it has not submitted.",
+        "Dieser Client hat zu viel hochgeladen, das nicht eingereicht ist.",
+        "Submit what is uploaded, then upload again; what is not submitted is forgotten after some hours.",
+        "portal.uploads_bytes_max decides how much is kept, portal.announced_hours how long.",
+    ),
+    of(
         "unavailable",
         "The post office cannot work for the time being.",
         "Die Poststelle kann vorübergehend nicht arbeiten.",

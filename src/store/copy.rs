@@ -114,6 +114,7 @@ pub const TABLES: [Table; 15] = [
             ("push_token", Int),
             ("push_leased", Bool),
             ("push_note", Text),
+            ("destination", Text),
         ],
     ),
     table(

@@ -15,6 +15,7 @@ pub mod staging;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,6 +32,7 @@ pub use staging::Staging;
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, Finding, ProcessCard};
 use crate::domain::content::{Digest, Manifest};
+use crate::domain::destination::DestinationId;
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
 use crate::domain::envelope::Envelope;
 use crate::domain::message_id::{Bond, MessageId};
@@ -108,6 +110,19 @@ pub trait PayloadWriter: Send {
             at += length as u64;
         }
         Ok(())
+    }
+
+    /// Takes over the first `length` bytes of a file as the beginning of the payload, without copying them. Nobody else may
+    /// change the file from here on; its name stays its owner's to remove, and bytes may be found behind `length` if nothing
+    /// comes of the payload. `seen` is SHA-256 that has taken just these bytes. False, and nothing happened, where the engine
+    /// must copy.
+    async fn take_file(
+        &mut self,
+        _path: &Path,
+        _length: u64,
+        _seen: digest::Context,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     /// Bytes so far.
@@ -222,6 +237,28 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Matches beyond `entries`. Exact for the first page of everything and up to 10,000; else a lower bound.
     pub pending: u64,
+}
+
+/// Which submissions are wanted; oldest entry first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubmissionQuery {
+    /// Destinations, each with the mailbox that it stands for. Of none, nothing.
+    pub at: Vec<(DestinationId, MailboxName)>,
+    /// Only what was never handed out.
+    pub new_only: bool,
+    /// Only sequences above this.
+    pub after: u64,
+    /// Of those, so many are passed over.
+    pub skip: u64,
+    pub limit: u32,
+}
+
+/// A part of the submissions that a query wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submissions {
+    pub entries: Vec<Entry>,
+    /// All of them, those passed over among them. Exact up to 10,000 beyond `entries`; else a lower bound.
+    pub total: u64,
 }
 
 /// A listing that is continued: the protocol's iterator, kept by the store so that a restart loses none.
@@ -501,6 +538,8 @@ pub trait Store: Send + Sync + 'static {
 
     // Reading.
     async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError>;
+    /// What is offered at destinations of portals. The cost does not depend on what else lies in their mailboxes.
+    async fn submissions(&self, query: &SubmissionQuery) -> Result<Submissions, StoreError>;
     async fn find(&self, id: &MessageId) -> Result<Entry, StoreError>;
     /// Bytes `offset..offset+length` of the payload; `Unknown` once purged.
     async fn open_payload(
@@ -718,7 +757,7 @@ pub trait Store: Send + Sync + 'static {
     // Operation.
     async fn health(&self) -> Result<StoreHealth, StoreError>;
     /// A consistent copy into an empty or new folder, while everything goes on.
-    async fn backup(&self, into: &std::path::Path) -> Result<(), StoreError>;
+    async fn backup(&self, into: &Path) -> Result<(), StoreError>;
     /// Finishes what was begun, makes it durable and stops.
     async fn close(&self) -> Result<(), StoreError>;
 }

@@ -82,7 +82,7 @@ fn wrong_input_is_answered_with_what_is_wrong() {
 fn every_code_can_be_explained() {
     let folder = tempfile::tempdir().expect("a folder");
     let list = amtsbote(folder.path(), &["explain"]).ends(0).stdout;
-    assert_eq!(list.lines().count(), 23 + 64 + 32 + 20 + 19 + 29);
+    assert_eq!(list.lines().count(), 23 + 64 + 32 + 20 + 19 + 30);
     let portal = amtsbote(folder.path(), &["explain", "no-destination"]).ends(0).stdout;
     assert!(portal.contains("amtsbote route explain") && portal.contains("zuständig"), "{portal}");
     let one = amtsbote(folder.path(), &["explain", "9024"]).ends(0).stdout;

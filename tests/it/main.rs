@@ -77,6 +77,7 @@ mod store_postgres_failover;
 mod store_postgres_objects;
 mod store_postgres_staging;
 mod store_rolling;
+mod store_submissions;
 mod store_tamper;
 mod timestamp;
 mod tools;

@@ -480,3 +480,58 @@ async fn a_dead_submission_that_is_put_back_has_its_portals_deadlines() {
     }
     office.xta.close().await;
 }
+
+/// The largest one's file becomes the payload's, the others are copied; each comes out as it went in.
+#[tokio::test(flavor = "multi_thread")]
+async fn attachments_of_all_sizes_come_out_as_they_went_in() {
+    let mut office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let parts = [(ATTACHMENT, seal(&[1; 200_000])), (OTHER_ATTACHMENT, seal(&[2; 500_000]))];
+    for restarts in [false, true] {
+        let (id, _) = office.announce(&portal, &[ATTACHMENT, OTHER_ATTACHMENT]).await;
+        for (name, part) in &parts {
+            office.upload(&portal, &id, name, part).await.is(204);
+        }
+        if restarts {
+            office.restart_door().await;
+        }
+        let (metadata, data) = (seal(b"{}"), seal(&[3; 100_000]));
+        office.submit(&portal, &id, &metadata, &data).await.is(200);
+        office.submit(&portal, &id, &metadata, &data).await.is(200);
+        let path = format!("/v2/submissions/{id}");
+        let fetched = office.get(&path, &town).await.is(200).json();
+        assert_eq!(fetched["encryptedData"], data.as_str());
+        assert_eq!(
+            fetched["attachments"],
+            json!([ATTACHMENT, OTHER_ATTACHMENT]),
+            "in the order of its sender"
+        );
+        for (name, part) in &parts {
+            let attachment = office.get(&format!("{path}/attachments/{name}"), &town).await.is(200);
+            assert!(attachment.body == part.as_bytes(), "{name}");
+        }
+    }
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_that_the_disk_has_changed_is_not_submitted() {
+    use std::os::unix::fs::FileExt;
+    let mut office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (id, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    office.upload(&portal, &id, ATTACHMENT, &seal(&[1; 200_000])).await.is(204);
+    let accounts = std::fs::read_dir(office.xta.folder().join("portal")).expect("accounts");
+    let account = accounts.last().expect("one").expect("an entry").path();
+    let file =
+        std::fs::File::options().read(true).write(true).open(account.join(&id).join(ATTACHMENT)).expect("it");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 150_000).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], 150_000).expect("written");
+    // Nobody who has seen it come is left.
+    office.restart_door().await;
+    office.submit(&portal, &id, &seal(b"{}"), &seal(b"{}")).await.refuses(500, "internal");
+    file.write_all_at(&byte, 150_000).expect("mended");
+    office.submit(&portal, &id, &seal(b"{}"), &seal(b"{}")).await.is(200);
+    office.xta.close().await;
+}

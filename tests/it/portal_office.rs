@@ -31,6 +31,7 @@ pub const DESTINATION: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01";
 pub const OTHER_DESTINATION: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a02";
 pub const SERVICE: &str = "99050012104000";
 pub const ATTACHMENT: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+pub const OTHER_ATTACHMENT: &str = "aaaaaaaa-0000-4000-8000-000000000002";
 pub const SECRET: &str = "a secret of the portal's";
 
 pub struct Office {
@@ -112,6 +113,21 @@ pub fn authority_key() -> SigningKey {
     let key = SigningKey::from_pkcs8(&pkcs8(include_str!("../data/portal/signature.key"))).expect("a key");
     key.named("authority-signature-2026")
 }
+
+/// Signed well, whatever the header says: nothing but a rule about headers refuses it.
+pub fn signed_under(pem: &str, head: &str, claims: &Value) -> String {
+    use amtsbote::pki::jose::encode;
+    let key = aws_lc_rs::rsa::KeyPair::from_pkcs8(&pkcs8(pem)).expect("a key");
+    let signed = format!("{}.{}", encode(head), encode(claims.to_string()));
+    let mut signature = vec![0; key.public_modulus_len()];
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let how = &aws_lc_rs::signature::RSA_PSS_SHA512;
+    key.sign(how, &random, signed.as_bytes(), &mut signature).expect("signed");
+    format!("{signed}.{}", encode(signature))
+}
+
+pub const SERVICE_PEM: &str = include_str!("../data/portal/service.key");
+pub const AUTHORITY_PEM: &str = include_str!("../data/portal/signature.key");
 
 pub fn open(message: &str) -> Vec<u8> {
     let der = pkcs8(include_str!("../data/portal/encryption.key"));
@@ -209,6 +225,7 @@ impl Office {
             token_seconds: 300,
             requests_per_minute_max: 10_000,
             announced_hours: 24,
+            uploads_bytes_max: 64 * 1024 * 1024,
             profile: profile(),
             zip: Zip::Refused,
         };

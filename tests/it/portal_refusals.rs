@@ -480,8 +480,6 @@ async fn tokens_and_keys_cannot_be_confused() {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA512, modulus.as_bytes());
         format!("{signed}.{}", amtsbote::pki::jose::encode(aws_lc_rs::hmac::sign(&key, signed.as_bytes())))
     };
-    let with_head =
-        |token: &str, head: &str| format!("{}.{}", encode(head), token.split_once('.').expect("parts").1);
     let access = service_key().sign("at+jwt", &claims).expect("signed");
     let event = signed(&sent.accept());
     let ours = service_key();
@@ -503,8 +501,9 @@ async fn tokens_and_keys_cannot_be_confused() {
     ] {
         let of =
             |typ: &str, kid: &str| format!(r#"{{"alg":"PS512","typ":"{typ}",{}}}"#, more.replace("KID", kid));
-        tokens.push(with_head(&access, &of("at+jwt", ours.kid())));
-        events.push(with_head(&event, &of("secevent+jwt", "authority-signature-2026")));
+        tokens.push(signed_under(SERVICE_PEM, &of("at+jwt", ours.kid()), &claims));
+        let head = of("secevent+jwt", "authority-signature-2026");
+        events.push(signed_under(AUTHORITY_PEM, &head, &sent.accept()));
     }
     for token in tokens {
         println!("{token:.120}");

@@ -168,3 +168,87 @@ async fn an_upload_leaves_the_disk_its_reserve() {
     assert!(page(office.get("/", "").await).contains("takes no submissions for the time being"));
     office.xta.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_client_uploads_and_does_not_submit_is_bounded() {
+    let mut office = Office::open_with(|settings| settings.uploads_bytes_max = MIB as u64).await;
+    let (portal, both) = (office.token("portal").await, office.token("both").await);
+    let part = sealed(600 * 1024);
+    let (first, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    office.upload(&portal, &first, ATTACHMENT, &part).await.is(204);
+    // Before a byte of it is taken, also after a restart, and where its length is not known before.
+    let (second, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    for _ in 0..2 {
+        let refused = office.upload(&portal, &second, ATTACHMENT, &part).await;
+        assert!(refused.headers.contains_key("retry-after"));
+        refused.refuses(429, "too-much-uploaded");
+        office.restart_door().await;
+    }
+    let path = format!("/v2/submissions/{second}/attachments/{ATTACHMENT}");
+    let answer = put(&office, &path, &portal, "transfer-encoding: chunked", part.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("too-much-uploaded"), "{answer:.200}");
+    let left = office.call("HEAD", &path, &portal, "", "").await.is(204);
+    assert_eq!(left.headers["upload-offset"], "0");
+
+    let (others, _) = office.announce(&both, &[ATTACHMENT]).await;
+    office.upload(&both, &others, ATTACHMENT, &part).await.is(204);
+    let small = sealed(300 * 1024);
+    office.upload(&portal, &second, ATTACHMENT, &small).await.is(204);
+    let (third, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    office.upload(&portal, &third, ATTACHMENT, &part).await.refuses(429, "too-much-uploaded");
+    // What is submitted is kept no more.
+    office.submit(&portal, &first, &seal(b"{}"), &seal(b"{}")).await.is(200);
+    office.upload(&portal, &third, ATTACHMENT, &part).await.is(204);
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_at_the_same_time_do_not_pass_the_bound_together() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let names = [ATTACHMENT, OTHER_ATTACHMENT];
+    let (id, _) = office.announce(&portal, &names).await;
+    let part = sealed(3 * MIB);
+    let [one, other] = names.map(|name| office.upload(&portal, &id, name, &part));
+    let (one, other) = futures_util::join!(one, other);
+    let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 413], "each fits, and both together do not");
+    office.xta.close().await;
+}
+
+/// A mailbox that 20,100 other messages entered before the submission: more than a page of anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_mailbox_hides_no_submission() {
+    let office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let sent = office.submitted(&portal).await;
+    let file = office.xta.folder().join("store/amtsbote.sqlite");
+    let database = rusqlite::Connection::open(file).expect("a database");
+    let columns = "id, mailbox, state, offered, shelf, posted_by, delivered_at, payload_bytes, payload_digest, \
+        payload_place, expire_at, retain_payload_days, retain_card_days";
+    let fill = format!(
+        "BEGIN IMMEDIATE;
+         UPDATE message SET sequence = 1000000; UPDATE paper SET sequence = 1000000;
+         UPDATE payload_file SET sequence = 1000000; UPDATE timer SET sequence = 1000000;
+         UPDATE used SET sequence = 1000000 WHERE sequence IS NOT NULL;
+         CREATE TEMP TABLE filled AS WITH RECURSIVE n (n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM n WHERE n < 20200)
+           SELECT n FROM n;
+         INSERT INTO message (sequence, {columns}) SELECT n, {columns} FROM message, temp.filled WHERE sequence = 1000000;
+         INSERT INTO paper SELECT n, envelope, manifest, author_digest,
+           CAST(replace(CAST(card AS TEXT), '\"door\":\"portal\"', '\"door\":\"xta-2.1.1\"') AS BLOB)
+           FROM paper, temp.filled WHERE sequence = 1000000;
+         UPDATE mailbox SET waiting = waiting + 20101, total = total + 20101;
+         COMMIT;"
+    );
+    database.execute_batch(&fill).expect("filled");
+    drop(database);
+    let waiting = office.get("/v2/submissions", &town).await.is(200).json();
+    assert_eq!((&waiting["totalCount"], &waiting["count"]), (&1.into(), &1.into()));
+    assert_eq!(waiting["submissions"][0]["submissionId"], sent.submission.as_str());
+    let path = format!("/v2/submissions/{}", sent.submission);
+    office.get(&path, &town).await.is(200);
+    office.say(&town, &sent, &signed(&sent.accept())).await.is(204);
+    assert_eq!(office.get("/v2/submissions", &town).await.is(200).json()["totalCount"], 0);
+    office.xta.close().await;
+}

@@ -77,3 +77,25 @@ async fn an_unfinished_or_damaged_message_never_appears() {
     );
     assert_eq!(names(&place.join("new")).len(), 1);
 }
+
+/// The payload may begin with a part that the manifest names later.
+#[tokio::test]
+async fn parts_may_lie_in_another_order_than_they_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, mut entry) = world(folder.path()).await;
+    let spool = Spool::open(&folder.path().join("spool")).expect("the folder is ours");
+    let bytes = draft("../../etc/passwd").content;
+    let whole = entry.manifest.parts.remove(0);
+    for span in [100..300, 0..60, 60..100] {
+        let mut part = whole.clone();
+        (part.offset, part.length) = (span.start as u64, (span.end - span.start) as u64);
+        part.digest = Digest::of(&bytes[span]);
+        entry.manifest.parts.push(part);
+    }
+    assert_eq!(push(&spool, &store, &entry).await, PushVerdict::Received);
+    let new = folder.path().join("spool/new");
+    let [name] = &names(&new)[..] else { panic!("one message: {:?}", names(&new)) };
+    for (file, span) in [("part-1", 100..300), ("part-2", 0..60), ("part-3", 60..100)] {
+        assert_eq!(std::fs::read(new.join(name).join(file)).expect("a part"), bytes[span], "{file}");
+    }
+}

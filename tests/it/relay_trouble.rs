@@ -20,7 +20,7 @@ use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
-    Selection, Statement, Stepped, Store, StoreError, StoreHealth, TimeStamp,
+    Selection, Statement, Stepped, Store, StoreError, StoreHealth, SubmissionQuery, Submissions, TimeStamp,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -75,6 +75,7 @@ pass_on! {
     fn reply_writer() -> Box<dyn PayloadWriter>;
     fn accept(acceptance: Acceptance) -> Accepted;
     fn list(selection: &Selection, after: u64, limit: u32) -> Listing;
+    fn submissions(query: &SubmissionQuery) -> Submissions;
     fn find(id: &MessageId) -> Entry;
     fn open_payload(id: &MessageId, offset: u64, length: u64) -> Box<dyn PayloadReader>;
     fn messages(query: &MessageQuery) -> Vec<Entry>;

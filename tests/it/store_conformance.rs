@@ -33,6 +33,7 @@ use crate::store_dialogs::{
 };
 use crate::store_fixture::*;
 use crate::store_oracle::assert_evidence;
+use crate::store_submissions::submissions_are_listed_by_destination;
 use crate::tsa::{Authority, Twist};
 
 /// Where an engine keeps one test's store.
@@ -66,6 +67,7 @@ pub fn run_all(bench: impl Fn() -> Box<dyn Bench>) {
         what_already_happened_is_not_recorded_twice,
         selections_filter,
         pages_follow_each_other,
+        submissions_are_listed_by_destination,
         administrators_see_every_state,
         mailboxes_are_counted,
         timers_follow_the_state,

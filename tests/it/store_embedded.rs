@@ -50,6 +50,7 @@ async fn a_store_of_version_1_is_upgraded_when_told_to() {
     let back = "DROP INDEX message_posted; DROP TABLE dialog; DROP TABLE dialog_delivery; DROP TABLE time_stamp; \
          DROP TABLE statement; ALTER TABLE used DROP COLUMN issued_to; ALTER TABLE used DROP COLUMN sealed; \
          ALTER TABLE message DROP COLUMN push_note; \
+         DROP INDEX message_destination; ALTER TABLE message DROP COLUMN destination; \
          PRAGMA user_version = 1;";
     database.execute_batch(back).expect("version 1");
     drop(database);

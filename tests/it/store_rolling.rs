@@ -67,9 +67,10 @@ async fn an_upgrade_that_is_in_the_way_of_others_gives_up() {
         "SET search_path = amtsbote; DROP TABLE staged_hold, staged_piece, staged; \
          ALTER TABLE node DROP COLUMN token, DROP COLUMN token_at, DROP COLUMN held_since; \
          ALTER TABLE store DROP COLUMN clock_jumped, DROP COLUMN clock_guard_until; \
-         UPDATE store SET version = 4",
+         DROP FUNCTION file_submission CASCADE; DROP FUNCTION named_destination; \
+         ALTER TABLE message DROP COLUMN destination; UPDATE store SET version = 4",
     );
-    let held = "BEGIN; LOCK TABLE amtsbote.store IN ACCESS SHARE MODE; SELECT pg_sleep(60); COMMIT";
+    let held = "BEGIN; LOCK TABLE amtsbote.message IN ACCESS SHARE MODE; SELECT pg_sleep(60); COMMIT";
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let begun = std::time::Instant::now();
     let said = std::thread::scope(|scope| {

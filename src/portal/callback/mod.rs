@@ -21,21 +21,20 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::server::{DOOR, case_of, destination_of, submission_of};
+use super::server::{case_of, submission_of};
 use crate::domain::account::Account;
 use crate::domain::card::{Finding, ProcessCard, Severity};
 use crate::domain::destination::{Callback, Destination, DestinationId};
 use crate::domain::message_id::MessageId;
-use crate::domain::party::PartyIdentifier;
 use crate::domain::state::Event;
 use crate::relay::{Refusal, Relay};
-use crate::store::{Entry, Selection};
+use crate::store::{Entry, SubmissionQuery};
 
 /// Who stands behind the step on the card.
 const BY: &str = "callback";
 /// Submissions in one call.
 const PER_CALL_MAX: usize = 100;
-/// Entries that are looked at for one destination at a time.
+/// Unfetched submissions that are looked at for one destination at a time.
 const LOOKED_AT_MAX: u64 = 20_000;
 /// Destinations that are called at one time.
 const CALLS_MAX: usize = 256;
@@ -208,11 +207,9 @@ impl Callbacks {
         let directory = self.relay.directory();
         let found = directory.destination(id).filter(|(account, _)| !account.blocked);
         let Some((account, destination)) = found else { return Ok(Told::default()) };
-        let (Some(callback), Some(mailbox)) = (&destination.callback, account.mailbox_of(destination)) else {
-            return Ok(Told::default());
-        };
+        let Some(callback) = &destination.callback else { return Ok(Told::default()) };
         let mut told = Told::default();
-        let waiting = self.waiting(account, mailbox, id).await?;
+        let waiting = self.waiting(account, id).await?;
         let now = self.relay.now();
         let is_old = |entry: &Entry| -> bool {
             let age = Duration::try_from(now.duration_since(entry.card.accepted_at)).unwrap_or_default();
@@ -240,27 +237,15 @@ impl Callbacks {
     }
 
     /// Submissions that were never fetched and that nobody was told of.
-    async fn waiting(
-        &self,
-        account: &Account,
-        mailbox: &PartyIdentifier,
-        id: &DestinationId,
-    ) -> Result<Vec<Entry>, Refusal> {
+    async fn waiting(&self, account: &Account, id: &DestinationId) -> Result<Vec<Entry>, Refusal> {
         let (mut found, mut after, mut looked) = (Vec::new(), 0, 0);
-        let unfetched = Selection { new_only: true, ..Selection::default() };
         while looked < LOOKED_AT_MAX {
-            let page = self.relay.list(account, Some(mailbox), unfetched.clone(), after, 500).await?;
+            let unfetched =
+                SubmissionQuery { new_only: true, after, limit: 500, ..SubmissionQuery::default() };
+            let page = self.relay.submissions(account, Some(id), unfetched).await?;
             let Some(last) = page.entries.last() else { break };
             (after, looked) = (last.sequence, looked + page.entries.len() as u64);
-            let is_over = page.pending == 0;
-            found.extend(page.entries.into_iter().filter(|entry| {
-                entry.card.door == DOOR
-                    && destination_of(entry) == Some(id.as_str())
-                    && !was_called(&entry.card)
-            }));
-            if is_over {
-                break;
-            }
+            found.extend(page.entries.into_iter().filter(|entry| !was_called(&entry.card)));
         }
         Ok(found)
     }

@@ -16,8 +16,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest::Context;
 use jiff::Timestamp;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::claim::{Claim, Kept, Ledger};
 use crate::domain::account::AccountName;
 use crate::domain::content::Digest;
 use crate::domain::destination::{DestinationId, ServiceKey};
@@ -81,10 +83,16 @@ pub struct Uploaded {
 
 type Lock = Arc<tokio::sync::Mutex<()>>;
 
+/// Attachments of which it is remembered what they were digested to.
+const SEEN_MAX: usize = 4096;
+
 pub struct Drafts {
     folder: PathBuf,
     reserve_bytes: u64,
     busy: Mutex<BTreeMap<PathBuf, Lock>>,
+    ledger: Arc<Ledger>,
+    /// SHA-256 that has taken the whole attachment, and what it says. It saves reading, nothing depends on it.
+    seen: Mutex<BTreeMap<PathBuf, (Digest, Context)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +100,13 @@ pub struct Draft(PathBuf);
 
 impl Drafts {
     pub fn new(folder: &Path, reserve_bytes: u64) -> Self {
-        Self { folder: folder.to_owned(), reserve_bytes, busy: Mutex::default() }
+        Self {
+            folder: folder.to_owned(),
+            reserve_bytes,
+            busy: Mutex::default(),
+            ledger: Arc::default(),
+            seen: Mutex::default(),
+        }
     }
 
     pub fn draft(&self, account: &AccountName, submission: Uuid) -> Draft {
@@ -144,6 +158,50 @@ impl Drafts {
         }
     }
 
+    /// For an upload that goes on behind `bytes`.
+    pub async fn claim(
+        &self,
+        draft: &Draft,
+        attachment: Uuid,
+        client: Option<&str>,
+        bytes: u64,
+    ) -> io::Result<Claim> {
+        let account = draft.0.parent().unwrap_or(&self.folder).to_owned();
+        if !self.ledger.knows(&account) {
+            let ledger = self.ledger.clone();
+            on_disk(move || kept(&account).map(|files| ledger.learn(account, files))).await?;
+        }
+        Ok(self.ledger.claim(draft.whole(attachment), draft.part(attachment), client, bytes))
+    }
+
+    fn memory(&self) -> MutexGuard<'_, BTreeMap<PathBuf, (Digest, Context)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The attachment was read as a whole. Where too many are remembered, any other one is not.
+    pub fn remember(&self, draft: &Draft, attachment: Uuid, digest: Digest, seen: Context) {
+        let mut memory = self.memory();
+        if memory.len() >= SEEN_MAX {
+            memory.pop_first();
+        }
+        memory.insert(draft.whole(attachment), (digest, seen));
+    }
+
+    /// What has taken the attachment, if just these bytes were read by this process.
+    pub fn seen(&self, draft: &Draft, attachment: Uuid, digest: &Digest) -> Option<Context> {
+        let memory = self.memory();
+        let (read, seen) = memory.get(&draft.whole(attachment))?;
+        (read == digest).then(|| seen.clone())
+    }
+
+    /// A draft that was submitted, is over or gives way.
+    pub fn forget(&self, place: &Path) -> io::Result<()> {
+        forget(place)?;
+        self.ledger.forget(place);
+        self.memory().retain(|path, _| !path.starts_with(place));
+        Ok(())
+    }
+
     /// A place for one more of this client's.
     pub fn place(&self, draft: &Draft, client: Option<&str>, now: Timestamp) -> io::Result<Place> {
         let all = folders(draft.0.parent().unwrap_or(&self.folder))?;
@@ -187,7 +245,7 @@ impl Drafts {
         if !is_empty()? {
             return Ok(false);
         }
-        forget(place)?;
+        self.forget(place)?;
         Ok(true)
     }
 
@@ -197,13 +255,14 @@ impl Drafts {
     }
 
     /// Forgets what is over; says how many.
-    pub async fn sweep(&self, now: Timestamp) -> io::Result<u64> {
+    pub async fn sweep(self: &Arc<Self>, now: Timestamp) -> io::Result<u64> {
         let folder = self.folder.clone();
         let over = on_disk(move || over(&folder, now)).await?;
         let mut swept = 0;
         for place in over {
             let _busy = self.hold(&place).await;
-            on_disk(move || forget(&place)).await?;
+            let own = self.clone();
+            on_disk(move || own.forget(&place)).await?;
             swept += 1;
         }
         Ok(swept)
@@ -262,32 +321,44 @@ impl Draft {
         read(&self.0.join(format!("{}.json", attachment.hyphenated())))
     }
 
-    /// The part is complete and on disk: it becomes the attachment.
-    pub fn complete(&self, attachment: Uuid, uploaded: &Uploaded) -> io::Result<()> {
+    /// The part has been written to `file` as a whole: it becomes the attachment.
+    pub fn complete(&self, attachment: Uuid, uploaded: &Uploaded, file: &File) -> io::Result<()> {
+        let name = format!("{}.json", attachment.hyphenated());
+        // Both wait for the same turn of the disk; names change when both are there.
+        let unfinished = std::thread::scope(|scope| {
+            let synced = scope.spawn(|| file.sync_all());
+            let unfinished = write_unfinished(&self.0, &name, uploaded);
+            let stopping = |_| Err(io::Error::other("a thread ended early"));
+            synced.join().unwrap_or_else(stopping).and(unfinished)
+        })?;
         fs::rename(self.part(attachment), self.whole(attachment))?;
-        write_json(&self.0, &format!("{}.json", attachment.hyphenated()), uploaded)
+        fs::rename(unfinished, self.0.join(name))?;
+        synced(&self.0)
     }
+}
 
-    /// Bytes of every attachment but this one, whole or not.
-    pub fn other_bytes(&self, attachment: Uuid) -> io::Result<u64> {
-        let own = [self.whole(attachment), self.part(attachment)];
-        let mut sum = 0u64;
-        for path in folders(&self.0)? {
-            let is_json = path.extension().is_some_and(|extension| extension == "json" || extension == "new");
-            if !is_json && !own.contains(&path) {
-                match fs::metadata(path) {
-                    // Complete, under another name, since it was listed: the next look counts it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    other => sum = sum.saturating_add(other?.len()),
+/// Attachments of an account's drafts, whole or not, and how much each keeps.
+fn kept(account: &Path) -> io::Result<BTreeMap<PathBuf, Kept>> {
+    let mut files = BTreeMap::new();
+    for place in folders(account)? {
+        // What cannot be read is swept; until then it counts as nobody's.
+        let announced = read::<Announced>(&place.join(ANNOUNCED)).ok().flatten();
+        let client = announced.and_then(|announced| announced.client);
+        for path in folders(&place)? {
+            if path.extension().is_some_and(|extension| extension == "json" || extension == "new") {
+                continue;
+            }
+            match fs::metadata(&path) {
+                // Complete, under another name, or forgotten, since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => {
+                    let kept = Kept { client: client.clone(), bytes: file?.len() };
+                    files.insert(path.with_extension(""), kept);
                 }
             }
         }
-        Ok(sum)
     }
-
-    pub fn forget(&self) -> io::Result<()> {
-        forget(&self.0)
-    }
+    Ok(files)
 }
 
 /// Runs what may wait for the disk where it blocks nobody.
@@ -321,18 +392,26 @@ fn synced(folder: &Path) -> io::Result<()> {
 
 /// Whole or not at all, and on disk when this returns, with all that was renamed in the folder before.
 fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
+    let unfinished = write_unfinished(folder, name, value)?;
+    fs::rename(&unfinished, folder.join(name))?;
+    synced(folder)
+}
+
+/// On disk, under a name that nobody reads.
+fn write_unfinished(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<PathBuf> {
     let unfinished = folder.join(format!("{name}.new"));
     let mut file = File::create(&unfinished)?;
     let written = serde_json::to_vec(value)
         .map_err(io::Error::other)
         .and_then(|bytes| file.write_all(&bytes))
         .and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        let _ = fs::remove_file(&unfinished);
-        return Err(error);
+    match written {
+        Ok(()) => Ok(unfinished),
+        Err(error) => {
+            let _ = fs::remove_file(&unfinished);
+            Err(error)
+        }
     }
-    fs::rename(&unfinished, folder.join(name))?;
-    synced(folder)
 }
 
 fn forget(folder: &Path) -> io::Result<()> {

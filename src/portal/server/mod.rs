@@ -7,6 +7,8 @@
 //! who may as well fetch it by XTA or OSCI. Left out: replies from authority to portal, changing destinations through the
 //! API, tokens that are bound to a certificate (RFC 8705, section 3).
 
+mod attachments;
+mod claim;
 mod drafts;
 mod problem;
 mod public;
@@ -68,6 +70,8 @@ pub struct Settings {
     pub requests_per_minute_max: u64,
     /// What is announced and not submitted is forgotten after so many hours.
     pub announced_hours: u32,
+    /// What one client may have uploaded and not submitted, in bytes.
+    pub uploads_bytes_max: u64,
     /// Deadlines of submissions whose destination names no profile.
     pub profile: ServiceProfile,
     /// Whether content may have been compressed before it was encrypted.
@@ -274,11 +278,6 @@ pub(super) fn submission_of(entry: &Entry) -> Option<uuid::Uuid> {
 /// The case that a submission belongs to.
 pub(super) fn case_of(entry: &Entry) -> Option<uuid::Uuid> {
     send::case_of(entry)
-}
-
-/// The destination that a submission is for.
-pub(super) fn destination_of(entry: &Entry) -> Option<&str> {
-    send::property(entry, send::DESTINATION)
 }
 
 /// In whatever case it is spelt; what is no UUID is nobody's submission.

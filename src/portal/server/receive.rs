@@ -31,7 +31,7 @@ use crate::portal::event::{
     self, About, AuthenticationTags, Claims, Details, Event, PROBLEMS, Reason, counterpart,
 };
 use crate::relay::Refusal;
-use crate::store::{Entry, PayloadReader, Selection, Statement};
+use crate::store::{Entry, PayloadReader, Statement, SubmissionQuery, Submissions};
 
 /// Whose events are asked for or told.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +48,6 @@ enum Said {
 
 /// Each with the instant of its event.
 type Log = Vec<(Timestamp, Said)>;
-
-/// Entries that are looked at for one page of a list.
-const LOOKED_AT_MAX: u64 = 20_000;
 
 impl Door {
     /// The caller's destination that a message went to, and the identifier whose mailbox it lies in.
@@ -72,39 +69,12 @@ impl Door {
             .map(|text| DestinationId::parse(&text.to_ascii_lowercase()))
             .transpose()
             .map_err(|error| Problem::bad_request("body-invalid", format!("destinationId: {error}")))?;
-        let mailboxes: std::collections::BTreeSet<String> = caller
-            .account
-            .portal
-            .destinations
-            .iter()
-            .filter(|one| wanted.as_ref().is_none_or(|wanted| one.id == *wanted))
-            .filter_map(|one| caller.account.mailbox_of(one))
-            .map(|own| own.value().to_owned())
-            .collect();
-        let mut found = Vec::new();
-        let mut total = 0usize;
-        for mailbox in mailboxes {
-            let own = caller.account.identifiers.iter().find(|own| own.value() == mailbox);
-            let (mut after, mut looked) = (0, 0);
-            loop {
-                let page = self.relay.list(&caller.account, own, Selection::default(), after, 500).await?;
-                let Some(last) = page.entries.last() else { break };
-                (after, looked) = (last.sequence, looked + page.entries.len() as u64);
-                for entry in &page.entries {
-                    let Some((destination, _)) = self.own_destination(caller, entry) else { continue };
-                    if wanted.as_ref().is_some_and(|wanted| destination.id != *wanted) {
-                        continue;
-                    }
-                    if total >= offset && found.len() < limit {
-                        found.extend(item(entry, &destination));
-                    }
-                    total += 1;
-                }
-                if page.pending == 0 || looked >= LOOKED_AT_MAX {
-                    break;
-                }
-            }
-        }
+        let asked =
+            SubmissionQuery { skip: offset as u64, limit: limit as u32, ..SubmissionQuery::default() };
+        let Submissions { entries, total } =
+            self.relay.submissions(&caller.account, wanted.as_ref(), asked).await?;
+        let own = |entry: &Entry| self.own_destination(caller, entry).and_then(|(own, _)| item(entry, &own));
+        let found: Vec<Value> = entries.iter().filter_map(own).collect();
         Ok(json(
             StatusCode::OK,
             &value!({ "count": found.len(), "offset": offset, "totalCount": total, "submissions": found }),

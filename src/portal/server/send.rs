@@ -1,28 +1,30 @@
-//! The sender's side: announce, upload attachments, submit.
+//! The sender's side: announce, submit; [`super::attachments`] has what comes in between.
 //!
 //! An announced id is the relay's, so that it is used once; what was announced and uploaded waits on disk until it is
-//! submitted. Submitting streams all of it into one payload and makes one message of it, in the relay's one transaction.
+//! submitted. Submitting makes one payload of all of it, which may take over the file of the largest attachment instead of
+//! copying it, and one message, in the relay's one transaction.
 //! Everything may be said again: an attachment with the same bytes, a submission with the same content, also after its
 //! draft is gone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
+use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
-use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
-use super::drafts::{AHEAD_BYTES, Announced, Draft, Place, Uploaded, on_disk};
+use super::drafts::{Announced, Draft, Place, Uploaded, on_disk};
 use super::problem::Problem;
 use super::public::keys;
 use super::token::Caller;
-use super::upload::{Poured, Upload};
-use super::{DOOR, Door, attachment_id, hyphenated, json, must_be, next, no_content};
+use super::upload::read_through;
+use super::{DOOR, Door, attachment_id, hyphenated, json};
 use crate::domain::content::{Digest, Manifest, Part, PartRole};
 use crate::domain::date_time::german_day;
-use crate::domain::destination::{Destination, DestinationId, DestinationStatus, ServiceKey};
+use crate::domain::destination::{
+    DESTINATION_PROPERTY, Destination, DestinationId, DestinationStatus, ServiceKey,
+};
 use crate::domain::envelope::{Code, Envelope, Party, Property, Qualifier};
 use crate::domain::message_id::MessageId;
 use crate::domain::profile::ServiceProfile;
@@ -32,12 +34,10 @@ use crate::pki::jose::jwk::Purpose;
 use crate::portal::event::{AuthenticationTags, counterpart};
 use crate::relay::{Refusal, Submission};
 use crate::report::Loudness;
-use crate::store::{Entry, PayloadWriter};
-
-const JOSE: &[&str] = &["application/jose"];
+use crate::store::{Entry, StoreError};
 
 /// What the envelope says of a submission besides, by the key of its property.
-pub(super) const DESTINATION: &str = "fit-connect:destinationId";
+pub(super) const DESTINATION: &str = DESTINATION_PROPERTY;
 pub(super) const TAGS: &str = "fit-connect:authenticationTags";
 pub(super) const ANNOUNCED_AT: &str = "fit-connect:announcedAt";
 pub(super) const SERVICE_NAME: &str = "fit-connect:serviceName";
@@ -96,16 +96,8 @@ impl Announced {
     }
 }
 
-fn disk(error: std::io::Error) -> Problem {
+pub(super) fn disk(error: std::io::Error) -> Problem {
     Problem::disk(&error)
-}
-
-/// A draft that gave way, or was swept, while a request was on its way is no trouble of the disk's.
-fn of_draft(error: std::io::Error) -> Problem {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => Problem::no_submission(),
-        _ => disk(error),
-    }
 }
 
 fn sealed(error: &crate::pki::jose::Error, what: &str) -> Problem {
@@ -230,7 +222,7 @@ impl Door {
         }
     }
 
-    fn full(&self) -> Problem {
+    pub(super) fn full(&self) -> Problem {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "store-full",
@@ -269,7 +261,12 @@ impl Door {
     }
 
     /// Whether content is encrypted for a key that the destination has.
-    fn must_be_for(&self, destination: &DestinationId, facts: &Facts, what: &str) -> Result<(), Problem> {
+    pub(super) fn must_be_for(
+        &self,
+        destination: &DestinationId,
+        facts: &Facts,
+        what: &str,
+    ) -> Result<(), Problem> {
         let directory = self.relay.directory();
         let (_, destination) = directory.destination(destination).ok_or_else(Problem::no_destination)?;
         let known = keys(destination)
@@ -285,217 +282,17 @@ impl Door {
     }
 
     /// A draft of the caller's, and that it is this draft's attachment.
-    async fn begun(&self, caller: &Caller, submission: Uuid) -> Result<(Draft, Announced), Problem> {
+    pub(super) async fn begun(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+    ) -> Result<(Draft, Announced), Problem> {
         let draft = self.drafts.draft(&caller.account.name, submission);
         let reads = draft.clone();
         let begun = on_disk(move || reads.announced()).await.map_err(disk)?;
         let begun =
             begun.filter(|begun| begun.until > self.relay.now()).ok_or_else(Problem::no_submission)?;
         Ok((draft, begun))
-    }
-
-    async fn begun_with(
-        &self,
-        caller: &Caller,
-        submission: Uuid,
-        attachment: Uuid,
-    ) -> Result<(Draft, Announced), Problem> {
-        caller.must_send()?;
-        let (draft, begun) = self.begun(caller, submission).await?;
-        if !begun.attachments.contains(&attachment) {
-            return Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                "attachment-not-announced",
-                "the attachment was not announced with the submission",
-            ));
-        }
-        Ok((draft, begun))
-    }
-
-    /// `HEAD`: how far an upload has come.
-    pub(super) async fn upload_state(
-        &self,
-        caller: &Caller,
-        submission: Uuid,
-        attachment: Uuid,
-    ) -> Result<Response<Body>, Problem> {
-        let (draft, _) = self.begun_with(caller, submission, attachment).await?;
-        let (offset, complete) = match draft.uploaded(attachment).map_err(disk)? {
-            Some(uploaded) => (uploaded.length, true),
-            None => (length_of(&draft, attachment).await, false),
-        };
-        Ok(at_offset(no_content(), offset, complete))
-    }
-
-    /// `PUT`: the whole attachment.
-    pub(super) async fn upload(
-        &self,
-        caller: &Caller,
-        submission: Uuid,
-        attachment: Uuid,
-        headers: &HeaderMap,
-        body: &mut Body,
-    ) -> Result<Response<Body>, Problem> {
-        must_be(headers, JOSE)?;
-        let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
-        let busy = self.alone(&draft, attachment)?;
-        if let Some(before) = draft.uploaded(attachment).map_err(disk)? {
-            return self.compare(&before, body).await;
-        }
-        let part = draft.part(attachment);
-        let file = on_disk(move || File::create(part)).await.map_err(of_draft)?;
-        let upload = Upload::new(file, self.settings.zip, busy);
-        self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
-    }
-
-    /// `PATCH`: more of an attachment whose upload broke off.
-    pub(super) async fn upload_more(
-        &self,
-        caller: &Caller,
-        submission: Uuid,
-        attachment: Uuid,
-        headers: &HeaderMap,
-        body: &mut Body,
-    ) -> Result<Response<Body>, Problem> {
-        must_be(headers, &["application/partial-upload", "application/jose"])?;
-        let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
-        let busy = self.alone(&draft, attachment)?;
-        let stated = headers.get("upload-offset").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let completes = headers.get("upload-complete").is_none_or(|value| value != "?0");
-        let has = match draft.uploaded(attachment).map_err(disk)? {
-            Some(uploaded) => uploaded.length,
-            None => length_of(&draft, attachment).await,
-        };
-        if stated != Some(has) || draft.uploaded(attachment).map_err(disk)?.is_some() {
-            let problem = Problem::conflict("offset-conflict", format!("the upload stands at {has}"));
-            return Err(problem);
-        }
-        let part = draft.part(attachment);
-        let file = on_disk(move || OpenOptions::new().read(true).append(true).create(true).open(part));
-        let mut upload = Upload::new(file.await.map_err(of_draft)?, self.settings.zip, busy);
-        upload.read_again().await?;
-        self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
-    }
-
-    fn alone(&self, draft: &Draft, attachment: Uuid) -> Result<OwnedMutexGuard<()>, Problem> {
-        self.drafts.try_hold(&draft.part(attachment)).ok_or_else(|| {
-            Problem::conflict("offset-conflict", "another request is uploading this attachment")
-        })
-    }
-
-    /// The same attachment once more, without keeping it.
-    async fn compare(&self, before: &Uploaded, body: &mut Body) -> Result<Response<Body>, Problem> {
-        let (mut digest, mut length) = (Context::new(&SHA256), 0u64);
-        while let Some(data) = next(body).await? {
-            length = length.saturating_add(data.len() as u64);
-            if length > before.length {
-                break;
-            }
-            digest.update(&data);
-        }
-        if length == before.length && digest.finish().as_ref() == before.digest.0 {
-            return Ok(at_offset(no_content(), before.length, true));
-        }
-        Err(Problem::conflict("attachment-exists", "the attachment was uploaded before with other bytes"))
-    }
-
-    async fn receive(
-        &self,
-        mut upload: Upload,
-        draft: &Draft,
-        begun: &Announced,
-        attachment: Uuid,
-        (headers, completes): (&HeaderMap, bool),
-        body: &mut Body,
-    ) -> Result<Response<Body>, Problem> {
-        let others = draft.other_bytes(attachment).map_err(disk)?;
-        let max = self.settings.limits.content_bytes_max.saturating_sub(others);
-        let stated = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let too_large = || {
-            Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                format!("all parts together have more than {} bytes", self.settings.limits.content_bytes_max),
-            )
-        };
-        if stated.is_some_and(|stated| upload.length().saturating_add(stated) > max) {
-            return Err(too_large());
-        }
-        let began_at = upload.length();
-        if let Err(problem) = self.keep(&mut upload, stated.unwrap_or(AHEAD_BYTES)) {
-            upload.end_at(began_at, draft.part(attachment)).await;
-            return Err(problem);
-        }
-        let is_whole = loop {
-            match next(body).await {
-                Ok(Some(data)) => {
-                    let more = upload.length().saturating_add(data.len() as u64);
-                    if more > upload.kept()
-                        && let Err(problem) = self.keep(&mut upload, AHEAD_BYTES.max(data.len() as u64))
-                    {
-                        upload.end_at(began_at, draft.part(attachment)).await;
-                        return Err(problem);
-                    }
-                    if more > max {
-                        drop(upload);
-                        let _ = tokio::fs::remove_file(draft.part(attachment)).await;
-                        return Err(too_large());
-                    }
-                    if let Err(problem) = upload.take(&data).await {
-                        // What is no encrypted message does not become one by more bytes.
-                        drop(upload);
-                        let _ = tokio::fs::remove_file(draft.part(attachment)).await;
-                        return Err(problem);
-                    }
-                }
-                Ok(None) => break true,
-                Err(_) => break false,
-            }
-        };
-        if let Err(problem) = upload.sync().await {
-            drop(upload);
-            let _ = tokio::fs::remove_file(draft.part(attachment)).await;
-            return Err(problem);
-        }
-        if upload.kept() > upload.length() {
-            upload.give_back().await?;
-        }
-        let length = upload.length();
-        if !is_whole {
-            return Err(Problem::bad_request(
-                "upload-broken",
-                format!("the upload ended early; {length} bytes are kept"),
-            ));
-        }
-        if !completes {
-            return Ok(at_offset(no_content(), length, false));
-        }
-        let judged = upload.finish().and_then(|(facts, digest, busy)| {
-            self.must_be_for(&begun.destination, &facts, "the attachment")?;
-            Ok((Uploaded { length, digest, tag: facts.tag }, busy))
-        });
-        let (uploaded, _busy) = match judged {
-            Ok(judged) => judged,
-            Err(problem) => {
-                let _ = tokio::fs::remove_file(draft.part(attachment)).await;
-                return Err(problem);
-            }
-        };
-        let keeps = draft.clone();
-        on_disk(move || keeps.complete(attachment, &uploaded)).await.map_err(disk)?;
-        Ok(at_offset(no_content(), length, true))
-    }
-
-    /// Keeps room for so many bytes more, and leaves the disk its reserve.
-    fn keep(&self, upload: &mut Upload, bytes: u64) -> Result<(), Problem> {
-        match self.drafts.keep(upload.file(), upload.length(), bytes) {
-            Ok(()) => {
-                upload.is_kept(bytes);
-                Ok(())
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Err(self.full()),
-            Err(error) => Err(disk(error)),
-        }
     }
 
     /// `PUT /submissions/{id}`.
@@ -551,6 +348,17 @@ impl Door {
             uploads.push((*attachment, uploaded));
         }
         let mut writer = self.relay.payload_writer().await?;
+        let told = |error: StoreError| Problem::from(Refusal::from(error));
+        for (attachment, uploaded) in &uploads {
+            self.must_be_whole(&draft, *attachment, uploaded).await?;
+        }
+        let mut taken = None;
+        if let Some((attachment, uploaded)) = uploads.iter().max_by_key(|(_, uploaded)| uploaded.length)
+            && let Some(seen) = self.drafts.seen(&draft, *attachment, &uploaded.digest)
+            && writer.take_file(&draft.whole(*attachment), uploaded.length, seen).await.map_err(told)?
+        {
+            taken = Some(*attachment);
+        }
         let mut parts = Vec::new();
         let texts =
             [("metadata", Some(&submitted.encrypted_metadata)), ("data", submitted.encrypted_data.as_ref())];
@@ -559,15 +367,21 @@ impl Door {
             let role = if name == "metadata" { PartRole::Message } else { PartRole::Attachment };
             let digest = Digest::of(text.as_bytes());
             parts.push(part(role, name, writer.length(), text.len() as u64, digest));
-            writer.write(text.as_bytes()).await.map_err(|error| Problem::from(Refusal::from(error)))?;
+            writer.write(text.as_bytes()).await.map_err(told)?;
         }
         for (attachment, uploaded) in &uploads {
             let name = attachment.to_string();
-            parts.push(part(PartRole::Attachment, &name, writer.length(), uploaded.length, uploaded.digest));
-            pour(&draft, *attachment, uploaded, &mut writer).await?;
+            let is_taken = taken == Some(*attachment);
+            let offset = if is_taken { 0 } else { writer.length() };
+            parts.push(part(PartRole::Attachment, &name, offset, uploaded.length, uploaded.digest));
+            if !is_taken {
+                let whole = draft.whole(*attachment);
+                let file = Arc::new(on_disk(move || File::open(whole)).await.map_err(disk)?);
+                writer.write_file(file, 0..uploaded.length, None).await.map_err(told)?;
+            }
         }
         let manifest = Manifest { parts };
-        let payload = writer.seal().await.map_err(|error| Problem::from(Refusal::from(error)))?;
+        let payload = writer.seal().await.map_err(told)?;
         let (envelope, profile) = self.envelope(caller, &begun, &tags)?;
         let request_digest = payload.digest;
         let made =
@@ -576,11 +390,40 @@ impl Door {
         if let Some(callbacks) = &self.callbacks {
             callbacks.wake(&begun.destination);
         }
-        let done = draft.clone();
-        if let Err(error) = on_disk(move || done.forget()).await {
+        let (drafts, done) = (self.drafts.clone(), draft.clone());
+        if let Err(error) = on_disk(move || drafts.forget(done.place())).await {
             tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "a draft was not removed");
         }
         Ok(answer(begun.case_id(submission)))
+    }
+
+    /// What becomes part of a message must be what was uploaded. Whoever digested it while it came need not read it again;
+    /// after a restart, or by another node, it is.
+    async fn must_be_whole(
+        &self,
+        draft: &Draft,
+        attachment: Uuid,
+        uploaded: &Uploaded,
+    ) -> Result<(), Problem> {
+        if self.drafts.seen(draft, attachment, &uploaded.digest).is_some() {
+            return Ok(());
+        }
+        let (whole, length) = (draft.whole(attachment), uploaded.length);
+        let read = on_disk(move || read_through(&File::open(whole)?, length)).await;
+        match read {
+            Ok((seen, digest)) if digest == uploaded.digest => {
+                self.drafts.remember(draft, attachment, digest, seen);
+                return Ok(());
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => return Err(disk(error)),
+            _ => {}
+        }
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an attachment was damaged")
+            .with_operator(
+                Loudness::Error,
+                format!("{} is not what was uploaded", draft.whole(attachment).display()),
+                "check the disk; the portal must upload it again after the draft is removed",
+            ))
     }
 
     /// Whose deadlines hold for what is submitted there.
@@ -708,46 +551,4 @@ fn is_same(entry: &Entry, submitted: &Submitted) -> bool {
     };
     digest("metadata") == Some(Digest::of(submitted.encrypted_metadata.as_bytes()))
         && digest("data") == submitted.encrypted_data.as_ref().map(|data| Digest::of(data.as_bytes()))
-}
-
-/// From the draft's file into the payload; what is read must be what was uploaded.
-async fn pour(
-    draft: &Draft,
-    attachment: Uuid,
-    uploaded: &Uploaded,
-    writer: &mut Box<dyn PayloadWriter>,
-) -> Result<(), Problem> {
-    let whole = draft.whole(attachment);
-    let file = on_disk(move || File::open(whole)).await.map_err(disk)?;
-    let (mut reading, mut spare) = (Poured::new(file).read(Vec::new()), Vec::new());
-    let digest = loop {
-        let (poured, piece) = Poured::next(reading).await?;
-        if piece.is_empty() {
-            break poured.digest();
-        }
-        reading = poured.read(spare);
-        writer.write(&piece).await.map_err(|error| Problem::from(Refusal::from(error)))?;
-        spare = piece;
-    };
-    if digest == uploaded.digest {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an attachment was damaged")
-        .with_operator(
-            Loudness::Error,
-            format!("{} is not what was uploaded", draft.whole(attachment).display()),
-            "check the disk; the portal must upload it again after the draft is removed",
-        ))
-}
-
-async fn length_of(draft: &Draft, attachment: Uuid) -> u64 {
-    tokio::fs::metadata(draft.part(attachment)).await.map_or(0, |file| file.len())
-}
-
-fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Response<Body> {
-    let headers = response.headers_mut();
-    headers.insert(HeaderName::from_static("upload-offset"), HeaderValue::from(offset));
-    let complete = HeaderValue::from_static(if complete { "?1" } else { "?0" });
-    headers.insert(HeaderName::from_static("upload-complete"), complete);
-    response
 }

@@ -1,11 +1,11 @@
-//! An attachment on its way to disk and from there into its message.
+//! An attachment on its way to disk.
 //!
-//! On its way in it is gathered into pieces. A thread that may wait judges, digests and writes one piece while the next
-//! comes from the network: three passes over all bytes are nothing for the threads that serve connections. On its way
-//! on, one piece is read and digested while the one before goes into the payload.
+//! It is gathered into pieces. A thread that may wait judges, digests and writes one piece while the next comes from the
+//! network: three passes over all bytes are nothing for the threads that serve connections.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,13 +36,16 @@ async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
     }
 }
 
-/// What works at one piece at a time. It has the attachment to itself: whoever leaves in the middle of a piece leaves the
-/// lock with it, so that nobody else writes to the file before this piece lies there.
+/// The attachment is one request's alone until the last who holds this is gone.
+pub type Busy = Arc<OwnedMutexGuard<()>>;
+
+/// What works at one piece at a time. Whoever leaves in the middle of a piece leaves the lock with it, so that nobody else
+/// writes to the file before this piece lies there.
 struct Hand {
     file: Arc<File>,
     scanner: Scanner,
     digest: Context,
-    busy: OwnedMutexGuard<()>,
+    _busy: Busy,
 }
 
 impl Hand {
@@ -63,6 +66,7 @@ pub struct Upload {
     piece: Vec<u8>,
     length: u64,
     file: Arc<File>,
+    busy: Busy,
     /// Up to where room on the disk is known to be there.
     kept: u64,
 }
@@ -70,10 +74,14 @@ pub struct Upload {
 impl Upload {
     /// `file` is empty, or what earlier requests brought, open for appending.
     pub fn new(file: File, zip: Zip, busy: OwnedMutexGuard<()>) -> Self {
-        let file = Arc::new(file);
-        let hand =
-            Hand { file: file.clone(), scanner: Scanner::new(zip), digest: Context::new(&SHA256), busy };
-        Self { hand: Some(hand), at_work: None, piece: Vec::new(), length: 0, file, kept: 0 }
+        let (file, busy) = (Arc::new(file), Arc::new(busy));
+        let hand = Hand {
+            file: file.clone(),
+            scanner: Scanner::new(zip),
+            digest: Context::new(&SHA256),
+            _busy: busy.clone(),
+        };
+        Self { hand: Some(hand), at_work: None, piece: Vec::new(), length: 0, file, busy, kept: 0 }
     }
 
     /// Bytes so far, those of earlier requests among them.
@@ -157,27 +165,36 @@ impl Upload {
             self.hand_over().await?;
         }
         let (hand, room) = self.idle().await?;
+        let hand = self.give_back(hand).await?;
         let synced = tokio::task::spawn_blocking(move || hand.file.sync_all().map(|()| hand).map_err(disk));
         (self.hand, self.piece) = (Some(done(synced).await?), room);
         Ok(())
     }
 
-    /// After [`Self::sync`]: gives back what was kept ahead of what came.
-    pub async fn give_back(&mut self) -> Result<(), Problem> {
-        let (file, length) = (self.file.clone(), self.length);
+    /// Gives back what was kept ahead of what came.
+    async fn give_back(&mut self, hand: Hand) -> Result<Hand, Problem> {
+        let length = self.length;
+        if self.kept <= length {
+            return Ok(hand);
+        }
         self.kept = length;
-        done(tokio::task::spawn_blocking(move || file.set_len(length).map_err(disk))).await
+        done(tokio::task::spawn_blocking(move || hand.file.set_len(length).map(|()| hand).map_err(disk)))
+            .await
     }
 
-    /// Leaves at `path` what earlier requests brought, and nothing of this one.
+    /// Leaves at `path` what earlier requests brought, `length` bytes, and nothing of this one. Nobody else comes to the file
+    /// before that is done, whatever became of the piece at work.
     pub async fn end_at(mut self, length: u64, path: PathBuf) {
-        // The lock is the hand's, and the hand may be at work.
-        let hand = self.idle().await;
-        let (file, is_new) = (self.file.clone(), length == 0);
-        let end = move || if is_new { fs::remove_file(path) } else { file.set_len(length) };
-        let left = done(tokio::task::spawn_blocking(move || end().map_err(disk))).await;
-        drop(hand);
-        if left.is_err() {
+        if let Some(at_work) = self.at_work.take() {
+            self.hand = done(at_work).await.ok().map(|(hand, _)| hand);
+        }
+        let (file, busy) = (self.file, self.busy);
+        let end = tokio::task::spawn_blocking(move || {
+            let ended = if length == 0 { fs::remove_file(path) } else { file.set_len(length) };
+            drop(busy);
+            ended.map_err(disk)
+        });
+        if done(end).await.is_err() {
             tracing::warn!(
                 code = "draft-left",
                 next_step = "it is swept when its time is over",
@@ -186,50 +203,47 @@ impl Upload {
         }
     }
 
-    /// After [`Self::sync`]: what it is, and the lock, for there is more to do under it.
-    pub fn finish(self) -> Result<(Facts, Digest, OwnedMutexGuard<()>), Problem> {
-        let hand = self.hand.ok_or_else(|| disk(io::Error::other("it was not synced")))?;
+    /// What it is, once all of it was written. It may not be on disk yet.
+    pub async fn finish(&mut self) -> Result<Finished, Problem> {
+        if !self.piece.is_empty() {
+            self.hand_over().await?;
+        }
+        let (hand, _) = self.idle().await?;
+        let hand = self.give_back(hand).await?;
         let facts = hand.scanner.finish().map_err(|error| sealed(&error))?;
-        Ok((facts, digest(hand.digest), hand.busy))
+        let digest = digest(&hand.digest);
+        let file = Arc::clone(&hand.file);
+        Ok(Finished { facts, digest, length: self.length, file, seen: hand.digest, busy: self.busy.clone() })
     }
 }
 
-fn digest(context: Context) -> Digest {
+/// An attachment of which nothing is missing.
+pub struct Finished {
+    pub facts: Facts,
+    pub digest: Digest,
+    pub length: u64,
+    pub file: Arc<File>,
+    /// SHA-256 that has taken all of it.
+    pub seen: Context,
+    /// There is more to do under it.
+    pub busy: Busy,
+}
+
+fn digest(context: &Context) -> Digest {
     let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
+    digest.copy_from_slice(context.clone().finish().as_ref());
     Digest(digest)
 }
 
-/// An attachment that goes on.
-pub struct Poured {
-    file: File,
-    digest: Context,
-}
-
-type Reading = JoinHandle<Result<(Poured, Vec<u8>), Problem>>;
-
-impl Poured {
-    pub fn new(file: File) -> Self {
-        Self { file, digest: Context::new(&SHA256) }
+/// Reads the first `length` bytes of a file, and returns SHA-256 that has taken them, and what it says.
+pub fn read_through(file: &File, length: u64) -> io::Result<(Context, Digest)> {
+    let (mut context, mut piece, mut at) = (Context::new(&SHA256), Vec::new(), 0);
+    while at < length {
+        piece.resize((length - at).min(PIECE_BYTES as u64) as usize, 0);
+        file.read_exact_at(&mut piece, at)?;
+        context.update(&piece);
+        at += piece.len() as u64;
     }
-
-    /// Begins with the next piece; none is left where it is empty.
-    pub fn read(mut self, mut room: Vec<u8>) -> Reading {
-        tokio::task::spawn_blocking(move || {
-            room.clear();
-            room.reserve_exact(PIECE_BYTES);
-            (&self.file).take(PIECE_BYTES as u64).read_to_end(&mut room).map_err(disk)?;
-            self.digest.update(&room);
-            Ok((self, room))
-        })
-    }
-
-    pub async fn next(reading: Reading) -> Result<(Self, Vec<u8>), Problem> {
-        done(reading).await
-    }
-
-    /// Of all that was read.
-    pub fn digest(self) -> Digest {
-        digest(self.digest)
-    }
+    let read = digest(&context);
+    Ok((context, read))
 }

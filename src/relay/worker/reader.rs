@@ -3,11 +3,15 @@
 use crate::domain::account::Account;
 use crate::domain::card::{Finding, ProcessCard};
 use crate::domain::content::Part;
+use crate::domain::destination::DestinationId;
 use crate::domain::message_id::MessageId;
 use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::state::Event;
 use crate::relay::{Refusal, Relay, deliver, route};
-use crate::store::{Change, Entry, Iterator, Listing, PayloadReader, Selection, Statement, StoreError};
+use crate::store::{
+    Change, Entry, Iterator, Listing, PayloadReader, Selection, Statement, StoreError, SubmissionQuery,
+    Submissions,
+};
 
 use super::counted;
 
@@ -28,6 +32,26 @@ impl Relay {
         }
         let limit = limit.min(self.settings.limits.list_items_max);
         self.store.list(&selection, after, limit).await.map_err(|error| counted("list", error.into()))
+    }
+
+    /// What is offered at the asker's destinations, or at this one of them, oldest entry first. `query.at` is filled here.
+    pub async fn submissions(
+        &self,
+        who: &Account,
+        wanted: Option<&DestinationId>,
+        mut query: SubmissionQuery,
+    ) -> Result<Submissions, Refusal> {
+        let own = who.portal.destinations.iter().filter(|one| wanted.is_none_or(|wanted| one.id == *wanted));
+        query.at = own
+            .filter_map(|one| {
+                let mailbox = MailboxName::parse(who.mailbox_of(one)?.value()).ok()?;
+                Some((one.id.clone(), mailbox))
+            })
+            .collect();
+        if query.at.is_empty() {
+            return Ok(Submissions { entries: Vec::new(), total: 0 });
+        }
+        self.store.submissions(&query).await.map_err(|error| counted("list", error.into()))
     }
 
     /// Hands a message out. Repeatable until the reader confirms; then it is closed for him.

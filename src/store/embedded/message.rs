@@ -10,6 +10,7 @@ use super::{Fault, evidence};
 use crate::domain::account::AccountName;
 use crate::domain::card::{CertificateFinding, ProcessCard};
 use crate::domain::content::Digest;
+use crate::domain::destination::{DestinationId, destination_of};
 use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::MailboxName;
 use crate::domain::state::{Event, transition};
@@ -267,7 +268,7 @@ pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance, papers: &Papers) 
             acceptance.request_digest.0
         ])?;
     let row = Row::new(sequence, card, place, deadlines);
-    insert_row(work.connection, &row)?;
+    insert_row(work.connection, &row, destination_of(envelope, card).as_ref())?;
     work.connection
         .prepare_cached(
             "INSERT INTO paper (sequence, envelope, manifest, author_digest, card) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -290,11 +291,11 @@ pub fn accept(work: &mut Writing<'_>, acceptance: &Acceptance, papers: &Papers) 
     Ok(Accepted::New)
 }
 
-fn insert_row(connection: &Connection, row: &Row) -> Result<(), Fault> {
+fn insert_row(connection: &Connection, row: &Row, destination: Option<&DestinationId>) -> Result<(), Fault> {
     connection
         .prepare_cached(&format!(
-            "INSERT INTO message ({ROW}, offered) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
-             ?13, ?14, ?15, ?16, 0, 0, 0, 0, ?17)"
+            "INSERT INTO message ({ROW}, offered, destination) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
+             ?11, ?12, ?13, ?14, ?15, ?16, 0, 0, 0, 0, ?17, ?18)"
         ))?
         .execute(params![
             int(row.sequence),
@@ -314,6 +315,7 @@ fn insert_row(connection: &Connection, row: &Row) -> Result<(), Fault> {
             row.retain_card_days,
             row.final_at,
             row.state.is_offered(),
+            destination.map(DestinationId::as_str),
         ])?;
     Ok(())
 }

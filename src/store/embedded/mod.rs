@@ -37,7 +37,8 @@ use super::row::{int, micros, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
-    Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth, TimeStamp,
+    Selection, StagedPlace, Statement, Stepped, Store, StoreError, StoreHealth, SubmissionQuery, Submissions,
+    TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -372,6 +373,11 @@ impl Store for EmbeddedStore {
     async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError> {
         let selection = selection.clone();
         self.read(move |connection| read::list(connection, &selection, after, limit)).await
+    }
+
+    async fn submissions(&self, query: &SubmissionQuery) -> Result<Submissions, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| read::submissions(connection, &query)).await
     }
 
     async fn find(&self, id: &MessageId) -> Result<Entry, StoreError> {

@@ -5,10 +5,10 @@
 //! purge that was cut off. Orphans are swept after the start.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -271,6 +271,30 @@ impl PayloadWriter for Intake {
         Ok(())
     }
 
+    /// The file gets a second name, the payload's. One that has a second name already may belong to a message.
+    async fn take_file(&mut self, path: &Path, length: u64, seen: Context) -> Result<bool, StoreError> {
+        if self.length > 0 || self.file.is_some() || length <= self.inline_bytes_max as u64 {
+            return Ok(false);
+        }
+        let (from, token) = (path.to_owned(), self.folder.stage());
+        let to = self.folder.path(&token.name);
+        let taken = on_disk(move || {
+            let found = std::fs::metadata(&from)?;
+            if found.nlink() != 1 || found.len() < length || std::fs::hard_link(&from, &to).is_err() {
+                return Ok(None);
+            }
+            let mut file = OpenOptions::new().write(true).open(&to)?;
+            if found.len() > length {
+                file.set_len(length)?;
+            }
+            file.seek(SeekFrom::Start(length))?;
+            Ok(Some(file))
+        });
+        let Some(file) = taken.await? else { return Ok(false) };
+        (self.file, self.digest, self.length) = (Some((Arc::new(file), token)), seen, length);
+        Ok(true)
+    }
+
     fn length(&self) -> u64 {
         self.length
     }
@@ -350,4 +374,92 @@ async fn on_disk<T: Send + 'static>(
 pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
     let disk = rustix::fs::statvfs(path)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(bytes: &[u8]) -> Context {
+        let mut context = Context::new(&SHA256);
+        context.update(bytes);
+        context
+    }
+
+    struct Room {
+        store: tempfile::TempDir,
+        folder: PayloadFolder,
+        owners: PathBuf,
+        bytes: Vec<u8>,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            let store = tempfile::tempdir().expect("a folder");
+            let folder = PayloadFolder::open(store.path()).expect("shelves");
+            let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+            let owners = store.path().join("uploaded");
+            std::fs::write(&owners, &bytes).expect("written");
+            Self { store, folder, owners, bytes }
+        }
+
+        fn intake(&self) -> Box<Intake> {
+            Box::new(Intake::new(self.folder.clone(), 65_536))
+        }
+
+        fn taken(&self, payload: &StagedPayload) -> Vec<u8> {
+            let StagedPlace::Staged(token) = &payload.place else { panic!("a file") };
+            std::fs::read(self.folder.path(token.name())).expect("a file")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_taken_over_as_the_beginning() {
+        let room = Room::new();
+        let mut intake = room.intake();
+        let length = room.bytes.len() as u64;
+        assert!(intake.take_file(&room.owners, length, seen(&room.bytes)).await.expect("taken"));
+        assert_eq!(intake.length(), length);
+        intake.write(b"behind").await.expect("written");
+        let more = Arc::new(File::open(&room.owners).expect("there"));
+        intake.write_file(more, 5..200_005, None).await.expect("written");
+        let payload = intake.seal().await.expect("sealed");
+        let whole = [&room.bytes[..], b"behind", &room.bytes[5..200_005]].concat();
+        assert_eq!((payload.length, payload.digest), (whole.len() as u64, Digest::of(&whole)));
+        assert!(room.taken(&payload) == whole);
+        std::fs::remove_file(&room.owners).expect("its owner's name");
+        assert!(room.taken(&payload) == whole, "it stays without its first name");
+    }
+
+    #[tokio::test]
+    async fn what_came_of_nothing_leaves_the_file_to_be_taken_again() {
+        let room = Room::new();
+        let length = room.bytes.len() as u64;
+        let mut intake = room.intake();
+        assert!(intake.take_file(&room.owners, length, seen(&room.bytes)).await.expect("taken"));
+        intake.write(b"another's").await.expect("written");
+        drop(intake.seal().await.expect("sealed"));
+        assert!(std::fs::read(&room.owners).expect("there").starts_with(&room.bytes));
+        let mut intake = room.intake();
+        assert!(intake.take_file(&room.owners, length, seen(&room.bytes)).await.expect("taken"));
+        let payload = intake.seal().await.expect("sealed");
+        assert!(room.taken(&payload) == room.bytes, "without what was behind it");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_may_belong_to_a_message_is_copied() {
+        let room = Room::new();
+        let length = room.bytes.len() as u64;
+        std::fs::hard_link(&room.owners, room.store.path().join("second")).expect("a second name");
+        assert!(!room.intake().take_file(&room.owners, length, seen(&room.bytes)).await.expect("not taken"));
+        std::fs::remove_file(room.store.path().join("second")).expect("removed");
+        let mut begun = room.intake();
+        begun.write(b"before").await.expect("written");
+        assert!(!begun.take_file(&room.owners, length, seen(&room.bytes)).await.expect("not taken"));
+        let small = seen(&room.bytes[..1000]);
+        assert!(!room.intake().take_file(&room.owners, 1000, small).await.expect("not taken"), "inline");
+        let short = seen(&room.bytes);
+        assert!(!room.intake().take_file(&room.owners, length + 1, short).await.expect("not taken"), "short");
+        assert_eq!(std::fs::read(&room.owners).expect("there"), room.bytes, "untouched");
+    }
 }

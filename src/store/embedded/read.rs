@@ -21,6 +21,7 @@ use crate::store::cards::{End, Log, Page, RECORD_HEAD_BYTES, ROWS_PAGE, Walk};
 use crate::store::row::{DUE_KINDS, Place, instant, int, micros, state_number, uint};
 use crate::store::{
     AdminAct, CardQuery, Due, Entry, Iterator, Listing, MailboxSummary, MessageQuery, Selection, StoreError,
+    SubmissionQuery, Submissions,
 };
 
 /// Matches are counted exactly up to here.
@@ -160,6 +161,28 @@ fn mailbox_sequences(
     ))?;
     let rows = rows.query_map(values.as_slice(), |row| row.get(0))?;
     rows.map(|sequence| Ok(uint(sequence?))).collect()
+}
+
+/// Of each destination the first that may be wanted, read from an index alone; then those that are.
+pub fn submissions(connection: &Connection, query: &SubmissionQuery) -> Result<Submissions, Fault> {
+    let bound = query.skip.saturating_add(query.limit.into()).saturating_add(PENDING_MAX);
+    let shelf = if query.new_only { " AND shelf = 1" } else { "" };
+    let mut rows = connection.prepare_cached(&format!(
+        "SELECT sequence FROM message INDEXED BY message_destination WHERE destination = ?1 AND mailbox = ?2 \
+         AND offered = 1 AND sequence > ?3{shelf} ORDER BY sequence LIMIT ?4"
+    ))?;
+    let mut found = BTreeSet::new();
+    for (destination, mailbox) in &query.at {
+        let values = params![destination.as_str(), mailbox.as_str(), int(query.after), int(bound)];
+        for sequence in rows.query_map(values, |row| row.get(0))? {
+            found.insert(uint(sequence?));
+        }
+    }
+    let total = found.len() as u64;
+    let skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
+    let shown = found.into_iter().skip(skip).take(query.limit as usize);
+    let entries = shown.map(|sequence| entry(connection, sequence)).collect::<Result<_, _>>()?;
+    Ok(Submissions { entries, total })
 }
 
 pub fn find(connection: &Connection, id: &MessageId) -> Result<Entry, Fault> {

@@ -134,8 +134,24 @@ CREATE TABLE statement (
 ) WITHOUT ROWID;
 ";
 
+/// The destination of what came by the door of portals. What lies there is found by the bytes that
+/// [`crate::domain::destination::DESTINATION_PROPERTY`] leaves in an envelope; within a string its quotes would be escaped.
+const VERSION_7: &str = r#"
+ALTER TABLE message ADD COLUMN destination TEXT;
+UPDATE message SET destination = (
+  SELECT CAST(substr(p.envelope, instr(p.envelope, w.words) + length(w.words), 36) AS TEXT)
+  FROM paper p, (SELECT CAST('"code":"fit-connect:destinationId"},"value":"' AS BLOB) AS words) w
+  WHERE p.sequence = message.sequence
+) WHERE sequence IN (
+  SELECT sequence FROM paper WHERE instr(card, CAST('"door":"portal"' AS BLOB)) > 0
+  AND instr(envelope, CAST('"code":"fit-connect:destinationId"},"value":"' AS BLOB)) > 0
+);
+CREATE INDEX message_destination ON message (destination, mailbox, sequence, shelf)
+  WHERE destination IS NOT NULL AND offered = 1;
+"#;
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 
 pub fn current_version() -> u32 {
     STEPS.len() as u32

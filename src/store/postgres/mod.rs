@@ -59,7 +59,7 @@ use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, Notice, OtherLog, OtherProof, PayloadReader, PayloadWriter,
     PushLease, PushOutcome, Selection, StagedPlace, Staging, Statement, Stepped, Store, StoreError,
-    StoreHealth, TimeStamp,
+    StoreHealth, SubmissionQuery, Submissions, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
 use crate::domain::card::{CertificateFinding, ProcessCard};
@@ -453,6 +453,10 @@ impl Store for PostgresStore {
 
     async fn list(&self, selection: &Selection, after: u64, limit: u32) -> Result<Listing, StoreError> {
         look!(self, reading, read::list(reading, selection, after, limit))
+    }
+
+    async fn submissions(&self, query: &SubmissionQuery) -> Result<Submissions, StoreError> {
+        look!(self, reading, read::submissions(reading, query))
     }
 
     async fn find(&self, id: &MessageId) -> Result<Entry, StoreError> {

@@ -24,7 +24,7 @@ use crate::store::row::{
 };
 use crate::store::{
     AdminAct, CardQuery, Due, Entry, Iterator, Listing, MailboxSummary, MessageQuery, Selection, Statement,
-    StoreError,
+    StoreError, SubmissionQuery, Submissions,
 };
 
 /// Matches are counted exactly up to here.
@@ -196,6 +196,26 @@ pub async fn list(
     let pending = total.saturating_sub(shown.len() as u64);
     let pending = if plain { pending } else { pending.min(PENDING_MAX) };
     Ok(Listing { entries: entries(reading, &shown).await?, pending })
+}
+
+/// Of each destination the first that may be wanted, read from an index alone; then those that are.
+pub async fn submissions(reading: &Reading<'_>, query: &SubmissionQuery) -> Result<Submissions, Fault> {
+    let bound = query.skip.saturating_add(query.limit.into()).saturating_add(PENDING_MAX);
+    let (after, bound) = (int(query.after), int(bound));
+    let destinations: Vec<&str> = query.at.iter().map(|(destination, _)| destination.as_str()).collect();
+    let mailboxes: Vec<&str> = query.at.iter().map(|(_, mailbox)| mailbox.as_str()).collect();
+    let shelf = if query.new_only { " AND m.shelf = 1" } else { "" };
+    let question = format!(
+        "SELECT DISTINCT s.sequence FROM unnest($1::text[], $2::text[]) AS b (destination, mailbox) \
+         CROSS JOIN LATERAL (SELECT m.sequence FROM message m WHERE m.destination = b.destination \
+         AND m.mailbox = b.mailbox AND m.offered AND m.sequence > $3{shelf} ORDER BY m.sequence LIMIT $4) s \
+         ORDER BY s.sequence"
+    );
+    let found = sequences_of(reading, &question, &[&destinations, &mailboxes, &after, &bound]).await?;
+    let total = found.len() as u64;
+    let skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
+    let shown: Vec<i64> = found.into_iter().skip(skip).take(query.limit as usize).collect();
+    Ok(Submissions { entries: entries(reading, &shown).await?, total })
 }
 
 /// Messages that are offered in these mailboxes.

@@ -171,7 +171,10 @@ CREATE TABLE evidence_key (
 ALTER TABLE store ADD COLUMN objects_claim bigint NOT NULL DEFAULT 0;
 "#;
 
-/// What clients send or fetch in several requests, wherever the next of them is answered.
+/// What clients send or fetch in several requests, wherever the next of them is answered; and the destination of what came by
+/// the door of portals. A trigger files that, so that what nodes of the version before accept is filed as well; what lies there
+/// is filed here, in the same transaction. It is found by the bytes that
+/// [`crate::domain::destination::DESTINATION_PROPERTY`] leaves in an envelope; within a string its quotes would be escaped.
 const VERSION_5: &str = r#"
 CREATE TABLE staged (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text COLLATE "C" NOT NULL, owner text COLLATE "C" NOT NULL,
@@ -194,6 +197,24 @@ ALTER TABLE store ADD COLUMN clock_jumped bigint NOT NULL DEFAULT 0, ADD COLUMN 
 CREATE UNLOGGED TABLE staged_hold (
   name text COLLATE "C" PRIMARY KEY, holder text COLLATE "C" NOT NULL, until timestamptz NOT NULL
 );
+ALTER TABLE message ADD COLUMN destination text COLLATE "C";
+CREATE FUNCTION amtsbote.named_destination(envelope bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT encode(substring(envelope FROM position(w.words IN envelope) + length(w.words) FOR 36), 'escape')
+  FROM (SELECT convert_to('"code":"fit-connect:destinationId"},"value":"', 'UTF8') AS words) w
+  WHERE position(w.words IN envelope) > 0
+$$;
+CREATE FUNCTION amtsbote.file_submission() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE amtsbote.message m SET destination = amtsbote.named_destination(NEW.envelope)
+  WHERE m.sequence = NEW.sequence AND m.destination IS NULL;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER paper_filed AFTER INSERT ON paper FOR EACH ROW
+  WHEN (position(convert_to('"door":"portal"', 'UTF8') IN NEW.card) > 0) EXECUTE FUNCTION amtsbote.file_submission();
+UPDATE message m SET destination = amtsbote.named_destination(p.envelope) FROM paper p
+  WHERE p.sequence = m.sequence AND position(convert_to('"door":"portal"', 'UTF8') IN p.card) > 0;
+CREATE INDEX message_destination ON message (destination, mailbox, sequence) WHERE destination IS NOT NULL AND offered;
 "#;
 
 /// Step `n` leads from version `n` to `n + 1`.

@@ -1,0 +1,306 @@
+//! Attachments on their way in: whole, or in pieces behind an upload that broke off.
+
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
+
+use super::claim::{Bounds, Claim, Extent};
+use super::drafts::{AHEAD_BYTES, Announced, Draft, Uploaded, on_disk};
+use super::problem::Problem;
+use super::send::disk;
+use super::token::Caller;
+use super::upload::{Finished, Upload};
+use super::{Door, must_be, next, no_content};
+use crate::net::Body;
+use crate::report::Loudness;
+
+const JOSE: &[&str] = &["application/jose"];
+
+/// A draft that gave way, or was swept, while a request was on its way is no trouble of the disk's.
+fn of_draft(error: std::io::Error) -> Problem {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Problem::no_submission(),
+        _ => disk(error),
+    }
+}
+
+impl Door {
+    async fn begun_with(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+    ) -> Result<(Draft, Announced), Problem> {
+        caller.must_send()?;
+        let (draft, begun) = self.begun(caller, submission).await?;
+        if !begun.attachments.contains(&attachment) {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "attachment-not-announced",
+                "the attachment was not announced with the submission",
+            ));
+        }
+        Ok((draft, begun))
+    }
+
+    /// `HEAD`: how far an upload has come.
+    pub(super) async fn upload_state(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+    ) -> Result<Response<Body>, Problem> {
+        let (draft, _) = self.begun_with(caller, submission, attachment).await?;
+        let (offset, complete) = match draft.uploaded(attachment).map_err(disk)? {
+            Some(uploaded) => (uploaded.length, true),
+            None => (length_of(&draft, attachment).await, false),
+        };
+        Ok(at_offset(no_content(), offset, complete))
+    }
+
+    /// `PUT`: the whole attachment.
+    pub(super) async fn upload(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Response<Body>, Problem> {
+        must_be(headers, JOSE)?;
+        let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
+        let busy = self.alone(&draft, attachment)?;
+        if let Some(before) = draft.uploaded(attachment).map_err(disk)? {
+            return self.compare(&before, body).await;
+        }
+        let part = draft.part(attachment);
+        let file = on_disk(move || File::create(part)).await.map_err(of_draft)?;
+        let upload = Upload::new(file, self.settings.zip, busy);
+        self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
+    }
+
+    /// `PATCH`: more of an attachment whose upload broke off.
+    pub(super) async fn upload_more(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        attachment: Uuid,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Response<Body>, Problem> {
+        must_be(headers, &["application/partial-upload", "application/jose"])?;
+        let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
+        let busy = self.alone(&draft, attachment)?;
+        let stated = headers.get("upload-offset").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let completes = headers.get("upload-complete").is_none_or(|value| value != "?0");
+        let has = match draft.uploaded(attachment).map_err(disk)? {
+            Some(uploaded) => uploaded.length,
+            None => length_of(&draft, attachment).await,
+        };
+        if stated != Some(has) || draft.uploaded(attachment).map_err(disk)?.is_some() {
+            let problem = Problem::conflict("offset-conflict", format!("the upload stands at {has}"));
+            return Err(problem);
+        }
+        let part = draft.part(attachment);
+        let file = on_disk(move || OpenOptions::new().read(true).append(true).create(true).open(part));
+        let mut upload = Upload::new(file.await.map_err(of_draft)?, self.settings.zip, busy);
+        upload.read_again().await?;
+        self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
+    }
+
+    fn alone(&self, draft: &Draft, attachment: Uuid) -> Result<OwnedMutexGuard<()>, Problem> {
+        self.drafts.try_hold(&draft.part(attachment)).ok_or_else(|| {
+            Problem::conflict("offset-conflict", "another request is uploading this attachment")
+        })
+    }
+
+    /// The same attachment once more, without keeping it.
+    async fn compare(&self, before: &Uploaded, body: &mut Body) -> Result<Response<Body>, Problem> {
+        let (mut digest, mut length) = (Context::new(&SHA256), 0u64);
+        while let Some(data) = next(body).await? {
+            length = length.saturating_add(data.len() as u64);
+            if length > before.length {
+                break;
+            }
+            digest.update(&data);
+        }
+        if length == before.length && digest.finish().as_ref() == before.digest.0 {
+            return Ok(at_offset(no_content(), before.length, true));
+        }
+        Err(Problem::conflict("attachment-exists", "the attachment was uploaded before with other bytes"))
+    }
+
+    /// Takes the body in behind what earlier requests brought. What is no encrypted message, or is too large, does not become
+    /// better by more bytes and goes; where the disk fails, what earlier requests brought stays.
+    async fn receive(
+        &self,
+        mut upload: Upload,
+        draft: &Draft,
+        begun: &Announced,
+        attachment: Uuid,
+        (headers, completes): (&HeaderMap, bool),
+        body: &mut Body,
+    ) -> Result<Response<Body>, Problem> {
+        let stated = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let began_at = upload.length();
+        let whose = begun.client.as_deref();
+        let mut claim = self.drafts.claim(draft, attachment, whose, began_at).await.map_err(of_draft)?;
+        let (bytes, ahead) = stated.map_or((0, AHEAD_BYTES), |bytes| (bytes, 0));
+        if let Err(problem) = self.may_come(&mut upload, &mut claim, bytes, ahead) {
+            upload.end_at(began_at, draft.part(attachment)).await;
+            return Err(problem);
+        }
+        let taken = match self.take_in(&mut upload, &mut claim, body).await {
+            Ok(true) if completes => return self.complete(upload, draft, begun, attachment, began_at).await,
+            Ok(is_whole) => upload.sync().await.map(|()| is_whole),
+            Err(problem) => Err(problem),
+        };
+        let is_whole = match taken {
+            Ok(is_whole) => is_whole,
+            Err(problem) => return Err(given_up(upload, problem, began_at, draft.part(attachment)).await),
+        };
+        let length = upload.length();
+        match is_whole {
+            true => Ok(at_offset(no_content(), length, false)),
+            false => Err(Problem::bad_request(
+                "upload-broken",
+                format!("the upload ended early; {length} bytes are kept"),
+            )),
+        }
+    }
+
+    /// Whether all of the body came.
+    async fn take_in(
+        &self,
+        upload: &mut Upload,
+        claim: &mut Claim,
+        body: &mut Body,
+    ) -> Result<bool, Problem> {
+        loop {
+            match next(body).await {
+                Ok(Some(data)) => {
+                    let bytes = data.len() as u64;
+                    let whole = upload.length().saturating_add(bytes);
+                    if whole > upload.kept() || whole > claim.bytes() {
+                        self.may_come(upload, claim, bytes, AHEAD_BYTES)?;
+                    }
+                    upload.take(&data).await?;
+                }
+                Ok(None) => return Ok(true),
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    /// All of it has come: it is judged, and becomes the attachment.
+    async fn complete(
+        &self,
+        mut upload: Upload,
+        draft: &Draft,
+        begun: &Announced,
+        attachment: Uuid,
+        began_at: u64,
+    ) -> Result<Response<Body>, Problem> {
+        let judged = upload.finish().await.and_then(|finished| {
+            self.must_be_for(&begun.destination, &finished.facts, "the attachment")?;
+            Ok(finished)
+        });
+        let finished = match judged {
+            Ok(finished) => finished,
+            Err(problem) => return Err(given_up(upload, problem, began_at, draft.part(attachment)).await),
+        };
+        let Finished { facts, digest, length, file, seen, busy } = finished;
+        let (keeps, uploaded) = (draft.clone(), Uploaded { length, digest, tag: facts.tag });
+        let kept = on_disk(move || {
+            let kept = keeps.complete(attachment, &uploaded, &file);
+            // Whoever leaves before that is done leaves the lock with it.
+            drop(busy);
+            kept
+        });
+        kept.await.map_err(disk)?;
+        self.drafts.remember(draft, attachment, digest, seen);
+        Ok(at_offset(no_content(), length, true))
+    }
+
+    /// Whether `bytes` more may come: they fit into the submission, into what is kept for the client, and on the disk. Where
+    /// nobody says how much comes, room is kept up to `ahead`.
+    fn may_come(
+        &self,
+        upload: &mut Upload,
+        claim: &mut Claim,
+        bytes: u64,
+        ahead: u64,
+    ) -> Result<(), Problem> {
+        let settings = &self.settings;
+        let bounds = Bounds { draft: settings.limits.content_bytes_max, client: settings.uploads_bytes_max };
+        match claim.extend(upload.length().saturating_add(bytes), ahead, bounds) {
+            Extent::Fits => {}
+            Extent::OverDraft => {
+                return Err(Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "body-too-large",
+                    format!("all parts together have more than {} bytes", bounds.draft),
+                ));
+            }
+            Extent::OverClient(kept) => return Err(too_much(bounds.client, kept, claim)),
+        }
+        let is_kept = upload.length().saturating_add(bytes) <= upload.kept() && bytes > 0;
+        if is_kept { Ok(()) } else { self.keep(upload, bytes.max(ahead)) }
+    }
+
+    /// Keeps room for so many bytes more, and leaves the disk its reserve.
+    fn keep(&self, upload: &mut Upload, bytes: u64) -> Result<(), Problem> {
+        match self.drafts.keep(upload.file(), upload.length(), bytes) {
+            Ok(()) => {
+                upload.is_kept(bytes);
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Err(self.full()),
+            Err(error) => Err(disk(error)),
+        }
+    }
+}
+
+/// What is no encrypted message, or is too large, does not become one by more bytes: it goes. Of anything else, what earlier
+/// requests brought stays.
+async fn given_up(upload: Upload, problem: Problem, began_at: u64, part: PathBuf) -> Problem {
+    let is_spoilt =
+        [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::PAYLOAD_TOO_LARGE].contains(&problem.status);
+    upload.end_at(if is_spoilt { 0 } else { began_at }, part).await;
+    problem
+}
+
+fn too_much(max: u64, kept: u64, claim: &Claim) -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-much-uploaded",
+        format!("{kept} bytes are uploaded and not submitted; no more than {max} are kept"),
+    )
+    .with_operator(
+        Loudness::Warn,
+        match claim.client() {
+            Some(client) => format!("client {client}"),
+            None => "a client by certificate".to_owned(),
+        },
+        "ask whoever runs it why it uploads and does not submit; portal.uploads_bytes_max decides how much is kept",
+    );
+    problem.rate = Some((max, 0, 60));
+    problem
+}
+
+async fn length_of(draft: &Draft, attachment: Uuid) -> u64 {
+    tokio::fs::metadata(draft.part(attachment)).await.map_or(0, |file| file.len())
+}
+
+fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("upload-offset"), HeaderValue::from(offset));
+    let complete = HeaderValue::from_static(if complete { "?1" } else { "?0" });
+    headers.insert(HeaderName::from_static("upload-complete"), complete);
+    response
+}

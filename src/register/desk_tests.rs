@@ -905,3 +905,21 @@ fn what_a_page_keeps_is_its_askers_and_is_never_sent() {
     rig.desk.copies.expire_answers(rig.clock.now()).expect("swept");
     assert_eq!((held("page user a"), keep(b"[]")), (Held::Expired, true), "the number stays used");
 }
+
+#[test]
+fn the_same_on_postgresql() {
+    use crate::register::copies::testing;
+    testing::on_postgres(testing::scenarios![
+        a_feed_fills_a_copy_and_is_receipted,
+        bad_feeds_are_rejected_with_their_codes,
+        bad_questions_are_refused_by_reason_and_put_to_no_copy,
+        a_question_that_comes_again_is_answered_as_before,
+        a_bad_record_among_good_ones_is_rejected_alone,
+        a_copy_is_compared_with_its_original_by_hashes,
+        an_answer_can_be_had_again_for_eight_days_and_is_gone_then,
+        the_mailbox_for_locks_takes_changes_alone,
+        a_load_of_tomorrow_is_rejected,
+        one_readers_trouble_is_nobody_elses,
+        what_a_page_keeps_is_its_askers_and_is_never_sent,
+    ]);
+}

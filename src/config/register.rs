@@ -396,7 +396,7 @@ impl RegisterConfig {
         settings.tariff = Tariff(self.rate.clone());
         settings.zone = self.zone()?;
         settings.heads.clone_from(&self.register.log_heads);
-        settings.engine = self.store.engine().map_err(|what| self.wrong("store", &what))?;
+        settings.engine = self.store.engine().map_err(|what| self.wrong("[store]", &what))?;
         Ok(settings)
     }
 

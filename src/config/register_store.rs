@@ -75,10 +75,10 @@ impl RegisterStore {
         if self.engine == Engine::Embedded {
             return Ok(copies::Engine::Embedded);
         }
-        let password = self.password_file.as_ref().map(|file| secret("store.password_file", file));
+        let password = self.password_file.as_ref().map(|file| secret("password_file", file));
         let tls = match self.tls_anchors.is_empty() {
             true => None,
-            false => Some(Arc::new(anchored("store.tls_anchors", &self.tls_anchors, Arc::new(SystemClock))?)),
+            false => Some(Arc::new(anchored("tls_anchors", &self.tls_anchors, Arc::new(SystemClock))?)),
         };
         Ok(copies::Engine::Postgres(PostgresSettings {
             password: password.transpose()?,

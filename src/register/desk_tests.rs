@@ -860,6 +860,10 @@ fn moves_are_watched_to_their_end() {
     assert_eq!(states(), [row("Z-1", "answered", false), row("Z-2", "escalated", true)]);
     assert_eq!(rig.deliver("ags:10041511", &answer(5, 2, "ags:10041511", TOWN)).outcome, "move noted");
     assert_eq!(states()[1], row("Z-2", "answered-late", true));
+    // The embedded engine's file can be looked through.
+    if rig.desk.copies.database().is_some() {
+        return;
+    }
     let kept = std::fs::read(rig.folder.path().join("register.sqlite")).expect("the database");
     let log = std::fs::read(rig.folder.path().join("register.sqlite-wal")).expect("its journal");
     assert!(![kept, log].concat().windows(5).any(|window| window == b"Adler"), "nothing about whoever moves");
@@ -919,6 +923,7 @@ fn the_same_on_postgresql() {
         an_answer_can_be_had_again_for_eight_days_and_is_gone_then,
         the_mailbox_for_locks_takes_changes_alone,
         a_load_of_tomorrow_is_rejected,
+        moves_are_watched_to_their_end,
         one_readers_trouble_is_nobody_elses,
         what_a_page_keeps_is_its_askers_and_is_never_sent,
     ]);

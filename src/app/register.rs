@@ -33,7 +33,7 @@ use crate::pki::key::{self, Identity, Readers};
 use crate::pki::tls::{ClientCertificate, client_config, server_config};
 use crate::pki::trust::{PurposeSettings, TrustAnchors};
 use crate::portal::places::Places;
-use crate::register::copies::{Copies, LogKey, Outgoing, Settings as CopySettings};
+use crate::register::copies::{Copies, CopyError, LogKey, Outgoing, Settings as CopySettings};
 use crate::register::desk::{Delivery, Desk, DeskError, Handled};
 use crate::register::message::Number;
 use crate::register::message::head::Sender;
@@ -70,7 +70,7 @@ pub enum RegisterError {
     #[error("{what}: {reason}")]
     Unusable { what: String, reason: String },
     #[error("{0}")]
-    Copies(#[from] crate::register::copies::CopyError),
+    Copies(#[from] CopyError),
 }
 
 pub(super) fn unusable(what: impl Into<String>, reason: impl ToString) -> RegisterError {
@@ -101,6 +101,26 @@ pub fn open_copies(settings: CopySettings, may_create: bool) -> Result<Option<Co
 struct Trouble {
     reason: String,
     of_this_message: bool,
+}
+
+/// Why a message was not taken, and how long it rests.
+struct Left {
+    reason: String,
+    pause: Duration,
+}
+
+impl From<String> for Left {
+    fn from(reason: String) -> Self {
+        Self { reason, pause: TRY_AGAIN }
+    }
+}
+
+impl Left {
+    /// A database that is away is everybody's trouble, and may be back soon.
+    fn because(error: &DeskError) -> Self {
+        let away = matches!(error, DeskError::Copies(CopyError::Server(_) | CopyError::Unsure(_)));
+        Self { reason: error.to_string(), pause: if away { TRY_SOON } else { TRY_AGAIN } }
+    }
 }
 
 /// A register at work.
@@ -371,8 +391,8 @@ impl RegisterService {
                     "a message in the mailbox for locks is no message of changes; it waits for its turn"
                 );
             }
-            Err(reason) => {
-                let until = self.clock.now().checked_add(TRY_AGAIN).unwrap_or(Timestamp::MAX);
+            Err(Left { reason, pause }) => {
+                let until = self.clock.now().checked_add(pause).unwrap_or(Timestamp::MAX);
                 left.insert(id.to_string(), until);
                 tracing::error!(
                     code = "register-message-left",
@@ -391,7 +411,7 @@ impl RegisterService {
         shown: &Shown,
         folder: &Path,
         urgent: bool,
-    ) -> Result<Option<Handled>, String> {
+    ) -> Result<Option<Handled>, Left> {
         tokio::fs::create_dir_all(folder).await.map_err(|error| error.to_string())?;
         let id = &shown.envelope.id;
         let mut sink = FolderSink::new(folder);
@@ -415,7 +435,7 @@ impl RegisterService {
         });
         let handled = match handled.await.map_err(|error| error.to_string())? {
             Err(DeskError::NotUrgent) => return Ok(None),
-            handled => handled.map_err(|error| error.to_string())?,
+            handled => handled.map_err(|error| Left::because(&error))?,
         };
         let request = fetched.request_id.as_deref().unwrap_or("1");
         self.client.close(request, std::slice::from_ref(id)).await.map_err(|error| error.to_string())?;

@@ -413,6 +413,7 @@ fn serve(settings: &Path) -> Result<Exit, Stop> {
         config.register.identifiers.join(", "),
         config.office.url
     ));
+    say_where(&service.desk().copies);
     runtime_for_server()?
         .block_on(process::until_stopped(service, page))
         .map_err(|error| Stop::failed(format!("signals, or the page's address: {error}")))?;
@@ -432,7 +433,9 @@ fn password() -> Result<Exit, Stop> {
 fn stop(error: CopyError) -> Stop {
     match error {
         CopyError::Question(reason) => refused(reason),
-        CopyError::Newer { .. } | CopyError::Foreign => Stop::usage(error.to_string()),
+        CopyError::Newer { .. } | CopyError::Foreign | CopyError::Settings(_) => {
+            Stop::usage(error.to_string())
+        }
         other => Stop::failed(other.to_string()),
     }
 }
@@ -748,6 +751,7 @@ fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
         ]);
     }
     screen::data(&table.render())?;
+    say_where(copies);
     screen::sentence(&match &status.night {
         None => "No night's work was done yet (register serve does it).".to_owned(),
         Some(Night { day, ended_at: None, .. }) => format!("The night's work of {day} was not ended."),
@@ -756,6 +760,13 @@ fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
         }
     });
     Ok(if stale { Exit::Problems } else { Exit::Done })
+}
+
+/// Data in the folder need no words.
+fn say_where(copies: &Copies) {
+    if let Some(database) = copies.database() {
+        screen::sentence(&format!("Its data lie in the PostgreSQL database {database}."));
+    }
 }
 
 /// What was done stands; what could not be noted behind it is said.

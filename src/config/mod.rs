@@ -7,6 +7,7 @@
 mod example;
 pub mod gateway;
 pub mod register;
+mod register_store;
 mod rooms;
 mod store;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::register_store::RegisterStore;
 use super::{ConfigError, Log};
 use crate::enquiry::users::{NAME_BYTES_MAX, Secret, User};
 use crate::register::copies::{self, Deadlines};
@@ -29,6 +30,8 @@ pub const EXAMPLE: &str = include_str!("register_example.toml");
 #[serde(deny_unknown_fields)]
 pub struct RegisterConfig {
     pub register: Register,
+    #[serde(default)]
+    pub store: RegisterStore,
     pub office: Office,
     #[serde(default)]
     pub answers: Answers,
@@ -256,9 +259,10 @@ impl RegisterConfig {
         let mut config: Self = toml::from_str(text).map_err(|error| super::malformed(text, path, &error))?;
         config.file = path.to_owned();
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let Self { register, office, moves, page, payment, signer, signatures, .. } = &mut config;
+        let Self { register, store, office, moves, page, payment, signer, signatures, .. } = &mut config;
         let mut paths = vec![&mut register.folder, &mut office.certificate, &mut office.key];
         paths.extend(&mut register.log_heads);
+        paths.extend(store.paths());
         paths.extend(office.anchors.iter_mut().chain(&mut office.crls).chain(&mut moves.holidays));
         if let Some(Page { certificate, key, .. }) = page {
             paths.extend(certificate.iter_mut().chain(key));
@@ -277,6 +281,9 @@ impl RegisterConfig {
 
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |key, what: &str| Err(self.wrong(key, what));
+        if let Err((key, what)) = self.store.check() {
+            return wrong(key, &what);
+        }
         if self.register.identifiers.is_empty() {
             return wrong("register.identifiers", "names no mailbox");
         }
@@ -389,6 +396,7 @@ impl RegisterConfig {
         settings.tariff = Tariff(self.rate.clone());
         settings.zone = self.zone()?;
         settings.heads.clone_from(&self.register.log_heads);
+        settings.engine = self.store.engine().map_err(|what| self.wrong("[store]", &what))?;
         Ok(settings)
     }
 
@@ -502,6 +510,11 @@ mod tests {
         let error = RegisterConfig::parse(&signed.replace("anchors = [\"tls/signers.crt\"]\n", ""), path);
         let error = error.expect_err("refused").to_string();
         assert!(error.contains("signatures.anchors"), "{error}");
+        let (before, section) = EXAMPLE.split_once("# [store]\n").expect("the section");
+        let (section, after) = section.split_once("\n\n").expect("its end");
+        let stored = format!("{before}[store]\n{}\n\n{after}", section.replace("# ", ""));
+        let config = RegisterConfig::parse(&stored, path).expect("a store");
+        assert_eq!(config.store.password_file.as_deref(), Some(Path::new("store.password")));
         let (before, section) = EXAMPLE.split_once("# [payment]\n").expect("the section");
         let section = section.split_once("\n\n").expect("its end").0.replace("# ", "");
         let paid = format!("{before}\n[payment]\n{section}\n");

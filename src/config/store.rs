@@ -201,7 +201,7 @@ impl Store {
     }
 }
 
-fn secret(key: &str, file: &Path) -> Result<String, String> {
+pub(super) fn secret(key: &str, file: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(file);
     let text = text.map_err(|error| format!("{key} {}: {error}", file.display()))?;
     match text.trim_end_matches(['\r', '\n']) {
@@ -210,7 +210,11 @@ fn secret(key: &str, file: &Path) -> Result<String, String> {
     }
 }
 
-fn anchored(key: &str, files: &[PathBuf], clock: Arc<dyn Clock>) -> Result<rustls::ClientConfig, String> {
+pub(super) fn anchored(
+    key: &str,
+    files: &[PathBuf],
+    clock: Arc<dyn Clock>,
+) -> Result<rustls::ClientConfig, String> {
     let mut anchors = Vec::new();
     for file in files {
         let name = || format!("{key} {}", file.display());

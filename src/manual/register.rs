@@ -235,6 +235,52 @@
 //!
 //! Answers are kept for the account that asked as every answer is, sealed, to the end of the eighth calendar day.
 //!
+//! ## PostgreSQL instead of a file
+//!
+//! One line of `register.toml` puts the data into a database (PostgreSQL 15 or later): `[store] engine = "postgres"`. The
+//! register has a database and a role of its own, on the post office's server or another:
+//!
+//! ```text
+//! createuser -P amtsbote_register
+//! createdb -E UTF8 -T template0 -O amtsbote_register amtsbote_register
+//! install -m 600 /dev/stdin store.password      # the password, beside register.toml
+//! ```
+//!
+//! ```toml
+//! [store]
+//! engine = "postgres"
+//! connection = "host=127.0.0.1 dbname=amtsbote_register user=amtsbote_register"
+//! password_file = "store.password"
+//! ```
+//!
+//! The tables are made at the first start, in the schema `amtsbote_register`. A database in which a post office keeps its
+//! messages is refused, and a post office refuses the register's. The folder still holds the log's key, the file of heads and
+//! what is under way: a backup of the database without `log.key` opens neither log nor answers, and a database whose log is
+//! sealed with another key is refused. Every command works on the database that `register.toml` names; in a folder whose
+//! data lie elsewhere, a command without the configuration is refused and begins nothing new. The engine of a register is
+//! chosen once: there is no copy from one to the other, municipalities load again.
+//!
+//! Process and command line write one at a time, under one lock of the database. Readers see one state and wait for nobody.
+//! `fsync` must be on; `standby` is the post office's `[store] standby`: with `required` nothing is written without a
+//! synchronous standby. When the connection is lost, nothing is lost: what was not committed has not happened, and where the
+//! commit itself was under way, the next session asks the server what became of it. Only if a standby was promoted in that
+//! very moment nobody can say; then the message is taken again, and one that was taken is known by its UUID. While the
+//! database is away, messages wait at the post office (`register-message-left`).
+//!
+//! What is destroyed (answers whose time is over, contents of old looks) is overwritten and its rows are vacuumed at once.
+//! The server's log of transactions, its archive and backups hold it until they are dropped: keep them as long as answers may
+//! live, and no longer. `register sweep --compact` is `VACUUM FULL`.
+//!
+//! | what is said | next step |
+//! | --- | --- |
+//! | the database refuses this user or password | `password_file`, the user in `connection`, `pg_hba.conf` |
+//! | there is no database of that name | `createdb`, or `dbname` |
+//! | this user lacks rights | make it the owner of its database |
+//! | in this database a relay keeps its messages | give the register a database of its own |
+//! | this database is another register's | the right database, or the `log.key` that belongs to it |
+//! | fsync is off | `fsync = on`, reload |
+//! | the database cannot be reached | is the server there, are host and port right |
+//!
 //! ## Not there
 //!
 //! Registering users at the page, keys for encrypted content, the DVDV.

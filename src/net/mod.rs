@@ -3,12 +3,13 @@
 //! What a stranger may do to us before a door has looked at him is bounded here: connections, time for the handshake,
 //! the header and a silent or dripping body, bytes of the header (DESIGN, section 9). Possession of a client
 //! certificate's key is proven here; who its holder is and whether anybody trusts him is the door's judgement.
-//! No protocol above HTTP/1.1 is known in this room.
+//! No protocol above HTTP/1.1 is known in this room. Connections that we make to databases are secured here as well.
 
 mod connection;
 mod listener;
 mod pace;
 mod permits;
+pub mod postgres;
 mod seldom;
 #[cfg(test)]
 mod tests;

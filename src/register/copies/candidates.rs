@@ -2,6 +2,8 @@
 //!
 //! The rarest term leads; whoever lacks one of the others is passed by without being read.
 
+mod paged;
+
 use std::collections::BTreeSet;
 
 use super::base::{Work, params};
@@ -29,16 +31,24 @@ pub(super) fn persons(
     take: &mut Take<'_>,
 ) -> Result<(), CopyError> {
     let mut probes = probes(criteria);
-    let mut best = None;
-    for (place, probe) in probes.iter().enumerate() {
-        let count = estimate(work, copy, probe)?;
-        if best.is_none_or(|(least, _)| count < least) {
-            best = Some((count, place));
-        }
-    }
-    let Some((_, place)) = best else { return Err(Reason::TooBroad.into()) };
+    let counts: Vec<i64> = match work.is_far() {
+        false => probes.iter().map(|probe| estimate(work, copy, probe)).collect::<Result<_, _>>()?,
+        true => paged::estimates(work, copy, &probes)?,
+    };
+    let Some((place, _)) = counts.into_iter().enumerate().min_by_key(|(_, count)| *count) else {
+        return Err(Reason::TooBroad.into());
+    };
     let driver = probes.swap_remove(place);
     let candidates = candidates(work, copy, &driver)?;
+    if work.is_far() {
+        return paged::persons(
+            work,
+            copy,
+            &Rest { criteria, probes: &probes, records_max },
+            candidates,
+            take,
+        );
+    }
     let has = "SELECT 1 FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4";
     let mut read = 0;
     'candidates: for id in candidates {
@@ -63,6 +73,13 @@ pub(super) fn persons(
         }
     }
     Ok(())
+}
+
+/// What is still asked of those whom the driver leads to.
+pub(super) struct Rest<'a> {
+    criteria: &'a Criteria,
+    probes: &'a [Probe],
+    records_max: usize,
 }
 
 /// Codes of the locks of one person that took effect before their turn.

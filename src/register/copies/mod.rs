@@ -23,6 +23,8 @@ mod schema;
 mod search;
 mod terms;
 #[cfg(test)]
+pub(in crate::register) mod testing;
+#[cfg(test)]
 mod tests;
 mod turns;
 
@@ -41,6 +43,7 @@ use super::fees::Tariff;
 use super::person::{Ags, RecordError};
 use super::question::Reason;
 use base::{Base, Keeper, Session, Value, Work, params};
+pub use base::{Engine, PostgresSettings};
 
 pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
@@ -77,12 +80,19 @@ pub struct Settings {
     pub zone: TimeZone,
     /// The file of the log's heads; none: `log.heads` in the folder.
     pub heads: Option<PathBuf>,
+    /// What keeps the database.
+    pub engine: Engine,
 }
 
 impl Settings {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
         Self {
-            folder: folder.into(),
+            #[cfg(test)]
+            engine: testing::engine(&folder),
+            #[cfg(not(test))]
+            engine: Engine::Embedded,
+            folder,
             stale_after: Duration::from_secs(24 * 3600),
             list_max: 1000,
             records_max: 20_000,
@@ -106,6 +116,16 @@ pub enum CopyError {
     Newer { found: usize, known: usize },
     #[error("the register's database failed: {0}")]
     Database(#[from] rusqlite::Error),
+    /// It may pass: the server is away, busy or full.
+    #[error("{0}")]
+    Server(String),
+    /// It does not pass before somebody has done something about it.
+    #[error("{0}")]
+    Settings(String),
+    #[error(
+        "{0}; look whether it is there before it is done again (a message that comes again is taken once)"
+    )]
+    Unsure(&'static str),
     #[error("the register's database holds something that it cannot read: {0}")]
     Corrupt(String),
     #[error("a record cannot be taken: {0}")]
@@ -142,7 +162,7 @@ pub struct Copies {
     settings: Settings,
     key: LogKey,
     /// Ends before the writer does.
-    _keeper: Keeper,
+    _keeper: Option<Keeper>,
     base: Base,
     writer: Arc<Turns<Session>>,
     readers: Mutex<Vec<Session>>,
@@ -154,12 +174,19 @@ impl Copies {
     /// Opens the copies in `settings.folder`, creating folder and database where there is none.
     pub fn open(settings: Settings, key: LogKey) -> Result<Self, CopyError> {
         std::fs::create_dir_all(&settings.folder)?;
-        let (base, writer) = Base::open(&settings.folder, &key)?;
+        settings.engine.is_the_folders(&settings.folder)?;
+        let (base, writer) = Base::open(&settings.engine, &settings.folder, &key)?;
+        settings.engine.mark(&settings.folder)?;
         let writer = Arc::new(Turns::new(writer));
         let keeper = base.keep_journal(&writer)?;
         // Whoever had it open before may have died with such work to do.
         let journal_full = AtomicBool::new(true);
         Ok(Self { settings, key, _keeper: keeper, base, writer, readers: Mutex::default(), journal_full })
+    }
+
+    /// Which database it is, for the operator; none for the embedded one in the folder.
+    pub fn database(&self) -> Option<String> {
+        self.settings.engine.database()
     }
 
     /// Empties the database's journal, so that what was destroyed does not live on in it. On a connection of its own, and
@@ -210,6 +237,7 @@ impl Copies {
     }
 
     fn read<T>(&self, question: impl FnOnce(&Work<'_>) -> Result<T, CopyError>) -> Result<T, CopyError> {
+        let _turn = self.base.turn()?;
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut session = match idle {
             Some(session) => session,

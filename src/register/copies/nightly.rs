@@ -228,11 +228,8 @@ mod tests {
             copies.load(ags, records.iter().map(Vec::as_slice), &mut receipt).expect("loaded");
             copies.finish_load(ags, 2, &receipt).expect("finished");
         }
-        let raw =
-            rusqlite::Connection::open(folder.path().join(crate::register::copies::base::DATABASE_FILE))
-                .expect("the database");
-        raw.execute("UPDATE person SET record = x'00' WHERE id = (SELECT min(id) FROM person)", [])
-            .expect("set");
+        let broken = "UPDATE person SET record = ?1 WHERE id = (SELECT min(id) FROM person)";
+        copies.write(|work| work.run(broken, params![[0_u8; 1]])).expect("set");
         let due = at("2026-11-29T02:00:00Z");
         let day = copies.night_due(3, due).expect("a look").expect("due");
         let night = copies.work_at_night(day, || due, || true).expect("worked");
@@ -267,5 +264,14 @@ mod tests {
         let night = copies.last_night().expect("a look").expect("a night");
         assert_eq!((night.day, night.restricted, night.deleted), (day, 1, 0));
         assert!(copies.night_due(3, at("2026-11-30T02:00:00Z")).expect("a look").is_some());
+    }
+
+    #[test]
+    fn the_same_on_postgresql() {
+        use crate::register::copies::testing;
+        testing::on_postgres(testing::scenarios![
+            a_record_that_cannot_be_read_keeps_nobody_from_the_rest,
+            a_night_is_worked_once_and_begun_again_where_it_was_broken_off,
+        ]);
     }
 }

@@ -50,6 +50,16 @@ impl Rig {
         receipt
     }
 
+    fn count(&self, sql: &str) -> i64 {
+        self.copies.read(|work| work.only(sql, params![], |row| row.get(0))).expect("a count")
+    }
+
+    /// Somebody with the database, past everything that the copies do.
+    fn set(&self, sql: &str, values: &[Value<'_>]) {
+        self.copies.write(|work| work.run(sql, values)).expect("set");
+    }
+
+    /// Of the embedded engine.
     fn raw(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.folder.path().join(base::DATABASE_FILE)).expect("the database")
     }
@@ -140,8 +150,7 @@ fn a_load_is_switched_to_as_a_whole_and_names_what_it_refused() {
         "an old generation"
     );
     while rig.copies.clear_retired().expect("cleared") {}
-    let raw = rig.raw();
-    let count = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a count");
+    let count = |sql: &str| rig.count(sql);
     assert_eq!(count("SELECT count(*) FROM person"), 2);
     assert_eq!(count("SELECT count(*) FROM term WHERE person NOT IN (SELECT id FROM person)"), 0);
     let states = rig.copies.states(at(2)).expect("states");
@@ -281,9 +290,7 @@ fn a_stream_with_faults_ends_where_a_good_one_ends() {
         let expected: BTreeMap<String, Hash> =
             oracle.iter().map(|(mark, one)| (mark.clone(), hash(&one.to_bytes()))).collect();
         assert_eq!(rig.copies.entries(home()).expect("entries"), expected, "seed {seed}");
-        let early: i64 =
-            rig.raw().query_row("SELECT count(*) FROM early_lock", [], |row| row.get(0)).expect("a count");
-        assert_eq!(early, 0, "seed {seed}: every lock had its turn");
+        assert_eq!(rig.count("SELECT count(*) FROM early_lock"), 0, "seed {seed}: every lock had its turn");
     }
 }
 
@@ -477,9 +484,7 @@ fn unknown_ambiguous_locked_and_stale_cannot_be_told_apart() {
         [notice("3")],
         "the notice is still due"
     );
-    let written: i64 =
-        rig.raw().query_row("SELECT count(*) FROM duty", [], |row| row.get(0)).expect("a count");
-    assert_eq!(written, 13);
+    assert_eq!(rig.count("SELECT count(*) FROM duty"), 13);
 }
 
 #[test]
@@ -592,26 +597,23 @@ fn every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns() {
     rig.copies.looks_at(home(), "1", once, at(2)).expect("read");
     assert!(matches!(rig.copies.looks_at(home(), "1", spent, at(2)), Err(CopyError::Refused(_))), "twice");
     assert_eq!(rig.copies.verify_looks().expect("whole"), 8, "readings are entries");
-    let raw = rig.raw();
-    let clear: i64 = raw
-        .query_row("SELECT count(*) FROM look WHERE instr(content, CAST('Amt A' AS BLOB)) > 0", [], |row| {
-            row.get(0)
-        })
-        .expect("a count");
-    assert_eq!(clear, 0, "sealed");
+    let contents = "SELECT content FROM look";
+    let contents = rig.copies.read(|work| work.all(contents, params![], |row| row.get::<Vec<u8>>(0)));
+    let clear = |content: &Vec<u8>| content.windows(5).any(|window| window == b"Amt A");
+    assert!(!contents.expect("contents").iter().any(clear), "sealed");
     // Somebody with the file, without the key.
     for tamper in [
-        "UPDATE look SET content = zeroblob(40) WHERE number = 3",
+        "UPDATE look SET content = content_hash WHERE number = 3",
         "UPDATE look SET at = at + 1 WHERE number = 3",
         "DELETE FROM look WHERE number = 3",
     ] {
-        raw.execute_batch(&format!("BEGIN; {tamper}; COMMIT")).expect("changed");
+        rig.set(tamper, params![]);
         match rig.copies.verify_looks() {
             Err(CopyError::Log(at)) => assert!((3..=4).contains(&at), "{tamper}: {at}"),
             other => panic!("{tamper}: {other:?}"),
         }
         if tamper.contains("at + 1") {
-            raw.execute_batch("UPDATE look SET at = at - 1 WHERE number = 3").expect("changed back");
+            rig.set("UPDATE look SET at = at - 1 WHERE number = 3", params![]);
         }
     }
 }
@@ -765,9 +767,7 @@ fn a_retired_copy_goes_in_small_steps() {
     let persons: Vec<Person> = (0..1100).map(|number| person(SEED, home(), number)).collect();
     rig.load(home(), 1, &persons);
     rig.load(home(), 2, &persons[..1]);
-    let raw = rig.raw();
-    let left =
-        || -> i64 { raw.query_row("SELECT count(*) FROM person", [], |row| row.get(0)).expect("a count") };
+    let left = || rig.count("SELECT count(*) FROM person");
     let mut steps = Vec::new();
     while rig.copies.tidy_step().expect("a step") {
         steps.push(left());
@@ -802,7 +802,7 @@ fn tomorrows_date_keeps_no_copy_fresh() {
     rig.copies.change_at(&far, at(2)).expect("applied");
     assert_eq!((stale(25), stale(27)), (false, true), "fresh since it came, and no longer");
     // As an earlier version let it stand.
-    rig.raw().execute("UPDATE copy SET as_of = ?1", rusqlite::params![micros(at(10_000))]).expect("set");
+    rig.set("UPDATE copy SET as_of = ?1", params![micros(at(10_000))]);
     assert_eq!((stale(27), stale(10_001)), (true, false));
 }
 
@@ -865,10 +865,9 @@ fn whoever_left_long_ago_shrinks_and_goes() {
     let mut expected = before.clone();
     expected.remove("4");
     assert_eq!(rig.copies.entries(home()).expect("entries"), expected, "the comparison stays quiet");
-    let kept: Vec<u8> = rig
-        .raw()
-        .query_row("SELECT record FROM person WHERE mark = '3'", [], |row| row.get(0))
-        .expect("a record");
+    let record = "SELECT record FROM person WHERE mark = '3'";
+    let kept: Vec<u8> =
+        rig.copies.read(|work| work.only(record, params![], |row| row.get(0))).expect("a record");
     assert!(!String::from_utf8(kept).expect("text").contains("VH"));
     // The municipality's own change still finds its record.
     rig.copies.change(&change(1, Occasion::Name, named("3", "Eule", "Willi"))).expect("applied");
@@ -886,12 +885,11 @@ fn a_question_that_was_too_broad_is_a_look() {
         assert!(matches!(rig.copies.ask(&question, at(1)), Err(CopyError::Question(Reason::TooBroad))));
     }
     assert_eq!(rig.copies.verify_looks().expect("whole"), 2);
-    let look: (i64, i64, Vec<u8>) = rig
-        .raw()
-        .query_row("SELECT number, at, content FROM look WHERE number = 2", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
-        .expect("a look");
+    let look = "SELECT number, at, content FROM look WHERE number = 2";
+    let look = rig.copies.read(|work| {
+        work.only(look, params![], |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?, row.get::<Vec<u8>>(2)?)))
+    });
+    let look = look.expect("a look");
     let content = rig.copies.key.open(look.0, look.1, &look.2).expect("ours");
     let look: Look = serde_json::from_slice(&content).expect("a look");
     assert_eq!((look.kind.as_str(), look.hits), ("question-too-broad", 0));
@@ -956,12 +954,10 @@ fn an_account_has_so_many_orders_and_no_more() {
     rig.copies.on_payment(&order("a", 1).case, &event, at(3)).expect("ended").expect("a payment");
     put("a", 21, 3).expect("taken");
     assert!(matches!(put("a", 23, 3), Err(CopyError::OrdersOpen { open: 20 })));
-    rig.raw().execute_batch("UPDATE payment SET next_at = NULL").expect("ended");
+    rig.set("UPDATE payment SET next_at = NULL", params![]);
     for number in 100..579 {
         put("a", number, 4).expect("taken");
-        rig.raw()
-            .execute_batch("UPDATE payment SET next_at = NULL WHERE next_at IS NOT NULL")
-            .expect("ended");
+        rig.set("UPDATE payment SET next_at = NULL WHERE next_at IS NOT NULL", params![]);
     }
     assert!(matches!(put("a", 600, 4), Err(CopyError::OrdersToday { orders: 500 })));
     put("a", 600, 29).expect("a day later");
@@ -978,9 +974,7 @@ fn rows_go_when_their_time_is_over() {
     }
     rig.copies.on_payment(&cases[0], &Event::Silent(String::new()), day(1)).expect("ended");
     // Needs a person.
-    rig.raw()
-        .execute("UPDATE payment SET attention = 1, next_at = NULL WHERE uuid = ?1", [&cases[1]])
-        .expect("set");
+    rig.set("UPDATE payment SET attention = 1, next_at = NULL WHERE uuid = ?1", params![cases[1]]);
     let arrived = |at| Arrived {
         author: "dbs:1",
         uuid: "u-1",
@@ -1004,13 +998,10 @@ fn rows_go_when_their_time_is_over() {
     let asked = asked(Asker::Citizen, Profile::PrivateEnquiry, "Niemand");
     rig.copies.ask(&asked, at(1)).expect("answered");
     rig.copies.settle_duty(1, "done", &Readers::One(Operator(1)), day(1)).expect("closed");
-    let raw = rig.raw();
     let rows = |now| {
         rig.copies.delete_old_rows(now, &|| true).expect("deleted");
-        ["payment", "payment_question", "outgoing", "message", "duty", "meter"].map(|table| {
-            let sql = format!("SELECT count(*) FROM {table}");
-            raw.query_row(&sql, [], |row| row.get::<_, i64>(0)).expect("a count")
-        })
+        ["payment", "payment_question", "outgoing", "message", "duty", "meter"]
+            .map(|table| rig.count(&format!("SELECT count(*) FROM {table}")))
     };
     assert_eq!(rows(day(80)), [2, 2, 1, 1, 1, 1]);
     assert_eq!(rows(day(92)), [1, 1, 1, 1, 1, 1], "an order that came to nothing");
@@ -1111,4 +1102,48 @@ fn months_are_counted_and_charged_to_the_cent() {
     for bad in ["2026-13", "2026", "26-03", "2026-3"] {
         assert_eq!(Month::parse(bad), None, "{bad}");
     }
+}
+
+/// Command line and process on one database: neither waits in vain, and the log is one chain.
+#[test]
+fn two_who_write_do_so_one_after_the_other() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let other = Copies::open(Settings::new(rig.folder.path()), LogKey::new(&[7; 32])).expect("the same");
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    let ask = |copies: &Copies| (0..40).for_each(|_| drop(copies.ask(&question, at(1)).expect("answered")));
+    std::thread::scope(|scope| {
+        scope.spawn(|| ask(&rig.copies));
+        scope.spawn(|| ask(&other));
+    });
+    assert_eq!(other.verify_looks().expect("whole"), 80);
+}
+
+/// What both engines do alike; the embedded one's journal, file and versions are its own.
+#[test]
+fn the_same_on_postgresql() {
+    testing::on_postgres(testing::scenarios![
+        a_load_is_switched_to_as_a_whole_and_names_what_it_refused,
+        indexed_searches_find_whom_a_brute_force_finds,
+        a_stream_with_faults_ends_where_a_good_one_ends,
+        gaps_are_named_and_contradictions_refused,
+        a_lock_hides_at_once_and_ends_in_its_turn,
+        the_end_of_a_list_tells_of_nobody_who_is_hidden,
+        no_load_and_no_rejection_lets_a_lock_be_forgotten,
+        unknown_ambiguous_locked_and_stale_cannot_be_told_apart,
+        lists_leave_locked_persons_out_and_features_lead_on_for_their_asker,
+        questions_the_law_does_not_allow_reach_no_copy,
+        every_look_is_kept_sealed_chained_and_shown_to_whom_it_concerns,
+        a_retired_copy_goes_in_small_steps,
+        tomorrows_date_keeps_no_copy_fresh,
+        the_log_forgets_in_time_and_still_proves_the_rest,
+        whoever_left_long_ago_shrinks_and_goes,
+        a_question_that_was_too_broad_is_a_look,
+        locked_representatives_are_told_to_nobody_and_find_nobody,
+        an_account_has_so_many_orders_and_no_more,
+        rows_go_when_their_time_is_over,
+        what_a_page_keeps_of_a_list_lasts_as_long_as_its_answers,
+        months_are_counted_and_charged_to_the_cent,
+        two_who_write_do_so_one_after_the_other,
+    ]);
 }

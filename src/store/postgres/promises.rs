@@ -8,27 +8,9 @@
 
 use tokio_postgres::{Client, Row};
 
-use super::read::column;
 use super::{Fault, OpenError, Pools};
-
-/// What is asked of a synchronous standby.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standby {
-    /// Nothing: the loss of the primary may lose messages.
-    #[default]
-    Unasked,
-    /// Its absence is a warning.
-    Wanted,
-    /// Nothing is accepted without it.
-    Required,
-}
-
-/// Asked when it is looked whether the promises hold; where a standby is required, in every transaction as well.
-pub const STANDING: &str = "SELECT current_setting('fsync') = 'on', current_setting('synchronous_standby_names'), \
-    (SELECT count(*) FROM pg_stat_replication), \
-    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')), \
-    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL)";
+use crate::net::postgres::broken;
+pub use crate::net::postgres::{STANDING, Standby};
 
 /// Asked after a commit by the session that sent it. As long as a standby is named, the server answers a commit only when
 /// the standby has it; when the names are taken away, it lets go of whatever waits. It tells its sessions of that before
@@ -42,30 +24,6 @@ pub const HAS_NOT_WAITED: &str = "synchronous_standby_names was taken away while
 pub fn lacking(row: &Row) -> Result<Option<String>, Fault> {
     let (disk, standby) = broken(row)?;
     Ok(disk.or(standby))
-}
-
-/// The promises that do not hold, each with what to do: the disk's, the standby's.
-fn broken(row: &Row) -> Result<(Option<String>, Option<String>), Fault> {
-    let (fsync, names): (bool, String) = (column(row, 0)?, column(row, 1)?);
-    let (all, synchronous, hidden): (i64, i64, i64) = (column(row, 2)?, column(row, 3)?, column(row, 4)?);
-    let disk = (!fsync).then(|| {
-        "fsync is off in the database: what is accepted may be lost; set fsync = on in postgresql.conf and reload"
-            .to_owned()
-    });
-    let standby = if names.trim().is_empty() {
-        Some(
-            "synchronous_standby_names is empty: the loss of the primary would lose messages; name the standby there",
-        )
-    } else if synchronous == 0 && hidden > 0 {
-        Some("the standby's state cannot be seen; GRANT pg_read_all_stats to the store's user")
-    } else if synchronous == 0 && all > 0 {
-        Some("a standby is connected, but none that synchronous_standby_names names; correct the names")
-    } else if synchronous == 0 {
-        Some("no synchronous standby is connected; start it, or see its log for why it cannot follow")
-    } else {
-        None
-    };
-    Ok((disk, standby.map(str::to_owned)))
 }
 
 /// Refuses to work on a server that breaks a promise that was asked for.

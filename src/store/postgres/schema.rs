@@ -251,9 +251,17 @@ pub fn check_version(found: u32) -> Result<(), OpenError> {
     }
 }
 
+const OF_A_REGISTER: &str = "in this database a register keeps its copies; give the relay a database and a role of its own, \
+    and name them in [store] connection";
+
 /// Creates the tables in a database without them; refuses versions that are not known well enough. Returns the store's
 /// id.
 pub async fn prepare(client: &mut Client) -> Result<String, OpenError> {
+    let register =
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = 'amtsbote_register')";
+    if client.query_one(register, &[]).await?.get(0) {
+        return Err(OpenError::Settings(OF_A_REGISTER.to_owned()));
+    }
     match identity(client).await? {
         None => {
             migrate(client).await?;

@@ -35,8 +35,10 @@ struct Work {
 }
 
 impl Keeper {
-    /// For the database in this folder, whose writer is there.
-    pub fn start(folder: PathBuf, writer: &Arc<Turns<Session>>) -> Result<Self, CopyError> {
+    /// For the database in this folder, whose writer is there; nothing for a writer to another engine.
+    pub fn start(folder: PathBuf, writer: &Arc<Turns<Session>>) -> Result<Option<Self>, CopyError> {
+        let mut turn = writer.take(Lane::Urgent);
+        let Session::Embedded(connection) = &mut *turn else { return Ok(None) };
         let work = Arc::new(Work::default());
         let own = work.clone();
         let thread = thread::Builder::new().name("register journal".to_owned()).spawn({
@@ -44,7 +46,6 @@ impl Keeper {
             move || own.run(&folder, &writer)
         })?;
         let (noted, woken) = (work.clone(), thread.thread().clone());
-        let Session::Embedded(connection) = &mut *writer.take(Lane::Urgent);
         connection.wal_hook(Some(move |wal: &mut rusqlite::hooks::Wal, pages| {
             noted.pages.store(pages, Ordering::Release);
             if pages >= PAGES_MAX {
@@ -55,7 +56,7 @@ impl Keeper {
             }
             Ok(())
         }))?;
-        Ok(Self { work, thread: Some(thread) })
+        Ok(Some(Self { work, thread: Some(thread) }))
     }
 }
 

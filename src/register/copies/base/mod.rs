@@ -6,14 +6,17 @@
 
 mod embedded;
 mod journal;
+mod postgres;
 mod value;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 #[cfg(test)]
 pub use embedded::DATABASE_FILE;
 pub use journal::Keeper;
+pub use postgres::Settings as PostgresSettings;
 pub(in crate::register::copies) use value::params;
 pub use value::{FromValue, ToValue, Value};
 
@@ -21,44 +24,127 @@ use super::CopyError;
 use super::looks::LogKey;
 use super::turns::Turns;
 
+/// Which engine keeps the database.
+#[derive(Clone, Default)]
+pub enum Engine {
+    /// A file in the register's folder.
+    #[default]
+    Embedded,
+    /// A database of a PostgreSQL server.
+    Postgres(PostgresSettings),
+}
+
+impl fmt::Debug for Engine {
+    /// Without what opens the database.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Embedded => "Embedded",
+            Self::Postgres(_) => "Postgres",
+        })
+    }
+}
+
+/// Says in a folder without a database file that the data are not lost but elsewhere.
+const ELSEWHERE_FILE: &str = "database.postgres";
+
+impl Engine {
+    /// Refuses to begin anew beside what another engine keeps.
+    pub fn is_the_folders(&self, folder: &Path) -> Result<(), CopyError> {
+        let (file, elsewhere) = (folder.join(embedded::DATABASE_FILE), folder.join(ELSEWHERE_FILE));
+        match self {
+            Self::Embedded if elsewhere.exists() => Err(CopyError::Settings(format!(
+                "the data of the register {} lie in a PostgreSQL database; name its configuration with --settings, and \
+                 say engine = \"postgres\" in its [store]",
+                folder.display()
+            ))),
+            Self::Postgres(_) if file.exists() => Err(CopyError::Settings(format!(
+                "the data of this register lie in {}; a register that goes on in PostgreSQL begins with a folder and \
+                 loads of its own",
+                file.display()
+            ))),
+            Self::Embedded | Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Said in the folder once it is so.
+    pub fn mark(&self, folder: &Path) -> Result<(), CopyError> {
+        match self {
+            Self::Embedded => Ok(()),
+            Self::Postgres(_) => {
+                let text = "The data lie where [store] connection says.\n";
+                Ok(std::fs::write(folder.join(ELSEWHERE_FILE), text)?)
+            }
+        }
+    }
+
+    pub fn database(&self) -> Option<String> {
+        match self {
+            Self::Embedded => None,
+            Self::Postgres(settings) => Some(settings.database()),
+        }
+    }
+}
+
 /// Opens sessions.
 pub enum Base {
     Embedded(embedded::Base),
+    Postgres(postgres::Base),
 }
 
 /// One connection. It works for one at a time.
 pub enum Session {
     Embedded(rusqlite::Connection),
+    Postgres(postgres::Link),
 }
 
 /// One transaction; what is not committed is undone.
 pub enum Work<'a> {
     Embedded(rusqlite::Transaction<'a>),
+    Postgres(postgres::Work<'a>),
 }
 
 /// One row of an answer.
 pub enum Row<'a> {
     Embedded(&'a rusqlite::Row<'a>),
+    Postgres(&'a tokio_postgres::Row),
 }
 
 impl Base {
     /// Opens the database, makes its tables or brings them up to date. The first session writes.
-    pub fn open(folder: &Path, key: &LogKey) -> Result<(Self, Session), CopyError> {
-        let (base, writer) = embedded::Base::open(folder, key)?;
-        Ok((Self::Embedded(base), Session::Embedded(writer)))
+    pub fn open(engine: &Engine, folder: &Path, key: &LogKey) -> Result<(Self, Session), CopyError> {
+        match engine {
+            Engine::Embedded => {
+                let (base, writer) = embedded::Base::open(folder, key)?;
+                Ok((Self::Embedded(base), Session::Embedded(writer)))
+            }
+            Engine::Postgres(settings) => {
+                let (base, writer) = postgres::Base::open(settings, key)?;
+                Ok((Self::Postgres(base), Session::Postgres(writer)))
+            }
+        }
+    }
+
+    /// The right to read, for as long as it is kept: a server has only so many connections.
+    pub fn turn(&self) -> Result<Option<postgres::Turn>, CopyError> {
+        match self {
+            Self::Embedded(_) => Ok(None),
+            Self::Postgres(base) => base.turn().map(Some),
+        }
     }
 
     /// One more session that reads.
     pub fn reader(&self) -> Result<Session, CopyError> {
         match self {
             Self::Embedded(base) => Ok(Session::Embedded(base.reader()?)),
+            Self::Postgres(base) => Ok(Session::Postgres(base.reader())),
         }
     }
 
-    /// Keeps the writer's journal short beside its work, until the keeper is dropped.
-    pub fn keep_journal(&self, writer: &Arc<Turns<Session>>) -> Result<Keeper, CopyError> {
+    /// Keeps the writer's journal short beside its work, until the keeper is dropped; a server does so by itself.
+    pub fn keep_journal(&self, writer: &Arc<Turns<Session>>) -> Result<Option<Keeper>, CopyError> {
         match self {
             Self::Embedded(base) => Keeper::start(base.folder().to_owned(), writer),
+            Self::Postgres(_) => Ok(None),
         }
     }
 
@@ -67,6 +153,7 @@ impl Base {
     pub fn forget(&self) -> Result<bool, CopyError> {
         match self {
             Self::Embedded(base) => base.empty_journal(),
+            Self::Postgres(base) => base.vacuum(),
         }
     }
 }
@@ -79,6 +166,7 @@ impl Session {
                 let exclusive = rusqlite::TransactionBehavior::Immediate;
                 Ok(Work::Embedded(connection.transaction_with_behavior(exclusive)?))
             }
+            Self::Postgres(link) => Ok(Work::Postgres(link.begin()?)),
         }
     }
 
@@ -86,6 +174,7 @@ impl Session {
     pub fn look(&mut self) -> Result<Work<'_>, CopyError> {
         match self {
             Self::Embedded(connection) => Ok(Work::Embedded(connection.transaction()?)),
+            Self::Postgres(link) => Ok(Work::Postgres(link.look()?)),
         }
     }
 
@@ -93,6 +182,8 @@ impl Session {
     pub fn shrink_step(&mut self) -> Result<bool, CopyError> {
         match self {
             Self::Embedded(connection) => embedded::shrink_step(connection),
+            // The server's own autovacuum does.
+            Self::Postgres(_) => Ok(false),
         }
     }
 
@@ -100,6 +191,7 @@ impl Session {
     pub fn compact(&mut self) -> Result<(), CopyError> {
         match self {
             Self::Embedded(connection) => embedded::compact(connection),
+            Self::Postgres(link) => link.compact(),
         }
     }
 }
@@ -112,6 +204,7 @@ impl Work<'_> {
                 let rows = work.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values))?;
                 Ok(rows as u64)
             }
+            Self::Postgres(work) => work.run(sql, values),
         }
     }
 
@@ -129,6 +222,7 @@ impl Work<'_> {
                 }
                 Ok(())
             }
+            Self::Postgres(work) => work.run_each(sql, each),
         }
     }
 
@@ -144,6 +238,9 @@ impl Work<'_> {
                 let mut statement = work.prepare_cached(sql)?;
                 let mut rows = statement.query(rusqlite::params_from_iter(values))?;
                 rows.next()?.map(|row| read(&Row::Embedded(row))).transpose()
+            }
+            Self::Postgres(work) => {
+                work.rows(sql, values)?.first().map(|row| read(&Row::Postgres(row))).transpose()
             }
         }
     }
@@ -166,6 +263,9 @@ impl Work<'_> {
         values: &[Value<'_>],
         mut read: impl FnMut(&Row<'_>) -> Result<T, CopyError>,
     ) -> Result<Vec<T>, CopyError> {
+        if let Self::Postgres(work) = self {
+            return work.rows(sql, values)?.iter().map(|row| read(&Row::Postgres(row))).collect();
+        }
         let mut out = Vec::new();
         self.each(sql, values, |row| {
             out.push(read(row)?);
@@ -192,6 +292,7 @@ impl Work<'_> {
                 }
                 Ok(())
             }
+            Self::Postgres(work) => work.each(sql, values, &mut |row| take(&Row::Postgres(row))),
         }
     }
 
@@ -201,12 +302,19 @@ impl Work<'_> {
             Self::Embedded(_) => {
                 format!("CAST(json_extract(CAST({column} AS TEXT), '$.{field}') AS TEXT)")
             }
+            Self::Postgres(_) => format!("(CAST(convert_from({column}, 'UTF8') AS json) ->> '{field}')"),
         }
+    }
+
+    /// Whether every statement is a journey, so that many are better put as one.
+    pub fn is_far(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 
     pub fn commit(self) -> Result<(), CopyError> {
         match self {
             Self::Embedded(work) => Ok(work.commit()?),
+            Self::Postgres(work) => work.commit(),
         }
     }
 }
@@ -215,6 +323,7 @@ impl Row<'_> {
     pub fn get<'a, T: FromValue<'a>>(&'a self, place: usize) -> Result<T, CopyError> {
         let value = match self {
             Self::Embedded(row) => embedded::value(row, place)?,
+            Self::Postgres(row) => postgres::value(row, place)?,
         };
         let kind = || CopyError::Corrupt(format!("column {place} of a row is of another kind"));
         T::from_value(value).ok_or_else(kind)

@@ -10,6 +10,8 @@ pub enum Value<'a> {
     Int(i64),
     Text(&'a str),
     Bytes(&'a [u8]),
+    /// Any of these: goes into statements of the engine that knows arrays, and comes out of none.
+    Ints(&'a [i64]),
 }
 
 impl rusqlite::ToSql for Value<'_> {
@@ -19,6 +21,7 @@ impl rusqlite::ToSql for Value<'_> {
             Self::Int(number) => ValueRef::Integer(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),
+            Self::Ints(_) => return Err(rusqlite::Error::InvalidQuery),
         }))
     }
 }

@@ -1,0 +1,126 @@
+//! Sessions that are cut off at the worst moments, on a server of the tests' own.
+
+use std::time::Instant;
+
+use super::super::{Engine, Session, params};
+use super::*;
+use crate::register::copies::base::Base as AnyBase;
+use crate::register::copies::testing::postgres_cluster::{Cluster, programs};
+
+fn key() -> LogKey {
+    LogKey::new(&[7; 32])
+}
+
+fn opened(settings: Settings) -> Result<(AnyBase, Session), CopyError> {
+    AnyBase::open(&Engine::Postgres(settings), std::path::Path::new("unused"), &key())
+}
+
+const DAY: &str = "INSERT INTO night (day, began_at, restricted, deleted) VALUES (?1, 0, 0, 0)";
+
+/// Writes one row; the days that are there afterwards.
+fn add(session: &mut Session, day: &str) -> Result<(), CopyError> {
+    let work = session.begin()?;
+    work.run(DAY, params![day])?;
+    work.commit()
+}
+
+fn days(session: &mut Session) -> Vec<String> {
+    let work = session.look().expect("a look");
+    work.all("SELECT day FROM night ORDER BY day", params![], |row| row.get(0)).expect("days")
+}
+
+/// Until `question` is answered with `expected`, as the superuser sees it.
+fn wait_until(cluster: &Cluster, question: &str, expected: &str) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while cluster.sql("postgres", question) != expected {
+        assert!(Instant::now() < end, "{question}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    WHERE application_name = 'amtsbote register' AND state = 'active'";
+
+#[test]
+fn a_commit_that_nobody_confirmed_is_asked_about() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("register");
+    let (_base, mut writer) = opened(Settings::new(connection)).expect("opened");
+    add(&mut writer, "1").expect("written");
+
+    // An idle session that was cut off is replaced.
+    cluster.sql("postgres", &TERMINATE.replace("'active'", "'idle'"));
+    std::thread::sleep(IDLE_TRUSTED);
+    add(&mut writer, "2").expect("written by the next one");
+
+    // Cut off within its commit, before it is one: the trigger sleeps there.
+    cluster.sql(
+        "register",
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NULL; END'; \
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON amtsbote_register.night DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW WHEN (new.day = '3') EXECUTE FUNCTION slow()",
+    );
+    let undone = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "3"));
+        wait_until(&cluster, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "1");
+        cluster.sql("postgres", TERMINATE);
+        writing.join().expect("joined")
+    });
+    assert!(matches!(undone, Err(CopyError::Server(_))), "{undone:?}");
+    assert_eq!(days(&mut writer), ["1", "2"], "nothing of it is there");
+
+    // Cut off behind its commit: on the disk, and waiting for a standby that never answers.
+    cluster.reconfigure(&["synchronous_standby_names = 'nobody'"]);
+    wait_until(&cluster, "SHOW synchronous_standby_names", "nobody");
+    let done = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "4"));
+        wait_until(&cluster, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", "1");
+        cluster.sql("postgres", TERMINATE);
+        cluster.reconfigure(&["synchronous_standby_names = ''"]);
+        writing.join().expect("joined")
+    });
+    assert!(done.is_ok(), "{done:?}");
+    assert_eq!(days(&mut writer), ["1", "2", "4"]);
+}
+
+#[test]
+fn a_server_that_breaks_what_was_asked_for_is_refused() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("register");
+    let refused = |settings| match opened(settings) {
+        Err(CopyError::Settings(words)) => words,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("opened"),
+    };
+    let required = Settings { standby: Standby::Required, ..Settings::new(connection.clone()) };
+    assert!(refused(required).contains("synchronous_standby_names is empty"));
+    drop(opened(Settings::new(connection.clone())).expect("opened"));
+    let stranger = AnyBase::open(
+        &Engine::Postgres(Settings::new(connection.clone())),
+        std::path::Path::new("unused"),
+        &LogKey::new(&[8; 32]),
+    );
+    assert!(matches!(stranger, Err(CopyError::Settings(words)) if words.contains("another register's")));
+    cluster.sql("register", "UPDATE amtsbote_register.base SET version = 1000");
+    assert!(matches!(opened(Settings::new(connection.clone())), Err(CopyError::Newer { found: 1000, .. })));
+    cluster.sql("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 OWNER amtsbote");
+    assert!(refused(Settings::new(cluster.connection("latin"))).contains("encoding UTF8"));
+    cluster.demand_passwords_for("register");
+    let end = Instant::now() + Duration::from_secs(20);
+    let words = loop {
+        match opened(Settings { password: Some("wrong".to_owned()), ..Settings::new(connection.clone()) }) {
+            Err(CopyError::Settings(words)) if words.contains("password") => break words,
+            other => assert!(Instant::now() < end, "{:?}", other.err()),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(words.contains("password_file") && !words.contains("wrong"), "{words}");
+    cluster.kill();
+    let away = opened(Settings::new(connection)).err();
+    assert!(
+        matches!(&away, Some(CopyError::Server(words)) if words.contains("cannot be reached")),
+        "{away:?}"
+    );
+}

@@ -1,8 +1,8 @@
 //! The copies: one a municipality, in the register's own database, fed by its stream and searched by law.
 //!
 //! Blocking: whoever serves calls it from threads of its own. One connection writes, by turns: what is urgent passes
-//! questions, and these pass feed and housework; readers have connections of their own. The original is always the municipality's
-//! register: nothing here edits a record.
+//! questions, and these pass feed and housework; readers have connections of their own. The original is always the
+//! municipality's register: nothing here edits a record.
 
 mod accounts;
 mod duties;
@@ -20,6 +20,7 @@ mod post;
 mod rows;
 mod schema;
 mod search;
+mod tags;
 mod terms;
 #[cfg(test)]
 mod tests;

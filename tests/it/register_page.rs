@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use amtsbote::app::payment::Cashier;
+use amtsbote::app::register::cashier::Cashier;
 use amtsbote::clock::{Clock, SystemClock};
 use amtsbote::config::register::{EXAMPLE, RegisterConfig};
 use amtsbote::enquiry::users::{Secret, User};

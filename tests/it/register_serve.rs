@@ -314,7 +314,7 @@ fn what_offices_say_about_messages_travels_through_the_post_office() {
 
 /// Messages of the feed that wait when the lock comes, and changes of each.
 const WAITING: u64 = 25;
-const CHANGES: u64 = 200;
+const CHANGES: u64 = 400;
 
 fn changes(number: u32, sequences: std::ops::Range<u64>, make: impl Fn(u64) -> (Occasion, Person)) -> String {
     message(Number::Changes, TOWN, &uuid(number), |out| {
@@ -377,6 +377,11 @@ fn a_lock_passes_the_feed_that_waits() {
     let (waited, done) = (begun.elapsed(), sequence());
     println!("a lock was effective {waited:.1?} after it was posted, when {done} of {all} changes were done");
     assert!(done < all / 2, "{done} of {all} changes were done before the lock");
+    // Nor does a question wait for it.
+    send(&office, BODY, Number::PersonSearchAsked, &asks(901, Profile::PersonSearch, "Adler"));
+    assert!(receive(&office, BODY).contains("1331"));
+    let done = sequence();
+    assert!(done < all, "a question waited for the whole feed");
 }
 
 fn told(sent: &Sent) -> String {

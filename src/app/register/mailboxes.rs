@@ -1,7 +1,7 @@
 //! What waits in the register's mailboxes: listed, taken in turns, laid on the desk, and confirmed once it is durable.
 //!
-//! Full loads, and whatever else takes long, run beside the rest; a mailbox for locks is looked into by a task of its own,
-//! so that a lock waits for no other message.
+//! Full loads, and whatever else takes long, run beside the rest; the feed has a task of its own, so that no question waits
+//! for a message of many changes, and a mailbox for locks another, so that a lock waits for no other message.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::BufReader;
@@ -47,6 +47,7 @@ impl RegisterService {
                             break;
                         }
                         self.take_as(&shown, true).await;
+                        self.written.notify_one();
                     }
                     waiting.more
                 }
@@ -64,6 +65,31 @@ impl RegisterService {
                     false
                 }
             };
+            if more {
+                continue;
+            }
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+    }
+
+    /// Changes, and that there were none, beside everything else: each municipality in turn. What is answered leaves with
+    /// the rest; that the mailboxes cannot be looked into is said there, too.
+    pub(super) async fn take_feed(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            let mut more = false;
+            if let Ok(waiting) = self.waiting(&self.client, |shown| self.is_of_feed(shown)).await {
+                for shown in waiting.messages {
+                    if *stop.borrow() {
+                        break;
+                    }
+                    self.take(&shown).await;
+                    self.written.notify_one();
+                }
+                more = waiting.more;
+            }
             if more {
                 continue;
             }
@@ -126,7 +152,9 @@ impl RegisterService {
         self.post_due().await;
         let mut load = None;
         // A load that waits for another one takes nobody's turn.
-        let ours = |shown: &Shown| !(self.is_urgent(shown) || busy && self.is_heavy(shown));
+        let ours = |shown: &Shown| {
+            !(self.is_urgent(shown) || self.is_of_feed(shown) || busy && self.is_heavy(shown))
+        };
         let waiting = self.waiting(&self.client, ours).await?;
         for shown in waiting.messages {
             if *stop.borrow() {
@@ -140,6 +168,11 @@ impl RegisterService {
             self.post_due().await;
         }
         Ok(Round { load, more: waiting.more })
+    }
+
+    fn is_of_feed(&self, shown: &Shown) -> bool {
+        let is_feed = is_number(shown, Number::Changes) || is_number(shown, Number::Standing);
+        is_feed && !self.is_urgent(shown) && !self.is_heavy(shown)
     }
 
     /// Takes long: a load, many questions in one message, or what came where it should not.

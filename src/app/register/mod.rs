@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::cashier::Cashier;
 pub use self::error::RegisterError;
@@ -76,6 +76,8 @@ pub struct RegisterService {
     poll: Duration,
     give_up: Duration,
     clock: Arc<dyn Clock>,
+    /// Something was written beside the rounds that may be due.
+    written: Notify,
     /// Messages that could not be taken, and when they are tried again.
     left: Mutex<HashMap<String, Timestamp>>,
     /// Messages in the mailbox for locks that do not belong there: their turn comes with the others.
@@ -113,6 +115,7 @@ impl RegisterService {
             poll: Duration::from_millis(u64::from(config.office.poll_milliseconds)),
             give_up: Duration::from_secs(u64::from(config.office.give_up_hours) * 3600),
             clock,
+            written: Notify::new(),
             left: Mutex::default(),
             misplaced: Mutex::default(),
         })
@@ -135,6 +138,7 @@ impl RegisterService {
         let cashing = tokio::spawn(service.cashier.clone().run(stop.clone()));
         let night = tokio::spawn(service.night.clone().run(stop.clone()));
         let locks = tokio::spawn(service.clone().take_locks(stop.clone()));
+        let feed = tokio::spawn(service.clone().take_feed(stop.clone()));
         let sweeping = tokio::spawn(service.clone().sweeps(stop.clone()));
         let mut reachable = true;
         while !*stop.borrow() {
@@ -173,6 +177,7 @@ impl RegisterService {
                 .map_or(service.poll, |wait| wait.clamp(Duration::from_millis(10), service.poll));
             tokio::select! {
                 _ = stop.changed() => {}
+                () = service.written.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -180,6 +185,7 @@ impl RegisterService {
             let _ = load.await;
         }
         let _ = locks.await;
+        let _ = feed.await;
         let _ = sweeping.await;
         let _ = cashing.await;
         let _ = night.await;

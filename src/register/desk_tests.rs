@@ -764,6 +764,7 @@ fn a_clerk_opens_answers_and_closes_what_is_owed() {
     for expected in ["auskunft.1331", &uuid_of(2), "<familienname>Adler<", "<kennung>dbs:1<"] {
         assert!(late.contains(expected), "{expected}: {late}");
     }
+    assert!(!late.contains("<name>dbs:1<"), "the reader by the name that it gave itself: {late}");
     assert!(rig.desk.answer_case(1, &marks("1"), "again", &clerk()).is_err(), "closed with its answer");
     let person = marks("2");
     let two = clerks(&rig, &Subject::Answer { number: 2, marks: &person });

@@ -55,6 +55,9 @@ pub struct Origin {
     /// Number of the answer; `page` where a page shows it.
     pub answer: String,
     pub reader: String,
+    /// How the reader calls itself; empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     pub namespace: String,
     /// Its answers are kept for the asker and not posted.
     pub page: bool,

@@ -982,6 +982,7 @@ fn rows_go_when_their_time_is_over() {
         .expect("set");
     let arrived = |at| Arrived {
         author: "dbs:1",
+        name: "",
         uuid: "u-1",
         number: "1330",
         digest: [1; 32],
@@ -1048,6 +1049,7 @@ fn what_a_page_keeps_of_a_list_lasts_as_long_as_its_answers() {
     rig.copies.order(&one, &Rules::default(), at(1)).expect("taken");
     let arrived = Arrived {
         author: "a",
+        name: "",
         uuid: &one.case,
         number: "page-list",
         digest: [1; 32],

@@ -251,12 +251,12 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
     assert!(register.0.wait().expect("ended").success());
     assert!(
-        office.run(&["register", "log"]).ends(0).stdout.contains("7 entries, whole"),
-        "one line each question"
+        office.run(&["register", "log"]).ends(0).stdout.contains("8 entries, whole"),
+        "one line each question, and one of whether an answer takes two"
     );
     let head = office.run(&["register", "log", "--head"]).ends(0).stdout;
     let heads = std::fs::read_to_string(office.path("register/log.heads")).expect("the file of heads");
-    assert!(heads.ends_with(&head) && head.starts_with("amtsbote-register-log 7 "), "{heads}{head}");
+    assert!(heads.ends_with(&head) && head.starts_with("amtsbote-register-log 8 "), "{heads}{head}");
     let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");

@@ -874,6 +874,22 @@ fn whoever_left_long_ago_shrinks_and_goes() {
     assert!(found("Eule") && !found("Condor"));
 }
 
+/// Section 34(4) BMG: also where a clerk works on it.
+#[test]
+fn what_security_bodies_ask_is_in_nobodys_report() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let marks = ["1".to_owned()];
+    for (number, asker, told) in [(1, Asker::Police, 0), (2, Asker::PublicBody, 1)] {
+        rig.copies.ask(&asked(asker, Profile::PersonSearch, "Niemand"), at(1)).expect("answered");
+        let takes_two = rig.copies.answer_takes_two(number, &marks, Operator(1), "looked for", at(1));
+        assert!(!takes_two.expect("a case"));
+        let looks = rig.copies.looks_at(home(), "1", two(&rig, "1", at(2)), at(2)).expect("read");
+        assert_eq!(looks.len(), told, "{looks:?}");
+    }
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 6);
+}
+
 #[test]
 fn a_question_that_was_too_broad_is_a_look() {
     let folder = tempfile::tempdir().expect("a folder");

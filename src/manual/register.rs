@@ -80,12 +80,16 @@
 //! A change that sets a lock (1101) is effective at once, also where changes before it are missing, also where it is rejected
 //! because its generation or number does not fit; and a load whose picture is older does not lift it. So that it does not wait
 //! in the mailbox either, the register has a second one for such changes (`register.urgent_identifier`): a task of its
-//! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold. What is no message of changes
+//! own looks into it every `office.poll_milliseconds`, whatever the other mailboxes hold, and in the database it passes
+//! everybody who waits to write. What is no message of changes
 //! is taken from there with the others' turn (`register-not-urgent`). The other mailboxes are emptied without a pause while
-//! something waits, one message of each author after the other; one full load at a time runs beside them.
+//! something waits, one message of each author after the other; feed (1101, 1104) and one full load at a time run beside them.
 //!
 //! A copy is as old as the last thing that was heard of it, never younger: a municipality's clock may be five minutes ahead, a
 //! load or a 1104 that is dated later is rejected (S999), and a copy with a date in the future counts as stale.
+//!
+//! Questions pass feed, loads and housework in the database; after eight of them in a row one of those has its turn. A
+//! load of many records makes room at the next record when somebody waits who comes first.
 //!
 //! ## Nights
 //!
@@ -150,9 +154,21 @@
 //! operators. The first
 //! one's command ends with code 5 and a number; another user of the operating system runs `amtsbote register release
 //! NUMBER` within the hour; then the first one repeats the command, and reads once. Who they are is the kernel's
-//! word: each writes a file into the register's folder `four-eyes`, whose owners must differ. That folder has mode 1770; put
-//! both operators into its group. Whoever releases needs neither the log's key nor the database. The superuser can be
-//! anybody: two people who share one account, or root, are not told apart.
+//! word: each writes a file into the register's folder `four-eyes`, whose owners must differ. That folder has mode 1770.
+//!
+//! The two need different rights, and nobody should have both:
+//!
+//! - Whoever reads opens the log: `log.key` and the database are their owner's alone, so the command runs as the register's
+//!   own user (`sudo -u`). Let few do that.
+//! - Whoever releases needs neither key nor database, but an own account in the group of `four-eyes`. Let nobody into that
+//!   group who may become the register's user, or root: with `sudo` one person has two uids, and would be both.
+//!
+//! It proves that two accounts took part, for this one reading, within the hour. It does not prove that two people did, nor who
+//! was behind the register's user: sudo's own log says that, so send it where those who read cannot change it. Two people who share an
+//! account are one; the superuser can be anybody.
+//!
+//! `register case answer` asks first whether one of the persons is locked. That is an entry in the log, with a reason, and in
+//! the report of each person named (unless a body of section 34(4) BMG had asked), also where no answer follows.
 //!
 //! ## The log and its heads
 //!
@@ -161,7 +177,10 @@
 //! of heads every minute (`register.log_heads`, `log.heads` in the register's folder): put it where the database's
 //! administrator can only append, or copy what `amtsbote register log --head` prints elsewhere. `amtsbote register log`
 //! walks the whole log and holds it against the file, and against others (`--heads FILE`). It ends with code 4 where an entry
-//! was changed, the end was cut or put back to an older state, a content was emptied before its time, or no head is left.
+//! was changed, the end was cut or put back to an older state, a content was emptied before its time, a person was taken out
+//! of an entry or put into it, or no head is left. Whom an entry is about is part of what is sealed; for entries of a
+//! register before version 10 of the database it is sealed when that is brought to version 10, and proves what was there then.
+//! Walk the log before a person's report.
 //! `register-log-head` is the same as an error of the running process. Whoever has the database without the key
 //! cannot forge a head; whoever has both database and file can put both back to an older state, and only a head that was
 //! kept elsewhere tells. After the register was restored from a backup, keep the file of heads aside: it tells what is missing.

@@ -107,6 +107,7 @@ impl Case<'_> {
     fn arrived<'c>(&'c self, uuid: &'c str, number: &'c str) -> Arrived<'c> {
         Arrived {
             author: self.delivery.from,
+            name: "",
             uuid,
             number,
             digest: self.digest,
@@ -236,6 +237,7 @@ impl Desk {
         let number = "page-list";
         let arrived = Arrived {
             author: asker,
+            name: "",
             uuid,
             number,
             digest,
@@ -443,7 +445,8 @@ impl Desk {
         let passes_on =
             original.len() as u64 <= QUESTION_BYTES_MAX && !matches!(wanted, Wanted::Feature { .. });
         let original = Some(&original[..]).filter(|_| passes_on);
-        let arrived = Arrived { original, ..case.arrived(&head.uuid, head.number.code()) };
+        let name = &head.autor.name;
+        let arrived = Arrived { original, name, ..case.arrived(&head.uuid, head.number.code()) };
         let write = |found: &super::answer::Answer| {
             let leaves = leaves_at(case.at, self.clock.now(), self.settings.bucket);
             vec![self.reply(head, number, leaves, |out| answer::write(out, &head.uuid, None, found))]

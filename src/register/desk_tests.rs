@@ -764,8 +764,17 @@ fn a_clerk_opens_answers_and_closes_what_is_owed() {
     for expected in ["auskunft.1331", &uuid_of(2), "<familienname>Adler<", "<kennung>dbs:1<"] {
         assert!(late.contains(expected), "{expected}: {late}");
     }
+    assert!(!late.contains("<name>dbs:1<"), "the reader by the name that it gave itself: {late}");
     assert!(rig.desk.answer_case(1, &marks("1"), "again", &clerk()).is_err(), "closed with its answer");
     let person = marks("2");
+    // Whoever tries marks out learns who is locked, and is seen.
+    for (mark, reason) in [("1", " "), ("9", "tried"), ("1", "tried"), ("2", "tried")] {
+        let told = copies.answer_takes_two(2, &marks(mark), Operator(1), reason, rig.clock.now());
+        match (mark, reason) {
+            (_, " ") | ("9", _) => assert!(matches!(told, Err(CopyError::Refused(_))), "{mark}: {told:?}"),
+            _ => assert_eq!(told.expect("told"), mark == "2"),
+        }
+    }
     let two = clerks(&rig, &Subject::Answer { number: 2, marks: &person });
     rig.desk.answer_case(2, &person, "heard, and nothing against it", &two).expect("answered");
     let late = rig.one();
@@ -783,10 +792,16 @@ fn a_clerk_opens_answers_and_closes_what_is_owed() {
         raw.query_row(sql, [], |row| row.get(0)).expect("a count")
     };
     assert_eq!(kept(), 0, "what lay beside it is gone");
-    assert_eq!(rig.looks(), 7, "two questions, two cases opened, two answered, one closed");
+    assert_eq!(
+        rig.looks(),
+        10,
+        "two questions, two cases opened, three marks tried, two answered, one closed"
+    );
     let Readers::Two(two) = clerks(&rig, &Subject::Report { ags: home(), mark: "1" }) else { panic!() };
     let told = copies.looks_at(home(), "1", two, rig.clock.now()).expect("read");
-    assert!(told.len() == 1 && told[0].look.by_hand.as_ref().is_some_and(|by| by.contains("uid 1")));
+    let kinds: Vec<&str> = told.iter().map(|one| one.look.kind.as_str()).collect();
+    assert!(told[0].look.by_hand.as_ref().is_some_and(|by| by.contains("uid 1")), "{told:?}");
+    assert_eq!((kinds.len(), kinds[1], &told[1].look.user[..]), (2, "case-persons", "uid 1"));
 
     // What is the municipality's goes there as it came, and is no case of ours any more.
     let original = search(5, "Nirgends");

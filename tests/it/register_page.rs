@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use amtsbote::app::payment::Cashier;
+use amtsbote::app::register::cashier::Cashier;
 use amtsbote::clock::{Clock, SystemClock};
 use amtsbote::config::register::{EXAMPLE, RegisterConfig};
 use amtsbote::enquiry::users::{Secret, User};
@@ -22,7 +22,8 @@ use amtsbote::register::synth;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-const ROUNDS: usize = 8;
+/// So many that no case is always before another by chance (1 in 80,000).
+const ROUNDS: usize = 20;
 /// Wide enough that the work is done before it ends, on a busy machine, too.
 const BUCKET_MILLIS: u64 = 400;
 const PASSWORD: &str = "ein langes Kennwort";
@@ -195,8 +196,10 @@ fn ask_all(address: SocketAddr, old: Ags) -> u64 {
     let mut shapes = BTreeSet::new();
     let mut sizes: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     let mut times: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
-    for _ in 0..ROUNDS {
-        for (case, ags, family) in cases {
+    for round in 0..ROUNDS {
+        // Each in turn is the first.
+        for place in 0..cases.len() {
+            let (case, ags, family) = cases[(round + place) % cases.len()];
             let (sent, answer, taken) = enquire(ags, family);
             assert!(answer.body.contains("id=\"neutral\""), "{case}: {}", answer.body);
             sizes.entry(case).or_default().insert(answer.body.len());
@@ -211,6 +214,14 @@ fn ask_all(address: SocketAddr, old: Ags) -> u64 {
     assert_eq!(shapes.len(), 2, "one answer to the form, and one page: {shapes:#?}");
     let all: BTreeSet<usize> = sizes.values().flatten().copied().collect();
     assert_eq!(all.len(), 1, "one size: {sizes:?}");
+    // A case that is answered later than another, by however little, is so in every round.
+    for (place, (one, ..)) in cases.iter().enumerate() {
+        for (other, ..) in &cases[place + 1..] {
+            let earlier = times[one].iter().zip(&times[other]).filter(|(one, other)| one < other).count();
+            println!("{one} came before {other} in {earlier} of {ROUNDS} rounds");
+            assert!((1..ROUNDS).contains(&earlier), "{one} and {other} are told apart by time: {times:?}");
+        }
+    }
     for (case, mut times) in times {
         times.sort_unstable();
         let least = times.first().copied().unwrap_or_default();

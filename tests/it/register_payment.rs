@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amtsbote::app::payment::{Cashier, CashierError, client};
+use amtsbote::app::register::cashier::{Cashier, CashierError, client};
 use amtsbote::clock::{Clock, HandClock};
 use amtsbote::config::register::{EXAMPLE, RegisterConfig};
 use amtsbote::register::copies::{Asked, Copies, Held, LoadReceipt, LogKey, Month, Order, Requester, Which};

@@ -251,12 +251,12 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
     assert!(register.0.wait().expect("ended").success());
     assert!(
-        office.run(&["register", "log"]).ends(0).stdout.contains("7 entries, whole"),
-        "one line each question"
+        office.run(&["register", "log"]).ends(0).stdout.contains("8 entries, whole"),
+        "one line each question, and one of whether an answer takes two"
     );
     let head = office.run(&["register", "log", "--head"]).ends(0).stdout;
     let heads = std::fs::read_to_string(office.path("register/log.heads")).expect("the file of heads");
-    assert!(heads.ends_with(&head) && head.starts_with("amtsbote-register-log 7 "), "{heads}{head}");
+    assert!(heads.ends_with(&head) && head.starts_with("amtsbote-register-log 8 "), "{heads}{head}");
     let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");
@@ -314,7 +314,7 @@ fn what_offices_say_about_messages_travels_through_the_post_office() {
 
 /// Messages of the feed that wait when the lock comes, and changes of each.
 const WAITING: u64 = 25;
-const CHANGES: u64 = 200;
+const CHANGES: u64 = 400;
 
 fn changes(number: u32, sequences: std::ops::Range<u64>, make: impl Fn(u64) -> (Occasion, Person)) -> String {
     message(Number::Changes, TOWN, &uuid(number), |out| {
@@ -377,6 +377,11 @@ fn a_lock_passes_the_feed_that_waits() {
     let (waited, done) = (begun.elapsed(), sequence());
     println!("a lock was effective {waited:.1?} after it was posted, when {done} of {all} changes were done");
     assert!(done < all / 2, "{done} of {all} changes were done before the lock");
+    // Nor does a question wait for it.
+    send(&office, BODY, Number::PersonSearchAsked, &asks(901, Profile::PersonSearch, "Adler"));
+    assert!(receive(&office, BODY).contains("1331"));
+    let done = sequence();
+    assert!(done < all, "a question waited for the whole feed");
 }
 
 fn told(sent: &Sent) -> String {

@@ -115,7 +115,8 @@ fn hand_over(folder: &Folder, number: u64, reason: &str) -> Result<Exit, Stop> {
 
 fn answer(folder: &Folder, number: u64, marks: &[String], reason: &str) -> Result<Exit, Stop> {
     let desk = desk(folder, number)?;
-    let takes_two = desk.copies.answer_takes_two(number, marks).map_err(stop)?;
+    let (by, now) = (eyes::operator(), SystemClock.now());
+    let takes_two = desk.copies.answer_takes_two(number, marks, by, reason, now).map_err(stop)?;
     let readers = readers(&desk.copies, &folder.path()?, takes_two, &Subject::Answer { number, marks })?;
     let answer = desk.answer_case(number, marks, reason, &readers).map_err(failed)?;
     screen::json(&answer)?;

@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 
 use super::super::exit::{Exit, Stop};
 use super::super::screen::{self, Align, Table};
@@ -150,10 +151,12 @@ fn list(place: &Path) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-/// A plain file that nobody but its owner can write, and whose it is. A link to another's file proves nothing.
+/// A plain file that nobody but its owner can write, and whose it is. A link to another's file proves nothing, and a pipe
+/// that somebody laid there holds nobody up.
 fn read_small(path: &Path) -> std::io::Result<(String, Operator)> {
-    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() || meta.nlink() != 1 || meta.mode() & 0o022 != 0 {
         let what = "is no plain file that its owner alone can write";
@@ -175,4 +178,57 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 fn unusable(path: &Path, error: &std::io::Error) -> Stop {
     Stop::failed(format!("{}: {error}", path.display()))
         .then("The folder four-eyes belongs to a group that both operators are in (mode 1770)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_another_can_change_proves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        write_new(&path("good"), "word").expect("written");
+        let (text, owner) = read_small(&path("good")).expect("read");
+        assert_eq!((text.as_str(), owner), ("word", operator()));
+        std::os::unix::fs::symlink(path("good"), path("link")).expect("a link");
+        fs::write(path("twice"), "word")
+            .and_then(|()| fs::hard_link(path("twice"), path("second")))
+            .expect("two");
+        fs::write(path("open"), "word").expect("written");
+        fs::set_permissions(path("open"), fs::Permissions::from_mode(0o664)).expect("open to all");
+        for name in ["link", "twice", "open", "."] {
+            assert!(read_small(&path(name)).is_err(), "{name}");
+        }
+    }
+
+    /// Whoever reads does not wait until somebody writes into it.
+    #[test]
+    fn a_pipe_holds_nobody_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("1.asked");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a pipe");
+        let (done, freed) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            // Lets a reader go that would wait forever, so that the test ends.
+            scope.spawn(|| {
+                for _ in 0..6000 {
+                    if done.load(Ordering::Acquire) {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                freed.store(true, Ordering::Release);
+                drop(OpenOptions::new().read(true).write(true).open(&path));
+            });
+            assert!(read_small(&path).is_err());
+            done.store(true, Ordering::Release);
+        });
+        assert!(!freed.load(Ordering::Acquire), "the reader waited");
+    }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base::{Row, Work, params};
 use super::candidates::early_locks;
-use super::eyes::{Readers, Subject};
+use super::eyes::{Operator, Readers, Subject};
 use super::intake::read_stored;
 use super::looks::{self, Look};
 use super::post::Reply;
@@ -56,6 +56,9 @@ pub struct Origin {
     /// Number of the answer; `page` where a page shows it.
     pub answer: String,
     pub reader: String,
+    /// How the reader calls itself; empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     pub namespace: String,
     /// Its answers are kept for the asker and not posted.
     pub page: bool,
@@ -182,13 +185,31 @@ impl Copies {
         })
     }
 
-    /// Whether one of these persons is locked, so that two operators answer.
-    pub fn answer_takes_two(&self, number: u64, marks: &[String]) -> Result<bool, CopyError> {
-        self.read(|work| {
-            let Some(row) = self.duty_row(work, number)? else { return Ok(false) };
-            let persons = persons(work, row.duty.ags, marks)?;
-            Ok(persons.iter().any(is_hidden))
-        })
+    /// Whether one of these persons is locked, so that two operators answer. That it was asked is in the log, and in the
+    /// persons' reports, unless that would tell of a question of a body of section 34(4) BMG: it tells who is locked, and
+    /// who is there.
+    pub fn answer_takes_two(
+        &self,
+        number: u64,
+        marks: &[String],
+        reader: Operator,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, CopyError> {
+        let reason = reason_of(reason)?;
+        let mut session = self.writer();
+        let work = session.begin()?;
+        let Some(row) = self.duty_row(&work, number)? else { return Ok(false) };
+        let ags = row.duty.ags;
+        let asker = row.kept.as_ref().map(|kept| kept.asked.requester.asker);
+        let told = asker.is_some_and(|asker| !asker.is_security_body());
+        let about: Vec<(Ags, String)> =
+            marks.iter().filter(|_| told).map(|mark| (ags, mark.clone())).collect();
+        let look = Look { hits: marks.len() as u64, ..look_at_case("case-persons", &row, reader, reason) };
+        looks::append(&work, &self.key, &look, &about, now)?;
+        let persons = persons(&work, ags, marks);
+        work.commit()?;
+        Ok(persons?.iter().any(is_hidden))
     }
 
     /// Opens one case; that it was opened is in the log. None where there is no such open case.
@@ -384,21 +405,24 @@ impl Copies {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), CopyError> {
-        let look = Look {
-            kind: kind.to_owned(),
-            profile: None,
-            asker: "operator".to_owned(),
-            body: String::new(),
-            file_number: format!("case {}", row.duty.number),
-            occasion: reason.to_owned(),
-            user: readers.to_string(),
-            area: row.duty.ags.to_string(),
-            hits: 0,
-            selection: None,
-            by_hand: None,
-        };
-        looks::append(work, &self.key, &look, &[], now)?;
+        looks::append(work, &self.key, &look_at_case(kind, row, readers, reason), &[], now)?;
         Ok(())
+    }
+}
+
+fn look_at_case(kind: &str, row: &Opened, readers: impl std::fmt::Display, reason: &str) -> Look {
+    Look {
+        kind: kind.to_owned(),
+        profile: None,
+        asker: "operator".to_owned(),
+        body: String::new(),
+        file_number: format!("case {}", row.duty.number),
+        occasion: reason.to_owned(),
+        user: readers.to_string(),
+        area: row.duty.ags.to_string(),
+        hits: 0,
+        selection: None,
+        by_hand: None,
     }
 }
 

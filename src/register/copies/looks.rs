@@ -1,12 +1,13 @@
 //! The register's own log of every look (section 40 BMG): appended only, encrypted, each entry chained to the one
 //! before it.
 //!
-//! The end is sealed with the register's key ([`super::heads`]). An entry's chain hash covers its number, time and the hash of its sealed content, so that content can be erased when
-//! its time is over and the chain still proves the rest. Who was looked at is found through a keyed tag, never in the
-//! clear. Bodies of section 34(4) BMG keep their own log of whom they looked at; here stands only that they asked.
+//! The end is sealed with the register's key ([`super::heads`]). An entry's chain hash covers its number, time and the
+//! hash of its sealed content, so that content can be erased when its time is over and the chain still proves the rest.
+//! Who was looked at is found through a keyed tag, never in the clear; what is sealed has the hash of all tags of its
+//! entry, so that no look can be taken out of a person's report, or put into it, without the log's check telling. Bodies of section 34(4) BMG keep their own log of whom they looked at; here stands only that they asked.
 //! Reading takes two people, and is itself an entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -18,7 +19,9 @@ use serde_json::Value;
 use super::base::{ToValue, Work, params};
 use super::eyes::{Readers, Subject, TwoReaders};
 use super::heads::{self, LogHead};
+use super::tags;
 use super::{Copies, CopyError, instant, micros, uint};
+use crate::domain::hex;
 use crate::register::person::Ags;
 use crate::register::question::Profile;
 use crate::register::reconcile::{self, Hash};
@@ -30,6 +33,7 @@ pub struct LogKey {
     answers: hmac::Key,
     wishes: hmac::Key,
     heads: hmac::Key,
+    tags: hmac::Key,
 }
 
 impl LogKey {
@@ -41,6 +45,7 @@ impl LogKey {
         let answers = hmac::sign(&root, b"amtsbote register, answers");
         let wishes = hmac::sign(&root, b"amtsbote register, wishes to read");
         let heads = hmac::sign(&root, b"amtsbote register log, heads");
+        let tags = hmac::sign(&root, b"amtsbote register log, tags of old entries");
         let key = |tag: hmac::Tag| hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref());
         Self {
             seal: LessSafeKey::new(seal),
@@ -48,6 +53,7 @@ impl LogKey {
             answers: key(answers),
             wishes: key(wishes),
             heads: key(heads),
+            tags: key(tags),
         }
     }
 
@@ -67,6 +73,11 @@ impl LogKey {
         out
     }
 
+    /// Seals which tags an entry has that does not say so itself.
+    pub(super) fn tags(&self, number: i64, tags: &Hash) -> hmac::Tag {
+        hmac::sign(&self.tags, &[&number.to_be_bytes()[..], tags].concat())
+    }
+
     pub(super) fn subject(&self, text: &str) -> Vec<u8> {
         self.subject_of(text.as_bytes())
     }
@@ -79,7 +90,7 @@ impl LogKey {
         hmac::sign(&self.tag, format!("{ags}|{mark}").as_bytes()).as_ref().to_vec()
     }
 
-    fn seal(&self, number: i64, at: i64, mut content: Vec<u8>) -> Result<Vec<u8>, CopyError> {
+    pub(super) fn seal(&self, number: i64, at: i64, mut content: Vec<u8>) -> Result<Vec<u8>, CopyError> {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| CopyError::Random)?;
         let place = Aad::from(place(number, at));
@@ -127,6 +138,15 @@ pub struct Look {
     pub by_hand: Option<String>,
 }
 
+/// What is sealed of a look.
+#[derive(Serialize)]
+struct Content<'a> {
+    #[serde(flatten)]
+    look: &'a Look,
+    /// Of all tags of the entry, in hexadecimal digits; absent in entries of a register before version 10.
+    tags: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookEntry {
     pub number: u64,
@@ -156,15 +176,16 @@ pub(super) fn append(
         })?;
     let (before, chain) = last.unwrap_or((0, [0; 32]));
     let (number, at) = (before + 1, micros(now));
-    let content = serde_json::to_vec(look).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+    let tags: BTreeSet<Vec<u8>> = persons.iter().map(|(ags, mark)| key.tag(*ags, mark)).collect();
+    let content = Content { look, tags: hex::lower(&tags::hash(&tags)) };
+    let content = serde_json::to_vec(&content).map_err(|error| CopyError::Corrupt(error.to_string()))?;
     let sealed = key.seal(number, at, content)?;
     let content_hash = reconcile::hash(&sealed);
     let chain = link(&chain, number, at, &content_hash);
     work.run("INSERT INTO look (number, at, expires_at, content, content_hash, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", params![number, at, micros(expiry(now)), sealed, content_hash, chain])?;
     heads::seal(work, key, number, &chain)?;
-    let tags: Vec<Vec<u8>> = persons.iter().map(|(ags, mark)| key.tag(*ags, mark)).collect();
     work.run_each(
-        "INSERT INTO look_person (tag, number) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        "INSERT INTO look_person (tag, number) VALUES (?1, ?2)",
         tags.iter().map(|tag| [tag.to_value(), number.to_value()]),
     )?;
     Ok(number)
@@ -230,7 +251,7 @@ impl Copies {
     }
 
     /// The same, held against heads that were kept elsewhere, and against the time that contents are kept: an end that was
-    /// cut, an entry that was changed, a content that was emptied too early.
+    /// cut, an entry that was changed, a content that was emptied too early, a person who was taken out of an entry.
     pub fn verify_log(&self, heads: &[LogHead], now: Timestamp) -> Result<LogChecked, CopyError> {
         let mut known: BTreeMap<u64, &LogHead> = BTreeMap::new();
         for head in heads {
@@ -250,7 +271,10 @@ impl Copies {
                 let whole = match &content {
                     Some(content) => {
                         reconcile::hash(content)[..] == content_hash
-                            && self.key.open(number, at, content).is_ok()
+                            && match self.key.open(number, at, content) {
+                                Ok(opened) => tags::fit(work, &self.key, number, &opened)?,
+                                Err(_) => false,
+                            }
                     }
                     // The time that counts is the entry's own, which is in the chain.
                     None if expiry(instant(at)) > now => return Err(CopyError::LogEmptied(uint(number))),
@@ -280,11 +304,13 @@ impl Copies {
     pub fn erase_expired(&self, now: Timestamp) -> Result<u64, CopyError> {
         let mut session = self.writer();
         let work = session.begin()?;
-        work.run(
-            "DELETE FROM look_person WHERE number IN
-               (SELECT number FROM look WHERE content IS NOT NULL AND expires_at <= ?1)",
-            params![micros(now)],
-        )?;
+        for table in ["look_person", "look_tags"] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE number IN
+                   (SELECT number FROM look WHERE content IS NOT NULL AND expires_at <= ?1)"
+            );
+            work.run(&sql, params![micros(now)])?;
+        }
         let erased = work.run(
             "UPDATE look SET content = NULL WHERE content IS NOT NULL AND expires_at <= ?1",
             params![micros(now)],

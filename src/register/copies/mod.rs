@@ -21,6 +21,7 @@ mod post;
 mod rows;
 mod schema;
 mod search;
+mod tags;
 mod terms;
 #[cfg(test)]
 pub(in crate::register) mod testing;

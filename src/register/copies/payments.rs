@@ -265,6 +265,7 @@ impl Copies {
         let (uuid, at) = (Self::line_uuid(case, number), clock());
         let arrived = Arrived {
             author: &payment.account,
+            name: "",
             uuid: &uuid,
             number: "page",
             digest: reconcile::hash(&bytes),

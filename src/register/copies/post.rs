@@ -24,6 +24,8 @@ const DUE_MAX: i64 = 200;
 pub struct Arrived<'a> {
     /// Whom the transport vouches for.
     pub author: &'a str,
+    /// How the author calls itself, where it does.
+    pub name: &'a str,
     /// The head's UUID; where there is none, the transport's id.
     pub uuid: &'a str,
     pub number: &'a str,

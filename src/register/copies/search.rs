@@ -95,6 +95,7 @@ impl Taking<'_> {
             asked_at: arrived.at,
             answer: reply.number.to_owned(),
             reader: reply.reader.clone(),
+            name: arrived.name.to_owned(),
             namespace: reply.namespace.clone(),
             page: self.page.is_some(),
             event: arrived.event.cloned(),

@@ -874,6 +874,22 @@ fn whoever_left_long_ago_shrinks_and_goes() {
     assert!(found("Eule") && !found("Condor"));
 }
 
+/// Section 34(4) BMG: also where a clerk works on it.
+#[test]
+fn what_security_bodies_ask_is_in_nobodys_report() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let marks = ["1".to_owned()];
+    for (number, asker, told) in [(1, Asker::Police, 0), (2, Asker::PublicBody, 1)] {
+        rig.copies.ask(&asked(asker, Profile::PersonSearch, "Niemand"), at(1)).expect("answered");
+        let takes_two = rig.copies.answer_takes_two(number, &marks, Operator(1), "looked for", at(1));
+        assert!(!takes_two.expect("a case"));
+        let looks = rig.copies.looks_at(home(), "1", two(&rig, "1", at(2)), at(2)).expect("read");
+        assert_eq!(looks.len(), told, "{looks:?}");
+    }
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 6);
+}
+
 #[test]
 fn a_question_that_was_too_broad_is_a_look() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -977,6 +993,7 @@ fn rows_go_when_their_time_is_over() {
     rig.set("UPDATE payment SET attention = 1, next_at = NULL WHERE uuid = ?1", params![cases[1]]);
     let arrived = |at| Arrived {
         author: "dbs:1",
+        name: "",
         uuid: "u-1",
         number: "1330",
         digest: [1; 32],
@@ -1040,6 +1057,7 @@ fn what_a_page_keeps_of_a_list_lasts_as_long_as_its_answers() {
     rig.copies.order(&one, &Rules::default(), at(1)).expect("taken");
     let arrived = Arrived {
         author: "a",
+        name: "",
         uuid: &one.case,
         number: "page-list",
         digest: [1; 32],

@@ -60,7 +60,8 @@ impl Desk {
         // A release that has ended meanwhile: the newest one says the same.
         let release = RELEASES.iter().find(|one| one.namespace == origin.namespace);
         let release = release.unwrap_or_else(|| Release::newest());
-        let party = Party { kennung: reader.clone(), name: reader.clone() };
+        let name = if origin.name.is_empty() { &reader } else { &origin.name };
+        let party = Party { kennung: reader.clone(), name: name.clone() };
         let uuid = uuid::Uuid::new_v4().to_string();
         let mut out = head::begin(release, number, &self.settings.own, &party, &uuid, now, false);
         answer::write(&mut out, message_uuid(&origin.uuid), origin.event.as_ref(), found);

@@ -143,7 +143,8 @@ impl Desk {
                 }
             };
             let key = case_key(&head.uuid, number + 1);
-            let arrived = Arrived { event: Some(&event), ..case.arrived(&key, head.number.code()) };
+            let (event, name) = (&event, &head.autor.name);
+            let arrived = Arrived { event: Some(event), name, ..case.arrived(&key, head.number.code()) };
             // A message that was broken off is offered again, and what was put is not put twice.
             match self.copies.known(&arrived)? {
                 Known::New => {}
@@ -159,14 +160,14 @@ impl Desk {
             let write = |found: &Answer| {
                 let leaves = leaves_at(case.at, self.clock.now().max(ready), self.settings.bucket);
                 vec![self.reply(head, Number::EnquiryAnswered, leaves, |out| {
-                    answer::write(out, &head.uuid, Some(&event), found);
+                    answer::write(out, &head.uuid, Some(event), found);
                 })]
             };
             match self.copies.ask_taking(&asked, case.at, &arrived, &write) {
                 Ok(_) => answered += 1,
                 Err(CopyError::Question(reason)) => {
                     let reply = self.reply(head, Number::EnquiryAnswered, case.at, |out| {
-                        answer::write_refusal(out, &head.uuid, Some(&event), reason);
+                        answer::write_refusal(out, &head.uuid, Some(event), reason);
                     });
                     self.copies.take(&arrived, &[reply])?;
                     refused += 1;

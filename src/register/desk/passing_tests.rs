@@ -275,6 +275,7 @@ fn each_of_many_enquiries_is_a_case_of_its_own() {
     let number = Number::EnquiriesAsked.code();
     let before = Arrived {
         author: PORTAL,
+        name: "",
         uuid: &uuid,
         number,
         digest,

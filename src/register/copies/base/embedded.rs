@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{Value, Work};
 use crate::register::copies::looks::LogKey;
-use crate::register::copies::{CopyError, heads};
+use crate::register::copies::{CopyError, heads, tags};
 
 /// "Melt" in the file's header.
 const APPLICATION_ID: i32 = 0x4d65_6c74;
@@ -168,10 +168,20 @@ CREATE INDEX duty_done ON duty (done_at) WHERE done_at IS NOT NULL;
 ALTER TABLE night ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0;
 ";
 
-const STEPS: &[&str] =
-    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
+/// Which tags entries of the log have that do not say so themselves; questions that an order has left behind.
+const VERSION_10: &str = "
+CREATE TABLE look_tags (number INTEGER PRIMARY KEY, seal BLOB NOT NULL);
+DELETE FROM payment_question WHERE payment NOT IN (SELECT uuid FROM payment);
+";
+
+const STEPS: &[&str] = &[
+    VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9,
+    VERSION_10,
+];
 /// The first version whose log has a head.
 const WITH_HEAD: usize = 8;
+/// The first version whose entries have their tags' hash.
+const WITH_TAGS: usize = 10;
 
 pub struct Base {
     folder: PathBuf,
@@ -296,6 +306,9 @@ fn prepare(connection: &mut Connection, key: &LogKey) -> Result<(), CopyError> {
     if found < WITH_HEAD {
         heads::seal_first(&work, key)?;
     }
+    if found < WITH_TAGS {
+        tags::seal_old(&work, key)?;
+    }
     work.commit()
 }
 
@@ -303,43 +316,149 @@ fn prepare(connection: &mut Connection, key: &LogKey) -> Result<(), CopyError> {
 mod tests {
     use super::*;
 
+    use jiff::Timestamp;
+    use rusqlite::params;
+
+    use crate::register::copies::looks::{self, Look};
+    use crate::register::copies::{Copies, Settings, micros};
+    use crate::register::person::Ags;
+    use crate::register::reconcile::{self, Hash};
+
+    const SECRET: [u8; 32] = [1; 32];
+
+    fn look() -> Look {
+        Look {
+            kind: "question".to_owned(),
+            profile: None,
+            asker: "police".to_owned(),
+            body: "Amt A".to_owned(),
+            file_number: "1/26".to_owned(),
+            occasion: "test".to_owned(),
+            user: "u1".to_owned(),
+            area: "10041100".to_owned(),
+            hits: 2,
+            selection: None,
+            by_hand: None,
+        }
+    }
+
+    /// One entry about two persons, as a program of that version wrote it.
+    fn write_entry(old: &mut Connection, key: &LogKey, version: usize) {
+        let transaction = old.transaction().expect("begun");
+        if version >= WITH_TAGS {
+            let home = Ags::parse("10041100").expect("a key");
+            let persons = ["a", "b"].map(|mark| (home, mark.to_owned()));
+            let work = Work::Embedded(transaction);
+            looks::append(&work, key, &look(), &persons, Timestamp::now()).expect("written");
+            return work.commit().expect("durable");
+        }
+        let (number, at) = (1, micros(Timestamp::now()));
+        let content = serde_json::to_vec(&look()).expect("JSON");
+        let sealed = key.seal(number, at, content).expect("sealed");
+        let content_hash = reconcile::hash(&sealed);
+        let chain: Hash = looks::link(&[0; 32], number, at, &content_hash);
+        transaction.execute(
+            "INSERT INTO look (number, at, expires_at, content, content_hash, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![number, at, i64::MAX, sealed, content_hash, chain],
+        )
+        .expect("an entry");
+        for tag in [[1_u8; 32], [2; 32]] {
+            transaction
+                .execute("INSERT INTO look_person VALUES (?1, ?2)", params![tag, number])
+                .expect("a tag");
+        }
+        let work = Work::Embedded(transaction);
+        if version >= WITH_HEAD {
+            heads::seal(&work, key, number, &chain).expect("a head");
+        }
+        work.commit().expect("durable");
+    }
+
+    fn old_database(folder: &Path, key: &LogKey, version: usize) {
+        let mut old = Connection::open(folder.join(DATABASE_FILE)).expect("a database");
+        for step in &STEPS[..version] {
+            old.execute_batch(step).expect("a step");
+        }
+        let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
+        old.execute_batch(&mark).expect("marked");
+        old.execute_batch("INSERT INTO copy VALUES (1, '10041100', 1, 1, 0, 0)").expect("a copy");
+        write_entry(&mut old, key, version);
+        if version >= 4 {
+            let content = r#"{"case":"c","account":"A"}"#.as_bytes();
+            let rows = "INSERT INTO payment (uuid, content, created_at, attention) VALUES ('c', ?1, 0, 0)";
+            old.execute(rows, params![content]).expect("a payment");
+            for case in ["c", "gone"] {
+                let rows = "INSERT INTO payment_question (payment, number, ags, cents, digest, sealed)
+                            VALUES (?1, 1, '10041100', 700, x'00', x'01')";
+                old.execute(rows, params![case]).expect("a question");
+            }
+            if version >= 9 {
+                old.execute_batch("UPDATE payment SET account = 'A'").expect("its account");
+            }
+        }
+    }
+
     #[test]
     fn databases_of_every_version_are_opened_and_newer_ones_refused() {
         for version in 0..=STEPS.len() {
             let folder = tempfile::tempdir().expect("a folder");
-            let old = Connection::open(folder.path().join(DATABASE_FILE)).expect("a database");
-            for step in &STEPS[..version] {
-                old.execute_batch(step).expect("a step");
-            }
+            let key = LogKey::new(&SECRET);
             if version > 0 {
-                let mark =
-                    format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
-                old.execute_batch(&mark).expect("marked");
-                old.execute_batch("INSERT INTO copy VALUES (1, '10041100', 1, 1, 0, 0)").expect("a copy");
+                old_database(folder.path(), &key, version);
             }
-            drop(old);
-            let opened = open_writer(folder.path(), &LogKey::new(&[1; 32])).expect("upgraded");
-            let count = |table: &str| -> i64 {
-                let sql = format!("SELECT count(*) FROM {table}");
+            let opened = open_writer(folder.path(), &key).expect("upgraded");
+            let count = |condition: &str| -> i64 {
+                let sql = format!("SELECT count(*) FROM {condition}");
                 opened.query_row(&sql, [], |row| row.get(0)).expect("a count")
             };
-            assert_eq!(count("copy"), i64::from(version > 0), "version {version}");
-            let newer = [
-                "outgoing",
-                "move_case",
-                "meter",
-                "payment",
-                "payment_question",
-                "night",
-                "reconciliation",
-                "wish",
-                "look_head",
-            ];
+            let (any, paying) = (i64::from(version > 0), i64::from(version >= 4));
+            assert_eq!((count("copy"), count("look"), count("look_person")), (any, any, 2 * any));
+            assert_eq!(count("payment WHERE account = 'A'"), paying, "version {version}");
+            let questions = count("payment_question WHERE payment = 'c' AND sealed = x'01'");
+            assert_eq!(questions, paying, "version {version}");
+            // Nobody is left to whom it belongs; a database of this version is not looked through again.
+            let left = i64::from(version == STEPS.len());
+            assert_eq!(count("payment_question WHERE payment = 'gone'"), left, "version {version}");
+            let newer = ["outgoing", "move_case", "meter", "night", "reconciliation", "wish", "lock_set"];
             assert_eq!(newer.into_iter().map(count).sum::<i64>(), 0, "version {version}");
-            opened.execute_batch("PRAGMA user_version = 1000").expect("marked");
             drop(opened);
-            let newer = open_writer(folder.path(), &LogKey::new(&[1; 32]));
+            let copies = Copies::open(Settings::new(folder.path()), LogKey::new(&SECRET)).expect("copies");
+            assert_eq!(copies.verify_looks().expect("whole"), any as u64, "version {version}");
+            drop(copies);
+            let raw = Connection::open(folder.path().join(DATABASE_FILE)).expect("a database");
+            raw.execute_batch("PRAGMA user_version = 1000").expect("marked");
+            let newer = open_writer(folder.path(), &key);
             assert!(matches!(newer, Err(CopyError::Newer { found: 1000, .. })));
+        }
+    }
+
+    #[test]
+    fn whom_an_entry_is_about_is_held_together_with_it() {
+        for version in 1..=STEPS.len() {
+            for (change, what) in [
+                ("", ""),
+                ("DELETE FROM look_person WHERE tag = (SELECT min(tag) FROM look_person)", "one tag is gone"),
+                ("DELETE FROM look_person", "all are gone"),
+                ("INSERT INTO look_person VALUES (x'00', 1)", "one more"),
+                ("DELETE FROM look_tags", "what proves those of an old entry"),
+                (
+                    "DELETE FROM look_person; UPDATE look_tags SET seal = zeroblob(32)",
+                    "a seal of somebody else",
+                ),
+            ] {
+                let folder = tempfile::tempdir().expect("a folder");
+                old_database(folder.path(), &LogKey::new(&SECRET), version);
+                drop(open_writer(folder.path(), &LogKey::new(&SECRET)).expect("upgraded"));
+                let raw = Connection::open(folder.path().join(DATABASE_FILE)).expect("a database");
+                raw.execute_batch(change).expect("changed");
+                let copies =
+                    Copies::open(Settings::new(folder.path()), LogKey::new(&SECRET)).expect("copies");
+                // An entry that says it itself needs no seal beside it.
+                let harmless = change.is_empty() || change == "DELETE FROM look_tags" && version >= WITH_TAGS;
+                let checked = copies.verify_looks();
+                assert_eq!(checked.is_ok(), harmless, "version {version}, {what}: {checked:?}");
+                assert!(matches!(checked, Ok(1) | Err(CopyError::Log(1))), "version {version}, {what}");
+            }
         }
     }
 }

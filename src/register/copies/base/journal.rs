@@ -96,3 +96,43 @@ impl Work {
 fn pass(connection: &Connection) -> Result<(), CopyError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::register::copies::{Copies, LoadReceipt, LogKey, Settings};
+    use crate::register::person::Ags;
+    use crate::register::synth::person;
+
+    #[test]
+    fn the_journal_begins_anew_beside_the_writer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let copies = Copies::open(Settings::new(folder.path()), LogKey::new(&[1; 32])).expect("copies");
+        let home = Ags::parse("10041100").expect("a key");
+        let pages = || copies._keeper.as_ref().expect("embedded").work.pages.load(Ordering::Acquire);
+        let begin = |generation| copies.begin_load(home, generation, 0, Timestamp::now()).expect("begun");
+        begin(1);
+        let (mut most, mut number) = (0, 0);
+        for round in 2..6000 {
+            if most < PAGES {
+                let some = number..number + 200;
+                number = some.end;
+                let records: Vec<Vec<u8>> = some.map(|one| person(1, home, one).to_bytes()).collect();
+                let mut receipt = LoadReceipt::default();
+                copies.load(home, records.iter().map(Vec::as_slice), &mut receipt).expect("loaded");
+            } else {
+                begin(round);
+                thread::sleep(Duration::from_millis(10));
+            }
+            if pages() < most {
+                begin(round + 1);
+                assert!(pages() < PAGES, "the next writer begins anew: {} after {most}", pages());
+                return;
+            }
+            most = pages();
+        }
+        panic!("{most} pages are still in the journal");
+    }
+}

@@ -73,6 +73,8 @@ CREATE INDEX look_expires ON look (expires_at) WHERE content IS NOT NULL;
 CREATE INDEX look_at ON look (at);
 CREATE TABLE look_person (tag bytea NOT NULL, number bigint NOT NULL, PRIMARY KEY (tag, number));
 CREATE INDEX look_person_number ON look_person (number);
+-- Which tags entries have that do not say so themselves: none that this engine has written.
+CREATE TABLE look_tags (number bigint PRIMARY KEY, seal bytea NOT NULL);
 -- The log's last entry, sealed with the register's key.
 CREATE TABLE look_head (
   one bigint PRIMARY KEY CHECK (one = 1), number bigint NOT NULL, chain bytea NOT NULL, seal bytea NOT NULL

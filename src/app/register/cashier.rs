@@ -14,12 +14,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::register::RegisterError;
+use super::error::{RegisterError, unusable};
+use super::office::server_tls;
 use crate::clock::Clock;
 use crate::enquiry::{Till, TillError};
+use crate::pki::key::Identity;
 use crate::register::copies::{Copies, CopyError, Held, Order};
 use crate::register::desk::Desk;
-use crate::register::payment::client::Client;
+use crate::register::payment::client::{Client, Settings};
 use crate::register::payment::{Errand, Event, Payment, Rules, State};
 
 /// Steps of one payment in a row: request, question, execution, and one to spare.
@@ -292,9 +294,6 @@ pub fn client(
     payment: &crate::config::register::Payment,
     clock: Arc<dyn Clock>,
 ) -> Result<Client, RegisterError> {
-    use super::register::{server_tls, unusable};
-    use crate::pki::key::Identity;
-    use crate::register::payment::client::Settings;
     let identity = match (&payment.certificate, &payment.key) {
         (Some(certificate), Some(key)) => Some(
             Identity::load(certificate, key)

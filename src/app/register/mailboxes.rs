@@ -1,0 +1,353 @@
+//! What waits in the register's mailboxes: listed, taken in turns, laid on the desk, and confirmed once it is durable.
+//!
+//! Full loads, and whatever else takes long, run beside the rest; the feed has a task of its own, so that no question waits
+//! for a message of many changes, and a mailbox for locks another, so that a lock waits for no other message.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::{RegisterService, TRY_AGAIN, TRY_SOON};
+use crate::domain::content::PartRole;
+use crate::domain::message_id::MessageId;
+use crate::register::copies::CopyError;
+use crate::register::desk::{Delivery, DeskError, Handled};
+use crate::register::message::Number;
+use crate::register::message::head::Sender;
+use crate::xta::client::content::FolderSink;
+use crate::xta::client::{Client, Error as ClientError};
+use crate::xta::message::metadata::Shown;
+use crate::xta::message::msg_box::MsgSelector;
+
+/// Messages of one page of a mailbox's list.
+const PAGE: u32 = 100;
+/// Pages of one look into the mailboxes: so far one author's flood hides nobody else's messages.
+const PAGES_MAX: usize = 20;
+/// Messages that are taken before the next look.
+const TAKEN_MAX: usize = 100;
+
+impl RegisterService {
+    /// The mailbox for locks, beside everything else. What is answered leaves with the rest.
+    pub(super) async fn take_locks(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let Some((mailbox, client)) = &self.urgent else { return };
+        let mut reachable = true;
+        while !*stop.borrow() {
+            let more = match self.waiting(client, |shown| !self.is_misplaced(shown) && !is_load(shown)).await
+            {
+                Ok(waiting) => {
+                    if !reachable {
+                        tracing::info!("the mailbox for locks is reached again");
+                    }
+                    reachable = true;
+                    for shown in waiting.messages {
+                        if *stop.borrow() {
+                            break;
+                        }
+                        self.take_as(&shown, true).await;
+                        self.written.notify_one();
+                    }
+                    waiting.more
+                }
+                Err(error) => {
+                    if reachable {
+                        tracing::error!(
+                            code = "register-locks-unreachable",
+                            mailbox = mailbox.value(),
+                            %error,
+                            next_step = "check office.url, register.urgent_identifier and whether the register's account owns it; it is tried again",
+                            "the mailbox for locks cannot be looked into: locks wait"
+                        );
+                    }
+                    reachable = false;
+                    false
+                }
+            };
+            if more {
+                continue;
+            }
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+    }
+
+    /// Changes, and that there were none, beside everything else: each municipality in turn. What is answered leaves with
+    /// the rest; that the mailboxes cannot be looked into is said there, too.
+    pub(super) async fn take_feed(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            let mut more = false;
+            if let Ok(waiting) = self.waiting(&self.client, |shown| self.is_of_feed(shown)).await {
+                for shown in waiting.messages {
+                    if *stop.borrow() {
+                        break;
+                    }
+                    self.take(&shown).await;
+                    self.written.notify_one();
+                }
+                more = waiting.more;
+            }
+            if more {
+                continue;
+            }
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+    }
+
+    /// What waits and may be taken, each author in turn.
+    async fn waiting(
+        &self,
+        client: &Client,
+        wanted: impl Fn(&Shown) -> bool,
+    ) -> Result<Waiting, ClientError> {
+        let mut page = client.list(&MsgSelector::default(), Some(PAGE)).await?;
+        let mut messages = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let now = self.clock.now();
+            messages
+                .extend(page.messages.into_iter().filter(|shown| wanted(shown) && !self.waits(shown, now)));
+            if page.pending == 0 {
+                break;
+            }
+            page = match client.next_list(&page.request_id).await {
+                Ok(page) => page,
+                // The list was forgotten meanwhile: the next look begins anew.
+                Err(ClientError::Fault { .. }) => break,
+                Err(error) => return Err(error),
+            };
+        }
+        let beyond = page.pending > 0 && !messages.is_empty();
+        let mut messages = by_turns(messages, |shown| shown.envelope.author.identifier.value().to_owned());
+        let more = messages.len() > TAKEN_MAX || beyond;
+        messages.truncate(TAKEN_MAX);
+        Ok(Waiting { messages, more })
+    }
+
+    /// Could not be taken, and it is not time to try again.
+    fn waits(&self, shown: &Shown, now: Timestamp) -> bool {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.get(shown.envelope.id.as_str()).is_some_and(|until| *until > now)
+    }
+
+    /// In the mailbox for locks, and at its place there.
+    fn is_urgent(&self, shown: &Shown) -> bool {
+        let reader = shown.envelope.reader.identifier.value();
+        let there = self.urgent.as_ref().is_some_and(|(mailbox, _)| mailbox.value() == reader);
+        there && !is_load(shown) && !self.is_misplaced(shown)
+    }
+
+    fn is_misplaced(&self, shown: &Shown) -> bool {
+        let misplaced = self.misplaced.lock().unwrap_or_else(PoisonError::into_inner);
+        misplaced.contains(shown.envelope.id.as_str())
+    }
+
+    /// One look into the mailboxes: what is small is taken; the first full load is handed back.
+    pub(super) async fn round(&self, busy: bool, stop: &watch::Receiver<bool>) -> Result<Round, ClientError> {
+        self.post_due().await;
+        let mut load = None;
+        // A load that waits for another one takes nobody's turn.
+        let ours = |shown: &Shown| {
+            !(self.is_urgent(shown) || self.is_of_feed(shown) || busy && self.is_heavy(shown))
+        };
+        let waiting = self.waiting(&self.client, ours).await?;
+        for shown in waiting.messages {
+            if *stop.borrow() {
+                break;
+            }
+            if self.is_heavy(&shown) {
+                load = load.or(Some(shown));
+                continue;
+            }
+            self.take(&shown).await;
+            self.post_due().await;
+        }
+        Ok(Round { load, more: waiting.more })
+    }
+
+    fn is_of_feed(&self, shown: &Shown) -> bool {
+        let is_feed = is_number(shown, Number::Changes) || is_number(shown, Number::Standing);
+        is_feed && !self.is_urgent(shown) && !self.is_heavy(shown)
+    }
+
+    /// Takes long: a load, many questions in one message, or what came where it should not.
+    fn is_heavy(&self, shown: &Shown) -> bool {
+        is_load(shown) || is_collective(shown) || self.is_misplaced(shown)
+    }
+
+    /// Fetches one message, lays it on the desk, and confirms it once it is durable.
+    pub(super) async fn take(&self, shown: &Shown) {
+        self.take_as(shown, false).await;
+    }
+
+    async fn take_as(&self, shown: &Shown, urgent: bool) {
+        let id = &shown.envelope.id;
+        let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
+        let taken = self.fetch_and_handle(shown, &folder, urgent).await;
+        let _ = tokio::fs::remove_dir_all(&folder).await;
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut misplaced = self.misplaced.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken {
+            Ok(Some(handled)) => {
+                left.remove(id.as_str());
+                misplaced.remove(id.as_str());
+                say(id, &handled);
+            }
+            Ok(None) => {
+                misplaced.insert(id.to_string());
+                tracing::warn!(
+                    code = "register-not-urgent",
+                    message_id = %id,
+                    author = shown.envelope.author.identifier.value(),
+                    "a message in the mailbox for locks is no message of changes; it waits for its turn"
+                );
+            }
+            Err(Left { reason, pause }) => {
+                let until = self.clock.now().checked_add(pause).unwrap_or(Timestamp::MAX);
+                left.insert(id.to_string(), until);
+                tracing::error!(
+                    code = "register-message-left",
+                    message_id = %id,
+                    reason,
+                    next_step = "it is offered again; if it comes back, look at disk and database",
+                    "a message was not taken"
+                );
+            }
+        }
+    }
+
+    /// None: it does not belong into the mailbox for locks, and nothing was done.
+    async fn fetch_and_handle(
+        &self,
+        shown: &Shown,
+        folder: &Path,
+        urgent: bool,
+    ) -> Result<Option<Handled>, Left> {
+        tokio::fs::create_dir_all(folder).await.map_err(|error| error.to_string())?;
+        let id = &shown.envelope.id;
+        let mut sink = FolderSink::new(folder);
+        let fetched = self.client.fetch(id, &mut sink).await.map_err(|error| error.to_string())?;
+        let part = fetched.parts.iter().position(|part| part.role == PartRole::Message);
+        let file = part.and_then(|index| sink.files.get(&index)).cloned();
+        let from = shown.envelope.author.identifier.value().to_owned();
+        // Nothing but encrypted parts, and the register has no key for them.
+        let sender = if file.is_some() { Sender::Vouched(from.clone()) } else { Sender::Undecipherable };
+        let test = shown.envelope.test;
+        let (desk, transport_id) = (self.desk.clone(), id.to_string());
+        let handled = tokio::task::spawn_blocking(move || {
+            let open = || -> std::io::Result<Box<dyn std::io::BufRead>> {
+                match &file {
+                    Some(file) => Ok(Box::new(BufReader::new(std::fs::File::open(file)?))),
+                    None => Ok(Box::new(std::io::empty())),
+                }
+            };
+            let delivery = Delivery { transport_id: &transport_id, sender: &sender, from: &from, test };
+            if urgent { desk.handle_urgent(&delivery, &open) } else { desk.handle(&delivery, &open) }
+        });
+        let handled = match handled.await.map_err(|error| error.to_string())? {
+            Err(DeskError::NotUrgent) => return Ok(None),
+            handled => handled.map_err(|error| Left::because(&error))?,
+        };
+        let request = fetched.request_id.as_deref().unwrap_or("1");
+        self.client.close(request, std::slice::from_ref(id)).await.map_err(|error| error.to_string())?;
+        Ok(Some(handled))
+    }
+}
+
+/// Why a message was not taken, and how long it rests.
+struct Left {
+    reason: String,
+    pause: Duration,
+}
+
+impl From<String> for Left {
+    fn from(reason: String) -> Self {
+        Self { reason, pause: TRY_AGAIN }
+    }
+}
+
+impl Left {
+    /// A database that is away is everybody's trouble, and may be back soon.
+    fn because(error: &DeskError) -> Self {
+        let away = matches!(error, DeskError::Copies(CopyError::Server(_) | CopyError::Unsure(_)));
+        Self { reason: error.to_string(), pause: if away { TRY_SOON } else { TRY_AGAIN } }
+    }
+}
+
+/// Messages of one look that are to be taken, and whether there are more.
+struct Waiting {
+    messages: Vec<Shown>,
+    more: bool,
+}
+
+pub(super) struct Round {
+    pub(super) load: Option<Shown>,
+    pub(super) more: bool,
+}
+
+/// One of each author, then the next of each: whoever sends much waits for himself. Each author's stay in order.
+fn by_turns<T>(all: Vec<T>, author: impl Fn(&T) -> String) -> Vec<T> {
+    let mut queues: Vec<VecDeque<T>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for one in all {
+        let place = *places.entry(author(&one)).or_insert(queues.len());
+        if place == queues.len() {
+            queues.push(VecDeque::new());
+        }
+        queues[place].push_back(one);
+    }
+    let mut out = Vec::new();
+    while !queues.is_empty() {
+        queues.retain_mut(|queue| {
+            out.extend(queue.pop_front());
+            !queue.is_empty()
+        });
+    }
+    out
+}
+
+/// Full loads run beside the rest; the envelope tells them, and a wrong word there costs nothing but time.
+fn is_load(shown: &Shown) -> bool {
+    is_number(shown, Number::Load)
+}
+
+fn is_collective(shown: &Shown) -> bool {
+    is_number(shown, Number::EnquiriesAsked)
+}
+
+fn is_number(shown: &Shown, number: Number) -> bool {
+    let kind = shown.envelope.qualifier.message_type.as_ref();
+    kind.is_some_and(|kind| kind.code == number.code() || kind.code == number.element())
+}
+
+fn say(id: &MessageId, handled: &Handled) {
+    tracing::info!(
+        message_id = %id,
+        number = handled.number,
+        uuid = handled.uuid,
+        codes = handled.codes.join(" "),
+        detail = handled.detail,
+        "{}",
+        handled.outcome
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_turns;
+
+    #[test]
+    fn authors_take_turns() {
+        let all = "A1 A2 A3 A4 B1 C1 B2";
+        let turns = by_turns(all.split(' ').collect(), |one| one[..1].to_owned());
+        assert_eq!(turns.join(" "), "A1 B1 C1 A2 B2 A3 A4");
+        assert!(by_turns(Vec::<&str>::new(), |one| (*one).to_owned()).is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! The register's process: fetches what waits in its mailboxes, lays it on the desk, posts what the desk has written.
+//!
+//! To the post office it is a client like any other: XTA 2 over mutual TLS, with its own certificate. A message is
+//! confirmed only when its effect and its answer are durable; what is posted has an id that was written down before, so
+//! that a repetition after a crash is the same message. Where the configuration has a page, it is served by this process.
+//!
+//! [`mailboxes`] fetches, [`outbox`] posts, [`cashier`] collects what a page's questions cost, [`housework`] and [`night`]
+//! do what nobody waits for, [`office`] says whom it talks to and believes. What it decides is `crate::register`'s.
+
+pub mod cashier;
+mod error;
+mod housework;
+mod mailboxes;
+mod night;
+mod office;
+mod outbox;
+mod page;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use self::cashier::Cashier;
+pub use self::error::RegisterError;
+use self::error::unusable;
+use self::night::NightWatch;
+use self::office::{client, identifier, signers, urgent};
+pub use self::page::RegisterPage;
+use crate::clock::{Clock, SystemClock};
+use crate::config::register::RegisterConfig;
+use crate::domain::party::PartyIdentifier;
+use crate::pki::key::{self, Readers};
+use crate::register::copies::{Copies, LogKey, Settings as CopySettings};
+use crate::register::desk::Desk;
+use crate::xta::client::Client;
+
+const LOG_KEY_FILE: &str = "log.key";
+const INBOX_FOLDER: &str = "inbox";
+/// How long what has failed waits for the next try.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// The same where everybody's turn is missed, and it may soon be over.
+const TRY_SOON: Duration = Duration::from_secs(5);
+
+/// Opens the copies of a folder. The log's key is made with the folder and never again: without it neither log nor
+/// answers can be read. None where there is no register and none may be made.
+pub fn open_copies(settings: CopySettings, may_create: bool) -> Result<Option<Copies>, RegisterError> {
+    let path = settings.folder.join(LOG_KEY_FILE);
+    if !path.exists() {
+        if !may_create {
+            return Ok(None);
+        }
+        let made = |error: std::io::Error| unusable(settings.folder.display().to_string(), error);
+        std::fs::create_dir_all(&settings.folder).map_err(made)?;
+        let mut secret = [0; 32];
+        aws_lc_rs::rand::fill(&mut secret).map_err(|_| unusable("random numbers", "the machine has none"))?;
+        key::write_new(&path, &secret, Readers::Owner).map_err(|error| unusable("the log's key", error))?;
+    }
+    let secret = key::read_bounded(&path).map_err(|error| unusable("the log's key", error))?;
+    let secret: [u8; 32] =
+        secret.try_into().map_err(|_| unusable(path.display().to_string(), "is no key of 32 bytes"))?;
+    Ok(Some(Copies::open(settings, LogKey::new(&secret))?))
+}
+
+/// A register at work.
+pub struct RegisterService {
+    desk: Arc<Desk>,
+    cashier: Arc<Cashier>,
+    night: Arc<NightWatch>,
+    client: Arc<Client>,
+    /// The mailbox for locks, and how it is looked into.
+    urgent: Option<(PartyIdentifier, Client)>,
+    inbox: PathBuf,
+    own: PartyIdentifier,
+    poll: Duration,
+    give_up: Duration,
+    clock: Arc<dyn Clock>,
+    /// Something was written beside the rounds that may be due.
+    written: Notify,
+    /// Messages that could not be taken, and when they are tried again.
+    left: Mutex<HashMap<String, Timestamp>>,
+    /// Messages in the mailbox for locks that do not belong there: their turn comes with the others.
+    misplaced: Mutex<HashSet<String>>,
+}
+
+impl RegisterService {
+    pub fn open(config: &RegisterConfig) -> Result<Self, RegisterError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let copies = open_copies(config.copies()?, true)?
+            .ok_or_else(|| unusable(config.register.folder.display().to_string(), "there is no register"))?;
+        let desk = Desk::new(copies, config.desk()?, clock.clone()).with_signers(signers(config)?);
+        let own = identifier(&desk.own().party.kennung)?;
+        let inbox = config.register.folder.join(INBOX_FOLDER);
+        // What a crash left behind is fetched again.
+        let _ = std::fs::remove_dir_all(&inbox);
+        std::fs::create_dir_all(&inbox).map_err(|error| unusable(inbox.display().to_string(), error))?;
+        let desk = Arc::new(desk);
+        let service = config.payment.as_ref().map(|one| cashier::client(one, clock.clone())).transpose()?;
+        let rules = config.payment.as_ref().map(|one| one.rules()).unwrap_or_default();
+        let within = Duration::from_secs(u64::from(config.nightly.reconcile_within_hours) * 3600);
+        Ok(Self {
+            cashier: Arc::new(Cashier::new(desk.clone(), service, rules, clock.clone())),
+            night: Arc::new(NightWatch::new(desk.clone(), config.nightly.hour, within, clock.clone())),
+            desk,
+            client: Arc::new(client(config, "*", clock.clone())?),
+            urgent: config
+                .register
+                .urgent_identifier
+                .as_ref()
+                .map(|one| urgent(config, one, clock.clone()))
+                .transpose()?,
+            inbox,
+            own,
+            poll: Duration::from_millis(u64::from(config.office.poll_milliseconds)),
+            give_up: Duration::from_secs(u64::from(config.office.give_up_hours) * 3600),
+            clock,
+            written: Notify::new(),
+            left: Mutex::default(),
+            misplaced: Mutex::default(),
+        })
+    }
+
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// Takes orders of pages, and payments for them.
+    pub fn cashier(&self) -> Arc<Cashier> {
+        self.cashier.clone()
+    }
+
+    /// Works until it is told to stop, and then finishes what it has begun.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let service = Arc::new(self);
+        let mut load: Option<tokio::task::JoinHandle<()>> = None;
+        // A payment service that hangs holds up no message.
+        let cashing = tokio::spawn(service.cashier.clone().run(stop.clone()));
+        let night = tokio::spawn(service.night.clone().run(stop.clone()));
+        let locks = tokio::spawn(service.clone().take_locks(stop.clone()));
+        let feed = tokio::spawn(service.clone().take_feed(stop.clone()));
+        let sweeping = tokio::spawn(service.clone().sweeps(stop.clone()));
+        let mut reachable = true;
+        while !*stop.borrow() {
+            let busy = load.as_ref().is_some_and(|task| !task.is_finished());
+            match service.round(busy, &stop).await {
+                Ok(round) => {
+                    if !reachable {
+                        tracing::info!("the post office is reached again");
+                    }
+                    reachable = true;
+                    if let (false, Some(shown)) = (busy, round.load) {
+                        let service = service.clone();
+                        load = Some(tokio::spawn(async move { service.take(&shown).await }));
+                    }
+                    if round.more {
+                        continue;
+                    }
+                }
+                Err(error) if reachable => {
+                    tracing::error!(
+                        code = "register-office-unreachable",
+                        %error,
+                        next_step = "check office.url, certificate and whether the post office runs; it is tried again",
+                        "the mailboxes cannot be looked into"
+                    );
+                    reachable = false;
+                }
+                Err(_) => {}
+            }
+            let due = service.desk.copies.next_due().ok().flatten();
+            // What is due already was tried in this round.
+            let until_due = due.map(|at| at.duration_since(service.clock.now()));
+            let wait = until_due
+                .and_then(|wait| Duration::try_from(wait).ok())
+                .filter(|wait| !wait.is_zero())
+                .map_or(service.poll, |wait| wait.clamp(Duration::from_millis(10), service.poll));
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = service.written.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        if let Some(load) = load {
+            let _ = load.await;
+        }
+        let _ = locks.await;
+        let _ = feed.await;
+        let _ = sweeping.await;
+        let _ = cashing.await;
+        let _ = night.await;
+        // The last entries, too.
+        service.note_head().await;
+    }
+}
+
+/// Works until SIGTERM or SIGINT.
+pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = watch::channel(false);
+    let serving = match page {
+        Some(page) => Some(page.serve().await?),
+        None => None,
+    };
+    let working = tokio::spawn(service.run(stopped));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = stop.send(true);
+    if let Some(serving) = serving {
+        serving.drain().await;
+    }
+    working.await.map_err(std::io::Error::other)
+}

@@ -1,0 +1,254 @@
+//! `amtsbote register load`, `feed`, `reconcile`, `status`: what comes into the copies, and how they stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::super::Reading;
+use super::super::exit::{Exit, Stop};
+use super::super::screen::{self, Align, Table};
+use super::stop;
+use crate::clock::{Clock, SystemClock};
+use crate::register::copies::{Copies, CopyError, CopyState, LoadReceipt, Night, Reconciled, Taken};
+use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
+use crate::register::reconcile::{Difference, buckets, differing, hash};
+use crate::register::stream::Change;
+
+/// Records of one transaction of a load.
+const CHUNK: usize = 500;
+
+/// Lines of the file, each cut behind the longest record that could be taken.
+fn records(path: &Path) -> Result<impl Iterator<Item = Result<Vec<u8>, Stop>>, Stop> {
+    let unreadable = |path: &Path, error: std::io::Error| {
+        Stop::usage(format!("{} cannot be read: {error}", path.display()))
+    };
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
+    let (mut reader, path) = (BufReader::new(file), path.to_owned());
+    Ok(std::iter::from_fn(move || {
+        loop {
+            let mut line = Vec::new();
+            match read_line(&mut reader, &mut line) {
+                Err(error) => return Some(Err(unreadable(&path, error))),
+                Ok(false) => return None,
+                Ok(true) if line.iter().all(u8::is_ascii_whitespace) => {}
+                Ok(true) => return Some(Ok(line)),
+            }
+        }
+    }))
+}
+
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    let mut any = false;
+    loop {
+        let found = reader.fill_buf()?;
+        if found.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = found.iter().position(|byte| *byte == b'\n');
+        let taken = end.unwrap_or(found.len());
+        let room = (RECORD_BYTES_MAX + 1).saturating_sub(line.len());
+        line.extend_from_slice(&found[..taken.min(room)]);
+        reader.consume(end.map_or(taken, |end| end + 1));
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+pub fn load(
+    copies: &Copies,
+    file: &Path,
+    (ags, generation, sequence): (Ags, u64, u64),
+    announced: Option<u64>,
+    reading: Reading,
+) -> Result<Exit, Stop> {
+    copies.begin_load(ags, generation, sequence, SystemClock.now()).map_err(stop)?;
+    let mut receipt = LoadReceipt::default();
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut take = |chunk: &mut Vec<Vec<u8>>| {
+        copies.load(ags, chunk.iter().map(Vec::as_slice), &mut receipt).map_err(stop)?;
+        chunk.clear();
+        Ok::<_, Stop>(())
+    };
+    for record in records(file)? {
+        chunk.push(record?);
+        if chunk.len() == CHUNK {
+            take(&mut chunk)?;
+        }
+    }
+    take(&mut chunk)?;
+    let announced = announced.unwrap_or(receipt.stored + receipt.refused);
+    copies.finish_load(ags, announced, &receipt).map_err(stop)?;
+    while copies.clear_retired().map_err(stop)? {}
+    if reading.json {
+        screen::json(&receipt)?;
+    } else {
+        let left_out: Vec<String> =
+            receipt.left_out.iter().map(|(key, count)| format!("{key} ({count})")).collect();
+        screen::data(&screen::fields(&[
+            ("municipality", ags.to_string()),
+            ("generation", generation.to_string()),
+            ("stored", receipt.stored.to_string()),
+            ("refused", receipt.refused.to_string()),
+            ("not kept", left_out.join(", ")),
+        ]))?;
+        for (number, why) in &receipt.refused_records {
+            screen::sentence(&format!("Record {number} was refused: {why}."));
+        }
+    }
+    Ok(if receipt.refused > 0 { Exit::Problems } else { Exit::Done })
+}
+
+/// What became of the changes of one file.
+#[derive(Default, Serialize)]
+struct FeedReceipt {
+    applied: u64,
+    repeated: u64,
+    held: u64,
+    refused: Vec<(u64, String)>,
+    /// Municipality, first and last number that is missing.
+    missing: Vec<(Ags, u64, u64)>,
+}
+
+pub fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop> {
+    let mut receipt = FeedReceipt::default();
+    let mut fed = BTreeSet::new();
+    for (number, record) in (1..).zip(records(file)?) {
+        // The parser's own words might repeat what stands in the line.
+        let change: Change = match serde_json::from_slice(&record?) {
+            Ok(change) => change,
+            Err(error) => {
+                receipt.refused.push((number, format!("no change, at column {}", error.column())));
+                continue;
+            }
+        };
+        fed.insert(change.ags);
+        match copies.change_at(&change, SystemClock.now()) {
+            Ok(Taken::Applied { after_it }) => {
+                receipt.applied += 1 + after_it;
+                receipt.held = receipt.held.saturating_sub(after_it);
+            }
+            Ok(Taken::Repeated) => receipt.repeated += 1,
+            Ok(Taken::Held { .. }) => receipt.held += 1,
+            Err(error @ (CopyError::Refused(_) | CopyError::Record(_))) => {
+                receipt.refused.push((number, error.to_string()));
+            }
+            Err(error) => return Err(stop(error)),
+        }
+    }
+    for ags in fed {
+        receipt.missing.extend(copies.gap(ags).map_err(stop)?.map(|(first, last)| (ags, first, last)));
+    }
+    if reading.json {
+        screen::json(&receipt)?;
+    } else {
+        let missing: Vec<String> =
+            receipt.missing.iter().map(|(ags, first, last)| format!("{ags}: {first} to {last}")).collect();
+        screen::data(&screen::fields(&[
+            ("applied", receipt.applied.to_string()),
+            ("repeated", receipt.repeated.to_string()),
+            ("held", receipt.held.to_string()),
+            ("refused", receipt.refused.len().to_string()),
+            ("missing", missing.join(", ")),
+        ]))?;
+        for (number, why) in &receipt.refused {
+            screen::sentence(&format!("Change {number} was refused: {why}."));
+        }
+    }
+    let whole = receipt.refused.is_empty() && receipt.missing.is_empty();
+    Ok(if whole { Exit::Done } else { Exit::Problems })
+}
+
+pub fn reconcile(copies: &Copies, file: &Path, ags: Ags, reading: Reading) -> Result<Exit, Stop> {
+    let ours = copies.entries(ags).map_err(stop)?;
+    let mut theirs = BTreeMap::new();
+    for (number, record) in records(file)?.enumerate() {
+        let (person, _) = Person::read(&record?)
+            .map_err(|error| Stop::usage(format!("record {} of {}: {error}", number + 1, file.display())))?;
+        theirs.insert(person.mark.clone(), hash(&person.to_bytes()));
+    }
+    let buckets_differing = differing(&buckets(&ours), &buckets(&theirs));
+    let difference = Difference::between(&ours, &theirs);
+    if reading.json {
+        screen::json(&difference)?;
+    } else {
+        screen::data(&screen::fields(&[
+            ("records here", ours.len().to_string()),
+            ("records of the original", theirs.len().to_string()),
+            ("buckets that differ", buckets_differing.len().to_string()),
+            ("missing", difference.missing.join(" ")),
+            ("surplus", difference.surplus.join(" ")),
+            ("changed", difference.changed.join(" ")),
+        ]))?;
+    }
+    Ok(if difference.is_empty() { Exit::Done } else { Exit::Problems })
+}
+
+/// The copies as they stand, and the last night's work on them.
+#[derive(Serialize)]
+struct Status {
+    copies: Vec<StandOfCopy>,
+    night: Option<Night>,
+}
+
+#[derive(Serialize)]
+struct StandOfCopy {
+    #[serde(flatten)]
+    state: CopyState,
+    /// The last comparison with the original.
+    reconciled: Option<Reconciled>,
+}
+
+pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
+    let now = SystemClock.now();
+    let reconciled = copies.reconciled().map_err(stop)?;
+    let states = copies.states(now).map_err(stop)?.into_iter();
+    let states =
+        states.map(|state| StandOfCopy { reconciled: reconciled.get(&state.ags).copied(), state }).collect();
+    let status = Status { copies: states, night: copies.last_night().map_err(stop)? };
+    let stale = status.copies.iter().any(|one| one.state.stale);
+    if reading.json {
+        screen::json(&status)?;
+        return Ok(if stale { Exit::Problems } else { Exit::Done });
+    }
+    let mut table = Table::new(&[
+        ("MUNICIPALITY", Align::Left),
+        ("STATE", Align::Left),
+        ("GENERATION", Align::Right),
+        ("CHANGE", Align::Right),
+        ("PERSONS", Align::Right),
+        ("HELD", Align::Right),
+        ("AS OF", Align::Right),
+        ("COMPARED", Align::Right),
+        ("", Align::Left),
+    ]);
+    for StandOfCopy { state, reconciled } in &status.copies {
+        let differs = reconciled.as_ref().is_some_and(|one| !one.is_equal());
+        let remarks = [(state.stale, "stale"), (differs, "differs from its original")];
+        let remarks: Vec<&str> = remarks.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+        table.row([
+            state.ags.to_string(),
+            state.state.to_owned(),
+            state.generation.to_string(),
+            state.sequence.to_string(),
+            state.persons.to_string(),
+            state.held.to_string(),
+            screen::age(state.as_of, now),
+            reconciled.map_or_else(|| "never".to_owned(), |one| screen::age(one.at, now)),
+            remarks.join(", "),
+        ]);
+    }
+    screen::data(&table.render())?;
+    super::say_where(copies);
+    screen::sentence(&match &status.night {
+        None => "No night's work was done yet (register serve does it).".to_owned(),
+        Some(Night { day, ended_at: None, .. }) => format!("The night's work of {day} was not ended."),
+        Some(Night { day, restricted, deleted, .. }) => {
+            format!("The night's work of {day} is done: {restricted} records shrunk, {deleted} deleted.")
+        }
+    });
+    Ok(if stale { Exit::Problems } else { Exit::Done })
+}

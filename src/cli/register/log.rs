@@ -1,0 +1,105 @@
+//! `amtsbote register log`, `report`: the log of looks, walked through, and told to the person concerned.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::super::Reading;
+use super::super::exit::{Exit, Stop};
+use super::super::screen::{self, Align, Table};
+use super::{after, eyes, stop};
+use crate::clock::{Clock, SystemClock};
+use crate::register::copies::{Copies, CopyError, LogChecked, OwnRecord, Subject};
+use crate::register::person::Ags;
+use crate::register::question::Profile;
+
+#[derive(Serialize)]
+struct Report {
+    /// None where no record is kept any more; the log outlives it.
+    record: Option<OwnRecord>,
+    looks: Vec<ReportLine>,
+}
+
+#[derive(Serialize)]
+struct ReportLine {
+    at: String,
+    body: String,
+    occasion: String,
+    profile: &'static str,
+}
+
+pub fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
+    let readers = eyes::two(copies, folder, &Subject::Report { ags, mark })?;
+    let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
+    after(copies);
+    let record = copies.own_record(ags, mark).map_err(stop)?;
+    let looks: Vec<ReportLine> = entries
+        .into_iter()
+        .map(|entry| ReportLine {
+            at: screen::instant(entry.at),
+            body: entry.look.body,
+            occasion: entry.look.occasion,
+            profile: entry.look.profile.map_or("", Profile::as_str),
+        })
+        .collect();
+    if reading.json {
+        screen::json(&Report { record, looks })?;
+    } else {
+        match &record {
+            Some(record) => screen::json(record)?,
+            None => screen::sentence("No record of this person is kept here."),
+        }
+        let mut table = Table::new(&[
+            ("AT", Align::Left),
+            ("BODY", Align::Left),
+            ("PROFILE", Align::Left),
+            ("OCCASION", Align::Left),
+        ]);
+        looks
+            .into_iter()
+            .for_each(|line| table.row([line.at, line.body, line.profile.to_owned(), line.occasion]));
+        screen::data(&table.render())?;
+    }
+    Ok(Exit::Done)
+}
+
+pub fn print_head(copies: &Copies) -> Result<Exit, Stop> {
+    let head = copies.log_head().map_err(stop)?;
+    let head = head.ok_or_else(|| Stop::new(Exit::Unknown, "the log has no entry yet"))?;
+    screen::data(&format!("{head}\n"))?;
+    Ok(Exit::Done)
+}
+
+pub fn verify(copies: &Copies, elsewhere: &[PathBuf]) -> Result<Exit, Stop> {
+    let own = copies.heads_file();
+    let checked = std::iter::once(&own).chain(elsewhere).try_fold(Vec::new(), |mut heads, path| {
+        heads.extend(copies.read_heads(path)?);
+        Ok::<_, CopyError>(heads)
+    });
+    match checked.and_then(|heads| copies.verify_log(&heads, SystemClock.now())) {
+        Ok(LogChecked { entries, heads: 0 }) if entries > 0 => {
+            let what = format!(
+                "{entries} entries, whole as far as the database itself tells: there is no head of them"
+            );
+            return Err(Stop::new(Exit::Problems, what).then(format!(
+                "Find out who removed {}; where the register was upgraded just now, `register serve` writes it within a minute",
+                own.display()
+            )));
+        }
+        Ok(LogChecked { entries, heads }) => {
+            screen::data(&format!("{entries} entries, whole, {heads} heads\n"))?;
+        }
+        Err(
+            error @ (CopyError::Log(_)
+            | CopyError::LogCut { .. }
+            | CopyError::LogEmptied(_)
+            | CopyError::Head(_)),
+        ) => {
+            return Err(Stop::new(Exit::Problems, error.to_string()).then(
+                "Find out who changed it; if the register was restored from a backup, keep the file of heads aside",
+            ));
+        }
+        Err(error) => return Err(stop(error)),
+    }
+    Ok(Exit::Done)
+}

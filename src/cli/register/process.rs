@@ -1,0 +1,58 @@
+//! `amtsbote register init`, `serve`, `password`: the register's process and what it needs.
+
+use std::io::{BufRead, Read as _, Write};
+use std::path::Path;
+
+use super::super::exit::{Exit, Stop};
+use super::super::runtime_for_server;
+use super::super::screen;
+use crate::app::register::{self as process, RegisterPage, RegisterService};
+use crate::config::register::{EXAMPLE, RegisterConfig};
+use crate::enquiry::users::Secret;
+
+pub fn write_example(file: &Path) -> Result<Exit, Stop> {
+    let failed =
+        |error: std::io::Error| Stop::failed(format!("{} cannot be written: {error}", file.display()));
+    let mut made = std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
+    made.write_all(EXAMPLE.as_bytes()).map_err(failed)?;
+    screen::sentence("Every key is explained in it. Next: amtsbote register serve --settings FILE.");
+    screen::data(&format!("{}\n", file.display()))?;
+    Ok(Exit::Done)
+}
+
+pub fn serve(settings: &Path) -> Result<Exit, Stop> {
+    let config = RegisterConfig::load(settings).map_err(|error| match error {
+        crate::config::ConfigError::Absent { path } => {
+            Stop::usage(format!("there is no configuration of the register at {}", path.display()))
+                .then("`amtsbote register init` writes one; --settings names another")
+        }
+        error => Stop::usage(error.to_string()),
+    })?;
+    crate::app::log::start(&config.log).map_err(Stop::usage)?;
+    let service = RegisterService::open(&config).map_err(|error| Stop::usage(error.to_string()))?;
+    let page = RegisterPage::open(&config, &service).map_err(|error| Stop::usage(error.to_string()))?;
+    if let Some(page) = &config.page {
+        screen::sentence(&format!("The page for private enquiries is at {}/.", page.url));
+    }
+    screen::sentence(&format!(
+        "The register {} is at work for {}, a client of {}.",
+        config.register.folder.display(),
+        config.register.identifiers.join(", "),
+        config.office.url
+    ));
+    super::say_where(&service.desk().copies);
+    runtime_for_server()?
+        .block_on(process::until_stopped(service, page))
+        .map_err(|error| Stop::failed(format!("signals, or the page's address: {error}")))?;
+    Ok(Exit::Done)
+}
+
+pub fn password() -> Result<Exit, Stop> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(4096).read_line(&mut line);
+    read.map_err(|error| Stop::usage(format!("the standard input cannot be read: {error}")))?;
+    let secret = Secret::of(line.trim_end_matches(['\r', '\n']));
+    let secret = secret.map_err(|what| Stop::usage(format!("the password {what}")))?;
+    screen::data(&format!("password = \"{secret}\"\n"))?;
+    Ok(Exit::Done)
+}

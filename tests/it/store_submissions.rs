@@ -84,8 +84,7 @@ pub async fn submissions_are_listed_by_destination(bench: &dyn Bench) {
 
     store.change(change("s0", Event::HandedOut, 100)).await.expect("handed out");
     store.change(change("s1", Event::Received, 100)).await.expect("received");
-    store.change(change("s2", Event::HandedOut, 99)).await.expect("handed out");
-    store.change(change("s2", Event::CancelledByOperator, 100)).await.expect("cancelled");
+    store.change(change("s2", Event::Undeliverable, 100)).await.expect("dead");
     check(store, town.clone(), &["s0", "s3", "s4"], 3).await;
     check(store, SubmissionQuery { new_only: true, ..town.clone() }, &["s3", "s4"], 2).await;
     store.change(change("s2", Event::Requeued, 101)).await.expect("requeued");

@@ -607,6 +607,15 @@ pub trait Store: Send + Sync + 'static {
     async fn open_dialog(&self, dialog: &Dialog) -> Result<(), StoreError>;
     /// The dialog, if it is not over at `now`.
     async fn dialog(&self, id: &ConversationId, now: Timestamp) -> Result<Option<Dialog>, StoreError>;
+    /// The same with what [`Store::bond`] says of an id: one question where an engine can ask both at once.
+    async fn dialog_and_bond(
+        &self,
+        id: &ConversationId,
+        message: &MessageId,
+        now: Timestamp,
+    ) -> Result<(Option<Dialog>, Option<Bond>), StoreError> {
+        Ok((self.dialog(id, now).await?, self.bond(message).await?))
+    }
     /// Moves a dialog on, or ends it, exactly once: `Unknown` where it is over or stands elsewhere. With
     /// `step.confirms`, everything that was handed out in it and is still offered becomes received in the same
     /// transaction; those cards are returned.

@@ -183,6 +183,7 @@ impl Door {
                     findings: Findings::new(),
                     step: None,
                     fault: None,
+                    bond: None,
                     room: None,
                 };
                 let outcome = self.store_inside(outer, id, &mut inner).await;

@@ -17,7 +17,7 @@ use super::{Door, InForce, Refused};
 use crate::domain::account::Account;
 use crate::domain::content::Digest;
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep, Originator};
-use crate::domain::message_id::Bond;
+use crate::domain::message_id::{Bond, MessageId as DomainId};
 use crate::domain::party::PartyIdentifier;
 use crate::osci::code::{Code, Language};
 use crate::osci::dialog::{
@@ -69,6 +69,8 @@ pub(super) struct Context<'a> {
     pub step: Option<DialogStep>,
     /// The dialog did not move on, so that there is nothing to answer in.
     pub fault: Option<Refused>,
+    /// To whom the id of a storeDelivery was issued, where that was asked for with the dialog.
+    pub bond: Option<(DomainId, Option<Bond>)>,
     /// Disk space that was kept for a large answer, before what it carries was noted as handed out.
     pub room: Option<Room>,
 }
@@ -134,9 +136,20 @@ impl Door {
         let needs_dialog = matches!(opening, Opening::NeedsDialog { .. });
         let signed_by =
             signer.as_ref().ok().and_then(|signer| signer.as_ref()).map(|signer| signer.der.clone());
+        let mut bond = None;
         let standing = match &opening {
             Opening::Continues(continuation) => {
-                let found = self.relay.dialog(&continuation.conversation).await.map_err(unavailable)?;
+                let conversation = &continuation.conversation;
+                // Each question to the store is a turn of another thread, and costs about as much as its answer.
+                let found = match delivered(&message.payload) {
+                    Some(id) => {
+                        let both = self.relay.dialog_and_bond(conversation, &id).await;
+                        let (found, known) = both.map_err(unavailable)?;
+                        bond = Some((id, known));
+                        found
+                    }
+                    None => self.relay.dialog(conversation).await.map_err(unavailable)?,
+                };
                 let signed_by = signed_by.as_deref().filter(|der| self.belongs(found.as_ref(), der));
                 self.go_on(found, continuation.clone(), &request, signed_by, in_force)?
             }
@@ -158,7 +171,7 @@ impl Door {
         };
         let Standing { mut control, cipher, dialog, step, proven, done, warnings } = standing;
         let mut context =
-            Context { request: &request, in_force, findings: warnings, step, fault: None, room: None };
+            Context { request: &request, in_force, findings: warnings, step, fault: None, bond, room: None };
         let client = self.client(&cipher, signer, dialog, proven, operation, &mut context);
         let executed = match client {
             _ if needs_dialog => Err(Refused::new(Code::DialogRequired, "no ConversationId")),
@@ -365,17 +378,7 @@ impl Door {
         id: &crate::domain::message_id::MessageId,
         request: &Request,
     ) -> Result<(), Refused> {
-        let Some(bond) = self.relay.bond(id).await.map_err(failed)? else { return Ok(()) };
-        if bond.party != client.cipher {
-            let sentence = "the message id was issued to another cipher certificate";
-            return Err(Refused::told(Code::MessageIdUnknown, sentence));
-        }
-        if client.by_id_alone && request.seal.is_some() && !bond.sealed {
-            let sentence =
-                "the message id was issued in the clear; sign, or ask for one in an encrypted request";
-            return Err(Refused::told(Code::MessageIdUnknown, sentence));
-        }
-        Ok(())
+        may_use_bound(client, self.relay.bond(id).await.map_err(failed)?, request)
     }
 
     /// initDialog: the dialog is in the store before the answer names it.
@@ -471,6 +474,28 @@ impl Door {
                 Err(Refused::told(Code::Failed, format!("{} is not offered here", operation.name())))
             }
         }
+    }
+}
+
+/// The judgement of [`Door::may_use`] by what the store remembers with the id.
+pub(super) fn may_use_bound(client: &Client, bond: Option<Bond>, request: &Request) -> Result<(), Refused> {
+    let Some(bond) = bond else { return Ok(()) };
+    if bond.party != client.cipher {
+        let sentence = "the message id was issued to another cipher certificate";
+        return Err(Refused::told(Code::MessageIdUnknown, sentence));
+    }
+    if client.by_id_alone && request.seal.is_some() && !bond.sealed {
+        let sentence = "the message id was issued in the clear; sign, or ask for one in an encrypted request";
+        return Err(Refused::told(Code::MessageIdUnknown, sentence));
+    }
+    Ok(())
+}
+
+/// The id of a storeDelivery, if it is one.
+fn delivered(payload: &Payload) -> Option<DomainId> {
+    match payload {
+        Payload::StoreDelivery(asked) => DomainId::parse(asked.message_id.as_ref()?.as_str()).ok(),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use super::frame::{FRAME_BYTES_MAX, Frame, FramedAttachment};
 use super::incoming::{self, Request};
 use super::inspect::{self, Inspected};
-use super::request::{Client, Context, Executed, failed};
+use super::request::{Client, Context, Executed, failed, may_use_bound};
 use super::spool::{Frozen, Stretch};
 use super::{DOOR, Door, METADATA, NS_METADATA, Refused, card};
 use crate::domain::account::{Account, Rights};
@@ -74,7 +74,10 @@ impl Door {
         };
         let (addressee, findings) = self.judge_certificates(context)?;
         let id = named(asked.message_id.as_ref())?;
-        self.may_use(client, &id, context.request).await?;
+        match context.bond.take() {
+            Some((asked, bond)) if asked == id => may_use_bound(client, bond, context.request)?,
+            _ => self.may_use(client, &id, context.request).await?,
+        }
         let envelope = self.envelope(client, &id, asked.subject.as_deref(), &addressee, context.request)?;
         let submission = self
             .submission(self.relay.payload_writer().await, envelope.clone(), findings, context.request)

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::card::ProcessCard;
 use crate::domain::dialog::{ConversationId, Dialog, DialogStep};
-use crate::domain::message_id::MessageId;
+use crate::domain::message_id::{Bond, MessageId};
 use crate::domain::party::{MailboxName, PartyIdentifier};
 use crate::domain::state::{DeliveryState, Event};
 use crate::relay::{Refusal, Relay, deliver, route};
@@ -27,6 +27,16 @@ impl Relay {
     /// The dialog, if it is not over.
     pub async fn dialog(&self, id: &ConversationId) -> Result<Option<Dialog>, Refusal> {
         self.store.dialog(id, self.now()).await.map_err(|error| counted("dialog", error.into()))
+    }
+
+    /// The same with what [`Self::bond`] says of an id that is shown in it.
+    pub async fn dialog_and_bond(
+        &self,
+        id: &ConversationId,
+        message: &MessageId,
+    ) -> Result<(Option<Dialog>, Option<Bond>), Refusal> {
+        let found = self.store.dialog_and_bond(id, message, self.now()).await;
+        found.map_err(|error| counted("dialog", error.into()))
     }
 
     /// Moves a dialog on. [`Refusal::UnknownMessage`] where it stands elsewhere: another request was faster, or this is

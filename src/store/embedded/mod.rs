@@ -527,6 +527,19 @@ impl Store for EmbeddedStore {
         self.read(move |connection| dialog::find(connection, &id, now)).await
     }
 
+    async fn dialog_and_bond(
+        &self,
+        id: &ConversationId,
+        message: &MessageId,
+        now: Timestamp,
+    ) -> Result<(Option<Dialog>, Option<Bond>), StoreError> {
+        let (id, message) = (id.clone(), message.clone());
+        self.read(move |connection| {
+            Ok((dialog::find(connection, &id, now)?, message::bond(connection, &message)?))
+        })
+        .await
+    }
+
     async fn step_dialog(&self, step: &DialogStep) -> Result<Vec<ProcessCard>, StoreError> {
         let step = step.clone();
         self.write(move |work| dialog::step(work, &step)).await

@@ -102,12 +102,12 @@ async fn room_is_made_by_the_oldest_that_nobody_works_on() {
     let is_kept = |at: usize| message(at).editions().expect("read").iter().any(|edition| edition.is_kept);
     let busy = parts.hold(message(0).place()).await;
     let new = message(PER_ACCOUNT_MAX).begun_in(&dialog);
-    parts.make_room(&new, 1, max).expect("made").ok().expect("room");
+    parts.make_room(&new, 1, max).expect("made").expect("room");
     assert_eq!((is_kept(0), is_kept(1), is_kept(2)), (true, false, true));
     assert_eq!(parts.room(new.place(), 1).expect("read"), Room::Enough);
     assert_eq!(message(1).editions().expect("read").len(), 1, "it is remembered");
     drop(busy);
-    parts.make_room(&new, 1, max).expect("made").ok().expect("room");
+    parts.make_room(&new, 1, max).expect("made").expect("room");
     assert!(is_kept(0), "there is room already");
 }
 
@@ -180,7 +180,7 @@ fn what_is_being_written_counts() {
     // It has a folder and no answer yet.
     fs::create_dir_all(first.place()).expect("made");
     let _busy = parts.lock(first.place()).try_lock_owned().expect("free");
-    let writing = parts.make_room(&first, 80, max).expect("made").ok().expect("room");
+    let writing = parts.make_room(&first, 80, max).expect("made").expect("room");
     let second = fetch(&parts, "reader", "second");
     let refused = parts.make_room(&second, 30, max).expect("made").err();
     assert_eq!(refused, Some(Room::TooMuch { bytes: 110, max: 100 }));

@@ -111,10 +111,10 @@ impl Copies {
         Ok(())
     }
 
-    fn load_some<'a>(
+    fn load_some(
         &self,
         ags: Ags,
-        records: &mut dyn Iterator<Item = &'a [u8]>,
+        records: &mut dyn Iterator<Item = &[u8]>,
         receipt: &mut LoadReceipt,
     ) -> Result<(), CopyError> {
         let mut turn = self.writer();

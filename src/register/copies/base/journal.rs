@@ -115,7 +115,7 @@ mod tests {
         let begin = |generation| copies.begin_load(home, generation, 0, Timestamp::now()).expect("begun");
         begin(1);
         let (mut most, mut number) = (0, 0);
-        for round in 2..6000 {
+        for round in 2..3000 {
             if most < PAGES {
                 let some = number..number + 200;
                 number = some.end;

@@ -136,6 +136,10 @@ impl Cluster {
         self.folder.path().join("data").display().to_string()
     }
 
+    fn socket_lock(&self) -> String {
+        self.folder.path().join(format!(".s.PGSQL.{}.lock", self.port)).display().to_string()
+    }
+
     /// A command as the user the server runs as.
     fn as_server(&self, program: &str) -> Command {
         let mut command = match rustix::process::geteuid().is_root() {
@@ -165,7 +169,8 @@ impl Cluster {
         start.args(["start", "-w", "-t", "60", "-D", &self.data(), "-l", &log]);
         let status = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         let said = || std::fs::read_to_string(&log).unwrap_or_default();
-        assert!(status.expect("pg_ctl").success(), "the server does not start: {}", said());
+        let status = status.expect("pg_ctl");
+        assert!(status.success(), "the server does not start ({status}): {}", said());
         *self.running.lock().expect("a lock") = true;
     }
 
@@ -187,6 +192,9 @@ impl Cluster {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
+        // Where nobody takes the dead in, their process id looks alive, and the server would not start again.
+        let files = [format!("{}/postmaster.pid", self.data()), self.socket_lock()];
+        assert!(self.as_server("rm").arg("-f").args(files).status().expect("rm").success());
         *self.running.lock().expect("a lock") = false;
     }
 

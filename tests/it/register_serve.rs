@@ -18,9 +18,11 @@ use amtsbote::register::rights::{Asker, Purpose};
 use amtsbote::register::stream::{Change, Occasion};
 use amtsbote::register::synth;
 use amtsbote::register::synth::plan::{Plan, Sent, Step};
+use amtsbote::store::postgres::{PostgresStore, Settings as StoreSettings};
 use amtsbote::xml::write::Writer;
 
 use crate::cli_fixture::{BINARY, Office};
+use crate::postgres_cluster::{Cluster, programs};
 
 const TOWN: &str = "ags:10041100";
 const STORE: &str = "zmb:100000000000";
@@ -141,6 +143,11 @@ impl Drop for Register {
 }
 
 fn serve(office: &Office) -> Register {
+    serve_on(office, "")
+}
+
+/// With more in its configuration.
+fn serve_on(office: &Office, more: &str) -> Register {
     let folder = office.folder.path();
     let settings = include_str!("../../src/config/register_example.toml")
         .replace("https://localhost:8443/", &office.xta)
@@ -148,7 +155,7 @@ fn serve(office: &Office) -> Register {
         .replace("# poll_milliseconds = 1000", "poll_milliseconds = 100")
         .replace("# urgent_identifier", "urgent_identifier")
         .replace("# bucket_milliseconds = 2000", "bucket_milliseconds = 300");
-    std::fs::write(folder.join("register.toml"), settings).expect("writes");
+    std::fs::write(folder.join("register.toml"), format!("{settings}\n{more}")).expect("writes");
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("register.log"));
     let child = Command::new(BINARY)
         .args(["register", "serve"])
@@ -172,8 +179,12 @@ fn send_to(office: &Office, mailbox: &str, from: &str, number: Number, text: &st
 
 /// The next message that waits for `reader`.
 fn receive(office: &Office, reader: &str) -> String {
+    receive_within(office, reader, Duration::from_secs(60))
+}
+
+fn receive_within(office: &Office, reader: &str, patience: Duration) -> String {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
+    while begun.elapsed() < patience {
         let into = format!("in-{}", uuid::Uuid::new_v4());
         let ran = office
             .run_as("meldebehoerde", &["fetch", "--as", reader, "--limit", "1", "--into", &into])
@@ -483,4 +494,94 @@ fn a_stream_full_of_faults_ends_as_its_oracle_says() {
     assert_eq!(copies.entries(home()).expect("entries"), expected);
     let states = copies.states(jiff::Timestamp::now()).expect("states");
     assert_eq!((states.len(), states[0].sequence, states[0].held), (1, plan.sequence, 0));
+}
+
+/// The data in a database that is killed and comes back, and that cuts the register's sessions off.
+#[test]
+fn a_register_on_postgresql_outlives_its_database() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let store =
+        format!("[store]\nengine = \"postgres\"\nconnection = \"{}\"\n", cluster.database("register"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let office = Office::open_in(folder, with_identifiers);
+    let mut register = serve_on(&office, &store);
+    send(&office, TOWN, Number::Load, &load(1));
+    assert!(receive(&office, TOWN).contains("<uebernommen>1192</uebernommen>"));
+    let ask = |number| {
+        send(&office, BODY, Number::PersonSearchAsked, &asks(number, Profile::PersonSearch, "Adler"));
+    };
+    let long = Duration::from_secs(180);
+    for number in 2..6 {
+        ask(number);
+        cluster.try_sql(
+            "postgres",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'register'",
+        );
+        let answer = receive_within(&office, BODY, long);
+        assert!(answer.contains("<familienname>Adler<") && answer.contains(&uuid(number)), "{answer}");
+    }
+    // The primary is lost with everything that it had in memory, while a question waits and while the role dies.
+    cluster.kill();
+    ask(6);
+    std::thread::sleep(Duration::from_secs(1));
+    register.0.kill().expect("killed");
+    register.0.wait().expect("ended");
+    cluster.begin();
+    register = serve_on(&office, &store);
+    let answer = receive_within(&office, BODY, long);
+    assert!(answer.contains("<familienname>Adler<") && answer.contains(&uuid(6)), "{answer}");
+    // Lost again, under a register that goes on.
+    cluster.kill();
+    ask(7);
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.begin();
+    assert!(receive_within(&office, BODY, long).contains(&uuid(7)));
+    // Asked again: answered as before.
+    ask(7);
+    assert!(receive_within(&office, BODY, long).contains(&uuid(7)));
+
+    let pid = rustix::process::Pid::from_raw(i32::try_from(register.0.id()).expect("an id"));
+    rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
+    assert!(register.0.wait().expect("ended").success());
+    let log = office.run(&["register", "log"]).ends(0);
+    assert!(log.stdout.contains("6 entries, whole"), "one line each question: {}", log.stdout);
+    assert!(
+        office
+            .run(&["register", "status"])
+            .ends(0)
+            .stderr
+            .contains("PostgreSQL database register at 127.0.0.1")
+    );
+    assert!(!office.path("register/register.sqlite").exists());
+
+    // Without its configuration nothing new is begun beside the data; with a wrong one, the fault is named.
+    let elsewhere = office.path("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("a folder");
+    std::fs::rename(office.path("register.toml"), elsewhere.join("register.toml")).expect("moved");
+    let lost = office.run(&["register", "status", "--folder", "register"]).ends(2);
+    assert!(lost.stderr.contains("lie in a PostgreSQL database"), "{}", lost.stderr);
+    let wrong = |from: &str, to: &str, words: &str| {
+        let text = std::fs::read_to_string(elsewhere.join("register.toml")).expect("the configuration");
+        assert!(text.contains(from), "{from}");
+        std::fs::write(office.path("register.toml"), text.replace(from, to)).expect("written");
+        let ran = office.run(&["register", "status"]).ends(2);
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    };
+    wrong("dbname=register", "dbname=nothing", "there is no database of that name");
+    cluster.sql("postgres", "CREATE ROLE stranger LOGIN");
+    wrong("user=amtsbote", "user=stranger", "this user lacks rights");
+    let relays = cluster.database("relay");
+    cluster.sql("relay", "CREATE SCHEMA amtsbote CREATE TABLE store (single boolean)");
+    assert!(relays.contains("dbname=relay"));
+    wrong("dbname=register", "dbname=relay", "a relay keeps its messages");
+    let relay = PostgresStore::open(StoreSettings::new(cluster.connection("register"), "relay-1"));
+    let relay = tokio::runtime::Runtime::new().expect("a runtime").block_on(relay).err();
+    let words = relay.expect("no relay works in a register's database").to_string();
+    assert!(words.contains("a register keeps its copies"), "{words}");
+    std::fs::rename(office.path("register/log.key"), office.path("log.key")).expect("moved");
+    std::fs::write(office.path("register/log.key"), [7; 32]).expect("another key");
+    let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(office.path("register/log.key"), owner).expect("the owner's alone");
+    wrong("dbname=register", "dbname=register", "another register's");
 }

@@ -29,7 +29,10 @@ pub struct HeadFile(pub PathBuf);
 
 impl HeadFile {
     fn replace(&self, note: &str) -> std::io::Result<()> {
-        let fresh = self.0.with_extension("new");
+        // Not in place of what may be the end of a node's name.
+        let mut fresh = self.0.clone().into_os_string();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
         let mut file = File::create(&fresh)?;
         file.write_all(note.as_bytes())?;
         file.sync_all()?;

@@ -328,7 +328,7 @@ const WORDS: &[(&str, &str)] = &[
         "limits.upload_bytes_max",
         "Disk space that large messages of one participant may keep while they come in chunks, in bytes: twice what each \
          states, from its first chunk on. Never less than four times content_bytes_max; one of them is taken whatever it keeps. \
-         Copies that are fetched in chunks may keep as much again, and those of all participants eight times as much.",
+         Copies that are fetched in chunks may keep as much again, and those of all participants eight times as much (embedded store).",
     ),
     ("profile", "The service profile of messages where neither they nor their reader name one."),
     ("profile.name", "Its name (URI, URN or a short name)."),

@@ -56,13 +56,14 @@
 //!
 //! Clients that know partialStoreDelivery and partialFetchDelivery cut a message into chunks of 8 KB to 65,536 KB (KB of
 //! 1024 bytes; the last may be smaller), at most 10,000. The post office keeps them in the folder `osci-chunks` in the
-//! store's folder until all are there; the message inside is then judged as if it came alone. After a break the client asks
+//! store's folder, or in the database that several servers share, until all are there; the message inside is then judged as if it came alone. After a break the client asks
 //! which chunks are there and sends the rest, also over a restart.
 //!
 //! - An account has at most 16 uploads and 16 fetches on their way (9811). Each must end three days after it began; then it
 //!   is swept. The feature description says so as ChunkMessageTimeout, in milliseconds.
 //! - An upload begins only if the disk has room for all of it beside what other uploads have begun: twice its stated size,
 //!   for the chunks and for the message made of them, and `limits.disk_reserve_bytes` (9811, and an ERROR in the log).
+//!   Where several servers share a database, chunks lie in it and no server's disk is asked; keep an eye on the database's.
 //! - So much an upload keeps from its first chunk on until it is accepted, refused or swept. Uploads of one account keep
 //!   `limits.upload_bytes_max` together, 1 GiB by default and never less than four times `limits.content_bytes_max`; one alone is taken whatever it
 //!   keeps. What exceeds that is

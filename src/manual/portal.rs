@@ -102,8 +102,8 @@
 //! well, so that attachments that come at the same time fit together.
 //!
 //! Submitting takes the file of the largest attachment over as the beginning of the payload (embedded store, `portal.folder`
-//! on the store's disk; otherwise it is copied like the others) and reads an attachment again only where this process has not
-//! seen it come. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
+//! on the store's disk; otherwise it is copied like the others) and reads an attachment through beforehand only where this process
+//! has not seen it come. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
 //!
 //! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
 //! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of

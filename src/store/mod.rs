@@ -57,7 +57,7 @@ pub enum StoreError {
     /// No room; nothing was stored. Accepting goes on by itself when there is room.
     #[error("the store is full: {free} bytes are free, {reserve} are kept in reserve")]
     Full { free: u64, reserve: u64 },
-    /// Nothing was stored; the operator must look.
+    /// The operator must look. Nothing was stored as far as is known; an answer that was lost may have been a yes.
     #[error("the store cannot be written: {0}")]
     Unavailable(String),
     #[error("the store holds something that it cannot read: {0}")]

@@ -90,11 +90,8 @@ impl Door {
             let (conversation, sequence) =
                 client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
             let place = (conversation, *sequence);
-            entry.card = self
-                .relay
-                .hand_out_in_dialog(&client.account, &client.owner, place, &id)
-                .await
-                .map_err(failed)?;
+            let handed_out = self.relay.hand_out_in_dialog(&client.account, &client.owner, place, &id).await;
+            entry.card = context.behind_hand_out(handed_out)?;
         }
         if more {
             context.findings.push((Code::MoreDeliveries, None));

@@ -71,8 +71,8 @@ impl Door {
         }
         held.insert(number);
         begun.serve(&conversation, number);
-        self.note_fetch(&fetch, &begun).await?;
         let slice = self.slice(&fetch, span).await?;
+        self.note_fetch(&fetch, &begun).await?;
         // Last of all: nothing that fails behind it may leave the reader without what he is said to have.
         if entry.card.state.is_offered() && slices.is_whole(&held) {
             let place = (&conversation, sequence);
@@ -81,7 +81,7 @@ impl Door {
                 if let Err(Refused { detail, .. }) = self.note_fetch(&fetch, &before).await {
                     tracing::warn!(message_id = %id, detail, "a chunk that was not given is noted as given");
                 }
-                return Err(failed(refusal));
+                return context.behind_hand_out(Err(refusal));
             }
         }
         if more {

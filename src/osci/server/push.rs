@@ -210,7 +210,13 @@ impl Door {
         let reply_card = match reply.envelope {
             None => None,
             Some(envelope) => {
-                let card = self.hand_out_reply(&client, &envelope.id).await?;
+                let card = match self.hand_out_reply(&client, &envelope.id).await? {
+                    Err(refusal) if refusal.is_ours() => context.behind_hand_out(Err(refusal))?,
+                    handed_out => {
+                        let id = &envelope.id;
+                        handed_out.map_err(|refusal| not_passed_on(Some(id), &refusal.to_string()))?
+                    }
+                };
                 Some(bundle(&card, &envelope)?)
             }
         };
@@ -226,12 +232,15 @@ impl Door {
         })))
     }
 
-    async fn hand_out_reply(&self, client: &Client, id: &MessageId) -> Result<ProcessCard, Refused> {
+    async fn hand_out_reply(
+        &self,
+        client: &Client,
+        id: &MessageId,
+    ) -> Result<Result<ProcessCard, Refusal>, Refused> {
         let (conversation, sequence) =
             client.dialog.as_ref().ok_or_else(|| Refused::new(Code::DialogRequired, "no dialog"))?;
         let place = (conversation, *sequence);
-        let handed_out = self.relay.hand_out_in_dialog(&client.account, &client.owner, place, id).await;
-        handed_out.map_err(|refusal| not_passed_on(Some(id), &refusal.to_string()))
+        Ok(self.relay.hand_out_in_dialog(&client.account, &client.owner, place, id).await)
     }
 
     /// Everything that can be refused before anything is stored or dialled.

@@ -85,6 +85,15 @@ impl Context<'_> {
             told
         })
     }
+
+    /// The same for a hand-out in the dialog. Where the store failed it may have happened all the same, and the next request
+    /// of the dialog would say that the reader has what he never got: there is none after a fault.
+    pub(super) fn behind_hand_out<T>(&mut self, outcome: Result<T, Refusal>) -> Result<T, Refused> {
+        match outcome {
+            Err(refusal) if !refusal.is_ours() => Err(failed(refusal)),
+            outcome => self.behind_step(outcome),
+        }
+    }
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -265,8 +265,10 @@ impl Door {
         let whole = whole.await.map_err(on_our_disk)?;
         let bytes = whole.length();
         let answer = self.sealed(whole).await?;
-        staging.keep_piece(&name(fetch.place()), ANSWER, answer).await.map_err(in_store)?;
-        Ok(bytes)
+        match staging.keep_piece(&name(fetch.place()), ANSWER, answer).await.map_err(in_store)? {
+            true => Ok(bytes),
+            false => Err(in_store(StoreError::Unknown)),
+        }
     }
 
     pub(super) async fn note_fetch(&self, fetch: &Fetch, begun: &FetchBegun) -> Result<(), Refused> {

@@ -222,7 +222,7 @@ impl Door {
             drop(busy);
             kept
         });
-        kept.await.map_err(disk)?;
+        kept.await.map_err(of_draft)?;
         self.drafts.remember(draft, attachment, digest, seen);
         Ok(at_offset(no_content(), length, true))
     }

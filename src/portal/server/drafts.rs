@@ -329,7 +329,12 @@ impl Draft {
             let synced = scope.spawn(|| file.sync_all());
             let unfinished = write_unfinished(&self.0, &name, uploaded);
             let stopping = |_| Err(io::Error::other("a thread ended early"));
-            synced.join().unwrap_or_else(stopping).and(unfinished)
+            let synced = synced.join().unwrap_or_else(stopping);
+            if synced.is_err() {
+                // The disk says so once and then calls the same bytes safe: only new ones can be.
+                let _ = fs::remove_file(self.part(attachment));
+            }
+            synced.and(unfinished)
         })?;
         fs::rename(self.part(attachment), self.whole(attachment))?;
         fs::rename(unfinished, self.0.join(name))?;

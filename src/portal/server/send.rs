@@ -104,6 +104,13 @@ fn sealed(error: &crate::pki::jose::Error, what: &str) -> Problem {
     Problem::unprocessable("encryption-invalid", format!("{what}: {error}"))
 }
 
+/// What was submitted, wherever its parts lie in the payload: that depends on whose file was taken over.
+fn request_digest(manifest: &Manifest) -> Digest {
+    let placeless = manifest.parts.iter().map(|part| Part { offset: 0, ..part.clone() });
+    let written = serde_json::to_vec(&placeless.collect::<Vec<_>>()).unwrap_or_default();
+    Digest::of(&[&b"amtsbote portal request, version 1\n"[..], &written].concat())
+}
+
 impl Door {
     pub(super) fn message_id(&self, submission: Uuid) -> Result<MessageId, Problem> {
         let system = &self.relay.settings().system;
@@ -318,7 +325,11 @@ impl Door {
         };
         if let Some(entry) = made.filter(|entry| entry.card.posted_by == caller.account.name) {
             return match is_same(&entry, &submitted) {
-                true => Ok(answer(case_of(&entry).unwrap_or_else(|| counterpart(submission)))),
+                true => {
+                    // Whoever left, or fell, right behind the acceptance has left it.
+                    self.forget(&draft).await;
+                    Ok(answer(case_of(&entry).unwrap_or_else(|| counterpart(submission))))
+                }
                 false => Err(Problem::conflict(
                     "submission-exists",
                     "the submission was made before with other content",
@@ -383,18 +394,23 @@ impl Door {
         let manifest = Manifest { parts };
         let payload = writer.seal().await.map_err(told)?;
         let (envelope, profile) = self.envelope(caller, &begun, &tags)?;
-        let request_digest = payload.digest;
+        let request_digest = request_digest(&manifest);
         let made =
             Submission { envelope, manifest, payload, request_digest, door: DOOR, certificates: Vec::new() };
         self.relay.accept_under(&caller.account, made, &profile).await?;
         if let Some(callbacks) = &self.callbacks {
             callbacks.wake(&begun.destination);
         }
+        self.forget(&draft).await;
+        Ok(answer(begun.case_id(submission)))
+    }
+
+    /// What was submitted is kept elsewhere. The draft's lock is its caller's.
+    async fn forget(&self, draft: &Draft) {
         let (drafts, done) = (self.drafts.clone(), draft.clone());
         if let Err(error) = on_disk(move || drafts.forget(done.place())).await {
             tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "a draft was not removed");
         }
-        Ok(answer(begun.case_id(submission)))
     }
 
     /// What becomes part of a message must be what was uploaded. Whoever digested it while it came need not read it again;

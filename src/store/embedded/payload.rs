@@ -165,7 +165,8 @@ pub struct Intake {
     folder: PayloadFolder,
     inline_bytes_max: usize,
     buffer: Vec<u8>,
-    file: Option<(Arc<File>, FileToken)>,
+    /// Whoever writes to the file has a share of its token: it has its name for as long.
+    file: Option<(Arc<File>, Arc<FileToken>)>,
     digest: Context,
     length: u64,
 }
@@ -177,21 +178,26 @@ impl Intake {
     }
 
     /// The file, which is made on the first call.
-    async fn file(&mut self) -> Result<Arc<File>, StoreError> {
-        if let Some((file, _)) = &self.file {
-            return Ok(Arc::clone(file));
+    async fn file(&mut self) -> Result<(Arc<File>, Arc<FileToken>), StoreError> {
+        if let Some(made) = &self.file {
+            return Ok(made.clone());
         }
-        let token = self.folder.stage();
-        let path = self.folder.path(&token.name);
-        let file = on_disk(move || File::create_new(path)).await?;
-        Ok(self.file.insert((Arc::new(file), token)).0.clone())
+        let token = Arc::new(self.folder.stage());
+        let (path, held) = (self.folder.path(&token.name), token.clone());
+        let made = on_disk(move || {
+            let made = File::create_new(path);
+            drop(held);
+            made
+        });
+        Ok(self.file.insert((Arc::new(made.await?), token)).clone())
     }
 
     /// Hands what was gathered to the file.
     async fn spill(&mut self, sync: bool) -> Result<(), StoreError> {
-        let file = self.file().await?;
+        let (file, token) = self.file().await?;
         let mut bytes = std::mem::take(&mut self.buffer);
         self.buffer = on_disk(move || {
+            let _token = token;
             (&*file).write_all(&bytes)?;
             if sync {
                 file.sync_all()?;
@@ -244,8 +250,9 @@ impl PayloadWriter for Intake {
         }
         let digested = seen.filter(|_| self.length == 0);
         let undigested = digested.is_none().then(|| self.digest.clone());
-        let (to, mut piece) = (self.file().await?, std::mem::take(&mut self.buffer));
+        let ((to, token), mut piece) = (self.file().await?, std::mem::take(&mut self.buffer));
         let (piece, digest) = on_disk(move || {
+            let _token = token;
             (&*to).write_all(&piece)?;
             let mut digest = undigested;
             let mut at = span.start;
@@ -271,16 +278,23 @@ impl PayloadWriter for Intake {
         Ok(())
     }
 
-    /// The file gets a second name, the payload's. One that has a second name already may belong to a message.
+    /// The file gets a second name, the payload's. One that has a second name already may belong to a message, or to
+    /// somebody who is still writing behind it though nobody waits for that any more.
     async fn take_file(&mut self, path: &Path, length: u64, seen: Context) -> Result<bool, StoreError> {
         if self.length > 0 || self.file.is_some() || length <= self.inline_bytes_max as u64 {
             return Ok(false);
         }
-        let (from, token) = (path.to_owned(), self.folder.stage());
-        let to = self.folder.path(&token.name);
+        let (from, token) = (path.to_owned(), Arc::new(self.folder.stage()));
+        let (to, held) = (self.folder.path(&token.name), token.clone());
         let taken = on_disk(move || {
+            // Goes with the name if nothing comes of it.
+            let _token = held;
             let found = std::fs::metadata(&from)?;
             if found.nlink() != 1 || found.len() < length || std::fs::hard_link(&from, &to).is_err() {
+                return Ok(None);
+            }
+            // Another may have been as far at the same instant: then neither takes it.
+            if std::fs::metadata(&to)?.nlink() != 2 {
                 return Ok(None);
             }
             let mut file = OpenOptions::new().write(true).open(&to)?;
@@ -308,6 +322,9 @@ impl PayloadWriter for Intake {
         let place = match self.file.take() {
             None => StagedPlace::Inline(Bytes::from(self.buffer)),
             Some((_, token)) => {
+                // What was written has ended, and with it every other share.
+                let shared = |_| StoreError::Unavailable("the payload is still being written".to_owned());
+                let token = Arc::try_unwrap(token).map_err(shared)?;
                 let path = self.folder.path(&token.name);
                 on_disk(move || match path.parent() {
                     Some(shelf) => File::open(shelf)?.sync_all(),

@@ -52,7 +52,7 @@ pub const DISCARD: &str = "WITH gone AS (DELETE FROM payload_large WHERE name = 
 /// ago, so that a reader at work reads on. Without an object store ($3) what lies there is left to nodes that have it.
 pub const ORPHANS: &str = "SELECT name FROM payload_large WHERE sequence IS NULL AND (object_bytes IS NULL OR $3) AND \
     ((node = $1 AND incarnation < $2 AND dropped_at IS NULL) OR dropped_at < clock_timestamp() - interval '10 minutes' \
-     OR (dropped_at IS NULL AND touched_at < clock_timestamp() - interval '1 day')) LIMIT 100";
+     OR (dropped_at IS NULL AND touched_at < clock_timestamp() - interval '1 day')) LIMIT $4";
 
 /// Of the next names of chunks after $1, at most $2: each with whether its payload is known. One name a step, however many
 /// chunks it has.

@@ -29,8 +29,10 @@ pub const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000
 const CLOCK_ANSWER_MAX: Duration = Duration::from_millis(500);
 /// So long a jump of the clock matters at least, or as long as the longest lease.
 const GUARD_MIN: Duration = Duration::from_secs(3600);
+/// Waits for no standby, and not long for another node: it is told again.
 const SHARE_GUARD: &str = "UPDATE store SET clock_jumped = $1, \
     clock_guard_until = clock_timestamp() + $2 * interval '1 second' \
+    FROM set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '1s', true) \
     WHERE clock_jumped < $1 OR clock_guard_until IS NULL OR clock_guard_until <= clock_timestamp()";
 const SHARED_GUARD: &str = "SELECT clock_jumped, extract(epoch FROM clock_guard_until - clock_timestamp())::float8 \
     FROM store WHERE clock_guard_until > clock_timestamp()";

@@ -214,7 +214,7 @@ CREATE TRIGGER paper_filed AFTER INSERT ON paper FOR EACH ROW
   WHEN (position(convert_to('"door":"portal"', 'UTF8') IN NEW.card) > 0) EXECUTE FUNCTION amtsbote.file_submission();
 UPDATE message m SET destination = amtsbote.named_destination(p.envelope) FROM paper p
   WHERE p.sequence = m.sequence AND position(convert_to('"door":"portal"', 'UTF8') IN p.card) > 0;
-CREATE INDEX message_destination ON message (destination, mailbox, sequence) WHERE destination IS NOT NULL AND offered;
+CREATE INDEX message_destination ON message (destination, mailbox, sequence, shelf) WHERE destination IS NOT NULL AND offered;
 "#;
 
 /// Step `n` leads from version `n` to `n + 1`.

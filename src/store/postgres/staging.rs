@@ -69,8 +69,10 @@ const PIECES_GONE: &str = "WITH few AS (SELECT id FROM staged_piece WHERE place 
     gone AS (DELETE FROM staged_piece p USING few WHERE p.id = few.id RETURNING p.id), \
     freed AS (UPDATE payload_large l SET sequence = NULL, dropped_at = clock_timestamp() FROM gone \
     WHERE l.sequence = -gone.id) SELECT count(*) FROM gone";
-const SWEPT: &str = "UPDATE staged SET swept = true WHERE id = $1";
-const GONE: &str = "DELETE FROM staged WHERE id = $1 RETURNING 1";
+/// Unless another node is still at its pieces.
+const SWEPT: &str = "UPDATE staged SET swept = true WHERE id = $1 \
+    AND NOT EXISTS (SELECT 1 FROM staged_piece WHERE place = $1)";
+const GONE: &str = "DELETE FROM staged WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM staged_piece WHERE place = $1) RETURNING 1";
 
 fn place_of(row: &Found) -> Result<Place, Fault> {
     let pieces: Vec<i64> = column(row, 3)?;

@@ -21,6 +21,9 @@ const LOOK_TROUBLED: Duration = Duration::from_millis(500);
 const CHUNKED_MAX: i64 = 1_000;
 /// Between two searches for orphans.
 const ORPHANS_EVERY: Duration = Duration::from_secs(60);
+/// Orphans that one statement looks for, and how often one search asks for more.
+const ORPHANS_MAX: i64 = 100;
+const SWEEPS_MAX: usize = 1_000;
 
 /// Looks at promises and clocks until the store is closed, on a connection of its own: neither readers that use up the pool
 /// nor an object store that does not answer keep it waiting.
@@ -48,8 +51,8 @@ async fn look(pools: &Pools, session: &mut Option<Session>) -> Result<(), OpenEr
         }
     };
     pools.measure_skew(&session.client).await?;
-    pools.share_guard(&session.client).await?;
     promises::look(&session.client, pools).await?;
+    pools.share_guard(&session.client).await?;
     Ok(lag::gauge(&session.client).await?)
 }
 
@@ -66,7 +69,7 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
                 Some(name) => {
                     is_ours = is_ours || are_objects_ours(&pools).await;
                     if is_ours {
-                        discard(&pools, &name).await;
+                        let _is_gone = discard(&pools, &name).await;
                     }
                 }
                 None => return,
@@ -74,7 +77,12 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
             _ = clock.tick() => {
                 // Of objects only their rows are let go of here.
                 if let Err(error) = staging::sweep(&pools).await {
-                    tracing::debug!(%error, "what is over of uploads cannot be looked for");
+                    tracing::warn!(
+                        code = "store-staging-sweep",
+                        %error,
+                        next_step = "it is tried each minute; if this stays, look into the database's log",
+                        "what is over of uploads in chunks cannot be let go of"
+                    );
                 }
                 is_ours = are_objects_ours(&pools).await;
                 if !is_ours {
@@ -118,10 +126,13 @@ async fn are_objects_ours(pools: &Pools) -> bool {
     }
 }
 
-async fn discard(pools: &Pools, name: &str) {
-    if let Err(error) = let_go(pools, name).await {
+/// False where it is left.
+async fn discard(pools: &Pools, name: &str) -> bool {
+    let gone = let_go(pools, name).await;
+    if let Err(error) = &gone {
         tracing::debug!(%error, name, "a payload that nobody names is left for the sweep");
     }
+    gone.is_ok()
 }
 
 /// Its objects first and its row last, so that whatever is interrupted is found again.
@@ -135,15 +146,27 @@ async fn let_go(pools: &Pools, name: &str) -> Result<(), StoreError> {
     pools.run(DISCARD, &[&name]).await.map(drop)
 }
 
+/// As long as there are more: a message in chunks leaves hundreds behind.
 async fn sweep(pools: &Pools, incarnation: i64) {
     let node = pools.node();
-    match pools.run(ORPHANS, &[&node, &incarnation, &pools.objects().is_some()]).await {
-        Ok(orphans) => {
-            for orphan in orphans {
-                discard(pools, orphan.get(0)).await;
+    for _ in 0..SWEEPS_MAX {
+        let found =
+            pools.run(ORPHANS, &[&node, &incarnation, &pools.objects().is_some(), &ORPHANS_MAX]).await;
+        let orphans = match found {
+            Ok(orphans) => orphans,
+            Err(error) => {
+                tracing::debug!(%error, "orphaned payloads cannot be looked for");
+                return;
+            }
+        };
+        for orphan in &orphans {
+            if !discard(pools, orphan.get(0)).await {
+                return;
             }
         }
-        Err(error) => tracing::debug!(%error, "orphaned payloads cannot be looked for"),
+        if (orphans.len() as i64) < ORPHANS_MAX {
+            return;
+        }
     }
 }
 

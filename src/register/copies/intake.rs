@@ -93,7 +93,7 @@ impl Copies {
             "INSERT INTO copy (ags, generation, state, sequence, as_of) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![ags.to_string(), int(generation), schema::LOADING, int(sequence), micros(as_of)],
         )?;
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// Takes a chunk of records, each JSON, in one transaction. Bad ones are named in the receipt, the good ones stay.
@@ -125,7 +125,7 @@ impl Copies {
                 Err(error) => return Err(error),
             }
         }
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// Ends the load: `announced` records must have come. The switch is one transaction; until it, the former copy
@@ -162,7 +162,7 @@ impl Copies {
         if let Some((arrived, replies)) = arrived {
             self.take_within(&work, arrived, replies)?;
         }
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// Removes a bounded part of what was replaced; says whether there is more.

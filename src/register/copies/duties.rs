@@ -467,11 +467,11 @@ fn is_hidden(one: &Found) -> bool {
 
 /// Whether a question has met a locked person: of such a one there is a notice, however the cases of it are called.
 fn is_about_a_lock(work: &Work<'_>, look: i64) -> Result<bool, CopyError> {
-    Ok(work.only(
+    work.only(
         "SELECT EXISTS (SELECT 1 FROM duty WHERE look = ?1 AND kind <> ?2)",
         params![look, BY_HAND],
         |row| row.get(0),
-    )?)
+    )
 }
 
 /// How the UUIDs of messages begin that hand this case over.
@@ -481,12 +481,12 @@ fn handed_over(number: u64) -> String {
 
 fn is_on_its_way(work: &Work<'_>, number: u64) -> Result<bool, CopyError> {
     let begins = handed_over(number);
-    Ok(work.only(
+    work.only(
         "SELECT EXISTS (SELECT 1 FROM outgoing WHERE author = ?1 AND uuid > ?2 AND uuid < ?2 || '~'
              AND sent_at IS NULL AND given_up_at IS NULL AND sealed IS NOT NULL)",
         params![OWN, begins],
         |row| row.get(0),
-    )?)
+    )
 }
 
 /// The case that went with this message, if one did.

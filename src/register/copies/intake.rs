@@ -93,7 +93,7 @@ impl Copies {
             "INSERT INTO copy (ags, generation, state, sequence, as_of) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![ags.to_string(), int(generation), schema::LOADING, int(sequence), micros(as_of)],
         )?;
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// Takes a chunk of records, each JSON, in one transaction, or in several where somebody waits who comes first. Bad
@@ -143,7 +143,7 @@ impl Copies {
                 break;
             }
         }
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// Ends the load: `announced` records must have come. The switch is one transaction; until it, the former copy
@@ -180,7 +180,7 @@ impl Copies {
         if let Some((arrived, replies)) = arrived {
             self.take_within(&work, arrived, replies)?;
         }
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// Removes a bounded part of what was replaced; says whether there is more.

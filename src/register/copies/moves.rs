@@ -125,7 +125,7 @@ impl Copies {
             }
         }
         self.take_within(&work, arrived, &[])?;
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// Cases that have run into their warning or over their end since the last look; each is told once.

@@ -137,7 +137,7 @@ impl Copies {
         let mut session = self.writer();
         let work = session.begin()?;
         self.take_within(&work, arrived, replies)?;
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// The same, and what is answered stays for a page ([`Self::held_answer`]): the post takes it for sent.
@@ -146,7 +146,7 @@ impl Copies {
         let work = session.begin()?;
         self.take_within(&work, arrived, replies)?;
         hold(&work, arrived, arrived.at)?;
-        Ok(work.commit()?)
+        work.commit()
     }
 
     pub(super) fn take_within(

@@ -197,7 +197,7 @@ impl Copies {
         let mut session = self.answering();
         let work = session.begin()?;
         write_look(&work, self, asked, question, &Answer::Neutral, &[], Note::TooBroad, now)?;
-        Ok(work.commit()?)
+        work.commit()
     }
 
     /// The person behind a feature from a list: for the same body, within its time, once more judged and logged.

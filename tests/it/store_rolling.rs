@@ -15,6 +15,13 @@ const NEXT: &str = "SET search_path = amtsbote; \
     CREATE TABLE colour (name text PRIMARY KEY); CREATE INDEX message_colour ON message (colour); \
     UPDATE store SET version = version + 1";
 
+/// Takes away what the step to version 5 adds.
+pub const BACK_TO_VERSION_4: &str = "SET search_path = amtsbote; DROP TABLE staged_hold, staged_piece, staged; \
+         ALTER TABLE node DROP COLUMN token, DROP COLUMN token_at, DROP COLUMN held_since; \
+         ALTER TABLE store DROP COLUMN clock_jumped, DROP COLUMN clock_guard_until; \
+         DROP FUNCTION file_submission CASCADE; DROP FUNCTION named_destination; \
+         ALTER TABLE message DROP COLUMN destination; UPDATE store SET version = 4";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_work_on_tables_one_version_newer_and_refuse_two() {
     let Some(programs) = programs() else { return };
@@ -62,14 +69,7 @@ async fn an_upgrade_that_is_in_the_way_of_others_gives_up() {
     PostgresStore::open(settings()).await.expect("a store").close().await.expect("closed");
     let known = examine(settings()).await.expect("examined").version.expect("tables");
     // As it was one version ago.
-    cluster.sql(
-        "busy",
-        "SET search_path = amtsbote; DROP TABLE staged_hold, staged_piece, staged; \
-         ALTER TABLE node DROP COLUMN token, DROP COLUMN token_at, DROP COLUMN held_since; \
-         ALTER TABLE store DROP COLUMN clock_jumped, DROP COLUMN clock_guard_until; \
-         DROP FUNCTION file_submission CASCADE; DROP FUNCTION named_destination; \
-         ALTER TABLE message DROP COLUMN destination; UPDATE store SET version = 4",
-    );
+    cluster.sql("busy", BACK_TO_VERSION_4);
     let held = "BEGIN; LOCK TABLE amtsbote.message IN ACCESS SHARE MODE; SELECT pg_sleep(60); COMMIT";
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let begun = std::time::Instant::now();

@@ -129,11 +129,7 @@ async fn what_nodes_of_the_version_before_accept_is_filed() {
     let store = PostgresStore::open(settings("one")).await.expect("a store");
     submit(&store, "before", TOWN).await;
     send(&store, &draft("forged"), "xta-2.1.1", vec![property(DESTINATION_PROPERTY, TOWN)]).await;
-    cluster.sql(
-        "filed",
-        "SET search_path = amtsbote; DROP FUNCTION file_submission CASCADE; DROP FUNCTION named_destination; \
-         ALTER TABLE message DROP COLUMN destination; UPDATE store SET version = 4",
-    );
+    cluster.sql("filed", crate::store_rolling::BACK_TO_VERSION_4);
     // A node at work on the tables as they were, and as they become under it.
     submit(&store, "between", TOWN).await;
     assert_eq!(upgrade(settings("one")).await.expect("upgraded"), (4, 5));

@@ -5,9 +5,10 @@
 //! small runtime of its own, and whoever calls waits without one: from a thread of blocking work or any other.
 //!
 //! A connection that is lost before its commit has changed nothing. One that is lost within it is asked about: the next
-//! session waits for the same lock and then for what became of that transaction. Only where the primary itself was
-//! replaced meanwhile nobody can say, and the error says that.
+//! session waits for the same lock and then looks for what that transaction would have left ([`fate`]). Only where no
+//! server answers in time nobody can say, and the error says that.
 
+mod fate;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Config, IsolationLevel, Row, Statement, Transaction};
 
+use self::fate::Commit;
 use self::schema::{SCHEMA, Unfit};
 use super::Value;
 use crate::net::postgres::{
@@ -217,13 +219,10 @@ impl Shared {
     fn connect(&self) -> Result<Live, Trouble> {
         let connector = Connector(self.settings.tls.clone());
         let session = self.wait(self.settings.patience, Session::open(&self.config, connector))?;
-        let timeline = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
-        let row = self.wait(self.settings.patience, session.client.query_one(timeline, &[]))?;
         let unsure = session.unsure();
         Ok(Live {
             session,
             unsure,
-            timeline: row.get(0),
             used_at: Instant::now(),
             is_lost: Cell::new(false),
             statements: RefCell::default(),
@@ -236,8 +235,6 @@ struct Live {
     session: Session,
     /// The server said that a commit may not have reached the standby.
     unsure: Arc<AtomicBool>,
-    /// Which history of the cluster it writes; another one begins when a standby is promoted.
-    timeline: String,
     used_at: Instant,
     is_lost: Cell<bool>,
     statements: RefCell<HashMap<String, Statement>>,
@@ -397,19 +394,16 @@ impl Link {
     pub fn begin(&mut self) -> Result<Work<'_>, CopyError> {
         let shared = Arc::clone(&self.shared);
         let live = self.ready()?;
-        let Live { session, unsure, timeline, is_lost, statements, .. } = live;
+        let Live { session, unsure, is_lost, statements, .. } = live;
         let failed = |trouble: Trouble| {
             is_lost.set(true);
             trouble.error()
         };
+        let commit = Commit::new(Arc::clone(unsure))?;
         let transaction = shared.wait(shared.settings.patience, session.client.transaction());
         let transaction = transaction.map_err(failed)?;
-        let lock = "SELECT pg_advisory_xact_lock($1), CAST(pg_current_xact_id() AS text)";
-        let locked = shared.wait(LOCK_WAIT_MAX + shared.settings.patience, async {
-            let statement = prepared(&transaction, statements, lock).await?;
-            transaction.query_one(&statement, &[&LOCK]).await
-        });
-        let id: String = locked.map_err(failed)?.get(1);
+        let turn = commit.take_turn(&transaction, statements);
+        shared.wait(LOCK_WAIT_MAX + shared.settings.patience, turn).map_err(failed)?;
         if shared.settings.standby == Standby::Required {
             let standing = shared.wait(shared.settings.patience, async {
                 let statement = prepared(&transaction, statements, STANDING).await?;
@@ -421,8 +415,7 @@ impl Link {
             }
         }
         unsure.store(false, Ordering::SeqCst);
-        let commit = Some(Commit { id, timeline: timeline.clone(), unsure: Arc::clone(unsure) });
-        Ok(Work { shared, transaction, statements, is_lost, commit })
+        Ok(Work { shared, transaction, statements, is_lost, commit: Some(commit) })
     }
 
     pub fn look(&mut self) -> Result<Work<'_>, CopyError> {
@@ -443,13 +436,6 @@ impl Link {
         let done = shared.wait(WORKS_MAX, live.session.client.batch_execute("VACUUM (FULL, ANALYZE)"));
         done.map_err(|trouble| trouble.error())
     }
-}
-
-/// What is needed to find out later whether a transaction was committed.
-struct Commit {
-    id: String,
-    timeline: String,
-    unsure: Arc<AtomicBool>,
 }
 
 pub struct Work<'a> {
@@ -570,55 +556,6 @@ impl Work<'_> {
             }
             Err(trouble) => Err(trouble.error()),
         }
-    }
-}
-
-/// What became of a transaction, seen by a later session.
-enum Fate {
-    Committed,
-    Undone,
-    /// Another primary answers, and its numbers are not ours.
-    Unknown,
-}
-
-impl Commit {
-    /// The connection was lost in the commit: asks what became of it, as long as our patience lasts.
-    fn became(&self, shared: &Shared, lost: &Trouble) -> Result<(), CopyError> {
-        let until = Instant::now() + shared.settings.patience;
-        loop {
-            match self.fate(shared) {
-                Ok(Fate::Committed) => return Ok(()),
-                Ok(Fate::Undone) => return Err(lost.error()),
-                Ok(Fate::Unknown) => break,
-                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(200)),
-                Err(_) => break,
-            }
-        }
-        Err(CopyError::Unsure(
-            "the database was lost while it was writing, and whether it has it is not known",
-        ))
-    }
-
-    fn fate(&self, shared: &Shared) -> Result<Fate, Trouble> {
-        let mut live = shared.connect()?;
-        if live.timeline != self.timeline {
-            return Ok(Fate::Unknown);
-        }
-        shared.wait(shared.settings.patience, async {
-            let work = live.session.client.transaction().await?;
-            // As long as the lost session is at work, it holds this.
-            work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-            let status = "SELECT pg_xact_status(CAST(CAST($1 AS text) AS xid8))";
-            let status: Option<String> = work.query_one(status, &[&self.id]).await?.get(0);
-            // What is written behind it reaches the standby behind it.
-            work.execute("UPDATE base SET settled = settled + 1", &[]).await?;
-            work.commit().await?;
-            Ok::<_, tokio_postgres::Error>(match status.as_deref() {
-                Some("committed") => Fate::Committed,
-                Some("aborted") => Fate::Undone,
-                _ => Fate::Unknown,
-            })
-        })
     }
 }
 

@@ -124,3 +124,53 @@ fn a_server_that_breaks_what_was_asked_for_is_refused() {
         "{away:?}"
     );
 }
+
+/// The number of a transaction that a crash has swept away is given to the next one.
+#[test]
+fn a_commit_that_was_swept_away_is_not_taken_for_another() {
+    const NUMBER: &str = "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)";
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("register");
+    let (_base, mut writer) = opened(Settings::new(connection)).expect("opened");
+    let mut given_again = 0;
+    for day in ["1", "2", "3"] {
+        cluster.sql("postgres", "CHECKPOINT");
+        let work = writer.begin().expect("begun");
+        work.run(DAY, params![day]).expect("written");
+        let number: i64 = work.only(NUMBER, params![], |row| row.get(0)).expect("a number");
+        cluster.kill();
+        cluster.begin();
+        loop {
+            let next: i64 = cluster.sql("postgres", NUMBER).parse().expect("a number");
+            given_again += u32::from(next == number);
+            if next >= number {
+                break;
+            }
+        }
+        let undone = work.commit();
+        assert!(matches!(undone, Err(CopyError::Server(_))), "{undone:?}");
+    }
+    assert!(given_again > 0, "no number was given again, and nothing was tried");
+    assert!(days(&mut writer).is_empty(), "nothing of it is there");
+}
+
+#[test]
+fn tokens_go_after_a_day() {
+    const TOKENS: &str = "SELECT count(*) FROM amtsbote_register.done";
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("register");
+    let (_base, mut writer) = opened(Settings::new(connection)).expect("opened");
+    add(&mut writer, "1").expect("written");
+    assert!(!writer.shrink_step().expect("a step"));
+    assert_eq!(cluster.sql("register", TOKENS), "1", "it is young");
+    cluster.sql(
+        "register",
+        "UPDATE amtsbote_register.done SET at = at - 86500000000; \
+         INSERT INTO amtsbote_register.done SELECT sha256(CAST(CAST(n AS text) AS bytea)), 0 FROM generate_series(1, 1500) n",
+    );
+    assert!(writer.shrink_step().expect("a step"), "there is more");
+    assert!(!writer.shrink_step().expect("a step"));
+    assert_eq!(cluster.sql("register", TOKENS), "2", "those of the two steps");
+}

@@ -14,6 +14,7 @@ use futures_util::future::try_join;
 use tokio_postgres::{Statement, Transaction};
 
 use super::{LOCK, Link, Shared, Trouble, prepared};
+use crate::net::postgres::{HAS_NOT_WAITED, HAS_WAITED, Standby};
 use crate::register::copies::CopyError;
 
 const TURN: &str = "SELECT pg_advisory_xact_lock($1)";
@@ -32,6 +33,8 @@ pub struct Commit {
 /// What a later session sees of a transaction.
 enum Fate {
     Committed,
+    /// It is there, and the standby that is required may not have it.
+    Unguarded,
     Undone,
 }
 
@@ -72,6 +75,7 @@ impl Commit {
         loop {
             match self.fate(shared) {
                 Ok(Fate::Committed) => return Ok(()),
+                Ok(Fate::Unguarded) => return Err(CopyError::Unsure(HAS_NOT_WAITED)),
                 Ok(Fate::Undone) => return Err(lost.error()),
                 Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(200)),
                 Err(_) => break,
@@ -93,7 +97,14 @@ impl Commit {
             // What is written behind it is on the disk, and on the standby, behind it.
             work.execute("UPDATE base SET settled = settled + 1", &[]).await?;
             work.commit().await?;
-            Ok::<_, tokio_postgres::Error>(if is_there { Fate::Committed } else { Fate::Undone })
+            if !is_there {
+                return Ok(Fate::Undone);
+            }
+            let is_required = shared.settings.standby == Standby::Required;
+            let has_waited = !is_required
+                || (live.session.client.query_one(HAS_WAITED, &[]).await?.get(0)
+                    && !live.session.is_unsure());
+            Ok::<_, tokio_postgres::Error>(if has_waited { Fate::Committed } else { Fate::Unguarded })
         })
     }
 }

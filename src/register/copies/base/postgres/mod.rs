@@ -31,7 +31,8 @@ use self::fate::Commit;
 use self::schema::{SCHEMA, Unfit};
 use super::Value;
 use crate::net::postgres::{
-    Connector, Meaning, STANDING, Session, Standby, broken, check, meaning, sentence,
+    Connector, HAS_NOT_WAITED, HAS_WAITED, Meaning, STANDING, Session, Standby, broken, check, meaning,
+    sentence,
 };
 use crate::register::copies::CopyError;
 use crate::register::copies::looks::LogKey;
@@ -541,15 +542,23 @@ impl Work<'_> {
     pub fn commit(self) -> Result<(), CopyError> {
         let Self { shared, transaction, is_lost, commit, .. } = self;
         let Some(commit) = commit else { return Ok(()) };
-        match shared.wait(shared.settings.patience, transaction.commit()) {
-            Ok(())
-                if commit.unsure.load(Ordering::SeqCst) && shared.settings.standby == Standby::Required =>
-            {
-                Err(CopyError::Unsure(
-                    "it is written, and the standby may not have it: the wait for the standby was cut short",
-                ))
+        let patience = shared.settings.patience;
+        let waited = match shared.settings.standby {
+            Standby::Required => {
+                // The next transaction begins with it and ends with the question, on the same session.
+                let committed = shared.wait(patience, transaction.batch_execute("COMMIT AND CHAIN"));
+                committed.and_then(|()| {
+                    let row = shared.wait(patience, transaction.query_one(HAS_WAITED, &[]));
+                    // It is committed: what became of it is to be asked, however this failed.
+                    let row = row.inspect_err(|_| is_lost.set(true)).map_err(|_| Trouble::Late)?;
+                    Ok(row.get::<_, bool>(0) && !commit.unsure.load(Ordering::SeqCst))
+                })
             }
-            Ok(()) => Ok(()),
+            Standby::Unasked | Standby::Wanted => shared.wait(patience, transaction.commit()).map(|()| true),
+        };
+        match waited {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CopyError::Unsure(HAS_NOT_WAITED)),
             Err(trouble) if trouble.is_lost() => {
                 is_lost.set(true);
                 commit.became(&shared, &trouble)

@@ -174,3 +174,70 @@ fn tokens_go_after_a_day() {
     assert!(!writer.shrink_step().expect("a step"));
     assert_eq!(cluster.sql("register", TOKENS), "2", "those of the two steps");
 }
+
+/// As long as a standby is named, the server waits for it. Whoever takes the names away lets go of what waits.
+#[test]
+fn nothing_is_written_without_a_required_standby() {
+    const NAMES: &str = "SHOW synchronous_standby_names";
+    const WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let connection = primary.database("register");
+    let standby = primary.standby("second");
+    let named = || {
+        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        wait_until(&primary, NAMES, "second");
+        primary.wait_for_standby();
+    };
+    let unnamed = || {
+        primary.reconfigure(&["synchronous_standby_names = ''"]);
+        wait_until(&primary, NAMES, "");
+    };
+    let is_unsure = |written: &Result<(), CopyError>| matches!(written, Err(CopyError::Unsure(words)) if words.contains("was taken away"));
+    named();
+    let settings = Settings {
+        standby: Standby::Required,
+        patience: Duration::from_secs(30),
+        ..Settings::new(connection)
+    };
+    let (_base, mut writer) = opened(settings).expect("opened");
+    add(&mut writer, "1").expect("written");
+
+    // Taken away between begin and commit.
+    let work = writer.begin().expect("begun");
+    work.run(DAY, params!["2"]).expect("written");
+    unnamed();
+    let written = work.commit();
+    assert!(is_unsure(&written), "{written:?}");
+    let refused = add(&mut writer, "3").expect_err("refused").to_string();
+    assert!(refused.contains("synchronous_standby_names is empty"), "{refused}");
+    named();
+    add(&mut writer, "3").expect("written");
+
+    // Taken away while the commit waits.
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "4"));
+        wait_until(&primary, WAITS, "1");
+        unnamed();
+        writing.join().expect("joined")
+    });
+    assert!(is_unsure(&written), "{written:?}");
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    named();
+
+    // The same, and the answer is lost.
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "5"));
+        wait_until(&primary, WAITS, "1");
+        primary.sql("postgres", TERMINATE);
+        unnamed();
+        writing.join().expect("joined")
+    });
+    assert!(is_unsure(&written), "{written:?}");
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    named();
+    add(&mut writer, "6").expect("written");
+    assert_eq!(days(&mut writer), ["1", "2", "3", "4", "5", "6"], "what is unsure is there, this time");
+}

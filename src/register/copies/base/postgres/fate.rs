@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join;
 use tokio_postgres::{Statement, Transaction};
 
-use super::{LOCK, Link, Shared, Trouble, prepared};
+use super::{LOCK, Link, Shared, Trouble, prepared, writing};
 use crate::net::postgres::{HAS_NOT_WAITED, HAS_WAITED, Standby};
 use crate::register::copies::CopyError;
 
@@ -89,7 +89,7 @@ impl Commit {
     fn fate(&self, shared: &Shared) -> Result<Fate, Trouble> {
         let mut live = shared.connect()?;
         shared.wait(shared.settings.patience, async {
-            let work = live.session.client.transaction().await?;
+            let work = writing(&mut live.session.client).await?;
             // As long as the lost session is at work, it holds this.
             work.execute(TURN, &[&LOCK]).await?;
             let look = "SELECT EXISTS (SELECT 1 FROM done WHERE token = $1)";

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Config, IsolationLevel, Row, Statement, Transaction};
+use tokio_postgres::{Client, Config, IsolationLevel, Row, Statement, Transaction};
 
 use self::fate::Commit;
 use self::schema::{SCHEMA, Unfit};
@@ -376,7 +376,7 @@ impl Link {
             _ => {}
         }
         let made = async {
-            let work = client.transaction().await?;
+            let work = writing(client).await?;
             work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
             schema::prepare(&work, key).await?;
             work.commit().await?;
@@ -401,7 +401,7 @@ impl Link {
             trouble.error()
         };
         let commit = Commit::new(Arc::clone(unsure))?;
-        let transaction = shared.wait(shared.settings.patience, session.client.transaction());
+        let transaction = shared.wait(shared.settings.patience, writing(&mut session.client));
         let transaction = transaction.map_err(failed)?;
         let turn = commit.take_turn(&transaction, statements);
         shared.wait(LOCK_WAIT_MAX + shared.settings.patience, turn).map_err(failed)?;
@@ -446,6 +446,11 @@ pub struct Work<'a> {
     is_lost: &'a Cell<bool>,
     /// Absent where nothing is written.
     commit: Option<Commit>,
+}
+
+/// Whatever the server's defaults are: what is read behind the lock is read when it is held.
+async fn writing(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).read_only(false).start().await
 }
 
 /// `?1` is `$1` to this engine.

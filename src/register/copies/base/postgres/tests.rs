@@ -44,10 +44,16 @@ const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
 #[test]
 fn a_commit_that_nobody_confirmed_is_asked_about() {
     let Some(programs) = programs() else { return };
-    let cluster = Cluster::start(&programs, &[]);
+    // Not ours: a look behind the lock would see what was there before it waited.
+    let cluster = Cluster::start(&programs, &["default_transaction_isolation = 'serializable'"]);
     let connection = cluster.database("register");
     let (_base, mut writer) = opened(Settings::new(connection)).expect("opened");
     add(&mut writer, "1").expect("written");
+    let work = writer.begin().expect("begun");
+    let isolation = "SELECT current_setting('transaction_isolation')";
+    let isolation: String = work.only(isolation, params![], |row| row.get(0)).expect("a setting");
+    assert_eq!(isolation, "read committed");
+    drop(work);
 
     // An idle session that was cut off is replaced.
     cluster.sql("postgres", &TERMINATE.replace("'active'", "'idle'"));

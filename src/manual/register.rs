@@ -286,9 +286,10 @@
 //! crashed or was promoted meanwhile. Only where none answers in time nobody can say; then the message is taken again, and
 //! one that was taken is known by its UUID. Tokens are deleted after a day. While the database is away, messages wait at the post office (`register-message-left`).
 //!
-//! What is destroyed (answers whose time is over, contents of old looks) is overwritten and its rows are vacuumed at once.
-//! The server's log of transactions, its archive and backups hold it until they are dropped: keep them as long as answers may
-//! live, and no longer. `register sweep --compact` is `VACUUM FULL`.
+//! The rows of what is destroyed (answers whose time is over, contents of old looks) are vacuumed at once, or as soon as no
+//! session reads what was there before. That frees them; their bytes stay in the file until the room is used again, or until
+//! `register sweep --compact`. The server's log of transactions, its archive and backups hold them until they are dropped:
+//! keep them as long as answers may live, and no longer. `register sweep --compact` is `VACUUM FULL`.
 //!
 //! | what is said | next step |
 //! | --- | --- |

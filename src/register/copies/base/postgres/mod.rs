@@ -51,6 +51,11 @@ const PAGE_ROWS: i32 = 1000;
 const TOGETHER_MAX: usize = 256;
 /// Statements that a session remembers.
 const STATEMENTS_MAX: usize = 256;
+/// How long vacuuming waits for a table that somebody holds.
+const VACUUM_LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
+/// Whether another session of this database reads a state before the present one.
+const OLD_READERS: &str = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+    AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND age(backend_xmin) > 0)";
 /// Making tables, and writing all of them anew.
 const WORKS_MAX: Duration = Duration::from_secs(6 * 3600);
 
@@ -288,14 +293,27 @@ impl Base {
         Ok(Turn { shared: Arc::clone(&self.shared) })
     }
 
-    /// Rows that were overwritten leave the tables; where somebody holds one, its turn comes another time.
+    /// Rows that were deleted or replaced leave tables and indexes. False, and to be tried again, where a session may still
+    /// read what was there before, or holds a table.
     pub fn vacuum(&self) -> Result<bool, CopyError> {
         let mut link = self.reader();
-        let live = link.ready()?;
-        let work = format!("VACUUM (SKIP_LOCKED) {}", schema::FORGETTING);
-        let done = self.shared.wait(WORKS_MAX, live.session.client.batch_execute(&work));
-        done.map_err(|trouble| trouble.error())?;
-        Ok(true)
+        let client = &link.ready()?.session.client;
+        let looked = self.shared.wait(self.shared.settings.patience, client.query_one(OLD_READERS, &[]));
+        if looked.map_err(|trouble| trouble.error())?.get(0) {
+            return Ok(false);
+        }
+        // One by one: VACUUM refuses to run in a transaction, as statements that are sent together do.
+        let limit = format!("SET lock_timeout = {}", VACUUM_LOCK_WAIT_MAX.as_millis());
+        let work = format!("VACUUM (INDEX_CLEANUP ON) {}", schema::FORGETTING);
+        let done = self.shared.wait(WORKS_MAX, async {
+            client.batch_execute(&limit).await?;
+            client.batch_execute(&work).await
+        });
+        match done {
+            Ok(()) => Ok(true),
+            Err(Trouble::Postgres(error)) if meaning(&error) == Meaning::Again => Ok(false),
+            Err(trouble) => Err(trouble.error()),
+        }
     }
 }
 

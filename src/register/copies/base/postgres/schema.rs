@@ -148,8 +148,9 @@ CREATE TABLE reconciliation (
 /// Step `n` leads from version `n` to `n + 1`.
 const STEPS: &[&str] = &[VERSION_1];
 
-/// Tables from which something is destroyed before its row goes.
-pub const FORGETTING: &str = "outgoing, duty, payment_question, look, look_person, feature, person, payment";
+/// Tables from which something is destroyed, be it with its row.
+pub const FORGETTING: &str = "outgoing, duty, payment_question, look, look_person, feature, person, payment, term, held, \
+    early_lock, lock_set";
 
 /// By which key the log is sealed, without saying it: the same database under another key is another register's.
 fn key_mark(key: &LogKey) -> Vec<u8> {

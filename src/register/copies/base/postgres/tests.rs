@@ -181,6 +181,46 @@ fn tokens_go_after_a_day() {
     assert_eq!(cluster.sql("register", TOKENS), "2", "those of the two steps");
 }
 
+#[test]
+fn nothing_is_vacuumed_as_long_as_somebody_is_in_the_way() {
+    let Some(programs) = programs() else { return };
+    // Nobody else vacuums meanwhile.
+    let cluster = Cluster::start(&programs, &["autovacuum = off"]);
+    let connection = cluster.database("register");
+    let (base, mut writer) = opened(Settings::new(connection)).expect("opened");
+    let dead = || {
+        cluster.sql("register", "CREATE EXTENSION IF NOT EXISTS pgstattuple");
+        cluster.sql("register", "SELECT dead_tuple_count FROM pgstattuple('amtsbote_register.lock_set')")
+    };
+    let change = |session: &mut Session, sql: &str| {
+        let work = session.begin()?;
+        work.run(sql, params![])?;
+        work.commit()
+    };
+    change(&mut writer, "INSERT INTO lock_set VALUES ('1', 'm', 1, 1)").expect("written");
+    let mut reader = base.reader().expect("a reader");
+    let look = reader.look().expect("a look");
+    look.only("SELECT count(*) FROM lock_set", params![], |row| row.get::<i64>(0)).expect("a state");
+    assert!(base.forget().expect("vacuumed"), "what is read is the present state");
+    change(&mut writer, "DELETE FROM lock_set").expect("written");
+    assert!(!base.forget().expect("tried"), "somebody still reads what was there");
+    assert_eq!(dead(), "1");
+    drop(look);
+    drop(reader);
+
+    let holding = writer.begin().expect("begun");
+    holding.run("LOCK TABLE lock_set IN SHARE ROW EXCLUSIVE MODE", params![]).expect("held");
+    assert!(!base.forget().expect("tried"), "somebody holds a table");
+    assert_eq!(dead(), "1");
+    drop(holding);
+    let end = Instant::now() + Duration::from_secs(60);
+    while !base.forget().expect("tried") {
+        assert!(Instant::now() < end, "whoever was in the way is gone");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(dead(), "0");
+}
+
 /// As long as a standby is named, the server waits for it. Whoever takes the names away lets go of what waits.
 #[test]
 fn nothing_is_written_without_a_required_standby() {

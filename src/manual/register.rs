@@ -282,13 +282,14 @@
 //! Process and command line write one at a time, under one lock of the database. Readers see one state and wait for nobody.
 //! `fsync` must be on; `standby` is the post office's `[store] standby`: with `required` nothing is written without a
 //! synchronous standby. When the connection is lost, nothing is lost: what was not committed has not happened, and where the
-//! commit itself was under way, the next session asks the server what became of it. Only if a standby was promoted in that
-//! very moment nobody can say; then the message is taken again, and one that was taken is known by its UUID. While the
-//! database is away, messages wait at the post office (`register-message-left`).
+//! commit itself was under way, the next session looks for the token that each transaction leaves, also on a server that
+//! crashed or was promoted meanwhile. Only where none answers in time nobody can say; then the message is taken again, and
+//! one that was taken is known by its UUID. Tokens are deleted after a day. While the database is away, messages wait at the post office (`register-message-left`).
 //!
-//! What is destroyed (answers whose time is over, contents of old looks) is overwritten and its rows are vacuumed at once.
-//! The server's log of transactions, its archive and backups hold it until they are dropped: keep them as long as answers may
-//! live, and no longer. `register sweep --compact` is `VACUUM FULL`.
+//! The rows of what is destroyed (answers whose time is over, contents of old looks) are vacuumed at once, or as soon as no
+//! session reads what was there before. That frees them; their bytes stay in the file until the room is used again, or until
+//! `register sweep --compact`. The server's log of transactions, its archive and backups hold them until they are dropped:
+//! keep them as long as answers may live, and no longer. `register sweep --compact` is `VACUUM FULL`.
 //!
 //! | what is said | next step |
 //! | --- | --- |

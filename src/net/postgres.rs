@@ -38,6 +38,14 @@ pub const STANDING: &str = "SELECT current_setting('fsync') = 'on', current_sett
     (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')), \
     (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL)";
 
+/// Asked after a commit by the session that sent it. As long as a standby is named, the server answers a commit only when
+/// the standby has it; when the names are taken away, it lets go of whatever waits. It tells its sessions of that before
+/// it lets go, so that the session of a commit that was let go knows it when it is asked next.
+pub const HAS_WAITED: &str = "SELECT current_setting('synchronous_standby_names') <> '' \
+    AND current_setting('synchronous_commit') IN ('on', 'remote_apply')";
+pub const HAS_NOT_WAITED: &str = "synchronous_standby_names was taken away while the commit waited for the standby: the loss of \
+    the primary could lose it; name the standby there again";
+
 /// The promises that do not hold, each with what to do: the disk's, the standby's.
 pub fn broken(row: &Row) -> Result<(Option<String>, Option<String>), tokio_postgres::Error> {
     let (fsync, names): (bool, String) = (row.try_get(0)?, row.try_get(1)?);

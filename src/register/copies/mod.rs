@@ -180,8 +180,8 @@ impl Copies {
         settings.engine.mark(&settings.folder)?;
         let writer = Arc::new(Turns::new(writer));
         let keeper = base.keep_journal(&writer)?;
-        // Whoever had it open before may have died with such work to do.
-        let journal_full = AtomicBool::new(true);
+        // Whoever had it open before may have died with such work to do; a server does it by itself, if later.
+        let journal_full = AtomicBool::new(matches!(settings.engine, Engine::Embedded));
         Ok(Self { settings, key, _keeper: keeper, base, writer, readers: Mutex::default(), journal_full })
     }
 

@@ -10,15 +10,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{Fault, OpenError, Pools};
 use crate::net::postgres::broken;
-pub use crate::net::postgres::{STANDING, Standby};
-
-/// Asked after a commit by the session that sent it. As long as a standby is named, the server answers a commit only when
-/// the standby has it; when the names are taken away, it lets go of whatever waits. It tells its sessions of that before
-/// it lets go, so that the session of a commit that was let go knows it when it is asked next.
-pub const HAS_WAITED: &str = "SELECT current_setting('synchronous_standby_names') <> '' \
-    AND current_setting('synchronous_commit') IN ('on', 'remote_apply')";
-pub const HAS_NOT_WAITED: &str = "synchronous_standby_names was taken away while the commit waited for the standby: the loss of \
-    the primary could lose it; name the standby there again";
+pub use crate::net::postgres::{HAS_NOT_WAITED, HAS_WAITED, STANDING, Standby};
 
 /// What a required standby's absence means for a transaction that has not been committed; the answer to [`STANDING`].
 pub fn lacking(row: &Row) -> Result<Option<String>, Fault> {

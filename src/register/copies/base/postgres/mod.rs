@@ -5,9 +5,10 @@
 //! small runtime of its own, and whoever calls waits without one: from a thread of blocking work or any other.
 //!
 //! A connection that is lost before its commit has changed nothing. One that is lost within it is asked about: the next
-//! session waits for the same lock and then for what became of that transaction. Only where the primary itself was
-//! replaced meanwhile nobody can say, and the error says that.
+//! session waits for the same lock and then looks for what that transaction would have left ([`fate`]). Only where no
+//! server answers in time nobody can say, and the error says that.
 
+mod fate;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -24,12 +25,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Config, IsolationLevel, Row, Statement, Transaction};
+use tokio_postgres::{Client, Config, IsolationLevel, Row, Statement, Transaction};
 
+use self::fate::Commit;
 use self::schema::{SCHEMA, Unfit};
 use super::Value;
 use crate::net::postgres::{
-    Connector, Meaning, STANDING, Session, Standby, broken, check, meaning, sentence,
+    Connector, HAS_NOT_WAITED, HAS_WAITED, Meaning, STANDING, Session, Standby, broken, check, meaning,
+    sentence,
 };
 use crate::register::copies::CopyError;
 use crate::register::copies::looks::LogKey;
@@ -48,6 +51,11 @@ const PAGE_ROWS: i32 = 1000;
 const TOGETHER_MAX: usize = 256;
 /// Statements that a session remembers.
 const STATEMENTS_MAX: usize = 256;
+/// How long vacuuming waits for a table that somebody holds.
+const VACUUM_LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
+/// Whether another session of this database reads a state before the present one.
+const OLD_READERS: &str = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+    AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND age(backend_xmin) > 0)";
 /// Making tables, and writing all of them anew.
 const WORKS_MAX: Duration = Duration::from_secs(6 * 3600);
 
@@ -217,13 +225,10 @@ impl Shared {
     fn connect(&self) -> Result<Live, Trouble> {
         let connector = Connector(self.settings.tls.clone());
         let session = self.wait(self.settings.patience, Session::open(&self.config, connector))?;
-        let timeline = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
-        let row = self.wait(self.settings.patience, session.client.query_one(timeline, &[]))?;
         let unsure = session.unsure();
         Ok(Live {
             session,
             unsure,
-            timeline: row.get(0),
             used_at: Instant::now(),
             is_lost: Cell::new(false),
             statements: RefCell::default(),
@@ -236,8 +241,6 @@ struct Live {
     session: Session,
     /// The server said that a commit may not have reached the standby.
     unsure: Arc<AtomicBool>,
-    /// Which history of the cluster it writes; another one begins when a standby is promoted.
-    timeline: String,
     used_at: Instant,
     is_lost: Cell<bool>,
     statements: RefCell<HashMap<String, Statement>>,
@@ -290,14 +293,27 @@ impl Base {
         Ok(Turn { shared: Arc::clone(&self.shared) })
     }
 
-    /// Rows that were overwritten leave the tables; where somebody holds one, its turn comes another time.
+    /// Rows that were deleted or replaced leave tables and indexes. False, and to be tried again, where a session may still
+    /// read what was there before, or holds a table.
     pub fn vacuum(&self) -> Result<bool, CopyError> {
         let mut link = self.reader();
-        let live = link.ready()?;
-        let work = format!("VACUUM (SKIP_LOCKED) {}", schema::FORGETTING);
-        let done = self.shared.wait(WORKS_MAX, live.session.client.batch_execute(&work));
-        done.map_err(|trouble| trouble.error())?;
-        Ok(true)
+        let client = &link.ready()?.session.client;
+        let looked = self.shared.wait(self.shared.settings.patience, client.query_one(OLD_READERS, &[]));
+        if looked.map_err(|trouble| trouble.error())?.get(0) {
+            return Ok(false);
+        }
+        // One by one: VACUUM refuses to run in a transaction, as statements that are sent together do.
+        let limit = format!("SET lock_timeout = {}", VACUUM_LOCK_WAIT_MAX.as_millis());
+        let work = format!("VACUUM (INDEX_CLEANUP ON) {}", schema::FORGETTING);
+        let done = self.shared.wait(WORKS_MAX, async {
+            client.batch_execute(&limit).await?;
+            client.batch_execute(&work).await
+        });
+        match done {
+            Ok(()) => Ok(true),
+            Err(Trouble::Postgres(error)) if meaning(&error) == Meaning::Again => Ok(false),
+            Err(trouble) => Err(trouble.error()),
+        }
     }
 }
 
@@ -378,7 +394,7 @@ impl Link {
             _ => {}
         }
         let made = async {
-            let work = client.transaction().await?;
+            let work = writing(client).await?;
             work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
             schema::prepare(&work, key).await?;
             work.commit().await?;
@@ -397,19 +413,16 @@ impl Link {
     pub fn begin(&mut self) -> Result<Work<'_>, CopyError> {
         let shared = Arc::clone(&self.shared);
         let live = self.ready()?;
-        let Live { session, unsure, timeline, is_lost, statements, .. } = live;
+        let Live { session, unsure, is_lost, statements, .. } = live;
         let failed = |trouble: Trouble| {
             is_lost.set(true);
             trouble.error()
         };
-        let transaction = shared.wait(shared.settings.patience, session.client.transaction());
+        let commit = Commit::new(Arc::clone(unsure))?;
+        let transaction = shared.wait(shared.settings.patience, writing(&mut session.client));
         let transaction = transaction.map_err(failed)?;
-        let lock = "SELECT pg_advisory_xact_lock($1), CAST(pg_current_xact_id() AS text)";
-        let locked = shared.wait(LOCK_WAIT_MAX + shared.settings.patience, async {
-            let statement = prepared(&transaction, statements, lock).await?;
-            transaction.query_one(&statement, &[&LOCK]).await
-        });
-        let id: String = locked.map_err(failed)?.get(1);
+        let turn = commit.take_turn(&transaction, statements);
+        shared.wait(LOCK_WAIT_MAX + shared.settings.patience, turn).map_err(failed)?;
         if shared.settings.standby == Standby::Required {
             let standing = shared.wait(shared.settings.patience, async {
                 let statement = prepared(&transaction, statements, STANDING).await?;
@@ -421,8 +434,7 @@ impl Link {
             }
         }
         unsure.store(false, Ordering::SeqCst);
-        let commit = Some(Commit { id, timeline: timeline.clone(), unsure: Arc::clone(unsure) });
-        Ok(Work { shared, transaction, statements, is_lost, commit })
+        Ok(Work { shared, transaction, statements, is_lost, commit: Some(commit) })
     }
 
     pub fn look(&mut self) -> Result<Work<'_>, CopyError> {
@@ -445,13 +457,6 @@ impl Link {
     }
 }
 
-/// What is needed to find out later whether a transaction was committed.
-struct Commit {
-    id: String,
-    timeline: String,
-    unsure: Arc<AtomicBool>,
-}
-
 pub struct Work<'a> {
     shared: Arc<Shared>,
     transaction: Transaction<'a>,
@@ -459,6 +464,11 @@ pub struct Work<'a> {
     is_lost: &'a Cell<bool>,
     /// Absent where nothing is written.
     commit: Option<Commit>,
+}
+
+/// Whatever the server's defaults are: what is read behind the lock is read when it is held.
+async fn writing(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).read_only(false).start().await
 }
 
 /// `?1` is `$1` to this engine.
@@ -555,70 +565,29 @@ impl Work<'_> {
     pub fn commit(self) -> Result<(), CopyError> {
         let Self { shared, transaction, is_lost, commit, .. } = self;
         let Some(commit) = commit else { return Ok(()) };
-        match shared.wait(shared.settings.patience, transaction.commit()) {
-            Ok(())
-                if commit.unsure.load(Ordering::SeqCst) && shared.settings.standby == Standby::Required =>
-            {
-                Err(CopyError::Unsure(
-                    "it is written, and the standby may not have it: the wait for the standby was cut short",
-                ))
+        let patience = shared.settings.patience;
+        let waited = match shared.settings.standby {
+            Standby::Required => {
+                // The next transaction begins with it and ends with the question, on the same session.
+                let committed = shared.wait(patience, transaction.batch_execute("COMMIT AND CHAIN"));
+                committed.and_then(|()| {
+                    let row = shared.wait(patience, transaction.query_one(HAS_WAITED, &[]));
+                    // It is committed: what became of it is to be asked, however this failed.
+                    let row = row.inspect_err(|_| is_lost.set(true)).map_err(|_| Trouble::Late)?;
+                    Ok(row.get::<_, bool>(0) && !commit.unsure.load(Ordering::SeqCst))
+                })
             }
-            Ok(()) => Ok(()),
+            Standby::Unasked | Standby::Wanted => shared.wait(patience, transaction.commit()).map(|()| true),
+        };
+        match waited {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CopyError::Unsure(HAS_NOT_WAITED)),
             Err(trouble) if trouble.is_lost() => {
                 is_lost.set(true);
                 commit.became(&shared, &trouble)
             }
             Err(trouble) => Err(trouble.error()),
         }
-    }
-}
-
-/// What became of a transaction, seen by a later session.
-enum Fate {
-    Committed,
-    Undone,
-    /// Another primary answers, and its numbers are not ours.
-    Unknown,
-}
-
-impl Commit {
-    /// The connection was lost in the commit: asks what became of it, as long as our patience lasts.
-    fn became(&self, shared: &Shared, lost: &Trouble) -> Result<(), CopyError> {
-        let until = Instant::now() + shared.settings.patience;
-        loop {
-            match self.fate(shared) {
-                Ok(Fate::Committed) => return Ok(()),
-                Ok(Fate::Undone) => return Err(lost.error()),
-                Ok(Fate::Unknown) => break,
-                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(200)),
-                Err(_) => break,
-            }
-        }
-        Err(CopyError::Unsure(
-            "the database was lost while it was writing, and whether it has it is not known",
-        ))
-    }
-
-    fn fate(&self, shared: &Shared) -> Result<Fate, Trouble> {
-        let mut live = shared.connect()?;
-        if live.timeline != self.timeline {
-            return Ok(Fate::Unknown);
-        }
-        shared.wait(shared.settings.patience, async {
-            let work = live.session.client.transaction().await?;
-            // As long as the lost session is at work, it holds this.
-            work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-            let status = "SELECT pg_xact_status(CAST(CAST($1 AS text) AS xid8))";
-            let status: Option<String> = work.query_one(status, &[&self.id]).await?.get(0);
-            // What is written behind it reaches the standby behind it.
-            work.execute("UPDATE base SET settled = settled + 1", &[]).await?;
-            work.commit().await?;
-            Ok::<_, tokio_postgres::Error>(match status.as_deref() {
-                Some("committed") => Fate::Committed,
-                Some("aborted") => Fate::Undone,
-                _ => Fate::Unknown,
-            })
-        })
     }
 }
 

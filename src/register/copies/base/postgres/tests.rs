@@ -44,10 +44,16 @@ const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
 #[test]
 fn a_commit_that_nobody_confirmed_is_asked_about() {
     let Some(programs) = programs() else { return };
-    let cluster = Cluster::start(&programs, &[]);
+    // Not ours: a look behind the lock would see what was there before it waited.
+    let cluster = Cluster::start(&programs, &["default_transaction_isolation = 'serializable'"]);
     let connection = cluster.database("register");
     let (_base, mut writer) = opened(Settings::new(connection)).expect("opened");
     add(&mut writer, "1").expect("written");
+    let work = writer.begin().expect("begun");
+    let isolation = "SELECT current_setting('transaction_isolation')";
+    let isolation: String = work.only(isolation, params![], |row| row.get(0)).expect("a setting");
+    assert_eq!(isolation, "read committed");
+    drop(work);
 
     // An idle session that was cut off is replaced.
     cluster.sql("postgres", &TERMINATE.replace("'active'", "'idle'"));
@@ -123,4 +129,161 @@ fn a_server_that_breaks_what_was_asked_for_is_refused() {
         matches!(&away, Some(CopyError::Server(words)) if words.contains("cannot be reached")),
         "{away:?}"
     );
+}
+
+/// The number of a transaction that a crash has swept away is given to the next one.
+#[test]
+fn a_commit_that_was_swept_away_is_not_taken_for_another() {
+    const NUMBER: &str = "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)";
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("register");
+    let (_base, mut writer) = opened(Settings::new(connection)).expect("opened");
+    let mut given_again = 0;
+    for day in ["1", "2", "3"] {
+        cluster.sql("postgres", "CHECKPOINT");
+        let work = writer.begin().expect("begun");
+        work.run(DAY, params![day]).expect("written");
+        let number: i64 = work.only(NUMBER, params![], |row| row.get(0)).expect("a number");
+        cluster.kill();
+        cluster.begin();
+        loop {
+            let next: i64 = cluster.sql("postgres", NUMBER).parse().expect("a number");
+            given_again += u32::from(next == number);
+            if next >= number {
+                break;
+            }
+        }
+        let undone = work.commit();
+        assert!(matches!(undone, Err(CopyError::Server(_))), "{undone:?}");
+    }
+    assert!(given_again > 0, "no number was given again, and nothing was tried");
+    assert!(days(&mut writer).is_empty(), "nothing of it is there");
+}
+
+#[test]
+fn tokens_go_after_a_day() {
+    const TOKENS: &str = "SELECT count(*) FROM amtsbote_register.done";
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("register");
+    let (_base, mut writer) = opened(Settings::new(connection)).expect("opened");
+    add(&mut writer, "1").expect("written");
+    assert!(!writer.shrink_step().expect("a step"));
+    assert_eq!(cluster.sql("register", TOKENS), "1", "it is young");
+    cluster.sql(
+        "register",
+        "UPDATE amtsbote_register.done SET at = at - 86500000000; \
+         INSERT INTO amtsbote_register.done SELECT sha256(CAST(CAST(n AS text) AS bytea)), 0 FROM generate_series(1, 1500) n",
+    );
+    assert!(writer.shrink_step().expect("a step"), "there is more");
+    assert!(!writer.shrink_step().expect("a step"));
+    assert_eq!(cluster.sql("register", TOKENS), "2", "those of the two steps");
+}
+
+#[test]
+fn nothing_is_vacuumed_as_long_as_somebody_is_in_the_way() {
+    let Some(programs) = programs() else { return };
+    // Nobody else vacuums meanwhile.
+    let cluster = Cluster::start(&programs, &["autovacuum = off"]);
+    let connection = cluster.database("register");
+    let (base, mut writer) = opened(Settings::new(connection)).expect("opened");
+    let dead = || {
+        cluster.sql("register", "CREATE EXTENSION IF NOT EXISTS pgstattuple");
+        cluster.sql("register", "SELECT dead_tuple_count FROM pgstattuple('amtsbote_register.lock_set')")
+    };
+    let change = |session: &mut Session, sql: &str| {
+        let work = session.begin()?;
+        work.run(sql, params![])?;
+        work.commit()
+    };
+    change(&mut writer, "INSERT INTO lock_set VALUES ('1', 'm', 1, 1)").expect("written");
+    let mut reader = base.reader().expect("a reader");
+    let look = reader.look().expect("a look");
+    look.only("SELECT count(*) FROM lock_set", params![], |row| row.get::<i64>(0)).expect("a state");
+    assert!(base.forget().expect("vacuumed"), "what is read is the present state");
+    change(&mut writer, "DELETE FROM lock_set").expect("written");
+    assert!(!base.forget().expect("tried"), "somebody still reads what was there");
+    assert_eq!(dead(), "1");
+    drop(look);
+    drop(reader);
+
+    let holding = writer.begin().expect("begun");
+    holding.run("LOCK TABLE lock_set IN SHARE ROW EXCLUSIVE MODE", params![]).expect("held");
+    assert!(!base.forget().expect("tried"), "somebody holds a table");
+    assert_eq!(dead(), "1");
+    drop(holding);
+    let end = Instant::now() + Duration::from_secs(60);
+    while !base.forget().expect("tried") {
+        assert!(Instant::now() < end, "whoever was in the way is gone");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(dead(), "0");
+}
+
+/// As long as a standby is named, the server waits for it. Whoever takes the names away lets go of what waits.
+#[test]
+fn nothing_is_written_without_a_required_standby() {
+    const NAMES: &str = "SHOW synchronous_standby_names";
+    const WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let connection = primary.database("register");
+    let standby = primary.standby("second");
+    let named = || {
+        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        wait_until(&primary, NAMES, "second");
+        primary.wait_for_standby();
+    };
+    let unnamed = || {
+        primary.reconfigure(&["synchronous_standby_names = ''"]);
+        wait_until(&primary, NAMES, "");
+    };
+    let is_unsure = |written: &Result<(), CopyError>| matches!(written, Err(CopyError::Unsure(words)) if words.contains("was taken away"));
+    named();
+    let settings = Settings {
+        standby: Standby::Required,
+        patience: Duration::from_secs(30),
+        ..Settings::new(connection)
+    };
+    let (_base, mut writer) = opened(settings).expect("opened");
+    add(&mut writer, "1").expect("written");
+
+    // Taken away between begin and commit.
+    let work = writer.begin().expect("begun");
+    work.run(DAY, params!["2"]).expect("written");
+    unnamed();
+    let written = work.commit();
+    assert!(is_unsure(&written), "{written:?}");
+    let refused = add(&mut writer, "3").expect_err("refused").to_string();
+    assert!(refused.contains("synchronous_standby_names is empty"), "{refused}");
+    named();
+    add(&mut writer, "3").expect("written");
+
+    // Taken away while the commit waits.
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "4"));
+        wait_until(&primary, WAITS, "1");
+        unnamed();
+        writing.join().expect("joined")
+    });
+    assert!(is_unsure(&written), "{written:?}");
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    named();
+
+    // The same, and the answer is lost.
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "5"));
+        wait_until(&primary, WAITS, "1");
+        primary.sql("postgres", TERMINATE);
+        unnamed();
+        writing.join().expect("joined")
+    });
+    assert!(is_unsure(&written), "{written:?}");
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    named();
+    add(&mut writer, "6").expect("written");
+    assert_eq!(days(&mut writer), ["1", "2", "3", "4", "5", "6"], "what is unsure is there, this time");
 }

@@ -108,7 +108,9 @@ impl Simulation {
             42..54 => self.say().await,
             54..60 => self.close_by_xta().await,
             60..75 => {
-                let hours = 1 + self.random.below(40);
+                // Mostly within the day that an announcement has, or nearly all would be forgotten.
+                let longest = if self.random.percent(20) { 40 } else { 3 };
+                let hours = 1 + self.random.below(longest);
                 self.pass(Duration::from_secs(hours * 3600)).await;
             }
             75..81 => self.office.restart().await,

@@ -174,7 +174,7 @@ impl RegisterService {
                 }
                 Err(_) => {}
             }
-            let due = service.desk.copies.next_due().ok().flatten();
+            let due = service.copies(|copies| copies.next_due()).await.ok().flatten();
             // What is due already was tried in this round.
             let until_due = due.map(|at| at.duration_since(service.clock.now()));
             let wait = until_due

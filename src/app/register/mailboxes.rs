@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::BufReader;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,7 +45,7 @@ impl RegisterService {
                     }
                     reachable = true;
                     for shown in waiting.messages {
-                        if *stop.borrow() {
+                        if *stop.borrow() || self.away.is_so(self.clock.now()) {
                             break;
                         }
                         self.take_as(&shown, true).await;
@@ -84,7 +84,7 @@ impl RegisterService {
             let mut more = false;
             if let Ok(waiting) = self.waiting(&self.client, |shown| self.is_of_feed(shown)).await {
                 for shown in waiting.messages {
-                    if *stop.borrow() {
+                    if *stop.borrow() || self.away.is_so(self.clock.now()) {
                         break;
                     }
                     self.take(&shown).await;
@@ -131,8 +131,11 @@ impl RegisterService {
         Ok(Waiting { messages, more })
     }
 
-    /// Could not be taken, and it is not time to try again.
+    /// It, or whatever else, could not be taken, and it is not time to try again.
     fn waits(&self, shown: &Shown, now: Timestamp) -> bool {
+        if self.away.is_so(now) {
+            return true;
+        }
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.get(shown.envelope.id.as_str()).is_some_and(|until| *until > now)
     }
@@ -159,7 +162,7 @@ impl RegisterService {
         };
         let waiting = self.waiting(&self.client, ours).await?;
         for shown in waiting.messages {
-            if *stop.borrow() {
+            if *stop.borrow() || self.away.is_so(self.clock.now()) {
                 break;
             }
             if self.is_heavy(&shown) {
@@ -189,6 +192,9 @@ impl RegisterService {
 
     async fn take_as(&self, shown: &Shown, urgent: bool) {
         let id = &shown.envelope.id;
+        if self.away.is_so(self.clock.now()) {
+            return;
+        }
         let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
         let taken = self.fetch_and_handle(shown, &folder, urgent).await;
         let _ = tokio::fs::remove_dir_all(&folder).await;
@@ -253,11 +259,41 @@ impl RegisterService {
         });
         let handled = match handled.await.map_err(|error| error.to_string())? {
             Err(DeskError::NotUrgent) => return Ok(None),
-            handled => handled.map_err(|error| Left::because(&error))?,
+            Err(error) => return Err(self.left_because(&error).await),
+            Ok(handled) => handled,
         };
         let request = fetched.request_id.as_deref().unwrap_or("1");
         self.client.close(request, std::slice::from_ref(id)).await.map_err(|error| error.to_string())?;
         Ok(Some(handled))
+    }
+
+    /// What went wrong in the database may be this message's trouble or everybody's: that is asked of the database.
+    async fn left_because(&self, error: &DeskError) -> Left {
+        let reason = error.to_string();
+        if !matches!(error, DeskError::Copies(CopyError::Server(_) | CopyError::Unsure(_))) {
+            return reason.into();
+        }
+        let desk = self.desk.clone();
+        let asked = tokio::task::spawn_blocking(move || desk.copies.check_writing()).await;
+        if !matches!(asked, Ok(Ok(()))) {
+            self.away.note(self.clock.now());
+        }
+        Left { reason, pause: TRY_SOON }
+    }
+}
+
+/// Until when the database is taken to be away: everybody's trouble, which may soon be over. Whatever is fetched meanwhile
+/// would be fetched again.
+#[derive(Default)]
+pub(super) struct Away(Mutex<Option<Timestamp>>);
+
+impl Away {
+    fn note(&self, now: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now.checked_add(TRY_SOON).ok();
+    }
+
+    fn is_so(&self, now: Timestamp) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > now)
     }
 }
 
@@ -270,14 +306,6 @@ struct Left {
 impl From<String> for Left {
     fn from(reason: String) -> Self {
         Self { reason, pause: TRY_AGAIN }
-    }
-}
-
-impl Left {
-    /// A database that is away is everybody's trouble, and may be back soon.
-    fn because(error: &DeskError) -> Self {
-        let away = matches!(error, DeskError::Copies(CopyError::Server(_) | CopyError::Unsure(_)));
-        Self { reason: error.to_string(), pause: if away { TRY_SOON } else { TRY_AGAIN } }
     }
 }
 
@@ -341,7 +369,19 @@ fn say(id: &MessageId, handled: &Handled) {
 
 #[cfg(test)]
 mod tests {
-    use super::by_turns;
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{Away, TRY_SOON, by_turns};
+
+    #[test]
+    fn a_database_that_is_away_stops_every_lane_for_a_short_time() {
+        let (away, now) = (Away::default(), Timestamp::UNIX_EPOCH);
+        assert!(!away.is_so(now));
+        away.note(now);
+        let soon = now + TRY_SOON;
+        assert!(away.is_so(now) && away.is_so(soon - SignedDuration::from_millis(1)));
+        assert!(!away.is_so(soon), "it is tried again");
+    }
 
     #[test]
     fn authors_take_turns() {

@@ -27,6 +27,7 @@ use tokio::sync::{Notify, watch};
 use self::cashier::Cashier;
 pub use self::error::RegisterError;
 use self::error::unusable;
+use self::mailboxes::Away;
 use self::night::NightWatch;
 use self::office::{client, identifier, signers, urgent};
 pub use self::page::RegisterPage;
@@ -80,6 +81,8 @@ pub struct RegisterService {
     clock: Arc<dyn Clock>,
     /// Something was written beside the rounds that may be due.
     written: Notify,
+    /// The database; nothing is fetched meanwhile, for it could not be taken.
+    away: Away,
     /// Messages that could not be taken, and when they are tried again.
     left: Mutex<HashMap<String, Timestamp>>,
     /// Messages in the mailbox for locks that do not belong there: their turn comes with the others.
@@ -118,6 +121,7 @@ impl RegisterService {
             give_up: Duration::from_secs(u64::from(config.office.give_up_hours) * 3600),
             clock,
             written: Notify::new(),
+            away: Away::default(),
             left: Mutex::default(),
             misplaced: Mutex::default(),
         })
@@ -170,7 +174,7 @@ impl RegisterService {
                 }
                 Err(_) => {}
             }
-            let due = service.desk.copies.next_due().ok().flatten();
+            let due = service.copies(|copies| copies.next_due()).await.ok().flatten();
             // What is due already was tried in this round.
             let until_due = due.map(|at| at.duration_since(service.clock.now()));
             let wait = until_due

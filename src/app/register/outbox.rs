@@ -8,7 +8,7 @@ use crate::domain::content::PartRole;
 use crate::domain::envelope::{BusinessScenario, Code, Envelope, Party, Qualifier};
 use crate::domain::message_id::MessageId;
 use crate::domain::party::PartyIdentifier;
-use crate::register::copies::Outgoing;
+use crate::register::copies::{Copies, CopyError, Outgoing};
 use crate::register::message::Number;
 use crate::xta::client::Error as ClientError;
 use crate::xta::client::content::Outgoing as OutgoingPart;
@@ -23,7 +23,8 @@ struct Trouble {
 
 impl RegisterService {
     pub(super) async fn post_due(&self) {
-        let due = match self.desk.copies.due(self.clock.now()) {
+        let now = self.clock.now();
+        let due = match self.copies(move |copies| copies.due(now)).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(
@@ -39,7 +40,8 @@ impl RegisterService {
             let Err(trouble) = self.post(&one).await else { continue };
             let (now, Trouble { reason, of_this_message }) = (self.clock.now(), trouble);
             let over = one.since.checked_add(self.give_up).is_ok_and(|until| until <= now);
-            if over && self.desk.copies.note_given_up(one.id, now).is_ok() {
+            let id = one.id;
+            if over && self.copies(move |copies| copies.note_given_up(id, now)).await.is_ok() {
                 tracing::error!(
                     code = "register-answer-given-up",
                     number = one.number,
@@ -64,9 +66,22 @@ impl RegisterService {
             // One reader's trouble is nobody else's; an office that is away is everybody's, and for a short time.
             let pause = if of_this_message { TRY_AGAIN } else { TRY_SOON };
             let later = now.checked_add(pause).unwrap_or(Timestamp::MAX);
-            if self.desk.copies.note_refused(one.id, later).is_err() || !of_this_message {
+            let refused = self.copies(move |copies| copies.note_refused(id, later)).await;
+            if refused.is_err() || !of_this_message {
                 return;
             }
+        }
+    }
+
+    /// The database is waited for on a thread that may wait.
+    pub(super) async fn copies<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Copies) -> Result<T, CopyError> + Send + 'static,
+    ) -> Result<T, String> {
+        let desk = self.desk.clone();
+        match tokio::task::spawn_blocking(move || work(&desk.copies)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -77,7 +92,9 @@ impl RegisterService {
             Some(id) => MessageId::parse(id).map_err(|error| ours(&error))?,
             None => {
                 let id = self.client.create_message_id().await.map_err(|error| ours(&error))?;
-                self.desk.copies.note_transport_id(one.id, id.as_str()).map_err(|error| ours(&error))?;
+                let (number, noted) = (one.id, id.to_string());
+                let noted = self.copies(move |copies| copies.note_transport_id(number, &noted)).await;
+                noted.map_err(|error| ours(&error))?;
                 id
             }
         };
@@ -91,7 +108,8 @@ impl RegisterService {
             of_this_message: matches!(error, ClientError::Fault { .. }),
             reason: error.to_string(),
         })?;
-        self.desk.copies.note_sent(one.id, self.clock.now()).map_err(|error| ours(&error))
+        let (number, now) = (one.id, self.clock.now());
+        self.copies(move |copies| copies.note_sent(number, now)).await.map_err(|error| ours(&error))
     }
 
     fn envelope(&self, id: MessageId, reader: &PartyIdentifier, one: &Outgoing) -> Envelope {

@@ -252,6 +252,11 @@ impl Copies {
         answer
     }
 
+    /// Whether the database takes a change at present; nothing is changed.
+    pub fn check_writing(&self) -> Result<(), CopyError> {
+        self.answering().begin().map(drop)
+    }
+
     /// One small change in a transaction of its own.
     fn write<T>(&self, change: impl FnOnce(&Work<'_>) -> Result<T, CopyError>) -> Result<T, CopyError> {
         let mut session = self.writer();

@@ -131,6 +131,27 @@ fn a_server_that_breaks_what_was_asked_for_is_refused() {
     );
 }
 
+/// Patience is over before the commit is, and the look for it waits behind the session that is still at work.
+#[test]
+fn a_commit_that_is_still_under_way_is_waited_for() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &["default_transaction_isolation = 'serializable'"]);
+    let connection = cluster.database("register");
+    let settings = Settings { patience: Duration::from_secs(5), ..Settings::new(connection) };
+    let (_base, mut writer) = opened(settings).expect("opened");
+    cluster.reconfigure(&["synchronous_standby_names = 'nobody'"]);
+    wait_until(&cluster, "SHOW synchronous_standby_names", "nobody");
+    let done = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "1"));
+        let behind = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        wait_until(&cluster, behind, "1");
+        cluster.reconfigure(&["synchronous_standby_names = ''"]);
+        writing.join().expect("joined")
+    });
+    assert!(done.is_ok(), "{done:?}");
+    assert_eq!(days(&mut writer), ["1"]);
+}
+
 /// The number of a transaction that a crash has swept away is given to the next one.
 #[test]
 fn a_commit_that_was_swept_away_is_not_taken_for_another() {

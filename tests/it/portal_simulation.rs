@@ -284,7 +284,7 @@ impl Simulation {
             true => old,
             false => {
                 let kind =
-                    ["accept-submission", "accept-submission", "reject-submission", "forward-submission"]
+                    ["accept-submission", "reject-submission", "reject-submission", "forward-submission"]
                         [self.random.place(4)];
                 let claims = match kind {
                     "accept-submission" => case.sent.accept(),

@@ -4,8 +4,8 @@
 //! confirmed only when its effect and its answer are durable; what is posted has an id that was written down before, so
 //! that a repetition after a crash is the same message. Where the configuration has a page, it is served by this process.
 //!
-//! [`mailboxes`] fetches, [`outbox`] posts, [`cashier`] collects what a page's questions cost, [`housework`] and [`night`]
-//! do what nobody waits for, [`office`] says whom it talks to and believes. What it decides is `crate::register`'s.
+//! `mailboxes` fetches, `outbox` posts, `cashier` collects what a page's questions cost, `housework` and `night`
+//! do what nobody waits for, `office` says whom it talks to and believes. What it decides is `crate::register`'s.
 
 pub mod cashier;
 mod error;

@@ -216,7 +216,10 @@ impl RegisterService {
                 );
             }
             Err(Left { reason, pause }) => {
-                let until = self.clock.now().checked_add(pause).unwrap_or(Timestamp::MAX);
+                // What comes back soon and fails again though the database is there would be fetched for nothing.
+                let now = self.clock.now();
+                let again = left.contains_key(id.as_str()) && !self.away.is_so(now);
+                let until = now.checked_add(if again { TRY_AGAIN } else { pause }).unwrap_or(Timestamp::MAX);
                 left.insert(id.to_string(), until);
                 tracing::error!(
                     code = "register-message-left",
@@ -293,7 +296,10 @@ impl Away {
     }
 
     fn is_so(&self, now: Timestamp) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > now)
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was put back makes it no longer.
+        until
+            .is_some_and(|until| until > now && now.checked_add(TRY_SOON).is_ok_and(|latest| until <= latest))
     }
 }
 

@@ -211,7 +211,11 @@ impl Door {
             None => None,
             Some(envelope) => {
                 let card = match self.hand_out_reply(&client, &envelope.id).await? {
-                    Err(refusal) if refusal.is_ours() => context.behind_hand_out(Err(refusal))?,
+                    Err(refusal) if refusal.is_ours() => {
+                        let id = &envelope.id;
+                        tracing::warn!(message_id = %id, "the recipient took it; its reply waits in the sender's mailbox");
+                        context.behind_hand_out(Err(refusal))?
+                    }
                     handed_out => {
                         let id = &envelope.id;
                         handed_out.map_err(|refusal| not_passed_on(Some(id), &refusal.to_string()))?

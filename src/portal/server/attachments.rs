@@ -157,7 +157,11 @@ impl Door {
         }
         let taken = match self.take_in(&mut upload, &mut claim, body).await {
             Ok(true) if completes => return self.complete(upload, draft, begun, attachment, began_at).await,
-            Ok(is_whole) => upload.sync().await.map(|()| is_whole),
+            Ok(is_whole) => match upload.sync().await {
+                Ok(()) => Ok(is_whole),
+                // Which bytes are lost is not said; they may be those of a request that nobody waited for.
+                Err(problem) => return Err(given_up(upload, problem, 0, draft.part(attachment)).await),
+            },
             Err(problem) => Err(problem),
         };
         let is_whole = match taken {

@@ -326,8 +326,11 @@ impl Door {
         if let Some(entry) = made.filter(|entry| entry.card.posted_by == caller.account.name) {
             return match is_same(&entry, &submitted) {
                 true => {
-                    // Whoever left, or fell, right behind the acceptance has left it.
-                    self.forget(&draft).await;
+                    // Whoever left, or fell, right behind the acceptance has left it. While the store is in trouble, what
+                    // it says may still be lost.
+                    if self.relay.payload_writer().await.is_ok() {
+                        self.forget(&draft).await;
+                    }
                     Ok(answer(case_of(&entry).unwrap_or_else(|| counterpart(submission))))
                 }
                 false => Err(Problem::conflict(

@@ -32,7 +32,7 @@ const GUARD_MIN: Duration = Duration::from_secs(3600);
 /// Waits for no standby, and not long for another node: it is told again.
 const SHARE_GUARD: &str = "UPDATE store SET clock_jumped = $1, \
     clock_guard_until = clock_timestamp() + $2 * interval '1 second' \
-    FROM set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '1s', true) \
+    FROM set_config('synchronous_commit', 'off', true) AS soon, set_config('lock_timeout', '1s', true) AS brief \
     WHERE clock_jumped < $1 OR clock_guard_until IS NULL OR clock_guard_until <= clock_timestamp()";
 const SHARED_GUARD: &str = "SELECT clock_jumped, extract(epoch FROM clock_guard_until - clock_timestamp())::float8 \
     FROM store WHERE clock_guard_until > clock_timestamp()";

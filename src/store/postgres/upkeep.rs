@@ -159,12 +159,11 @@ async fn sweep(pools: &Pools, incarnation: i64) {
                 return;
             }
         };
+        let mut all_gone = true;
         for orphan in &orphans {
-            if !discard(pools, orphan.get(0)).await {
-                return;
-            }
+            all_gone &= discard(pools, orphan.get(0)).await;
         }
-        if (orphans.len() as i64) < ORPHANS_MAX {
+        if !all_gone || (orphans.len() as i64) < ORPHANS_MAX || !are_objects_ours(pools).await {
             return;
         }
     }

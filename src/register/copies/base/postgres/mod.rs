@@ -53,9 +53,10 @@ const TOGETHER_MAX: usize = 256;
 const STATEMENTS_MAX: usize = 256;
 /// How long vacuuming waits for a table that somebody holds.
 const VACUUM_LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
-/// Whether another session of this database reads a state before the present one.
+/// Whether another session of this database reads a state before the present one. What other users' sessions are is hidden
+/// from most roles.
 const OLD_READERS: &str = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
-    AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND age(backend_xmin) > 0)";
+    AND pid <> pg_backend_pid() AND coalesce(backend_type, 'client backend') = 'client backend' AND age(backend_xmin) > 0)";
 /// Making tables, and writing all of them anew.
 const WORKS_MAX: Duration = Duration::from_secs(6 * 3600);
 

@@ -76,6 +76,7 @@ mod store_postgres;
 mod store_postgres_failover;
 mod store_postgres_objects;
 mod store_postgres_staging;
+mod store_postgres_statements;
 mod store_rolling;
 mod store_submissions;
 mod store_tamper;

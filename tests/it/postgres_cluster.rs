@@ -209,6 +209,13 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Runs SQL that the server may refuse, and says why it did.
+    pub fn ask(&self, database: &str, sql: &str) -> Result<String, String> {
+        let output = self.psql(database, sql);
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+    }
+
     /// Runs SQL that may be cut off.
     pub fn try_sql(&self, database: &str, sql: &str) {
         let _ = self.psql(database, sql);

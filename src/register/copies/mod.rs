@@ -38,15 +38,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
+use self::base::{Base, Keeper, Session, Value, Work, params};
 use self::turns::{Lane, Turn, Turns};
 use super::fees::Tariff;
-
 use super::person::{Ags, RecordError};
 use super::question::Reason;
-use base::{Base, Keeper, Session, Value, Work, params};
-pub use base::{Engine, PostgresSettings};
-
 pub use accounts::{Account, Asked as AskedInMonth, Month};
+pub use base::{Engine, PostgresSettings};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
 pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};
 pub use heads::LogHead;

@@ -2,9 +2,10 @@
 //!
 //! Each node has one writer that gathers commands into transactions (`writer`, `batch`, `exchange`) and a pool of
 //! connections for everything else (`pools`). What correctness needs lies in the database: ids are unique there,
-//! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next, and so are unfinished uploads (`staging`). Every node
-//! has a name, which one process holds at a time, and an evidence log of its own. What the database itself promises is
-//! looked at (`promises`). What one node does wakes the others (`notices`). Backup and restore are PostgreSQL's own.
+//! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next, and so are
+//! unfinished uploads (`staging`). Every node has a name, which one process holds at a time, and an evidence log of its
+//! own. What the database itself promises is looked at (`promises`). What one node does wakes the others (`notices`).
+//! Backup and restore are PostgreSQL's own.
 
 mod anchor;
 mod batch;

@@ -12,150 +12,25 @@
 //! values are normalised (sections 2.11, 3.3.3). A byte order mark of UTF-8 is skipped at the very start; any other
 //! encoding is refused. White space outside the root is not reported.
 
-use std::borrow::Cow;
-use std::io::BufRead;
+mod event;
+mod value;
+mod whole;
+
 use std::ops::Range;
 
 use memchr::{memchr, memchr2, memchr3, memmem};
 use quick_xml::events::attributes::Attributes;
 
-use super::chars::{check_chars, is_white, resolve_reference, split_qname};
-use super::namespaces::{Context, Declaration, Namespace};
-use super::plain::{self, Piece, PlainAttribute, PlainTag, Runner};
-use super::{Error, ErrorKind, Limits, check_limit};
+use crate::xml::chars::{check_chars, is_white, resolve_reference, split_qname};
+use crate::xml::namespaces::{Context, Namespace};
+use crate::xml::plain::{self, PlainAttribute, PlainTag, Runner};
+use crate::xml::{Error, ErrorKind, Limits, check_limit};
+
+pub use event::{Attribute, EndElement, Event, Name, StartElement};
+use value::{check_declaration, normalised_value, plain_str, with_line_feeds};
+pub use whole::{Octets, Permit, SliceReader, StreamReader};
 
 const REFERENCE_BYTES_MAX: usize = 64;
-
-/// What the reader has found. Everything borrowed lives until the next call.
-#[derive(Debug)]
-pub enum Event<'a> {
-    Start(StartElement<'a>),
-    End(EndElement<'a>),
-    /// A piece of character data, references resolved, line ends normalised. Pieces may be cut anywhere.
-    Text(&'a str),
-    Comment(&'a str),
-    ProcessingInstruction {
-        target: &'a str,
-        data: &'a str,
-    },
-}
-
-/// An expanded name with the prefix it was written with.
-#[derive(Debug, Clone, Copy)]
-pub struct Name<'a> {
-    /// Empty for "no namespace".
-    pub ns: &'a str,
-    pub local: &'a str,
-    pub prefix: &'a str,
-}
-
-impl Name<'_> {
-    pub fn is(&self, ns: &str, local: &str) -> bool {
-        self.local == local && self.ns == ns
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Attribute<'a> {
-    pub name: Name<'a>,
-    pub value: &'a str,
-}
-
-/// A start tag or an empty-element tag; the latter is followed by an [`Event::End`] of its own.
-#[derive(Debug)]
-pub struct StartElement<'a> {
-    reader: &'a Reader,
-    plain: &'a [u8],
-}
-
-impl<'a> StartElement<'a> {
-    pub fn name(&self) -> Name<'a> {
-        self.reader.open_name()
-    }
-
-    /// True if the element has this expanded name.
-    pub fn is(&self, ns: &str, local: &str) -> bool {
-        self.name().is(ns, local)
-    }
-
-    /// The name as written, with its prefix.
-    pub fn written_name(&self) -> &'a str {
-        self.reader.context.open_name().unwrap_or_default()
-    }
-
-    /// The tag's bytes, if they are written as Canonical XML would but for namespaces and the order of attributes;
-    /// else nothing.
-    pub(super) fn plain(&self) -> &'a [u8] {
-        self.plain
-    }
-
-    /// Attributes in document order, without namespace declarations.
-    pub fn attributes(&self) -> impl Iterator<Item = Attribute<'a>> + Clone + use<'a> {
-        let reader = self.reader;
-        reader.attributes.iter().map(move |attribute| reader.attribute(attribute))
-    }
-
-    /// The value of an attribute; the namespace is empty for an attribute without prefix.
-    pub fn attribute(&self, ns: &str, local: &str) -> Option<&'a str> {
-        self.attributes().find(|attribute| attribute.name.is(ns, local)).map(|attribute| attribute.value)
-    }
-
-    /// Declarations that stand on this element.
-    pub fn declarations(&self) -> impl Iterator<Item = Declaration<'a>> + Clone + use<'a> {
-        self.reader.context.declared_here()
-    }
-
-    /// The open elements down to this one: prefixes in scope, depth, inherited `xml:` attributes.
-    pub fn context(&self) -> &'a Context {
-        &self.reader.context
-    }
-
-    /// Where the tag stands in the document: the element begins at its start.
-    pub fn span(&self) -> Range<u64> {
-        self.reader.span.clone()
-    }
-
-    /// True if the tag was written as `<a/>`.
-    pub fn is_empty_tag(&self) -> bool {
-        self.reader.empty_tag
-    }
-}
-
-#[derive(Debug)]
-pub struct EndElement<'a> {
-    reader: &'a Reader,
-    plain: &'a [u8],
-}
-
-impl<'a> EndElement<'a> {
-    pub fn name(&self) -> Name<'a> {
-        self.reader.open_name()
-    }
-
-    pub fn is(&self, ns: &str, local: &str) -> bool {
-        self.name().is(ns, local)
-    }
-
-    /// The name as written, with its prefix.
-    pub fn written_name(&self) -> &'a str {
-        self.reader.context.open_name().unwrap_or_default()
-    }
-
-    /// The tag's bytes, if they are written as Canonical XML would; else nothing.
-    pub(super) fn plain(&self) -> &'a [u8] {
-        self.plain
-    }
-
-    /// Where the tag stands in the document: the element ends at its end. Empty for an empty-element tag.
-    pub fn span(&self) -> Range<u64> {
-        self.reader.span.clone()
-    }
-
-    /// The depth of the element that ends; 1 is the root.
-    pub fn depth(&self) -> usize {
-        self.reader.context.depth()
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -281,7 +156,7 @@ impl Reader {
         let buffer = *input;
         let taken = self.take_run(buffer, permit)?;
         *input = buffer.get(taken..).unwrap_or_default();
-        Ok((taken > 0).then(|| Octets { buffer, runner: &self.runner, pieces: self.runner.pieces.iter() }))
+        Ok((taken > 0).then(|| Octets::of(buffer, &self.runner)))
     }
 
     /// Consumes a run; its bytes, which may be none.
@@ -937,203 +812,5 @@ impl Reader {
     }
 }
 
-/// The text of a plain tag; none if it must be judged by the full rules.
-fn plain_str<'i>(input: &'i [u8], tag: &PlainTag) -> Option<&'i str> {
-    let text = std::str::from_utf8(input.get(..tag.end)?).ok()?;
-    (tag.ascii || check_chars(text).is_ok()).then_some(text)
-}
-
-/// Section 2.11 for text that is held whole.
-fn with_line_feeds(text: &str) -> Cow<'_, str> {
-    if memchr(b'\r', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
-}
-
-/// Section 3.3.3 for attributes of type CDATA, the only type without a DTD.
-fn normalised_value(raw: &str) -> Result<Cow<'_, str>, ErrorKind> {
-    if raw.contains('<') {
-        return Err(ErrorKind::NotWellFormed("`<` in an attribute value"));
-    }
-    if !raw.contains(['&', '\t', '\r', '\n']) {
-        return Ok(Cow::Borrowed(raw));
-    }
-    let mut value = String::with_capacity(raw.len());
-    let raw = with_line_feeds(raw);
-    let mut rest = raw.as_ref();
-    while let Some(at) = rest.find(['&', '\t', '\n']) {
-        let (plain, special) = rest.split_at(at);
-        value.push_str(plain);
-        if let Some(reference) = special.strip_prefix('&') {
-            let (name, after) =
-                reference.split_once(';').ok_or(ErrorKind::NotWellFormed("`&` without a reference"))?;
-            value.push(resolve_reference(name)?);
-            rest = after;
-        } else {
-            value.push(' ');
-            rest = special.get(1..).unwrap_or_default();
-        }
-    }
-    value.push_str(rest);
-    Ok(Cow::Owned(value))
-}
-
-/// The pseudo-attributes of an XML declaration: version, encoding, standalone, in this order.
-fn check_declaration(data: &str) -> Result<(), ErrorKind> {
-    const BAD: ErrorKind = ErrorKind::NotWellFormed("XML declaration");
-    let mut expected = ["version", "encoding", "standalone"].as_slice();
-    let mut rest = data;
-    let mut version_seen = false;
-    loop {
-        let trimmed = rest.trim_start_matches([' ', '\t', '\r', '\n']);
-        if trimmed.is_empty() {
-            return if version_seen { Ok(()) } else { Err(BAD) };
-        }
-        if trimmed.len() == rest.len() {
-            return Err(BAD);
-        }
-        let (name, after) = trimmed.split_once('=').ok_or(BAD)?;
-        let name = name.trim_end_matches([' ', '\t', '\r', '\n']);
-        let after = after.trim_start_matches([' ', '\t', '\r', '\n']);
-        let quote = after.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or(BAD)?;
-        let (value, after) = after.get(1..).and_then(|after| after.split_once(quote)).ok_or(BAD)?;
-        let at = expected.iter().position(|known| *known == name).ok_or(BAD)?;
-        expected = expected.get(at + 1..).unwrap_or_default();
-        match name {
-            "version" if value == "1.0" => version_seen = true,
-            "version" => return Err(ErrorKind::NotWellFormed("XML version other than 1.0")),
-            "encoding" if value.eq_ignore_ascii_case("UTF-8") => {}
-            "encoding" => return Err(ErrorKind::Encoding("the XML declaration names another one")),
-            _ if matches!(value, "yes" | "no") => {}
-            _ => return Err(BAD),
-        }
-        rest = after;
-    }
-}
-
-/// Reads a document that lies in memory.
-#[derive(Debug)]
-pub struct SliceReader<'i> {
-    reader: Reader,
-    input: &'i [u8],
-}
-
-impl<'i> SliceReader<'i> {
-    pub fn new(input: &'i [u8], limits: Limits) -> Self {
-        Self { reader: Reader::new(limits), input }
-    }
-
-    /// The next event; `None` at the end of a complete document.
-    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        let all = self.input;
-        let (consumed, found) = self.reader.advance(all)?;
-        self.input = all.get(consumed..).unwrap_or_default();
-        if found == Found::NeedInput {
-            self.reader.finish()?;
-        }
-        Ok(self.reader.event(found, all))
-    }
-}
-
-/// What canonical form makes of a run's elements with a prefix ([`Reader::plain_run`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permit {
-    /// They are for the full rules.
-    Refused,
-    /// They may pass, and nobody digests them.
-    Unread,
-    AsItStands,
-    /// The outermost of them declares the prefix.
-    Declared,
-}
-
-impl Permit {
-    /// What holds for both of two that are handed the same octets.
-    pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Unread, one) | (one, Self::Unread) => one,
-            (one, other) if one == other => one,
-            _ => Self::Refused,
-        }
-    }
-}
-
-/// The canonical form of a run, in pieces.
-#[derive(Debug, Clone)]
-pub struct Octets<'a> {
-    buffer: &'a [u8],
-    runner: &'a Runner,
-    pieces: std::slice::Iter<'a, Piece>,
-}
-
-impl<'a> Iterator for Octets<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.pieces.next().map(|piece| self.runner.octets(piece, self.buffer))
-    }
-}
-
-/// Reads a document from a stream, holding no more than the stream's own buffer.
-#[derive(Debug)]
-pub struct StreamReader<R> {
-    reader: Reader,
-    stream: R,
-    /// Bytes of the stream's buffer that the last event may still borrow.
-    used: usize,
-}
-
-impl<R: BufRead> StreamReader<R> {
-    pub fn new(stream: R, limits: Limits) -> Self {
-        Self { reader: Reader::new(limits), stream, used: 0 }
-    }
-
-    /// [`Reader::plain_run`] of what comes next.
-    pub fn plain_run(
-        &mut self,
-        permit: impl FnMut(&Context, &str) -> Permit,
-    ) -> Result<Option<Octets<'_>>, Error> {
-        self.stream.consume(std::mem::take(&mut self.used));
-        let offset = self.reader.offset;
-        self.used = self.reader.take_run(fill(&mut self.stream, offset)?, permit)?;
-        if self.used == 0 {
-            return Ok(None);
-        }
-        // Nothing was consumed since, so this is the buffer the run was found in.
-        let buffer = fill(&mut self.stream, offset)?;
-        let runner = &self.reader.runner;
-        Ok(Some(Octets { buffer, runner, pieces: runner.pieces.iter() }))
-    }
-
-    /// The next event; `None` at the end of a complete document.
-    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        let found = loop {
-            self.stream.consume(std::mem::take(&mut self.used));
-            let offset = self.reader.offset;
-            let buffer = fill(&mut self.stream, offset)?;
-            let ended = buffer.is_empty();
-            let (consumed, found) = self.reader.advance(buffer)?;
-            self.used = consumed;
-            if found != Found::NeedInput {
-                break found;
-            }
-            if ended {
-                self.reader.finish()?;
-                return Ok(None);
-            }
-        };
-        let offset = self.reader.offset;
-        // Nothing was consumed since, so this is the buffer the event was found in.
-        let buffer = fill(&mut self.stream, offset)?;
-        Ok(self.reader.event(found, buffer))
-    }
-}
-
-fn fill(stream: &mut impl BufRead, offset: u64) -> Result<&[u8], Error> {
-    stream.fill_buf().map_err(|error| ErrorKind::Input(error.kind()).at(offset))
-}
-
 #[cfg(test)]
-#[path = "read_tests.rs"]
 mod tests;

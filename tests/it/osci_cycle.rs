@@ -240,8 +240,13 @@ async fn clients_of_old_are_answered_by_what_they_read() {
 /// Section 4.4: as the client says it can, or where it says nothing as it wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_before_binary_parts_are_answered_in_base64() {
+    use amtsbote::mime::transfer::TransferEncoding;
     use amtsbote::osci::message::feature_description::{Feature, FeatureDescription};
     let office = Office::open().await;
+    let mut author = Client::new("author", true, true);
+    let id = author.message_id(&office).await;
+    assert_eq!(author.send(&office, delivery(&id)).await.codes(), ["0800"]);
+    let mut seen = 0;
     let without =
         FeatureDescription::of(Feature::ALL.into_iter().filter(|one| *one != Feature::DisableBase64));
     for (features, in_base64, expected) in [
@@ -250,10 +255,10 @@ async fn clients_before_binary_parts_are_answered_in_base64() {
         (Some(without), false, true),
         (Some(FeatureDescription::of(Feature::ALL)), true, false),
     ] {
-        let mut client = Client::new("author", true, true);
+        let mut client = Client::new("reader", true, true);
         client.in_base64 = in_base64;
         let say = |draft: &mut crate::osci_office::Draft| draft.message.features = features.clone();
-        for payload in [Payload::InitDialog, Payload::GetMessageId] {
+        for payload in [Payload::InitDialog, Payload::GetMessageId, fetch()] {
             let got = client.send_changed(&office, payload, say).await;
             assert_eq!(got.codes(), ["0801"]);
             assert_eq!(
@@ -261,8 +266,15 @@ async fn clients_before_binary_parts_are_answered_in_base64() {
                 expected,
                 "{features:?} {in_base64}"
             );
+            // Each layer by itself: a client may look at the one inside alone.
+            for attachment in got.answer().received.attachments {
+                let coded = attachment.encoding == TransferEncoding::Base64;
+                assert_eq!(coded, expected, "{features:?} {in_base64}");
+                seen += 1;
+            }
         }
     }
+    assert_eq!(seen, 4);
     office.close().await;
 }
 

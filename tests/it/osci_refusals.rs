@@ -393,6 +393,12 @@ async fn message_ids_are_good_where_they_were_issued_to() {
     let id = one.message_id(&office).await;
     assert_eq!(stored(&mut other, &id).await, ["9801"], "another certificate of the same account");
     assert_eq!(stored(&mut one, &id).await, ["0800"]);
+    let id = one.message_id(&office).await;
+    let (mut ours, mut theirs) = (Client::new("author", true, true), Client::new("stranger", true, true));
+    theirs.begin(&office).await;
+    assert_eq!(stored(&mut theirs, &id).await, ["9801"], "in a dialog as well");
+    ours.begin(&office).await;
+    assert_eq!(stored(&mut ours, &id).await, ["0801"]);
 
     // Signed, but in the clear: whoever listened knows the id and can encrypt for us.
     let (mut open, mut forger) = (Client::new("author", false, true), Client::new("author", true, false));
@@ -407,7 +413,7 @@ async fn message_ids_are_good_where_they_were_issued_to() {
     // An id that only its owner could read is proof enough.
     let id = forger.message_id(&office).await;
     assert_eq!(stored(&mut forger, &id).await, ["0800"]);
-    assert_eq!(office.entries().await.len(), 4);
+    assert_eq!(office.entries().await.len(), 5);
     office.close().await;
 }
 

@@ -2,6 +2,7 @@
 
 use super::read::column;
 use super::{Fault, OpenError, Pools, Reading, Settings};
+use crate::net::postgres::commit;
 use crate::store::{AdminAct, StoreError};
 
 /// Counts on. `Denied` by a sentence where the objects are another copy's of this database; nothing is deleted then.
@@ -45,7 +46,7 @@ pub async fn adopt(settings: Settings, act: AdminAct) -> Result<i64, OpenError> 
     let row = rows.first().ok_or_else(|| Fault::corrupt("the table amtsbote.store is empty".to_owned()))?;
     let next: i64 = column(row, 0)?;
     work.execute(super::ACT, &[&act]).await?;
-    work.commit().await?;
+    commit(work).await?;
     // Where this fails, the database is ahead of its objects and counts on from there.
     objects.set_claim(&id, next).await.map_err(failed)?;
     Ok(next)

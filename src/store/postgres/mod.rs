@@ -269,17 +269,24 @@ macro_rules! look {
 
 /// Writes something of small consequence in a transaction of its own, apart from the writer's.
 macro_rules! write {
-    ($self:ident, $reading:ident, $answer:expr) => {{
+    ($self:ident, $reading:ident, $answer:expr) => {
+        write!($self, $reading, $answer, false)
+    };
+    ($self:ident, $reading:ident, $answer:expr, $is_promise:expr) => {{
         let mut client = $self.pools.client().await.map_err(Fault::into_store_error)?;
         let answer = pools::in_time($self.pools.settings(), async {
             let work = pools::transaction(&mut client).await?;
-            let answer = {
+            let (found, answer) = {
                 let $reading = &Reading::Within(&work);
-                $answer.await?
+                let found = if $is_promise { Some(promises::find($reading, &$self.pools).await?) } else { None };
+                (found, $answer.await?)
             };
-            // Cutting the wait for the standby short would pass for success.
+            // Cutting the wait for the standby short would pass for success. It also fails where a statement before has.
             work.batch_execute("SET LOCAL statement_timeout = 0").await?;
             work.commit().await?;
+            if let Some(found) = found {
+                promises::confirm(&Reading::One(&client), &$self.pools, &found).await?;
+            }
             Ok(answer)
         })
         .await;
@@ -290,6 +297,14 @@ macro_rules! write {
     }};
 }
 use write;
+
+/// The same for what a client is told to be kept: where a standby is required, not before that has it.
+macro_rules! promise {
+    ($self:ident, $reading:ident, $answer:expr) => {
+        write!($self, $reading, $answer, true)
+    };
+}
+use promise;
 
 impl PostgresStore {
     /// Opens the store, creating its tables in a database without them.

@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use super::OpenError;
+use crate::net::postgres::commit;
 
 /// Where the tables lie; a session finds them by its search path.
 pub const SCHEMA: &str = "amtsbote";
@@ -305,7 +306,7 @@ pub async fn migrate(client: &mut Client) -> Result<(u32, u32), OpenError> {
         busy(work.batch_execute(step).await, HELD)?;
     }
     busy(work.execute("UPDATE store SET version = $1", &[&(known as i32)]).await, HELD)?;
-    work.commit().await?;
+    commit(work).await?;
     Ok((before, known))
 }
 
@@ -357,7 +358,7 @@ pub async fn begin_copy(client: &mut Client, source: &str) -> Result<(), OpenErr
     work.batch_execute("CREATE TABLE copying (source text NOT NULL)").await?;
     work.execute("INSERT INTO copying VALUES ($1)", &[&source]).await?;
     work.execute("UPDATE store SET version = $1", &[&COPYING]).await?;
-    Ok(work.commit().await?)
+    Ok(commit(work).await?)
 }
 
 pub async fn finish_copy(work: &impl GenericClient) -> Result<(), OpenError> {

@@ -505,6 +505,9 @@ pub struct StoreHealth {
     pub messages: u64,
     pub evidence_records: u64,
     pub schema_version: u32,
+    /// As `[store] engine` says it; empty from a server of an earlier version.
+    #[serde(default)]
+    pub engine: String,
 }
 
 #[async_trait]

@@ -889,6 +889,7 @@ impl Store for PostgresStore {
             messages,
             evidence_records,
             schema_version: schema::current_version(),
+            engine: "postgres".to_owned(),
         })
     }
 

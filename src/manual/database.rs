@@ -69,6 +69,21 @@
 //! its chunks in its own folder, so let the balancer lead OSCI clients to the same server until all are replaced, and expect
 //! that what was on its way then is begun again.
 //!
+//! # Rates
+//!
+//! What a client may take in a minute it may take once, however many servers it asks: `portal.requests_per_minute_max` of an
+//! account and of an address, the 20 wrong secrets of an address, and what an unsigned OSCI request may have written in a
+//! participant's name (20,000 ids a day, 2,000 dialogs within the time after which a silent one is over). Each server decides by
+//! what it knows, so that no request waits for it; once a second it writes what was taken since into the table `rate` (where
+//! anything was) and learns with the same statement what the others have taken of the same. So a client that changes the
+//! server with each request may get what it asks within about a second beyond its rate. Of each kind, at most 1,000 clients are
+//! told of in a second, those who took the most first. Windows are those of the database's clock. The table holds
+//! SHA-256 of accounts and addresses until their window is over, is unlogged (no standby has it, and a promotion begins with
+//! none: every server goes on by its own counts), and where the database does not answer each server counts for itself.
+//!
+//! Not shared, because they guard what a server has of its own: connections and newcomers (`[limits]`), pushes to one
+//! recipient at once, repeated lines in the log, and the room for uploads in a server's folder.
+//!
 //! # How much would be lost
 //!
 //! `amtsbote store lag` asks the primary how far every standby is behind, in bytes of its log and in seconds, and says what
@@ -169,7 +184,8 @@
 //! with the new program, while the old servers work (it waits five seconds at most for what others hold, changes nothing
 //! where that is not enough, and says so); then replace the servers one by one. A server that is newer than the
 //! tables does not start; it names the command. The step to version 5 reads the card of every message once, and whoever accepts
-//! waits for that; a trigger files submissions from then on, also those that servers of the version before accept.
+//! waits for that; a trigger files submissions from then on, also those that servers of the version before accept. The step to
+//! version 6 adds a table and a column (rates, objects); while an older program is among the servers, it counts for itself.
 //!
 //! # What is refused, and what helps
 //!
@@ -201,11 +217,6 @@
 //! What a portal has announced and uploaded lies in the folder of the server that took it, until it is submitted. A portal
 //! that is led to another server in between begins again; so let the balancer lead portals to the same server as long as it
 //! is there (`balance source`).
-//!
-//! Rates are counted by each server for itself: `portal.requests_per_minute_max` for an account, the 20 wrong secrets of an
-//! address in a minute, the connections of `[limits]`, and what an unsigned OSCI request may ask. They save a server from too
-//! much at once, and nothing that was accepted depends on them. With several servers the whole is up to so many times as
-//! much: where that matters, divide the limit by their number, or let the balancer lead an address to one server.
 //!
 //! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects. It is
 //! refused with them while the original counts on (`adopt-objects` above), and reads none without `[objects]`.

@@ -3,7 +3,7 @@
 //! Each node has one writer that gathers commands into transactions (`writer`, `batch`, `exchange`) and a pool of
 //! connections for everything else (`pools`). What correctness needs lies in the database: ids are unique there,
 //! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next, and so are
-//! unfinished uploads (`staging`). Every node has a name, which one process holds at a time, and an evidence log of its
+//! unfinished uploads (`staging`) and what clients took of what is bounded (`rates`). Every node has a name, which one process holds at a time, and an evidence log of its
 //! own. What the database itself promises is looked at (`promises`). What one node does wakes the others (`notices`).
 //! Backup and restore are PostgreSQL's own.
 
@@ -22,6 +22,7 @@ mod objects;
 mod payload;
 mod pools;
 mod promises;
+mod rates;
 mod read;
 mod retire;
 mod schema;
@@ -59,7 +60,7 @@ use super::row::{int, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, Notice, OtherLog, OtherProof, PayloadReader, PayloadWriter,
-    PushLease, PushOutcome, Selection, StagedPlace, Staging, Statement, Stepped, Store, StoreError,
+    PushLease, PushOutcome, Rates, Selection, StagedPlace, Staging, Statement, Stepped, Store, StoreError,
     StoreHealth, SubmissionQuery, Submissions, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
@@ -909,6 +910,10 @@ impl Store for PostgresStore {
     }
 
     fn staging(&self) -> Option<&dyn Staging> {
+        Some(self)
+    }
+
+    fn rates(&self) -> Option<&dyn Rates> {
         Some(self)
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::connect::Session;
 use super::payload::{CHUNKED, DISCARD, LET_GO, ORPHANS, STRAY};
 use super::pools::Pools;
-use super::{OpenError, claim, lag, promises, staging};
+use super::{OpenError, claim, lag, promises, rates, staging};
 use crate::store::StoreError;
 
 /// Between two looks at the promises and the clock.
@@ -83,6 +83,9 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
                         next_step = "it is tried each minute; if this stays, look into the database's log",
                         "what is over of uploads in chunks cannot be let go of"
                     );
+                }
+                if let Err(error) = rates::sweep(&pools).await {
+                    tracing::debug!(%error, "what clients took before cannot be let go of");
                 }
                 is_ours = are_objects_ours(&pools).await;
                 if !is_ours {

@@ -139,6 +139,13 @@
 //! day later; what was purged goes after ten minutes. Chunks whose payload is not known are deleted. Backup of the bucket is
 //! the object store's own.
 //!
+//! Objects that no row knows are left behind where a primary was lost with the row, or a server stood still while it wrote.
+//! Every server looks through the store's objects, a page of 1,000 each minute and all of it again after six hours, and
+//! deletes what has no row and is older than seven days by the object store's own clock (at most 200 in a minute). It says so in
+//! the log and counts it (`amtsbote_store_objects_swept_total`). Only names that it gives itself are touched, only where the
+//! objects are this database's own (below), and none for 30 days after `store adopt-objects`: what came to the lost
+//! original after the backup may still be wanted.
+//!
 //! A copy of the database, put back beside the original for a test, has the names of the original's objects. So the store
 //! counts on every minute, in the database and in an object `claim` beside the payloads: a copy that lags behind does not
 //! start, and one that runs deletes nothing (`store-objects-foreign`; `store-objects-claim` where `claim` holds no number:

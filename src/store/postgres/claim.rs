@@ -34,12 +34,14 @@ pub async fn adopt(settings: Settings, act: AdminAct) -> Result<i64, OpenError> 
         return Err(OpenError::Settings("[objects] is not configured; there is nothing to adopt".to_owned()));
     };
     let mut session = pools.session().await?;
-    let (id, _) = super::schema::identity(&session.client)
+    let (id, version) = super::schema::identity(&session.client)
         .await?
         .ok_or_else(|| OpenError::Settings("the database holds no store".to_owned()))?;
+    super::schema::check_version(version)?;
     let failed = |error: StoreError| OpenError::Settings(error.to_string());
     let there = objects.claim(&id).await.map_err(failed)?;
-    let adopt = "UPDATE store SET objects_claim = greatest(objects_claim, $1) + 1 RETURNING objects_claim";
+    let adopt = "UPDATE store SET objects_claim = greatest(objects_claim, $1) + 1, \
+                 objects_adopted_at = clock_timestamp() RETURNING objects_claim";
     let act = super::act_bytes(&act).map_err(failed)?;
     let work = session.client.transaction().await?;
     let rows = Reading::Bare(&work).ask(adopt, &[&there]).await?;

@@ -29,6 +29,7 @@ mod schema;
 #[cfg(test)]
 mod simulation;
 mod staging;
+mod strays;
 mod time_stamp;
 mod upkeep;
 mod verify;

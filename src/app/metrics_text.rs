@@ -64,6 +64,10 @@ fn describe() {
         "Durable transactions; each syncs the log once."
     );
     metrics::describe_counter!(
+        "amtsbote_store_objects_swept_total",
+        "Objects in the object store that belonged to no payload and were deleted."
+    );
+    metrics::describe_counter!(
         "amtsbote_store_checkpoints_total",
         "Times that the write-ahead log was moved into the database."
     );

@@ -13,17 +13,24 @@ use crate::admin::client::{self, ClientError};
 use crate::admin::protocol::{Answer, Verb};
 use crate::app::{callbacks, card_key, evidence_key, foreign, portal_key, time_stamp};
 use crate::clock::{Clock, SystemClock};
+use crate::config::register::RegisterConfig;
 use crate::config::{Config, Engine};
+use crate::net;
+use crate::net::postgres::Standby;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Holder, Role, Watched};
 use crate::pki::inspection::Purpose;
 use crate::pki::key::{self, Identity};
 use crate::pki::revocation::fetch;
 use crate::pki::trust::TrustAnchors;
+use crate::register::copies;
 use crate::store::postgres;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// A register's own configuration, to be looked at as well [default: register.toml beside the server's, if it is there]
+    #[arg(long, value_name = "FILE")]
+    register: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
 }
@@ -82,6 +89,10 @@ impl Args {
                 }
                 look_at_server(&config, &mut findings)?;
             }
+        }
+        let beside = place.path().with_file_name("register.toml");
+        if let Some(file) = self.register.clone().or_else(|| beside.exists().then_some(beside)) {
+            look_at_register(&file, &mut findings)?;
         }
         let findings = findings.0;
         if self.reading.json {
@@ -403,4 +414,63 @@ fn look_at_server(config: &Config, findings: &mut Findings) -> Result<(), Stop> 
         Err(error) => findings.problem(WHAT, error.to_string()),
     }
     Ok(())
+}
+
+/// The schema that a register's database has.
+const SCHEMA_OF_REGISTERS: &str = "amtsbote_register";
+
+/// Whether the register's process would find its configuration in order, and its store.
+fn look_at_register(file: &Path, findings: &mut Findings) -> Result<(), Stop> {
+    const WHAT: &str = "register's store";
+    let read = RegisterConfig::load(file).and_then(|config| {
+        // Each reads files of its own.
+        config.desk()?;
+        config.page_users()?;
+        config.copies()
+    });
+    let settings = match read {
+        Ok(settings) => settings,
+        Err(error) => {
+            findings.problem("register", error.to_string());
+            return Ok(());
+        }
+    };
+    findings.good("register", format!("{} is well-formed", file.display()));
+    let copies::Engine::Postgres(asked) = settings.engine else {
+        look_at_registers_folder(&settings.folder, findings);
+        return Ok(());
+    };
+    let (password, tls) = (asked.password.as_deref(), asked.tls.clone());
+    let looking =
+        net::postgres::examine(&asked.connection, password, tls, SCHEMA_OF_REGISTERS, asked.patience);
+    let examined = match runtime()?.block_on(looking) {
+        Ok(examined) => examined,
+        Err(what) => {
+            findings.problem(WHAT, what);
+            return Ok(());
+        }
+    };
+    let words = match examined.has_schema {
+        true => format!("in PostgreSQL {}", examined.server),
+        false => format!("in PostgreSQL {}, will be made at the first start", examined.server),
+    };
+    findings.good(WHAT, words);
+    if let Some(what) = examined.disk {
+        findings.problem(WHAT, what);
+    }
+    match (asked.standby, examined.standby) {
+        (Standby::Unasked, _) | (_, None) => {}
+        (Standby::Wanted, Some(what)) => findings.add("register's standby", Verdict::Warning, what),
+        (Standby::Required, Some(what)) => findings.problem("register's standby", what),
+    }
+    Ok(())
+}
+
+fn look_at_registers_folder(folder: &Path, findings: &mut Findings) {
+    const WHAT: &str = "register's store";
+    match folder {
+        folder if folder.is_dir() => findings.good(WHAT, format!("in {}", folder.display())),
+        folder if folder.exists() => findings.problem(WHAT, format!("{} is no folder", folder.display())),
+        folder => findings.good(WHAT, format!("{} will be made at the first load", folder.display())),
+    }
 }

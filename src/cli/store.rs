@@ -221,6 +221,7 @@ fn tell_health(health: &HealthView, reading: Reading) -> Result<Exit, Stop> {
             ("free", free),
             ("messages", store.messages.to_string()),
             ("evidence records", store.evidence_records.to_string()),
+            ("store", store.engine.clone()),
             ("store version", store.schema_version.to_string()),
             ("server", health.server_version.clone()),
             ("running for", screen::age(health.started_at, SystemClock.now())),

@@ -40,8 +40,9 @@
 //!
 //! Where it is `required`, every transaction asks twice: before its commit whether a synchronous standby is connected, and
 //! behind it whether the server was to wait for one. Without one, a request is refused within `patience_seconds`, and nothing
-//! is stored; where the names were taken away while the commit waited, it is said that the outcome is not known. The state is
-//! looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
+//! is stored; where the names were taken away while the commit waited, it is said that the outcome is not known. Names that
+//! came and went meanwhile show in that the server has read its settings anew; the database is asked once more then, by a
+//! commit that waits again. Chunks of OSCI messages are acknowledged by the same rule. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
 //! holds up to `connections_max` and three more.
 //!
 //! A commit whose answer is lost is never guessed at. The node's row in the database carries the number of its last
@@ -67,6 +68,21 @@
 //! puts the last chunk to the others. Tables of version 5 are needed; while an older program is among the servers, it keeps
 //! its chunks in its own folder, so let the balancer lead OSCI clients to the same server until all are replaced, and expect
 //! that what was on its way then is begun again.
+//!
+//! # Rates
+//!
+//! What a client may take in a minute it may take once, however many servers it asks: `portal.requests_per_minute_max` of an
+//! account and of an address, the 20 wrong secrets of an address, and what an unsigned OSCI request may have written in a
+//! participant's name (20,000 ids a day, 2,000 dialogs within the time after which a silent one is over). Each server decides by
+//! what it knows, so that no request waits for it; once a second it writes what was taken since into the table `rate` (where
+//! anything was) and learns with the same statement what the others have taken of the same. So a client that changes the
+//! server with each request may get what it asks within about a second beyond its rate. Of each kind, at most 1,000 clients are
+//! told of in a second, those who took the most first. Windows are those of the database's clock. The table holds
+//! SHA-256 of accounts and addresses until their window is over, is unlogged (no standby has it, and a promotion begins with
+//! none: every server goes on by its own counts), and where the database does not answer each server counts for itself.
+//!
+//! Not shared, because they guard what a server has of its own: connections and newcomers (`[limits]`), pushes to one
+//! recipient at once, repeated lines in the log, and the room for uploads in a server's folder.
 //!
 //! # How much would be lost
 //!
@@ -123,6 +139,13 @@
 //! day later; what was purged goes after ten minutes. Chunks whose payload is not known are deleted. Backup of the bucket is
 //! the object store's own.
 //!
+//! Objects that no row knows are left behind where a primary was lost with the row, or a server stood still while it wrote.
+//! Every server looks through the store's objects, a page of 1,000 each minute and all of it again after six hours, and
+//! deletes what has no row and is older than seven days by the object store's own clock (at most 200 in a minute). It says so in
+//! the log and counts it (`amtsbote_store_objects_swept_total`). Only names that it gives itself are touched, only where the
+//! objects are this database's own (below), and none for 30 days after `store adopt-objects`: what came to the lost
+//! original after the backup may still be wanted.
+//!
 //! A copy of the database, put back beside the original for a test, has the names of the original's objects. So the store
 //! counts on every minute, in the database and in an object `claim` beside the payloads: a copy that lags behind does not
 //! start, and one that runs deletes nothing (`store-objects-foreign`; `store-objects-claim` where `claim` holds no number:
@@ -168,7 +191,8 @@
 //! with the new program, while the old servers work (it waits five seconds at most for what others hold, changes nothing
 //! where that is not enough, and says so); then replace the servers one by one. A server that is newer than the
 //! tables does not start; it names the command. The step to version 5 reads the card of every message once, and whoever accepts
-//! waits for that; a trigger files submissions from then on, also those that servers of the version before accept.
+//! waits for that; a trigger files submissions from then on, also those that servers of the version before accept. The step to
+//! version 6 adds a table and a column (rates, objects); while an older program is among the servers, it counts for itself.
 //!
 //! # What is refused, and what helps
 //!
@@ -200,11 +224,6 @@
 //! What a portal has announced and uploaded lies in the folder of the server that took it, until it is submitted. A portal
 //! that is led to another server in between begins again; so let the balancer lead portals to the same server as long as it
 //! is there (`balance source`).
-//!
-//! Rates are counted by each server for itself: `portal.requests_per_minute_max` for an account, the 20 wrong secrets of an
-//! address in a minute, the connections of `[limits]`, and what an unsigned OSCI request may ask. They save a server from too
-//! much at once, and nothing that was accepted depends on them. With several servers the whole is up to so many times as
-//! much: where that matters, divide the limit by their number, or let the balancer lead an address to one server.
 //!
 //! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects. It is
 //! refused with them while the original counts on (`adopt-objects` above), and reads none without `[objects]`.

@@ -25,7 +25,7 @@
 //! # Every morning
 //!
 //! ```text
-//! amtsbote check             # configuration, certificates, lists, time stamps, disk, server
+//! amtsbote check             # configuration, certificates, lists, time stamps, disk, server, register
 //! amtsbote message dead      # what could not be delivered, and why; nothing leaves this list by itself
 //! amtsbote cert expiring     # what ends within 60 days and has no successor
 //! ```

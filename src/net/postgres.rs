@@ -11,13 +11,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_postgres::{AsyncMessage, Client, Config, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Row, Transaction};
 
 /// What is asked of a synchronous standby.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -36,15 +37,24 @@ pub enum Standby {
 pub const STANDING: &str = "SELECT current_setting('fsync') = 'on', current_setting('synchronous_standby_names'), \
     (SELECT count(*) FROM pg_stat_replication), \
     (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')), \
-    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL)";
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL), \
+    (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint";
 
 /// Asked after a commit by the session that sent it. As long as a standby is named, the server answers a commit only when
 /// the standby has it; when the names are taken away, it lets go of whatever waits. It tells its sessions of that before
-/// it lets go, so that the session of a commit that was let go knows it when it is asked next.
+/// it lets go, so that the session of a commit that was let go knows it when it is asked next. Names that were put back since
+/// then are no longer missed; but the session has read its settings anew, which [`loaded`] tells.
 pub const HAS_WAITED: &str = "SELECT current_setting('synchronous_standby_names') <> '' \
-    AND current_setting('synchronous_commit') IN ('on', 'remote_apply')";
+    AND current_setting('synchronous_commit') IN ('on', 'remote_apply'), \
+    (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint";
 pub const HAS_NOT_WAITED: &str = "synchronous_standby_names was taken away while the commit waited for the standby: the loss of \
     the primary could lose it; name the standby there again";
+
+/// When the session read the server's settings last, as the answer to [`STANDING`] or [`HAS_WAITED`] tells: where both
+/// tell the same, no names came and went between them.
+pub fn loaded(row: &Row) -> Result<i64, tokio_postgres::Error> {
+    row.try_get(row.len() - 1)
+}
 
 /// The promises that do not hold, each with what to do: the disk's, the standby's.
 pub fn broken(row: &Row) -> Result<(Option<String>, Option<String>), tokio_postgres::Error> {
@@ -99,6 +109,79 @@ pub fn check(connection: &str, is_secured: bool) -> Result<(), String> {
     }
 }
 
+/// Carries a connection until it ends; `hear` is handed what the server says aside, in order with its answers.
+pub async fn listen<S, T>(mut connection: Connection<S, T>, hear: impl Fn(&AsyncMessage) + Send)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        hear(&message);
+        if let AsyncMessage::Notice(notice) = message {
+            tracing::debug!(code = notice.code().code(), notice = notice.message(), "the database says");
+        }
+    }
+}
+
+/// "canceling wait for synchronous replication": the commit is there, the standby may lack it.
+pub fn is_doubtful(message: &AsyncMessage) -> bool {
+    let AsyncMessage::Notice(notice) = message else { return false };
+    matches!(*notice.code(), SqlState::WARNING | SqlState::ADMIN_SHUTDOWN)
+}
+
+/// Ends a transaction, unless a statement of it has failed: the server would answer COMMIT with a rollback then, which
+/// looks like success. Anything else it refuses, and with it what stands behind it.
+pub const COMMIT: &str = "SELECT 1; COMMIT";
+
+/// The same for a transaction that knows how to commit.
+pub async fn commit(work: Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    work.batch_execute("SELECT 1").await?;
+    work.commit().await
+}
+
+/// What a look at a server has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// Its version, in its own words.
+    pub server: String,
+    /// The promises that do not hold: the disk's, the standby's.
+    pub disk: Option<String>,
+    pub standby: Option<String>,
+    /// Whether there is a schema of that name.
+    pub has_schema: bool,
+}
+
+/// Connects to a primary, looks and changes nothing; the sentence says what fails.
+pub async fn examine(
+    connection: &str,
+    password: Option<&str>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    schema: &str,
+    patience: Duration,
+) -> Result<Examined, String> {
+    let wrong = |what| format!("[store] connection {what}");
+    check(connection, tls.is_some()).map_err(wrong)?;
+    let mut config: Config = connection.parse().map_err(|_| wrong("cannot be read".to_owned()))?;
+    if let Some(password) = password {
+        config.password(password);
+    }
+    config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    config.connect_timeout(patience.min(Duration::from_secs(3)));
+    let looked = async {
+        let session = Session::open(&config, Connector(tls)).await?;
+        let question = "SELECT current_setting('server_version'), \
+                        EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)";
+        let row = session.client.query_one(question, &[&schema]).await?;
+        let (disk, standby) = broken(&session.client.query_one(STANDING, &[]).await?)?;
+        Ok(Examined { server: row.try_get(0)?, has_schema: row.try_get(1)?, disk, standby })
+    };
+    match tokio::time::timeout(patience, looked).await {
+        Ok(looked) => looked.map_err(|error: tokio_postgres::Error| sentence(&error)),
+        Err(_) => Err("the database does not answer in time".to_owned()),
+    }
+}
+
 /// A session of its own, apart from the pool, with what the server says aside.
 pub struct Session {
     pub client: Client,
@@ -118,28 +201,18 @@ impl Session {
         tls: Connector,
         hear: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, tokio_postgres::Error> {
-        let (client, mut connection) = config.connect(tls).await?;
+        let (client, connection) = config.connect(tls).await?;
         let unsure = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&unsure);
-        let task = tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-                if let AsyncMessage::Notification(told) = &message {
-                    hear(told.payload());
-                }
-                if let AsyncMessage::Notice(notice) = message {
-                    // "canceling wait for synchronous replication": the commit is there, the standby may lack it.
-                    if matches!(*notice.code(), SqlState::WARNING | SqlState::ADMIN_SHUTDOWN) {
-                        told.store(true, Ordering::SeqCst);
-                    }
-                    tracing::debug!(
-                        code = notice.code().code(),
-                        notice = notice.message(),
-                        "the database says"
-                    );
-                }
+        let heard = listen(connection, move |message| {
+            if let AsyncMessage::Notification(told) = message {
+                hear(told.payload());
+            }
+            if is_doubtful(message) {
+                told.store(true, Ordering::SeqCst);
             }
         });
-        Ok(Self { client, unsure, task })
+        Ok(Self { client, unsure, task: tokio::spawn(heard) })
     }
 
     /// Forgets what was said so far; asked after a commit, [`Session::is_unsure`] tells of that one only.

@@ -11,6 +11,7 @@ pub mod deliver;
 pub mod expire;
 #[cfg(test)]
 mod fixture;
+pub mod rate;
 pub mod refusal;
 pub mod retry;
 pub mod route;

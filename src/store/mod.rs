@@ -8,6 +8,7 @@ mod cards;
 mod copy;
 pub mod embedded;
 pub mod postgres;
+pub mod rates;
 mod row;
 mod rules;
 pub mod staging;
@@ -27,6 +28,7 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 pub use cards::CardBounds;
+pub use rates::Rates;
 pub use staging::Staging;
 
 use crate::domain::account::{Account, AccountName, Directory};
@@ -505,6 +507,9 @@ pub struct StoreHealth {
     pub messages: u64,
     pub evidence_records: u64,
     pub schema_version: u32,
+    /// As `[store] engine` says it; empty from a server of an earlier version.
+    #[serde(default)]
+    pub engine: String,
 }
 
 #[async_trait]
@@ -760,6 +765,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Where nodes keep what goes over several requests; `None` where a store has one node, which has a disk for that.
     fn staging(&self) -> Option<&dyn Staging> {
+        None
+    }
+
+    /// Where nodes tell each other what clients took; `None` where a store has one node, which counts by itself.
+    fn rates(&self) -> Option<&dyn Rates> {
         None
     }
 

@@ -178,8 +178,10 @@ pub fn has_ended_otherwise(state: DeliveryState) -> bool {
     matches!(state, DeliveryState::Cancelled | DeliveryState::Expired | DeliveryState::Dead)
 }
 
-/// The changes that a recipient's yes to a held message consists of, one after the other.
+/// The changes that a recipient's yes to a held message consists of, one after the other. The card keeps which reply came
+/// with it: its author may hear nothing else of both.
 pub fn steps_of(push: &FinishedPush) -> [Change; 4] {
+    let replied = push.reply.as_ref().map(|reply| format!("replied with {}", reply.card.id));
     [
         (Event::Released, push.forwarded_at),
         (Event::HandedOut, push.forwarded_at),
@@ -188,7 +190,7 @@ pub fn steps_of(push: &FinishedPush) -> [Change; 4] {
     ]
     .map(|(event, at)| Change {
         by: (event == Event::Received).then(|| push.by.to_string()),
-        ..own(&push.id, event, at, None)
+        ..own(&push.id, event, at, replied.clone().filter(|_| event == Event::Received))
     })
 }
 

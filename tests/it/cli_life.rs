@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use rustix::process::Signal;
 
 use crate::cli_fixture::{Office, amtsbote};
+use crate::postgres_cluster::{Cluster, programs};
 
 const NOTICE: &str = "<notice>Grüße</notice>";
 
@@ -235,6 +236,60 @@ fn a_check_names_each_problem() {
     let judged = amtsbote(folder.path(), &["cert", "check", "tls/standesamt.crt", "--json"]).ends(0).json();
     assert_eq!(judged["acceptable"], true);
     amtsbote(folder.path(), &["cert", "check", "tls/server.crt"]).ends(4);
+}
+
+/// The register's configuration lies beside the server's, or is named.
+#[test]
+fn a_check_looks_at_the_register() {
+    let folder = tempfile::tempdir().expect("a folder");
+    amtsbote(folder.path(), &["init", "."]).ends(0);
+    let found = |arguments: &[&str], code| -> Vec<(String, String, String)> {
+        let told = amtsbote(folder.path(), &[&["check", "--json"], arguments].concat()).ends(code).json();
+        let told = told.as_array().expect("a list").iter();
+        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        let told = told.map(|one| (text(&one["what"]), text(&one["verdict"]), text(&one["words"])));
+        told.filter(|(what, ..)| what.starts_with("register")).collect()
+    };
+    assert_eq!(found(&[], 0), []);
+    let missing = found(&["--register", "elsewhere/register.toml"], 4);
+    assert!(
+        matches!(&missing[..], [(_, verdict, words)] if verdict == "problem" && words.contains("elsewhere"))
+    );
+    amtsbote(folder.path(), &["register", "init"]).ends(0);
+    let file = folder.path().join("register.toml");
+    let example = std::fs::read_to_string(&file).expect("a file");
+    let sound = found(&[], 0);
+    assert_eq!(sound.len(), 2, "{sound:?}");
+    assert!(sound.iter().all(|(_, verdict, _)| verdict == "good"), "{sound:?}");
+    assert!(sound[1].2.contains("will be made"), "{sound:?}");
+
+    let with_store = |store: &str| {
+        let text = format!("{example}\n[store]\nengine = \"postgres\"\n{store}");
+        std::fs::write(&file, text).expect("written");
+    };
+    with_store("");
+    let wrong = found(&[], 4);
+    assert!(wrong[0].2.contains("store.connection"), "{wrong:?}");
+    // Nobody listens there.
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    with_store(&format!("connection = \"host=127.0.0.1 port={free} user=register dbname=register\"\n"));
+    let away = found(&[], 4);
+    assert!(away[1].1 == "problem" && away[1].2.contains("cannot be reached"), "{away:?}");
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("register");
+    for (standby, verdicts) in [
+        ("unasked", &["good", "good"][..]),
+        ("wanted", &["good", "good", "warning"]),
+        ("required", &["good", "good", "problem"]),
+    ] {
+        with_store(&format!("connection = {connection:?}\nstandby = \"{standby}\"\n"));
+        let told = found(&[], if standby == "required" { 4 } else { 0 });
+        assert_eq!(told.iter().map(|(_, verdict, _)| verdict).collect::<Vec<_>>(), verdicts, "{told:?}");
+        assert!(told[1].2.contains("will be made at the first start"), "{told:?}");
+    }
+    assert_eq!(cluster.sql("register", "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'amts%'"), "0");
 }
 
 #[test]

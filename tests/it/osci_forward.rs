@@ -810,3 +810,64 @@ async fn what_the_recipient_says_counts_whatever_an_operator_did_meanwhile() {
         assert_eq!(found, finding.into_iter().collect::<Vec<_>>(), "{what}");
     }
 }
+
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("a log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The reply is kept and cannot be handed out: its author hears of a fault, and all the same it is known that the recipient
+/// took the question, and what he replied.
+#[tokio::test]
+async fn a_reply_that_cannot_be_handed_out_leaves_its_trace() {
+    let log = Log::default();
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _listening = tracing::subscriber::set_default(lines);
+    let recipient = Recipient::listen(Says::Answer(YES)).await;
+    let office = office(&[&recipient.url]).await;
+    let mut author = Client::new("author", true, true);
+    author.begin(&office).await;
+    let id = author.message_id(&office).await;
+    // From here on the store fails to remember what is handed out in a dialog.
+    let file = office.folder().join("store").join("amtsbote.sqlite");
+    let other = rusqlite::Connection::open(file).expect("a database");
+    other.busy_timeout(Duration::from_secs(10)).expect("a setting");
+    other
+        .execute_batch(
+            "CREATE TRIGGER broken BEFORE INSERT ON dialog_delivery BEGIN SELECT RAISE(ABORT, 'broken'); END",
+        )
+        .expect("a trigger");
+    let (_, got) = send(&office, &mut author, mediate(Some(&id), &recipient.url)).await;
+    assert_eq!(got.codes(), ["fault 9000"]);
+    other.execute_batch("DROP TRIGGER broken").expect("mended");
+    let entries = office.entries().await;
+    let reply = entries.iter().find(|entry| entry.card.posted_by.as_str() == "reader").expect("a reply");
+    let question =
+        entries.iter().find(|entry| entry.card.posted_by.as_str() == "author").expect("a question");
+    assert_eq!((question.card.state, reply.card.state), (S::Received, S::Waiting));
+    let taken = question.card.steps.iter().find(|step| step.event == E::Received).expect("a step");
+    assert_eq!(taken.by.as_deref(), Some("reader"));
+    assert_eq!(taken.reason, Some(format!("replied with {}", reply.card.id)));
+    let said = String::from_utf8(log.0.lock().expect("a log").clone()).expect("text");
+    let told = format!(
+        "{}: the recipient took it, and its reply {} waits in the sender's mailbox",
+        question.card.id, reply.card.id
+    );
+    assert!(said.lines().any(|line| line.contains(&told)), "{said}");
+    // It is fetched in another dialog.
+    let mut again = Client::new("author", true, true);
+    again.begin(&office).await;
+    let fetched = again.send(&office, Payload::FetchDelivery(FetchDelivery::default())).await.answer();
+    assert_eq!(fetched.package(), REPLY.as_bytes());
+    office.close().await;
+}

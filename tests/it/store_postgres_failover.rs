@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use amtsbote::store::postgres::{PostgresStore, Settings, Standby};
-use amtsbote::store::{Accepted, Store};
+use amtsbote::store::staging::{Beginning, Begun, PlaceName};
+use amtsbote::store::{Accepted, Staging, Store, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -209,6 +210,44 @@ async fn a_node_that_starts_behind_a_jump_ends_no_lease() {
     }
 }
 
+/// Gives a database a clock that can be set, ahead by `public.jump`.
+pub const SETTABLE_CLOCK: &str = "SET allow_system_table_mods = on; CREATE TABLE public.jump (by interval NOT NULL); \
+    INSERT INTO public.jump VALUES ('0'); GRANT SELECT ON public.jump TO PUBLIC; \
+    ALTER FUNCTION pg_catalog.clock_timestamp() RENAME TO clock_timestamp_unset; \
+    CREATE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS \
+    'SELECT pg_catalog.clock_timestamp_unset() + (SELECT by FROM public.jump)'";
+
+/// The node that sees a jump tells it to those that start later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_that_one_node_saw_is_known_to_the_next() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("told");
+    cluster.sql("told", SETTABLE_CLOCK);
+    let open =
+        async |node: &str| PostgresStore::open(Settings::new(&connection, node)).await.expect("a store");
+    let one = open("one").await;
+    draft("m").send(&one).await.expect("accepted");
+    let mailboxes = [mailbox("ags:1")];
+    let lease = async |store: &PostgresStore, from: u64| {
+        store.lease_push(&mailboxes, false, at(from), at(from + 60), 1).await.expect("asked").len()
+    };
+    assert_eq!(lease(&one, 2).await, 1);
+    cluster.sql("told", "UPDATE public.jump SET by = '1 hour'");
+    let end = Instant::now() + Duration::from_secs(60);
+    while cluster.sql("told", "SELECT clock_jumped BETWEEN 3595000000 AND 3605000000 FROM amtsbote.store")
+        != "t"
+    {
+        assert!(Instant::now() < end, "the jump is told to nobody");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let two = open("two").await;
+    assert_eq!(lease(&two, 3).await, 0, "it lasts so much longer");
+    for store in [one, two] {
+        store.close().await.expect("closed");
+    }
+}
+
 /// What it holds is let go of before the other node's patience is over, though its own is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stands_still_in_the_middle_holds_nobody_up() {
@@ -325,6 +364,108 @@ fn wait_until(primary: &Cluster, question: &str, answer: &str) {
     }
 }
 
+/// With a commit that waits for a standby which takes nothing in: takes the names away and puts them back, before the commit's
+/// session gets round to anything. Nobody waits any more then.
+fn come_and_go(primary: &Cluster) {
+    const WAITING: &str = "FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'";
+    wait_until(primary, &format!("SELECT count(*) > 0 {WAITING}"), "t");
+    let pids = primary.sql("postgres", &format!("SELECT string_agg(pid::text, ' ') {WAITING}"));
+    let signal = |signal| {
+        for pid in pids.split(' ') {
+            let pid = rustix::process::Pid::from_raw(pid.parse().expect("a number")).expect("a process");
+            rustix::process::kill_process(pid, signal).expect("signalled");
+        }
+    };
+    signal(rustix::process::Signal::STOP);
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    wait_until(primary, "SHOW synchronous_standby_names", "");
+    // Whoever has learnt of it lets go: a commit without a standby is answered then.
+    primary.sql("postgres", "CREATE TABLE IF NOT EXISTS witness (); DROP TABLE witness");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    wait_until(primary, "SHOW synchronous_standby_names", "second");
+    signal(rustix::process::Signal::CONT);
+}
+
+/// A piece of an upload is promised as a message is.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_piece_is_acknowledged_without_a_required_standby() {
+    const NAMES: &str = "SHOW synchronous_standby_names";
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    let connection = primary.database("pieces");
+    let settings = Settings {
+        standby: Standby::Required,
+        patience: Duration::from_secs(6),
+        ..Settings::new(&connection, "one")
+    };
+    let store = Arc::new(PostgresStore::open(settings).await.expect("a store"));
+    let upload = PlaceName { kind: "uploads".to_owned(), owner: "author".to_owned(), name: "one".to_owned() };
+    let (lasts, count_max, bytes_max) = (Duration::from_secs(3_600), 9, 1 << 30);
+    let beginning = Beginning { note: b"", bytes: 1, lasts, count_max, bytes_max };
+    assert_eq!(store.begin_place(&upload, beginning).await.expect("begun"), Begun::Yes);
+    let keep = async |number: u64| {
+        let mut writer = store.payload_writer().await?;
+        writer.write(&content(number, 100)).await?;
+        let piece = writer.seal().await?;
+        let (store, upload) = (Arc::clone(&store), upload.clone());
+        Ok::<_, StoreError>(tokio::spawn(async move { store.keep_piece(&upload, number, piece).await }))
+    };
+    let kept = async |number: u64| keep(number).await?.await.expect("no panic");
+    assert!(kept(1).await.expect("kept"));
+
+    // Without a standby: refused, and nothing is there.
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    wait_until(&primary, NAMES, "");
+    let refused = kept(2).await.expect_err("refused").to_string();
+    assert!(refused.contains("synchronous_standby_names is empty"), "{refused}");
+    assert_eq!(primary.sql("pieces", "SELECT count(*) FROM amtsbote.staged_piece"), "1");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    let kept_until = async |number: u64| {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            match kept(number).await {
+                Ok(is_new) => return is_new,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert!(kept_until(2).await);
+
+    // The names are taken away while the commit waits, or come and go, or the wait is cut short by hand.
+    let waiting =
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'";
+    for (number, words) in [(3, "was taken away"), (4, "is not known"), (5, "is not known")] {
+        standby.signal_receiver(rustix::process::Signal::STOP);
+        let keeping = keep(number).await.expect("a piece");
+        match number {
+            3 => {
+                wait_until(&primary, waiting, "t");
+                primary.reconfigure(&["synchronous_standby_names = ''"]);
+            }
+            4 => come_and_go(&primary),
+            _ => {
+                wait_until(&primary, waiting, "t");
+                let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity \
+                              WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'";
+                assert_eq!(primary.sql("postgres", cancel), "1");
+            }
+        }
+        let told = keeping.await.expect("no panic").expect_err("nobody has it but the primary").to_string();
+        assert!(told.contains(words), "{number}: {told}");
+        standby.signal_receiver(rustix::process::Signal::CONT);
+        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        primary.wait_for_standby();
+        assert!(!kept_until(number).await, "{number} was there already");
+    }
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    store.close().await.expect("closed");
+}
+
 /// A required standby is asked after with every transaction, before and behind its commit, and not now and then.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_without_a_required_standby() {
@@ -371,6 +512,22 @@ async fn nothing_is_acknowledged_without_a_required_standby() {
     primary.reconfigure(&["synchronous_standby_names = 'second'"]);
     primary.wait_for_standby();
     assert_eq!(send_until_taken("c", &store).await, Accepted::Before);
+
+    // They come and go while a commit waits: nothing is missing when it is answered, and the standby lacks it.
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let sending = Arc::clone(&store);
+    let sent = tokio::spawn(async move { draft("come-and-gone").send(&*sending).await });
+    come_and_go(&primary);
+    let told = sent.await.expect("no panic").expect_err("nobody has it but the primary").to_string();
+    assert!(told.contains("is not known"), "{told}");
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    primary.wait_for_standby();
+    assert_eq!(send_until_taken("come-and-gone", &store).await, Accepted::Before);
+    // What was read anew for another reason is no trouble: the database is asked, and says yes.
+    for round in 0..3 {
+        primary.reconfigure(&[&format!("log_min_duration_statement = {}", 10_000 + round)]);
+        assert_eq!(draft(&format!("reloaded-{round}")).send(&*store).await.expect("accepted"), Accepted::New);
+    }
 
     // It goes away: refused within patience, and known not to be stored.
     standby.kill();

@@ -26,10 +26,18 @@ use crate::store_fixture::{Draft, at, content, draft, id};
 const MIB: usize = 1024 * 1024;
 const BUCKET: &str = "amtsbote";
 
+const WRITTEN: &str = "2026-11-28T10:00:00.000Z";
+/// Objects of one answer to a question for names: few, so that there are several.
+const LISTED_MAX: usize = 3;
+
+type Written = Arc<Mutex<BTreeMap<String, &'static str>>>;
+
 /// A bucket on loopback.
 struct Bucket {
     endpoint: String,
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    /// When objects were written, where that is not [`WRITTEN`].
+    written: Written,
     refuses: Arc<AtomicBool>,
     /// Takes requests and answers none.
     silent: Arc<AtomicBool>,
@@ -40,21 +48,28 @@ impl Bucket {
     async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let bucket =
-            Self { endpoint, objects: Arc::default(), refuses: Arc::default(), silent: Arc::default() };
+        let bucket = Self {
+            endpoint,
+            objects: Arc::default(),
+            written: Written::default(),
+            refuses: Arc::default(),
+            silent: Arc::default(),
+        };
         let (objects, refuses, silent) =
             (bucket.objects.clone(), bucket.refuses.clone(), bucket.silent.clone());
+        let written = bucket.written.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (objects, refuses, silent) = (objects.clone(), refuses.clone(), silent.clone());
+                let written = written.clone();
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (objects, refuses) = (objects.clone(), refuses.load(Ordering::SeqCst));
-                    let silent = silent.clone();
+                    let (silent, written) = (silent.clone(), written.clone());
                     async move {
                         while silent.load(Ordering::SeqCst) {
                             tokio::time::sleep(Duration::from_millis(100)).await;
                         }
-                        Ok::<_, Infallible>(answer(&objects, refuses, request).await)
+                        Ok::<_, Infallible>(answer(&objects, &written, refuses, request).await)
                     }
                 });
                 tokio::spawn(async move {
@@ -111,6 +126,7 @@ fn said(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 
 async fn answer(
     objects: &Mutex<BTreeMap<String, Bytes>>,
+    written: &Written,
     refuses: bool,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
@@ -141,20 +157,33 @@ async fn answer(
         }
         Method::GET if name.is_empty() => {
             let query = head.uri.query().unwrap_or_default();
-            let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
-            let prefix = prefix.replace("%2F", "/");
-            let listed = objects.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(name, bytes)| {
+            let field = |name: &str| {
+                let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+                value.map(|value| value.replace("%2F", "/"))
+            };
+            let prefix = field("prefix").unwrap_or_default();
+            let after = field("continuation-token").or(field("start-after")).unwrap_or_default();
+            let below = objects.iter().filter(|(name, _)| name.starts_with(&prefix) && **name > after);
+            let below: Vec<(&String, &Bytes)> = below.collect();
+            let written = written.lock().expect("times");
+            let listed = below.iter().take(LISTED_MAX).map(|(name, bytes)| {
+                let written = written.get(*name).unwrap_or(&WRITTEN);
+                let length = bytes.len();
                 format!(
-                    "<Contents><Key>{name}</Key><LastModified>2026-11-28T10:00:00.000Z</LastModified>\
-                     <ETag>\"tag\"</ETag><Size>{}</Size></Contents>",
-                    bytes.len()
+                    "<Contents><Key>{name}</Key><LastModified>{written}</LastModified>\
+                     <ETag>\"tag\"</ETag><Size>{length}</Size></Contents>"
                 )
             });
             let listed = listed.collect::<String>();
-            said(
-                StatusCode::OK,
-                format!("<ListBucketResult><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>"),
-            )
+            let more = match below.get(LISTED_MAX - 1).filter(|_| below.len() > LISTED_MAX) {
+                None => "<IsTruncated>false</IsTruncated>".to_owned(),
+                Some((last, _)) => {
+                    format!(
+                        "<IsTruncated>true</IsTruncated><NextContinuationToken>{last}</NextContinuationToken>"
+                    )
+                }
+            };
+            said(StatusCode::OK, format!("<ListBucketResult>{more}{listed}</ListBucketResult>"))
         }
         _ => {
             let Some(bytes) = objects.get(&name) else {
@@ -373,12 +402,103 @@ async fn a_restored_copy_leaves_the_originals_objects_alone() {
         reason: "restored".to_owned(),
     };
     adopt_objects(bucket.settings(&copied, "one"), act.clone()).await.expect("adopted");
+    assert_eq!(cluster.sql("copied", "SELECT objects_adopted_at IS NOT NULL FROM amtsbote.store"), "t");
     let restored = bucket.open(&copied, "one").await;
     assert_eq!(restored.acts(1).await.expect("acts"), [act]);
     restored.close().await.expect("closed");
     let refused =
         PostgresStore::open(bucket.settings(&original, "one")).await.err().expect("refused").to_string();
     assert!(refused.contains("another copy of this database"), "{refused}");
+}
+
+/// What no row knows goes once it is old, and nothing else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_objects_without_a_row_are_deleted() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("strays");
+    let bucket = Bucket::start().await;
+    let store = bucket.open(&connection, "one").await;
+    let sent = large("kept", 9 * MIB);
+    assert_eq!(sent.send(&store).await.expect("stored"), Accepted::New);
+    store.close().await.expect("closed");
+    let id = cluster.sql("strays", "SELECT id FROM amtsbote.store");
+    let named = |letter: &str| format!("tests/{id}/{}/00000000", letter.repeat(32));
+    // By the object store's clock, which the claim shows, a little more and a little less than a week.
+    let (old, young) = ("2026-11-21T09:59:59.000Z", "2026-11-21T10:00:01.000Z");
+    let stays = [
+        (named("b"), young),
+        // Not called as payloads are, or not this store's.
+        (format!("tests/{id}/notes.txt"), old),
+        (format!("tests/{id}/{}", "c".repeat(32)), old),
+        (format!("tests/{id}/{}/readme.txt", "d".repeat(32)), old),
+        (format!("tests/{id}0/{}/00000000", "a".repeat(32)), old),
+        (format!("tests/{}/00000000", "a".repeat(32)), old),
+    ];
+    let goes = [
+        (named("0"), old),
+        (named("a"), old),
+        (named("a").replace("00000000", "00000001"), old),
+        (format!("tests/{id}/probe-{}/00000000", "e".repeat(32)), old),
+        (named("f"), old),
+    ];
+    let of_message = bucket.names();
+    assert_eq!(of_message.len(), 3);
+    let put = || {
+        let mut written = bucket.written.lock().expect("times");
+        let mut objects = bucket.objects.lock().expect("objects");
+        for (name, at) in stays.iter().chain(&goes) {
+            objects.insert(name.clone(), Bytes::from_static(b"stray"));
+            written.insert(name.clone(), at);
+        }
+        written.extend(of_message.iter().map(|name| (name.clone(), "2026-01-01T00:00:00.000Z")));
+        // Comes after them in the same round.
+        let orphan = named("9");
+        objects.insert(orphan.clone(), Bytes::from_static(b"orphan"));
+        written.insert(orphan, WRITTEN);
+        cluster.sql(
+            "strays",
+            &format!(
+                "INSERT INTO amtsbote.payload_large (name, node, incarnation, sealed, dropped_at, object_bytes) \
+                 VALUES ('{}', 'one', 0, true, clock_timestamp() - interval '1 hour', 4194304)",
+                "9".repeat(32)
+            ),
+        );
+    };
+    let is_swept = async || {
+        let end = Instant::now() + Duration::from_secs(20);
+        while bucket.names().contains(&named("9")) {
+            assert!(Instant::now() < end, "nothing is swept");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let left = |also: &[(String, &str)]| {
+        let strays = stays.iter().chain(also).map(|(name, _)| name.clone());
+        let mut expected: Vec<String> = strays.chain(of_message.clone()).collect();
+        expected.sort();
+        assert_eq!(bucket.names(), expected);
+    };
+    // A database that was put in another's place lately may be exchanged for it once more.
+    put();
+    cluster.sql(
+        "strays",
+        "UPDATE amtsbote.store SET objects_adopted_at = clock_timestamp() - interval '29 days'",
+    );
+    let store = bucket.open(&connection, "one").await;
+    is_swept().await;
+    left(&goes);
+    store.close().await.expect("closed");
+    put();
+    cluster.sql(
+        "strays",
+        "UPDATE amtsbote.store SET objects_adopted_at = clock_timestamp() - interval '31 days'",
+    );
+    let store = bucket.open(&connection, "one").await;
+    is_swept().await;
+    left(&[]);
+    let whole = sent.content.len() as u64;
+    assert!(read(&store, "kept", 0, whole).await.expect("readable") == sent.content);
+    store.close().await.expect("closed");
 }
 
 /// Objects that an object store does not let go of keep nobody from looking at the database's promises.
@@ -414,8 +534,13 @@ async fn a_bucket_of_another_make_takes_gives_and_forgets() {
     let programs = programs().expect("PostgreSQL, where an object store is named");
     let cluster = Cluster::start(&programs, &[]);
     let connection = cluster.database("another_make");
-    let bucket =
-        Bucket { endpoint, objects: Arc::default(), refuses: Arc::default(), silent: Arc::default() };
+    let bucket = Bucket {
+        endpoint,
+        objects: Arc::default(),
+        written: Written::default(),
+        refuses: Arc::default(),
+        silent: Arc::default(),
+    };
     let examined = examine(bucket.settings(&connection, "one")).await.expect("examined");
     assert_eq!(examined.objects, Some(Ok(())));
     let store = bucket.open(&connection, "one").await;

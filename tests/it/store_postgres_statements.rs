@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use amtsbote::net::postgres::{COMMIT, Connector, Session, commit};
 use amtsbote::store::Store;
 use amtsbote::store::postgres::{PostgresStore, Settings};
 
@@ -74,4 +75,58 @@ async fn the_database_takes_every_statement() {
     }
     assert!(refused.is_empty(), "{} of {}: {refused:#?}", refused.len(), statements.len());
     store.close().await.expect("closed");
+}
+
+/// The server answers the COMMIT of a transaction whose statement failed with a rollback, and without an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_transaction_that_has_failed_counts_as_committed() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("aborted");
+    let config: tokio_postgres::Config = connection.parse().expect("a connection");
+    let mut session = Session::open(&config, Connector(None)).await.expect("a session");
+    session.client.batch_execute("CREATE TABLE kept (number int PRIMARY KEY)").await.expect("a table");
+    let failing = "INSERT INTO kept VALUES (1)";
+    for swallowed in [false, true] {
+        cluster.sql("aborted", "TRUNCATE kept; INSERT INTO kept VALUES (7)");
+        let values =
+            if swallowed { ["INSERT INTO kept VALUES (2)", failing, failing] } else { ["SELECT 1"; 3] };
+        session.client.batch_execute("BEGIN; INSERT INTO kept VALUES (3)").await.expect("begun");
+        for sql in values {
+            let _ = session.client.batch_execute(sql).await;
+        }
+        let committed = session.client.batch_execute(COMMIT).await;
+        assert_eq!(committed.is_ok(), !swallowed, "{committed:?}");
+        let _ = session.client.batch_execute("ROLLBACK").await;
+        let kept = if swallowed { "1" } else { "2" };
+        assert_eq!(cluster.sql("aborted", "SELECT count(*) FROM kept"), kept);
+
+        let work = session.client.transaction().await.expect("begun");
+        work.batch_execute("INSERT INTO kept VALUES (4)").await.expect("inserted");
+        for sql in values {
+            let _ = work.batch_execute(sql).await;
+        }
+        let committed = commit(work).await;
+        assert_eq!(committed.is_ok(), !swallowed, "{committed:?}");
+    }
+}
+
+/// Nobody commits past that guard.
+#[test]
+fn every_commit_is_guarded() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/postgres");
+    let mut found = Vec::new();
+    for path in sources(&folder) {
+        let source = fs::read_to_string(&path).expect("a source");
+        let bare = source.lines().filter(|line| line.contains(".commit()") || line.contains("\"COMMIT"));
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        found.extend(bare.map(|line| format!("{name}: {}", line.trim())));
+    }
+    // A snapshot changes nothing; `write!` sets something before, which fails as well.
+    let known = [
+        "mod.rs: snapshot.commit().await?;",
+        "mod.rs: work.commit().await?;",
+        "verify.rs: snapshot.commit().await?;",
+    ];
+    assert_eq!(found, known);
 }

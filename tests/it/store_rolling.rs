@@ -15,8 +15,9 @@ const NEXT: &str = "SET search_path = amtsbote; \
     CREATE TABLE colour (name text PRIMARY KEY); CREATE INDEX message_colour ON message (colour); \
     UPDATE store SET version = version + 1";
 
-/// Takes away what the step to version 5 adds.
+/// Takes away what the steps to version 5 and 6 add.
 pub const BACK_TO_VERSION_4: &str = "SET search_path = amtsbote; DROP TABLE staged_hold, staged_piece, staged; \
+         DROP TABLE rate; ALTER TABLE store DROP COLUMN objects_adopted_at; \
          ALTER TABLE node DROP COLUMN token, DROP COLUMN token_at, DROP COLUMN held_since; \
          ALTER TABLE store DROP COLUMN clock_jumped, DROP COLUMN clock_guard_until; \
          DROP FUNCTION file_submission CASCADE; DROP FUNCTION named_destination; \

@@ -194,7 +194,8 @@ impl Door {
         let outbox =
             Arc::new(outbox::Outbox::new(&settings.spool_folder, settings.limits.disk_reserve_bytes));
         let recipients = Arc::new(push::Recipients::new(settings.push.per_recipient_max));
-        let (unwritable, unproven, under_way) = Default::default();
+        let unproven = unproven::Unproven::new(&relay, settings.unproven, settings.dialog_idle);
+        let (unwritable, under_way) = Default::default();
         Self {
             relay,
             in_force,
@@ -204,7 +205,7 @@ impl Door {
             outbox,
             unwritable,
             recipients,
-            unproven,
+            unproven: Arc::new(unproven),
             under_way,
         }
     }

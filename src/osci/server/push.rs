@@ -212,9 +212,16 @@ impl Door {
             Some(envelope) => {
                 let card = match self.hand_out_reply(&client, &envelope.id).await? {
                     Err(refusal) if refusal.is_ours() => {
-                        let id = &envelope.id;
-                        tracing::warn!(message_id = %id, "the recipient took it; its reply waits in the sender's mailbox");
-                        context.behind_hand_out(Err(refusal))?
+                        let told = context.behind_hand_out(Err(refusal));
+                        if let Some(fault) = &mut context.fault {
+                            let asked =
+                                card.as_ref().map_or_else(String::new, |card| format!("{}: ", card.id));
+                            fault.detail = format!(
+                                "{asked}the recipient took it, and its reply {} waits in the sender's mailbox: {}",
+                                envelope.id, fault.detail
+                            );
+                        }
+                        told?
                     }
                     handed_out => {
                         let id = &envelope.id;

@@ -2,7 +2,6 @@
 //! certificates, message id, execution. What comes before the dialog is answered by a fault, the rest by feedback.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::rand;
 
@@ -95,8 +94,6 @@ impl Context<'_> {
         }
     }
 }
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Requests up to this size are kept in one transaction with the dialog's step; they pass through memory alone.
 const STORED_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
@@ -403,8 +400,7 @@ impl Door {
             return Err(Refused::new(Code::Failed, "not the beginning of a dialog"));
         };
         if signature.is_none() {
-            let (max, window) = (self.settings.unproven.dialogs_max, self.settings.dialog_idle);
-            self.admit(client, Written::Dialog, max, window)?;
+            self.admit(client, Written::Dialog)?;
         }
         let originator = Originator { cipher: cipher.to_vec(), signature };
         let begun = dialog::begin(
@@ -422,11 +418,9 @@ impl Door {
     }
 
     /// Counts what is written for a client who has proven nothing yet.
-    fn admit(&self, client: &Client, what: Written, max: u32, window: Duration) -> Result<(), Refused> {
+    fn admit(&self, client: &Client, what: Written) -> Result<(), Refused> {
         let name = &client.account.name;
-        if self.unproven.admit(name, what, max, window, self.relay.now()) {
-            return Ok(());
-        }
+        let Err((max, window)) = self.unproven.admit(name, what, &self.relay) else { return Ok(()) };
         let asked = match what {
             Written::Id => "message ids without a dialog",
             Written::Dialog => "dialogs",
@@ -454,7 +448,7 @@ impl Door {
             }
             Operation::GetMessageId => {
                 if client.by_id_alone {
-                    self.admit(&client, Written::Id, self.settings.unproven.ids_per_day, DAY)?;
+                    self.admit(&client, Written::Id)?;
                 }
                 let bond = Bond { party: client.cipher, sealed: context.request.seal.is_some() };
                 let issued = match context.step.take() {

@@ -3,19 +3,18 @@
 //! A cipher certificate is public, and so anybody can encrypt a getMessageId or an initDialog in its owner's name. He
 //! cannot read the answer, but what it answers for is in the store: an id for 30 days, a dialog until it falls silent.
 //! What is written so is counted per account and bounded; requests that are signed, or stand in a dialog whose challenge
-//! left encrypted, are neither counted nor refused, so that nobody can be locked out by others. Counted in this process
-//! alone: a restart begins anew.
+//! left encrypted, are neither counted nor refused, so that nobody can be locked out by others. The nodes of a store count
+//! together.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::domain::account::AccountName;
+use crate::relay::Relay;
+use crate::relay::rate::Rate;
 
 /// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Id,
     Dialog,
@@ -36,58 +35,30 @@ impl Default for Limits {
     }
 }
 
-/// When the count began, and how far it is.
-type Count = (Timestamp, u32);
+const DAY: Duration = Duration::from_secs(86_400);
 
-#[derive(Debug, Default)]
-pub struct Unproven(Mutex<HashMap<(AccountName, Written), Count>>);
-
-impl Unproven {
-    /// Counts one more, unless there are `max` within `window` already.
-    pub fn admit(
-        &self,
-        account: &AccountName,
-        what: Written,
-        max: u32,
-        window: Duration,
-        now: Timestamp,
-    ) -> bool {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = counts.entry((account.clone(), what)).or_insert((now, 0));
-        if since.checked_add(window).is_ok_and(|end| end <= now) {
-            (*since, *count) = (now, 0);
-        }
-        if *count >= max {
-            return false;
-        }
-        *count += 1;
-        true
-    }
+#[derive(Debug)]
+pub struct Unproven {
+    limits: Limits,
+    dialog_idle: Duration,
+    ids: Arc<Rate>,
+    dialogs: Arc<Rate>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Unproven {
+    /// `dialog_idle`: after so long a silent dialog is over.
+    pub fn new(relay: &Relay, limits: Limits, dialog_idle: Duration) -> Self {
+        let ids = relay.rate("osci unproven id", DAY);
+        let dialogs = relay.rate("osci unproven dialog", dialog_idle);
+        Self { limits, dialog_idle, ids, dialogs }
+    }
 
-    #[test]
-    fn counts_are_per_account_and_begin_anew() {
-        let unproven = Unproven::default();
-        let now: Timestamp = "2026-11-23T10:00:00Z".parse().expect("an instant");
-        let minute = Duration::from_secs(60);
-        let admit = |name: &str, what, after: u64| {
-            let account = AccountName::parse(name).expect("a name");
-            let at = now.checked_add(Duration::from_secs(after)).expect("later");
-            unproven.admit(&account, what, 2, minute, at)
+    /// Counts one more, unless there are so many already: how many, and within what time.
+    pub fn admit(&self, account: &AccountName, what: Written, relay: &Relay) -> Result<(), (u32, Duration)> {
+        let (rate, max, window) = match what {
+            Written::Id => (&self.ids, self.limits.ids_per_day, DAY),
+            Written::Dialog => (&self.dialogs, self.limits.dialogs_max, self.dialog_idle),
         };
-        for (name, what, after, expected) in [
-            ("one", Written::Id, 0, true),
-            ("one", Written::Id, 30, true),
-            ("one", Written::Id, 59, false),
-            ("one", Written::Dialog, 59, true),
-            ("two", Written::Id, 59, true),
-            ("one", Written::Id, 60, true),
-        ] {
-            assert_eq!(admit(name, what, after), expected, "{name} {what:?} {after}");
-        }
+        rate.take(account.as_str(), max.into(), relay.now()).map_err(|_| (max, window))
     }
 }

@@ -96,13 +96,14 @@ pub struct Door {
 impl Door {
     pub fn new(relay: Arc<Relay>, trust: TrustSource, key: SigningKey, settings: Settings) -> Self {
         let drafts = Arc::new(Drafts::new(&settings.folder, settings.limits.disk_reserve_bytes));
+        let rates = token::Rates::of(&relay);
         Self {
             relay,
             trust,
             key,
             settings,
             drafts,
-            rates: token::Rates::default(),
+            rates,
             signed: Signed::default(),
             callbacks: None,
             health: Mutex::default(),

@@ -4,10 +4,9 @@
 //! looked up anew with each request, so that a blocked account or a removed client stops at once. Guesses at secrets are
 //! slowed down by address.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
@@ -19,12 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::{Door, json};
-use crate::domain::account::{Account, AccountName};
+use crate::domain::account::Account;
 use crate::domain::content::Digest;
 use crate::net::{Body, Peer};
 use crate::pki::inspection::Purpose;
 use crate::pki::jose::jws::Unverified;
 use crate::pki::tls;
+use crate::relay::Relay;
+use crate::relay::rate::{Rate, UsedUp};
 use crate::report::Loudness;
 
 const TYPE: &str = "at+jwt";
@@ -78,75 +79,40 @@ impl Caller {
 }
 
 /// Who has asked how often in this minute: accounts, addresses, and addresses that guess, each by themselves, so that no
-/// crowd of one kind uses up what another may ask. They save the machine, nothing depends on them, so that they may be
-/// forgotten with the process.
-#[derive(Debug, Default)]
-pub(super) struct Rates {
-    pub accounts: Buckets<AccountName>,
-    pub addresses: Buckets<IpAddr>,
-    pub guesses: Buckets<IpAddr>,
-}
-
-const BUCKETS_MAX: usize = 10_000;
-
-/// Buckets that fill again within a minute. Where they get too many, the emptiest half gives way: whoever is new has a bucket
-/// of his own whatever a crowd does, and whoever has used his up stays known as long as the crowd has not done the same.
+/// crowd of one kind uses up what another may ask. The nodes of a store count together.
 #[derive(Debug)]
-pub(super) struct Buckets<K>(Mutex<HashMap<K, Bucket>>);
-
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    minute: i64,
-    count: u64,
+pub(super) struct Rates {
+    pub accounts: Buckets,
+    pub addresses: Buckets,
+    pub guesses: Buckets,
 }
 
-impl<K> Default for Buckets<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
+impl Rates {
+    pub fn of(relay: &Relay) -> Self {
+        let bucket = |kind| Buckets(relay.rate(kind, MINUTE));
+        Self {
+            accounts: bucket("portal account"),
+            addresses: bucket("portal address"),
+            guesses: bucket("portal guess"),
+        }
     }
 }
 
-impl<K: Clone + Eq + Hash> Buckets<K> {
-    fn buckets(&self) -> MutexGuard<'_, HashMap<K, Bucket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+const MINUTE: Duration = Duration::from_secs(60);
 
+#[derive(Debug)]
+pub(super) struct Buckets(Arc<Rate>);
+
+impl Buckets {
     /// Counts one more, or refuses.
-    pub fn take(&self, key: &K, max: u64, now: Timestamp) -> Result<(), Problem> {
-        let now = now.as_second();
-        let minute = now.div_euclid(60);
-        let mut buckets = self.buckets();
-        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(key) {
-            make_room(&mut buckets, minute);
-        }
-        let bucket = buckets.entry(key.clone()).or_insert(Bucket { minute, count: 0 });
-        if bucket.minute != minute {
-            *bucket = Bucket { minute, count: 0 };
-        }
-        if bucket.count >= max {
-            return Err(limited(max, now));
-        }
-        bucket.count += 1;
-        Ok(())
+    pub fn take(&self, key: &impl ToString, max: u64, now: Timestamp) -> Result<(), Problem> {
+        self.0.take(&key.to_string(), max, now).map_err(|used_up| limited(max, used_up))
     }
 
-    fn is_full(&self, key: &K, max: u64, now: i64) -> bool {
-        let minute = now.div_euclid(60);
-        self.buckets().get(key).is_some_and(|bucket| bucket.minute == minute && bucket.count >= max)
+    /// Refuses without counting.
+    fn look(&self, key: &impl ToString, max: u64, now: Timestamp) -> Result<(), Problem> {
+        self.0.look(&key.to_string(), max, now).map_err(|used_up| limited(max, used_up))
     }
-}
-
-/// At least half of them go, so that looking for them costs each newcomer little.
-fn make_room<K: Eq + Hash>(buckets: &mut HashMap<K, Bucket>, minute: i64) {
-    buckets.retain(|_, bucket| bucket.minute == minute);
-    if buckets.len() <= BUCKETS_MAX / 2 {
-        return;
-    }
-    let mut counts: Vec<u64> = buckets.values().map(|bucket| bucket.count).collect();
-    let at = counts.len() / 2;
-    let (_, median, _) = counts.select_nth_unstable(at);
-    let median = *median;
-    buckets.retain(|_, bucket| bucket.count > median);
 }
 
 /// What an address is counted as: of IPv6 the network of one subscriber (RFC 6177), who has all the addresses in it.
@@ -157,14 +123,13 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn limited(max: u64, now: i64) -> Problem {
-    let reset = u64::try_from(60 - now.rem_euclid(60)).unwrap_or(60);
+fn limited(max: u64, used_up: UsedUp) -> Problem {
     let mut problem = Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "rate-limited",
         format!("more than {max} requests in this minute"),
     );
-    problem.rate = Some((max, 0, reset));
+    problem.rate = Some((max, 0, used_up.resets_in));
     problem
 }
 
@@ -202,9 +167,7 @@ impl Door {
             (None, None) => return Err(malformed("client_id is missing")),
         };
         let guesses = network(peer.address.ip());
-        if self.rates.guesses.is_full(&guesses, GUESSES_MAX, now.as_second()) {
-            return Err(limited(GUESSES_MAX, now.as_second()));
-        }
+        self.rates.guesses.look(&guesses, GUESSES_MAX, now)?;
         let directory = self.relay.directory();
         let found = directory.portal_client(id);
         let mut why = "the secret is another one, or there is none".to_owned();
@@ -445,71 +408,6 @@ mod tests {
         assert_eq!(scope(true, false, Some("send subscribe")), None);
         assert_eq!(scope(true, false, Some("admin")), None);
         assert_eq!(scope(false, false, None), None);
-    }
-
-    #[test]
-    fn buckets_fill_again_with_the_next_minute() {
-        let rates = Buckets::default();
-        let at = |seconds| Timestamp::from_second(seconds).expect("an instant");
-        for _ in 0..3 {
-            rates.take(&"a", 3, at(60)).expect("room");
-        }
-        let refused = rates.take(&"a", 3, at(100)).expect_err("full");
-        assert_eq!(refused.rate, Some((3, 0, 20)));
-        rates.take(&"b", 3, at(100)).expect("another's");
-        rates.take(&"a", 3, at(120)).expect("room again");
-    }
-
-    /// Networks that nobody else has, one a number.
-    fn stranger(number: u32) -> IpAddr {
-        IpAddr::from((0x1000_0000 + number).to_be_bytes())
-    }
-
-    #[test]
-    fn a_crowd_takes_nothing_from_others() {
-        let rates = Rates::default();
-        let at = Timestamp::from_second(60).expect("an instant");
-        let guesser = IpAddr::from([192, 0, 2, 1]);
-        for _ in 0..3 {
-            rates.addresses.take(&guesser, 3, at).expect("room");
-        }
-        for number in 0..5 * BUCKETS_MAX as u32 {
-            rates.addresses.take(&stranger(number), 3, at).expect("a bucket of its own");
-        }
-        let late = IpAddr::from([192, 0, 2, 2]);
-        for _ in 0..3 {
-            rates.addresses.take(&late, 3, at).expect("its own");
-        }
-        rates.addresses.take(&late, 3, at).expect_err("used up");
-        rates.addresses.take(&guesser, 3, at).expect_err("the crowd has not emptied it");
-        assert!(rates.addresses.buckets().len() <= BUCKETS_MAX);
-        rates.accounts.take(&AccountName::parse("town").expect("a name"), 3, at).expect("its own");
-        rates.guesses.take(&late, 3, at).expect("its own");
-    }
-
-    #[test]
-    fn a_crowd_that_uses_up_all_it_may_keeps_nobody_out() {
-        let rates = Buckets::default();
-        let at = Timestamp::from_second(60).expect("an instant");
-        for number in 0..3 * BUCKETS_MAX as u32 {
-            for _ in 0..3 {
-                rates.take(&stranger(number), 3, at).expect("a bucket of its own");
-            }
-        }
-        rates.take(&IpAddr::from([192, 0, 2, 2]), 3, at).expect("its own");
-        assert!(rates.buckets().len() <= BUCKETS_MAX);
-    }
-
-    #[test]
-    fn to_look_at_a_bucket_makes_none() {
-        let rates = Buckets::default();
-        assert!(!rates.is_full(&"a", 3, 60));
-        assert!(rates.buckets().is_empty());
-        for _ in 0..3 {
-            rates.take(&"a", 3, Timestamp::from_second(60).expect("an instant")).expect("room");
-        }
-        assert!(rates.is_full(&"a", 3, 119));
-        assert!(!rates.is_full(&"a", 3, 120), "of the minute before");
     }
 
     #[test]

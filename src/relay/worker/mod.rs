@@ -12,6 +12,7 @@ mod operator;
 pub mod outlet;
 mod push;
 mod pushed;
+mod rates;
 mod reader;
 pub mod time_stamps;
 mod timers;
@@ -76,6 +77,7 @@ pub struct Relay {
     signature_wanted: Notify,
     /// Whether other nodes can learn by which keys this log is checked.
     keys_published: AtomicBool,
+    rates: rates::Rates,
 }
 
 impl Relay {
@@ -100,6 +102,7 @@ impl Relay {
             checkpoint_added: Notify::new(),
             signature_wanted: Notify::new(),
             keys_published: AtomicBool::new(false),
+            rates: rates::Rates::default(),
         })
     }
 
@@ -190,6 +193,9 @@ impl Relay {
             notices::run(relay.clone(), seen.clone())
         }));
         let (relay, seen) = (self.clone(), stop.clone());
+        let rates =
+            tokio::spawn(supervise("rates", stop.clone(), move || rates::run(relay.clone(), seen.clone())));
+        let (relay, seen) = (self.clone(), stop.clone());
         let timers = supervise("timers", stop.clone(), move || timers::run(relay.clone(), seen.clone()));
         let (relay, seen) = (self.clone(), stop.clone());
         let pushes = supervise("pushes", stop, move || push::run(relay.clone(), seen.clone()));
@@ -198,6 +204,7 @@ impl Relay {
         let _ = checkpoints.await;
         let _ = stamps.await;
         let _ = notices.await;
+        let _ = rates.await;
     }
 
     fn destinations(&self) -> MutexGuard<'_, Vec<Arc<push::Destination>>> {

@@ -782,6 +782,7 @@ impl Store for EmbeddedStore {
             messages,
             evidence_records,
             schema_version: schema::current_version(),
+            engine: "embedded".to_owned(),
         })
     }
 

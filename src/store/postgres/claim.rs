@@ -2,6 +2,7 @@
 
 use super::read::column;
 use super::{Fault, OpenError, Pools, Reading, Settings};
+use crate::net::postgres::commit;
 use crate::store::{AdminAct, StoreError};
 
 /// Counts on. `Denied` by a sentence where the objects are another copy's of this database; nothing is deleted then.
@@ -33,19 +34,21 @@ pub async fn adopt(settings: Settings, act: AdminAct) -> Result<i64, OpenError> 
         return Err(OpenError::Settings("[objects] is not configured; there is nothing to adopt".to_owned()));
     };
     let mut session = pools.session().await?;
-    let (id, _) = super::schema::identity(&session.client)
+    let (id, version) = super::schema::identity(&session.client)
         .await?
         .ok_or_else(|| OpenError::Settings("the database holds no store".to_owned()))?;
+    super::schema::check_version(version)?;
     let failed = |error: StoreError| OpenError::Settings(error.to_string());
     let there = objects.claim(&id).await.map_err(failed)?;
-    let adopt = "UPDATE store SET objects_claim = greatest(objects_claim, $1) + 1 RETURNING objects_claim";
+    let adopt = "UPDATE store SET objects_claim = greatest(objects_claim, $1) + 1, \
+                 objects_adopted_at = clock_timestamp() RETURNING objects_claim";
     let act = super::act_bytes(&act).map_err(failed)?;
     let work = session.client.transaction().await?;
     let rows = Reading::Bare(&work).ask(adopt, &[&there]).await?;
     let row = rows.first().ok_or_else(|| Fault::corrupt("the table amtsbote.store is empty".to_owned()))?;
     let next: i64 = column(row, 0)?;
     work.execute(super::ACT, &[&act]).await?;
-    work.commit().await?;
+    commit(work).await?;
     // Where this fails, the database is ahead of its objects and counts on from there.
     objects.set_claim(&id, next).await.map_err(failed)?;
     Ok(next)

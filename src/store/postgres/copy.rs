@@ -20,6 +20,7 @@ use super::{Fault, OpenError, Settings, connect, promises, schema};
 use crate::domain::content::Digest;
 use crate::evidence::checkpoint::VerifierKey;
 use crate::evidence::tree::Hash;
+use crate::net::postgres::commit;
 use crate::store::copy::{Kind, Row, Rows, TABLES, TIME_STAMPS, Table, Value};
 use crate::store::embedded::{self, Large, Source};
 use crate::store::row::int;
@@ -361,7 +362,7 @@ impl Target<'_> {
             }
             work.execute(&chunk, &[&large.name, &number, &bytes]).await?;
         }
-        Ok(work.commit().await?)
+        Ok(commit(work).await?)
     }
 
     /// Digests every large payload on this side; returns how many there are.
@@ -415,7 +416,7 @@ impl Target<'_> {
         )
         .await?;
         schema::finish_copy(&work).await?;
-        work.commit().await.map_err(|error| {
+        commit(work).await.map_err(|error| {
             CopyError::Refused(format!(
                 "the last step was not answered: {}; the same command again tells whether it was done",
                 connect::sentence(&error)

@@ -21,6 +21,7 @@ use super::batch::{Bytes, Held, LeaseWanted, Needs, Standing, Work, key_of};
 use super::connect::Session;
 use super::evidence::STORED_LEVEL_MIN;
 use super::pools::{Asked, CLOCK};
+use super::promises::Waited;
 use super::read::{self, ROW, column};
 use super::{Fault, Pools, Skew, Standby, command, promises};
 use crate::domain::card::ProcessCard;
@@ -33,6 +34,8 @@ use crate::store::rules::{Used, author_digest};
 pub struct Desk {
     pub session: Session,
     statements: HashMap<String, Statement>,
+    /// The standby, as the transaction under way found it.
+    found: Option<promises::Found>,
 }
 
 type Writing<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'a>>;
@@ -45,7 +48,7 @@ struct Step<'a> {
 
 impl Desk {
     pub fn new(session: Session) -> Self {
-        Self { session, statements: HashMap::new() }
+        Self { session, statements: HashMap::new(), found: None }
     }
 
     pub async fn statement(&mut self, sql: &str) -> Result<Statement, Fault> {
@@ -99,21 +102,18 @@ impl Desk {
         if fence?.is_none() {
             return Err(Fault::Overtaken);
         }
-        if let Some(row) = standing?
-            && let Some(broken) = promises::lacking(&row)?
-        {
-            return Err(Fault::Promise(broken));
-        }
+        self.found = Some(promises::Found::of(standing?.as_ref(), 0)?);
         turn?.map(|row| column(&row, 0)).transpose()
     }
 
     /// After a commit that was answered: whether the server has waited for the standby, where one is required.
-    pub async fn has_waited(&mut self, pools: &Pools) -> Result<bool, Fault> {
+    pub async fn has_waited(&mut self, pools: &Pools) -> Result<Waited, Fault> {
         if pools.settings().standby != Standby::Required {
-            return Ok(true);
+            return Ok(Waited::Yes);
         }
         let question = self.statement(promises::HAS_WAITED).await?;
-        column(&self.session.client.query_one(&question, &[]).await?, 0)
+        let row = self.session.client.query_one(&question, &[]).await?;
+        self.found.take().map_or(Ok(Waited::Unsure), |found| found.has_waited(&row))
     }
 
     /// Brings what these needs name; with each need's candidates for a lease. Leases of before the database's clock has

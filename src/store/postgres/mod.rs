@@ -3,7 +3,7 @@
 //! Each node has one writer that gathers commands into transactions (`writer`, `batch`, `exchange`) and a pool of
 //! connections for everything else (`pools`). What correctness needs lies in the database: ids are unique there,
 //! messages are leased there on its clock, dialogs and iterators are there for whichever node is asked next, and so are
-//! unfinished uploads (`staging`). Every node has a name, which one process holds at a time, and an evidence log of its
+//! unfinished uploads (`staging`) and what clients took of what is bounded (`rates`). Every node has a name, which one process holds at a time, and an evidence log of its
 //! own. What the database itself promises is looked at (`promises`). What one node does wakes the others (`notices`).
 //! Backup and restore are PostgreSQL's own.
 
@@ -22,12 +22,14 @@ mod objects;
 mod payload;
 mod pools;
 mod promises;
+mod rates;
 mod read;
 mod retire;
 mod schema;
 #[cfg(test)]
 mod simulation;
 mod staging;
+mod strays;
 mod time_stamp;
 mod upkeep;
 mod verify;
@@ -59,7 +61,7 @@ use super::row::{int, uint};
 use super::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, Entry, FinishedPush, Iterator, Listing,
     LoggedRecord, MailboxSummary, MessageQuery, Notice, OtherLog, OtherProof, PayloadReader, PayloadWriter,
-    PushLease, PushOutcome, Selection, StagedPlace, Staging, Statement, Stepped, Store, StoreError,
+    PushLease, PushOutcome, Rates, Selection, StagedPlace, Staging, Statement, Stepped, Store, StoreError,
     StoreHealth, SubmissionQuery, Submissions, TimeStamp,
 };
 use crate::domain::account::{Account, AccountName, Directory};
@@ -269,17 +271,24 @@ macro_rules! look {
 
 /// Writes something of small consequence in a transaction of its own, apart from the writer's.
 macro_rules! write {
-    ($self:ident, $reading:ident, $answer:expr) => {{
+    ($self:ident, $reading:ident, $answer:expr) => {
+        write!($self, $reading, $answer, false)
+    };
+    ($self:ident, $reading:ident, $answer:expr, $is_promise:expr) => {{
         let mut client = $self.pools.client().await.map_err(Fault::into_store_error)?;
         let answer = pools::in_time($self.pools.settings(), async {
             let work = pools::transaction(&mut client).await?;
-            let answer = {
+            let (found, answer) = {
                 let $reading = &Reading::Within(&work);
-                $answer.await?
+                let found = if $is_promise { Some(promises::find($reading, &$self.pools).await?) } else { None };
+                (found, $answer.await?)
             };
-            // Cutting the wait for the standby short would pass for success.
+            // Cutting the wait for the standby short would pass for success. It also fails where a statement before has.
             work.batch_execute("SET LOCAL statement_timeout = 0").await?;
             work.commit().await?;
+            if let Some(found) = found {
+                promises::confirm(&Reading::One(&client), &$self.pools, &found).await?;
+            }
             Ok(answer)
         })
         .await;
@@ -290,6 +299,14 @@ macro_rules! write {
     }};
 }
 use write;
+
+/// The same for what a client is told to be kept: where a standby is required, not before that has it.
+macro_rules! promise {
+    ($self:ident, $reading:ident, $answer:expr) => {
+        write!($self, $reading, $answer, true)
+    };
+}
+use promise;
 
 impl PostgresStore {
     /// Opens the store, creating its tables in a database without them.
@@ -874,6 +891,7 @@ impl Store for PostgresStore {
             messages,
             evidence_records,
             schema_version: schema::current_version(),
+            engine: "postgres".to_owned(),
         })
     }
 
@@ -893,6 +911,10 @@ impl Store for PostgresStore {
     }
 
     fn staging(&self) -> Option<&dyn Staging> {
+        Some(self)
+    }
+
+    fn rates(&self) -> Option<&dyn Rates> {
         Some(self)
     }
 

@@ -1,15 +1,17 @@
 //! The connections of one node, and what all of its parts know: settings, name, clock, and what is wrong.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
-    Transaction,
+    Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+    TimeoutType, Transaction,
 };
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, IsolationLevel, Row as Found};
 
@@ -17,6 +19,7 @@ use super::connect::{self, Connector, Meaning, Purpose, Session};
 use super::objects::Objects;
 use super::read::column;
 use super::{Examined, Fault, OpenError, Replication, Settings, lag, promises, schema};
+use crate::net::postgres::{is_doubtful, listen};
 use crate::store::StoreError;
 use crate::store::row::{instant, micros, uint};
 
@@ -109,6 +112,7 @@ pub struct Pools {
     lease_longest: AtomicI64,
     troubles: Mutex<Troubles>,
     asked: AtomicUsize,
+    doubts: Arc<AtomicU64>,
 }
 
 /// When the database was asked for its clock, by this node's clock and by one that nobody sets.
@@ -133,9 +137,10 @@ impl Pools {
         let objects = objects.transpose().map_err(|what| OpenError::Settings(format!("[objects] {what}")))?;
         let store_id = Arc::new(OnceLock::new());
         let known = Arc::clone(&store_id);
-        let manager = Manager::from_config(
+        let doubts = Arc::new(AtomicU64::new(0));
+        let manager = Manager::from_connect(
             reading,
-            connector.clone(),
+            Listening { tls: connector.clone(), doubts: Arc::clone(&doubts) },
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
@@ -167,6 +172,7 @@ impl Pools {
             lease_longest: AtomicI64::new(0),
             troubles: Mutex::default(),
             asked: AtomicUsize::new(0),
+            doubts,
         })
     }
 
@@ -246,6 +252,11 @@ impl Pools {
     /// Where large payloads go instead of into rows.
     pub fn objects(&self) -> Option<&Objects> {
         self.objects.as_ref()
+    }
+
+    /// How often the server has said on any connection of the pool that a commit may not have reached the standby.
+    pub fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::SeqCst)
     }
 
     /// Known once the store is open.
@@ -432,6 +443,31 @@ impl Pools {
 
     pub fn set_warned(&self, warned: Option<String>) {
         self.troubles().warned = warned;
+    }
+}
+
+/// Makes the pool's connections, and hears what the server says aside on them.
+struct Listening {
+    tls: Connector,
+    doubts: Arc<AtomicU64>,
+}
+
+impl Connect for Listening {
+    fn connect(
+        &self,
+        config: &Config,
+    ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        let config = config.clone();
+        Box::pin(async move {
+            let (client, connection) = config.connect(self.tls.clone()).await?;
+            let doubts = Arc::clone(&self.doubts);
+            let heard = listen(connection, move |message| {
+                if is_doubtful(message) {
+                    doubts.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            Ok((client, tokio::spawn(heard)))
+        })
     }
 }
 

@@ -4,19 +4,83 @@
 //! Without `fsync` nothing is promised, and nothing is accepted. Whether the loss of the primary is survived depends on a
 //! synchronous standby; the configuration says whether to ask for one, to warn, or to refuse without. Where it is required,
 //! each transaction asks twice: before its commit whether there is one, and after it whether the commit has waited for it
-//! ([`HAS_WAITED`]); nothing is acknowledged in between two looks that the promise does not cover.
+//! ([`HAS_WAITED`]), and whether the server's settings are still those of before; nothing is acknowledged in between two looks
+//! that the promise does not cover.
 
 use tokio_postgres::{Client, Row};
 
-use super::{Fault, OpenError, Pools};
-use crate::net::postgres::broken;
+use super::{Fault, OpenError, Pools, Reading};
 pub use crate::net::postgres::{HAS_NOT_WAITED, HAS_WAITED, STANDING, Standby};
+use crate::net::postgres::{broken, loaded};
 
 /// What a required standby's absence means for a transaction that has not been committed; the answer to [`STANDING`].
 pub fn lacking(row: &Row) -> Result<Option<String>, Fault> {
     let (disk, standby) = broken(row)?;
     Ok(disk.or(standby))
 }
+
+/// What is known of a commit once it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    Yes,
+    /// The names were taken away.
+    No,
+    /// The settings were read anew meanwhile: names may have come and gone.
+    Unsure,
+}
+
+/// A required standby as a transaction found it. Nothing where none is asked for.
+pub struct Found {
+    loaded: Option<i64>,
+    doubts: u64,
+}
+
+impl Found {
+    /// `row` answers [`STANDING`], where that was asked. Refuses without a standby.
+    pub fn of(row: Option<&Row>, doubts: u64) -> Result<Self, Fault> {
+        let Some(row) = row else { return Ok(Self { loaded: None, doubts }) };
+        match lacking(row)? {
+            Some(broken) => Err(Fault::Promise(broken)),
+            None => Ok(Self { loaded: Some(loaded(row)?), doubts }),
+        }
+    }
+
+    /// `row` answers [`HAS_WAITED`], asked by the session of the commit.
+    pub fn has_waited(&self, row: &Row) -> Result<Waited, Fault> {
+        Ok(match (row.try_get(0)?, Some(loaded(row)?) == self.loaded) {
+            (false, _) => Waited::No,
+            (true, true) => Waited::Yes,
+            (true, false) => Waited::Unsure,
+        })
+    }
+}
+
+/// Within a transaction of the pool: refuses without a standby that is required.
+pub async fn find(reading: &Reading<'_>, pools: &Pools) -> Result<Found, Fault> {
+    let doubts = pools.doubts();
+    if pools.settings().standby != Standby::Required {
+        return Found::of(None, doubts);
+    }
+    Found::of(reading.ask(STANDING, &[]).await?.first(), doubts)
+}
+
+/// After its commit, on the same connection: refuses to acknowledge what the standby may lack.
+pub async fn confirm(reading: &Reading<'_>, pools: &Pools, found: &Found) -> Result<(), Fault> {
+    if found.loaded.is_none() {
+        return Ok(());
+    }
+    let asked = reading.ask(HAS_WAITED, &[]).await?;
+    let row = asked.first().ok_or_else(|| Fault::Promise(UNSURE.to_owned()))?;
+    match found.has_waited(row)? {
+        Waited::Yes if pools.doubts() == found.doubts => Ok(()),
+        Waited::No => Err(Fault::Promise(HAS_NOT_WAITED.to_owned())),
+        Waited::Yes | Waited::Unsure => Err(Fault::Promise(UNSURE.to_owned())),
+    }
+}
+
+/// Of a commit that stands on the primary and perhaps nowhere else.
+pub const UNSURE: &str = "the server read its settings anew, or cut a wait short, during the commit: whether the standby has it is not known; \
+    the same again finds it out";
 
 /// Refuses to work on a server that breaks a promise that was asked for.
 pub async fn check_start(client: &Client, pools: &Pools) -> Result<(), OpenError> {

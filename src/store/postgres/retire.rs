@@ -11,6 +11,7 @@ use crate::domain::content::Digest;
 use crate::evidence::anchor::Closing;
 use crate::evidence::checkpoint::{Checkpoint, SigningKey};
 use crate::evidence::tree::{Frontier, leaf_hash};
+use crate::net::postgres::commit;
 use crate::store::AdminAct;
 use crate::store::row::{int, uint};
 
@@ -90,6 +91,6 @@ pub async fn retire(
     work.execute(end, &[&node, &int(size)]).await?;
     let act = super::act_bytes(&act).map_err(Fault::from)?;
     work.execute(super::ACT, &[&act]).await?;
-    work.commit().await?;
+    commit(work).await?;
     Ok(Checkpoint { origin: key.verifier().name().to_owned(), size, root })
 }

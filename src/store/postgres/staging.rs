@@ -1,7 +1,8 @@
 //! What goes over several requests, as rows: places, their pieces, and who is at work where.
 //!
 //! A piece of some size is a payload like any other, in chunks or objects, sealed before the row that makes it a piece; its
-//! sequence is the negative of the piece's id, so that no sweep takes it for an orphan. What a place lets go of, its sweep
+//! sequence is the negative of the piece's id, so that no sweep takes it for an orphan. A piece is promised as a message is:
+//! where a standby is required, it has it. What a place lets go of, its sweep
 //! hands back to that of payloads. A request only marks what is over; deleting is the sweep's, in bounded steps.
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio_postgres::Row as Found;
 use super::payload::Outgoing;
 use super::pools::{self, Pools};
 use super::read::column;
-use super::{Fault, PostgresStore, Reading, ask, write};
+use super::{Fault, PostgresStore, Reading, ask, promise, promises, write};
 use crate::store::row::{int, uint};
 use crate::store::staging::{Beginning, Begun, Held, Place, PlaceName, Staging};
 use crate::store::{PayloadReader, StagedPayload, StagedPlace, StoreError};
@@ -219,7 +220,7 @@ impl Staging for PostgresStore {
             StagedPlace::Staged(token) => (Some(token.name().to_owned()), None),
         };
         let (number, length) = (int(number), int(piece.length));
-        let kept = write!(self, reading, async {
+        let kept = promise!(self, reading, async {
             let rows = reading.ask(OPEN, &[kind, owner, name]).await?;
             let open: i64 = column(rows.first().ok_or_else(unknown)?, 0)?;
             let rows = reading.ask(PIECE, &[&open, &number, &length, &inline]).await?;

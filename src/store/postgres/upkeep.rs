@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::connect::Session;
 use super::payload::{CHUNKED, DISCARD, LET_GO, ORPHANS, STRAY};
 use super::pools::Pools;
-use super::{OpenError, claim, lag, promises, staging};
+use super::{OpenError, claim, lag, promises, rates, staging, strays};
 use crate::store::StoreError;
 
 /// Between two looks at the promises and the clock.
@@ -63,6 +63,7 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looked_up_to = String::new();
     let mut is_ours = pools.objects().is_none();
+    let mut round = strays::Round::default();
     loop {
         tokio::select! {
             name = discarded.recv() => match name {
@@ -84,10 +85,14 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
                         "what is over of uploads in chunks cannot be let go of"
                     );
                 }
+                if let Err(error) = rates::sweep(&pools).await {
+                    tracing::debug!(%error, "what clients took before cannot be let go of");
+                }
                 is_ours = are_objects_ours(&pools).await;
                 if !is_ours {
                     continue;
                 }
+                sweep_objects(&pools, &mut round).await;
                 sweep(&pools, incarnation).await;
                 match sweep_strays(&pools, &looked_up_to).await {
                     Ok(next) => looked_up_to = next,
@@ -166,6 +171,15 @@ async fn sweep(pools: &Pools, incarnation: i64) {
         if !all_gone || (orphans.len() as i64) < ORPHANS_MAX || !are_objects_ours(pools).await {
             return;
         }
+    }
+}
+
+/// Deletes objects that no row knows, among the next ones of the bucket.
+async fn sweep_objects(pools: &Pools, round: &mut strays::Round) {
+    match round.step(pools).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "objects that belong to no payload were deleted"),
+        Err(error) => tracing::debug!(%error, "objects that belong to no payload cannot be looked for"),
     }
 }
 

@@ -15,13 +15,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_postgres::Row;
 
 use super::batch::{Needs, Work};
 use super::connect::{Meaning, Session, application_name};
 use super::exchange::Desk;
+use super::promises::{Standby, Waited};
 use super::read::column;
 use super::{Fault, OpenError, Pools, Reading, evidence, promises};
 use crate::evidence::tree::Frontier;
+use crate::net::postgres::{COMMIT, loaded};
 use crate::store::StoreError;
 use crate::store::row::uint;
 
@@ -29,6 +32,10 @@ pub const COMMANDS_MAX: usize = 256;
 pub const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Commands that may wait; beyond, their senders wait.
 const QUEUE_MAX: usize = 1024;
+/// Nobody's trouble, unless names came and went.
+const RELOADED: &str = "the server read its settings anew during the commit";
+/// Attempts at taking the node's row without that.
+const TAKES_MAX: usize = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -236,7 +243,17 @@ impl Task {
                     return Ok(());
                 }
                 Err(Failure::Unknown(number, reason)) => {
-                    tracing::error!(reason, "the outcome of a transaction is unknown; the database is asked");
+                    if reason == RELOADED {
+                        tracing::info!(
+                            reason,
+                            "the database is asked once more for the outcome of a transaction"
+                        );
+                    } else {
+                        tracing::error!(
+                            reason,
+                            "the outcome of a transaction is unknown; the database is asked"
+                        );
+                    }
                     match self.decide(number, Instant::now() + patience).await {
                         Some(true) => return Ok(()),
                         Some(false) => Failure::Again(reason),
@@ -289,17 +306,18 @@ impl Task {
             }
         };
         open.desk.session.listen_anew();
-        let committed = timeout(patience, open.desk.session.client.batch_execute("COMMIT")).await;
+        let committed = timeout(patience, open.desk.session.client.batch_execute(COMMIT)).await;
         let reason = match committed {
             Ok(Ok(())) if !open.desk.session.is_unsure() => {
                 match timeout(patience, open.desk.has_waited(&pools)).await {
-                    Ok(Ok(true)) => {
+                    Ok(Ok(Waited::Yes)) => {
                         (open.batch, open.frontier) = (number, frontier);
                         self.last_stored = Some(number);
                         metrics::counter!("amtsbote_store_commits_total").increment(1);
                         return Ok(());
                     }
-                    Ok(Ok(false)) => {
+                    Ok(Ok(Waited::Unsure)) => RELOADED.to_owned(),
+                    Ok(Ok(Waited::No)) => {
                         let broken = promises::HAS_NOT_WAITED.to_owned();
                         pools.set_promise_trouble(Some(broken.clone()));
                         broken
@@ -362,10 +380,7 @@ impl Task {
         pools.recognize(&session.client).await?;
         self.take_name(&session, end).await?;
         let node = pools.node();
-        let row = session.client.query_one(TAKE, &[&node, &pools.token()]).await?;
-        if session.is_unsure() {
-            return Err(OpenError::Settings("the server does not wait for its standby".to_owned()));
-        }
+        let row = self.take_row(&session).await?;
         if column::<bool>(&row, 3)? {
             return Err(OpenError::Retired(node.to_owned()));
         }
@@ -387,6 +402,29 @@ impl Task {
         let reading = Reading::Session(&session.client);
         let frontier = evidence::on_tree(&reading, node, |tree| Frontier::of(tree, uint(size))).await?;
         Ok(Open { desk: Desk::new(session), incarnation, held_since, frontier, batch })
+    }
+
+    /// Takes the node's row by a commit that has waited for the standby, where one is required.
+    async fn take_row(&self, session: &Session) -> Result<Row, OpenError> {
+        let pools = &self.pools;
+        let is_required = pools.settings().standby == Standby::Required;
+        for _ in 0..TAKES_MAX {
+            let before = match is_required {
+                true => Some(loaded(&session.client.query_one(promises::HAS_WAITED, &[]).await?)?),
+                false => None,
+            };
+            session.listen_anew();
+            let row = session.client.query_one(TAKE, &[&pools.node(), &pools.token()]).await?;
+            if session.is_unsure() {
+                return Err(OpenError::Settings("the server does not wait for its standby".to_owned()));
+            }
+            let Some(before) = before else { return Ok(row) };
+            // Whether names are there at all is looked at next.
+            if loaded(&session.client.query_one(promises::HAS_WAITED, &[]).await?)? == before {
+                return Ok(row);
+            }
+        }
+        Err(OpenError::Settings("the server reads its settings anew again and again".to_owned()))
     }
 
     /// Holds the node's name for as long as the session lasts; ends earlier sessions of this very process.

@@ -3,7 +3,8 @@
 //! A payload is objects of [`OBJECT_BYTES`] each, numbered, below the store's own id and the payload's name. The order of
 //! durability is that of rows: the payload's row first, then its objects, each of which counts once the object store has
 //! said so, then the seal, then the transaction that names it. The row goes after the last object, so that the sweep knows
-//! of every object; one is left behind unknown only where a primary was lost whose standby lacked the row.
+//! of every object; one is left behind unknown only where a primary was lost whose standby lacked the row, or where it came
+//! after its payload had been let go of. Those are found by looking through the bucket (`strays`).
 //!
 //! Whoever restores a copy of the database has its objects' names as well, and would delete what the original still needs.
 //! So the store counts, in the database and in an object beside the payloads (`claim`): a copy lags behind the object
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
@@ -49,6 +50,15 @@ pub struct ObjectSettings {
     pub secret_key: String,
     /// The authorities that vouch for the endpoint, where it is reached by TLS.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// An object as the object store lists it.
+pub struct Listed {
+    pub location: Path,
+    /// The payload that it is a part of, if it is called as ours are.
+    pub payload: Option<String>,
+    /// On the object store's clock, in seconds since 1970.
+    pub written_at: i64,
 }
 
 pub struct Objects {
@@ -128,6 +138,41 @@ impl Objects {
         Ok(())
     }
 
+    /// At most `max` of a store's objects, in the order of their names, from behind `after` on.
+    pub async fn list(
+        &self,
+        store: &str,
+        after: Option<&Path>,
+        max: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let below = Path::from(format!("{}/{store}", self.prefix));
+        let all = match after {
+            Some(after) => self.bucket.list_with_offset(Some(&below), after),
+            None => self.bucket.list(Some(&below)),
+        };
+        let found = self.heard(all.take(max).try_collect::<Vec<_>>().await)?;
+        let listed = found.into_iter().map(|object| Listed {
+            payload: payload_of(&object.location, &below),
+            written_at: object.last_modified.timestamp(),
+            location: object.location,
+        });
+        Ok(listed.collect())
+    }
+
+    pub async fn delete_listed(&self, listed: &Listed) -> Result<(), StoreError> {
+        let deleted = self.bucket.delete(&listed.location).await;
+        self.heard(deleted)
+    }
+
+    /// When the store last counted on, on the object store's own clock.
+    pub async fn claimed_at(&self, store: &str) -> Result<Option<i64>, StoreError> {
+        match self.bucket.get(&self.payload(store, CLAIM)).await {
+            Ok(found) => self.heard(Ok(Some(found.meta.last_modified.timestamp()))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => self.heard(Err(error)),
+        }
+    }
+
     /// The number under which a store was last at work here; none yet is 0.
     pub async fn claim(&self, store: &str) -> Result<i64, StoreError> {
         let found = async { self.bucket.get(&self.payload(store, CLAIM)).await?.bytes().await };
@@ -194,6 +239,43 @@ impl Objects {
                 }
                 Err(StoreError::Unavailable(format!("the object store {}: {what}", self.place)))
             }
+        }
+    }
+}
+
+/// The payload's name in `below/NAME/NUMBER`, where both are as [`Objects::put`] and [`Objects::probe`] make them.
+fn payload_of(location: &Path, below: &Path) -> Option<String> {
+    let rest = location.as_ref().strip_prefix(below.as_ref())?.strip_prefix('/')?;
+    let (name, number) = rest.split_once('/')?;
+    let hex = name.strip_prefix("probe-").unwrap_or(name);
+    let is_ours = hex.len() == 32
+        && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        && number.len() >= 8
+        && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_ours.then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_we_have_named_is_ours() {
+        let below = Path::from("office/4711");
+        let name = "0123456789abcdef0123456789abcdef";
+        for (location, expected) in [
+            (format!("office/4711/{name}/00000000"), Some(name.to_owned())),
+            (format!("office/4711/probe-{name}/00000000"), Some(format!("probe-{name}"))),
+            ("office/4711/claim".to_owned(), None),
+            (format!("office/4711/{name}"), None),
+            (format!("office/4711/{name}/note.txt"), None),
+            (format!("office/4711/{name}/00000000/more"), None),
+            (format!("office/4711/{}/00000000", name.to_uppercase()), None),
+            (format!("office/4711/{}/00000000", &name[1..]), None),
+            (format!("office/47110/{name}/00000000"), None),
+            (format!("other/4711/{name}/00000000"), None),
+        ] {
+            assert_eq!(payload_of(&Path::from(location.clone()), &below), expected, "{location}");
         }
     }
 }

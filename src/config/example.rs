@@ -167,7 +167,8 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "portal.folder",
-        "Folder where uploads wait until they are submitted; on a local disk, with the store's reserve.",
+        "Folder where uploads wait until they are submitted; on a local disk, with the store's reserve. With PostgreSQL \
+         they wait in the database.",
     ),
     (
         "portal.submission_bytes_max",

@@ -122,6 +122,7 @@ impl Config {
             networks: self.portal.callback_networks.clone(),
             time_max: Duration::from_secs(self.portal.callback_seconds),
             give_up_after: Duration::from_secs(u64::from(self.portal.callback_hours) * 3600),
+            looked_at_max: portal::callback::LOOKED_AT_MAX,
         }
     }
 

@@ -84,6 +84,24 @@
 //! Not shared, because they guard what a server has of its own: connections and newcomers (`[limits]`), pushes to one
 //! recipient at once, repeated lines in the log, and the room for uploads in a server's folder.
 //!
+//! # Portals' submissions
+//!
+//! Any server answers any request: what a portal has announced and uploaded lies in the database until it is submitted. All
+//! servers have the same `portal.url` and the same `portal.key`, which the first start makes: copy it, or a token of one
+//! server is none at the other. Uploads are kept in pieces of 8 MiB (large ones in the object store, where there is one);
+//! when a server falls, its portals go on at another with what HEAD tells them, and at most the last piece is sent again.
+//! An attachment that a server was at work with when it fell is free for the others after fifteen seconds; a request for it
+//! waits that long. Bounds are those of one server, for all together: 2048 announced submissions of a client, 4096 of an
+//! account, `portal.uploads_bytes_max` of a client; what of a refused upload was kept by then stays, as HEAD tells. What is
+//! over is over on the database's clock, and deleted as above. Reckon with that many bytes more in the database. What a
+//! server that fell had taken leave to upload counts until the portal goes on with that attachment, or until the submission
+//! is over.
+//!
+//! What a program that is older than this has announced lies in its server's `portal.folder` and is finished there, by the
+//! newer program as well; an older program knows nothing of what lies in the database. So let the balancer lead portals to
+//! the same server (`balance source`) until all servers are replaced and `portal.announced_hours` have passed; a portal that
+//! is led elsewhere meanwhile is told 404 `submission-not-found` and announces anew.
+//!
 //! # How much would be lost
 //!
 //! `amtsbote store lag` asks the primary how far every standby is behind, in bytes of its log and in seconds, and says what
@@ -220,10 +238,6 @@
 //!
 //! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
 //! `amtsbote store backup` and `verify` say so.
-//!
-//! What a portal has announced and uploaded lies in the folder of the server that took it, until it is submitted. A portal
-//! that is led to another server in between begins again; so let the balancer lead portals to the same server as long as it
-//! is there (`balance source`).
 //!
 //! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects. It is
 //! refused with them while the original counts on (`adopt-objects` above), and reads none without `[objects]`.

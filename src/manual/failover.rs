@@ -80,8 +80,8 @@
 //!
 //! # A balancer before the relays
 //!
-//! It passes TCP on: TLS ends at the relay, which must see the client's certificate. XTA and OSCI need no relay in
-//! particular; portals' uploads lie at the relay that began them, so use `balance source` there.
+//! It passes TCP on: TLS ends at the relay, which must see the client's certificate. No client needs a relay in particular:
+//! any of them answers the next request, by XTA, OSCI or the portals' door.
 //! `/etc/haproxy/haproxy.cfg`:
 //!
 //! ```text
@@ -113,7 +113,7 @@
 //!     server relay-2 relay2.example.org:8443 port 9464
 //! ```
 //!
-//! and the same once more for OSCI. `server.operator_address` must be one that the balancer reaches, on a network of your
+//! and the same once more for OSCI and for portals. `server.operator_address` must be one that the balancer reaches, on a network of your
 //! own. The second backend is for the minutes without a primary: no relay is ready then, and without it clients would see
 //! connections end. With it a relay answers, in the client's protocol (XTA 9030), that it should be tried again. Before a relay is
 //! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun. A relay sees the balancer's address in

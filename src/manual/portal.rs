@@ -89,10 +89,11 @@
 //! Every request may be repeated: the same attachment and the same submission are answered as before, other bytes are
 //! refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed
 //! to disk and from it; metadata and data are one JSON body of `portal.submission_bytes_max`. All parts together have at
-//! most `limits.content_bytes_max`.
+//! most `limits.content_bytes_max`, or what the destination's profile says; of that, attachments leave
+//! `portal.submission_bytes_max` for metadata and data, but no more than half, so that what was uploaded can be submitted.
 //!
-//! What is announced waits on disk for `portal.announced_hours`: 2048 submissions of one client and 4096 of one account. Where
-//! that is reached, those that nothing was uploaded for give way when they are a minute old, the oldest first and of the client
+//! What is announced waits on disk (with PostgreSQL in the database, where every server finds it: [`super::database`]) for
+//! `portal.announced_hours`: 2048 submissions of one client and 4096 of one account. Where that is reached, those that nothing was uploaded for give way when they are a minute old, the oldest first and of the client
 //! that has most, so that one client shuts no other one out; if all have uploads, 429 `too-many-announced`. An upload leaves
 //! `limits.disk_reserve_bytes` of the disk alone, whether it says its length or not: room is kept ahead of it, and what does not
 //! fit is answered 503 `store-full` with a line for the operator, and nothing of that request stays. What one client has
@@ -101,8 +102,8 @@
 //! well, so that attachments that come at the same time fit together.
 //!
 //! Submitting takes the file of the largest attachment over as the beginning of the payload (embedded store, `portal.folder`
-//! on the store's disk; otherwise it is copied like the others) and reads an attachment through beforehand only where this process
-//! has not seen it come. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
+//! on the store's disk; otherwise it is copied like the others), and reads it through beforehand only where this process has
+//! not seen it come; what is copied is compared on the way with what was uploaded. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
 //!
 //! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
 //! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of

@@ -4,6 +4,7 @@
 //! what is over is deleted in bounded steps by whichever node comes to it. Holding a place is a courtesy between nodes that
 //! saves them doing the same twice: it ends by itself, so nothing may be wrong where two do.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,6 +54,32 @@ pub struct Place {
     pub is_open: bool,
     /// Numbers of its pieces; of one that is settled nobody knows.
     pub pieces: Vec<u64>,
+    /// It is over so long from now.
+    pub left: Duration,
+}
+
+/// What a place is counted with from now on.
+#[derive(Debug, Clone, Copy)]
+pub struct Count<'a> {
+    pub bytes: u64,
+    /// Bytes that it is counted with besides, as far as they fit as well.
+    pub ahead: u64,
+    /// Of all open places of its owner and kind, with this one.
+    pub bytes_max: u64,
+    /// Of those of them whose name begins so, as its own does.
+    pub among: &'a str,
+    pub among_bytes_max: u64,
+}
+
+/// Where it is too much the place is counted as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// With so many bytes.
+    Yes(u64),
+    /// The others of its owner have so many bytes.
+    TooMuch { others: u64 },
+    /// Those among which it is would have more than they may.
+    TooMuchAmong,
 }
 
 /// Somebody is at work at a place, until this is dropped.
@@ -74,11 +101,15 @@ pub trait Staging: Send + Sync {
     async fn hold(&self, place: &PlaceName, limit: Option<Duration>) -> Result<Option<Held>, StoreError>;
 
     async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError>;
+    /// Counts an open place anew; the places of one owner and kind one after the other. `Unknown` where it is over.
+    async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError>;
     async fn place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError>;
     /// All of one kind and owner whose name begins so.
     async fn places(&self, kind: &str, owner: &str, name: &str) -> Result<Vec<Place>, StoreError>;
     /// Replaces its keeper's words. `Unknown` where the place is over.
     async fn note_place(&self, place: &PlaceName, note: &[u8]) -> Result<(), StoreError>;
+    /// The same where the place is open and its words are still `before`; false where they are not.
+    async fn exchange_note(&self, place: &PlaceName, before: &[u8], note: &[u8]) -> Result<bool, StoreError>;
     /// Only its name and note stay, until it is over; it counts no longer.
     async fn settle_place(&self, place: &PlaceName, note: &[u8]) -> Result<(), StoreError>;
     async fn forget_place(&self, place: &PlaceName) -> Result<(), StoreError>;
@@ -91,6 +122,14 @@ pub trait Staging: Send + Sync {
         number: u64,
         piece: StagedPayload,
     ) -> Result<bool, StoreError>;
+    /// Of the pieces with these numbers that are there, each number and how many bytes it has, in order.
+    async fn lengths(
+        &self,
+        place: &PlaceName,
+        numbers: RangeInclusive<u64>,
+    ) -> Result<Vec<(u64, u64)>, StoreError>;
+    /// Lets go of the pieces with smaller numbers than this.
+    async fn drop_pieces(&self, place: &PlaceName, below: u64) -> Result<(), StoreError>;
     /// Bytes `offset..offset+length` of a piece, as far as there are so many; `Unknown` where it is not there.
     async fn open_piece(
         &self,

@@ -104,6 +104,9 @@ impl Office {
         }
         std::fs::copy(self.path("participants.toml"), folder.path().join("participants.toml"))
             .expect("copied");
+        if self.path("portal.key").exists() {
+            std::fs::copy(self.path("portal.key"), folder.path().join("portal.key")).expect("copied");
+        }
         let config = std::fs::read_to_string(self.path("amtsbote.toml")).expect("the configuration");
         std::fs::write(folder.path().join("amtsbote.toml"), change(&config)).expect("writes");
         let (process, [xta, osci, operator, portal]) = serve(folder.path());

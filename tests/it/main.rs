@@ -17,6 +17,7 @@ mod nodes_kill;
 mod nodes_load;
 mod nodes_notices;
 mod nodes_office;
+mod nodes_portal;
 mod nodes_rates;
 mod nodes_tls;
 mod nodes_trouble;

@@ -4,6 +4,7 @@
 //! profiles. Each has its own folder, evidence key and origin.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use amtsbote::domain::content::Digest;
 use amtsbote::domain::state::{DeliveryState, Event};
@@ -38,8 +39,19 @@ pub fn open(connection: &str, count: usize) -> Vec<Office> {
 
 /// The same; `change` makes another configuration of each node's.
 pub fn open_with(connection: &str, count: usize, change: impl Fn(usize, &str) -> String) -> Vec<Office> {
+    open_furnished(connection, count, |_| {}, change)
+}
+
+/// The same; `furnish` sees the first node's folder before, and what it changes there all nodes have.
+pub fn open_furnished(
+    connection: &str,
+    count: usize,
+    furnish: impl FnOnce(&Path),
+    change: impl Fn(usize, &str) -> String,
+) -> Vec<Office> {
     let mut original = String::new();
     let first = Office::open_in(tempfile::tempdir().expect("a folder"), |folder| {
+        furnish(folder);
         let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect("a file");
         let write = |file: &str, text: String| std::fs::write(folder.join(file), text).expect("written");
         original = read("amtsbote.toml");

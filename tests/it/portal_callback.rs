@@ -14,7 +14,7 @@ use amtsbote::pki::inspection::{Purpose, UnknownRevocation};
 use amtsbote::pki::tls::{ClientCertificate, client_config, server_config};
 use amtsbote::pki::trust::TrustAnchors;
 use amtsbote::portal::callback::network::Network;
-use amtsbote::portal::callback::{Callbacks, Receivers, Settings, Told};
+use amtsbote::portal::callback::{Callbacks, LOOKED_AT_MAX, Receivers, Settings, Told};
 use amtsbote::store::Store;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -177,6 +177,7 @@ impl Scene {
             networks: networks.iter().map(|text| Network::parse(text).expect("a network")).collect(),
             time_max: Duration::from_secs(30),
             give_up_after: Duration::from_secs(72 * 3600),
+            looked_at_max: LOOKED_AT_MAX,
         }
     }
 
@@ -262,6 +263,47 @@ async fn a_receiver_is_told_and_can_tell_by_whom() {
     scene.office.xta.change_account("reader", |account| account.blocked = true).await;
     assert_eq!(callbacks.round().await, told(0));
     assert_eq!(scene.receiver.calls().len(), 2);
+    scene.office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_wait_unfetched_the_next_one_is_told() {
+    let scene = Scene::set(How::Answer(200)).await;
+    let portal = scene.office.token("portal").await;
+    let few = || Settings { looked_at_max: 2, ..scene.settings(&["127.0.0.0/8", "::1"]) };
+    let callbacks = Callbacks::new(scene.office.xta.relay.clone(), few());
+    for _ in 0..3 {
+        scene.office.submitted(&portal).await;
+    }
+    for expected in [2, 1, 0, 0] {
+        assert_eq!(callbacks.round().await, told(expected));
+    }
+    scene.office.submitted(&portal).await;
+    assert_eq!(callbacks.round().await, told(1));
+    // Another process comes to it step by step.
+    scene.office.submitted(&portal).await;
+    let other = Callbacks::new(scene.office.xta.relay.clone(), few());
+    for expected in [0, 0, 1, 0] {
+        assert_eq!(other.round().await, told(expected));
+    }
+    // What was held, and comes back behind others, is told as well.
+    let held = scene.office.submitted(&portal).await;
+    let id = format!("urn:de:xta:messageid:testpost:{}", held.submission);
+    let id = amtsbote::domain::message_id::MessageId::parse(&id).expect("an id");
+    let relay = &scene.office.xta.relay;
+    relay.hold(&id, "operator", "asked for").await.expect("held");
+    scene.office.submitted(&portal).await;
+    let mut before = 0;
+    for _ in 0..6 {
+        before += callbacks.round().await.submissions;
+    }
+    assert_eq!(before, 1);
+    relay.release(&id, "operator", "asked for").await.expect("released");
+    let mut again = 0;
+    for _ in 0..6 {
+        again += callbacks.round().await.submissions;
+    }
+    assert_eq!(again, 1);
     scene.office.xta.close().await;
 }
 

@@ -89,7 +89,7 @@ impl SecureDoor {
     }
 }
 
-async fn asked(
+pub async fn asked(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Answer {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use amtsbote::portal::server::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -208,12 +209,36 @@ async fn uploads_at_the_same_time_do_not_pass_the_bound_together() {
     let portal = office.token("portal").await;
     let names = [ATTACHMENT, OTHER_ATTACHMENT];
     let (id, _) = office.announce(&portal, &names).await;
-    let part = sealed(3 * MIB);
+    let part = sealed(2 * MIB);
     let [one, other] = names.map(|name| office.upload(&portal, &id, name, &part));
     let (one, other) = futures_util::join!(one, other);
     let mut statuses = [one.status.as_u16(), other.status.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [204, 413], "each fits, and both together do not");
+    office.xta.close().await;
+}
+
+/// Four MiB are a submission, one of them metadata and data.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_uploaded_can_be_submitted() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (id, _) = office.announce(&portal, &[ATTACHMENT, OTHER_ATTACHMENT]).await;
+    office.upload(&portal, &id, ATTACHMENT, &sealed(2 * MIB)).await.is(204);
+    office.upload(&portal, &id, OTHER_ATTACHMENT, &sealed(MIB)).await.refuses(413, "body-too-large");
+    office.upload(&portal, &id, OTHER_ATTACHMENT, &sealed(MIB - 4096)).await.is(204);
+    let data = sealed(MIB - 4096);
+    office.submit(&portal, &id, &seal(b"{}"), &data).await.is(200);
+    office.xta.close().await;
+
+    // A destination may take less than others; half of that is left.
+    let less = |settings: &mut Settings| settings.profile.content_bytes_max = Some(MIB as u64);
+    let office = Office::open_with(less).await;
+    let portal = office.token("portal").await;
+    let (id, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    office.upload(&portal, &id, ATTACHMENT, &sealed(MIB / 2)).await.refuses(413, "body-too-large");
+    office.upload(&portal, &id, ATTACHMENT, &sealed(MIB / 2 - 4096)).await.is(204);
+    office.submit(&portal, &id, &seal(b"{}"), &sealed(MIB / 2 - 4096)).await.is(200);
     office.xta.close().await;
 }
 

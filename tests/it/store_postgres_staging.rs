@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use amtsbote::store::postgres::{PostgresStore, Settings};
-use amtsbote::store::staging::{Beginning, Begun, Place, PlaceName, Staging};
+use amtsbote::store::staging::{Beginning, Begun, Count, Counted, Place, PlaceName, Staging};
 use amtsbote::store::{StagedPayload, Store, StoreError};
 
 use crate::postgres_cluster::{Cluster, programs};
@@ -57,11 +57,18 @@ async fn what_one_node_begins_another_goes_on_with() {
     }
     // Again, at the other node: what was there stays.
     assert!(!one.keep_piece(&upload, 7, staged(&one, b"other").await).await.expect("asked"));
-    let found = one.place(&upload).await.expect("asked");
-    let expected =
-        Place { name: upload.name.clone(), note: b"begun".to_vec(), is_open: true, pieces: vec![2, 7] };
-    assert_eq!(found, Some(expected.clone()));
-    assert_eq!(two.places("uploads", "author", "upload.").await.expect("asked"), [expected]);
+    let found = one.place(&upload).await.expect("asked").expect("there");
+    assert!(found.left <= DAY && found.left > DAY / 2, "{:?}", found.left);
+    let expected = Place {
+        name: upload.name.clone(),
+        note: b"begun".to_vec(),
+        is_open: true,
+        pieces: vec![2, 7],
+        left: found.left,
+    };
+    assert_eq!(found, expected);
+    let listed = two.places("uploads", "author", "upload.").await.expect("asked");
+    assert_eq!(listed.iter().map(|place| &place.name).collect::<Vec<_>>(), [&expected.name]);
     assert_eq!(two.places("uploads", "author", "other").await.expect("asked"), []);
     for (store, number, whole) in [(&one, 7, &large), (&two, 2, &small)] {
         assert!(read(store, &upload, number, 0, u64::MAX).await == **whole, "{number}");
@@ -126,6 +133,99 @@ async fn an_owner_has_only_so_many_and_so_much() {
     );
     let taken = begun.await.into_iter().filter(|begun| *begun == Begun::Yes).count();
     assert_eq!(taken, 3);
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_grows_is_counted_at_all_nodes() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("growing");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    for name in ["a.1", "a.2", "b.1"] {
+        one.begin_place(&place("owner", name), beginning(0)).await.expect("begun");
+    }
+    for (store, name, bytes, ahead, expected) in [
+        (&one, "a.1", 60, 0, Counted::Yes(60)),
+        (&two, "a.2", 60, 0, Counted::TooMuchAmong),
+        (&two, "a.2", 30, 50, Counted::Yes(40)),
+        (&one, "b.1", 51, 0, Counted::TooMuch { others: 100 }),
+        // What was refused changed nothing.
+        (&two, "b.1", 50, 9, Counted::Yes(50)),
+        // Said again it is not counted twice, and what shrinks makes room.
+        (&two, "a.1", 60, 0, Counted::Yes(60)),
+        (&two, "a.1", 10, 0, Counted::Yes(10)),
+        (&one, "a.2", 50, 50, Counted::Yes(90)),
+    ] {
+        let among = name.split_at(2).0;
+        let count = Count { bytes, ahead, bytes_max: 150, among, among_bytes_max: 100 };
+        let counted = store.count_place(&place("owner", name), count).await.expect("counted");
+        assert_eq!(counted, expected, "{name} {bytes}");
+    }
+    let count = Count { bytes: 1, ahead: 0, bytes_max: 150, among: "", among_bytes_max: 150 };
+    let unknown = one.count_place(&place("owner", "c.1"), count).await;
+    assert!(matches!(unknown, Err(StoreError::Unknown)));
+    // Nodes that count at once see each other.
+    for name in 0..12 {
+        let beginning = Beginning { count_max: 20, ..beginning(0) };
+        one.begin_place(&place("crowd", &name.to_string()), beginning).await.expect("begun");
+    }
+    let count = Count { bytes: 10, ahead: 0, bytes_max: 30, among: "", among_bytes_max: u64::MAX };
+    let grow = async |store: &PostgresStore, name: usize| {
+        store.count_place(&place("crowd", &name.to_string()), count).await.expect("counted")
+    };
+    let grown = futures_util::future::join_all(
+        (0..12).map(|name| grow(if name % 2 == 0 { &one } else { &two }, name)),
+    );
+    let taken = grown.await.into_iter().filter(|counted| *counted == Counted::Yes(10)).count();
+    assert_eq!(taken, 3);
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_exchanges_the_words_first_has_exchanged_them() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("exchange");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    let upload = place("author", "upload");
+    assert!(!one.exchange_note(&upload, b"begun", b"new").await.expect("asked"), "nothing there");
+    one.begin_place(&upload, beginning(1)).await.expect("begun");
+    let exchange = async |store: &PostgresStore, turn: usize| {
+        store.exchange_note(&upload, b"begun", turn.to_string().as_bytes()).await.expect("asked")
+    };
+    let exchanged = futures_util::future::join_all(
+        (0..8).map(|turn| exchange(if turn % 2 == 0 { &one } else { &two }, turn)),
+    );
+    let exchanged = exchanged.await;
+    assert_eq!(exchanged.iter().filter(|first| **first).count(), 1, "{exchanged:?}");
+    let first = exchanged.iter().position(|first| *first).expect("one").to_string();
+    let note = one.place(&upload).await.expect("asked").map(|place| place.note);
+    assert_eq!(note, Some(first.clone().into_bytes()));
+    one.settle_place(&upload, first.as_bytes()).await.expect("settled");
+    assert!(!two.exchange_note(&upload, first.as_bytes(), b"late").await.expect("asked"), "settled");
+
+    // Of a place that goes on, what is below goes; more of it than one step lets go of.
+    let other = place("author", "other");
+    one.begin_place(&other, beginning(1)).await.expect("begun");
+    for (number, bytes) in [(1, 10), (2, 300_000), (3, 20), (4, 300_001)] {
+        let piece = staged(&one, &content(number, bytes)).await;
+        assert!(two.keep_piece(&other, number, piece).await.expect("kept"));
+    }
+    cluster.sql(
+        "exchange",
+        "INSERT INTO amtsbote.staged_piece (place, number, length, bytes) \
+         SELECT id, -number, 1, 'x' FROM amtsbote.staged, generate_series(1, 700) number WHERE name = 'other'",
+    );
+    assert_eq!(two.lengths(&other, 2..=3).await.expect("asked"), [(2, 300_000), (3, 20)]);
+    two.drop_pieces(&other, 3).await.expect("dropped");
+    assert_eq!(one.lengths(&other, 0..=u64::MAX).await.expect("asked"), [(3, 20), (4, 300_001)]);
+    assert!(read(&one, &other, 4, 0, u64::MAX).await == content(4, 300_001));
+    becomes(&cluster, "exchange", "SELECT count(*) FROM amtsbote.staged_piece", "2").await;
+    becomes(&cluster, "exchange", "SELECT count(*) FROM amtsbote.payload_large WHERE sequence < 0", "1")
+        .await;
     one.close().await.expect("closed");
     two.close().await.expect("closed");
 }

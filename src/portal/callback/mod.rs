@@ -12,6 +12,7 @@ pub mod call;
 pub mod network;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,8 +35,10 @@ use crate::store::{Entry, SubmissionQuery};
 const BY: &str = "callback";
 /// Submissions in one call.
 const PER_CALL_MAX: usize = 100;
-/// Unfetched submissions that are looked at for one destination at a time.
-const LOOKED_AT_MAX: u64 = 20_000;
+/// Unfetched submissions that are looked at for one destination at a time, unless settings say otherwise.
+pub const LOOKED_AT_MAX: u64 = 20_000;
+/// Nodes that share a store commit side by side: what has a lower sequence by no more than this may be seen later.
+const SEEN_LATE: u64 = 500;
 /// Destinations that are called at one time.
 const CALLS_MAX: usize = 256;
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
@@ -56,6 +59,18 @@ pub struct Settings {
     pub time_max: Duration,
     /// A submission that could not be told after this time is given up.
     pub give_up_after: Duration,
+    /// Unfetched submissions that are looked at for one destination at a time; the next look goes on behind them.
+    pub looked_at_max: u64,
+}
+
+/// How far one destination's unfetched submissions were looked through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Looked {
+    /// Up to this sequence nothing was left to tell.
+    to: u64,
+    /// Behind what the pass through all of that has come, which finds what was put back since; absent where none is on
+    /// its way.
+    pass: Option<u64>,
 }
 
 /// How it stands with one destination's receiver. Forgotten with the process: then it is called at once.
@@ -66,6 +81,7 @@ struct Standing {
     is_busy: bool,
     /// Something may wait.
     is_due: bool,
+    looked: Looked,
 }
 
 /// What one look at a destination brought.
@@ -150,7 +166,9 @@ impl Callbacks {
                 gauge(&standing);
             }
             for id in wanted {
-                standing.entry(id).or_default().is_due = true;
+                let one = standing.entry(id).or_default();
+                one.is_due = true;
+                one.looked.pass = one.looked.pass.or(Some(0));
             }
         }
         let ready = standing.iter_mut().filter(|(_, one)| {
@@ -177,12 +195,16 @@ impl Callbacks {
     }
 
     async fn tell_one(&self, id: &DestinationId) -> Told {
-        let told = self.tell_all(id).await;
+        let looked = self.standing().get(id).map_or_else(Looked::default, |one| one.looked);
+        let told = self.tell_all(id, looked).await;
         let mut standing = self.standing();
         let one = standing.entry(id.clone()).or_default();
         one.is_busy = false;
         match told {
-            Ok(told) if !told.failed => {
+            Ok((told, next)) if !told.failed => {
+                // The rest is looked at in the next turn.
+                one.is_due |= next.is_some_and(|(_, is_all)| !is_all);
+                one.looked = next.map_or(one.looked, |(looked, _)| looked);
                 if one.failures > 0 {
                     tracing::info!(destination = %id, "its callback answers again");
                 }
@@ -190,7 +212,7 @@ impl Callbacks {
                 told
             }
             outcome => {
-                let told = outcome.unwrap_or_else(|refusal| {
+                let told = outcome.map(|(told, _)| told).unwrap_or_else(|refusal| {
                     tracing::warn!(destination = %id, code = refusal.code(), next_step = "see the store's own lines", "what its callback is to be told cannot be read");
                     Told { failed: true, ..Told::default() }
                 });
@@ -203,13 +225,28 @@ impl Callbacks {
         }
     }
 
-    async fn tell_all(&self, id: &DestinationId) -> Result<Told, Refusal> {
+    /// What was told, and, where anybody is to be told, how far all was looked through and whether that was the end.
+    async fn tell_all(
+        &self,
+        id: &DestinationId,
+        looked: Looked,
+    ) -> Result<(Told, Option<(Looked, bool)>), Refusal> {
         let directory = self.relay.directory();
         let found = directory.destination(id).filter(|(account, _)| !account.blocked);
-        let Some((account, destination)) = found else { return Ok(Told::default()) };
-        let Some(callback) = &destination.callback else { return Ok(Told::default()) };
+        let Some((account, destination)) = found else { return Ok(Default::default()) };
+        let Some(callback) = &destination.callback else { return Ok(Default::default()) };
         let mut told = Told::default();
-        let waiting = self.waiting(account, id).await?;
+        let late = SEEN_LATE.min(self.settings.looked_at_max / 4);
+        let fresh = looked.to.saturating_sub(late)..u64::MAX;
+        let (mut waiting, to, mut is_all) = self.waiting(account, id, fresh.clone()).await?;
+        let mut next = Looked { to: looked.to.max(to), pass: None };
+        if let Some(at) = looked.pass.filter(|at| *at < fresh.start) {
+            let (mut again, at, is_over) = self.waiting(account, id, at..fresh.start).await?;
+            again.append(&mut waiting);
+            waiting = again;
+            next.pass = (!is_over).then_some(at);
+            is_all &= is_over;
+        }
         let now = self.relay.now();
         let is_old = |entry: &Entry| -> bool {
             let age = Duration::try_from(now.duration_since(entry.card.accepted_at)).unwrap_or_default();
@@ -233,21 +270,32 @@ impl Callbacks {
                 told.submissions += usize::from(noted);
             }
         }
-        Ok(told)
+        Ok((told, Some((next, is_all))))
     }
 
-    /// Submissions that were never fetched and that nobody was told of.
-    async fn waiting(&self, account: &Account, id: &DestinationId) -> Result<Vec<Entry>, Refusal> {
-        let (mut found, mut after, mut looked) = (Vec::new(), 0, 0);
-        while looked < LOOKED_AT_MAX {
-            let unfetched =
-                SubmissionQuery { new_only: true, after, limit: 500, ..SubmissionQuery::default() };
+    /// Submissions behind the first of these sequences and up to the last that were never fetched and that nobody was told
+    /// of; how far it was looked, and whether that is all of them.
+    async fn waiting(
+        &self,
+        account: &Account,
+        id: &DestinationId,
+        sequences: Range<u64>,
+    ) -> Result<(Vec<Entry>, u64, bool), Refusal> {
+        let (mut found, mut after, mut left) =
+            (Vec::new(), sequences.start, self.settings.looked_at_max.max(1));
+        while left > 0 {
+            let limit = u32::try_from(left.min(500)).unwrap_or(500);
+            let unfetched = SubmissionQuery { new_only: true, after, limit, ..SubmissionQuery::default() };
             let page = self.relay.submissions(account, Some(id), unfetched).await?;
-            let Some(last) = page.entries.last() else { break };
-            (after, looked) = (last.sequence, looked + page.entries.len() as u64);
-            found.extend(page.entries.into_iter().filter(|entry| !was_called(&entry.card)));
+            let Some(last) = page.entries.last() else { return Ok((found, after, true)) };
+            (after, left) = (last.sequence, left.saturating_sub(page.entries.len() as u64));
+            let is_meant = |entry: &Entry| entry.sequence <= sequences.end && !was_called(&entry.card);
+            found.extend(page.entries.into_iter().filter(is_meant));
+            if after >= sequences.end {
+                return Ok((found, after, true));
+            }
         }
-        Ok(found)
+        Ok((found, after, false))
     }
 
     /// The first failure in a row is the operator's; further ones are for whoever looks closer.

@@ -1,4 +1,5 @@
-//! Attachments on their way in: whole, or in pieces behind an upload that broke off.
+//! Attachments on their way in: whole, or in pieces behind an upload that broke off. Where the draft is in a store that nodes
+//! share, [`super::shared_upload`] takes them.
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use super::claim::{Bounds, Claim, Extent};
 use super::drafts::{AHEAD_BYTES, Announced, Draft, Uploaded, on_disk};
 use super::problem::Problem;
 use super::send::disk;
+use super::shared::AnyDraft;
 use super::token::Caller;
 use super::upload::{Finished, Upload};
 use super::{Door, must_be, next, no_content};
@@ -35,7 +37,7 @@ impl Door {
         caller: &Caller,
         submission: Uuid,
         attachment: Uuid,
-    ) -> Result<(Draft, Announced), Problem> {
+    ) -> Result<(AnyDraft, Announced), Problem> {
         caller.must_send()?;
         let (draft, begun) = self.begun(caller, submission).await?;
         if !begun.attachments.contains(&attachment) {
@@ -55,7 +57,10 @@ impl Door {
         submission: Uuid,
         attachment: Uuid,
     ) -> Result<Response<Body>, Problem> {
-        let (draft, _) = self.begun_with(caller, submission, attachment).await?;
+        let draft = match self.begun_with(caller, submission, attachment).await?.0 {
+            AnyDraft::Here(draft) => draft,
+            AnyDraft::Shared(draft) => return self.shared_upload_state(&draft, attachment).await,
+        };
         let (offset, complete) = match draft.uploaded(attachment).map_err(disk)? {
             Some(uploaded) => (uploaded.length, true),
             None => (length_of(&draft, attachment).await, false),
@@ -74,9 +79,13 @@ impl Door {
     ) -> Result<Response<Body>, Problem> {
         must_be(headers, JOSE)?;
         let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
+        let draft = match draft {
+            AnyDraft::Here(draft) => draft,
+            AnyDraft::Shared(draft) => return self.upload_shared(&draft, attachment, headers, body).await,
+        };
         let busy = self.alone(&draft, attachment)?;
         if let Some(before) = draft.uploaded(attachment).map_err(disk)? {
-            return self.compare(&before, body).await;
+            return compare(&before, body).await;
         }
         let part = draft.part(attachment);
         let file = on_disk(move || File::create(part)).await.map_err(of_draft)?;
@@ -95,9 +104,16 @@ impl Door {
     ) -> Result<Response<Body>, Problem> {
         must_be(headers, &["application/partial-upload", "application/jose"])?;
         let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
-        let busy = self.alone(&draft, attachment)?;
         let stated = headers.get("upload-offset").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let completes = headers.get("upload-complete").is_none_or(|value| value != "?0");
+        let draft = match draft {
+            AnyDraft::Here(draft) => draft,
+            AnyDraft::Shared(draft) => {
+                let said = (stated, completes);
+                return self.upload_more_shared(&draft, attachment, said, headers, body).await;
+            }
+        };
+        let busy = self.alone(&draft, attachment)?;
         let has = match draft.uploaded(attachment).map_err(disk)? {
             Some(uploaded) => uploaded.length,
             None => length_of(&draft, attachment).await,
@@ -119,22 +135,6 @@ impl Door {
         })
     }
 
-    /// The same attachment once more, without keeping it.
-    async fn compare(&self, before: &Uploaded, body: &mut Body) -> Result<Response<Body>, Problem> {
-        let (mut digest, mut length) = (Context::new(&SHA256), 0u64);
-        while let Some(data) = next(body).await? {
-            length = length.saturating_add(data.len() as u64);
-            if length > before.length {
-                break;
-            }
-            digest.update(&data);
-        }
-        if length == before.length && digest.finish().as_ref() == before.digest.0 {
-            return Ok(at_offset(no_content(), before.length, true));
-        }
-        Err(Problem::conflict("attachment-exists", "the attachment was uploaded before with other bytes"))
-    }
-
     /// Takes the body in behind what earlier requests brought. What is no encrypted message, or is too large, does not become
     /// better by more bytes and goes; where the disk fails, what earlier requests brought stays.
     async fn receive(
@@ -151,11 +151,12 @@ impl Door {
         let whose = begun.client.as_deref();
         let mut claim = self.drafts.claim(draft, attachment, whose, began_at).await.map_err(of_draft)?;
         let (bytes, ahead) = stated.map_or((0, AHEAD_BYTES), |bytes| (bytes, 0));
-        if let Err(problem) = self.may_come(&mut upload, &mut claim, bytes, ahead) {
+        let bounds = self.bounds(begun);
+        if let Err(problem) = self.may_come(&mut upload, &mut claim, bounds, bytes, ahead) {
             upload.end_at(began_at, draft.part(attachment)).await;
             return Err(problem);
         }
-        let taken = match self.take_in(&mut upload, &mut claim, body).await {
+        let taken = match self.take_in(&mut upload, &mut claim, bounds, body).await {
             Ok(true) if completes => return self.complete(upload, draft, begun, attachment, began_at).await,
             Ok(is_whole) => match upload.sync().await {
                 Ok(()) => Ok(is_whole),
@@ -183,6 +184,7 @@ impl Door {
         &self,
         upload: &mut Upload,
         claim: &mut Claim,
+        bounds: Bounds,
         body: &mut Body,
     ) -> Result<bool, Problem> {
         loop {
@@ -191,7 +193,7 @@ impl Door {
                     let bytes = data.len() as u64;
                     let whole = upload.length().saturating_add(bytes);
                     if whole > upload.kept() || whole > claim.bytes() {
-                        self.may_come(upload, claim, bytes, AHEAD_BYTES)?;
+                        self.may_come(upload, claim, bounds, bytes, AHEAD_BYTES)?;
                     }
                     upload.take(&data).await?;
                 }
@@ -231,27 +233,32 @@ impl Door {
         Ok(at_offset(no_content(), length, true))
     }
 
+    /// What attachments may have, so that whatever was taken can be submitted.
+    pub(super) fn bounds(&self, begun: &Announced) -> Bounds {
+        let settings = &self.settings;
+        let limit = settings.limits.content_bytes_max;
+        let directory = self.relay.directory();
+        let own = directory.destination(&begun.destination).map(|(_, to)| self.profile_of(to));
+        let all = own.and_then(|profile| profile.content_bytes_max).map_or(limit, |max| max.min(limit));
+        // Metadata and data come last, and may have half of a bound that is small.
+        let texts = settings.submission_bytes_max.min(all / 2);
+        Bounds { draft: all.saturating_sub(texts), client: settings.uploads_bytes_max }
+    }
+
     /// Whether `bytes` more may come: they fit into the submission, into what is kept for the client, and on the disk. Where
     /// nobody says how much comes, room is kept up to `ahead`.
     fn may_come(
         &self,
         upload: &mut Upload,
         claim: &mut Claim,
+        bounds: Bounds,
         bytes: u64,
         ahead: u64,
     ) -> Result<(), Problem> {
-        let settings = &self.settings;
-        let bounds = Bounds { draft: settings.limits.content_bytes_max, client: settings.uploads_bytes_max };
         match claim.extend(upload.length().saturating_add(bytes), ahead, bounds) {
             Extent::Fits => {}
-            Extent::OverDraft => {
-                return Err(Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "body-too-large",
-                    format!("all parts together have more than {} bytes", bounds.draft),
-                ));
-            }
-            Extent::OverClient(kept) => return Err(too_much(bounds.client, kept, claim)),
+            Extent::OverDraft => return Err(over_draft(bounds)),
+            Extent::OverClient(kept) => return Err(too_much(bounds.client, kept, claim.client())),
         }
         let is_kept = upload.length().saturating_add(bytes) <= upload.kept() && bytes > 0;
         if is_kept { Ok(()) } else { self.keep(upload, bytes.max(ahead)) }
@@ -279,7 +286,31 @@ async fn given_up(upload: Upload, problem: Problem, began_at: u64, part: PathBuf
     problem
 }
 
-fn too_much(max: u64, kept: u64, claim: &Claim) -> Problem {
+/// The same attachment once more, without keeping it.
+pub async fn compare(before: &Uploaded, body: &mut Body) -> Result<Response<Body>, Problem> {
+    let (mut digest, mut length) = (Context::new(&SHA256), 0u64);
+    while let Some(data) = next(body).await? {
+        length = length.saturating_add(data.len() as u64);
+        if length > before.length {
+            break;
+        }
+        digest.update(&data);
+    }
+    if length == before.length && digest.finish().as_ref() == before.digest.0 {
+        return Ok(at_offset(no_content(), before.length, true));
+    }
+    Err(Problem::conflict("attachment-exists", "the attachment was uploaded before with other bytes"))
+}
+
+pub fn over_draft(bounds: Bounds) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body-too-large",
+        format!("all attachments together have more than {} bytes", bounds.draft),
+    )
+}
+
+pub fn too_much(max: u64, kept: u64, client: Option<&str>) -> Problem {
     let mut problem = Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "too-much-uploaded",
@@ -287,7 +318,7 @@ fn too_much(max: u64, kept: u64, claim: &Claim) -> Problem {
     )
     .with_operator(
         Loudness::Warn,
-        match claim.client() {
+        match client {
             Some(client) => format!("client {client}"),
             None => "a client by certificate".to_owned(),
         },
@@ -301,7 +332,7 @@ async fn length_of(draft: &Draft, attachment: Uuid) -> u64 {
     tokio::fs::metadata(draft.part(attachment)).await.map_or(0, |file| file.len())
 }
 
-fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Response<Body> {
+pub fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static("upload-offset"), HeaderValue::from(offset));
     let complete = HeaderValue::from_static(if complete { "?1" } else { "?0" });

@@ -4,6 +4,7 @@
 //! other: within one submission, and within all that a client has uploaded and not submitted. The ledger follows from the
 //! files and is read from them when an account is first asked about; only uploads at work know more than the files.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -63,10 +64,22 @@ impl Ledger {
     /// Takes over what lies in an account's folder. What an upload at work has claimed meanwhile counts.
     pub fn learn(&self, account: PathBuf, files: BTreeMap<PathBuf, Kept>) {
         let mut books = self.books();
-        if books.read.insert(account) {
-            for (path, kept) in files {
-                books.files.entry(path).or_insert(kept);
+        if !books.read.insert(account) {
+            return;
+        }
+        let mut learnt = Vec::new();
+        for (path, kept) in files {
+            if let Entry::Vacant(place) = books.files.entry(path.clone()) {
+                place.insert(kept);
+                learnt.push(path);
             }
+        }
+        drop(books);
+        // What was forgotten since it was listed was not yet in the books then; what is forgotten from here on is.
+        learnt.retain(|path| !lies_there(path));
+        let mut books = self.books();
+        for path in learnt.iter().filter(|path| !lies_there(path)) {
+            books.files.remove(path);
         }
     }
 
@@ -83,6 +96,11 @@ impl Ledger {
         self.books().files.insert(path.clone(), Kept { client: client.clone(), bytes });
         Claim { ledger: self.clone(), path, part, client, bytes }
     }
+}
+
+/// Whole, or in part.
+fn lies_there(path: &Path) -> bool {
+    path.exists() || path.with_extension("part").exists()
 }
 
 /// What one upload may keep. Dropped, it is what the upload has left.
@@ -197,13 +215,20 @@ mod tests {
 
     #[test]
     fn what_lay_there_before_counts() {
-        let (ledger, folder) = (Arc::<Ledger>::default(), Path::new("/nowhere"));
-        let account = folder.join("account");
-        let kept = Kept { client: None, bytes: 70 };
+        let (ledger, folder) = (Arc::<Ledger>::default(), tempfile::tempdir().expect("a folder"));
+        let account = folder.path().join("account");
+        fs::create_dir_all(account.join("a")).expect("a folder");
+        fs::write(account.join("a/1"), [0; 40]).expect("written");
+        fs::write(account.join("a/2.part"), [0; 30]).expect("written");
         assert!(!ledger.knows(&account));
-        ledger.learn(account.clone(), BTreeMap::from([(account.join("a/1"), kept)]));
+        // The third was submitted after it was listed, and is in no book that could be told so.
+        let listed = [("a/1", 40), ("a/2", 30), ("a/3", 30)];
+        ledger.forget(&account.join("a/3"));
+        let kept = |bytes| Kept { client: None, bytes };
+        ledger.learn(account.clone(), listed.map(|(name, bytes)| (account.join(name), kept(bytes))).into());
         assert!(ledger.knows(&account));
-        let mut next = claim(&ledger, folder, "a/2", None);
+        let mut next = claim(&ledger, folder.path(), "a/4", None);
         assert_eq!(next.extend(31, 0, BOUNDS), Extent::OverDraft);
+        assert_eq!(next.extend(30, 0, BOUNDS), Extent::Fits);
     }
 }

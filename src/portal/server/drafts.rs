@@ -1,4 +1,5 @@
-//! Submissions that were announced and not yet made: on disk, so that a restart loses no upload.
+//! Submissions that were announced and not yet made: on disk, so that a restart loses no upload. Where several nodes share
+//! a store, they lie in that ([`super::shared`]); what an older program left here is finished here.
 //!
 //! ```text
 //! <account>/<submission>/announced.json
@@ -33,13 +34,13 @@ use crate::domain::destination::{DestinationId, ServiceKey};
 use crate::domain::message_id::MessageId;
 
 /// Of one account at a time.
-const PER_ACCOUNT_MAX: usize = 4096;
+pub const PER_ACCOUNT_MAX: usize = 4096;
 /// Of one of its clients.
-const PER_CLIENT_MAX: usize = 2048;
+pub const PER_CLIENT_MAX: usize = 2048;
 /// Whoever announces uploads or submits within this time, or may have to announce again.
-const GIVES_WAY_SECONDS: i64 = 60;
+pub const GIVES_WAY_SECONDS: i64 = 60;
 /// So many give way together: to look for them takes as long as for one.
-const GIVE_WAY_AT_ONCE: usize = 64;
+pub const GIVE_WAY_AT_ONCE: usize = 64;
 /// Room is kept ahead in pieces of this size where nobody says how much comes; less than one is not kept ahead.
 pub const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 const ANNOUNCED: &str = "announced.json";

@@ -14,6 +14,8 @@ mod problem;
 mod public;
 mod receive;
 mod send;
+mod shared;
+mod shared_upload;
 mod signed;
 mod token;
 mod upload;

@@ -249,9 +249,7 @@ impl Door {
         if !caller.sends {
             return Ok(None);
         }
-        let draft = self.drafts.draft(&caller.account.name, submission);
-        let begun = draft.announced().map_err(|error| Problem::disk(&error))?;
-        let Some(begun) = begun.filter(|begun| begun.until > self.relay.now()) else { return Ok(None) };
+        let Some((_, begun)) = self.found(caller, submission).await? else { return Ok(None) };
         let case = begun.case_id(submission);
         Ok(Some(vec![self.own_event(Event::Create, begun.at, (submission, case), None, Vec::new())]))
     }

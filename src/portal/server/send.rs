@@ -1,13 +1,14 @@
 //! The sender's side: announce, submit; [`super::attachments`] has what comes in between.
 //!
-//! An announced id is the relay's, so that it is used once; what was announced and uploaded waits on disk until it is
-//! submitted. Submitting makes one payload of all of it, which may take over the file of the largest attachment instead of
+//! An announced id is the relay's, so that it is used once; what was announced and uploaded waits on disk, or in the store
+//! that nodes share, until it is submitted. Submitting makes one payload of all of it, which may take over the file of the largest attachment instead of
 //! copying it, and one message, in the relay's one transaction.
 //! Everything may be said again: an attachment with the same bytes, a submission with the same content, also after its
 //! draft is gone.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
@@ -17,8 +18,9 @@ use uuid::Uuid;
 use super::drafts::{Announced, Draft, Place, Uploaded, on_disk};
 use super::problem::Problem;
 use super::public::keys;
+use super::shared::{AnyDraft, SharedAttachment, damaged};
 use super::token::Caller;
-use super::upload::read_through;
+use super::upload::{Reading, read_through};
 use super::{DOOR, Door, attachment_id, hyphenated, json};
 use crate::domain::content::{Digest, Manifest, Part, PartRole};
 use crate::domain::date_time::german_day;
@@ -34,7 +36,7 @@ use crate::pki::jose::jwk::Purpose;
 use crate::portal::event::{AuthenticationTags, counterpart};
 use crate::relay::{Refusal, Submission};
 use crate::report::Loudness;
-use crate::store::{Entry, StoreError};
+use crate::store::{Entry, PayloadWriter, StoreError};
 
 /// What the envelope says of a submission besides, by the key of its property.
 pub(super) const DESTINATION: &str = DESTINATION_PROPERTY;
@@ -161,12 +163,10 @@ impl Door {
             client: caller.client.clone(),
         };
         let case = begun.case_id(submission);
-        let draft = self.drafts.draft(&caller.account.name, submission);
-        if !self.drafts.has_room(0).map_err(disk)? {
-            return Err(self.full());
-        }
-        let (drafts, of_client, wanted) = (self.drafts.clone(), caller.client.clone(), draft.clone());
-        let place = on_disk(move || drafts.place(&wanted, of_client.as_deref(), now)).await.map_err(disk)?;
+        let place = match self.relay.staging() {
+            Some(staging) => self.begin_shared(staging, &caller.account.name, submission, begun).await?,
+            None => self.begin_here(self.drafts.draft(&caller.account.name, submission), begun).await?,
+        };
         let whose = || match &caller.client {
             Some(client) => format!("account {}, client {client}", caller.account.name),
             None => format!("account {}, by certificate", caller.account.name),
@@ -178,8 +178,6 @@ impl Door {
             }
             Place::None(max) => return Err(too_many(max, &whose())),
         }
-        let begins = draft.clone();
-        on_disk(move || begins.begin(&begun)).await.map_err(disk)?;
         tracing::info!(%submission, account = %caller.account.name, "submission announced");
         let mut response =
             json(StatusCode::CREATED, &serde_json::json!({ "submissionId": submission, "caseId": case }));
@@ -189,6 +187,23 @@ impl Door {
             response.headers_mut().insert(LOCATION, place);
         }
         Ok(response)
+    }
+
+    /// In files of this node, unless there are too many. Says whether others gave way.
+    async fn begin_here(&self, draft: Draft, begun: Announced) -> Result<Place, Problem> {
+        if !self.drafts.has_room(0).map_err(disk)? {
+            return Err(self.full());
+        }
+        let drafts = self.drafts.clone();
+        let begins = on_disk(move || {
+            let place = drafts.place(&draft, begun.client.as_deref(), begun.at)?;
+            match place {
+                Place::None(_) => {}
+                Place::Free | Place::Made(_) => draft.begin(&begun)?,
+            }
+            Ok(place)
+        });
+        begins.await.map_err(disk)
     }
 
     /// A case that the caller began, at this very destination. Nobody else's exists.
@@ -288,18 +303,30 @@ impl Door {
         }
     }
 
-    /// A draft of the caller's, and that it is this draft's attachment.
+    /// A draft of the caller's.
     pub(super) async fn begun(
         &self,
         caller: &Caller,
         submission: Uuid,
-    ) -> Result<(Draft, Announced), Problem> {
+    ) -> Result<(AnyDraft, Announced), Problem> {
+        self.found(caller, submission).await?.ok_or_else(Problem::no_submission)
+    }
+
+    /// The same, if there is one.
+    pub(super) async fn found(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+    ) -> Result<Option<(AnyDraft, Announced)>, Problem> {
+        if let Some(draft) = self.shared_draft(&caller.account.name, submission).await? {
+            let begun = draft.begun().clone();
+            return Ok(Some((AnyDraft::Shared(draft), begun)));
+        }
         let draft = self.drafts.draft(&caller.account.name, submission);
         let reads = draft.clone();
         let begun = on_disk(move || reads.announced()).await.map_err(disk)?;
-        let begun =
-            begun.filter(|begun| begun.until > self.relay.now()).ok_or_else(Problem::no_submission)?;
-        Ok((draft, begun))
+        let begun = begun.filter(|begun| begun.until > self.relay.now());
+        Ok(begun.map(|begun| (AnyDraft::Here(draft), begun)))
     }
 
     /// `PUT /submissions/{id}`.
@@ -312,33 +339,57 @@ impl Door {
         let submitted: Submitted = serde_json::from_slice(body)
             .map_err(|error| Problem::bad_request("body-invalid", format!("the submission: {error}")))?;
         let message = self.message_id(submission)?;
-        let answer = |case: Uuid| {
-            json(StatusCode::OK, &serde_json::json!({ "submissionId": submission, "caseId": case }))
+        let _busy = self.hold_draft(&caller.account.name, submission).await?;
+        let case = match self.made(caller, &message).await? {
+            Some(entry) => self.made_before(caller, submission, &entry, &submitted).await?,
+            None => match self.make(caller, submission, &submitted).await {
+                Ok(case) => case,
+                // Another node may have made it at this moment.
+                Err(problem) => match self.made(caller, &message).await {
+                    Ok(Some(entry)) => self.made_before(caller, submission, &entry, &submitted).await?,
+                    Ok(None) | Err(_) => return Err(problem),
+                },
+            },
         };
-        let draft = self.drafts.draft(&caller.account.name, submission);
-        let _busy = self.drafts.hold(draft.place()).await;
-        let made = match self.relay.card(&caller.account, None, &message).await {
-            Ok(entry) => Some(entry),
-            Err(Refusal::UnknownMessage) => None,
+        Ok(json(StatusCode::OK, &serde_json::json!({ "submissionId": submission, "caseId": case })))
+    }
+
+    /// What the caller made of it.
+    async fn made(&self, caller: &Caller, message: &MessageId) -> Result<Option<Entry>, Problem> {
+        match self.relay.card(&caller.account, None, message).await {
+            Ok(entry) => Ok(Some(entry).filter(|entry| entry.card.posted_by == caller.account.name)),
+            Err(Refusal::UnknownMessage) => Ok(None),
             // Whether it was made is not known, and must not be denied.
-            Err(refusal) => return Err(refusal.into()),
-        };
-        if let Some(entry) = made.filter(|entry| entry.card.posted_by == caller.account.name) {
-            return match is_same(&entry, &submitted) {
-                true => {
-                    // Whoever left, or fell, right behind the acceptance has left it. While the store is in trouble, what
-                    // it says may still be lost.
-                    if self.relay.payload_writer().await.is_ok() {
-                        self.forget(&draft).await;
-                    }
-                    Ok(answer(case_of(&entry).unwrap_or_else(|| counterpart(submission))))
-                }
-                false => Err(Problem::conflict(
-                    "submission-exists",
-                    "the submission was made before with other content",
-                )),
-            };
+            Err(refusal) => Err(refusal.into()),
         }
+    }
+
+    /// The case of a submission that was made, if this is the same once more.
+    async fn made_before(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        entry: &Entry,
+        submitted: &Submitted,
+    ) -> Result<Uuid, Problem> {
+        if !is_same(entry, submitted) {
+            return Err(Problem::conflict(
+                "submission-exists",
+                "the submission was made before with other content",
+            ));
+        }
+        // Whoever left, or fell, right behind the acceptance has left the draft. While the store is in trouble, what it says
+        // may still be lost.
+        if self.relay.payload_writer().await.is_ok()
+            && let Ok(Some((draft, _))) = self.found(caller, submission).await
+        {
+            self.forget(&draft).await;
+        }
+        Ok(case_of(entry).unwrap_or_else(|| counterpart(submission)))
+    }
+
+    /// Makes one message of it; its case.
+    async fn make(&self, caller: &Caller, submission: Uuid, submitted: &Submitted) -> Result<Uuid, Problem> {
         let (draft, begun) = self.begun(caller, submission).await?;
         let zip = self.settings.zip;
         let metadata = jwe::inspect(&submitted.encrypted_metadata, zip)
@@ -350,29 +401,12 @@ impl Door {
             self.must_be_for(&begun.destination, &data, "encryptedData")?;
             tags.data = Some(data.tag);
         }
-        let mut uploads = Vec::new();
-        for attachment in &begun.attachments {
-            let uploaded = draft.uploaded(*attachment).map_err(disk)?.ok_or_else(|| {
-                Problem::unprocessable(
-                    "attachment-incomplete",
-                    format!("the attachment {attachment} was announced and not uploaded"),
-                )
-            })?;
-            tags.attachments.insert(attachment.to_string(), uploaded.tag.clone());
-            uploads.push((*attachment, uploaded));
+        let wholes = self.wholes(&draft, &begun).await?;
+        for whole in &wholes {
+            tags.attachments.insert(whole.id.to_string(), whole.uploaded.tag.clone());
         }
         let mut writer = self.relay.payload_writer().await?;
-        let told = |error: StoreError| Problem::from(Refusal::from(error));
-        for (attachment, uploaded) in &uploads {
-            self.must_be_whole(&draft, *attachment, uploaded).await?;
-        }
-        let mut taken = None;
-        if let Some((attachment, uploaded)) = uploads.iter().max_by_key(|(_, uploaded)| uploaded.length)
-            && let Some(seen) = self.drafts.seen(&draft, *attachment, &uploaded.digest)
-            && writer.take_file(&draft.whole(*attachment), uploaded.length, seen).await.map_err(told)?
-        {
-            taken = Some(*attachment);
-        }
+        let taken = self.take_over(&draft, &wholes, &mut *writer).await?;
         let mut parts = Vec::new();
         let texts =
             [("metadata", Some(&submitted.encrypted_metadata)), ("data", submitted.encrypted_data.as_ref())];
@@ -383,15 +417,16 @@ impl Door {
             parts.push(part(role, name, writer.length(), text.len() as u64, digest));
             writer.write(text.as_bytes()).await.map_err(told)?;
         }
-        for (attachment, uploaded) in &uploads {
-            let name = attachment.to_string();
-            let is_taken = taken == Some(*attachment);
+        for Whole { id, uploaded, shared } in &wholes {
+            let is_taken = taken == Some(*id);
             let offset = if is_taken { 0 } else { writer.length() };
+            let name = id.to_string();
             parts.push(part(PartRole::Attachment, &name, offset, uploaded.length, uploaded.digest));
-            if !is_taken {
-                let whole = draft.whole(*attachment);
-                let file = Arc::new(on_disk(move || File::open(whole)).await.map_err(disk)?);
-                writer.write_file(file, 0..uploaded.length, None).await.map_err(told)?;
+            match (&draft, shared) {
+                _ if is_taken => {}
+                (AnyDraft::Here(draft), _) => copy(&draft.whole(*id), uploaded, &mut *writer).await?,
+                (AnyDraft::Shared(_), Some(shared)) => self.pour(shared, uploaded, &mut *writer).await?,
+                (AnyDraft::Shared(_), None) => return Err(Problem::no_submission()),
             }
         }
         let manifest = Manifest { parts };
@@ -405,19 +440,67 @@ impl Door {
             callbacks.wake(&begun.destination);
         }
         self.forget(&draft).await;
-        Ok(answer(begun.case_id(submission)))
+        Ok(begun.case_id(submission))
+    }
+
+    /// All that was announced, each whole.
+    async fn wholes(&self, draft: &AnyDraft, begun: &Announced) -> Result<Vec<Whole>, Problem> {
+        let mut all = match draft {
+            AnyDraft::Here(_) => Default::default(),
+            AnyDraft::Shared(_) if begun.attachments.is_empty() => Default::default(),
+            AnyDraft::Shared(draft) => self.shared_attachments(draft).await?,
+        };
+        let mut wholes = Vec::new();
+        for id in &begun.attachments {
+            let shared = all.remove(id);
+            let uploaded = match draft {
+                AnyDraft::Here(draft) => draft.uploaded(*id).map_err(disk)?,
+                AnyDraft::Shared(_) => shared.as_ref().and_then(SharedAttachment::uploaded).cloned(),
+            };
+            let uploaded = uploaded.ok_or_else(|| {
+                Problem::unprocessable(
+                    "attachment-incomplete",
+                    format!("the attachment {id} was announced and not uploaded"),
+                )
+            })?;
+            wholes.push(Whole { id: *id, uploaded, shared });
+        }
+        Ok(wholes)
+    }
+
+    /// Makes the file of the largest attachment the beginning of the payload, where the store can; which one.
+    async fn take_over(
+        &self,
+        draft: &AnyDraft,
+        wholes: &[Whole],
+        writer: &mut dyn PayloadWriter,
+    ) -> Result<Option<Uuid>, Problem> {
+        let AnyDraft::Here(draft) = draft else { return Ok(None) };
+        let Some(Whole { id, uploaded, .. }) = wholes.iter().max_by_key(|whole| whole.uploaded.length) else {
+            return Ok(None);
+        };
+        self.must_be_whole(draft, *id, uploaded).await?;
+        let Some(seen) = self.drafts.seen(draft, *id, &uploaded.digest) else { return Ok(None) };
+        let taken = writer.take_file(&draft.whole(*id), uploaded.length, seen).await.map_err(told)?;
+        Ok(taken.then_some(*id))
     }
 
     /// What was submitted is kept elsewhere. The draft's lock is its caller's.
-    async fn forget(&self, draft: &Draft) {
-        let (drafts, done) = (self.drafts.clone(), draft.clone());
-        if let Err(error) = on_disk(move || drafts.forget(done.place())).await {
+    async fn forget(&self, draft: &AnyDraft) {
+        let forgotten = match draft {
+            AnyDraft::Here(draft) => {
+                let (drafts, done) = (self.drafts.clone(), draft.clone());
+                on_disk(move || drafts.forget(done.place())).await.map_err(|error| error.to_string())
+            }
+            AnyDraft::Shared(draft) => self.forget_shared(draft).await.map_err(|error| error.to_string()),
+        };
+        if let Err(error) = forgotten {
             tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "a draft was not removed");
         }
     }
 
-    /// What becomes part of a message must be what was uploaded. Whoever digested it while it came need not read it again;
-    /// after a restart, or by another node, it is.
+    /// A file that is taken over must be what was uploaded. Whoever digested it while it came need not read it again; after a
+    /// restart it is.
     async fn must_be_whole(
         &self,
         draft: &Draft,
@@ -428,21 +511,15 @@ impl Door {
             return Ok(());
         }
         let (whole, length) = (draft.whole(attachment), uploaded.length);
-        let read = on_disk(move || read_through(&File::open(whole)?, length)).await;
+        let read = on_disk(move || read_through(File::open(whole)?, length)).await;
         match read {
             Ok((seen, digest)) if digest == uploaded.digest => {
                 self.drafts.remember(draft, attachment, digest, seen);
-                return Ok(());
+                Ok(())
             }
-            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => return Err(disk(error)),
-            _ => {}
+            Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(disk(error)),
+            _ => Err(damaged(&draft.whole(attachment).display().to_string())),
         }
-        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an attachment was damaged")
-            .with_operator(
-                Loudness::Error,
-                format!("{} is not what was uploaded", draft.whole(attachment).display()),
-                "check the disk; the portal must upload it again after the draft is removed",
-            ))
     }
 
     /// Whose deadlines hold for what is submitted there.
@@ -508,6 +585,41 @@ impl Door {
         };
         Ok((envelope, profile))
     }
+}
+
+/// An attachment of which nothing is missing.
+struct Whole {
+    id: Uuid,
+    uploaded: Uploaded,
+    /// Absent where it is a file.
+    shared: Option<SharedAttachment>,
+}
+
+fn told(error: StoreError) -> Problem {
+    Problem::from(Refusal::from(error))
+}
+
+/// Writes an attachment into the payload, and compares it on the way with what was uploaded.
+async fn copy(path: &Path, uploaded: &Uploaded, writer: &mut dyn PayloadWriter) -> Result<(), Problem> {
+    let (opens, length) = (path.to_owned(), uploaded.length);
+    let mut reading = on_disk(move || Ok(Reading::new(File::open(opens)?, length))).await.map_err(disk)?;
+    loop {
+        let read = on_disk(move || reading.next().map(|piece| (reading, piece))).await;
+        let piece = match read {
+            Ok((on, piece)) => {
+                reading = on;
+                piece
+            }
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(disk(error)),
+        };
+        match piece {
+            Some(piece) => writer.write(&piece).await.map_err(told)?,
+            None if reading.digest() == uploaded.digest => return Ok(()),
+            None => break,
+        }
+    }
+    Err(damaged(&path.display().to_string()))
 }
 
 fn too_many(max: usize, whose: &str) -> Problem {

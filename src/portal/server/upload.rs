@@ -24,15 +24,19 @@ fn disk(error: io::Error) -> Problem {
     Problem::disk(&error)
 }
 
-fn sealed(error: &crate::pki::jose::Error) -> Problem {
+pub fn sealed(error: &crate::pki::jose::Error) -> Problem {
     Problem::unprocessable("encryption-invalid", format!("the attachment: {error}"))
+}
+
+pub fn stopping() -> Problem {
+    disk(io::Error::other("the process is stopping"))
 }
 
 /// Waits for what is done where it blocks nobody.
 async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
     match work.await {
         Ok(done) => done,
-        Err(_) => Err(disk(io::Error::other("the process is stopping"))),
+        Err(_) => Err(stopping()),
     }
 }
 
@@ -211,7 +215,7 @@ impl Upload {
         let (hand, _) = self.idle().await?;
         let hand = self.give_back(hand).await?;
         let facts = hand.scanner.finish().map_err(|error| sealed(&error))?;
-        let digest = digest(&hand.digest);
+        let digest = digest_of(&hand.digest);
         let file = Arc::clone(&hand.file);
         Ok(Finished { facts, digest, length: self.length, file, seen: hand.digest, busy: self.busy.clone() })
     }
@@ -229,21 +233,48 @@ pub struct Finished {
     pub busy: Busy,
 }
 
-fn digest(context: &Context) -> Digest {
+pub fn digest_of(context: &Context) -> Digest {
     let mut digest = [0; 32];
     digest.copy_from_slice(context.clone().finish().as_ref());
     Digest(digest)
 }
 
-/// Reads the first `length` bytes of a file, and returns SHA-256 that has taken them, and what it says.
-pub fn read_through(file: &File, length: u64) -> io::Result<(Context, Digest)> {
-    let (mut context, mut piece, mut at) = (Context::new(&SHA256), Vec::new(), 0);
-    while at < length {
-        piece.resize((length - at).min(PIECE_BYTES as u64) as usize, 0);
-        file.read_exact_at(&mut piece, at)?;
-        context.update(&piece);
-        at += piece.len() as u64;
+/// The first bytes of a file, piece by piece, and what they are digested to.
+pub struct Reading {
+    file: File,
+    at: u64,
+    length: u64,
+    digest: Context,
+}
+
+impl Reading {
+    pub fn new(file: File, length: u64) -> Self {
+        Self { file, at: 0, length, digest: Context::new(&SHA256) }
     }
-    let read = digest(&context);
-    Ok((context, read))
+
+    /// `UnexpectedEof` where the file is too short.
+    pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let bytes = self.length.saturating_sub(self.at).min(PIECE_BYTES as u64);
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let mut piece = vec![0; bytes as usize];
+        self.file.read_exact_at(&mut piece, self.at)?;
+        self.digest.update(&piece);
+        self.at += bytes;
+        Ok(Some(piece))
+    }
+
+    /// Of what was read.
+    pub fn digest(&self) -> Digest {
+        digest_of(&self.digest)
+    }
+}
+
+/// Reads the first `length` bytes of a file, and returns SHA-256 that has taken them, and what it says.
+pub fn read_through(file: File, length: u64) -> io::Result<(Context, Digest)> {
+    let mut reading = Reading::new(file, length);
+    while reading.next()?.is_some() {}
+    let digest = reading.digest();
+    Ok((reading.digest, digest))
 }

@@ -5,6 +5,7 @@
 //! where a standby is required, it has it. What a place lets go of, its sweep
 //! hands back to that of payloads. A request only marks what is over; deleting is the sweep's, in bounded steps.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use super::pools::{self, Pools};
 use super::read::column;
 use super::{Fault, PostgresStore, Reading, ask, promise, promises, write};
 use crate::store::row::{int, uint};
-use crate::store::staging::{Beginning, Begun, Held, Place, PlaceName, Staging};
+use crate::store::staging::{Beginning, Begun, Count, Counted, Held, Place, PlaceName, Staging};
 use crate::store::{PayloadReader, StagedPayload, StagedPlace, StoreError};
 
 /// A hold of a node that is gone ends so long after it was last renewed.
@@ -46,10 +47,19 @@ const OTHERS: &str = "SELECT count(*) FILTER (WHERE open AND name <> $3), \
     FROM staged WHERE kind = $1 AND owner = $2 AND ends_at > clock_timestamp()";
 const BEGIN: &str = "INSERT INTO staged (kind, owner, name, note, bytes, ends_at) \
     VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second')";
-const PLACES: &str = "SELECT name, note, open, ARRAY(SELECT number FROM staged_piece WHERE place = staged.id ORDER BY number) \
+const PLACES: &str = "SELECT name, note, open, ARRAY(SELECT number FROM staged_piece WHERE place = staged.id ORDER BY number), \
+    extract(epoch FROM ends_at - clock_timestamp())::float8 \
     FROM staged WHERE kind = $1 AND owner = $2 AND ends_at > clock_timestamp()";
 const NOTE: &str = "UPDATE staged SET note = $4, open = open AND $5 WHERE kind = $1 AND owner = $2 AND name = $3 \
     AND ends_at > clock_timestamp() RETURNING 1";
+const EXCHANGE: &str = "UPDATE staged SET note = $5 WHERE kind = $1 AND owner = $2 AND name = $3 AND note = $4 \
+    AND open AND ends_at > clock_timestamp() RETURNING 1";
+/// Bytes of the others, and of those of them among which it is.
+const BESIDE: &str = "SELECT coalesce(sum(bytes) FILTER (WHERE name <> $3), 0)::bigint, \
+    coalesce(sum(bytes) FILTER (WHERE name <> $3 AND starts_with(name, $4)), 0)::bigint, \
+    coalesce(bool_or(name = $3), false) \
+    FROM staged WHERE kind = $1 AND owner = $2 AND open AND ends_at > clock_timestamp()";
+const COUNT: &str = "UPDATE staged SET bytes = $4 WHERE kind = $1 AND owner = $2 AND name = $3";
 const FORGET: &str = "UPDATE staged SET name = name || ' ' || id, ends_at = '-infinity' \
     WHERE kind = $1 AND owner = $2 AND name = $3";
 /// Shared with other pieces, but with nobody who ends the place.
@@ -62,6 +72,15 @@ const NAMED: &str = "UPDATE payload_large SET sequence = -$2::bigint WHERE name 
 const FIND_PIECE: &str = "SELECT p.length, p.bytes IS NOT NULL, substring(p.bytes from $5 + 1 for $6), l.name, l.object_bytes \
     FROM staged s JOIN staged_piece p ON p.place = s.id LEFT JOIN payload_large l ON l.sequence = -p.id \
     WHERE s.kind = $1 AND s.owner = $2 AND s.name = $3 AND s.open AND s.ends_at > clock_timestamp() AND p.number = $4";
+
+const LENGTHS: &str = "SELECT p.number, p.length FROM staged s JOIN staged_piece p ON p.place = s.id \
+    WHERE s.kind = $1 AND s.owner = $2 AND s.name = $3 AND s.open AND s.ends_at > clock_timestamp() \
+    AND p.number BETWEEN $4 AND $5 ORDER BY p.number";
+const DROP: &str = "WITH few AS (SELECT p.id FROM staged s JOIN staged_piece p ON p.place = s.id \
+    WHERE s.kind = $1 AND s.owner = $2 AND s.name = $3 AND p.number < $4 LIMIT $5), \
+    gone AS (DELETE FROM staged_piece p USING few WHERE p.id = few.id RETURNING p.id), \
+    freed AS (UPDATE payload_large l SET sequence = NULL, dropped_at = clock_timestamp() FROM gone \
+    WHERE l.sequence = -gone.id) SELECT count(*) FROM gone";
 
 const ENDED: &str =
     "SELECT id, true FROM staged WHERE ends_at <= clock_timestamp() ORDER BY ends_at LIMIT $1";
@@ -82,6 +101,7 @@ fn place_of(row: &Found) -> Result<Place, Fault> {
         note: column(row, 1)?,
         is_open: column(row, 2)?,
         pieces: pieces.into_iter().map(uint).collect(),
+        left: Duration::try_from_secs_f64(column(row, 4)?).unwrap_or_default(),
     })
 }
 
@@ -178,6 +198,30 @@ impl Staging for PostgresStore {
         })
     }
 
+    async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        write!(self, reading, async {
+            reading.ask(COUNTED, &[kind, owner]).await?;
+            let rows = reading.ask(BESIDE, &[kind, owner, name, &count.among]).await?;
+            let row = rows.first().ok_or_else(unknown)?;
+            if !column::<bool>(row, 2)? {
+                return Err(unknown());
+            }
+            let (others, among) = (uint(column(row, 0)?), uint(column(row, 1)?));
+            let among_room = count.among_bytes_max.saturating_sub(among);
+            let room = among_room.min(count.bytes_max.saturating_sub(others));
+            if count.bytes > room {
+                return Ok::<_, Fault>(match count.bytes > among_room {
+                    true => Counted::TooMuchAmong,
+                    false => Counted::TooMuch { others },
+                });
+            }
+            let bytes = count.bytes.saturating_add(count.ahead).min(room);
+            reading.ask(COUNT, &[kind, owner, name, &int(bytes)]).await?;
+            Ok(Counted::Yes(bytes))
+        })
+    }
+
     async fn place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError> {
         let question = format!("{PLACES} AND name = $3");
         let PlaceName { kind, owner, name } = place;
@@ -197,6 +241,14 @@ impl Staging for PostgresStore {
 
     async fn note_place(&self, place: &PlaceName, note: &[u8]) -> Result<(), StoreError> {
         self.note(place, note, true).await
+    }
+
+    async fn exchange_note(&self, place: &PlaceName, before: &[u8], note: &[u8]) -> Result<bool, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        write!(self, reading, async {
+            let exchanged = reading.ask(EXCHANGE, &[kind, owner, name, &before, &note]).await?;
+            Ok::<_, Fault>(!exchanged.is_empty())
+        })
     }
 
     async fn settle_place(&self, place: &PlaceName, note: &[u8]) -> Result<(), StoreError> {
@@ -238,6 +290,31 @@ impl Staging for PostgresStore {
             token.keep();
         }
         Ok(kept)
+    }
+
+    async fn lengths(
+        &self,
+        place: &PlaceName,
+        numbers: RangeInclusive<u64>,
+    ) -> Result<Vec<(u64, u64)>, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        let (from, to) = (int(*numbers.start()), int(*numbers.end()));
+        ask!(self, reading, async {
+            let rows = reading.ask(LENGTHS, &[kind, owner, name, &from, &to]).await?;
+            let length = |row: &Found| Ok((uint(column(row, 0)?), uint(column(row, 1)?)));
+            rows.iter().map(length).collect::<Result<Vec<_>, Fault>>()
+        })
+    }
+
+    async fn drop_pieces(&self, place: &PlaceName, below: u64) -> Result<(), StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        loop {
+            let below = int(below);
+            let rows = self.pools.run(DROP, &[kind, owner, name, &below, &PIECES_AT_ONCE]).await?;
+            if rows.first().map_or(0, |row| row.get::<_, i64>(0)) < PIECES_AT_ONCE {
+                return Ok(());
+            }
+        }
     }
 
     async fn open_piece(

@@ -1,0 +1,457 @@
+//! Portals at several relays: whichever node a request comes to, and whichever node falls meanwhile, what was announced and
+//! uploaded is there, counted once, and submitted once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amtsbote::domain::state::DeliveryState;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use rustix::process::Signal;
+use rustls::ClientConfig;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use uuid::Uuid;
+
+use crate::cli_fixture::Office;
+use crate::nodes_office::{at_rest, logs_are_sound, no_errors, open_furnished, port, stop};
+use crate::portal_folder::{self, PORTAL, TOWN};
+use crate::portal_office::{Answer, DESTINATION, SECRET, SERVICE, SERVICE_PEM, asked, seal};
+use crate::postgres_cluster::{Cluster, programs};
+use crate::store_fixture::content;
+
+const NODES: usize = 3;
+const MIB: usize = 1024 * 1024;
+const JOSE: &str = "application/jose";
+const JSON: &str = "application/json";
+const PARTIAL: &str = "application/partial-upload";
+/// What a node keeps of an upload before it goes on.
+const PIECE: u64 = 8 * 1024 * 1024;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+/// Portals know all nodes by one name, and their key is one.
+fn open(connection: &str, change: impl Fn(&str) -> String) -> Vec<Office> {
+    let furnish = |folder: &std::path::Path| {
+        portal_folder::furnish(folder, None);
+        let file = folder.join("portal.key");
+        std::fs::write(&file, SERVICE_PEM).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, mode).expect("closed to others");
+    };
+    open_furnished(connection, NODES, furnish, |_, text| {
+        change(&text.replace("url = \"https://localhost:0\"", "url = \"https://portal.example\""))
+    })
+}
+
+/// A key of the configuration with another value.
+fn with(text: &str, key: &str, value: usize) -> String {
+    let line = text.lines().find(|line| line.starts_with(&format!("{key} = ")));
+    text.replacen(line.unwrap_or_else(|| panic!("no {key}")), &format!("{key} = {value}"), 1)
+}
+
+/// A client of a portal or a town, which may ask any node.
+struct Person<'a> {
+    nodes: &'a [Office],
+    tls: Arc<ClientConfig>,
+    token: String,
+}
+
+impl<'a> Person<'a> {
+    async fn log_in(nodes: &'a [Office], who: &str) -> Self {
+        let tls = portal_folder::tls(nodes[0].folder.path());
+        let mut person = Self { nodes, tls, token: String::new() };
+        let secret = SECRET.replace(' ', "+").replace('\'', "%27");
+        let form = format!("grant_type=client_credentials&client_id={who}&client_secret={secret}");
+        let kind = "application/x-www-form-urlencoded";
+        let told = person.ask(0, "POST", "/token", &[("content-type", kind)], form).await.is(200).json();
+        person.token = told["access_token"].as_str().expect("a token").to_owned();
+        person
+    }
+
+    async fn connected(&self, node: usize) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", port(&self.nodes[node].portal))).await;
+        let name = amtsbote::pki::tls::server_name("localhost").expect("a name");
+        let tls = tokio_rustls::TlsConnector::from(self.tls.clone());
+        tls.connect(name, stream.expect("connected")).await.expect("TLS")
+    }
+
+    async fn ask(
+        &self,
+        node: usize,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", "portal.example");
+        if !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        asked(self.connected(node).await, request).await
+    }
+
+    async fn announce(&self, node: usize, attachments: &[Uuid]) -> Uuid {
+        let body = json!({
+            "destinationId": DESTINATION,
+            "announcedAttachments": attachments,
+            "publicService": { "identifier": format!("urn:de:fim:leika:leistung:{SERVICE}") },
+        });
+        let told = self.ask(node, "POST", "/v2/submissions", &[("content-type", JSON)], body.to_string());
+        let told = told.await.is(201).json();
+        Uuid::try_parse(told["submissionId"].as_str().expect("an id")).expect("a UUID")
+    }
+
+    async fn upload(&self, node: usize, (id, attachment): (Uuid, Uuid), sealed: &str) -> Answer {
+        let body = sealed.to_owned();
+        self.ask(node, "PUT", &place(id, attachment), &[("content-type", JOSE)], body).await
+    }
+
+    /// How far an upload has come, and whether it is whole.
+    async fn standing(&self, node: usize, (id, attachment): (Uuid, Uuid)) -> (u64, bool) {
+        let told = self.ask(node, "HEAD", &place(id, attachment), &[], "").await.is(204);
+        let text = |name: &str| told.headers[name].to_str().expect("text").to_owned();
+        (text("upload-offset").parse().expect("a number"), text("upload-complete") == "?1")
+    }
+
+    /// Goes on with an upload where it stands.
+    async fn more(
+        &self,
+        node: usize,
+        (id, attachment): (Uuid, Uuid),
+        at: u64,
+        bytes: &str,
+        all: bool,
+    ) -> Answer {
+        let (at, all) = (at.to_string(), if all { "?1" } else { "?0" });
+        let headers = [("content-type", PARTIAL), ("upload-offset", &*at), ("upload-complete", all)];
+        self.ask(node, "PATCH", &place(id, attachment), &headers, bytes.to_owned()).await
+    }
+
+    /// Begins to send an attachment, and goes no further.
+    async fn some(
+        &self,
+        node: usize,
+        (id, attachment): (Uuid, Uuid),
+        sealed: &str,
+        bytes: usize,
+    ) -> TlsStream<TcpStream> {
+        let mut stream = self.connected(node).await;
+        let head = format!(
+            "PUT {} HTTP/1.1\r\nhost: portal.example\r\nauthorization: Bearer {}\r\n\
+             content-type: {JOSE}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            place(id, attachment),
+            self.token,
+            sealed.len()
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        stream.write_all(&sealed.as_bytes()[..bytes]).await.expect("sent");
+        stream.flush().await.expect("sent");
+        stream
+    }
+
+    async fn submit(&self, node: usize, id: Uuid, metadata: &str, data: &str) -> Answer {
+        let body = json!({ "encryptedMetadata": metadata, "encryptedData": data }).to_string();
+        self.ask(node, "PUT", &format!("/v2/submissions/{id}"), &[("content-type", JSON)], body).await
+    }
+
+    /// Waits until so much of an upload is kept.
+    async fn comes_to(&self, node: usize, which: (Uuid, Uuid), bytes: u64) {
+        for _ in 0..3000 {
+            if self.standing(node, which).await.0 >= bytes {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the upload stands at {:?}, not at {bytes}", self.standing(node, which).await);
+    }
+}
+
+fn place(id: Uuid, attachment: Uuid) -> String {
+    format!("/v2/submissions/{id}/attachments/{attachment}")
+}
+
+/// In the form of an encrypted message, so long as wanted; nobody here opens it.
+fn sealed(seed: u64, bytes: usize) -> String {
+    let good = seal(&content(seed, 20));
+    let mut parts: Vec<&str> = good.split('.').collect();
+    let rest = good.len() - parts[3].len();
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let drawn: String = content(seed, (bytes - rest) / 4 * 4)
+        .iter()
+        .map(|byte| char::from(letters[usize::from(byte % 64)]))
+        .collect();
+    parts[3] = &drawn;
+    parts.join(".")
+}
+
+/// Rows of drafts and attachments that are not over.
+fn staged(cluster: &Cluster, database: &str) -> String {
+    let question =
+        "SELECT count(*) FROM amtsbote.staged WHERE kind LIKE 'portal-%' AND ends_at > clock_timestamp()";
+    cluster.sql(database, question)
+}
+
+#[test]
+fn every_request_of_a_submission_may_come_to_another_node() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("portal");
+    let mut nodes = open(&connection, str::to_owned);
+    let runtime = runtime();
+    let (one, two, none) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    let (large, small) = (sealed(1, 20 * MIB), sealed(2, 90_000));
+    let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+    let id = runtime.block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[one, two]).await;
+        portal.upload(1, (id, none), &small).await.refuses(404, "attachment-not-announced");
+        portal.submit(2, id, &metadata, &data).await.refuses(422, "attachment-incomplete");
+        // The second node has a whole piece and some when it falls for good, with its disk.
+        let half = portal.some(1, (id, one), &large, 12 * MIB).await;
+        portal.comes_to(2, (id, one), PIECE).await;
+        nodes[1].signal(Signal::KILL);
+        drop(half);
+        id
+    });
+    nodes[1].ended();
+    let answered = runtime.block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let (at, whole) = portal.standing(2, (id, one)).await;
+        assert!(at >= PIECE && !whole, "{at}");
+        portal.more(0, (id, one), at + 1, "A", false).await.refuses(409, "offset-conflict");
+        // The rest in steps, at the two that are left.
+        let step = at as usize + 3 * MIB;
+        portal.more(2, (id, one), at, &large[at as usize..step], false).await.is(204);
+        assert_eq!(portal.standing(0, (id, one)).await, (step as u64, false));
+        portal.submit(0, id, &metadata, &data).await.refuses(422, "attachment-incomplete");
+        portal.more(0, (id, one), step as u64, &large[step..], true).await.is(204);
+        assert_eq!(portal.standing(2, (id, one)).await, (large.len() as u64, true));
+        portal.upload(0, (id, two), &small).await.is(204);
+        // Again, at another node: the same bytes only.
+        portal.upload(2, (id, two), &small).await.is(204);
+        portal.upload(2, (id, two), &large[..90_000]).await.refuses(409, "attachment-exists");
+        portal.upload(0, (id, one), &large).await.is(204);
+        let answered = portal.submit(2, id, &metadata, &data).await.is(200).json();
+        assert_eq!(staged(&cluster, "portal"), "0");
+        answered
+    });
+    nodes[1].start_again();
+    // As if the node had fallen between the acceptance and the answer: the draft is still there.
+    cluster.sql(
+        "portal",
+        "UPDATE amtsbote.staged SET name = split_part(name, ' ', 1), ends_at = clock_timestamp() + interval '1 hour' \
+         WHERE kind LIKE 'portal-%'",
+    );
+    assert_eq!(staged(&cluster, "portal"), "3");
+    runtime.block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        portal.submit(0, id, &metadata, &seal(b"<other/>")).await.refuses(409, "submission-exists");
+        assert_eq!(staged(&cluster, "portal"), "3");
+        for node in [1, 0, 2] {
+            let again = portal.submit(node, id, &metadata, &data).await.is(200).json();
+            assert_eq!(again, answered, "node {node}");
+        }
+        assert_eq!(staged(&cluster, "portal"), "0");
+        portal.upload(1, (id, two), &small).await.refuses(404, "submission-not-found");
+        let town = Person::log_in(&nodes, TOWN).await;
+        let path = format!("/v2/submissions/{id}");
+        let told = town.ask(1, "GET", &path, &[], "").await.is(200).json();
+        assert_eq!((&told["encryptedMetadata"], &told["encryptedData"]), (&json!(metadata), &json!(data)));
+        assert_eq!(told["attachments"], json!([one, two]));
+        for (attachment, sent) in [(one, &large), (two, &small)] {
+            let got = town.ask(0, "GET", &place(id, attachment), &[], "").await.is(200);
+            assert!(got.body == sent.as_bytes(), "{attachment} is not what was sent");
+        }
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+    logs_are_sound(&nodes);
+    let states = runtime.block_on(at_rest(&connection, NODES));
+    let [(name, state)] = states.iter().collect::<Vec<_>>()[..] else { panic!("{states:?}") };
+    assert!(name.ends_with(&id.to_string()), "{name}");
+    assert_eq!(*state, DeliveryState::HandedOut);
+}
+
+#[test]
+fn who_uploads_anew_elsewhere_is_not_mixed_with_who_was_at_work() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("anew");
+    let mut nodes = open(&connection, str::to_owned);
+    let attachment = Uuid::new_v4();
+    let (first, second) = (sealed(1, 20 * MIB), sealed(2, 18 * MIB));
+    let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[attachment]).await;
+        let mut slow = portal.some(1, (id, attachment), &first, 12 * MIB).await;
+        portal.comes_to(2, (id, attachment), PIECE).await;
+        // As if its node had been away for longer than it holds the attachment.
+        let holds = "DELETE FROM amtsbote.staged_hold WHERE name LIKE 'portal-attachments/%' RETURNING 1";
+        assert_eq!(cluster.sql("anew", holds).lines().next(), Some("1"));
+        portal.upload(2, (id, attachment), &second).await.is(204);
+        // It comes back, and ends what it had begun.
+        slow.write_all(&first.as_bytes()[12 * MIB..]).await.expect("sent");
+        let mut answer = String::new();
+        let read = slow.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(60), read).await.expect("in time").ok();
+        assert!(answer.starts_with("HTTP/1.1 409") && answer.contains("offset-conflict"), "{answer}");
+        assert_eq!(portal.standing(0, (id, attachment)).await, (second.len() as u64, true));
+        portal.submit(0, id, &metadata, &data).await.is(200);
+        let town = Person::log_in(&nodes, TOWN).await;
+        let got = town.ask(1, "GET", &place(id, attachment), &[], "").await.is(200);
+        assert!(got.body == second.as_bytes(), "not what was uploaded last");
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+}
+
+#[test]
+fn what_a_client_keeps_is_counted_at_all_nodes_and_over_at_all() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("counted");
+    let change = |text: &str| {
+        let text = with(text, "content_bytes_max", 4 * MIB);
+        let text = with(&text, "uploads_bytes_max", 4 * MIB);
+        with(&text, "submission_bytes_max", MIB)
+    };
+    let mut nodes = open(&connection, change);
+    let ids: Vec<Uuid> = (0..3).map(|_| Uuid::new_v4()).collect();
+    let sized = |kilobytes: usize| sealed(kilobytes as u64, kilobytes * 1024);
+    let (metadata, data) = (seal(b"{}"), seal(&vec![7; 780_000]));
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let one = portal.announce(0, &ids[..2]).await;
+        let two = portal.announce(1, &ids).await;
+        portal.upload(0, (one, ids[0]), &sized(2048)).await.is(204);
+        // Attachments of one submission leave room for metadata and data.
+        portal.upload(1, (one, ids[1]), &sized(1536)).await.refuses(413, "body-too-large");
+        portal.upload(2, (one, ids[1]), &sized(1024)).await.is(204);
+        portal.upload(1, (two, ids[0]), &sized(512)).await.is(204);
+        let refused = portal.upload(2, (two, ids[1]), &sized(768)).await;
+        assert!(refused.headers.contains_key("retry-after"));
+        refused.refuses(429, "too-much-uploaded");
+        portal.upload(2, (two, ids[2]), &sized(256)).await.is(204);
+        // What breaks off is counted with what is kept of it.
+        assert_eq!(portal.standing(0, (two, ids[1])).await, (0, false));
+        portal.upload(1, (two, ids[1]), &sized(256)).await.is(204);
+        portal.announce(0, &[]).await;
+        let three = portal.announce(0, &ids[..1]).await;
+        portal.upload(0, (three, ids[0]), "a").await.refuses(422, "encryption-invalid");
+        portal.upload(0, (three, ids[0]), &sized(64)).await.refuses(429, "too-much-uploaded");
+        // What was taken can be submitted, with as much metadata and data as may come.
+        portal.submit(1, one, &metadata, &data).await.is(200);
+        portal.upload(2, (three, ids[0]), &sized(2048)).await.is(204);
+
+        // What is over is over at all nodes, and counts at none.
+        let over = "UPDATE amtsbote.staged SET ends_at = clock_timestamp() WHERE name LIKE '%s%'";
+        cluster.sql("counted", &over.replace("%s", &two.to_string()));
+        for node in 0..NODES {
+            let path = place(two, ids[0]);
+            portal.ask(node, "HEAD", &path, &[], "").await.is(404);
+            portal.upload(node, (two, ids[0]), &sized(512)).await.refuses(404, "submission-not-found");
+            portal.submit(node, two, &metadata, &data).await.refuses(404, "submission-not-found");
+            let log = format!("/v2/submissions/{two}/events");
+            portal.ask(node, "GET", &log, &[], "").await.refuses(404, "submission-not-found");
+            let log = format!("/v2/submissions/{three}/events");
+            let told: Value = portal.ask(node, "GET", &log, &[], "").await.is(200).json();
+            assert_eq!(told["eventLog"].as_array().map(Vec::len), Some(1), "{told}");
+        }
+        let four = portal.announce(1, &ids[..1]).await;
+        portal.upload(2, (four, ids[0]), &sized(2000)).await.is(204);
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+}
+
+#[test]
+fn what_nothing_was_uploaded_for_gives_way_whoever_announced_it() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("crowd");
+    let mut nodes = open(&connection, str::to_owned);
+    let attachment = Uuid::new_v4();
+    let sql = |text: &str| cluster.sql("crowd", text);
+    // So many like one that is there.
+    let crowd = |like: Uuid, count: usize| {
+        sql(&format!(
+            "INSERT INTO amtsbote.staged (kind, owner, name, note, bytes, ends_at) \
+             SELECT kind, owner, gen_random_uuid()::text, note, 0, ends_at \
+             FROM amtsbote.staged, generate_series(1, {count}) WHERE name = '{like}'"
+        ))
+    };
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let first = portal.announce(0, &[attachment]).await;
+        portal.upload(1, (first, attachment), &seal(b"content")).await.is(204);
+        let idle = portal.announce(0, &[attachment]).await;
+        crowd(idle, 2046);
+        let body = json!({
+            "destinationId": DESTINATION,
+            "publicService": { "identifier": format!("urn:de:fim:leika:leistung:{SERVICE}") },
+        });
+        let body = body.to_string();
+        let announce = || portal.ask(2, "POST", "/v2/submissions", &[("content-type", JSON)], body.clone());
+        announce().await.refuses(429, "too-many-announced");
+        // A minute later they are old enough.
+        sql("UPDATE amtsbote.staged SET ends_at = ends_at - interval '2 minutes'");
+        announce().await.is(201);
+        let drafts =
+            "SELECT count(*) FROM amtsbote.staged WHERE kind = 'portal-drafts' AND ends_at > clock_timestamp()";
+        assert_eq!(sql(drafts), (2048 - 64 + 1).to_string());
+        // Of those that something was uploaded for none does.
+        sql(&format!("DELETE FROM amtsbote.staged WHERE kind = 'portal-drafts' AND name <> '{first}'"));
+        crowd(first, 2047);
+        announce().await.refuses(429, "too-many-announced");
+        assert!(portal.standing(2, (first, attachment)).await.1);
+        assert_eq!(sql(drafts), "2048");
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+}
+
+#[test]
+fn what_an_older_program_left_in_files_is_finished_at_its_node() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("older");
+    let mut nodes = open(&connection, str::to_owned);
+    let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+    let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[one, two]).await;
+        let read = format!(
+            "SELECT convert_from(note, 'UTF8')::json -> 'begun' FROM amtsbote.staged WHERE name = '{id}'"
+        );
+        let announced = cluster.sql("older", &read);
+        cluster.sql("older", &format!("DELETE FROM amtsbote.staged WHERE name = '{id}'"));
+        portal.ask(0, "HEAD", &place(id, one), &[], "").await.is(404);
+        let account = amtsbote::domain::content::Digest::of(b"standesamt").to_string();
+        let folder = nodes[0].path("portal").join(account).join(id.to_string());
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("announced.json"), announced).expect("written");
+        let sealed = sealed(1, 100_000);
+        portal.upload(1, (id, one), &sealed).await.refuses(404, "submission-not-found");
+        portal.upload(0, (id, one), &sealed).await.is(204);
+        portal.more(0, (id, two), 0, &sealed[..50_000], false).await.is(204);
+        portal.more(0, (id, two), 50_000, &sealed[50_000..], true).await.is(204);
+        portal.submit(2, id, &metadata, &data).await.refuses(404, "submission-not-found");
+        let answered = portal.submit(0, id, &metadata, &data).await.is(200).json();
+        assert_eq!(portal.submit(2, id, &metadata, &data).await.is(200).json(), answered);
+        assert!(!folder.exists());
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+}

@@ -316,6 +316,78 @@ fn who_uploads_anew_elsewhere_is_not_mixed_with_who_was_at_work() {
     no_errors(&nodes);
 }
 
+/// As many nodes at once as there are, each as if the others were away.
+#[test]
+fn whoever_holds_what_it_ends_once() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("unheld");
+    let mut nodes = open(&connection, str::to_owned);
+    // Nobody's hold is anybody else's.
+    cluster.sql(
+        "unheld",
+        "CREATE FUNCTION amtsbote.unheld() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN NEW.name = gen_random_uuid()::text; RETURN NEW; END'; \
+         CREATE TRIGGER unheld BEFORE INSERT ON amtsbote.staged_hold FOR EACH ROW EXECUTE FUNCTION amtsbote.unheld()",
+    );
+    let runtime = runtime();
+    let sent = runtime.block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let town = Person::log_in(&nodes, TOWN).await;
+        let mut sent = Vec::new();
+        for round in 0..16 {
+            let attachment = Uuid::new_v4();
+            let id = portal.announce(round % NODES, &[attachment]).await;
+            // Small and large ones, and those of three pieces.
+            let sealed =
+                sealed(round as u64, [3_000, 200_000, 18 * MIB][if round == 5 { 2 } else { round % 2 }]);
+            let puts = (0..NODES).map(|node| portal.upload(node, (id, attachment), &sealed));
+            for answer in futures_util::future::join_all(puts).await {
+                assert!([204, 409].contains(&answer.status.as_u16()), "{answer:?}");
+            }
+            portal.upload(0, (id, attachment), &sealed).await.is(204);
+            let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+            let submits = (0..NODES).map(|node| portal.submit(node, id, &metadata, &data));
+            for answer in futures_util::future::join_all(submits).await {
+                assert_eq!(answer.is(200).json()["submissionId"], json!(id), "round {round}");
+            }
+            let got = town.ask(0, "GET", &place(id, attachment), &[], "").await.is(200);
+            assert!(got.body == sealed.as_bytes(), "round {round}");
+            sent.push(id);
+        }
+        sent
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+    let states = runtime.block_on(at_rest(&connection, NODES));
+    assert_eq!(states.len(), sent.len(), "{states:?}");
+}
+
+#[test]
+fn a_piece_that_the_database_has_changed_is_not_submitted() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("changed");
+    let mut nodes = open(&connection, str::to_owned);
+    let attachment = Uuid::new_v4();
+    let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+    let change = "UPDATE amtsbote.staged_piece SET bytes = set_byte(bytes, 1500, get_byte(bytes, 1500) # 1)";
+    let runtime = runtime();
+    runtime.block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[attachment]).await;
+        portal.upload(1, (id, attachment), &sealed(1, 4_000)).await.is(204);
+        cluster.sql("changed", change);
+        portal.submit(2, id, &metadata, &data).await.refuses(500, "internal");
+        assert_eq!(cluster.sql("changed", "SELECT count(*) FROM amtsbote.message"), "0");
+        cluster.sql("changed", change);
+        portal.submit(0, id, &metadata, &data).await.is(200);
+    });
+    stop(&mut nodes);
+    let states = runtime.block_on(at_rest(&connection, NODES));
+    assert_eq!(states.len(), 1, "{states:?}");
+}
+
 #[test]
 fn what_a_client_keeps_is_counted_at_all_nodes_and_over_at_all() {
     let Some(programs) = programs() else { return };
@@ -342,10 +414,21 @@ fn what_a_client_keeps_is_counted_at_all_nodes_and_over_at_all() {
         let refused = portal.upload(2, (two, ids[1]), &sized(768)).await;
         assert!(refused.headers.contains_key("retry-after"));
         refused.refuses(429, "too-much-uploaded");
-        portal.upload(2, (two, ids[2]), &sized(256)).await.is(204);
-        // What breaks off is counted with what is kept of it.
         assert_eq!(portal.standing(0, (two, ids[1])).await, (0, false));
-        portal.upload(1, (two, ids[1]), &sized(256)).await.is(204);
+        // What breaks off is counted with what is kept of it, not with what it had said it would bring.
+        let broken = portal.some(0, (two, ids[1]), &sized(256), 1000).await;
+        drop(broken);
+        portal.comes_to(1, (two, ids[1]), 1000).await;
+        let mut answer = portal.upload(2, (two, ids[2]), &sized(500)).await;
+        for _ in 0..100 {
+            if answer.status != 429 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            answer = portal.upload(2, (two, ids[2]), &sized(500)).await;
+        }
+        answer.is(204);
+        portal.upload(1, (two, ids[1]), &sized(12)).await.is(204);
         portal.announce(0, &[]).await;
         let three = portal.announce(0, &ids[..1]).await;
         portal.upload(0, (three, ids[0]), "a").await.refuses(422, "encryption-invalid");

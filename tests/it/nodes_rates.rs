@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amtsbote::clock::{Clock, HandClock, SystemClock};
+use amtsbote::domain::account::AccountName;
+use amtsbote::osci::server::unproven::{Limits, Unproven, Written};
 use amtsbote::portal::client::{Client, Error, Settings as PortalSettings};
 use amtsbote::relay::rate::Rate;
 use amtsbote::relay::{Relay, Settings as RelaySettings};
@@ -150,6 +152,37 @@ async fn windows_begin_on_the_databases_clock() {
     let begins = cluster.sql("clock", "SELECT string_agg(to_timestamp(begins)::timestamptz(0) AT TIME ZONE 'UTC' || '', ' ') FROM amtsbote.rate");
     assert_eq!(begins, "2026-11-29 10:01:00");
     node.store.close().await.expect("closed");
+}
+
+/// What an unsigned OSCI request may have written in a participant's name.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_unproven_is_counted_over_all_relays() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("unproven");
+    let clock = HandClock::at(SystemClock.now());
+    let (one, two) =
+        (Node::open(&connection, "one", &clock).await, Node::open(&connection, "two", &clock).await);
+    let limits = Limits { ids_per_day: 2, dialogs_max: 1 };
+    let idle = Duration::from_secs(1800);
+    let [here, there] = [&one, &two].map(|node| Unproven::new(&node.relay, limits, idle));
+    let account = AccountName::parse("town").expect("a name");
+    assert_eq!(here.admit(&account, Written::Dialog, &one.relay), Ok(()));
+    for _ in 0..2 {
+        assert_eq!(here.admit(&account, Written::Id, &one.relay), Ok(()));
+    }
+    one.exchange().await;
+    for (what, refusal) in
+        [(Written::Id, (2, Duration::from_secs(86_400))), (Written::Dialog, (1, Duration::from_secs(1800)))]
+    {
+        assert_eq!(here.admit(&account, what, &one.relay), Err(refusal));
+        assert_eq!(there.admit(&account, what, &two.relay), Ok(()));
+        two.exchange().await;
+        assert_eq!(there.admit(&account, what, &two.relay), Err(refusal));
+    }
+    for node in [one, two] {
+        node.store.close().await.expect("closed");
+    }
 }
 
 /// The doors count so: asked until refused at one relay, then at the other, which refuses before it would by itself.

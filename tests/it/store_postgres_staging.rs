@@ -124,14 +124,34 @@ async fn an_owner_has_only_so_many_and_so_much() {
     cluster.sql("bounds", "UPDATE amtsbote.staged SET ends_at = clock_timestamp() WHERE name = 'b'");
     assert_eq!(one.place(&place("many", "b")).await.expect("asked"), None);
     assert_eq!(two.begin_place(&place("many", "e"), beginning(0)).await.expect("asked"), Begun::Yes);
-    // Nodes that begin at once are counted one after the other.
+    // Nodes that begin at once are counted one after the other. All are under way before the first is let through.
     let begin = async |store: &PostgresStore, name: usize| {
         store.begin_place(&place("crowd", &name.to_string()), beginning(1)).await.expect("asked")
     };
-    let begun = futures_util::future::join_all(
-        (0..12).map(|name| begin(if name % 2 == 0 { &one } else { &two }, name)),
-    );
-    let taken = begun.await.into_iter().filter(|begun| *begun == Begun::Yes).count();
+    let wait_for = |count: u32, what: &str| {
+        let question = format!("SELECT count(*) >= {count} FROM pg_stat_activity WHERE {what}");
+        for _ in 0..1000 {
+            if cluster.sql("postgres", &question) == "t" {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        println!("not {count} times: {what}");
+    };
+    let begun = std::thread::scope(|scope| {
+        let held = "BEGIN; LOCK TABLE amtsbote.staged IN SHARE MODE; SELECT pg_sleep(60); COMMIT";
+        scope.spawn(|| cluster.try_sql("bounds", held));
+        wait_for(1, "wait_event = 'PgSleep'");
+        scope.spawn(|| {
+            wait_for(12, "usename = 'amtsbote' AND wait_event_type = 'Lock'");
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+            cluster.sql("postgres", end);
+        });
+        let all = (0..12).map(|name| begin(if name % 2 == 0 { &one } else { &two }, name));
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| runtime.block_on(futures_util::future::join_all(all)))
+    });
+    let taken = begun.into_iter().filter(|begun| *begun == Begun::Yes).count();
     assert_eq!(taken, 3);
     one.close().await.expect("closed");
     two.close().await.expect("closed");

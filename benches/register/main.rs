@@ -6,11 +6,12 @@
 //! annex's rules, judges locks and rights, seals and chains the log's entry. `cargo bench --bench register`; README.md
 //! beside this folder says how to read the tables and what makes it shorter.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use amtsbote::register::answer::Answer;
-use amtsbote::register::copies::{Asked, Copies, CopyError, LoadReceipt, LogKey, Requester, Settings};
+use amtsbote::register::copies::{Asked, Copies, CopyError, LoadReceipt, LogKey, Requester, Settings, Taken};
 use amtsbote::register::person::{Ags, Person};
 use amtsbote::register::question::{Profile, Selection};
 use amtsbote::register::rights::{Asker, Purpose};
@@ -65,6 +66,10 @@ impl Kind {
         }
     }
 }
+
+/// What goes on while questions are asked: changes of one message, none where there is no feed.
+const BESIDE: &[(&str, u64)] =
+    &[("nothing", 0), ("a feed, 1 change a message", 1), ("a feed, 50 changes a message", 50)];
 
 /// One question, as both sides are asked it.
 #[derive(Debug, Clone)]
@@ -126,23 +131,39 @@ fn main() {
         );
         compared(&ours, twin.as_ref().map(|twin| twin.ask_all(&questions)).map(|(t, h)| (Times::of(t), h)));
     }
-    println!("beside a running feed, {RATE} questions a second for {span} s, from the instant each was due:");
-    let questions = questions(Kind::Person, &towns, RATE * span);
-    let (ours, changes) = beside_feed(&copies, &questions, towns[1]);
-    let ours = Times::of(ours);
-    print!(
-        "person search, {changes:5.0} changes/s  {:7.2}  {:7.2}  {:7.2}",
-        ours.at(0.5),
-        ours.at(0.99),
-        ours.at(1.0)
+    let (flush, slow) = flush(folder.path());
+    println!("a flush of 8 KiB to this disk, nothing beside it: p50 {flush:.2} ms, p99 {slow:.2} ms");
+    println!("person search, {RATE} questions a second for {span} s, from the instant each was due:");
+    println!(
+        "beside                          p50 ms   p90 ms   p99 ms   max ms  changes/s  group |  PostgreSQL  p99 ms   hits |   p50   p99"
     );
-    // The second town's ids follow the first one's.
-    let first_id = towns[0].1 as i64;
-    let theirs = twin.as_ref().map(|twin| twin.beside_feed(&questions, towns[1], ASKERS, RATE, first_id));
-    let changes = theirs.as_ref().map(|(_, changes)| *changes);
-    compared(&ours, theirs.map(|(times, _)| (Times::of(times), 0)));
-    if let Some(changes) = changes {
-        println!("PostgreSQL's feed made {changes:.0} changes/s");
+    let questions = questions(Kind::Person, &towns, RATE * span);
+    let mut sequence = 0;
+    for (words, each) in BESIDE {
+        let groups = copies.groups();
+        let (ours, changes) = beside_feed(&copies, &questions, towns[1], *each, &mut sequence);
+        let together = changes * span as f64 / (copies.groups() - groups).max(1) as f64;
+        let ours = Times::of(ours);
+        let at = |share| ours.at(share);
+        print!(
+            "{words:28}  {:8.2} {:8.2} {:8.2} {:8.2}  {changes:9.0} {together:6.1}",
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(1.0)
+        );
+        if *each != 1 {
+            println!(" |");
+            continue;
+        }
+        // The second town's ids follow the first one's.
+        let first_id = towns[0].1 as i64;
+        let theirs = twin.as_ref().map(|twin| twin.beside_feed(&questions, towns[1], ASKERS, RATE, first_id));
+        let changes = theirs.as_ref().map(|(_, changes)| *changes);
+        compared(&ours, theirs.map(|(times, _)| (Times::of(times), 0)));
+        if let Some(changes) = changes {
+            println!("PostgreSQL's feed made {changes:.0} changes/s");
+        }
     }
     println!("memory of the process: {} MB", resident_mb());
 }
@@ -265,34 +286,59 @@ fn ask(copies: &Copies, asked: &Asked) -> usize {
 /// The person under that number, moved for the `change`th time.
 fn moved(ags: Ags, number: u64, change: u64) -> Person {
     let mut one = person(SEED, ags, number);
-    if let Some(address) = one.addresses.first_mut() {
-        address.number = (1 + change % 90).to_string();
+    let there = person(SEED + 1, ags, change).addresses.into_iter().next();
+    if let (Some(address), Some(there)) = (one.addresses.first_mut(), there) {
+        (address.street, address.number) = (there.street, (1 + change % 90).to_string());
     }
     one
 }
 
-/// Questions at a fixed rate while one feed goes as fast as it can: how long each took from the instant it was due, and
-/// changes a second.
-fn beside_feed(copies: &Copies, questions: &[Question], (ags, count): (Ags, u64)) -> (Vec<Duration>, f64) {
+/// Milliseconds of a durable write that does nothing else: the median, and one in a hundred.
+fn flush(folder: &std::path::Path) -> (f64, f64) {
+    let mut file = std::fs::File::create(folder.join("flush")).expect("a file");
+    let times = (0..500).map(|_| {
+        let begun = Instant::now();
+        file.write_all(&[1; 8192]).expect("written");
+        file.sync_data().expect("flushed");
+        begun.elapsed()
+    });
+    let times = Times::of(times.collect());
+    (times.at(0.5), times.at(0.99))
+}
+
+/// Questions at a fixed rate while one feed goes as fast as it can, with so many changes a message (none: no feed): how
+/// long each question took from the instant it was due, and changes a second.
+fn beside_feed(
+    copies: &Copies,
+    questions: &[Question],
+    (ags, count): (Ags, u64),
+    each: u64,
+    sequence: &mut u64,
+) -> (Vec<Duration>, f64) {
     let (done, next, begun) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
     std::thread::scope(|scope| {
         let feed = scope.spawn(|| {
-            let mut changes = 0;
-            while !done.load(Ordering::Relaxed) {
-                let record = moved(ags, changes % count, changes);
-                let change = Change {
-                    ags,
-                    generation: 1,
-                    sequence: changes + 1,
-                    at: Timestamp::now(),
-                    occasion: Occasion::Address,
-                    mark: record.mark.clone(),
-                    record: Some(record),
-                };
-                copies.change(&change).expect("taken");
-                changes += 1;
+            let first = *sequence;
+            while each > 0 && !done.load(Ordering::Relaxed) {
+                let changes: Vec<Change> = (*sequence..*sequence + each)
+                    .map(|change| {
+                        let record = moved(ags, change % count, change);
+                        Change {
+                            ags,
+                            generation: 1,
+                            sequence: change + 1,
+                            at: Timestamp::now(),
+                            occasion: Occasion::Address,
+                            mark: record.mark.clone(),
+                            record: Some(record),
+                        }
+                    })
+                    .collect();
+                let taken = copies.changes_at(ags, &changes, Timestamp::MAX).expect("taken");
+                assert!(taken.iter().all(|one| matches!(one, Ok(Taken::Applied { .. }))), "{taken:?}");
+                *sequence += each;
             }
-            changes
+            *sequence - first
         });
         let asking: Vec<_> = (0..ASKERS)
             .map(|_| {

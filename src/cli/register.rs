@@ -10,6 +10,7 @@ mod eyes;
 mod filling;
 mod keeping;
 mod log;
+mod moving;
 mod payments;
 mod process;
 mod questions;
@@ -18,6 +19,7 @@ mod synth;
 use std::path::{Path, PathBuf};
 
 use super::Reading;
+use super::copy::Side;
 use super::exit::{Exit, Stop};
 use super::screen;
 use crate::app::register::{RegisterError, open_copies};
@@ -257,6 +259,18 @@ pub enum Command {
         #[command(flatten)]
         folder: Folder,
     },
+    /// Copy a register from its file into a PostgreSQL database, while nobody works on either; what was interrupted goes on,
+    /// and the file stays as it is
+    Copy {
+        /// The register to be copied: sqlite:FOLDER
+        #[arg(long, value_name = "SIDE")]
+        from: Side,
+        /// Where to: postgres:CONFIGURATION, whose [store] names an empty database
+        #[arg(long, value_name = "SIDE")]
+        to: Side,
+        #[command(flatten)]
+        reading: Reading,
+    },
     /// Walk the log of looks, against its heads (exit code 4 if it was changed, cut, or emptied before its time)
     Log {
         /// Heads that were kept elsewhere, too
@@ -330,6 +344,7 @@ impl Command {
                 }
             }
             Self::Sweep { compact, folder } => keeping::sweep(&folder.open(false)?, *compact),
+            Self::Copy { from, to, reading } => moving::copy(from, to, *reading),
             Self::Log { heads, head, folder } => {
                 let copies = folder.open(false)?;
                 if *head { log::print_head(&copies) } else { log::verify(&copies, heads) }
@@ -393,6 +408,7 @@ fn stop(error: CopyError) -> Stop {
         CopyError::Newer { .. } | CopyError::Foreign | CopyError::Settings(_) => {
             Stop::usage(error.to_string())
         }
+        CopyError::Differs(_) => Stop::new(Exit::Problems, error.to_string()),
         other => Stop::failed(other.to_string()),
     }
 }

@@ -87,9 +87,12 @@
 //!
 //! A copy is as old as the last thing that was heard of it, never younger: a municipality's clock may be five minutes ahead, a
 //! load or a 1104 that is dated later is rejected (S999), and a copy with a date in the future counts as stale.
+//! `register-copy-stale` in the log names a copy that gives no data any more, and which changes it misses.
 //!
 //! Questions pass feed, loads and housework in the database; after eight of them in a row one of those has its turn. A
-//! load of many records makes room at the next record when somebody waits who comes first.
+//! load of many records makes room at the next record when somebody waits who comes first. Changes that wait, of one message
+//! or of several, are written in common transactions of a few changes, with the receipts of messages that end in them; such a
+//! transaction ends at the next change when somebody waits who comes first, and a receipt leaves only when it is durable.
 //!
 //! ## Nights
 //!
@@ -123,7 +126,7 @@
 //!
 //! `amtsbote register report AGS MARK` is for the person concerned (Article 15 GDPR, section 10 BMG), once their identity was
 //! checked (`--identity-checked`): their record as the copy has it, and who got data of it while the log is kept, without
-//! retrievals of bodies of section 34(4) BMG. Kept back are the order mark, a lock that an authority had entered, and the name of a
+//! retrievals of bodies of section 34(4) BMG, and which groups of data each was told. Kept back are the order mark, a lock that an authority had entered, and the name of a
 //! partner or representative where anybody of that name is hidden in the same copy. It takes four eyes, and that it was read
 //! is in the log.
 //!
@@ -276,8 +279,22 @@
 //! messages is refused, and a post office refuses the register's. The folder still holds the log's key, the file of heads and
 //! what is under way: a backup of the database without `log.key` opens neither log nor answers, and a database whose log is
 //! sealed with another key is refused. Every command works on the database that `register.toml` names; in a folder whose
-//! data lie elsewhere, a command without the configuration is refused and begins nothing new. The engine of a register is
-//! chosen once: there is no copy from one to the other, municipalities load again.
+//! data lie elsewhere, a command without the configuration is refused and begins nothing new.
+//!
+//! A register that has lain in its file so far is copied, while `register serve` and every command there stand still:
+//!
+//! ```text
+//! # register.toml names the database, as above, and the folder as before
+//! amtsbote register copy --from sqlite:register --to postgres:register.toml
+//! amtsbote register log                         # the same entries, the same heads
+//! ```
+//!
+//! It walks the log first and copies none that is not whole; then every table, in steps. What is interrupted goes on with the
+//! same command. At the end every row of both sides is compared, the log is walked in the database, too, and one
+//! transaction makes a register of it; before that, none works there. The file is not changed, and `register.moved` beside it
+//! keeps every register from it: destroy it when the first backup of the database is made, for it holds what the
+//! database forgets in time. `log.key` and `log.heads` go on in the folder; a new folder gets copies of both before. Answers,
+//! cases and the log open with the same key.
 //!
 //! Process and command line write one at a time, under one lock of the database. Readers see one state and wait for nobody.
 //! `fsync` must be on; `standby` is the post office's `[store] standby`: with `required` nothing is written without a
@@ -299,7 +316,8 @@
 //! | in this database a relay keeps its messages | give the register a database of its own |
 //! | this database is another register's | the right database, or the `log.key` that belongs to it |
 //! | fsync is off | `fsync = on`, reload |
-//! | the database cannot be reached | is the server there, are host and port right |
+//! | in this database lies a register that was not copied to its end | the same `register copy` again |
+//! | the database cannot be reached | is the server there, are host and port right; `register serve` does not start without it, as no server does, and is to be started again |
 //!
 //! ## Not there
 //!

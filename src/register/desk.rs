@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::answer::leaves_at;
 use super::copies::{
-    Again, Arrived, CLOCKS_APART_MAX, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply, Taken,
+    Again, Arrived, ByFeature, CLOCKS_APART_MAX, Copies, CopyError, Deadlines, Known, LoadReceipt, Reply,
 };
 use super::message::feed::{self, Hashes, Stand};
 use super::message::head::{self, Head, HeadFault, Own, Party, REJECTION, Sender};
@@ -30,6 +30,7 @@ use super::rights::Asker;
 use super::signers::Signers;
 use crate::clock::Clock;
 
+mod changes;
 mod passing;
 
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
@@ -47,6 +48,13 @@ pub enum DeskError {
     NotUrgent,
     #[error("the message cannot be read where it was put: {0}")]
     Content(#[from] std::io::Error),
+}
+
+impl DeskError {
+    /// The database is away, or may be: the next message would meet the same.
+    pub fn is_everybodys(&self) -> bool {
+        matches!(self, Self::Copies(CopyError::Server(_) | CopyError::Unsure(_)))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -94,7 +102,16 @@ pub struct Desk {
     clock: Arc<dyn Clock>,
 }
 
+type Opened = Message<Box<dyn BufRead>>;
+
+/// What is left to do about a delivery.
+enum Admitted {
+    Done(Handled),
+    Message(Box<Head>, Box<Opened>),
+}
+
 /// A delivery on its way over the desk.
+#[derive(Clone, Copy)]
 struct Case<'a> {
     delivery: &'a Delivery<'a>,
     content: Content<'a>,
@@ -165,9 +182,22 @@ impl Desk {
         content: Content<'_>,
         passed_by: Option<&str>,
     ) -> Result<Handled, DeskError> {
+        let case = self.case(delivery, content)?;
+        match self.admit(&case, passed_by)? {
+            Admitted::Done(handled) => Ok(handled),
+            Admitted::Message(head, message) => self.act_on(&case, &head, message),
+        }
+    }
+
+    fn case<'c>(&self, delivery: &'c Delivery<'c>, content: Content<'c>) -> Result<Case<'c>, DeskError> {
         let now = self.clock.now();
         let expires_at = self.settings.refetch.expiry(now);
-        let case = Case { delivery, content, digest: digest_of(content()?)?, at: now, expires_at };
+        Ok(Case { delivery, content, digest: digest_of(content()?)?, at: now, expires_at })
+    }
+
+    /// A message that is new, and for us, and from whom it says; all others are dealt with here.
+    fn admit(&self, case: &Case<'_>, passed_by: Option<&str>) -> Result<Admitted, DeskError> {
+        let Case { delivery, content, at: now, .. } = *case;
         let opened = match delivery.sender.fault() {
             // An invalid certificate stops everything: the content is not even looked at.
             Some(fault) => Err(HeadFault::from(fault)),
@@ -181,49 +211,60 @@ impl Desk {
                 Ok(()) => Message::open(content()?),
             },
         };
-        let mut message = match opened {
+        let message = match opened {
             Ok(message) => message,
-            Err(HeadFault { fault, head }) => return self.reject(&case, head.as_deref(), fault, false),
+            Err(HeadFault { fault, head }) => {
+                return self.reject(case, head.as_deref(), fault, false).map(Admitted::Done);
+            }
         };
         let mut head = message.head.clone();
         head.test |= delivery.test;
         let is_ours = |leser: &str| passed_by == Some(leser) || self.is_ours(&head, leser);
         if let Err(fault) = head::check(&head, delivery.sender, is_ours) {
-            return self.reject(&case, Some(&head), fault, false);
+            return self.reject(case, Some(&head), fault, false).map(Admitted::Done);
         }
         let arrived = case.arrived(&head.uuid, head.number.code());
-        match self.copies.known(&arrived)? {
-            Known::New => {}
-            Known::SameDelivery => return Ok(handled(&head, "taken before")),
-            Known::SentAgain => return self.again(&case, &head, &head.uuid),
+        let done = match self.copies.known(&arrived)? {
+            Known::New if head.test => {
+                let why = "a message marked as a test does not reach this register";
+                self.reject(case, Some(&head), Fault::new(Code::S999, why), true)
+            }
+            Known::New => return Ok(Admitted::Message(Box::new(head), Box::new(message))),
+            Known::SameDelivery => Ok(handled(&head, "taken before")),
+            Known::SentAgain => self.again(case, &head, &head.uuid),
             Known::OtherBytes => {
                 let why = "this UUID came before with other bytes; a correction needs a UUID of its own";
-                return self.reject(&case, Some(&head), Fault::new(Code::S999, why), false);
+                self.reject(case, Some(&head), Fault::new(Code::S999, why), false)
             }
-        }
-        if head.test {
-            let fault = Fault::new(Code::S999, "a message marked as a test does not reach this register");
-            return self.reject(&case, Some(&head), fault, true);
-        }
+        };
+        done.map(Admitted::Done)
+    }
+
+    fn act_on(&self, case: &Case<'_>, head: &Head, mut message: Box<Opened>) -> Result<Handled, DeskError> {
+        let message = &mut *message;
         let done = match head.number {
-            number if number.ends_a_conversation() => self.note(&case, &head, &mut message),
-            Number::Load => self.load(&case, &head, &mut message),
-            Number::Changes => self.changes(&case, &head, &mut message),
-            Number::Standing => self.standing(&case, &head, &mut message),
-            Number::AnswerWanted => self.answer_wanted(&case, &head, &mut message),
-            Number::Reminder => self.reminder(&case, &head, &mut message),
-            Number::EnquiriesAsked => self.enquiries(&case, &head, &mut message),
-            number if number.is_passing() => self.passed_on(&case, &head, &mut message),
-            number if number.is_question() => self.question(&case, &head, &mut message),
-            number if number.is_of_move() => self.watch_move(&case, &head, &mut message),
+            number if number.ends_a_conversation() => self.note(case, head, message),
+            Number::Load => self.load(case, head, message),
+            Number::Changes => self.changes(case, head, message),
+            Number::Standing => self.standing(case, head, message),
+            Number::AnswerWanted => self.answer_wanted(case, head, message),
+            Number::Reminder => self.reminder(case, head, message),
+            Number::EnquiriesAsked => self.enquiries(case, head, message),
+            number if number.is_passing() => self.passed_on(case, head, message),
+            number if number.is_question() => self.question(case, head, message),
+            number if number.is_of_move() => self.watch_move(case, head, message),
             number => {
                 let why = format!("the register takes no {} from this author", number.code());
                 Err(Stop::Fault(Fault::new(Code::T070, why)))
             }
         };
+        self.or_reject(case, head, done)
+    }
+
+    fn or_reject(&self, case: &Case<'_>, head: &Head, done: Done) -> Result<Handled, DeskError> {
         match done {
             Ok(handled) => Ok(handled),
-            Err(Stop::Fault(fault)) => self.reject(&case, Some(&head), fault, true),
+            Err(Stop::Fault(fault)) => self.reject(case, Some(head), fault, true),
             Err(Stop::Error(error)) => Err(error),
         }
     }
@@ -340,57 +381,6 @@ impl Desk {
         Ok(())
     }
 
-    fn changes(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
-        let stand = Stand::read(message.next_child()?.as_ref())?;
-        stand.belongs_to(head)?;
-        // Whole before any of it has an effect.
-        let children = message.rest()?;
-        let cases: Vec<feed::Case> =
-            children.iter().map(|one| feed::case(one, &stand)).collect::<Result<_, _>>()?;
-        if cases.is_empty() {
-            return Err(Fault::new(Code::X001, "there is no vorgang in the message").into());
-        }
-        let mut receipt = feed::Receipt::default();
-        let mut rejected = Vec::new();
-        for one in cases {
-            let taken = match one.change {
-                Ok(change) => self.copies.change_at(&change, case.at).map_err(Stop::from),
-                Err(fault) => Err(Stop::Fault(fault)),
-            };
-            match taken {
-                Ok(Taken::Applied { after_it }) => {
-                    receipt.applied += 1;
-                    receipt.held = receipt.held.saturating_sub(after_it);
-                    receipt.applied += after_it;
-                }
-                Ok(Taken::Repeated) => receipt.repeated += 1,
-                Ok(Taken::Held { .. }) => receipt.held += 1,
-                Err(Stop::Fault(fault)) => rejected.push(rejection::Case { event: one.event, fault }),
-                Err(Stop::Error(error)) => return Err(error.into()),
-            }
-            one.left_out.into_iter().for_each(|name| *receipt.left_out.entry(name).or_default() += 1);
-        }
-        receipt.rejected = rejected.len() as u64;
-        receipt.missing = self.copies.gap(stand.ags)?;
-        let mut replies = Vec::new();
-        if receipt.applied + receipt.repeated + receipt.held > 0 {
-            replies.push(self.reply(head, Number::Receipt, case.at, |out| {
-                feed::write_receipt(out, &head.uuid, &receipt);
-            }));
-        }
-        let codes: Vec<&'static str> = rejected.iter().map(|one| one.fault.code.as_str()).collect();
-        if !rejected.is_empty() {
-            let faults = [Fault::new(Code::S020, Code::S020.words())];
-            replies.push(self.rejection(case, Some(head), &faults, &rejected)?);
-        }
-        self.copies.take(&case.arrived(&head.uuid, head.number.code()), &replies)?;
-        let detail = format!(
-            "{} applied, {} known, {} held, {} rejected",
-            receipt.applied, receipt.repeated, receipt.held, receipt.rejected
-        );
-        Ok(Handled { codes, detail, ..handled(head, "changes taken") })
-    }
-
     fn standing(&self, case: &Case<'_>, head: &Head, message: &mut Message<Box<dyn BufRead>>) -> Done {
         let stand = Stand::read(message.next_child()?.as_ref())?;
         stand.belongs_to(head)?;
@@ -459,8 +449,9 @@ impl Desk {
         }
         let asked = match &wanted {
             Wanted::Search(asked) => self.copies.ask_taking(asked, case.at, &arrived, &write),
-            Wanted::Feature { requester, profile, feature } => {
-                self.copies.ask_feature_taking(requester, *profile, feature, case.at, &arrived, &write)
+            Wanted::Feature { requester, profile, feature, reader } => {
+                let asked = ByFeature { requester, profile: *profile, feature, reader: *reader };
+                self.copies.ask_feature_taking(&asked, case.at, &arrived, &write)
             }
         };
         match asked {

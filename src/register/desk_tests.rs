@@ -224,6 +224,35 @@ impl Rig {
         self.desk.handle(&delivery, &content).expect("written down")
     }
 
+    /// Several at once, each with its sender.
+    fn deliver_together(&self, messages: &[(&str, String)]) -> Vec<Handled> {
+        let messages: Vec<_> = messages
+            .iter()
+            .map(|(from, text)| {
+                self.deliveries.set(self.deliveries.get() + 1);
+                (format!("urn:{}", self.deliveries.get()), Sender::Vouched((*from).to_owned()), *from, text)
+            })
+            .collect();
+        let contents: Vec<_> = messages
+            .iter()
+            .map(|(_, _, _, text)| {
+                let bytes = text.as_bytes().to_vec();
+                move || -> std::io::Result<Box<dyn BufRead>> {
+                    Ok(Box::new(std::io::Cursor::new(bytes.clone())))
+                }
+            })
+            .collect();
+        let deliveries: Vec<(Delivery<'_>, Content<'_>)> = messages
+            .iter()
+            .zip(&contents)
+            .map(|((id, sender, from, _), content)| {
+                (Delivery { transport_id: id, sender, from, test: false }, content as Content<'_>)
+            })
+            .collect();
+        let done = self.desk.handle_together(&deliveries);
+        done.into_iter().map(|one| one.expect("tried").expect("written down")).collect()
+    }
+
     /// What is due, as if it were sent now.
     fn sent(&self) -> Vec<Outgoing> {
         self.clock.advance(Duration::from_secs(3));

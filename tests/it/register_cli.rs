@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::cli_fixture::{BINARY, amtsbote};
+use crate::postgres_cluster::{Cluster, programs};
 
 fn question(family: &str, given: &str, asker: &str, purpose: &str, profile: &str) -> String {
     format!(
@@ -228,4 +229,45 @@ fn records_are_retired_and_looked_through_and_questions_are_counted() {
     run(&["init", "register.toml"], 0);
     run(&["init", "register.toml"], 1);
     run(&["serve"], 2);
+}
+
+/// From the file into a database, by the command line alone; the file is left as it is.
+#[test]
+fn a_register_is_copied_into_postgresql() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str], exit: i32| {
+        amtsbote(folder.path(), &[&["register"], arguments].concat()).ends(exit)
+    };
+    let made = run(&["synth", "--persons", "50", "--seed", "3"], 0).stdout;
+    write(folder.path(), "records.jsonl", &made);
+    run(&["load", "records.jsonl", "--ags", "10041100", "--generation", "1"], 0);
+    write(folder.path(), "q.json", &question("Niemand", "Otto", "public-body", "task", "person-search"));
+    run(&["search", "q.json"], 0);
+    let log = run(&["log"], 0).stdout;
+    let copy = ["copy", "--from", "sqlite:register", "--to", "postgres:register.toml"];
+    run(&["init"], 0);
+    assert!(run(&copy, 2).stderr.contains("engine is not"), "the configuration of before");
+    let text = std::fs::read_to_string(folder.path().join("register.toml")).expect("the configuration");
+    let store =
+        format!("\n[store]\nengine = \"postgres\"\nconnection = \"{}\"\n", cluster.database("register"));
+    write(folder.path(), "register.toml", &format!("{text}{store}"));
+    let early = run(&["status"], 2).stderr;
+    assert!(early.contains("amtsbote register copy"), "{early}");
+    let elsewhere = format!("{text}{store}").replacen("folder = \"register\"", "folder = \"new\"", 1);
+    write(folder.path(), "new.toml", &elsewhere);
+    let keyless = run(&["copy", "--from", "sqlite:register", "--to", "postgres:new.toml"], 2).stderr;
+    assert!(keyless.contains("log.key") && keyless.contains("cp -p"), "{keyless}");
+    let file = folder.path().join("register/register.sqlite");
+    let before = std::fs::read(&file).expect("the file");
+    let told = run(&[&copy[..], &["--json"]].concat(), 0).json();
+    assert_eq!(told["tables"][1]["rows"], 50, "{told}");
+    assert_eq!(std::fs::read(&file).expect("the file"), before);
+    assert_eq!(run(&["log"], 0).stdout, log);
+    assert_eq!(run(&["status", "--json"], 0).json()["copies"][0]["persons"], 50);
+    run(&["search", "q.json"], 0);
+    assert!(run(&copy, 2).stderr.contains("holds a register already"));
+    std::fs::remove_file(folder.path().join("register.toml")).expect("removed");
+    assert!(run(&["status"], 2).stderr.contains("were copied to"));
 }

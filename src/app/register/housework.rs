@@ -38,6 +38,7 @@ impl RegisterService {
             if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
                 self.note_head().await;
                 self.sweep(self.clock.now()).await;
+                self.tell_of_stale(self.clock.now()).await;
                 swept = Some(tokio::time::Instant::now());
             }
             let desk = self.desk.clone();
@@ -57,6 +58,34 @@ impl RegisterService {
                 () = tokio::time::sleep(if more { STEP_PAUSE } else { SWEEP }) => {}
             }
         }
+    }
+
+    /// A copy that gives no data is told of once, and once more when it does again. A database that is away is told of
+    /// elsewhere.
+    async fn tell_of_stale(&self, now: Timestamp) {
+        let Ok(stale) = self.copies(move |copies| copies.stale(now)).await else { return };
+        let mut known = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        for one in &stale {
+            if known.insert(one.ags) {
+                let missing =
+                    one.missing.map_or("none".to_owned(), |(first, last)| format!("{first} to {last}"));
+                tracing::error!(
+                    code = "register-copy-stale",
+                    municipality = one.ags.to_string(),
+                    as_of = %one.as_of,
+                    missing,
+                    next_step = "ask the municipality for the changes that are missing, or why nothing comes, not even that nothing happened (1104); amtsbote register status",
+                    "a copy is too old and gives no data"
+                );
+            }
+        }
+        known.retain(|ags| {
+            let still = stale.iter().any(|one| one.ags == *ags);
+            if !still {
+                tracing::info!(municipality = ags.to_string(), "a copy gives data again");
+            }
+            still
+        });
     }
 
     async fn sweep(&self, now: Timestamp) {

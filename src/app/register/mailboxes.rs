@@ -1,11 +1,12 @@
 //! What waits in the register's mailboxes: listed, taken in turns, laid on the desk, and confirmed once it is durable.
 //!
 //! Full loads, and whatever else takes long, run beside the rest; the feed has a task of its own, so that no question waits
-//! for a message of many changes, and a mailbox for locks another, so that a lock waits for no other message.
+//! for a message of many changes, and a mailbox for locks another, so that a lock waits for no other message. Small messages
+//! of the feed are laid on the desk together and become durable in common.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +16,7 @@ use tokio::sync::watch;
 use super::{RegisterService, TRY_AGAIN, TRY_SOON};
 use crate::domain::content::PartRole;
 use crate::domain::message_id::MessageId;
-use crate::register::copies::CopyError;
-use crate::register::desk::{Delivery, DeskError, Handled};
+use crate::register::desk::{Content, Delivery, DeskError, Handled};
 use crate::register::message::Number;
 use crate::register::message::head::Sender;
 use crate::xta::client::content::FolderSink;
@@ -30,6 +30,9 @@ const PAGE: u32 = 100;
 const PAGES_MAX: usize = 20;
 /// Messages that are taken before the next look.
 const TAKEN_MAX: usize = 100;
+/// Messages of the feed that are laid on the desk together; beyond so many bytes none is added.
+const TOGETHER_MAX: usize = 16;
+const TOGETHER_BYTES_MAX: u64 = 256 * 1024;
 
 impl RegisterService {
     /// The mailbox for locks, beside everything else. What is answered leaves with the rest.
@@ -83,11 +86,9 @@ impl RegisterService {
         while !*stop.borrow() {
             let mut more = false;
             if let Ok(waiting) = self.waiting(&self.client, |shown| self.is_of_feed(shown)).await {
-                for shown in waiting.messages {
-                    if *stop.borrow() || self.away.is_so(self.clock.now()) {
-                        break;
-                    }
-                    self.take(&shown).await;
+                let mut messages = VecDeque::from(waiting.messages);
+                while !messages.is_empty() && !*stop.borrow() && !self.away.is_so(self.clock.now()) {
+                    self.take_together(&mut messages).await;
                     self.written.notify_one();
                 }
                 more = waiting.more;
@@ -191,13 +192,18 @@ impl RegisterService {
     }
 
     async fn take_as(&self, shown: &Shown, urgent: bool) {
-        let id = &shown.envelope.id;
         if self.away.is_so(self.clock.now()) {
             return;
         }
         let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
         let taken = self.fetch_and_handle(shown, &folder, urgent).await;
         let _ = tokio::fs::remove_dir_all(&folder).await;
+        self.note_taken(shown, taken);
+    }
+
+    /// What became of one message: said, and where it was not taken, when it is tried again.
+    fn note_taken(&self, shown: &Shown, taken: Result<Option<Handled>, Left>) {
+        let id = &shown.envelope.id;
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let mut misplaced = self.misplaced.lock().unwrap_or_else(PoisonError::into_inner);
         match taken {
@@ -239,6 +245,72 @@ impl RegisterService {
         folder: &Path,
         urgent: bool,
     ) -> Result<Option<Handled>, Left> {
+        let fetched = self.fetch(shown, folder).await?;
+        let (desk, laid) = (self.desk.clone(), fetched.laid);
+        let handled = tokio::task::spawn_blocking(move || {
+            let open = || laid.open();
+            if urgent {
+                desk.handle_urgent(&laid.delivery(), &open)
+            } else {
+                desk.handle(&laid.delivery(), &open)
+            }
+        });
+        let handled = match handled.await.map_err(|error| error.to_string())? {
+            Err(DeskError::NotUrgent) => return Ok(None),
+            Err(error) => return Err(self.left_because(&error).await),
+            Ok(handled) => handled,
+        };
+        self.confirm(shown, &fetched.request_id).await?;
+        Ok(Some(handled))
+    }
+
+    /// Fetches the first messages, as many as are small enough, lays them on the desk together, and confirms each once it
+    /// is durable.
+    async fn take_together(&self, messages: &mut VecDeque<Shown>) {
+        let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
+        let (mut shown, mut laid, mut requests, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        while shown.len() < TOGETHER_MAX && bytes < TOGETHER_BYTES_MAX {
+            let Some(one) = messages.pop_front() else { break };
+            match self.fetch(&one, &folder.join(shown.len().to_string())).await {
+                Ok(fetched) => {
+                    bytes += fetched.laid.bytes();
+                    laid.push(fetched.laid);
+                    requests.push(fetched.request_id);
+                    shown.push(one);
+                }
+                Err(left) => self.note_taken(&one, Err(left)),
+            }
+        }
+        let desk = self.desk.clone();
+        let handled = tokio::task::spawn_blocking(move || {
+            let opens: Vec<_> = laid.iter().map(|one| move || one.open()).collect();
+            let deliveries: Vec<(Delivery<'_>, Content<'_>)> =
+                laid.iter().zip(&opens).map(|(one, open)| (one.delivery(), open as Content<'_>)).collect();
+            desk.handle_together(&deliveries)
+        });
+        let handled = handled.await;
+        let _ = tokio::fs::remove_dir_all(&folder).await;
+        let handled = match handled {
+            Ok(handled) => handled,
+            Err(error) => {
+                for one in &shown {
+                    self.note_taken(one, Err(error.to_string().into()));
+                }
+                return;
+            }
+        };
+        for ((one, request), handled) in shown.iter().zip(&requests).zip(handled) {
+            let taken = match handled {
+                // Not tried; it comes with the next look.
+                None => continue,
+                Some(Err(error)) => Err(self.left_because(&error).await),
+                Some(Ok(handled)) => self.confirm(one, request).await.map(|()| Some(handled)),
+            };
+            self.note_taken(one, taken);
+        }
+    }
+
+    async fn fetch(&self, shown: &Shown, folder: &Path) -> Result<Fetched, Left> {
         tokio::fs::create_dir_all(folder).await.map_err(|error| error.to_string())?;
         let id = &shown.envelope.id;
         let mut sink = FolderSink::new(folder);
@@ -248,32 +320,19 @@ impl RegisterService {
         let from = shown.envelope.author.identifier.value().to_owned();
         // Nothing but encrypted parts, and the register has no key for them.
         let sender = if file.is_some() { Sender::Vouched(from.clone()) } else { Sender::Undecipherable };
-        let test = shown.envelope.test;
-        let (desk, transport_id) = (self.desk.clone(), id.to_string());
-        let handled = tokio::task::spawn_blocking(move || {
-            let open = || -> std::io::Result<Box<dyn std::io::BufRead>> {
-                match &file {
-                    Some(file) => Ok(Box::new(BufReader::new(std::fs::File::open(file)?))),
-                    None => Ok(Box::new(std::io::empty())),
-                }
-            };
-            let delivery = Delivery { transport_id: &transport_id, sender: &sender, from: &from, test };
-            if urgent { desk.handle_urgent(&delivery, &open) } else { desk.handle(&delivery, &open) }
-        });
-        let handled = match handled.await.map_err(|error| error.to_string())? {
-            Err(DeskError::NotUrgent) => return Ok(None),
-            Err(error) => return Err(self.left_because(&error).await),
-            Ok(handled) => handled,
-        };
-        let request = fetched.request_id.as_deref().unwrap_or("1");
-        self.client.close(request, std::slice::from_ref(id)).await.map_err(|error| error.to_string())?;
-        Ok(Some(handled))
+        let laid = Laid { file, sender, from, test: shown.envelope.test, transport_id: id.to_string() };
+        Ok(Fetched { laid, request_id: fetched.request_id.unwrap_or_else(|| "1".to_owned()) })
+    }
+
+    async fn confirm(&self, shown: &Shown, request: &str) -> Result<(), Left> {
+        let closed = self.client.close(request, std::slice::from_ref(&shown.envelope.id)).await;
+        Ok(closed.map_err(|error| error.to_string())?)
     }
 
     /// What went wrong in the database may be this message's trouble or everybody's: that is asked of the database.
     async fn left_because(&self, error: &DeskError) -> Left {
         let reason = error.to_string();
-        if !matches!(error, DeskError::Copies(CopyError::Server(_) | CopyError::Unsure(_))) {
+        if !error.is_everybodys() {
             return reason.into();
         }
         let desk = self.desk.clone();
@@ -300,6 +359,40 @@ impl Away {
         // A clock that was put back makes it no longer.
         until
             .is_some_and(|until| until > now && now.checked_add(TRY_SOON).is_ok_and(|latest| until <= latest))
+    }
+}
+
+/// A message that was fetched, and under which request it is confirmed.
+struct Fetched {
+    laid: Laid,
+    request_id: String,
+}
+
+/// A message as it is laid on the desk.
+struct Laid {
+    /// None where there is nothing that we could read.
+    file: Option<PathBuf>,
+    sender: Sender,
+    from: String,
+    test: bool,
+    transport_id: String,
+}
+
+impl Laid {
+    fn open(&self) -> std::io::Result<Box<dyn std::io::BufRead>> {
+        match &self.file {
+            Some(file) => Ok(Box::new(BufReader::new(std::fs::File::open(file)?))),
+            None => Ok(Box::new(std::io::empty())),
+        }
+    }
+
+    fn delivery(&self) -> Delivery<'_> {
+        let Self { sender, from, test, transport_id, .. } = self;
+        Delivery { transport_id, sender, from, test: *test }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |file| file.len())
     }
 }
 

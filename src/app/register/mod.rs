@@ -17,7 +17,7 @@ mod outbox;
 mod page;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ use crate::domain::party::PartyIdentifier;
 use crate::pki::key::{self, Readers};
 use crate::register::copies::{Copies, LogKey, Settings as CopySettings};
 use crate::register::desk::Desk;
+use crate::register::person::Ags;
 use crate::xta::client::Client;
 
 const LOG_KEY_FILE: &str = "log.key";
@@ -60,10 +61,17 @@ pub fn open_copies(settings: CopySettings, may_create: bool) -> Result<Option<Co
         aws_lc_rs::rand::fill(&mut secret).map_err(|_| unusable("random numbers", "the machine has none"))?;
         key::write_new(&path, &secret, Readers::Owner).map_err(|error| unusable("the log's key", error))?;
     }
+    let key = log_key(&settings.folder)?;
+    Ok(Some(Copies::open(settings, key)?))
+}
+
+/// The key of the log in this folder.
+pub fn log_key(folder: &Path) -> Result<LogKey, RegisterError> {
+    let path = folder.join(LOG_KEY_FILE);
     let secret = key::read_bounded(&path).map_err(|error| unusable("the log's key", error))?;
     let secret: [u8; 32] =
         secret.try_into().map_err(|_| unusable(path.display().to_string(), "is no key of 32 bytes"))?;
-    Ok(Some(Copies::open(settings, LogKey::new(&secret))?))
+    Ok(LogKey::new(&secret))
 }
 
 /// A register at work.
@@ -87,6 +95,8 @@ pub struct RegisterService {
     left: Mutex<HashMap<String, Timestamp>>,
     /// Messages in the mailbox for locks that do not belong there: their turn comes with the others.
     misplaced: Mutex<HashSet<String>>,
+    /// Municipalities whose copies are known to be too old.
+    stale: Mutex<HashSet<Ags>>,
 }
 
 impl RegisterService {
@@ -94,6 +104,7 @@ impl RegisterService {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let copies = open_copies(config.copies()?, true)?
             .ok_or_else(|| unusable(config.register.folder.display().to_string(), "there is no register"))?;
+        copies.doubt_journal();
         let desk = Desk::new(copies, config.desk()?, clock.clone()).with_signers(signers(config)?);
         let own = identifier(&desk.own().party.kennung)?;
         let inbox = config.register.folder.join(INBOX_FOLDER);
@@ -124,6 +135,7 @@ impl RegisterService {
             away: Away::default(),
             left: Mutex::default(),
             misplaced: Mutex::default(),
+            stale: Mutex::default(),
         })
     }
 

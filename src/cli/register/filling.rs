@@ -11,12 +11,12 @@ use super::super::exit::{Exit, Stop};
 use super::super::screen::{self, Align, Table};
 use super::stop;
 use crate::clock::{Clock, SystemClock};
-use crate::register::copies::{Copies, CopyError, CopyState, LoadReceipt, Night, Reconciled, Taken};
+use crate::register::copies::{Copies, CopyState, LoadReceipt, Night, Reconciled, Taken};
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::reconcile::{Difference, buckets, differing, hash};
 use crate::register::stream::Change;
 
-/// Records of one transaction of a load.
+/// Records of one transaction of a load, and changes that are handed over together.
 const CHUNK: usize = 500;
 
 /// Lines of the file, each cut behind the longest record that could be taken.
@@ -113,9 +113,34 @@ struct FeedReceipt {
     missing: Vec<(Ags, u64, u64)>,
 }
 
+fn take_together(
+    copies: &Copies,
+    receipt: &mut FeedReceipt,
+    lines: &mut Vec<u64>,
+    changes: &mut Vec<Change>,
+) -> Result<(), Stop> {
+    let Some(ags) = changes.first().map(|one| one.ags) else { return Ok(()) };
+    let taken = copies.changes_at(ags, changes, SystemClock.now()).map_err(stop)?;
+    for (number, taken) in lines.drain(..).zip(taken) {
+        match taken {
+            Ok(Taken::Applied { after_it }) => {
+                receipt.applied += 1 + after_it;
+                receipt.held = receipt.held.saturating_sub(after_it);
+            }
+            Ok(Taken::Repeated) => receipt.repeated += 1,
+            Ok(Taken::Held { .. }) => receipt.held += 1,
+            Err(error) => receipt.refused.push((number, error.to_string())),
+        }
+    }
+    changes.clear();
+    Ok(())
+}
+
 pub fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop> {
     let mut receipt = FeedReceipt::default();
     let mut fed = BTreeSet::new();
+    // Changes of one municipality that follow each other, with their lines.
+    let mut together: (Vec<u64>, Vec<Change>) = Default::default();
     for (number, record) in (1..).zip(records(file)?) {
         // The parser's own words might repeat what stands in the line.
         let change: Change = match serde_json::from_slice(&record?) {
@@ -126,19 +151,15 @@ pub fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop
             }
         };
         fed.insert(change.ags);
-        match copies.change_at(&change, SystemClock.now()) {
-            Ok(Taken::Applied { after_it }) => {
-                receipt.applied += 1 + after_it;
-                receipt.held = receipt.held.saturating_sub(after_it);
-            }
-            Ok(Taken::Repeated) => receipt.repeated += 1,
-            Ok(Taken::Held { .. }) => receipt.held += 1,
-            Err(error @ (CopyError::Refused(_) | CopyError::Record(_))) => {
-                receipt.refused.push((number, error.to_string()));
-            }
-            Err(error) => return Err(stop(error)),
+        let (lines, changes) = &mut together;
+        if changes.len() == CHUNK || changes.last().is_some_and(|last| last.ags != change.ags) {
+            take_together(copies, &mut receipt, lines, changes)?;
         }
+        lines.push(number);
+        changes.push(change);
     }
+    take_together(copies, &mut receipt, &mut together.0, &mut together.1)?;
+    receipt.refused.sort_unstable_by_key(|(number, _)| *number);
     for ags in fed {
         receipt.missing.extend(copies.gap(ags).map_err(stop)?.map(|(first, last)| (ags, first, last)));
     }

@@ -26,6 +26,8 @@ struct ReportLine {
     body: String,
     occasion: String,
     profile: &'static str,
+    /// Groups of data; none in entries of an earlier version.
+    data: Vec<String>,
 }
 
 pub fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Reading) -> Result<Exit, Stop> {
@@ -40,6 +42,7 @@ pub fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Rea
             body: entry.look.body,
             occasion: entry.look.occasion,
             profile: entry.look.profile.map_or("", Profile::as_str),
+            data: entry.look.data,
         })
         .collect();
     if reading.json {
@@ -54,10 +57,11 @@ pub fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Rea
             ("BODY", Align::Left),
             ("PROFILE", Align::Left),
             ("OCCASION", Align::Left),
+            ("DATA", Align::Left),
         ]);
-        looks
-            .into_iter()
-            .for_each(|line| table.row([line.at, line.body, line.profile.to_owned(), line.occasion]));
+        looks.into_iter().for_each(|line| {
+            table.row([line.at, line.body, line.profile.to_owned(), line.occasion, line.data.join(", ")]);
+        });
         screen::data(&table.render())?;
     }
     Ok(Exit::Done)

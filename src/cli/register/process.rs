@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::exit::{Exit, Stop};
 use super::super::runtime_for_server;
 use super::super::screen;
-use crate::app::register::{self as process, RegisterPage, RegisterService};
+use crate::app::register::{self as process, RegisterError, RegisterPage, RegisterService};
 use crate::config::register::{EXAMPLE, RegisterConfig};
 use crate::enquiry::users::Secret;
 
@@ -29,7 +29,10 @@ pub fn serve(settings: &Path) -> Result<Exit, Stop> {
         error => Stop::usage(error.to_string()),
     })?;
     crate::app::log::start(&config.log).map_err(Stop::usage)?;
-    let service = RegisterService::open(&config).map_err(|error| Stop::usage(error.to_string()))?;
+    let service = RegisterService::open(&config).map_err(|error| match error {
+        RegisterError::Copies(error) => super::stop(error),
+        error => Stop::usage(error.to_string()),
+    })?;
     let page = RegisterPage::open(&config, &service).map_err(|error| Stop::usage(error.to_string()))?;
     if let Some(page) = &config.page {
         screen::sentence(&format!("The page for private enquiries is at {}/.", page.url));

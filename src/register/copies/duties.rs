@@ -421,6 +421,7 @@ fn look_at_case(kind: &str, row: &Opened, readers: impl std::fmt::Display, reaso
         user: readers.to_string(),
         area: row.duty.ags.to_string(),
         hits: 0,
+        data: Vec::new(),
         selection: None,
         by_hand: None,
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::base::{Work, params};
 use super::looks::LogKey;
-use super::{Copies, CopyError, uint};
+use super::{Copies, CopyError, Settings, uint};
 use crate::domain::hex;
 use crate::register::reconcile::Hash;
 
@@ -85,9 +85,16 @@ pub(super) fn sealed(work: &Work<'_>, key: &LogKey) -> Result<Option<LogHead>, C
     if head.seal == seal { Ok(Some(head)) } else { Err(CopyError::Log(uint(number))) }
 }
 
+impl Settings {
+    /// Where the heads of the log are noted.
+    pub fn heads_file(&self) -> PathBuf {
+        self.heads.clone().unwrap_or_else(|| self.folder.join(HEADS_FILE))
+    }
+}
+
 impl Copies {
     pub fn heads_file(&self) -> PathBuf {
-        self.settings.heads.clone().unwrap_or_else(|| self.settings.folder.join(HEADS_FILE))
+        self.settings.heads_file()
     }
 
     /// Where the log stands.
@@ -121,19 +128,24 @@ impl Copies {
 
     /// The heads of a file; lines that this register's key did not seal are an error.
     pub fn read_heads(&self, path: &Path) -> Result<Vec<LogHead>, CopyError> {
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            other => other?,
-        };
-        // What was not written to its end says nothing.
-        let whole = text.rfind('\n').map_or("", |at| &text[..at]);
-        let mut heads = Vec::new();
-        for (line, text) in (1..).zip(whole.lines()) {
-            let head = LogHead::parse(text).filter(|head| head.is_ours(&self.key));
-            heads.push(head.ok_or(CopyError::Head(line))?);
-        }
-        Ok(heads)
+        read_heads(path, &self.key)
     }
+}
+
+/// The heads of a file that this key has sealed.
+pub fn read_heads(path: &Path, key: &LogKey) -> Result<Vec<LogHead>, CopyError> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        other => other?,
+    };
+    // What was not written to its end says nothing.
+    let whole = text.rfind('\n').map_or("", |at| &text[..at]);
+    let mut heads = Vec::new();
+    for (line, text) in (1..).zip(whole.lines()) {
+        let head = LogHead::parse(text).filter(|head| head.is_ours(key));
+        heads.push(head.ok_or(CopyError::Head(line))?);
+    }
+    Ok(heads)
 }
 
 /// The end of a file of heads.

@@ -1,4 +1,4 @@
-//! How copies are filled: the full load into a new generation, and the stream of changes.
+//! How copies are filled: the full load into a new generation. The stream of changes is next door ([`super::changes`]).
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::base::{Value, Work, params};
-use super::terms::terms;
-use super::{
-    Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, person_row, schema, uint,
-};
+use super::terms::{Term, terms};
+use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, schema, uint};
 use crate::register::person::{Ags, Person, RecordError};
 use crate::register::reconcile::{self, Hash};
-use crate::register::stream::{Change, Position, Verdict, judge};
 
 /// Persons, or rows of another kind, of retired copies that one step removes: what is urgent waits for one of these.
 const RETIRED_PERSONS_MAX: i64 = 500;
 const RETIRED_ROWS_MAX: i64 = 5000;
 /// Refused records that a receipt names one by one.
 const REFUSED_NAMED_MAX: usize = 1000;
-/// Digests of applied changes that are kept to tell a repetition from a contradiction.
-const APPLIED_KEPT: u64 = 100_000;
 
 /// What a full load came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -41,21 +36,6 @@ impl LoadReceipt {
             self.refused_records.push((self.stored + self.refused, why));
         }
     }
-}
-
-/// What became of a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// Applied, with as many held ones after it as had waited for it.
-    Applied {
-        after_it: u64,
-    },
-    Repeated,
-    /// Held; these are asked for again. A lock in it is effective already.
-    Held {
-        first: u64,
-        last: u64,
-    },
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -219,117 +199,6 @@ impl Copies {
         Ok(true)
     }
 
-    /// Takes one change of the stream, whatever time it is.
-    pub fn change(&self, change: &Change) -> Result<Taken, CopyError> {
-        self.change_at(change, Timestamp::MAX)
-    }
-
-    /// Takes one change of the stream. A time beyond `now` makes no copy fresher than it is.
-    pub fn change_at(&self, change: &Change, now: Timestamp) -> Result<Taken, CopyError> {
-        let record = change.record.as_ref();
-        if record.is_some_and(|record| record.mark != change.mark)
-            || (record.is_none() && change.is_about_locks())
-        {
-            return Err(CopyError::Refused("the change and its record speak of different persons"));
-        }
-        if let Some(record) = record {
-            // Through the same door as a load: bounded, and without what is not kept.
-            Person::read(&record.to_bytes())?;
-        }
-        let mut session = if change.is_urgent() { self.urgent_writer() } else { self.writer() };
-        let work = session.begin()?;
-        remember_lock(&work, change)?;
-        // A running load may hold an older picture of this person.
-        if let Some(loading) = copy_of(&work, change.ags, schema::LOADING)? {
-            lock_early(&work, &loading, change, -1)?;
-        }
-        let live = copy_of(&work, change.ags, schema::LIVE)?;
-        let refused = |why| {
-            // Locks win: the message is rejected, and what hides a person is effective all the same.
-            if let Some(copy) = &live {
-                lock_early(&work, copy, change, -1)?;
-            }
-            Ok::<_, CopyError>(CopyError::Refused(why))
-        };
-        let Some(copy) = &live else {
-            work.commit()?;
-            return Err(CopyError::Refused("there is no copy yet: load one"));
-        };
-        let bytes = serde_json::to_vec(change).map_err(|error| CopyError::Corrupt(error.to_string()))?;
-        let digest = reconcile::hash(&bytes);
-        let known = known_digest(&work, copy.id, change.sequence)?;
-        let at = Position { generation: copy.generation, sequence: copy.sequence };
-        let taken = match judge(at, change.generation, change.sequence, known.as_deref(), &digest) {
-            Verdict::Apply => {
-                apply(&work, copy, change, &digest, now)?;
-                Ok(Taken::Applied { after_it: catch_up(&work, change.ags, now)? })
-            }
-            Verdict::Repeat => Ok(Taken::Repeated),
-            Verdict::Contradiction => Err(refused("this number came before with another content (S999)")?),
-            Verdict::Hold { first, last } => {
-                work.run(
-                    "INSERT INTO held (copy, sequence, digest, bytes) VALUES (?1, ?2, ?3, ?4)",
-                    params![copy.id, int(change.sequence), digest, bytes],
-                )?;
-                lock_early(&work, copy, change, int(change.sequence))?;
-                let first_held: i64 =
-                    work.only("SELECT min(sequence) FROM held WHERE copy = ?1", params![copy.id], |row| {
-                        row.get(0)
-                    })?;
-                Ok(Taken::Held { first, last: last.min(uint(first_held) - 1) })
-            }
-            Verdict::Older => Err(refused("the change is of a generation that was replaced")?),
-            Verdict::NotLoaded => Err(refused("the change is of a generation that was not loaded")?),
-            Verdict::TooFarAhead => {
-                Err(refused("too many changes are missing: load the municipality again")?)
-            }
-        };
-        work.commit()?;
-        taken
-    }
-
-    /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.
-    pub fn still_current(
-        &self,
-        ags: Ags,
-        generation: u64,
-        sequence: u64,
-        at: Timestamp,
-    ) -> Result<bool, CopyError> {
-        self.write(|work| {
- let fresh = work.run("UPDATE copy SET as_of = CASE WHEN as_of < ?4 THEN ?4 ELSE as_of END WHERE ags = ?1 AND state = 1 AND generation = ?2 AND sequence = ?3", params![ags.to_string(), int(generation), int(sequence), micros(at)])?;
-        Ok(fresh == 1) })
-    }
-
-    /// Numbers that are missing before the first held change: to be asked for again.
-    pub fn gap(&self, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
-        self.read(|work| {
-            let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
-            let first_held: Option<i64> =
-                work.only("SELECT min(sequence) FROM held WHERE copy = ?1", params![copy.id], |row| {
-                    row.get(0)
-                })?;
-            Ok(first_held.map(|held| (copy.sequence + 1, uint(held) - 1)))
-        })
-    }
-
-    /// Numbers that are missing before a feed that says it has come to `sequence`.
-    pub fn missing_before(
-        &self,
-        ags: Ags,
-        generation: u64,
-        sequence: u64,
-    ) -> Result<Option<(u64, u64)>, CopyError> {
-        if let Some(gap) = self.gap(ags)? {
-            return Ok(Some(gap));
-        }
-        self.read(|work| {
-            let copy = copy_of(work, ags, schema::LIVE)?;
-            let behind = copy.filter(|copy| copy.generation == generation && copy.sequence < sequence);
-            Ok(behind.map(|copy| (copy.sequence + 1, sequence)))
-        })
-    }
-
     /// Marks and digests of the living copy, for the comparison with the original.
     pub fn entries(&self, ags: Ags) -> Result<BTreeMap<String, Hash>, CopyError> {
         self.read(|work| {
@@ -369,139 +238,67 @@ impl Copies {
     }
 }
 
-fn known_digest(work: &Work<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
-    work.one(
-        "SELECT digest FROM applied WHERE copy = ?1 AND sequence = ?2
-         UNION ALL SELECT digest FROM held WHERE copy = ?1 AND sequence = ?2 LIMIT 1",
-        params![copy, int(sequence)],
-        |row| row.get(0),
-    )
-}
-
-/// In its turn.
-fn apply(
-    work: &Work<'_>,
-    copy: &CopyRow,
-    change: &Change,
-    digest: &Hash,
-    now: Timestamp,
-) -> Result<(), CopyError> {
-    if let Some((id, record)) = person_row(work, copy.id, &change.mark)? {
-        remove(work, copy, id, &record)?;
-    }
-    if let Some(person) = &change.record {
-        store(work, copy, person)?;
-    }
-    // The record speaks for itself from here on; a lock that was taken over stays until a record knows of it.
-    work.run(
-        "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence BETWEEN 0 AND ?3",
-        params![copy.id, change.mark, int(change.sequence)],
-    )?;
-    if change.is_about_locks() || change.record.is_none() {
-        work.run(
-            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND at <= ?3",
-            params![change.ags.to_string(), change.mark, micros(change.at)],
-        )?;
-        remember_lock(work, change)?;
-    }
-    let codes: Vec<u8> =
-        change.record.iter().flat_map(|record| &record.locks).map(|lock| lock.code()).collect();
-    if change.is_about_locks() || change.record.is_none() {
-        work.run(
-            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1",
-            params![copy.id, change.mark],
-        )?;
-    }
-    for code in codes {
-        work.run(
-            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND code = ?3 AND sequence = -1",
-            params![copy.id, change.mark, code],
-        )?;
-    }
-    work.run(
-        "INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)",
-        params![copy.id, int(change.sequence), digest],
-    )?;
-    work.run(
-        "DELETE FROM applied WHERE copy = ?1 AND sequence <= ?2",
-        params![copy.id, int(change.sequence.saturating_sub(APPLIED_KEPT))],
-    )?;
-    work.run(
-        "UPDATE copy SET sequence = ?2, as_of = CASE WHEN as_of < ?3 THEN ?3 ELSE as_of END WHERE id = ?1",
-        params![copy.id, int(change.sequence), micros(change.at.min(now))],
-    )?;
-    Ok(())
-}
-
-/// Applies held changes as far as they follow one another.
-fn catch_up(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<u64, CopyError> {
-    let mut count = 0;
-    loop {
-        let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
-        let next: Option<(Vec<u8>, Hash)> = work.one(
-            "SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2",
-            params![copy.id, int(copy.sequence + 1)],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
-        let Some((bytes, digest)) = next else { return Ok(count) };
-        let change: Change =
-            serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
-        work.run(
-            "DELETE FROM held WHERE copy = ?1 AND sequence = ?2",
-            params![copy.id, int(change.sequence)],
-        )?;
-        apply(work, &copy, &change, &digest, now)?;
-        count += 1;
-    }
-}
-
-/// Locks win: what hides a person is effective at once.
-fn lock_early(work: &Work<'_>, copy: &CopyRow, change: &Change, sequence: i64) -> Result<(), CopyError> {
-    if !change.is_urgent() {
-        return Ok(());
-    }
-    for lock in change.record.iter().flat_map(|record| &record.locks) {
-        work.run(
-            "INSERT INTO early_lock (copy, mark, code, sequence) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-            params![copy.id, change.mark, lock.code(), sequence],
-        )?;
-    }
-    Ok(())
-}
-
 /// False where the copy has somebody under that order mark.
 fn store(work: &Work<'_>, copy: &CopyRow, person: &Person) -> Result<bool, CopyError> {
-    let bytes = person.to_bytes();
+    insert(work, copy, &person.mark, &person.to_bytes(), &terms(person, copy.ags))
+}
+
+/// The same of a record in its stored bytes, and what it is found by.
+pub(super) fn insert<'t>(
+    work: &Work<'_>,
+    copy: &CopyRow,
+    mark: &str,
+    record: &[u8],
+    terms: impl IntoIterator<Item = &'t Term>,
+) -> Result<bool, CopyError> {
     let id: Option<i64> = work.one(
         "INSERT INTO person (copy, mark, record, digest) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (copy, mark) DO NOTHING RETURNING id",
-        params![copy.id, person.mark, bytes, reconcile::hash(&bytes)],
+        params![copy.id, mark, record, reconcile::hash(record)],
         |row| row.get(0),
     )?;
     let Some(id) = id else { return Ok(false) };
-    let insert = "INSERT INTO term (copy, kind, form, person) VALUES (?1, ?2, ?3, ?4)";
-    each_term(work, insert, copy, id, person)?;
+    index(work, copy, id, terms)?;
     Ok(true)
 }
 
-fn each_term(work: &Work<'_>, sql: &str, copy: &CopyRow, id: i64, person: &Person) -> Result<(), CopyError> {
-    let terms = terms(person, copy.ags);
-    let each = terms.iter().map(|(kind, form)| {
+pub(super) fn index<'t>(
+    work: &Work<'_>,
+    copy: &CopyRow,
+    id: i64,
+    terms: impl IntoIterator<Item = &'t Term>,
+) -> Result<(), CopyError> {
+    each_term(work, "INSERT INTO term (copy, kind, form, person) VALUES (?1, ?2, ?3, ?4)", copy, id, terms)
+}
+
+fn each_term<'t>(
+    work: &Work<'_>,
+    sql: &str,
+    copy: &CopyRow,
+    id: i64,
+    terms: impl IntoIterator<Item = &'t Term>,
+) -> Result<(), CopyError> {
+    let each = terms.into_iter().map(|(kind, form)| {
         [Value::Int(copy.id), Value::Int(*kind as i64), Value::Text(form), Value::Int(id)]
     });
     work.run_each(sql, each)
 }
 
 pub(super) fn remove(work: &Work<'_>, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
-    unindex(work, copy, id, &read_stored(record)?)?;
+    unindex(work, copy, id, &terms(&read_stored(record)?, copy.ags))?;
     work.run("DELETE FROM person WHERE id = ?1", params![id])?;
     Ok(())
 }
 
-/// No search finds the person any more.
-pub(super) fn unindex(work: &Work<'_>, copy: &CopyRow, id: i64, person: &Person) -> Result<(), CopyError> {
+/// No search finds the person by these any more.
+pub(super) fn unindex<'t>(
+    work: &Work<'_>,
+    copy: &CopyRow,
+    id: i64,
+    terms: impl IntoIterator<Item = &'t Term>,
+) -> Result<(), CopyError> {
     let delete = "DELETE FROM term WHERE copy = ?1 AND kind = ?2 AND form = ?3 AND person = ?4";
-    each_term(work, delete, copy, id, person)
+    each_term(work, delete, copy, id, terms)
 }
 
 pub(super) fn read_stored(record: &[u8]) -> Result<Person, CopyError> {
@@ -509,21 +306,6 @@ pub(super) fn read_stored(record: &[u8]) -> Result<Person, CopyError> {
         let error = RecordError::Malformed { line: 0, column: 0 };
         CopyError::Corrupt(format!("a stored record: {error}"))
     })
-}
-
-/// With the time of its event, until a younger event or a younger picture speaks of it.
-fn remember_lock(work: &Work<'_>, change: &Change) -> Result<(), CopyError> {
-    if !change.is_urgent() {
-        return Ok(());
-    }
-    for lock in change.record.iter().flat_map(|record| &record.locks) {
-        work.run(
-            "INSERT INTO lock_set (ags, mark, code, at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (ags, mark, code) DO UPDATE SET at = excluded.at WHERE lock_set.at < excluded.at",
-            params![change.ags.to_string(), change.mark, lock.code(), micros(change.at)],
-        )?;
-    }
-    Ok(())
 }
 
 /// Before a load goes live: its picture may be older than a lock, or the lock may have been for the former generation.

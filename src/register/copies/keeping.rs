@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::base::params;
 use super::intake::{read_stored, remove, unindex};
+use super::terms::terms;
 use super::{Copies, CopyError, copy_of, schema};
 use crate::register::person::Ags;
 use crate::register::plausibility::Report;
@@ -57,7 +58,7 @@ impl Copies {
                         retired.deleted += 1;
                     }
                     Keep::Restricted => {
-                        unindex(&work, &copy, id, &person)?;
+                        unindex(&work, &copy, id, &terms(&person, copy.ags))?;
                         let rest = restricted(&person).to_bytes();
                         if rest != record {
                             retired.restricted += 1;

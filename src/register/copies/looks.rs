@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::base::{ToValue, Work, params};
 use super::eyes::{Readers, Subject, TwoReaders};
 use super::heads::{self, LogHead};
-use super::tags;
+use super::tags::{self, Tags};
 use super::{Copies, CopyError, instant, micros, uint};
 use crate::domain::hex;
 use crate::register::person::Ags;
@@ -131,6 +131,10 @@ pub struct Look {
     pub user: String,
     pub area: String,
     pub hits: u64,
+    /// The groups of data that were told (section 40(1) BMG); absent in entries of an earlier version, and of bodies that
+    /// keep that log themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<String>,
     /// The selection data of a free search; elsewhere the person says enough.
     pub selection: Option<Value>,
     /// Who answered by hand, and why.
@@ -236,6 +240,7 @@ impl Copies {
             user: Readers::Two(readers).to_string(),
             area: ags.to_string(),
             hits: entries.len() as u64,
+            data: Vec::new(),
             selection: None,
             by_hand: None,
         };
@@ -253,51 +258,7 @@ impl Copies {
     /// The same, held against heads that were kept elsewhere, and against the time that contents are kept: an end that was
     /// cut, an entry that was changed, a content that was emptied too early, a person who was taken out of an entry.
     pub fn verify_log(&self, heads: &[LogHead], now: Timestamp) -> Result<LogChecked, CopyError> {
-        let mut known: BTreeMap<u64, &LogHead> = BTreeMap::new();
-        for head in heads {
-            // Two heads of one entry that differ: one of them cannot fit.
-            if known.insert(head.number, head).is_some_and(|other| other != head) {
-                return Err(CopyError::Log(head.number));
-            }
-        }
-        self.read(|work| {
-            let (mut chain, mut count): (Hash, i64) = ([0; 32], 0);
-            let looks = "SELECT number, at, content, content_hash, chain FROM look ORDER BY number";
-            work.each(looks, params![], |row| {
-                let (number, at, content): (i64, i64, Option<Vec<u8>>) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?);
-                let (content_hash, stored): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(4)?);
-                chain = link(&chain, number, at, &content_hash);
-                let whole = match &content {
-                    Some(content) => {
-                        reconcile::hash(content)[..] == content_hash
-                            && match self.key.open(number, at, content) {
-                                Ok(opened) => tags::fit(work, &self.key, number, &opened)?,
-                                Err(_) => false,
-                            }
-                    }
-                    // The time that counts is the entry's own, which is in the chain.
-                    None if expiry(instant(at)) > now => return Err(CopyError::LogEmptied(uint(number))),
-                    None => true,
-                };
-                let fits = known.get(&uint(number)).is_none_or(|head| head.fits(&chain));
-                if number != count + 1 || chain[..] != stored || !whole || !fits {
-                    return Err(CopyError::Log(uint(number)));
-                }
-                count = number;
-                Ok(true)
-            })?;
-            let ends = uint(count);
-            let own = heads::sealed(work, &self.key)?;
-            let last = own.iter().map(|head| head.number).chain(known.into_keys()).max().unwrap_or(0);
-            if last > ends {
-                return Err(CopyError::LogCut { ends, known: last });
-            }
-            if ends > 0 && !own.is_some_and(|head| head.number == ends && head.fits(&chain)) {
-                return Err(CopyError::Log(ends));
-            }
-            Ok(LogChecked { entries: ends, heads: heads.len() as u64 })
-        })
+        self.read(|work| verified(work, &self.key, heads, now))
     }
 
     /// Erases what the law no longer lets be kept: contents of old entries, features that ran out.
@@ -326,4 +287,76 @@ impl Copies {
         }
         Ok(erased)
     }
+}
+
+/// Entries of one page of a walk.
+const PAGE: u32 = 200;
+
+/// An entry as it lies in the database.
+struct Written {
+    number: i64,
+    at: i64,
+    content: Option<Vec<u8>>,
+    content_hash: Vec<u8>,
+    chain: Vec<u8>,
+}
+
+/// [`Copies::verify_log`] on one state of the database.
+pub(super) fn verified(
+    work: &Work<'_>,
+    key: &LogKey,
+    heads: &[LogHead],
+    now: Timestamp,
+) -> Result<LogChecked, CopyError> {
+    let mut known: BTreeMap<u64, &LogHead> = BTreeMap::new();
+    for head in heads {
+        // Two heads of one entry that differ: one of them cannot fit.
+        if known.insert(head.number, head).is_some_and(|other| other != head) {
+            return Err(CopyError::Log(head.number));
+        }
+    }
+    let (mut chain, mut count, mut after): (Hash, i64, i64) = ([0; 32], 0, i64::MIN);
+    let looks = "SELECT number, at, content, content_hash, chain FROM look WHERE number > ?1 ORDER BY number LIMIT ?2";
+    loop {
+        let page: Vec<Written> = work.all(looks, params![after, PAGE], |row| {
+            Ok(Written {
+                number: row.get(0)?,
+                at: row.get(1)?,
+                content: row.get(2)?,
+                content_hash: row.get(3)?,
+                chain: row.get(4)?,
+            })
+        })?;
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { break };
+        after = last.number;
+        let tags = Tags::read(work, first.number, last.number)?;
+        for Written { number, at, content, content_hash, chain: stored } in page {
+            chain = link(&chain, number, at, &content_hash);
+            let whole = match &content {
+                Some(content) => {
+                    let opened = key.open(number, at, content);
+                    reconcile::hash(content)[..] == content_hash
+                        && opened.is_ok_and(|opened| tags.fit(key, number, &opened))
+                }
+                // The time that counts is the entry's own, which is in the chain.
+                None if expiry(instant(at)) > now => return Err(CopyError::LogEmptied(uint(number))),
+                None => true,
+            };
+            let fits = known.get(&uint(number)).is_none_or(|head| head.fits(&chain));
+            if number != count + 1 || chain[..] != stored || !whole || !fits {
+                return Err(CopyError::Log(uint(number)));
+            }
+            count = number;
+        }
+    }
+    let ends = uint(count);
+    let own = heads::sealed(work, key)?;
+    let last = own.iter().map(|head| head.number).chain(known.into_keys()).max().unwrap_or(0);
+    if last > ends {
+        return Err(CopyError::LogCut { ends, known: last });
+    }
+    if ends > 0 && !own.is_some_and(|head| head.number == ends && head.fits(&chain)) {
+        return Err(CopyError::Log(ends));
+    }
+    Ok(LogChecked { entries: ends, heads: heads.len() as u64 })
 }

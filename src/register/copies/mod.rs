@@ -7,6 +7,7 @@
 mod accounts;
 mod base;
 mod candidates;
+mod changes;
 mod duties;
 mod eyes;
 mod heads;
@@ -14,6 +15,7 @@ mod intake;
 mod keeping;
 mod looks;
 mod moves;
+mod moving;
 mod nightly;
 mod own;
 mod payments;
@@ -30,7 +32,7 @@ mod tests;
 mod turns;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,18 +47,20 @@ use super::person::{Ags, RecordError};
 use super::question::Reason;
 pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use base::{Engine, PostgresSettings};
+pub use changes::{Fed, Feeding, Finished, Stale, Taken};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
 pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};
-pub use heads::LogHead;
-pub use intake::{CopyState, LoadReceipt, Taken};
+pub use heads::{LogHead, read_heads};
+pub use intake::{CopyState, LoadReceipt};
 pub use keeping::Retired;
 pub use looks::{LogChecked, LogKey, Look, LookEntry};
 pub use moves::{Deadlines, MoveCase, Overdue};
+pub use moving::{Moved, MovedTable, move_to_postgres};
 pub use nightly::{Night, Reconciled};
 pub use own::OwnRecord;
 pub use payments::{ORDERS_OPEN_MAX, Order, OrderLine, Which};
 pub use post::{Again, Arrived, Held, Known, Outgoing, PostState, Reply, case_key, message_uuid};
-pub use search::{Asked, Outcome, Requester};
+pub use search::{Asked, ByFeature, Outcome, Requester};
 
 const READERS_MAX: usize = 8;
 /// How far a municipality's clock may be ahead of ours.
@@ -153,6 +157,10 @@ pub enum CopyError {
     LogEmptied(u64),
     #[error("line {0} of the file of heads was not written with the log's key")]
     Head(u64),
+    #[error(
+        "the copy differs from the register: {0}; drop the schema amtsbote_register in the database and begin anew"
+    )]
+    Differs(String),
     #[error("the machine has no random numbers to give")]
     Random,
 }
@@ -167,6 +175,8 @@ pub struct Copies {
     readers: Mutex<Vec<Session>>,
     /// Something was destroyed that may still stand in the database's journal.
     journal_full: AtomicBool,
+    /// Transactions of the feed.
+    groups: AtomicU64,
 }
 
 impl Copies {
@@ -178,9 +188,18 @@ impl Copies {
         settings.engine.mark(&settings.folder)?;
         let writer = Arc::new(Turns::new(writer));
         let keeper = base.keep_journal(&writer)?;
-        // Whoever had it open before may have died with such work to do; a server does it by itself, if later.
+        // Of a file it costs little; of a database whoever serves asks for it.
         let journal_full = AtomicBool::new(matches!(settings.engine, Engine::Embedded));
-        Ok(Self { settings, key, _keeper: keeper, base, writer, readers: Mutex::default(), journal_full })
+        Ok(Self {
+            settings,
+            key,
+            _keeper: keeper,
+            base,
+            writer,
+            readers: Mutex::default(),
+            journal_full,
+            groups: AtomicU64::new(0),
+        })
     }
 
     /// Which database it is, for the operator; none for the embedded one in the folder.
@@ -204,6 +223,12 @@ impl Copies {
     /// One bounded step of work that nobody waits for; says whether there is more.
     pub fn tidy_step(&self) -> Result<bool, CopyError> {
         Ok(self.clear_retired()? || self.shrink_step()?)
+    }
+
+    /// For whoever serves: who had the database open before may have died between destroying something and emptying the
+    /// journal. A command would do it for nothing each time.
+    pub fn doubt_journal(&self) {
+        self.destroyed();
     }
 
     fn destroyed(&self) {

@@ -22,7 +22,7 @@ use crate::register::matching::name::Token;
 use crate::register::person::{Ags, Lock, Person};
 use crate::register::question::{Area, Profile, Question, REQUESTER_CHARS_MAX, Reason, Selection};
 use crate::register::retention::{Keep, keep};
-use crate::register::rights::{Asker, HIT_LIST, Purpose, Reach, Right, disclose, right};
+use crate::register::rights::{Asker, Disclosure, HIT_LIST, Purpose, Reach, Right, disclose, right};
 
 const FEATURE_BYTES: usize = 24;
 
@@ -57,6 +57,16 @@ pub struct Asked {
     /// Marked as a test: never gets data of this register.
     #[serde(default)]
     pub test: bool,
+}
+
+/// A question about the person behind a feature of a list.
+#[derive(Debug, Clone, Copy)]
+pub struct ByFeature<'a> {
+    pub requester: &'a Requester,
+    pub profile: Profile,
+    pub feature: &'a str,
+    /// As of a question with selection data.
+    pub reader: Option<Ags>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -208,30 +218,27 @@ impl Copies {
         feature: &str,
         now: Timestamp,
     ) -> Result<Outcome, CopyError> {
-        self.ask_feature_with(requester, profile, feature, now, None)
+        self.ask_feature_with(&ByFeature { requester, profile, feature, reader: None }, now, None)
     }
 
     /// The same for a question that came as a message.
     pub fn ask_feature_taking(
         &self,
-        requester: &Requester,
-        profile: Profile,
-        feature: &str,
+        asked: &ByFeature<'_>,
         now: Timestamp,
         arrived: &Arrived<'_>,
         write: &dyn Fn(&Answer) -> Vec<Reply>,
     ) -> Result<Outcome, CopyError> {
-        self.ask_feature_with(requester, profile, feature, now, Some(Taking { arrived, write, page: None }))
+        self.ask_feature_with(asked, now, Some(Taking { arrived, write, page: None }))
     }
 
     fn ask_feature_with(
         &self,
-        requester: &Requester,
-        profile: Profile,
-        feature: &str,
+        asked: &ByFeature<'_>,
         now: Timestamp,
         taking: Option<Taking<'_>>,
     ) -> Result<Outcome, CopyError> {
+        let ByFeature { requester, profile, feature, reader } = *asked;
         complete(requester)?;
         let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
             .ok_or(Reason::NotEntitled)?;
@@ -246,6 +253,10 @@ impl Copies {
                 return Ok(None);
             }
             let ags = Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+            // A feature is its municipality's, as a selection is.
+            if reader.is_some_and(|reader| reader != ags) {
+                return Err(Reason::ReaderDiffers.into());
+            }
             let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
             let Some((_, record)) = super::person_row(work, copy.id, &mark)? else { return Ok(None) };
             let person = read_stored(&record)?;
@@ -469,6 +480,7 @@ pub(super) fn write_look(
             Area::State => "state".to_owned(),
         },
         hits,
+        data: if security { Vec::new() } else { told(answer) },
         // Where nobody was found, the selection is all that there is to see.
         selection: ((question.profile == Profile::FreeSearch || matches!(note, Note::TooBroad)) && !security)
             .then(|| serde_json::to_value(&asked.selection).unwrap_or_default()),
@@ -483,6 +495,17 @@ pub(super) fn write_look(
         shown.iter().take(hits as usize).map(|one| (one.ags, one.person.mark.clone())).collect()
     };
     looks::append(work, &copies.key, &look, &persons, now)
+}
+
+/// The groups of data that an answer has, of whomever.
+fn told(answer: &Answer) -> Vec<String> {
+    let disclosures: Vec<&Disclosure> = match answer {
+        Answer::Neutral => Vec::new(),
+        Answer::Person { data } => vec![data],
+        Answer::List { hits, .. } => hits.iter().map(|hit| &hit.data).collect(),
+    };
+    let groups: BTreeSet<&str> = disclosures.into_iter().flat_map(|data| data.keys().copied()).collect();
+    groups.into_iter().map(str::to_owned).collect()
 }
 
 /// `early`: codes of locks that took effect before their turn.

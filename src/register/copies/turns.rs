@@ -102,7 +102,7 @@ impl<T> Turns<T> {
     }
 
     #[cfg(test)]
-    fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.line().waiting.iter().map(VecDeque::len).sum()
     }
 }

@@ -80,3 +80,58 @@ fn locks_are_as_they_ended(copies: &Copies, plan: &Plan) {
         assert_eq!(answer == Answer::Neutral, one.is_hidden(), "{}", one.mark);
     }
 }
+
+/// Messages that wait are laid on the desk together: each is answered as it would have been alone, and the copy ends the same.
+#[test]
+fn messages_that_wait_together_are_answered_like_each_alone() {
+    const TOGETHER: usize = 7;
+    for seed in 0..SEEDS {
+        let plan = Plan::new(seed, home(), 60, 150);
+        let mut rig = rig();
+        let load = message(Number::Load, TOWN, 1, |out| {
+            let announced = Some(plan.records.len() as u64);
+            Stand { ags: home(), generation: 1, sequence: 0, at: plan.at, announced }.write(out);
+            plan.records.iter().for_each(|one| person::write(out, one));
+        });
+        assert_eq!(rig.deliver(TOWN, &load).outcome, "loaded");
+        rig.one();
+        for steps in plan.steps.chunk_by(|one, two| matches!((one, two), (Step::Send(_), Step::Send(_)))) {
+            let sent: Vec<&Sent> = steps
+                .iter()
+                .filter_map(|step| match step {
+                    Step::Send(sent) => Some(sent),
+                    Step::Restart => None,
+                })
+                .collect();
+            for sent in sent.chunks(TOGETHER) {
+                let (mut texts, mut codes): (Vec<(&str, String)>, Vec<Vec<&str>>) = Default::default();
+                for one in sent {
+                    texts.push((TOWN, told(one)));
+                    let whole = one.expected.rejected.into_iter();
+                    codes.push(whole.chain(one.expected.cases.iter().map(|(_, code)| *code)).collect());
+                    // A question among them has its turn between its neighbours.
+                    if one.message % 5 == 0 {
+                        let number = 90_000 + rig.deliveries.get() + texts.len() as u64;
+                        texts.push((BODY, search(number, "Niemand")));
+                        codes.push(Vec::new());
+                    }
+                }
+                let done = rig.deliver_together(&texts);
+                let told: Vec<Vec<&str>> = done.iter().map(|one| one.codes.clone()).collect();
+                assert_eq!(told, codes, "seed {seed}: {done:?}");
+                rig.texts();
+            }
+            if sent.is_empty() {
+                rig.desk = open(rig.folder.path(), &rig.clock);
+            }
+        }
+        let copies = &rig.desk.copies;
+        let expected: BTreeMap<String, Hash> =
+            plan.expected.iter().map(|(mark, one)| (mark.clone(), hash(&one.to_bytes()))).collect();
+        assert_eq!(copies.entries(home()).expect("entries"), expected, "seed {seed}");
+        let states = copies.states(rig.clock.now()).expect("states");
+        assert_eq!((states[0].sequence, states[0].held), (plan.sequence, 0), "seed {seed}");
+        locks_are_as_they_ended(copies, &plan);
+        assert!(copies.groups() > 0);
+    }
+}

@@ -38,6 +38,8 @@ pub enum Wanted {
         requester: Requester,
         profile: Profile,
         feature: String,
+        /// The municipality that the message names as its reader.
+        reader: Option<Ags>,
     },
 }
 
@@ -78,9 +80,13 @@ pub fn read(head: &Head, children: &[Element], entitled: Entitled) -> Result<Wan
             );
         }
         requester.waives_hand_over = waives;
-        return Ok(Wanted::Feature { requester, profile, feature });
+        return Ok(Wanted::Feature { requester, profile, feature, reader: reader(head) });
     }
     Ok(Wanted::Search(Box::new(searched(head, &search, profile, requester)?)))
+}
+
+fn reader(head: &Head) -> Option<Ags> {
+    head.leser.kennung.strip_prefix("ags:").and_then(|key| Ags::parse(key).ok())
 }
 
 /// Whether the asker waives that the question is handled by hand, and whether it is asked by sound.
@@ -104,12 +110,11 @@ fn searched(
     let (waives, by_sound) = steering(search)?;
     let selection = selection(search.required("auswahldaten")?)?;
     search.finish()?;
-    let reader = head.leser.kennung.strip_prefix("ags:").and_then(|key| Ags::parse(key).ok());
     Ok(Asked {
         requester: Requester { waives_hand_over: waives, ..requester },
         profile,
         selection: Selection { by_sound, ..selection },
-        reader,
+        reader: reader(head),
         test: head.test,
     })
 }

@@ -221,6 +221,62 @@ impl Base {
     }
 }
 
+/// A register's file that is read from its beginning to its end, and not changed, while nobody else has it open.
+pub struct Source(Connection);
+
+impl Source {
+    pub fn open(folder: &Path) -> Result<Self, CopyError> {
+        let file = folder.join(DATABASE_FILE);
+        if !file.exists() {
+            return Err(CopyError::Settings(format!("there is no register in {}", folder.display())));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&file, flags)?;
+        // What lies in the journal stays there.
+        connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.busy_timeout(Duration::from_secs(2))?;
+        // Every process that has the file open keeps a lock on it: with this one there is no other.
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let busy = |error| match error {
+            rusqlite::Error::SqliteFailure(failure, _)
+                if failure.code == rusqlite::ErrorCode::DatabaseBusy =>
+            {
+                CopyError::Settings(format!(
+                    "somebody works on the register in {}; stop `amtsbote register serve` and every other command there",
+                    folder.display()
+                ))
+            }
+            other => other.into(),
+        };
+        connection
+            .execute_batch(
+                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON; PRAGMA cache_size = -65536;",
+            )
+            .map_err(busy)?;
+        let version = number("PRAGMA user_version").map_err(busy)?;
+        if number("PRAGMA application_id")? != i64::from(APPLICATION_ID) {
+            return Err(CopyError::Foreign);
+        }
+        let (found, known) = (usize::try_from(version).unwrap_or(0), STEPS.len());
+        if found > known {
+            return Err(CopyError::Newer { found, known });
+        }
+        if found < known {
+            return Err(CopyError::Settings(format!(
+                "the register in {} has version {found}, and version {known} is copied; `amtsbote register status` \
+                 brings it there",
+                folder.display()
+            )));
+        }
+        Ok(Self(connection))
+    }
+
+    /// One state of it.
+    pub fn look(&mut self) -> Result<Work<'_>, CopyError> {
+        Ok(Work::Embedded(self.0.transaction()?))
+    }
+}
+
 fn another(folder: &Path, patience: Duration) -> Result<Connection, CopyError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(folder.join(DATABASE_FILE), flags)?;
@@ -337,6 +393,7 @@ mod tests {
             user: "u1".to_owned(),
             area: "10041100".to_owned(),
             hits: 2,
+            data: Vec::new(),
             selection: None,
             by_hand: None,
         }

@@ -1,8 +1,8 @@
 //! The embedded engine's journal, brought into the database beside whoever writes.
 //!
 //! SQLite by itself lets the commit that fills a thousand pages of the journal copy them all, while everybody waits. Here a
-//! thread of its own does: first beside everybody, then, for the few pages that came meanwhile, with the turn to write, so
-//! that the next writer begins the journal anew and it stays small.
+//! thread of its own does: beside everybody, then once more what came during that, and last, for the few pages that are left,
+//! with the turn to write, so that the next writer begins the journal anew and it stays small.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Work {
             }
             // A failure costs no more than a longer journal, and is tried again.
             if let Ok(connection) = own.take().map_or_else(|| embedded::open_impatient(folder), Ok) {
-                let passed = pass(&connection).and_then(|()| {
+                let passed = pass(&connection).and_then(|()| pass(&connection)).and_then(|()| {
                     let _turn = writer.take(Lane::Rest);
                     pass(&connection)?;
                     self.pages.store(0, Ordering::Release);

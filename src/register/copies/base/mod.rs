@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub use embedded::DATABASE_FILE;
+pub use embedded::Source;
 pub use journal::Keeper;
 pub use postgres::Settings as PostgresSettings;
 pub(in crate::register::copies) use value::params;
-pub use value::{FromValue, ToValue, Value};
+pub use value::{FromValue, Owned, ToValue, Value};
 
 use super::CopyError;
 use super::looks::LogKey;
@@ -46,20 +47,37 @@ impl fmt::Debug for Engine {
 
 /// Says in a folder without a database file that the data are not lost but elsewhere.
 const ELSEWHERE_FILE: &str = "database.postgres";
+/// Says beside a database file that it was copied, and nobody works on it any more.
+const MOVED_FILE: &str = "register.moved";
+
+/// That what lies in this folder was copied, durable.
+pub fn mark_moved(folder: &Path, to: &str) -> Result<(), CopyError> {
+    let mut file = std::fs::File::create(folder.join(MOVED_FILE))?;
+    std::io::Write::write_all(&mut file, format!("{to}\n").as_bytes())?;
+    file.sync_all()?;
+    Ok(std::fs::File::open(folder)?.sync_all()?)
+}
 
 impl Engine {
     /// Refuses to begin anew beside what another engine keeps.
     pub fn is_the_folders(&self, folder: &Path) -> Result<(), CopyError> {
         let (file, elsewhere) = (folder.join(embedded::DATABASE_FILE), folder.join(ELSEWHERE_FILE));
+        let moved = folder.join(MOVED_FILE);
         match self {
+            Self::Embedded if moved.exists() => Err(CopyError::Settings(format!(
+                "the data of the register {} were copied to {}; name that configuration with --settings ({} says so; take \
+                 it away where the copy was given up, and nothing has worked on it)",
+                folder.display(),
+                std::fs::read_to_string(&moved).unwrap_or_default().trim(),
+                moved.display()
+            ))),
             Self::Embedded if elsewhere.exists() => Err(CopyError::Settings(format!(
                 "the data of the register {} lie in a PostgreSQL database; name its configuration with --settings, and \
                  say engine = \"postgres\" in its [store]",
                 folder.display()
             ))),
-            Self::Postgres(_) if file.exists() => Err(CopyError::Settings(format!(
-                "the data of this register lie in {}; a register that goes on in PostgreSQL begins with a folder and \
-                 loads of its own",
+            Self::Postgres(_) if file.exists() && !moved.exists() => Err(CopyError::Settings(format!(
+                "the data of this register lie in {}; `amtsbote register copy` brings them into the database",
                 file.display()
             ))),
             Self::Embedded | Self::Postgres(_) => Ok(()),
@@ -83,6 +101,14 @@ impl Engine {
             Self::Postgres(settings) => Some(settings.database()),
         }
     }
+}
+
+/// What a column holds, where it holds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Int,
+    Text,
+    Bytes,
 }
 
 /// Opens sessions.
@@ -122,6 +148,17 @@ impl Base {
                 Ok((Self::Postgres(base), Session::Postgres(writer)))
             }
         }
+    }
+
+    /// Opens a database into which a register is copied: empty, or with a part of this copy (then true). Nobody works on it
+    /// until [`Session::finish_copy`].
+    pub fn open_copy(
+        settings: &PostgresSettings,
+        key: &LogKey,
+        state: &str,
+    ) -> Result<(Session, bool), CopyError> {
+        let (link, resumed) = postgres::Base::open_copy(settings, key, state)?;
+        Ok((Session::Postgres(link), resumed))
     }
 
     /// The right to read, for as long as it is kept: a server has only so many connections.
@@ -185,6 +222,14 @@ impl Session {
             Self::Embedded(connection) => embedded::shrink_step(connection),
             // The server's own autovacuum gives room back.
             Self::Postgres(link) => link.forget_tokens(),
+        }
+    }
+
+    /// What was copied is a register from here on.
+    pub fn finish_copy(&mut self, key: &LogKey) -> Result<(), CopyError> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Postgres(link) => link.finish_copy(key),
         }
     }
 
@@ -294,6 +339,21 @@ impl Work<'_> {
                 Ok(())
             }
             Self::Postgres(work) => work.each(sql, values, &mut |row| take(&Row::Postgres(row))),
+        }
+    }
+
+    /// Writes rows that are not there, all at once.
+    pub fn bring(&self, table: &str, columns: &[(&str, Kind)], rows: &[Vec<Owned>]) -> Result<(), CopyError> {
+        match self {
+            Self::Embedded(_) => {
+                let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+                let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
+                let sql =
+                    format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
+                let values = rows.iter().map(|row| row.iter().map(Owned::as_value).collect::<Vec<_>>());
+                self.run_each(&sql, values)
+            }
+            Self::Postgres(work) => work.bring(table, columns, rows),
         }
     }
 

@@ -8,6 +8,7 @@
 //! session waits for the same lock and then looks for what that transaction would have left ([`fate`]). Only where no
 //! server answers in time nobody can say, and the error says that.
 
+mod copying;
 mod fate;
 mod schema;
 #[cfg(test)]
@@ -253,6 +254,12 @@ pub struct Base {
 
 impl Base {
     pub fn open(settings: &Settings, key: &LogKey) -> Result<(Self, Link), CopyError> {
+        let mut link = Self::link(settings)?;
+        link.prepare(key, None)?;
+        Ok((Self { shared: Arc::clone(&link.shared) }, link))
+    }
+
+    fn link(settings: &Settings) -> Result<Link, CopyError> {
         let config = settings.config()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -267,9 +274,7 @@ impl Base {
             readers: Mutex::new(0),
             reader_done: Condvar::new(),
         });
-        let mut link = Link { shared: Arc::clone(&shared), live: None };
-        link.prepare(key)?;
-        Ok((Self { shared }, link))
+        Ok(Link { shared, live: None })
     }
 
     pub fn reader(&self) -> Link {
@@ -358,8 +363,9 @@ impl Link {
             || self.shared.wait(self.shared.settings.patience, client.simple_query("")).is_ok()
     }
 
-    /// The first session: looks at server and database, and makes what is missing.
-    fn prepare(&mut self, key: &LogKey) -> Result<(), CopyError> {
+    /// The first session: looks at server and database, and makes what is missing; with `copy`, for a copy of that state.
+    /// Says whether that was begun before.
+    fn prepare(&mut self, key: &LogKey, copy: Option<&str>) -> Result<bool, CopyError> {
         let shared = Arc::clone(&self.shared);
         let mut live = shared.connect().map_err(|trouble| trouble.error_at_start())?;
         let (client, patience) = (&mut live.session.client, shared.settings.patience);
@@ -397,18 +403,21 @@ impl Link {
         let made = async {
             let work = writing(client).await?;
             work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-            schema::prepare(&work, key).await?;
+            let resumed = match copy {
+                None => schema::prepare(&work, key).await.map(|()| false)?,
+                Some(state) => schema::begin_copy(&work, state).await?,
+            };
             work.commit().await?;
-            Ok::<(), Unfit>(())
+            Ok::<bool, Unfit>(resumed)
         };
         let made = shared.wait(WORKS_MAX, async { Ok::<_, tokio_postgres::Error>(made.await) });
-        match made.map_err(|trouble| trouble.error_at_start())? {
-            Ok(()) => {}
+        let resumed = match made.map_err(|trouble| trouble.error_at_start())? {
+            Ok(resumed) => resumed,
             Err(Unfit::Refused(error)) => return Err(error),
             Err(Unfit::Postgres(error)) => return Err(Trouble::Postgres(error).error_at_start()),
-        }
+        };
         self.live = Some(live);
-        Ok(())
+        Ok(resumed)
     }
 
     pub fn begin(&mut self) -> Result<Work<'_>, CopyError> {

@@ -148,12 +148,21 @@ CREATE TABLE reconciliation (
 /// Step `n` leads from version `n` to `n + 1`.
 const STEPS: &[&str] = &[VERSION_1];
 
+pub const VERSION: usize = STEPS.len();
+
+/// Says whose register the database is; without it, it is none.
+pub const FIRST_ROW: &str = "INSERT INTO base (single, version, key_mark) VALUES (true, ?1, ?2)";
+
+/// Tables whose rows the database numbers.
+pub const NUMBERED: &[(&str, &str)] =
+    &[("copy", "id"), ("person", "id"), ("duty", "number"), ("wish", "number"), ("outgoing", "id")];
+
 /// Tables from which something is destroyed, be it with its row.
 pub const FORGETTING: &str = "outgoing, duty, payment_question, look, look_person, feature, person, payment, term, held, \
     early_lock, lock_set";
 
 /// By which key the log is sealed, without saying it: the same database under another key is another register's.
-fn key_mark(key: &LogKey) -> Vec<u8> {
+pub fn key_mark(key: &LogKey) -> Vec<u8> {
     key.subject("the register whose database this is")
 }
 
@@ -162,19 +171,62 @@ const OF_A_RELAY: &str = "in this database a relay keeps its messages; give the 
 const OF_ANOTHER_KEY: &str = "this database is another register's: its log is sealed with another key; correct \
     [store] connection, or bring the file log.key that belongs to the database back into register.folder";
 
+const UNFINISHED: &str = "in this database lies a register that was not copied to its end; `amtsbote register copy` goes on \
+    with it";
+
+type Transaction<'a> = tokio_postgres::Transaction<'a>;
+
+async fn there(work: &Transaction<'_>, schema: &str, table: &str) -> Result<bool, tokio_postgres::Error> {
+    let look = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2)";
+    Ok(work.query_one(look, &[&schema, &table]).await?.get(0))
+}
+
+/// Makes the tables in an empty database for the copy of a register in that state. True where that was done before.
+pub async fn begin_copy(work: &Transaction<'_>, state: &str) -> Result<bool, Unfit> {
+    let refused = |why: &str| Err(CopyError::Settings(why.to_owned()).into());
+    if there(work, SCHEMA, "copying").await? {
+        let row = work.query_opt(&format!("SELECT state FROM {SCHEMA}.copying"), &[]).await?;
+        if row.is_some_and(|row| row.get::<_, String>(0) == state) {
+            return Ok(true);
+        }
+        return refused(
+            "the database holds an unfinished copy of another register, or of this one in another state; drop the schema \
+             amtsbote_register there and begin anew",
+        );
+    }
+    if there(work, SCHEMA, "base").await? {
+        return refused("the database holds a register already; a copy goes into an empty database");
+    }
+    let others = "SELECT count(*) FROM pg_catalog.pg_tables \
+                  WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+    if work.query_one(others, &[]).await?.get::<_, i64>(0) > 0 {
+        return refused(
+            "the database holds tables of somebody else; give the register a database of its own",
+        );
+    }
+    work.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA}")).await?;
+    for step in STEPS {
+        work.batch_execute(step).await?;
+    }
+    work.batch_execute(
+        "CREATE TABLE copying (single boolean PRIMARY KEY CHECK (single), state text NOT NULL)",
+    )
+    .await?;
+    work.execute("INSERT INTO copying (single, state) VALUES (true, $1)", &[&state]).await?;
+    Ok(false)
+}
+
 /// Makes the tables, or brings them up to date; within a transaction that holds the writers' lock.
-pub async fn prepare(work: &tokio_postgres::Transaction<'_>, key: &LogKey) -> Result<(), Unfit> {
-    let there = |schema: &'static str, table: &'static str| async move {
-        let look =
-            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2)";
-        Ok::<bool, tokio_postgres::Error>(work.query_one(look, &[&schema, &table]).await?.get(0))
-    };
-    if there("amtsbote", "store").await? {
+pub async fn prepare(work: &Transaction<'_>, key: &LogKey) -> Result<(), Unfit> {
+    if there(work, "amtsbote", "store").await? {
         return Err(CopyError::Settings(OF_A_RELAY.to_owned()).into());
+    }
+    if there(work, SCHEMA, "copying").await? {
+        return Err(CopyError::Settings(UNFINISHED.to_owned()).into());
     }
     let known = STEPS.len();
     let mut found = 0;
-    if there(SCHEMA, "base").await? {
+    if there(work, SCHEMA, "base").await? {
         let row = work.query_opt(&format!("SELECT version, key_mark FROM {SCHEMA}.base"), &[]).await?;
         let row = row.ok_or_else(|| CopyError::Corrupt("the table base is empty".to_owned()))?;
         found = usize::try_from(row.get::<_, i64>(0)).unwrap_or(0);
@@ -192,8 +244,8 @@ pub async fn prepare(work: &tokio_postgres::Transaction<'_>, key: &LogKey) -> Re
     }
     let version = i64::try_from(known).unwrap_or(i64::MAX);
     if found == 0 {
-        let first = "INSERT INTO base (single, version, key_mark) VALUES (true, $1, $2)";
-        work.execute(first, &[&version, &key_mark(key)]).await?;
+        let first = FIRST_ROW.replace('?', "$");
+        work.execute(&first, &[&version, &key_mark(key)]).await?;
     } else if found < known {
         work.execute("UPDATE base SET version = $1", &[&version]).await?;
     }

@@ -308,3 +308,55 @@ fn nothing_is_written_without_a_required_standby() {
     add(&mut writer, "6").expect("written");
     assert_eq!(days(&mut writer), ["1", "2", "3", "4", "5", "6"], "what is unsure is there, this time");
 }
+
+#[test]
+fn what_a_process_has_left_is_vacuumed_by_the_next_that_serves() {
+    use crate::register::copies::{Arrived, Copies, Reply, Settings as CopySettings};
+    let Some(programs) = programs() else { return };
+    // Nobody else vacuums meanwhile.
+    let cluster = Cluster::start(&programs, &["autovacuum = off"]);
+    let engine = Engine::Postgres(Settings::new(cluster.database("register")));
+    cluster.sql("register", "CREATE EXTENSION pgstattuple");
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = || {
+        let settings = CopySettings { engine: engine.clone(), ..CopySettings::new(folder.path()) };
+        Copies::open(settings, key()).expect("opened")
+    };
+    let dead =
+        || cluster.sql("register", "SELECT dead_tuple_count FROM pgstattuple('amtsbote_register.outgoing')");
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let arrived = Arrived {
+        author: "a",
+        name: "",
+        uuid: "u",
+        number: "1330",
+        digest: [1; 32],
+        transport_id: "t",
+        at,
+        expires_at: at,
+        original: None,
+        event: None,
+    };
+    let reply = Reply {
+        number: "1331",
+        reader: "a".to_owned(),
+        namespace: "n".to_owned(),
+        bytes: b"an answer".to_vec(),
+        leaves_at: at,
+    };
+    let copies = open();
+    copies.take(&arrived, &[reply]).expect("taken");
+    assert_eq!(copies.expire_answers(at).expect("destroyed"), 1);
+    // Ends without having emptied anything.
+    drop(copies);
+    let copies = open();
+    assert!(copies.forget_in_journal().expect("nothing to do"), "a command does nothing of it");
+    assert_eq!(dead(), "1");
+    copies.doubt_journal();
+    let end = Instant::now() + Duration::from_secs(60);
+    while !copies.forget_in_journal().expect("tried") {
+        assert!(Instant::now() < end, "nobody is in the way");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(dead(), "0");
+}

@@ -1,0 +1,91 @@
+//! `amtsbote register copy`: from the register's file into a database, while nobody works on either.
+
+use std::io::{IsTerminal, stderr};
+use std::path::Path;
+
+use super::super::Reading;
+use super::super::copy::Side;
+use super::super::exit::{Exit, Stop};
+use super::super::screen::{self, Align, Table};
+use super::stop;
+use crate::app::register::log_key;
+use crate::clock::{Clock, SystemClock};
+use crate::config::register::RegisterConfig;
+use crate::register::copies::{CopyError, Engine, Moved, Settings, move_to_postgres, read_heads};
+
+pub fn copy(from: &Side, to: &Side, reading: Reading) -> Result<Exit, Stop> {
+    let (Side::Sqlite(folder), Side::Postgres(configuration)) = (from, to) else {
+        return Err(Stop::usage("a register is copied from sqlite:FOLDER to postgres:CONFIGURATION only"));
+    };
+    let config = RegisterConfig::load(configuration)?;
+    let settings = config.copies()?;
+    let Engine::Postgres(database) = &settings.engine else {
+        return Err(Stop::usage(format!(
+            "{}: [store] engine is not \"postgres\"; write a configuration of the register as it will be",
+            configuration.display()
+        )));
+    };
+    let key = log_key(folder).map_err(|error| Stop::usage(error.to_string()))?;
+    goes_along(folder, &config.register.folder)?;
+    let mut heads = Vec::new();
+    for file in [settings.heads_file(), Settings::new(folder).heads_file()] {
+        heads.extend(read_heads(&file, &key).map_err(stop)?);
+    }
+    heads.dedup();
+    let told = |what: &str| {
+        if stderr().is_terminal() {
+            screen::sentence(&format!("{what} …"));
+        }
+    };
+    let to = std::path::absolute(configuration).unwrap_or_else(|_| configuration.clone());
+    let to = to.display().to_string();
+    let moved = move_to_postgres(folder, database, &key, &heads, &to, SystemClock.now(), &told);
+    let moved = moved.map_err(|error| match error {
+        error @ (CopyError::Log(_) | CopyError::LogCut { .. } | CopyError::LogEmptied(_)) => {
+            Stop::new(Exit::Problems, error.to_string())
+                .then("Nothing is copied before `amtsbote register log` finds the log whole")
+        }
+        error => stop(error),
+    })?;
+    tell(&moved, reading)?;
+    screen::sentence(&format!(
+        "The register is copied, and both sides are alike. Go on with {}; {} stays as it is, and no register works on it any \
+         more.",
+        configuration.display(),
+        folder.join("register.sqlite").display()
+    ));
+    Ok(Exit::Done)
+}
+
+/// The log's key belongs to the data, wherever these go.
+fn goes_along(folder: &Path, new: &Path) -> Result<(), Stop> {
+    let bytes = |folder: &Path| std::fs::read(folder.join("log.key")).ok();
+    if super::is_same(folder, new) || bytes(folder).is_some_and(|key| bytes(new) == Some(key)) {
+        return Ok(());
+    }
+    Err(Stop::usage(format!(
+        "{} has another log.key, or none; the log's key goes along with the data",
+        new.display()
+    ))
+    .then(format!(
+        "`install -d {new}; cp -p {old}/log.key {old}/log.heads {new}/`, or name {old} as register.folder",
+        old = folder.display(),
+        new = new.display()
+    )))
+}
+
+fn tell(moved: &Moved, reading: Reading) -> Result<(), Stop> {
+    if reading.json {
+        return screen::json(moved);
+    }
+    let mut table =
+        Table::new(&[("table", Align::Left), ("rows", Align::Right), ("SHA-256 of both", Align::Left)]);
+    for one in &moved.tables {
+        table.row([one.name.to_owned(), one.rows.to_string(), one.digest.clone()]);
+    }
+    screen::data(&table.render())?;
+    screen::data(&screen::fields(&[
+        ("entries of the log", moved.log.entries.to_string()),
+        ("heads", moved.log.heads.to_string()),
+    ]))
+}

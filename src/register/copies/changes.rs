@@ -1,0 +1,518 @@
+//! The stream of changes, applied in groups: what waits together becomes durable together.
+//!
+//! A group is one transaction: changes of one message or of several, and behind the last change of a message its row and
+//! its receipts. It is bounded in number and in time, and broken off where somebody waits who comes first, so that a
+//! question waits for one short transaction at most. What sets a lock is never in a group of the last lane. A group that
+//! fails is taken apart: each of its messages is tried alone, and fails alone.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::base::{Work, params};
+use super::intake::{index, insert, read_stored, remove, unindex};
+use super::terms::{Term, terms};
+use super::{
+    Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, person_row, schema, uint,
+};
+use crate::register::person::{Ags, Person, RecordError};
+use crate::register::reconcile::{self, Hash};
+use crate::register::retention::{Keep, keep};
+use crate::register::stream::{Change, Position, Verdict, judge};
+
+/// Digests of applied changes that are kept to tell a repetition from a contradiction.
+const APPLIED_KEPT: u64 = 100_000;
+/// Changes of one transaction: what they have written is flushed while a question may wait.
+const GROUP_CHANGES_MAX: usize = 16;
+/// Nobody sees another process that waits; it waits for no longer than this, and the commit.
+const GROUP_TIME_MAX: Duration = Duration::from_millis(10);
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Applied, with as many held ones after it as had waited for it.
+    Applied {
+        after_it: u64,
+    },
+    Repeated,
+    /// Held; these are asked for again. A lock in it is effective already.
+    Held {
+        first: u64,
+        last: u64,
+    },
+}
+
+/// What became of each change of a message, or why the message was not taken.
+pub type Fed = Result<Vec<Result<Taken, CopyError>>, CopyError>;
+
+/// A message's row, and what is answered to it.
+pub type Finished<'a> = (Arrived<'a>, Vec<Reply>);
+
+/// Changes that came together, all of one municipality.
+pub struct Feeding<'a> {
+    pub ags: Ags,
+    pub changes: &'a [Change],
+    /// Says what is written down behind the last of them, in its transaction: of what became of each, and of the numbers
+    /// that are missing then. It is asked once more where that transaction fails.
+    pub finish: Option<&'a dyn Fn(&[Result<Taken, CopyError>], Option<(u64, u64)>) -> Finishing<'a>>,
+}
+
+type Finishing<'a> = Result<Finished<'a>, CopyError>;
+
+/// A change, with all that can be computed before its turn.
+struct Prepared<'a> {
+    change: &'a Change,
+    bytes: Vec<u8>,
+    digest: Hash,
+    record: Option<Record>,
+    unfit: Option<Unfit>,
+}
+
+struct Record {
+    bytes: Vec<u8>,
+    terms: BTreeSet<Term>,
+}
+
+/// Why a change cannot be taken, whatever the copy is like.
+#[derive(Clone)]
+enum Unfit {
+    SpeaksOfTwo,
+    Record(RecordError),
+}
+
+impl From<Unfit> for CopyError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::SpeaksOfTwo => Self::Refused("the change and its record speak of different persons"),
+            Unfit::Record(error) => Self::Record(error),
+        }
+    }
+}
+
+impl<'a> Prepared<'a> {
+    fn of(change: &'a Change) -> Self {
+        let record = change.record.as_ref();
+        let speaks_of_two = record.is_some_and(|record| record.mark != change.mark)
+            || (record.is_none() && change.is_about_locks());
+        let bytes = record.map(Person::to_bytes);
+        let unfit = match &bytes {
+            _ if speaks_of_two => Some(Unfit::SpeaksOfTwo),
+            // Through the same door as a load: bounded, and without what is not kept.
+            Some(bytes) => Person::read(bytes).err().map(Unfit::Record),
+            None => None,
+        };
+        let record = record.zip(bytes);
+        let record = record.map(|(record, bytes)| Record { bytes, terms: terms(record, change.ags) });
+        let bytes = serde_json::to_vec(change).expect("strings, numbers and lists can be written as JSON");
+        let digest = reconcile::hash(&bytes);
+        Self { change, bytes, digest, record, unfit }
+    }
+}
+
+/// A group that failed, and how many messages it had begun with.
+struct Failed {
+    error: CopyError,
+    begun: usize,
+}
+
+impl Copies {
+    /// Takes one change of the stream, whatever time it is.
+    pub fn change(&self, change: &Change) -> Result<Taken, CopyError> {
+        self.change_at(change, Timestamp::MAX)
+    }
+
+    /// Takes one change of the stream. A time beyond `now` makes no copy fresher than it is.
+    pub fn change_at(&self, change: &Change, now: Timestamp) -> Result<Taken, CopyError> {
+        let mut taken = self.changes_at(change.ags, std::slice::from_ref(change), now)?;
+        taken.pop().unwrap_or(Err(CopyError::Refused("there is no change")))
+    }
+
+    /// Takes changes of one municipality in their order, in groups. Where this fails, the first of them may be durable: they
+    /// are repetitions when they come again.
+    pub fn changes_at(&self, ags: Ags, changes: &[Change], now: Timestamp) -> Fed {
+        let fed = self.feed(&[Feeding { ags, changes, finish: None }], now).pop();
+        fed.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Takes messages of changes in their order, in groups. What of one was durable when it failed is a repetition when it
+    /// comes again. Where the database is away, the answer ends with the message that met it: the others were not tried.
+    pub fn feed(&self, messages: &[Feeding<'_>], now: Timestamp) -> Vec<Fed> {
+        let prepared: Vec<Vec<Prepared<'_>>> =
+            messages.iter().map(|message| message.changes.iter().map(Prepared::of).collect()).collect();
+        let mut fed: Vec<Fed> = Vec::with_capacity(messages.len());
+        // Of the message that is at hand.
+        let mut taken = Vec::new();
+        let mut alone: usize = 0;
+        while fed.len() < messages.len() {
+            let from = fed.len();
+            let to = if alone > 0 { from + 1 } else { messages.len() };
+            match self.group(&messages[from..to], &prepared[from..to], &mut taken, now) {
+                Ok(through) => {
+                    alone = alone.saturating_sub(through.len());
+                    fed.extend(through.into_iter().map(Ok));
+                }
+                Err(Failed { begun, .. }) if begun > 1 => alone = begun,
+                Err(Failed { error, .. }) => {
+                    let is_everybodys = matches!(error, CopyError::Server(_) | CopyError::Unsure(_));
+                    taken.clear();
+                    alone = alone.saturating_sub(1);
+                    fed.push(Err(error));
+                    if is_everybodys {
+                        break;
+                    }
+                }
+            }
+        }
+        fed
+    }
+
+    /// How many transactions the feed has taken since the copies were opened.
+    pub fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Acquire)
+    }
+
+    /// One transaction. `taken`: what became of the changes of the first message that are durable already, and behind it of
+    /// those of the one that is still at hand. Gives the messages that are through.
+    fn group(
+        &self,
+        messages: &[Feeding<'_>],
+        prepared: &[Vec<Prepared<'_>>],
+        taken: &mut Vec<Result<Taken, CopyError>>,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Result<Taken, CopyError>>>, Failed> {
+        self.groups.fetch_add(1, Ordering::AcqRel);
+        let durable = taken.len();
+        let mut all = vec![std::mem::take(taken)];
+        match self.group_of(messages, prepared, &mut all, now) {
+            Ok(through) => {
+                *taken = if all.len() > through { all.pop().unwrap_or_default() } else { Vec::new() };
+                Ok(all)
+            }
+            Err(error) => {
+                let begun = all.len();
+                all.truncate(1);
+                *taken = all.pop().unwrap_or_default();
+                taken.truncate(durable);
+                Err(Failed { error, begun })
+            }
+        }
+    }
+
+    /// Gives how many messages are through; `all` has one list more where another one is begun.
+    fn group_of(
+        &self,
+        messages: &[Feeding<'_>],
+        prepared: &[Vec<Prepared<'_>>],
+        all: &mut Vec<Vec<Result<Taken, CopyError>>>,
+        now: Timestamp,
+    ) -> Result<usize, CopyError> {
+        let next = prepared.first().and_then(|changes| changes.get(all[0].len()));
+        let is_urgent = |one: Option<&Prepared<'_>>| one.is_some_and(|one| one.change.is_urgent());
+        if is_urgent(next) {
+            let mut turn = self.urgent_writer();
+            let work = turn.begin()?;
+            let locks = prepared[0][all[0].len()..].iter().take_while(|one| is_urgent(Some(one)));
+            for one in locks.take(GROUP_CHANGES_MAX) {
+                all[0].push(take(&work, one, now)?);
+            }
+            work.commit()?;
+            return Ok(0);
+        }
+        let mut turn = self.writer();
+        let (awaited, begun) = (turn.awaited(), Instant::now());
+        let work = turn.begin()?;
+        let (mut through, mut count) = (0, 0);
+        let is_full = |count: usize| {
+            count > 0 && (count >= GROUP_CHANGES_MAX || begun.elapsed() >= GROUP_TIME_MAX || awaited())
+        };
+        for (message, changes) in messages.iter().zip(prepared) {
+            if all.len() == through {
+                all.push(Vec::new());
+            }
+            let taken = &mut all[through];
+            loop {
+                // What follows on what was applied, also where that was broken off.
+                while !is_full(count) && catch_up_one(&work, message.ags, now)? {
+                    count += 1;
+                    if let Some(Ok(Taken::Applied { after_it })) = taken.last_mut() {
+                        *after_it += 1;
+                    }
+                }
+                let next = changes.get(taken.len());
+                if is_full(count) || is_urgent(next) {
+                    work.commit()?;
+                    return Ok(through);
+                }
+                let Some(one) = next else { break };
+                let became = take(&work, one, now)?;
+                taken.push(became);
+                count += 1;
+            }
+            if let Some(finish) = message.finish {
+                let (arrived, replies) = finish(taken, gap_within(&work, message.ags)?)?;
+                self.take_within(&work, &arrived, &replies)?;
+                count += 1;
+            }
+            through += 1;
+        }
+        work.commit()?;
+        Ok(through)
+    }
+
+    /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.
+    pub fn still_current(
+        &self,
+        ags: Ags,
+        generation: u64,
+        sequence: u64,
+        at: Timestamp,
+    ) -> Result<bool, CopyError> {
+        self.write(|work| {
+            let fresh = work.run(
+                "UPDATE copy SET as_of = CASE WHEN as_of < ?4 THEN ?4 ELSE as_of END
+                 WHERE ags = ?1 AND state = 1 AND generation = ?2 AND sequence = ?3",
+                params![ags.to_string(), int(generation), int(sequence), micros(at)],
+            )?;
+            Ok(fresh == 1)
+        })
+    }
+
+    /// Numbers that are missing before the first held change: to be asked for again.
+    pub fn gap(&self, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
+        self.read(|work| gap_within(work, ags))
+    }
+
+    /// Copies that give no data because nothing has come for too long.
+    pub fn stale(&self, now: Timestamp) -> Result<Vec<Stale>, CopyError> {
+        self.read(|work| {
+            let living = copies_where(work, "state = ?1", params![schema::LIVE])?;
+            let stale = living.into_iter().filter(|copy| copy.is_stale(now, self.settings.stale_after));
+            let told = stale
+                .map(|CopyRow { ags, as_of, .. }| Ok(Stale { ags, as_of, missing: gap_within(work, ags)? }));
+            told.collect()
+        })
+    }
+
+    /// Numbers that are missing before a feed that says it has come to `sequence`.
+    pub fn missing_before(
+        &self,
+        ags: Ags,
+        generation: u64,
+        sequence: u64,
+    ) -> Result<Option<(u64, u64)>, CopyError> {
+        if let Some(gap) = self.gap(ags)? {
+            return Ok(Some(gap));
+        }
+        self.read(|work| {
+            let copy = copy_of(work, ags, schema::LIVE)?;
+            let behind = copy.filter(|copy| copy.generation == generation && copy.sequence < sequence);
+            Ok(behind.map(|copy| (copy.sequence + 1, sequence)))
+        })
+    }
+}
+
+/// A living copy that is too old to give data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    pub ags: Ags,
+    pub as_of: Timestamp,
+    /// First and last number that is missing before changes that are held.
+    pub missing: Option<(u64, u64)>,
+}
+
+/// Within a group: what becomes of a change, or why the transaction is over.
+fn take(work: &Work<'_>, one: &Prepared<'_>, now: Timestamp) -> Result<Result<Taken, CopyError>, CopyError> {
+    let change = one.change;
+    if let Some(Unfit::SpeaksOfTwo) = one.unfit {
+        return Ok(Err(Unfit::SpeaksOfTwo.into()));
+    }
+    remember_lock(work, change)?;
+    // A running load may hold an older picture of this person.
+    if let Some(loading) = copy_of(work, change.ags, schema::LOADING)? {
+        lock_early(work, &loading, change, -1)?;
+    }
+    let live = copy_of(work, change.ags, schema::LIVE)?;
+    let refused = |why: CopyError| {
+        // Locks win: the change is rejected, and what hides a person is effective all the same.
+        if let Some(copy) = &live {
+            lock_early(work, copy, change, -1)?;
+        }
+        Ok(Err(why))
+    };
+    if let Some(unfit) = &one.unfit {
+        return refused(unfit.clone().into());
+    }
+    let Some(copy) = &live else {
+        return Ok(Err(CopyError::Refused("there is no copy yet: load one")));
+    };
+    let known = known_digest(work, copy.id, change.sequence)?;
+    let at = Position { generation: copy.generation, sequence: copy.sequence };
+    match judge(at, change.generation, change.sequence, known.as_deref(), &one.digest) {
+        Verdict::Apply => {
+            apply(work, copy, one, now)?;
+            Ok(Ok(Taken::Applied { after_it: 0 }))
+        }
+        Verdict::Repeat => Ok(Ok(Taken::Repeated)),
+        Verdict::Contradiction => {
+            refused(CopyError::Refused("this number came before with another content (S999)"))
+        }
+        Verdict::Hold { first, last } => {
+            work.run(
+                "INSERT INTO held (copy, sequence, digest, bytes) VALUES (?1, ?2, ?3, ?4)",
+                params![copy.id, int(change.sequence), one.digest, one.bytes],
+            )?;
+            lock_early(work, copy, change, int(change.sequence))?;
+            let first_held = first_held(work, copy)?.unwrap_or(last + 1);
+            Ok(Ok(Taken::Held { first, last: last.min(first_held - 1) }))
+        }
+        Verdict::Older => refused(CopyError::Refused("the change is of a generation that was replaced")),
+        Verdict::NotLoaded => {
+            refused(CopyError::Refused("the change is of a generation that was not loaded"))
+        }
+        Verdict::TooFarAhead => {
+            refused(CopyError::Refused("too many changes are missing: load the municipality again"))
+        }
+    }
+}
+
+fn first_held(work: &Work<'_>, copy: &CopyRow) -> Result<Option<u64>, CopyError> {
+    let least: Option<i64> =
+        work.only("SELECT min(sequence) FROM held WHERE copy = ?1", params![copy.id], |row| row.get(0))?;
+    Ok(least.map(uint))
+}
+
+fn gap_within(work: &Work<'_>, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
+    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
+    // What only waits to be caught up with misses nothing.
+    let held = first_held(work, &copy)?.filter(|held| *held > copy.sequence + 1);
+    Ok(held.map(|held| (copy.sequence + 1, held - 1)))
+}
+
+fn known_digest(work: &Work<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
+    work.one(
+        "SELECT digest FROM applied WHERE copy = ?1 AND sequence = ?2
+         UNION ALL SELECT digest FROM held WHERE copy = ?1 AND sequence = ?2 LIMIT 1",
+        params![copy, int(sequence)],
+        |row| row.get(0),
+    )
+}
+
+/// In its turn.
+fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) -> Result<(), CopyError> {
+    let (change, digest) = (one.change, &one.digest);
+    match (person_row(work, copy.id, &change.mark)?, &one.record) {
+        (Some((id, before)), Some(record)) => replace(work, copy, (id, &before), record)?,
+        (Some((id, before)), None) => remove(work, copy, id, &before)?,
+        (None, Some(Record { bytes, terms })) => drop(insert(work, copy, &change.mark, bytes, terms)?),
+        (None, None) => {}
+    }
+    // The record speaks for itself from here on; a lock that was taken over stays until a record knows of it.
+    work.run(
+        "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence BETWEEN 0 AND ?3",
+        params![copy.id, change.mark, int(change.sequence)],
+    )?;
+    if change.is_about_locks() || change.record.is_none() {
+        work.run(
+            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND at <= ?3",
+            params![change.ags.to_string(), change.mark, micros(change.at)],
+        )?;
+        remember_lock(work, change)?;
+    }
+    let codes: Vec<u8> =
+        change.record.iter().flat_map(|record| &record.locks).map(|lock| lock.code()).collect();
+    if change.is_about_locks() || change.record.is_none() {
+        work.run(
+            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1",
+            params![copy.id, change.mark],
+        )?;
+    }
+    for code in codes {
+        work.run(
+            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND code = ?3 AND sequence = -1",
+            params![copy.id, change.mark, code],
+        )?;
+    }
+    work.run(
+        "INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)",
+        params![copy.id, int(change.sequence), digest],
+    )?;
+    work.run(
+        "DELETE FROM applied WHERE copy = ?1 AND sequence <= ?2",
+        params![copy.id, int(change.sequence.saturating_sub(APPLIED_KEPT))],
+    )?;
+    work.run(
+        "UPDATE copy SET sequence = ?2, as_of = CASE WHEN as_of < ?3 THEN ?3 ELSE as_of END WHERE id = ?1",
+        params![copy.id, int(change.sequence), micros(change.at.min(now))],
+    )?;
+    Ok(())
+}
+
+/// Applies the held change that follows on what was applied; false where there is none.
+fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<bool, CopyError> {
+    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(false) };
+    let next: Option<(Vec<u8>, Hash)> = work.one(
+        "SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2",
+        params![copy.id, int(copy.sequence + 1)],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let Some((bytes, digest)) = next else { return Ok(false) };
+    let change: Change =
+        serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+    work.run("DELETE FROM held WHERE copy = ?1 AND sequence = ?2", params![copy.id, int(change.sequence)])?;
+    apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now)?;
+    Ok(true)
+}
+
+/// Terms that stay are not touched: of most changes they are nearly all, and each lies on another page of the index.
+fn replace(
+    work: &Work<'_>,
+    copy: &CopyRow,
+    (id, before): (i64, &[u8]),
+    record: &Record,
+) -> Result<(), CopyError> {
+    let before = read_stored(before)?;
+    work.run(
+        "UPDATE person SET record = ?2, digest = ?3 WHERE id = ?1",
+        params![id, record.bytes, reconcile::hash(&record.bytes)],
+    )?;
+    let (old, new) = (terms(&before, copy.ags), &record.terms);
+    // Whoever may have been shrunk by a night has lost all terms by it.
+    if keep(&before, Date::MAX) != Keep::Whole {
+        unindex(work, copy, id, &old)?;
+        return index(work, copy, id, new);
+    }
+    unindex(work, copy, id, old.difference(new))?;
+    index(work, copy, id, new.difference(&old))
+}
+
+/// Locks win: what hides a person is effective at once.
+fn lock_early(work: &Work<'_>, copy: &CopyRow, change: &Change, sequence: i64) -> Result<(), CopyError> {
+    if !change.is_urgent() {
+        return Ok(());
+    }
+    for lock in change.record.iter().flat_map(|record| &record.locks) {
+        work.run(
+            "INSERT INTO early_lock (copy, mark, code, sequence) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![copy.id, change.mark, lock.code(), sequence],
+        )?;
+    }
+    Ok(())
+}
+
+/// With the time of its event, until a younger event or a younger picture speaks of it.
+fn remember_lock(work: &Work<'_>, change: &Change) -> Result<(), CopyError> {
+    if !change.is_urgent() {
+        return Ok(());
+    }
+    for lock in change.record.iter().flat_map(|record| &record.locks) {
+        work.run(
+            "INSERT INTO lock_set (ags, mark, code, at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (ags, mark, code) DO UPDATE SET at = excluded.at WHERE lock_set.at < excluded.at",
+            params![change.ags.to_string(), change.mark, lock.code(), micros(change.at)],
+        )?;
+    }
+    Ok(())
+}

@@ -132,7 +132,7 @@ async fn what_nodes_of_the_version_before_accept_is_filed() {
     cluster.sql("filed", crate::store_rolling::BACK_TO_VERSION_4);
     // A node at work on the tables as they were, and as they become under it.
     submit(&store, "between", TOWN).await;
-    assert_eq!(upgrade(settings("one")).await.expect("upgraded"), (4, 5));
+    assert_eq!(upgrade(settings("one")).await.expect("upgraded"), (4, 6));
     submit(&store, "behind", TOWN).await;
     check(&store, query(&[(TOWN, "ags:1")]), &["before", "between", "behind"], 3).await;
     store.close().await.expect("closed");

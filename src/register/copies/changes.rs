@@ -57,9 +57,10 @@ pub struct Feeding<'a> {
     pub changes: &'a [Change],
     /// Says what is written down behind the last of them, in its transaction: of what became of each, and of the numbers
     /// that are missing then. It is asked once more where that transaction fails.
-    pub finish: Option<&'a dyn Fn(&[Result<Taken, CopyError>], Option<(u64, u64)>) -> Finishing<'a>>,
+    pub finish: Option<&'a Finish<'a>>,
 }
 
+type Finish<'a> = dyn Fn(&[Result<Taken, CopyError>], Option<(u64, u64)>) -> Finishing<'a> + 'a;
 type Finishing<'a> = Result<Finished<'a>, CopyError>;
 
 /// A change, with all that can be computed before its turn.

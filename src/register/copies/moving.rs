@@ -11,7 +11,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::base::{Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, mark_moved, params};
+use super::base::{
+    Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, is_moved, mark_moved, params,
+};
 use super::heads::LogHead;
 use super::looks::{self, LogKey};
 use super::{CopyError, LogChecked};
@@ -243,11 +245,14 @@ pub fn move_to_postgres(
     now: Timestamp,
     told: &dyn Fn(&str),
 ) -> Result<Moved, CopyError> {
-    told("walking the log");
     let mut source = Source::open(folder)?;
     let source = source.look()?;
+    let open = || Base::open_copy(settings, key, &state(&source, key)?);
+    // Once it was copied, the log goes on elsewhere, and its heads know more than the file.
+    let known = if is_moved(folder) { Some(open()?) } else { None };
+    told("walking the log");
     let log = looks::verified(&source, key, heads, now)?;
-    let (mut target, resumed) = Base::open_copy(settings, key, &state(&source, key)?)?;
+    let (mut target, resumed) = known.map_or_else(open, Ok)?;
     for table in TABLES {
         told(&format!("copying {}", table.name));
         table.fill(&source, &mut target)?;

@@ -185,6 +185,8 @@ impl Copies {
         std::fs::create_dir_all(&settings.folder)?;
         settings.engine.is_the_folders(&settings.folder)?;
         let (base, writer) = Base::open(&settings.engine, &settings.folder, &key)?;
+        // Whoever waited for the file may have waited for its copy, which is the register meanwhile.
+        settings.engine.is_the_folders(&settings.folder)?;
         settings.engine.mark(&settings.folder)?;
         let writer = Arc::new(Turns::new(writer));
         let keeper = base.keep_journal(&writer)?;

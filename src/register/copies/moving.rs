@@ -11,7 +11,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::base::{Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, mark_moved, params};
+use super::base::{
+    Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, mark_moved, params, was_moved,
+};
 use super::heads::LogHead;
 use super::looks::{self, LogKey};
 use super::{CopyError, LogChecked};
@@ -247,7 +249,8 @@ pub fn move_to_postgres(
     let mut source = Source::open(folder)?;
     let source = source.look()?;
     let log = looks::verified(&source, key, heads, now)?;
-    let (mut target, resumed) = Base::open_copy(settings, key, &state(&source, key)?)?;
+    // What was copied goes into no second database; a copy that was broken off behind the mark goes on.
+    let (mut target, resumed) = Base::open_copy(settings, key, &state(&source, key)?, was_moved(folder))?;
     for table in TABLES {
         told(&format!("copying {}", table.name));
         table.fill(&source, &mut target)?;

@@ -18,10 +18,10 @@ use super::terms::{Term, terms};
 use super::{
     Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, person_row, schema, uint,
 };
-use crate::register::person::{Ags, Person, RecordError};
+use crate::register::person::{self, Ags, Person, RecordError};
 use crate::register::reconcile::{self, Hash};
 use crate::register::retention::{Keep, keep};
-use crate::register::stream::{Change, Position, Verdict, judge};
+use crate::register::stream::{Change, HELD_MAX, Position, Verdict, judge};
 
 /// Digests of applied changes that are kept to tell a repetition from a contradiction.
 const APPLIED_KEPT: u64 = 100_000;
@@ -80,6 +80,8 @@ struct Record {
 #[derive(Clone)]
 enum Unfit {
     SpeaksOfTwo,
+    /// Nobody has such a mark, so that nobody is hidden by it.
+    Mark(RecordError),
     Record(RecordError),
 }
 
@@ -87,7 +89,7 @@ impl From<Unfit> for CopyError {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::SpeaksOfTwo => Self::Refused("the change and its record speak of different persons"),
-            Unfit::Record(error) => Self::Record(error),
+            Unfit::Mark(error) | Unfit::Record(error) => Self::Record(error),
         }
     }
 }
@@ -98,8 +100,10 @@ impl<'a> Prepared<'a> {
         let speaks_of_two = record.is_some_and(|record| record.mark != change.mark)
             || (record.is_none() && change.is_about_locks());
         let bytes = record.map(Person::to_bytes);
+        let mark = person::mark_fits(&change.mark);
         let unfit = match &bytes {
             _ if speaks_of_two => Some(Unfit::SpeaksOfTwo),
+            _ if mark.is_err() => mark.err().map(Unfit::Mark),
             // Through the same door as a load: bounded, and without what is not kept.
             Some(bytes) => Person::read(bytes).err().map(Unfit::Record),
             None => None,
@@ -326,8 +330,8 @@ pub struct Stale {
 /// Within a group: what becomes of a change, or why the transaction is over.
 fn take(work: &Work<'_>, one: &Prepared<'_>, now: Timestamp) -> Result<Result<Taken, CopyError>, CopyError> {
     let change = one.change;
-    if let Some(Unfit::SpeaksOfTwo) = one.unfit {
-        return Ok(Err(Unfit::SpeaksOfTwo.into()));
+    if let Some(unfit @ (Unfit::SpeaksOfTwo | Unfit::Mark(_))) = &one.unfit {
+        return Ok(Err(unfit.clone().into()));
     }
     remember_lock(work, change)?;
     // A running load may hold an older picture of this person.

@@ -230,7 +230,10 @@ impl Desk {
                 self.reject(case, Some(&head), Fault::new(Code::S999, why), true)
             }
             Known::New => return Ok(Admitted::Message(Box::new(head), Box::new(message))),
-            Known::SameDelivery => Ok(handled(&head, "taken before")),
+            Known::SameDelivery => {
+                self.copies.settle()?;
+                Ok(handled(&head, "taken before"))
+            }
             Known::SentAgain => self.again(case, &head, &head.uuid),
             Known::OtherBytes => {
                 let why = "this UUID came before with other bytes; a correction needs a UUID of its own";

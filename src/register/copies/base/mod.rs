@@ -24,6 +24,7 @@ pub use value::{FromValue, Owned, ToValue, Value};
 use super::CopyError;
 use super::looks::LogKey;
 use super::turns::Turns;
+use crate::net::postgres::Standby;
 
 /// Which engine keeps the database.
 #[derive(Clone, Default)]
@@ -101,6 +102,11 @@ impl Engine {
                 Ok(std::fs::write(folder.join(ELSEWHERE_FILE), text)?)
             }
         }
+    }
+
+    /// What was committed may be seen before the standby has it that must.
+    pub fn waits_for_standby(&self) -> bool {
+        matches!(self, Self::Postgres(settings) if settings.standby == Standby::Required)
     }
 
     pub fn database(&self) -> Option<String> {

@@ -292,9 +292,10 @@
 //! It walks the log first and copies none that is not whole; then every table, in steps. What is interrupted goes on with the
 //! same command. At the end every row of both sides is compared, the log is walked in the database, too, and one
 //! transaction makes a register of it; before that, none works there. The file is not changed, and `register.moved` beside it
-//! keeps every register from it: destroy it when the first backup of the database is made, for it holds what the
-//! database forgets in time. `log.key` and `log.heads` go on in the folder; a new folder gets copies of both before. Answers,
-//! cases and the log open with the same key.
+//! keeps every register from it. Destroy `register.sqlite`, `register.sqlite-wal` and `register.sqlite-shm` when the first
+//! backup of the database is made, for they hold what the database forgets in time, and leave `register.moved` there.
+//! `log.key` and `log.heads` go on in the folder; a new folder gets copies of both before, and the copy is refused without
+//! them. Answers, cases and the log open with the same key.
 //!
 //! Process and command line write one at a time, under one lock of the database. Readers see one state and wait for nobody.
 //! `fsync` must be on; `standby` is the post office's `[store] standby`: with `required` nothing is written without a

@@ -118,6 +118,8 @@ struct Case<'a> {
     digest: Hash,
     at: Timestamp,
     expires_at: Timestamp,
+    /// From the mailbox for locks.
+    urgent: bool,
 }
 
 impl Case<'_> {
@@ -168,7 +170,7 @@ impl Desk {
         if Message::open(content()?).is_ok_and(|message| !is_changes(&message)) {
             return Err(DeskError::NotUrgent);
         }
-        self.handle(delivery, content)
+        self.handle_case(&Case { urgent: true, ..self.case(delivery, content)? }, None)
     }
 
     pub fn handle(&self, delivery: &Delivery<'_>, content: Content<'_>) -> Result<Handled, DeskError> {
@@ -182,17 +184,20 @@ impl Desk {
         content: Content<'_>,
         passed_by: Option<&str>,
     ) -> Result<Handled, DeskError> {
-        let case = self.case(delivery, content)?;
-        match self.admit(&case, passed_by)? {
+        self.handle_case(&self.case(delivery, content)?, passed_by)
+    }
+
+    fn handle_case(&self, case: &Case<'_>, passed_by: Option<&str>) -> Result<Handled, DeskError> {
+        match self.admit(case, passed_by)? {
             Admitted::Done(handled) => Ok(handled),
-            Admitted::Message(head, message) => self.act_on(&case, &head, message),
+            Admitted::Message(head, message) => self.act_on(case, &head, message),
         }
     }
 
     fn case<'c>(&self, delivery: &'c Delivery<'c>, content: Content<'c>) -> Result<Case<'c>, DeskError> {
         let now = self.clock.now();
         let expires_at = self.settings.refetch.expiry(now);
-        Ok(Case { delivery, content, digest: digest_of(content()?)?, at: now, expires_at })
+        Ok(Case { delivery, content, digest: digest_of(content()?)?, at: now, expires_at, urgent: false })
     }
 
     /// A message that is new, and for us, and from whom it says; all others are dealt with here.
@@ -230,7 +235,10 @@ impl Desk {
                 self.reject(case, Some(&head), Fault::new(Code::S999, why), true)
             }
             Known::New => return Ok(Admitted::Message(Box::new(head), Box::new(message))),
-            Known::SameDelivery => Ok(handled(&head, "taken before")),
+            Known::SameDelivery => {
+                self.copies.settle()?;
+                Ok(handled(&head, "taken before"))
+            }
             Known::SentAgain => self.again(case, &head, &head.uuid),
             Known::OtherBytes => {
                 let why = "this UUID came before with other bytes; a correction needs a UUID of its own";
@@ -392,6 +400,8 @@ impl Desk {
             return Err(Fault::new(Code::X001, "behind bestand there is abgleich alone").into());
         }
         let as_of = known_time(&stand, case.at)?;
+        // What a lock has let go on, and nobody has caught up with.
+        while self.copies.catch_up_step(Some(stand.ags), case.at)? {}
         let fresh = self.copies.still_current(stand.ags, stand.generation, stand.sequence, as_of)?;
         // Two states of different times differ, and that says nothing.
         let compared = hashes

@@ -311,6 +311,15 @@ const KEYS: &[&str] = &[
     "status",
 ];
 
+fn bound(field: &'static str, seen: usize, max: usize) -> Result<(), RecordError> {
+    if seen > max { Err(RecordError::Bound { field, max, seen }) } else { Ok(()) }
+}
+
+/// That a mark (Ordnungsmerkmal) is no longer than one may be: it is a key of several indexes.
+pub fn mark_fits(mark: &str) -> Result<(), RecordError> {
+    bound("mark", mark.chars().count(), MARK_CHARS_MAX)
+}
+
 impl Person {
     /// Reads one record as JSON. Also says which keys it brought that a copy does not keep.
     pub fn read(bytes: &[u8]) -> Result<(Self, Vec<String>), RecordError> {
@@ -344,9 +353,7 @@ impl Person {
         if self.family_names.is_empty() {
             return Err(RecordError::Missing { field: "family_names" });
         }
-        let bound =
-            |field, seen, max| if seen > max { Err(RecordError::Bound { field, max, seen }) } else { Ok(()) };
-        bound("mark", self.mark.chars().count(), MARK_CHARS_MAX)?;
+        mark_fits(&self.mark)?;
         let lists: [(&'static str, &[String]); 9] = [
             ("family_names", &self.family_names),
             ("birth_names", &self.birth_names),

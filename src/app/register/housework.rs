@@ -41,8 +41,8 @@ impl RegisterService {
                 self.tell_of_stale(self.clock.now()).await;
                 swept = Some(tokio::time::Instant::now());
             }
-            let desk = self.desk.clone();
-            let more = match tokio::task::spawn_blocking(move || desk.copies.tidy_step()).await {
+            let (desk, now) = (self.desk.clone(), self.clock.now());
+            let more = match tokio::task::spawn_blocking(move || desk.copies.tidy_step(now)).await {
                 Ok(Ok(more)) => more,
                 Ok(Err(error)) => {
                     unswept(&error);

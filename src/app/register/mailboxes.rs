@@ -88,7 +88,7 @@ impl RegisterService {
             if let Ok(waiting) = self.waiting(&self.client, |shown| self.is_of_feed(shown)).await {
                 let mut messages = VecDeque::from(waiting.messages);
                 while !messages.is_empty() && !*stop.borrow() && !self.away.is_so(self.clock.now()) {
-                    self.take_together(&mut messages).await;
+                    self.take_together(&mut messages, &stop).await;
                     self.written.notify_one();
                 }
                 more = waiting.more;
@@ -265,11 +265,15 @@ impl RegisterService {
     }
 
     /// Fetches the first messages, as many as are small enough, lays them on the desk together, and confirms each once it
-    /// is durable.
-    async fn take_together(&self, messages: &mut VecDeque<Shown>) {
+    /// is durable. What was fetched waits for no further fetch once one has failed: each may last minutes.
+    async fn take_together(&self, messages: &mut VecDeque<Shown>, stop: &watch::Receiver<bool>) {
         let folder = self.inbox.join(uuid::Uuid::new_v4().to_string());
         let (mut shown, mut laid, mut requests, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        while shown.len() < TOGETHER_MAX && bytes < TOGETHER_BYTES_MAX {
+        while shown.len() < TOGETHER_MAX
+            && bytes < TOGETHER_BYTES_MAX
+            && !*stop.borrow()
+            && !self.away.is_so(self.clock.now())
+        {
             let Some(one) = messages.pop_front() else { break };
             match self.fetch(&one, &folder.join(shown.len().to_string())).await {
                 Ok(fetched) => {
@@ -278,8 +282,15 @@ impl RegisterService {
                     requests.push(fetched.request_id);
                     shown.push(one);
                 }
-                Err(left) => self.note_taken(&one, Err(left)),
+                Err(left) => {
+                    self.note_taken(&one, Err(left));
+                    break;
+                }
             }
+        }
+        if shown.is_empty() {
+            let _ = tokio::fs::remove_dir_all(&folder).await;
+            return;
         }
         let desk = self.desk.clone();
         let handled = tokio::task::spawn_blocking(move || {
@@ -292,9 +303,13 @@ impl RegisterService {
         let _ = tokio::fs::remove_dir_all(&folder).await;
         let handled = match handled {
             Ok(handled) => handled,
-            Err(error) => {
+            // A program error at one of them: each is tried alone, and it alone is left.
+            Err(_) => {
                 for one in &shown {
-                    self.note_taken(one, Err(error.to_string().into()));
+                    if *stop.borrow() {
+                        break;
+                    }
+                    self.take(one).await;
                 }
                 return;
             }

@@ -1,5 +1,6 @@
 //! `amtsbote register copy`: from the register's file into a database, while nobody works on either.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
 
@@ -11,7 +12,9 @@ use super::stop;
 use crate::app::register::log_key;
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::RegisterConfig;
-use crate::register::copies::{CopyError, Engine, Moved, Settings, move_to_postgres, read_heads};
+use crate::register::copies::{
+    CopyError, Engine, LogHead, LogKey, Moved, Settings, move_to_postgres, read_heads,
+};
 
 pub fn copy(from: &Side, to: &Side, reading: Reading) -> Result<Exit, Stop> {
     let (Side::Sqlite(folder), Side::Postgres(configuration)) = (from, to) else {
@@ -27,11 +30,7 @@ pub fn copy(from: &Side, to: &Side, reading: Reading) -> Result<Exit, Stop> {
     };
     let key = log_key(folder).map_err(|error| Stop::usage(error.to_string()))?;
     goes_along(folder, &config.register.folder)?;
-    let mut heads = Vec::new();
-    for file in [settings.heads_file(), Settings::new(folder).heads_file()] {
-        heads.extend(read_heads(&file, &key).map_err(stop)?);
-    }
-    heads.dedup();
+    let heads = heads(&Settings::new(folder).heads_file(), &settings.heads_file(), &key)?;
     let told = |what: &str| {
         if stderr().is_terminal() {
             screen::sentence(&format!("{what} …"));
@@ -72,6 +71,27 @@ fn goes_along(folder: &Path, new: &Path) -> Result<(), Stop> {
         old = folder.display(),
         new = new.display()
     )))
+}
+
+/// Those of the new file, which must have those that lie beside the original: without them nobody would notice that the log
+/// was cut to what it was between two of them.
+fn heads(old: &Path, new: &Path, key: &LogKey) -> Result<Vec<LogHead>, Stop> {
+    let heads = read_heads(new, key).map_err(stop)?;
+    if super::is_same(old, new) {
+        return Ok(heads);
+    }
+    let known: BTreeSet<String> = heads.iter().map(LogHead::to_string).collect();
+    let lacking = read_heads(old, key).map_err(stop)?;
+    let lacking = lacking.iter().filter(|head| !known.contains(&head.to_string())).count();
+    if lacking == 0 {
+        return Ok(heads);
+    }
+    Err(Stop::usage(format!(
+        "{} lacks {lacking} heads of the log that are in {}; they go along with the data",
+        new.display(),
+        old.display()
+    ))
+    .then(format!("`cat {} >> {}`", old.display(), new.display())))
 }
 
 fn tell(moved: &Moved, reading: Reading) -> Result<(), Stop> {

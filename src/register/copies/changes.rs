@@ -18,10 +18,10 @@ use super::terms::{Term, terms};
 use super::{
     Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, person_row, schema, uint,
 };
-use crate::register::person::{Ags, Person, RecordError};
+use crate::register::person::{self, Ags, Person, RecordError};
 use crate::register::reconcile::{self, Hash};
 use crate::register::retention::{Keep, keep};
-use crate::register::stream::{Change, Position, Verdict, judge};
+use crate::register::stream::{Change, HELD_MAX, Position, Verdict, judge};
 
 /// Digests of applied changes that are kept to tell a repetition from a contradiction.
 const APPLIED_KEPT: u64 = 100_000;
@@ -55,6 +55,9 @@ pub type Finished<'a> = (Arrived<'a>, Vec<Reply>);
 pub struct Feeding<'a> {
     pub ags: Ags,
     pub changes: &'a [Change],
+    /// Whether what was held, and follows on what was applied, is caught up with here. Where it is not, the next message
+    /// that does it comes first, or a step of the housework ([`Copies::catch_up_step`]).
+    pub catches_up: bool,
     /// Says what is written down behind the last of them, in its transaction: of what became of each, and of the numbers
     /// that are missing then. It is asked once more where that transaction fails.
     pub finish: Option<&'a Finish<'a>>,
@@ -81,6 +84,8 @@ struct Record {
 #[derive(Clone)]
 enum Unfit {
     SpeaksOfTwo,
+    /// Nobody has such a mark, so that nobody is hidden by it.
+    Mark(RecordError),
     Record(RecordError),
 }
 
@@ -88,7 +93,7 @@ impl From<Unfit> for CopyError {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::SpeaksOfTwo => Self::Refused("the change and its record speak of different persons"),
-            Unfit::Record(error) => Self::Record(error),
+            Unfit::Mark(error) | Unfit::Record(error) => Self::Record(error),
         }
     }
 }
@@ -99,8 +104,10 @@ impl<'a> Prepared<'a> {
         let speaks_of_two = record.is_some_and(|record| record.mark != change.mark)
             || (record.is_none() && change.is_about_locks());
         let bytes = record.map(Person::to_bytes);
+        let mark = person::mark_fits(&change.mark);
         let unfit = match &bytes {
             _ if speaks_of_two => Some(Unfit::SpeaksOfTwo),
+            _ if mark.is_err() => mark.err().map(Unfit::Mark),
             // Through the same door as a load: bounded, and without what is not kept.
             Some(bytes) => Person::read(bytes).err().map(Unfit::Record),
             None => None,
@@ -134,7 +141,7 @@ impl Copies {
     /// Takes changes of one municipality in their order, in groups. Where this fails, the first of them may be durable: they
     /// are repetitions when they come again.
     pub fn changes_at(&self, ags: Ags, changes: &[Change], now: Timestamp) -> Fed {
-        let fed = self.feed(&[Feeding { ags, changes, finish: None }], now).pop();
+        let fed = self.feed(&[Feeding { ags, changes, catches_up: true, finish: None }], now).pop();
         fed.unwrap_or_else(|| Ok(Vec::new()))
     }
 
@@ -236,10 +243,19 @@ impl Copies {
             let taken = &mut all[through];
             loop {
                 // What follows on what was applied, also where that was broken off.
-                while !is_full(count) && catch_up_one(&work, message.ags, now)? {
+                while message.catches_up && !is_full(count) {
+                    let Some(sequence) = catch_up_one(&work, message.ags, now)? else { break };
                     count += 1;
-                    if let Some(Ok(Taken::Applied { after_it })) = taken.last_mut() {
-                        *after_it += 1;
+                    let last = taken.len().checked_sub(1).and_then(|last| changes.get(last));
+                    match taken.last_mut() {
+                        Some(Ok(Taken::Applied { after_it })) => *after_it += 1,
+                        // Its turn has come within its own message: nothing was missing before it.
+                        Some(Ok(last_taken @ Taken::Held { .. }))
+                            if last.is_some_and(|last| last.change.sequence == sequence) =>
+                        {
+                            *last_taken = Taken::Applied { after_it: 0 };
+                        }
+                        _ => {}
                     }
                 }
                 let next = changes.get(taken.len());
@@ -261,6 +277,30 @@ impl Copies {
         }
         work.commit()?;
         Ok(through)
+    }
+
+    /// Applies changes that were held and follow on what was applied, of this municipality or of any, as many as one
+    /// transaction takes; says whether there may be more.
+    pub fn catch_up_step(&self, of: Option<Ags>, now: Timestamp) -> Result<bool, CopyError> {
+        let behind = "SELECT ags FROM copy WHERE state = ?1 AND (?2 = '' OR ags = ?2) AND EXISTS \
+            (SELECT 1 FROM held WHERE held.copy = copy.id AND held.sequence = copy.sequence + 1) ORDER BY ags LIMIT 1";
+        let of = of.map(|ags| ags.to_string()).unwrap_or_default();
+        let behind: Option<String> =
+            self.read(|work| work.one(behind, params![schema::LIVE, of], |row| row.get(0)))?;
+        let Some(ags) = behind else { return Ok(false) };
+        let ags = Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+        let mut turn = self.writer();
+        let (awaited, begun) = (turn.awaited(), Instant::now());
+        let work = turn.begin()?;
+        let mut count = 0;
+        while catch_up_one(&work, ags, now)?.is_some() {
+            count += 1;
+            if count >= GROUP_CHANGES_MAX || begun.elapsed() >= GROUP_TIME_MAX || awaited() {
+                break;
+            }
+        }
+        work.commit()?;
+        Ok(count > 0)
     }
 
     /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.
@@ -327,8 +367,8 @@ pub struct Stale {
 /// Within a group: what becomes of a change, or why the transaction is over.
 fn take(work: &Work<'_>, one: &Prepared<'_>, now: Timestamp) -> Result<Result<Taken, CopyError>, CopyError> {
     let change = one.change;
-    if let Some(Unfit::SpeaksOfTwo) = one.unfit {
-        return Ok(Err(Unfit::SpeaksOfTwo.into()));
+    if let Some(unfit @ (Unfit::SpeaksOfTwo | Unfit::Mark(_))) = &one.unfit {
+        return Ok(Err(unfit.clone().into()));
     }
     remember_lock(work, change)?;
     // A running load may hold an older picture of this person.
@@ -351,7 +391,17 @@ fn take(work: &Work<'_>, one: &Prepared<'_>, now: Timestamp) -> Result<Result<Ta
     };
     let known = known_digest(work, copy.id, change.sequence)?;
     let at = Position { generation: copy.generation, sequence: copy.sequence };
-    match judge(at, change.generation, change.sequence, known.as_deref(), &one.digest) {
+    let verdict = match judge(at, change.generation, change.sequence, known.as_deref(), &one.digest) {
+        // What only waits to be caught up with is not missing.
+        Verdict::TooFarAhead
+            if change.sequence - copy.sequence <= 2 * HELD_MAX
+                && first_held(work, copy)? == Some(copy.sequence + 1) =>
+        {
+            Verdict::Hold { first: copy.sequence + 1, last: change.sequence - 1 }
+        }
+        verdict => verdict,
+    };
+    match verdict {
         Verdict::Apply => {
             apply(work, copy, one, now)?;
             Ok(Ok(Taken::Applied { after_it: 0 }))
@@ -387,9 +437,16 @@ fn first_held(work: &Work<'_>, copy: &CopyRow) -> Result<Option<u64>, CopyError>
 
 fn gap_within(work: &Work<'_>, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
     let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
-    // What only waits to be caught up with misses nothing.
-    let held = first_held(work, &copy)?.filter(|held| *held > copy.sequence + 1);
-    Ok(held.map(|held| (copy.sequence + 1, held - 1)))
+    // What only waits to be caught up with misses nothing; behind it something may.
+    let first = "SELECT sequence FROM held AS this WHERE copy = ?1 AND sequence > ?2 AND NOT EXISTS \
+        (SELECT 1 FROM held AS before WHERE before.copy = this.copy AND before.sequence = this.sequence - 1) \
+        ORDER BY sequence LIMIT 1";
+    let first: Option<i64> = work.one(first, params![copy.id, int(copy.sequence + 1)], |row| row.get(0))?;
+    let Some(first) = first else { return Ok(None) };
+    let before = "SELECT max(sequence) FROM held WHERE copy = ?1 AND sequence < ?2";
+    let before: Option<i64> = work.only(before, params![copy.id, first], |row| row.get(0))?;
+    let before = before.map_or(copy.sequence, uint).max(copy.sequence);
+    Ok(Some((before + 1, uint(first) - 1)))
 }
 
 fn known_digest(work: &Work<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
@@ -451,20 +508,20 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
     Ok(())
 }
 
-/// Applies the held change that follows on what was applied; false where there is none.
-fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<bool, CopyError> {
-    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(false) };
+/// Applies the held change that follows on what was applied; none where there is none, otherwise its number.
+fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<Option<u64>, CopyError> {
+    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
     let next: Option<(Vec<u8>, Hash)> = work.one(
         "SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2",
         params![copy.id, int(copy.sequence + 1)],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    let Some((bytes, digest)) = next else { return Ok(false) };
+    let Some((bytes, digest)) = next else { return Ok(None) };
     let change: Change =
         serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
     work.run("DELETE FROM held WHERE copy = ?1 AND sequence = ?2", params![copy.id, int(change.sequence)])?;
     apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now)?;
-    Ok(true)
+    Ok(Some(change.sequence))
 }
 
 /// Terms that stay are not touched: of most changes they are nearly all, and each lies on another page of the index.

@@ -185,6 +185,8 @@ impl Copies {
         std::fs::create_dir_all(&settings.folder)?;
         settings.engine.is_the_folders(&settings.folder)?;
         let (base, writer) = Base::open(&settings.engine, &settings.folder, &key)?;
+        // Whoever waited for the file may have waited for its copy, which is the register meanwhile.
+        settings.engine.is_the_folders(&settings.folder)?;
         settings.engine.mark(&settings.folder)?;
         let writer = Arc::new(Turns::new(writer));
         let keeper = base.keep_journal(&writer)?;
@@ -221,8 +223,10 @@ impl Copies {
     }
 
     /// One bounded step of work that nobody waits for; says whether there is more.
-    pub fn tidy_step(&self) -> Result<bool, CopyError> {
-        Ok(self.clear_retired()? || self.shrink_step()?)
+    pub fn tidy_step(&self, now: Timestamp) -> Result<bool, CopyError> {
+        // What cannot be caught up with keeps nothing else from being tidied.
+        let caught_up = self.catch_up_step(None, now);
+        Ok(self.clear_retired()? || self.shrink_step()? || caught_up?)
     }
 
     /// For whoever serves: who had the database open before may have died between destroying something and emptying the

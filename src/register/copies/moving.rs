@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::base::{
-    Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, is_moved, mark_moved, params,
+    Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, mark_moved, params, was_moved,
 };
 use super::heads::LogHead;
 use super::looks::{self, LogKey};
@@ -23,6 +23,9 @@ use Kind::{Bytes, Int, Text};
 /// Rows of one transaction, of tables whose rows are small, and of the others.
 const PAGE_SMALL: usize = 8192;
 const PAGE_LARGE: usize = 256;
+/// A page ends behind the row that reaches so many bytes: a case to be handed over may have 8 MiB of its own, and a page is
+/// written and read within the time of one question.
+const PAGE_BYTES_MAX: usize = 8 << 20;
 
 struct Table {
     name: &'static str,
@@ -215,6 +218,19 @@ pub(super) fn columns() -> Vec<(&'static str, Vec<&'static str>)> {
     TABLES.iter().map(|table| (table.name, table.columns.iter().map(|(name, _)| *name).collect())).collect()
 }
 
+/// The rows of each page of a table.
+#[cfg(test)]
+pub(super) fn pages(work: &Work<'_>, name: &str) -> Vec<usize> {
+    let table = TABLES.iter().find(|table| table.name == name).expect("a table");
+    let (mut pages, mut after) = (Vec::new(), None::<Vec<Owned>>);
+    loop {
+        let rows = table.page(work, after.as_deref(), table.page, PAGE_BYTES_MAX).expect("a page");
+        let Some(last) = rows.last() else { return pages };
+        after = Some(last.clone());
+        pages.push(rows.len());
+    }
+}
+
 /// One table, found equal on both sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MovedTable {
@@ -247,9 +263,10 @@ pub fn move_to_postgres(
 ) -> Result<Moved, CopyError> {
     let mut source = Source::open(folder)?;
     let source = source.look()?;
-    let open = || Base::open_copy(settings, key, &state(&source, key)?);
+    // What was copied goes into no second database; a copy that was broken off behind the mark goes on.
+    let open = || Base::open_copy(settings, key, &state(&source, key)?, was_moved(folder));
     // Once it was copied, the log goes on elsewhere, and its heads know more than the file.
-    let known = if is_moved(folder) { Some(open()?) } else { None };
+    let known = if was_moved(folder).is_some() { Some(open()?) } else { None };
     told("walking the log");
     let log = looks::verified(&source, key, heads, now)?;
     let (mut target, resumed) = known.map_or_else(open, Ok)?;
@@ -290,20 +307,36 @@ impl Table {
         names.join(", ")
     }
 
-    fn page(&self, work: &Work<'_>, after: Option<&[Owned]>) -> Result<Vec<Vec<Owned>>, CopyError> {
-        let (name, key, limit) = (self.name, self.names(self.key), self.page);
+    /// The rows behind one of them: so many, or fewer where they have many bytes.
+    fn page(
+        &self,
+        work: &Work<'_>,
+        after: Option<&[Owned]>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Owned>>, CopyError> {
+        let (name, key) = (self.name, self.names(self.key));
         let behind = after.map(|_| {
             let places: Vec<String> = (1..=self.key).map(|place| format!("?{place}")).collect();
             format!("WHERE ({key}) > ({})", places.join(", "))
         });
-        let sql = format!(
-            "SELECT {} FROM {name} {} ORDER BY {key} LIMIT {limit}",
-            self.names(self.columns.len()),
-            behind.unwrap_or_default()
-        );
-        let values: Vec<Value<'_>> =
+        let mut values: Vec<Value<'_>> =
             after.unwrap_or_default().iter().take(self.key).map(Owned::as_value).collect();
-        work.all(&sql, &values, |row| self.owned(row, self.columns.len()))
+        let sql = format!(
+            "SELECT {} FROM {name} {} ORDER BY {key} LIMIT ?{}",
+            self.names(self.columns.len()),
+            behind.unwrap_or_default(),
+            values.len() + 1
+        );
+        values.push(Value::Int(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        work.each(&sql, &values, |row| {
+            let row = self.owned(row, self.columns.len())?;
+            bytes += row.iter().map(size).sum::<usize>();
+            rows.push(row);
+            Ok(bytes < bytes_max)
+        })?;
+        Ok(rows)
     }
 
     fn owned(&self, row: &super::base::Row<'_>, count: usize) -> Result<Vec<Owned>, CopyError> {
@@ -317,7 +350,7 @@ impl Table {
         let last = format!("SELECT {key} FROM {} ORDER BY {downwards} DESC LIMIT 1", self.name);
         let mut after = target.look()?.one(&last, params![], |row| self.owned(row, self.key))?;
         loop {
-            let rows = self.page(source, after.as_deref())?;
+            let rows = self.page(source, after.as_deref(), self.page, PAGE_BYTES_MAX)?;
             let Some(row) = rows.last() else { return Ok(()) };
             after = Some(row.clone());
             let work = target.begin()?;
@@ -330,8 +363,9 @@ impl Table {
     fn compare(&self, source: &Work<'_>, target: &mut Session) -> Result<MovedTable, CopyError> {
         let (mut context, mut count, mut after) = (Context::new(&SHA256), 0, None::<Vec<Owned>>);
         loop {
-            let ours = self.page(source, after.as_deref())?;
-            let theirs = self.page(&target.look()?, after.as_deref())?;
+            let ours = self.page(source, after.as_deref(), self.page, PAGE_BYTES_MAX)?;
+            // As many of the other side; behind the last one there is none.
+            let theirs = self.page(&target.look()?, after.as_deref(), ours.len().max(1), PAGE_BYTES_MAX)?;
             if ours != theirs {
                 let from =
                     count + ours.iter().zip(&theirs).take_while(|(one, other)| one == other).count() as u64;
@@ -347,6 +381,15 @@ impl Table {
         }
         let digest = hex::lower(context.finish().as_ref());
         Ok(MovedTable { name: self.name, rows: count, digest })
+    }
+}
+
+fn size(value: &Owned) -> usize {
+    match value {
+        Owned::Null => 0,
+        Owned::Int(_) => size_of::<i64>(),
+        Owned::Text(text) => text.len(),
+        Owned::Bytes(bytes) => bytes.len(),
     }
 }
 

@@ -132,6 +132,15 @@ impl Copies {
         })
     }
 
+    /// Before it is confirmed from a read that a message was taken: where a standby is required, that one has it.
+    pub fn settle(&self) -> Result<(), CopyError> {
+        if !self.settings.engine.waits_for_standby() {
+            return Ok(());
+        }
+        // The transaction's own token lies behind everything that is there, and its commit waits for the standby.
+        self.writer().begin()?.commit()
+    }
+
     /// Writes down a message and what is answered to it.
     pub fn take(&self, arrived: &Arrived<'_>, replies: &[Reply]) -> Result<(), CopyError> {
         let mut session = self.writer();

@@ -127,7 +127,13 @@ impl Desk {
         let messages: Vec<Feeding<'_>> = waiting
             .iter()
             .zip(&finishes)
-            .map(|(one, finish)| Feeding { ags: one.stand.ags, changes: &one.changes, finish: Some(finish) })
+            .map(|(one, finish)| Feeding {
+                ags: one.stand.ags,
+                changes: &one.changes,
+                // The next lock does not wait for what this one has let go on.
+                catches_up: !one.case.urgent,
+                finish: Some(finish),
+            })
             .collect();
         self.copies.feed(&messages, now)
     }

@@ -24,6 +24,7 @@ pub use value::{FromValue, Owned, ToValue, Value};
 use super::CopyError;
 use super::looks::LogKey;
 use super::turns::Turns;
+use crate::net::postgres::Standby;
 
 /// Which engine keeps the database.
 #[derive(Clone, Default)]
@@ -62,25 +63,33 @@ pub fn mark_moved(folder: &Path, to: &str) -> Result<(), CopyError> {
     Ok(std::fs::File::open(folder)?.sync_all()?)
 }
 
+/// Why nobody works on the file in a folder whose data were copied, and why they are copied to no other place.
+pub fn was_moved(folder: &Path) -> Option<CopyError> {
+    let moved = folder.join(MOVED_FILE);
+    moved.exists().then(|| {
+        CopyError::Settings(format!(
+            "the data of the register {} were copied to {}; name that configuration with --settings ({} says so; take it \
+             away where the copy was given up, and nothing has worked on it)",
+            folder.display(),
+            std::fs::read_to_string(&moved).unwrap_or_default().trim(),
+            moved.display()
+        ))
+    })
+}
+
 impl Engine {
     /// Refuses to begin anew beside what another engine keeps.
     pub fn is_the_folders(&self, folder: &Path) -> Result<(), CopyError> {
         let (file, elsewhere) = (folder.join(embedded::DATABASE_FILE), folder.join(ELSEWHERE_FILE));
-        let moved = folder.join(MOVED_FILE);
+        let moved = was_moved(folder);
         match self {
-            Self::Embedded if moved.exists() => Err(CopyError::Settings(format!(
-                "the data of the register {} were copied to {}; name that configuration with --settings ({} says so; take \
-                 it away where the copy was given up, and nothing has worked on it)",
-                folder.display(),
-                std::fs::read_to_string(&moved).unwrap_or_default().trim(),
-                moved.display()
-            ))),
+            Self::Embedded if moved.is_some() => moved.map_or(Ok(()), Err),
             Self::Embedded if elsewhere.exists() => Err(CopyError::Settings(format!(
                 "the data of the register {} lie in a PostgreSQL database; name its configuration with --settings, and \
                  say engine = \"postgres\" in its [store]",
                 folder.display()
             ))),
-            Self::Postgres(_) if file.exists() && !moved.exists() => Err(CopyError::Settings(format!(
+            Self::Postgres(_) if file.exists() && moved.is_none() => Err(CopyError::Settings(format!(
                 "the data of this register lie in {}; `amtsbote register copy` brings them into the database",
                 file.display()
             ))),
@@ -97,6 +106,11 @@ impl Engine {
                 Ok(std::fs::write(folder.join(ELSEWHERE_FILE), text)?)
             }
         }
+    }
+
+    /// What was committed may be seen before the standby has it that must.
+    pub fn waits_for_standby(&self) -> bool {
+        matches!(self, Self::Postgres(settings) if settings.standby == Standby::Required)
     }
 
     pub fn database(&self) -> Option<String> {
@@ -155,13 +169,14 @@ impl Base {
     }
 
     /// Opens a database into which a register is copied: empty, or with a part of this copy (then true). Nobody works on it
-    /// until [`Session::finish_copy`].
+    /// until [`Session::finish_copy`]. `barred`: why none may begin, only one that was begun go on.
     pub fn open_copy(
         settings: &PostgresSettings,
         key: &LogKey,
         state: &str,
+        barred: Option<CopyError>,
     ) -> Result<(Session, bool), CopyError> {
-        let (link, resumed) = postgres::Base::open_copy(settings, key, state)?;
+        let (link, resumed) = postgres::Base::open_copy(settings, key, state, barred)?;
         Ok((Session::Postgres(link), resumed))
     }
 

@@ -44,7 +44,7 @@ fn a_retired_copy_goes_in_small_steps() {
     rig.load(home(), 2, &persons[..1]);
     let left = || rig.count("SELECT count(*) FROM person");
     let mut steps = Vec::new();
-    while rig.copies.tidy_step().expect("a step") {
+    while rig.copies.tidy_step(at(3)).expect("a step") {
         steps.push(left());
     }
     assert_eq!(steps, [601, 101, 1, 1]);
@@ -177,12 +177,12 @@ fn the_file_gives_its_room_back() {
     };
     let full = number("page_count");
     rig.load(home(), 2, &persons[..1]);
-    while rig.copies.tidy_step().expect("a step") {}
+    while rig.copies.tidy_step(at(3)).expect("a step") {}
     assert!(number("freelist_count") <= 512 && number("page_count") < full, "{full}");
     // A file of an earlier version does once it was compacted.
     rig.raw().execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").expect("as before");
     assert_eq!(number("auto_vacuum"), 0);
-    assert!(!rig.copies.tidy_step().expect("a step"));
+    assert!(!rig.copies.tidy_step(at(3)).expect("a step"));
     rig.copies.compact().expect("compacted");
     assert_eq!(number("auto_vacuum"), 2);
     assert_eq!(rig.copies.entries(home()).expect("entries").len(), 1);

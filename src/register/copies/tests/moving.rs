@@ -1,6 +1,9 @@
 //! A register is moved from its file into a database: all of it, with what opens it, and the file stays as it was.
 
+use std::time::Duration;
+
 use super::*;
+use crate::register::copies::base::Source;
 use crate::register::copies::testing::postgres_cluster::{Cluster, programs};
 use crate::register::payment::Rules;
 
@@ -149,6 +152,8 @@ fn a_register_is_moved_into_a_database() {
     assert!(what.contains("term"), "{what}");
     cluster.sql("register", "DELETE FROM amtsbote_register.term WHERE copy = 999");
 
+    // Broken off behind the mark, before the last step: that copy goes on.
+    base::mark_moved(folder, "there").expect("marked");
     let moved = go(&|_| {}).expect("moved");
     assert!(moved.resumed && moved.log.heads == 1, "{moved:?}");
     let mut after = files(folder);
@@ -159,6 +164,12 @@ fn a_register_is_moved_into_a_database() {
         matches!(&again, CopyError::Settings(why) if why.contains("holds a register already")),
         "{again}"
     );
+    // Nor is there ever a second register of it in another database, and nothing is begun there.
+    let second = PostgresSettings::new(cluster.database("second"));
+    let twice = move_to_postgres(folder, &second, &key(), &heads, "elsewhere", at(3), &|_| {}).err();
+    assert!(matches!(&twice, Some(CopyError::Settings(why)) if why.contains("copied to there")), "{twice:?}");
+    let begun = "SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'amtsbote_register'";
+    assert_eq!(cluster.sql("second", begun), "0");
 
     // No register works on the file any more; in its folder, one works on the database.
     let old = Copies::open(Settings::new(folder), key()).err();
@@ -199,4 +210,41 @@ fn only_a_whole_log_is_moved_and_only_into_an_empty_database() {
     let elsewhere =
         move_to_postgres(&folder.path().join("no"), &settings, &key(), &[], "there", at(3), &|_| {});
     assert!(matches!(elsewhere, Err(CopyError::Settings(why)) if why.contains("there is no register")));
+}
+
+/// Whoever waits for the file while it is copied finds afterwards that the register is elsewhere.
+#[test]
+fn nobody_who_waited_for_the_copy_works_on_the_original() {
+    let rig = rig();
+    let Rig { copies, folder } = rig;
+    drop(copies);
+    let mut source = Source::open(folder.path()).expect("nobody else is there");
+    drop(source.look().expect("a look"));
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Copies::open(Settings::new(folder.path()), key()).err());
+        // Long enough that it is behind its first look at the folder; where it is not, nothing is tried.
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!waiting.is_finished(), "it waits for the file");
+        base::mark_moved(folder.path(), "there").expect("marked");
+        drop(source);
+        waiting.join().expect("joined")
+    });
+    assert!(
+        matches!(&waiting, Some(CopyError::Settings(why)) if why.contains("copied to there")),
+        "{waiting:?}"
+    );
+}
+
+/// A case that is handed over carries its original: a page of such is written within the time of one question.
+#[test]
+fn pages_are_bounded_in_bytes() {
+    let rig = rig();
+    rig.batch(
+        "WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 305)
+         INSERT INTO outgoing (id, author, uuid, number, reader, namespace, in_reply_to, sealed, leaves_at, expires_at)
+         SELECT id, 'a', 'u', '1', 'r', 'n', 't', zeroblob(CASE WHEN id > 300 THEN 3 << 20 ELSE 10 END), 0, 0 FROM n",
+    );
+    let pages = rig.copies.read(|work| Ok(super::super::moving::pages(work, "outgoing"))).expect("pages");
+    // So many small rows, then the other ones with three of 3 MiB, then the two that are left.
+    assert_eq!(pages, [256, 47, 2]);
 }

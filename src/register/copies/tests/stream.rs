@@ -252,7 +252,7 @@ fn a_group_that_fails_is_taken_apart() {
     let messages: Vec<Feeding<'_>> = changes
         .iter()
         .zip(&finishes)
-        .map(|(changes, finish)| Feeding { ags: home(), changes, finish: Some(finish) })
+        .map(|(changes, finish)| Feeding { ags: home(), changes, catches_up: true, finish: Some(finish) })
         .collect();
     let fed = rig.copies.feed(&messages, at(2));
     let good: Vec<bool> = fed.iter().map(Result::is_ok).collect();
@@ -293,8 +293,8 @@ fn a_question_breaks_the_feed_off() {
         };
         let second = |_: &[Result<Taken, CopyError>], _: Option<(u64, u64)>| Ok((arrived("b"), Vec::new()));
         let messages = [
-            Feeding { ags: home(), changes: &changes[0], finish: Some(&first) },
-            Feeding { ags: home(), changes: &changes[1], finish: Some(&second) },
+            Feeding { ags: home(), changes: &changes[0], catches_up: true, finish: Some(&first) },
+            Feeding { ags: home(), changes: &changes[1], catches_up: true, finish: Some(&second) },
         ];
         assert!(copies.feed(&messages, at(2)).iter().all(Result::is_ok));
         let seen = seen.take().expect("asked").join().expect("answered");

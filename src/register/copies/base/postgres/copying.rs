@@ -12,9 +12,14 @@ use crate::register::copies::looks::LogKey;
 
 impl Base {
     /// True where the copy of this state was begun before.
-    pub fn open_copy(settings: &Settings, key: &LogKey, state: &str) -> Result<(Link, bool), CopyError> {
+    pub fn open_copy(
+        settings: &Settings,
+        key: &LogKey,
+        state: &str,
+        barred: Option<CopyError>,
+    ) -> Result<(Link, bool), CopyError> {
         let mut link = Self::link(settings)?;
-        let resumed = link.prepare(key, Some(state))?;
+        let resumed = link.prepare(key, Some((state, barred)))?;
         Ok((link, resumed))
     }
 }

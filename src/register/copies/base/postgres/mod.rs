@@ -363,9 +363,9 @@ impl Link {
             || self.shared.wait(self.shared.settings.patience, client.simple_query("")).is_ok()
     }
 
-    /// The first session: looks at server and database, and makes what is missing; with `copy`, for a copy of that state.
-    /// Says whether that was begun before.
-    fn prepare(&mut self, key: &LogKey, copy: Option<&str>) -> Result<bool, CopyError> {
+    /// The first session: looks at server and database, and makes what is missing; with `copy`, for a copy of that state
+    /// (and why no new one may begin). Says whether that was begun before.
+    fn prepare(&mut self, key: &LogKey, copy: Option<(&str, Option<CopyError>)>) -> Result<bool, CopyError> {
         let shared = Arc::clone(&self.shared);
         let mut live = shared.connect().map_err(|trouble| trouble.error_at_start())?;
         let (client, patience) = (&mut live.session.client, shared.settings.patience);
@@ -405,7 +405,7 @@ impl Link {
             work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
             let resumed = match copy {
                 None => schema::prepare(&work, key).await.map(|()| false)?,
-                Some(state) => schema::begin_copy(&work, state).await?,
+                Some((state, barred)) => schema::begin_copy(&work, state, barred).await?,
             };
             work.commit().await?;
             Ok::<bool, Unfit>(resumed)

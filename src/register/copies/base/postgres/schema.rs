@@ -181,8 +181,13 @@ async fn there(work: &Transaction<'_>, schema: &str, table: &str) -> Result<bool
     Ok(work.query_one(look, &[&schema, &table]).await?.get(0))
 }
 
-/// Makes the tables in an empty database for the copy of a register in that state. True where that was done before.
-pub async fn begin_copy(work: &Transaction<'_>, state: &str) -> Result<bool, Unfit> {
+/// Makes the tables in an empty database for the copy of a register in that state. True where that was done before; with
+/// `barred`, why no other copy may begin, it must have been.
+pub async fn begin_copy(
+    work: &Transaction<'_>,
+    state: &str,
+    barred: Option<CopyError>,
+) -> Result<bool, Unfit> {
     let refused = |why: &str| Err(CopyError::Settings(why.to_owned()).into());
     if there(work, SCHEMA, "copying").await? {
         let row = work.query_opt(&format!("SELECT state FROM {SCHEMA}.copying"), &[]).await?;
@@ -203,6 +208,9 @@ pub async fn begin_copy(work: &Transaction<'_>, state: &str) -> Result<bool, Unf
         return refused(
             "the database holds tables of somebody else; give the register a database of its own",
         );
+    }
+    if let Some(why) = barred {
+        return Err(why.into());
     }
     work.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA}")).await?;
     for step in STEPS {

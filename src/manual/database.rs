@@ -71,17 +71,19 @@
 //!
 //! # Rates
 //!
-//! What a client may take in a minute it may take once, however many servers it asks: `portal.requests_per_minute_max` of an
-//! account and of an address, the 20 wrong secrets of an address, and what an unsigned OSCI request may have written in a
+//! What a participant may take in a minute it may take once, however many servers it asks: `portal.requests_per_minute_max` of
+//! an account, and what an unsigned OSCI request may have written in a
 //! participant's name (20,000 ids a day, 2,000 dialogs within the time after which a silent one is over). Each server decides by
 //! what it knows, so that no request waits for it; once a second it writes what was taken since into the table `rate` (where
 //! anything was) and learns with the same statement what the others have taken of the same. So a client that changes the
 //! server with each request may get what it asks within about a second beyond its rate. Of each kind, at most 1,000 clients are
 //! told of in a second, those who took the most first. Windows are those of the database's clock. The table holds
-//! SHA-256 of accounts and addresses until their window is over, is unlogged (no standby has it, and a promotion begins with
+//! SHA-256 of accounts' names until their window is over, is unlogged (no standby has it, and a promotion begins with
 //! none: every server goes on by its own counts), and where the database does not answer each server counts for itself.
 //!
-//! Not shared, because they guard what a server has of its own: connections and newcomers (`[limits]`), pushes to one
+//! Not shared: what is counted by address (`portal.requests_per_minute_max` of public questions, the 20 wrong secrets). Behind a
+//! balancer all clients may have one address, and a stranger who uses it up at one server must not have used it up at the
+//! others ([`super::failover`]). Nor what guards a server's own: connections and newcomers (`[limits]`), pushes to one
 //! recipient at once, repeated lines in the log, and the room for uploads in a server's folder.
 //!
 //! # Portals' submissions

@@ -523,6 +523,49 @@ async fn nothing_is_acknowledged_without_a_required_standby() {
     standby.signal_receiver(rustix::process::Signal::CONT);
     primary.wait_for_standby();
     assert_eq!(send_until_taken("come-and-gone", &store).await, Accepted::Before);
+    // They are away when the database is asked for the outcome, and back when it is looked whether there is a standby: the
+    // clock is read in between.
+    primary.sql("required", SETTABLE_CLOCK);
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    std::thread::scope(|scope| {
+        const SLEEPS: &str = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        const TAKEN: &str = "SELECT max(incarnation) FROM amtsbote.node";
+        let taken = || primary.sql("required", TAKEN).parse::<i64>().expect("a number");
+        let before = taken();
+        let sending = Arc::clone(&store);
+        let sent = tokio::spawn(async move { draft("away").send(&*sending).await });
+        wait_until(
+            &primary,
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'",
+            "t",
+        );
+        let held = "BEGIN; LOCK TABLE public.jump IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
+        scope.spawn(|| primary.try_sql("required", held));
+        wait_until(&primary, &format!("SELECT count(pid) {SLEEPS}"), "1");
+        primary.reconfigure(&["synchronous_standby_names = ''"]);
+        let end = Instant::now() + Duration::from_secs(30);
+        while taken() == before {
+            assert!(Instant::now() < end, "the node's row is never taken");
+        }
+        // Whoever has not noticed goes on to the clock, and is let through when they are back.
+        let stopped = "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid \
+                       WHERE l.locktype = 'advisory' AND a.wait_event_type = 'Lock'";
+        for _ in 0..50 {
+            if primary.sql("postgres", stopped) != "0" {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        wait_until(&primary, NAMES, "second");
+        primary.sql("postgres", &format!("SELECT pg_terminate_backend(pid) {SLEEPS}"));
+        let sent = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(sent));
+        let told = sent.expect("no panic").expect_err("nobody has it but the primary").to_string();
+        assert!(told.contains("is not known"), "{told}");
+    });
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    primary.wait_for_standby();
+    assert_eq!(send_until_taken("away", &store).await, Accepted::Before);
     // What was read anew for another reason is no trouble: the database is asked, and says yes.
     for round in 0..3 {
         primary.reconfigure(&[&format!("log_min_duration_statement = {}", 10_000 + round)]);

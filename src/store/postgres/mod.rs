@@ -287,7 +287,7 @@ macro_rules! write {
             work.batch_execute("SET LOCAL statement_timeout = 0").await?;
             work.commit().await?;
             if let Some(found) = found {
-                promises::confirm(&Reading::One(&client), &$self.pools, &found).await?;
+                promises::confirm(&Reading::One(&client), &$self.pools, found).await?;
             }
             Ok(answer)
         })

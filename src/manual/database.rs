@@ -38,11 +38,14 @@
 //! accepting (`required`), is a warning (`wanted`), or is not looked at (`unasked`). `/readyz`, `amtsbote store health` and
 //! the metrics `amtsbote_store_accepting` and `amtsbote_store_standby` tell.
 //!
-//! Where it is `required`, every transaction asks twice: before its commit whether a synchronous standby is connected, and
+//! Where it is `required`, every transaction that a client or an operator is told of (messages and what becomes of them, chunks,
+//! participants, acts) asks twice: before its commit whether a synchronous standby is connected, and
 //! behind it whether the server was to wait for one. Without one, a request is refused within `patience_seconds`, and nothing
 //! is stored; where the names were taken away while the commit waited, it is said that the outcome is not known. Names that
 //! came and went meanwhile show in that the server has read its settings anew; the database is asked once more then, by a
-//! commit that waits again. Chunks of OSCI messages are acknowledged by the same rule. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
+//! commit that waits again. Chunks of OSCI messages are acknowledged, and told to have been received before, by the same rule.
+//! What is made anew where it was lost waits for a named standby like every commit, and is not asked about: dialogs, listings
+//! that are under way, checkpoints and time stamps of the evidence log; so do `evidence close` and `adopt-objects`. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
 //! holds up to `connections_max` and three more.
 //!
 //! A commit whose answer is lost is never guessed at. The node's row in the database carries the number of its last

@@ -38,11 +38,14 @@
 //! accepting (`required`), is a warning (`wanted`), or is not looked at (`unasked`). `/readyz`, `amtsbote store health` and
 //! the metrics `amtsbote_store_accepting` and `amtsbote_store_standby` tell.
 //!
-//! Where it is `required`, every transaction asks twice: before its commit whether a synchronous standby is connected, and
+//! Where it is `required`, every transaction that a client or an operator is told of (messages and what becomes of them, chunks,
+//! participants, acts) asks twice: before its commit whether a synchronous standby is connected, and
 //! behind it whether the server was to wait for one. Without one, a request is refused within `patience_seconds`, and nothing
 //! is stored; where the names were taken away while the commit waited, it is said that the outcome is not known. Names that
 //! came and went meanwhile show in that the server has read its settings anew; the database is asked once more then, by a
-//! commit that waits again. Chunks of OSCI messages are acknowledged by the same rule. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
+//! commit that waits again. Chunks of OSCI messages are acknowledged, and told to have been received before, by the same rule.
+//! What is made anew where it was lost waits for a named standby like every commit, and is not asked about: dialogs, listings
+//! that are under way, checkpoints and time stamps of the evidence log; so do `evidence close` and `adopt-objects`. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
 //! holds up to `connections_max` and three more.
 //!
 //! A commit whose answer is lost is never guessed at. The node's row in the database carries the number of its last
@@ -71,17 +74,19 @@
 //!
 //! # Rates
 //!
-//! What a client may take in a minute it may take once, however many servers it asks: `portal.requests_per_minute_max` of an
-//! account and of an address, the 20 wrong secrets of an address, and what an unsigned OSCI request may have written in a
+//! What a participant may take in a minute it may take once, however many servers it asks: `portal.requests_per_minute_max` of
+//! an account, and what an unsigned OSCI request may have written in a
 //! participant's name (20,000 ids a day, 2,000 dialogs within the time after which a silent one is over). Each server decides by
 //! what it knows, so that no request waits for it; once a second it writes what was taken since into the table `rate` (where
 //! anything was) and learns with the same statement what the others have taken of the same. So a client that changes the
 //! server with each request may get what it asks within about a second beyond its rate. Of each kind, at most 1,000 clients are
 //! told of in a second, those who took the most first. Windows are those of the database's clock. The table holds
-//! SHA-256 of accounts and addresses until their window is over, is unlogged (no standby has it, and a promotion begins with
+//! SHA-256 of accounts' names until their window is over, is unlogged (no standby has it, and a promotion begins with
 //! none: every server goes on by its own counts), and where the database does not answer each server counts for itself.
 //!
-//! Not shared, because they guard what a server has of its own: connections and newcomers (`[limits]`), pushes to one
+//! Not shared: what is counted by address (`portal.requests_per_minute_max` of public questions, the 20 wrong secrets). Behind a
+//! balancer all clients may have one address, and a stranger who uses it up at one server must not have used it up at the
+//! others ([`super::failover`]). Nor what guards a server's own: connections and newcomers (`[limits]`), pushes to one
 //! recipient at once, repeated lines in the log, and the room for uploads in a server's folder.
 //!
 //! # Portals' submissions

@@ -116,8 +116,17 @@
 //! and the same once more for OSCI and for portals. `server.operator_address` must be one that the balancer reaches, on a network of your
 //! own. The second backend is for the minutes without a primary: no relay is ready then, and without it clients would see
 //! connections end. With it a relay answers, in the client's protocol (XTA 9030), that it should be tried again. Before a relay is
-//! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun. A relay sees the balancer's address in
-//! place of the client's: raise `limits.connections_per_peer_max` (256) accordingly.
+//! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun.
+//!
+//! A relay sees the balancer's address in place of the client's, so whatever is counted by address is counted for all clients
+//! together, by each relay for itself. Raise `limits.connections_per_peer_max` (256) accordingly. At the portals' door all
+//! clients of a relay share `portal.requests_per_minute_max` public questions and 20 wrong secrets a minute: 20 wrong secrets
+//! from anybody, and that relay refuses everybody's `/token` with 429 until the minute ends. Tokens that were issued go on, and
+//! so do clients that show a certificate and ask for none. Where strangers reach the portals' door, bound them before the
+//! relays (a `stick-table` of their rate by `src`), or lead that door past the balancer, with an address of each relay's own.
+//!
+//! Bounds of a participant count at all relays together. Whoever has a participant's public cipher certificate can use up the
+//! 20,000 message ids that unsigned requests may have in its name until midnight UTC; its signed requests are served as before.
 //!
 //! # The second site
 //!

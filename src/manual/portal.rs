@@ -55,7 +55,8 @@
 //! One participant may ask `portal.requests_per_minute_max` times in a minute, one address as often for what is public, and 20
 //! times with a wrong secret; more is answered 429 with `RateLimit-Reset`. Participants, addresses and guesses are counted each
 //! by themselves; of IPv6 the first 64 bits are one address, as one subscriber has them all (RFC 6177). These counts save the machine and nothing else
-//! depends on them. Servers of one database count together ([`super::database`]); one alone forgets them with its end.
+//! depends on them. Servers of one database count a participant's requests together ([`super::database`]); addresses and
+//! guesses each counts for itself, and forgets them with its end. Behind a balancer: [`super::failover`].
 //!
 //! `amtsbote destination activate|deactivate ID` changes a destination's state, and its keys roll over in three steps, each with
 //! `--reason`: `amtsbote destination key add ID FILE` makes the next key known, `key use ID KID` lets portals encrypt for it,

@@ -104,6 +104,8 @@ pub trait Staging: Send + Sync {
     /// Counts an open place anew; the places of one owner and kind one after the other. `Unknown` where it is over.
     async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError>;
     async fn place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError>;
+    /// The same where a client is told of it: all of it is durable when this returns, on a required standby as well.
+    async fn promised_place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError>;
     /// All of one kind and owner whose name begins so.
     async fn places(&self, kind: &str, owner: &str, name: &str) -> Result<Vec<Place>, StoreError>;
     /// Replaces its keeper's words. `Unknown` where the place is over.

@@ -13,8 +13,9 @@ use amtsbote::store::postgres::{PostgresStore, Settings};
 use amtsbote::store::{Rates, Store};
 use hyper::Method;
 
-use crate::nodes_office::{no_errors, open_with, stop};
-use crate::portal_folder;
+use crate::nodes_office::{no_errors, open_furnished, stop};
+use crate::portal_folder::{self, PORTAL};
+use crate::portal_office::SECRET;
 use crate::postgres_cluster::{Cluster, programs};
 use crate::store_postgres_failover::SETTABLE_CLOCK;
 
@@ -185,50 +186,81 @@ async fn what_is_written_unproven_is_counted_over_all_relays() {
     }
 }
 
-/// The doors count so: asked until refused at one relay, then at the other, which refuses before it would by itself.
+/// The doors count so: a participant asks until it is refused at one relay, then at the other, which refuses before it would by
+/// itself. What is counted by address each relay counts for itself: behind a balancer it is everybody's.
 #[test]
 fn a_portals_requests_are_counted_over_all_relays() {
     const PER_MINUTE: u32 = 300;
+    const GUESSES_MAX: u32 = 20;
     let Some(programs) = programs() else { return };
     let cluster = Cluster::start(&programs, &[]);
     let connection = cluster.database("doors");
-    let mut nodes = open_with(&connection, 2, |_, text| {
-        let changes = [
-            ("# address = \"0.0.0.0:8445\"", "address = \"127.0.0.1:0\"".to_owned()),
-            ("url = \"https://localhost:8445\"", "url = \"https://localhost:0\"".to_owned()),
-            ("requests_per_minute_max = 1200", format!("requests_per_minute_max = {PER_MINUTE}")),
-        ];
-        changes.into_iter().fold(text.to_owned(), |text, (from, to)| {
-            assert!(text.contains(from), "{from}");
-            text.replace(from, &to)
-        })
+    let furnish = |folder: &std::path::Path| portal_folder::furnish(folder, None);
+    let mut nodes = open_furnished(&connection, 2, furnish, |_, text| {
+        let (from, to) =
+            ("requests_per_minute_max = 1000000", format!("requests_per_minute_max = {PER_MINUTE}"));
+        assert!(text.contains(from), "{from}");
+        text.replace(from, &to)
     });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let tls = portal_folder::tls(nodes[0].path(".").as_path());
-    let clients = nodes.iter().map(|node| PortalSettings::new(&node.portal, tls.clone()));
-    let clients: Vec<Client> = clients.map(|settings| Client::new(settings).expect("a client")).collect();
+    let status = |answer: Result<bytes::Bytes, Error>| match answer {
+        Ok(_) => 200,
+        Err(Error::Problem { status, .. }) => status.as_u16(),
+        Err(other) => panic!("{other}"),
+    };
     // Answered, how often, until it is too often; not faster than nodes tell each other.
-    let asks = async |client: &Client, pause: Duration| {
+    let asks = async |client: &Client, path: &str, pause: Duration| {
         for count in 0..=PER_MINUTE {
-            let path = "/v2/destinations/00000000-0000-4000-8000-000000000000";
-            match client.call(Method::GET, path, "", "").await {
-                Err(Error::Problem { status, .. }) if status == 404 => {}
-                Err(Error::Problem { status, .. }) if status == 429 => return count,
-                other => panic!("{other:?}"),
+            match status(client.call(Method::GET, path, "", "").await) {
+                403 | 404 => {}
+                429 => return count,
+                other => panic!("{other}"),
             }
             tokio::time::sleep(pause).await;
         }
         panic!("never refused");
     };
+    let nobodys = "00000000-0000-4000-8000-000000000000";
+    let (public, own) = (format!("/v2/destinations/{nobodys}"), format!("/v2/submissions/{nobodys}"));
     let shared = runtime.block_on(async {
+        let mut clients = [
+            Client::new(PortalSettings::new(&nodes[0].portal, tls.clone())).expect("a client"),
+            Client::new(PortalSettings::new(&nodes[1].portal, tls.clone())).expect("a client"),
+        ];
         // A minute may end in between, and all is given back; not each time.
         for _ in 0..5 {
-            let first = asks(&clients[0], Duration::ZERO).await;
-            let second = asks(&clients[1], Duration::from_millis(20)).await;
-            if first == PER_MINUTE && second < PER_MINUTE {
+            for client in &mut clients {
+                // Until the minute in which somebody guessed is over.
+                for _ in 0..200 {
+                    if client.log_in(PORTAL, SECRET).await.is_ok() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+            // Some of each at the other, so that it would hear of the same.
+            let _known = status(clients[1].call(Method::GET, &public, "", "").await);
+            let _wrong = clients[1].log_in(PORTAL, "wrong").await.expect_err("refused");
+            let mut stranger =
+                Client::new(PortalSettings::new(&nodes[0].portal, tls.clone())).expect("a client");
+            asks(&stranger, &public, Duration::ZERO).await;
+            for _ in 0..GUESSES_MAX {
+                let _wrong = stranger.log_in(PORTAL, "wrong").await.expect_err("refused");
+            }
+            let first = asks(&clients[0], &own, Duration::ZERO).await;
+            let second = asks(&clients[1], &own, Duration::from_millis(20)).await;
+            let is_shut = stranger.log_in(PORTAL, SECRET).await.is_err();
+            if first == PER_MINUTE && second < PER_MINUTE && is_shut {
+                assert_eq!(
+                    status(clients[1].call(Method::GET, &public, "", "").await),
+                    404,
+                    "not the other's"
+                );
+                clients[1].log_in(PORTAL, SECRET).await.expect("whoever guesses, guesses at the other");
                 return true;
             }
-            println!("{first} at one relay, {second} at the other");
+            println!("{first} at one relay, {second} at the other, shut: {is_shut}");
         }
         false
     });

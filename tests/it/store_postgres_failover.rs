@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use amtsbote::store::postgres::{PostgresStore, Settings, Standby};
-use amtsbote::store::staging::{Beginning, Begun, PlaceName};
+use amtsbote::store::staging::{Beginning, Begun, Place, PlaceName};
 use amtsbote::store::{Accepted, Staging, Store, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -364,6 +364,15 @@ fn wait_until(primary: &Cluster, question: &str, answer: &str) {
     }
 }
 
+/// The same, unless `is_over` before.
+fn wait_until_or(primary: &Cluster, question: &str, is_over: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !is_over() && primary.sql("postgres", question) != "t" {
+        assert!(Instant::now() < end, "{question}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// With a commit that waits for a standby which takes nothing in: takes the names away and puts them back, before the commit's
 /// session gets round to anything. Nobody waits any more then.
 fn come_and_go(primary: &Cluster) {
@@ -439,7 +448,7 @@ async fn no_piece_is_acknowledged_without_a_required_standby() {
     // The names are taken away while the commit waits, or come and go, or the wait is cut short by hand.
     let waiting =
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'";
-    for (number, words) in [(3, "was taken away"), (4, "is not known"), (5, "is not known")] {
+    for number in [3, 4, 5] {
         standby.signal_receiver(rustix::process::Signal::STOP);
         let keeping = keep(number).await.expect("a piece");
         match number {
@@ -455,10 +464,30 @@ async fn no_piece_is_acknowledged_without_a_required_standby() {
                 assert_eq!(primary.sql("postgres", cancel), "1");
             }
         }
-        let told = keeping.await.expect("no panic").expect_err("nobody has it but the primary").to_string();
-        assert!(told.contains(words), "{number}: {told}");
-        standby.signal_receiver(rustix::process::Signal::CONT);
-        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        let pieces = |place: Option<Place>| place.expect("a place").pieces;
+        if number == 3 {
+            let told =
+                keeping.await.expect("no panic").expect_err("nobody has it but the primary").to_string();
+            assert!(told.contains("was taken away"), "{told}");
+            // It can be seen, and is not told of before the standby has it.
+            assert_eq!(pieces(store.place(&upload).await.expect("asked")), [1, 2, 3]);
+            let told = store.promised_place(&upload).await.expect_err("refused").to_string();
+            assert!(told.contains("synchronous_standby_names is empty"), "{told}");
+            primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+            wait_until(&primary, NAMES, "second");
+            let (asking, asked) = (Arc::clone(&store), upload.clone());
+            let asked = tokio::spawn(async move { asking.promised_place(&asked).await });
+            wait_until_or(&primary, waiting, || asked.is_finished());
+            assert!(!asked.is_finished(), "the standby lacks it");
+            standby.signal_receiver(rustix::process::Signal::CONT);
+            assert_eq!(pieces(asked.await.expect("no panic").expect("told")), [1, 2, 3]);
+        } else {
+            // Where it is not known, another commit tells.
+            wait_until_or(&primary, waiting, || keeping.is_finished());
+            assert!(!keeping.is_finished(), "{number}: the standby lacks it");
+            standby.signal_receiver(rustix::process::Signal::CONT);
+            assert!(keeping.await.expect("no panic").expect("kept"), "{number}");
+        }
         primary.wait_for_standby();
         assert!(!kept_until(number).await, "{number} was there already");
     }
@@ -523,6 +552,49 @@ async fn nothing_is_acknowledged_without_a_required_standby() {
     standby.signal_receiver(rustix::process::Signal::CONT);
     primary.wait_for_standby();
     assert_eq!(send_until_taken("come-and-gone", &store).await, Accepted::Before);
+    // They are away when the database is asked for the outcome, and back when it is looked whether there is a standby: the
+    // clock is read in between.
+    primary.sql("required", SETTABLE_CLOCK);
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    std::thread::scope(|scope| {
+        const SLEEPS: &str = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        const TAKEN: &str = "SELECT max(incarnation) FROM amtsbote.node";
+        let taken = || primary.sql("required", TAKEN).parse::<i64>().expect("a number");
+        let before = taken();
+        let sending = Arc::clone(&store);
+        let sent = tokio::spawn(async move { draft("away").send(&*sending).await });
+        wait_until(
+            &primary,
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'",
+            "t",
+        );
+        let held = "BEGIN; LOCK TABLE public.jump IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
+        scope.spawn(|| primary.try_sql("required", held));
+        wait_until(&primary, &format!("SELECT count(pid) {SLEEPS}"), "1");
+        primary.reconfigure(&["synchronous_standby_names = ''"]);
+        let end = Instant::now() + Duration::from_secs(30);
+        while taken() == before {
+            assert!(Instant::now() < end, "the node's row is never taken");
+        }
+        // Whoever has not noticed goes on to the clock, and is let through when they are back.
+        let stopped = "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid \
+                       WHERE l.locktype = 'advisory' AND a.wait_event_type = 'Lock'";
+        for _ in 0..50 {
+            if primary.sql("postgres", stopped) != "0" {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        wait_until(&primary, NAMES, "second");
+        primary.sql("postgres", &format!("SELECT pg_terminate_backend(pid) {SLEEPS}"));
+        let sent = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(sent));
+        let told = sent.expect("no panic").expect_err("nobody has it but the primary").to_string();
+        assert!(told.contains("is not known"), "{told}");
+    });
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    primary.wait_for_standby();
+    assert_eq!(send_until_taken("away", &store).await, Accepted::Before);
     // What was read anew for another reason is no trouble: the database is asked, and says yes.
     for round in 0..3 {
         primary.reconfigure(&[&format!("log_min_duration_statement = {}", 10_000 + round)]);

@@ -4,7 +4,7 @@
 //! can be told to refuse. It believes every signature, and no other access key. `tests/peers/objects` brings one of
 //! another make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,16 @@ struct Bucket {
     refuses: Arc<AtomicBool>,
     /// Takes requests and answers none.
     silent: Arc<AtomicBool>,
+    meddling: Meddling,
+}
+
+/// What the bucket does to a sweep.
+#[derive(Clone, Default)]
+struct Meddling {
+    /// Objects that it does not let go of.
+    locked: Arc<Mutex<BTreeSet<String>>>,
+    /// Once, when all of a store's objects are listed.
+    on_list: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
 }
 
 impl Bucket {
@@ -54,22 +64,24 @@ impl Bucket {
             written: Written::default(),
             refuses: Arc::default(),
             silent: Arc::default(),
+            meddling: Meddling::default(),
         };
         let (objects, refuses, silent) =
             (bucket.objects.clone(), bucket.refuses.clone(), bucket.silent.clone());
-        let written = bucket.written.clone();
+        let (written, meddling) = (bucket.written.clone(), bucket.meddling.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (objects, refuses, silent) = (objects.clone(), refuses.clone(), silent.clone());
-                let written = written.clone();
+                let (written, meddling) = (written.clone(), meddling.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (objects, refuses) = (objects.clone(), refuses.load(Ordering::SeqCst));
                     let (silent, written) = (silent.clone(), written.clone());
+                    let meddling = meddling.clone();
                     async move {
                         while silent.load(Ordering::SeqCst) {
                             tokio::time::sleep(Duration::from_millis(100)).await;
                         }
-                        Ok::<_, Infallible>(answer(&objects, &written, refuses, request).await)
+                        Ok::<_, Infallible>(answer(&objects, &written, (refuses, &meddling), request).await)
                     }
                 });
                 tokio::spawn(async move {
@@ -127,7 +139,7 @@ fn said(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 async fn answer(
     objects: &Mutex<BTreeMap<String, Bytes>>,
     written: &Written,
-    refuses: bool,
+    (refuses, meddling): (bool, &Meddling),
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
@@ -151,6 +163,9 @@ async fn answer(
             objects.insert(name, body);
             said(StatusCode::OK, "")
         }
+        Method::DELETE if meddling.locked.lock().expect("names").contains(&name) => {
+            said(StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>")
+        }
         Method::DELETE => {
             objects.remove(&name);
             said(StatusCode::NO_CONTENT, "")
@@ -162,6 +177,11 @@ async fn answer(
                 value.map(|value| value.replace("%2F", "/"))
             };
             let prefix = field("prefix").unwrap_or_default();
+            if prefix.trim_end_matches('/').split('/').count() == 2
+                && let Some(meddle) = meddling.on_list.lock().expect("a deed").take()
+            {
+                meddle();
+            }
             let after = field("continuation-token").or(field("start-after")).unwrap_or_default();
             let below = objects.iter().filter(|(name, _)| name.starts_with(&prefix) && **name > after);
             let below: Vec<(&String, &Bytes)> = below.collect();
@@ -415,7 +435,7 @@ async fn a_restored_copy_leaves_the_originals_objects_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn old_objects_without_a_row_are_deleted() {
     let Some(programs) = programs() else { return };
-    let cluster = Cluster::start(&programs, &[]);
+    let cluster = Arc::new(Cluster::start(&programs, &[]));
     let connection = cluster.database("strays");
     let bucket = Bucket::start().await;
     let store = bucket.open(&connection, "one").await;
@@ -467,7 +487,8 @@ async fn old_objects_without_a_row_are_deleted() {
     };
     let is_swept = async || {
         let end = Instant::now() + Duration::from_secs(20);
-        while bucket.names().contains(&named("9")) {
+        let row = "SELECT count(*) FROM amtsbote.payload_large WHERE dropped_at IS NOT NULL";
+        while bucket.names().contains(&named("9")) || cluster.sql("strays", row) != "0" {
             assert!(Instant::now() < end, "nothing is swept");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -493,6 +514,26 @@ async fn old_objects_without_a_row_are_deleted() {
         "strays",
         "UPDATE amtsbote.store SET objects_adopted_at = clock_timestamp() - interval '31 days'",
     );
+    // Nor one that goes back behind what it has counted to, while the objects are listed.
+    let deed = Arc::clone(&cluster);
+    *bucket.meddling.on_list.lock().expect("a deed") = Some(Box::new(move || {
+        deed.sql("strays", "UPDATE amtsbote.store SET objects_claim = objects_claim - 1");
+    }));
+    let store = bucket.open(&connection, "one").await;
+    is_swept().await;
+    assert!(bucket.meddling.on_list.lock().expect("a deed").is_none(), "nothing was listed");
+    left(&goes);
+    store.close().await.expect("closed");
+    cluster.sql("strays", "UPDATE amtsbote.store SET objects_claim = objects_claim + 1");
+    // One that stays holds up no other.
+    put();
+    bucket.meddling.locked.lock().expect("names").insert(goes[0].0.clone());
+    let store = bucket.open(&connection, "one").await;
+    is_swept().await;
+    left(&goes[..1]);
+    store.close().await.expect("closed");
+    put();
+    bucket.meddling.locked.lock().expect("names").clear();
     let store = bucket.open(&connection, "one").await;
     is_swept().await;
     left(&[]);
@@ -540,6 +581,7 @@ async fn a_bucket_of_another_make_takes_gives_and_forgets() {
         written: Written::default(),
         refuses: Arc::default(),
         silent: Arc::default(),
+        meddling: Meddling::default(),
     };
     let examined = examine(bucket.settings(&connection, "one")).await.expect("examined");
     assert_eq!(examined.objects, Some(Ok(())));

@@ -59,7 +59,7 @@ impl Door {
             Chunk::InfoOnly => {
                 let busy = self.hold(upload.place(), Some(self.settings.inside_wait)).await?;
                 if busy.is_none() {
-                    let standing = self.standing(&upload).await?;
+                    let standing = self.promised_standing(&upload).await?;
                     if standing.is_whole() {
                         context.findings.push((Code::InsideWorking, None));
                     }
@@ -68,13 +68,13 @@ impl Door {
                 busy
             }
         };
-        let mut standing = self.standing(&upload).await?;
         let mut number = None;
         if let Chunk::Information(information) = &asked.chunk {
             number = information.number;
+            let standing = self.standing(&upload).await?;
             self.take_chunk(context.request, information, &upload, &standing).await?;
-            standing = self.standing(&upload).await?;
         }
+        let standing = self.promised_standing(&upload).await?;
         let inside = match (&standing.accepted, standing.is_whole()) {
             (Some(accepted), _) => {
                 context.findings.push((Code::InsideFeedback, None));
@@ -116,6 +116,7 @@ impl Door {
             begun.cut.agrees(&cut).map_err(refused)?;
         }
         if standing.received.contains(&number) {
+            self.promised_standing(upload).await?;
             return Err(Refused::new(Code::ChunkExists, format!("chunk {number} was received before")));
         }
         let [attachment] = request.received.attachments.as_slice() else {

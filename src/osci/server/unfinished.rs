@@ -81,12 +81,25 @@ impl Door {
     }
 
     pub(super) async fn standing(&self, upload: &Upload) -> Result<Standing, Refused> {
+        self.look_at(upload, false).await
+    }
+
+    /// The same for the client to be told: what it calls received stays so, whatever happens.
+    pub(super) async fn promised_standing(&self, upload: &Upload) -> Result<Standing, Refused> {
+        self.look_at(upload, true).await
+    }
+
+    async fn look_at(&self, upload: &Upload, is_promise: bool) -> Result<Standing, Refused> {
         let Some(staging) = self.relay.staging() else {
             let upload = upload.clone();
             return on_disk(move || upload.standing()).await.map_err(on_our_disk);
         };
-        let place = staging.place(&name(upload.place())).await.map_err(in_store)?;
-        let Some(place) = place else { return Ok(Standing::default()) };
+        let place = name(upload.place());
+        let place = match is_promise {
+            true => staging.promised_place(&place).await,
+            false => staging.place(&place).await,
+        };
+        let Some(place) = place.map_err(in_store)? else { return Ok(Standing::default()) };
         let SharedUpload { begun, accepted } = understood(&place.note)?;
         let all = 1..=begun.cut.total;
         let received = match &accepted {

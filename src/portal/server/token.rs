@@ -79,7 +79,8 @@ impl Caller {
 }
 
 /// Who has asked how often in this minute: accounts, addresses, and addresses that guess, each by themselves, so that no
-/// crowd of one kind uses up what another may ask. The nodes of a store count together.
+/// crowd of one kind uses up what another may ask. The nodes of a store count accounts together, and addresses each for
+/// itself: behind a balancer all clients have the same one, and a stranger who uses it up is not to do so at every node.
 #[derive(Debug)]
 pub(super) struct Rates {
     pub accounts: Buckets,
@@ -89,11 +90,11 @@ pub(super) struct Rates {
 
 impl Rates {
     pub fn of(relay: &Relay) -> Self {
-        let bucket = |kind| Buckets(relay.rate(kind, MINUTE));
+        let alone = |kind| Buckets(Arc::new(Rate::alone(kind, MINUTE)));
         Self {
-            accounts: bucket("portal account"),
-            addresses: bucket("portal address"),
-            guesses: bucket("portal guess"),
+            accounts: Buckets(relay.rate("portal account", MINUTE)),
+            addresses: alone("portal address"),
+            guesses: alone("portal guess"),
         }
     }
 }

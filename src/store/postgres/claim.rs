@@ -5,9 +5,10 @@ use super::{Fault, OpenError, Pools, Reading, Settings};
 use crate::net::postgres::commit;
 use crate::store::{AdminAct, StoreError};
 
-/// Counts on. `Denied` by a sentence where the objects are another copy's of this database; nothing is deleted then.
-pub async fn count_on(pools: &Pools) -> Result<Result<(), String>, StoreError> {
-    let Some(objects) = pools.objects() else { return Ok(Ok(())) };
+/// Counts on; the number that the database has reached. Denied by a sentence where the objects are another copy's of this
+/// database; nothing is deleted then.
+pub async fn count_on(pools: &Pools) -> Result<Result<i64, String>, StoreError> {
+    let Some(objects) = pools.objects() else { return Ok(Ok(0)) };
     // In this order: other nodes count on as well, in the database first.
     let there = objects.claim(pools.store_id()).await?;
     let counted = pools.run("SELECT objects_claim FROM store", &[]).await?;
@@ -24,7 +25,7 @@ pub async fn count_on(pools: &Pools) -> Result<Result<(), String>, StoreError> {
     let next = pools.run(next, &[]).await?;
     let next: i64 = next.first().map_or(own + 1, |row| row.get(0));
     objects.set_claim(pools.store_id(), next).await?;
-    Ok(Ok(()))
+    Ok(Ok(next))
 }
 
 /// Makes the objects this database's own: every other copy lags behind from here on. The number that it counts from.

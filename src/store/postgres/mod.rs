@@ -287,7 +287,7 @@ macro_rules! write {
             work.batch_execute("SET LOCAL statement_timeout = 0").await?;
             work.commit().await?;
             if let Some(found) = found {
-                promises::confirm(&Reading::One(&client), &$self.pools, &found).await?;
+                promises::confirm(&Reading::One(&client), &$self.pools, found).await?;
             }
             Ok(answer)
         })
@@ -729,7 +729,7 @@ impl Store for PostgresStore {
             Directory::new(based_on + 1, accounts, profiles).map_err(|error| refuse(error.to_string()))?;
         let act = act_bytes(&act)?;
         let [accounts, profiles] = &content;
-        write!(self, reading, async {
+        promise!(self, reading, async {
             let rows = reading.ask("SELECT revision FROM directory FOR UPDATE", &[]).await?;
             let found = rows.first().map_or(Ok(0), |row| read::column::<i64>(row, 0))?;
             if uint(found) != based_on {
@@ -744,7 +744,7 @@ impl Store for PostgresStore {
 
     async fn record_act(&self, act: AdminAct) -> Result<(), StoreError> {
         let act = act_bytes(&act)?;
-        write!(self, reading, async { reading.ask(ACT, &[&act]).await.map(drop) })
+        promise!(self, reading, async { reading.ask(ACT, &[&act]).await.map(drop) })
     }
 
     async fn acts(&self, limit: u32) -> Result<Vec<AdminAct>, StoreError> {

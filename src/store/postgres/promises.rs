@@ -64,18 +64,30 @@ pub async fn find(reading: &Reading<'_>, pools: &Pools) -> Result<Found, Fault> 
     Found::of(reading.ask(STANDING, &[]).await?.first(), doubts)
 }
 
-/// After its commit, on the same connection: refuses to acknowledge what the standby may lack.
-pub async fn confirm(reading: &Reading<'_>, pools: &Pools, found: &Found) -> Result<(), Fault> {
+/// Changes nothing, and its commit waits for the standby: locking a row is written to the server's log. What the session has
+/// committed before, and what it saw of others' commits, is on the standby with it.
+pub const BEHIND: &str = "SELECT 1 FROM store FOR KEY SHARE";
+/// Such commits that one transaction is followed by.
+const BEHIND_MAX: usize = 5;
+
+/// After its commit, on the same connection: refuses to acknowledge what the standby may lack. Where that is not known,
+/// another commit behind it tells.
+pub async fn confirm(reading: &Reading<'_>, pools: &Pools, mut found: Found) -> Result<(), Fault> {
     if found.loaded.is_none() {
         return Ok(());
     }
-    let asked = reading.ask(HAS_WAITED, &[]).await?;
-    let row = asked.first().ok_or_else(|| Fault::Promise(UNSURE.to_owned()))?;
-    match found.has_waited(row)? {
-        Waited::Yes if pools.doubts() == found.doubts => Ok(()),
-        Waited::No => Err(Fault::Promise(HAS_NOT_WAITED.to_owned())),
-        Waited::Yes | Waited::Unsure => Err(Fault::Promise(UNSURE.to_owned())),
+    let unsure = || Fault::Promise(UNSURE.to_owned());
+    for _ in 0..=BEHIND_MAX {
+        let asked = reading.ask(HAS_WAITED, &[]).await?;
+        match found.has_waited(asked.first().ok_or_else(unsure)?)? {
+            Waited::Yes if pools.doubts() == found.doubts => return Ok(()),
+            Waited::No => return Err(Fault::Promise(HAS_NOT_WAITED.to_owned())),
+            Waited::Yes | Waited::Unsure => {}
+        }
+        found = find(reading, pools).await?;
+        reading.ask(BEHIND, &[]).await?;
     }
+    Err(unsure())
 }
 
 /// Of a commit that stands on the primary and perhaps nowhere else.

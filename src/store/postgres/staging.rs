@@ -15,6 +15,7 @@ use tokio_postgres::Row as Found;
 
 use super::payload::Outgoing;
 use super::pools::{self, Pools};
+use super::promises::Standby;
 use super::read::column;
 use super::{Fault, PostgresStore, Reading, ask, promise, promises, write};
 use crate::store::row::{int, uint};
@@ -226,6 +227,20 @@ impl Staging for PostgresStore {
         let question = format!("{PLACES} AND name = $3");
         let PlaceName { kind, owner, name } = place;
         ask!(self, reading, async {
+            let rows = reading.ask(&question, &[kind, owner, name]).await?;
+            rows.first().map(place_of).transpose()
+        })
+    }
+
+    async fn promised_place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError> {
+        if self.pools.settings().standby != Standby::Required {
+            return self.place(place).await;
+        }
+        // A piece whose commit was let go of is seen like any other.
+        let question = format!("{PLACES} AND name = $3");
+        let PlaceName { kind, owner, name } = place;
+        promise!(self, reading, async {
+            reading.ask(promises::BEHIND, &[]).await?;
             let rows = reading.ask(&question, &[kind, owner, name]).await?;
             rows.first().map(place_of).transpose()
         })

@@ -88,11 +88,10 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
                 if let Err(error) = rates::sweep(&pools).await {
                     tracing::debug!(%error, "what clients took before cannot be let go of");
                 }
-                is_ours = are_objects_ours(&pools).await;
-                if !is_ours {
-                    continue;
-                }
-                sweep_objects(&pools, &mut round).await;
+                let claim = objects_claim(&pools).await;
+                is_ours = claim.is_some();
+                let Some(claim) = claim else { continue };
+                sweep_objects(&pools, &mut round, claim).await;
                 sweep(&pools, incarnation).await;
                 match sweep_strays(&pools, &looked_up_to).await {
                     Ok(next) => looked_up_to = next,
@@ -105,15 +104,20 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
 
 /// Whether payloads may be let go of: where they are objects, no other copy of the database may have a claim to them.
 async fn are_objects_ours(pools: &Pools) -> bool {
+    objects_claim(pools).await.is_some()
+}
+
+/// The same with the number that the database has reached.
+async fn objects_claim(pools: &Pools) -> Option<i64> {
     match claim::count_on(pools).await {
-        Ok(Ok(())) => true,
+        Ok(Ok(claim)) => Some(claim),
         Ok(Err(foreign)) => {
             tracing::error!(
                 code = "store-objects-foreign",
                 next_step = "run one copy of the database at a time with these objects",
                 "{foreign}"
             );
-            false
+            None
         }
         Err(error @ StoreError::Corrupt(_)) => {
             tracing::error!(
@@ -122,11 +126,11 @@ async fn are_objects_ours(pools: &Pools) -> bool {
                     "see who writes there; with no other copy of the database at work, delete that object",
                 "whose the objects are is not known, and nothing is deleted: {error}"
             );
-            false
+            None
         }
         Err(error) => {
             tracing::debug!(%error, "whose the objects are cannot be asked");
-            false
+            None
         }
     }
 }
@@ -175,8 +179,8 @@ async fn sweep(pools: &Pools, incarnation: i64) {
 }
 
 /// Deletes objects that no row knows, among the next ones of the bucket.
-async fn sweep_objects(pools: &Pools, round: &mut strays::Round) {
-    match round.step(pools).await {
+async fn sweep_objects(pools: &Pools, round: &mut strays::Round, claim: i64) {
+    match round.step(pools, claim).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "objects that belong to no payload were deleted"),
         Err(error) => tracing::debug!(%error, "objects that belong to no payload cannot be looked for"),

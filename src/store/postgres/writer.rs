@@ -419,8 +419,13 @@ impl Task {
                 return Err(OpenError::Settings("the server does not wait for its standby".to_owned()));
             }
             let Some(before) = before else { return Ok(row) };
-            // Whether names are there at all is looked at next.
-            if loaded(&session.client.query_one(promises::HAS_WAITED, &[]).await?)? == before {
+            let behind = session.client.query_one(promises::HAS_WAITED, &[]).await?;
+            if !column::<bool>(&behind, 0)? {
+                // Names that are back by then come too late for this commit.
+                promises::check_start(&session.client, pools).await?;
+                return Err(OpenError::Promise(promises::HAS_NOT_WAITED.to_owned()));
+            }
+            if loaded(&behind)? == before {
                 return Ok(row);
             }
         }

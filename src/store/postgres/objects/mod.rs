@@ -159,9 +159,12 @@ impl Objects {
         Ok(listed.collect())
     }
 
+    /// What is not there any more is no fault.
     pub async fn delete_listed(&self, listed: &Listed) -> Result<(), StoreError> {
-        let deleted = self.bucket.delete(&listed.location).await;
-        self.heard(deleted)
+        match self.bucket.delete(&listed.location).await {
+            Err(object_store::Error::NotFound { .. }) => self.heard(Ok(())),
+            deleted => self.heard(deleted),
+        }
     }
 
     /// When the store last counted on, on the object store's own clock.

@@ -14,7 +14,7 @@ use futures_util::future::try_join;
 use tokio_postgres::{Statement, Transaction};
 
 use super::{LOCK, Link, Shared, Trouble, prepared, writing};
-use crate::net::postgres::{HAS_NOT_WAITED, HAS_WAITED, Standby};
+use crate::net::postgres::{HAS_NOT_WAITED, HAS_WAITED, Standby, commit, loaded};
 use crate::register::copies::CopyError;
 
 const TURN: &str = "SELECT pg_advisory_xact_lock($1)";
@@ -27,6 +27,8 @@ const FORGET_MAX: u64 = 1000;
 /// What is needed to find out later whether a transaction was committed.
 pub struct Commit {
     token: [u8; 16],
+    /// When the session had read the server's settings as the standby was found, where one is required.
+    pub loaded: Option<i64>,
     pub unsure: Arc<AtomicBool>,
 }
 
@@ -42,7 +44,7 @@ impl Commit {
     pub fn new(unsure: Arc<AtomicBool>) -> Result<Self, CopyError> {
         let mut token = [0; 16];
         aws_lc_rs::rand::fill(&mut token).map_err(|_| CopyError::Random)?;
-        Ok(Self { token, unsure })
+        Ok(Self { token, loaded: None, unsure })
     }
 
     /// Waits for the right to write, and leaves the token. Everybody touches the tokens' table behind the lock only, so
@@ -88,7 +90,14 @@ impl Commit {
 
     fn fate(&self, shared: &Shared) -> Result<Fate, Trouble> {
         let mut live = shared.connect()?;
-        shared.wait(shared.settings.patience, async {
+        let is_required = shared.settings.standby == Standby::Required;
+        let looked = shared.wait(shared.settings.patience, async {
+            let before = match is_required {
+                true => Some(loaded(&live.session.client.query_one(HAS_WAITED, &[]).await?)?),
+                false => None,
+            };
+            // What was said when it connected is about something else.
+            live.session.listen_anew();
             let work = writing(&mut live.session.client).await?;
             // As long as the lost session is at work, it holds this.
             work.execute(TURN, &[&LOCK]).await?;
@@ -96,16 +105,19 @@ impl Commit {
             let is_there: bool = work.query_one(look, &[&self.token.as_slice()]).await?.get(0);
             // What is written behind it is on the disk, and on the standby, behind it.
             work.execute("UPDATE base SET settled = settled + 1", &[]).await?;
-            work.commit().await?;
+            commit(work).await?;
             if !is_there {
-                return Ok(Fate::Undone);
+                return Ok(Some(Fate::Undone));
             }
-            let is_required = shared.settings.standby == Standby::Required;
-            let has_waited = !is_required
-                || (live.session.client.query_one(HAS_WAITED, &[]).await?.get(0)
-                    && !live.session.is_unsure());
-            Ok::<_, tokio_postgres::Error>(if has_waited { Fate::Committed } else { Fate::Unguarded })
-        })
+            let Some(before) = before else { return Ok(Some(Fate::Committed)) };
+            let row = live.session.client.query_one(HAS_WAITED, &[]).await?;
+            if !row.get::<_, bool>(0) || live.session.is_unsure() {
+                return Ok(Some(Fate::Unguarded));
+            }
+            Ok::<_, tokio_postgres::Error>((loaded(&row)? == before).then_some(Fate::Committed))
+        })?;
+        // Names may have come and gone meanwhile: this is to be asked again.
+        looked.ok_or(Trouble::Late)
     }
 }
 

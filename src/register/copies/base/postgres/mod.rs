@@ -31,13 +31,16 @@ use tokio_postgres::{Client, Config, IsolationLevel, Row, Statement, Transaction
 use self::fate::Commit;
 use self::schema::{SCHEMA, Unfit};
 use super::Value;
+use crate::net;
 use crate::net::postgres::{
-    Connector, HAS_NOT_WAITED, HAS_WAITED, Meaning, STANDING, Session, Standby, broken, check, meaning,
-    sentence,
+    Connector, HAS_NOT_WAITED, HAS_WAITED, Meaning, STANDING, Session, Standby, broken, check, loaded,
+    meaning, sentence,
 };
 use crate::register::copies::CopyError;
 use crate::register::copies::looks::LogKey;
 
+/// [`net::postgres::COMMIT`] of a session that goes on in a transaction.
+const COMMIT_AND_CHAIN: &str = "SELECT 1; COMMIT AND CHAIN";
 /// Held by whoever writes ("Melt").
 const LOCK: i64 = 0x4d65_6c74;
 /// The oldest server that this was tried with, as servers count.
@@ -428,7 +431,7 @@ impl Link {
             is_lost.set(true);
             trouble.error()
         };
-        let commit = Commit::new(Arc::clone(unsure))?;
+        let mut commit = Commit::new(Arc::clone(unsure))?;
         let transaction = shared.wait(shared.settings.patience, writing(&mut session.client));
         let transaction = transaction.map_err(failed)?;
         let turn = commit.take_turn(&transaction, statements);
@@ -436,9 +439,11 @@ impl Link {
         if shared.settings.standby == Standby::Required {
             let standing = shared.wait(shared.settings.patience, async {
                 let statement = prepared(&transaction, statements, STANDING).await?;
-                broken(&transaction.query_one(&statement, &[]).await?)
+                let row = transaction.query_one(&statement, &[]).await?;
+                Ok::<_, tokio_postgres::Error>((broken(&row)?, loaded(&row)?))
             });
-            let (disk, standby) = standing.map_err(failed)?;
+            let ((disk, standby), loaded) = standing.map_err(failed)?;
+            commit.loaded = Some(loaded);
             if let Some(lacking) = disk.or(standby) {
                 return Err(CopyError::Server(lacking));
             }
@@ -579,15 +584,21 @@ impl Work<'_> {
         let waited = match shared.settings.standby {
             Standby::Required => {
                 // The next transaction begins with it and ends with the question, on the same session.
-                let committed = shared.wait(patience, transaction.batch_execute("COMMIT AND CHAIN"));
+                let committed = shared.wait(patience, transaction.batch_execute(COMMIT_AND_CHAIN));
                 committed.and_then(|()| {
                     let row = shared.wait(patience, transaction.query_one(HAS_WAITED, &[]));
                     // It is committed: what became of it is to be asked, however this failed.
                     let row = row.inspect_err(|_| is_lost.set(true)).map_err(|_| Trouble::Late)?;
-                    Ok(row.get::<_, bool>(0) && !commit.unsure.load(Ordering::SeqCst))
+                    match row.get::<_, bool>(0) && !commit.unsure.load(Ordering::SeqCst) {
+                        // Names may have come and gone: the next session's commit waits for this one, too.
+                        true if Some(loaded(&row)?) != commit.loaded => Err(Trouble::Late),
+                        has_waited => Ok(has_waited),
+                    }
                 })
             }
-            Standby::Unasked | Standby::Wanted => shared.wait(patience, transaction.commit()).map(|()| true),
+            Standby::Unasked | Standby::Wanted => {
+                shared.wait(patience, net::postgres::commit(transaction)).map(|()| true)
+            }
         };
         match waited {
             Ok(true) => Ok(()),

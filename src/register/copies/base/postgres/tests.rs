@@ -24,6 +24,14 @@ fn add(session: &mut Session, day: &str) -> Result<(), CopyError> {
     work.commit()
 }
 
+/// The server answers COMMIT with a rollback where a statement before has failed.
+fn fails_with_its_statement(session: &mut Session) {
+    let work = session.begin().expect("begun");
+    work.run(DAY, params!["lost"]).expect("written");
+    work.run("INSERT INTO nowhere VALUES (1)", params![]).expect_err("no such table");
+    assert!(work.commit().is_err(), "nothing was committed");
+}
+
 fn days(session: &mut Session) -> Vec<String> {
     let work = session.look().expect("a look");
     work.all("SELECT day FROM night ORDER BY day", params![], |row| row.get(0)).expect("days")
@@ -87,6 +95,7 @@ fn a_commit_that_nobody_confirmed_is_asked_about() {
         writing.join().expect("joined")
     });
     assert!(done.is_ok(), "{done:?}");
+    fails_with_its_statement(&mut writer);
     assert_eq!(days(&mut writer), ["1", "2", "4"]);
 }
 
@@ -306,7 +315,38 @@ fn nothing_is_written_without_a_required_standby() {
     standby.signal_receiver(rustix::process::Signal::CONT);
     named();
     add(&mut writer, "6").expect("written");
-    assert_eq!(days(&mut writer), ["1", "2", "3", "4", "5", "6"], "what is unsure is there, this time");
+
+    // Taken away and put back while the commit waits: another commit, which waits for the standby, tells.
+    let session = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| add(&mut writer, "7"));
+        wait_until(&primary, WAITS, "1");
+        let pid = primary.sql("postgres", &format!("SELECT pid {session}"));
+        let signal = |signal| {
+            let pid = rustix::process::Pid::from_raw(pid.parse().expect("a number")).expect("a process");
+            rustix::process::kill_process(pid, signal).expect("signalled");
+        };
+        signal(rustix::process::Signal::STOP);
+        unnamed();
+        // Whoever has learnt of it lets go: a commit without a standby is answered then.
+        primary.sql("postgres", "CREATE TABLE witness (); DROP TABLE witness");
+        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        wait_until(&primary, NAMES, "second");
+        signal(rustix::process::Signal::CONT);
+        let end = Instant::now() + Duration::from_secs(60);
+        let others = format!("SELECT count(*) {session} AND pid <> {pid}");
+        while !writing.is_finished() && primary.sql("postgres", &others) == "0" {
+            assert!(Instant::now() < end, "{others}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!writing.is_finished(), "the standby lacks it");
+        standby.signal_receiver(rustix::process::Signal::CONT);
+        writing.join().expect("joined")
+    });
+    assert!(written.is_ok(), "{written:?}");
+    fails_with_its_statement(&mut writer);
+    assert_eq!(days(&mut writer), ["1", "2", "3", "4", "5", "6", "7"], "what is unsure is there, this time");
 }
 
 #[test]

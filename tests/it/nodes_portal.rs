@@ -597,3 +597,50 @@ fn what_the_standby_may_lack_is_not_said_to_be_made() {
     let [(name, _)] = states.iter().collect::<Vec<_>>()[..] else { panic!("{states:?}") };
     assert!(name.ends_with(&id.to_string()), "{name}");
 }
+
+#[test]
+fn announcements_at_once_keep_to_the_bound_of_a_client() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("bound");
+    let mut nodes = open(&connection, str::to_owned);
+    let sql = |text: &str| cluster.sql("bound", text);
+    // So many like one that is there, of this client or another one's.
+    let crowd = |like: Uuid, note: &str, count: usize| {
+        sql(&format!(
+            "INSERT INTO amtsbote.staged (kind, owner, name, note, bytes, ends_at) \
+             SELECT kind, owner, gen_random_uuid()::text, {note}, 0, ends_at \
+             FROM amtsbote.staged, generate_series(1, {count}) WHERE name = '{like}'"
+        ))
+    };
+    let body = json!({
+        "destinationId": DESTINATION,
+        "publicService": { "identifier": format!("urn:de:fim:leika:leistung:{SERVICE}") },
+    });
+    let body = body.to_string();
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let first = portal.announce(0, &[]).await;
+        let others = "convert_to(jsonb_set(convert_from(note, 'UTF8')::jsonb, '{begun,client}', '\"other\"')::text, 'UTF8')";
+        crowd(first, others, 10);
+        crowd(first, "note", 2046);
+        let at_once = async |count: usize| {
+            let announce = |node: usize| {
+                portal.ask(node % NODES, "POST", "/v2/submissions", &[("content-type", JSON)], body.clone())
+            };
+            let answers = futures_util::future::join_all((0..count).map(announce)).await;
+            answers.iter().filter(|answer| answer.status == 201).count()
+        };
+        // There is room for one.
+        assert_eq!(at_once(9).await, 1);
+        // A minute later they give way; whoever has waited for too long comes again.
+        sql("UPDATE amtsbote.staged SET ends_at = ends_at - interval '2 minutes'");
+        let mut begun = 0;
+        for _ in 0..20 {
+            begun += at_once(9 - begun).await;
+        }
+        assert_eq!(begun, 9);
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+}

@@ -95,9 +95,10 @@
 //!
 //! What is announced waits on disk (with PostgreSQL in the database, where every server finds it: [`super::database`]) for
 //! `portal.announced_hours`: 2048 submissions of one client and 4096 of one account. Where that is reached, those that nothing was uploaded for give way when they are a minute old, the oldest first and of the client
-//! that has most, so that one client shuts no other one out; if all have uploads, 429 `too-many-announced`. An upload leaves
-//! `limits.disk_reserve_bytes` of the disk alone, whether it says its length or not: room is kept ahead of it, and what does not
-//! fit is answered 503 `store-full` with a line for the operator, and nothing of that request stays. What one client has
+//! that has most, so that one client shuts no other one out; if all have uploads, 429 `too-many-announced`. With the embedded store, an upload
+//! leaves `limits.disk_reserve_bytes` of the disk alone, whether it says its length or not: room is kept ahead of it, and what
+//! does not fit is answered 503 `store-full` with a line for the operator, and nothing of that request stays. With PostgreSQL
+//! the disk is the database's, and what of a refused upload was kept by then stays. What one client has
 //! uploaded and not submitted keeps `portal.uploads_bytes_max` at most, counted when an upload begins, those that are under way
 //! by what they say they bring; beyond, 429 `too-much-uploaded`. All that an upload may bring counts within its submission as
 //! well, so that attachments that come at the same time fit together.

@@ -100,6 +100,10 @@ pub trait Staging: Send + Sync {
     /// Waits until nobody else of any node holds this; nothing where that takes longer than `limit`.
     async fn hold(&self, place: &PlaceName, limit: Option<Duration>) -> Result<Option<Held>, StoreError>;
 
+    /// When this returns, all that could be seen before is promised as a message is; where a standby is waited for, that
+    /// has it. Whoever reads sooner than that may read what is lost with the primary.
+    async fn confirm(&self) -> Result<(), StoreError>;
+
     async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError>;
     /// Counts an open place anew; the places of one owner and kind one after the other. `Unknown` where it is over.
     async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError>;

@@ -541,3 +541,109 @@ fn what_an_older_program_left_in_files_is_finished_at_its_node() {
     stop(&mut nodes);
     no_errors(&nodes);
 }
+
+/// What a node is not sure to have accepted can be read in the database, and is lost with it: no node says that it is made.
+#[test]
+fn what_the_standby_may_lack_is_not_said_to_be_made() {
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    let connection = primary.database("unsure");
+    let brief = |text: &str| with(&with(text, "patience_seconds", 3), "question_seconds", 3);
+    let mut nodes = open(&connection, brief);
+    let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+    let runtime = runtime();
+    let id = runtime.block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[]).await;
+        standby.signal_receiver(Signal::STOP);
+        // Its commit waits; whoever asks for the outcome ends its session, and from then on everybody can read it.
+        portal.submit(0, id, &metadata, &data).await.refuses(503, "unavailable");
+        let is_read =
+            || primary.sql("unsure", "SELECT count(*) FROM amtsbote.message WHERE state IS NOT NULL");
+        for _ in 0..1000 {
+            if is_read() == "1" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(is_read(), "1");
+        // Twice: neither what the first has done to the draft nor that nothing is left of it makes it surer.
+        for node in [0, 1, 2, 1] {
+            portal.submit(node, id, &metadata, &data).await.refuses(503, "unavailable");
+        }
+        primary.sql(
+            "unsure",
+            "SET synchronous_commit = local; DELETE FROM amtsbote.staged WHERE kind LIKE 'portal-%'",
+        );
+        portal.submit(2, id, &metadata, &data).await.refuses(503, "unavailable");
+        standby.signal_receiver(Signal::CONT);
+        primary.wait_for_standby();
+        for node in [1, 2, 0] {
+            let mut answer = portal.submit(node, id, &metadata, &data).await;
+            for _ in 0..100 {
+                if answer.status != 503 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                answer = portal.submit(node, id, &metadata, &data).await;
+            }
+            assert_eq!(answer.is(200).json()["submissionId"], json!(id), "node {node}");
+        }
+        id
+    });
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    stop(&mut nodes);
+    let states = runtime.block_on(at_rest(&connection, NODES));
+    let [(name, _)] = states.iter().collect::<Vec<_>>()[..] else { panic!("{states:?}") };
+    assert!(name.ends_with(&id.to_string()), "{name}");
+}
+
+#[test]
+fn announcements_at_once_keep_to_the_bound_of_a_client() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("bound");
+    let mut nodes = open(&connection, str::to_owned);
+    let sql = |text: &str| cluster.sql("bound", text);
+    // So many like one that is there, of this client or another one's.
+    let crowd = |like: Uuid, note: &str, count: usize| {
+        sql(&format!(
+            "INSERT INTO amtsbote.staged (kind, owner, name, note, bytes, ends_at) \
+             SELECT kind, owner, gen_random_uuid()::text, {note}, 0, ends_at \
+             FROM amtsbote.staged, generate_series(1, {count}) WHERE name = '{like}'"
+        ))
+    };
+    let body = json!({
+        "destinationId": DESTINATION,
+        "publicService": { "identifier": format!("urn:de:fim:leika:leistung:{SERVICE}") },
+    });
+    let body = body.to_string();
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let first = portal.announce(0, &[]).await;
+        let others = "convert_to(jsonb_set(convert_from(note, 'UTF8')::jsonb, '{begun,client}', '\"other\"')::text, 'UTF8')";
+        crowd(first, others, 10);
+        crowd(first, "note", 2046);
+        let at_once = async |count: usize| {
+            let announce = |node: usize| {
+                portal.ask(node % NODES, "POST", "/v2/submissions", &[("content-type", JSON)], body.clone())
+            };
+            let answers = futures_util::future::join_all((0..count).map(announce)).await;
+            answers.iter().filter(|answer| answer.status == 201).count()
+        };
+        // There is room for one.
+        assert_eq!(at_once(9).await, 1);
+        // A minute later they give way; whoever has waited for too long comes again.
+        sql("UPDATE amtsbote.staged SET ends_at = ends_at - interval '2 minutes'");
+        let mut begun = 0;
+        for _ in 0..20 {
+            begun += at_once(9 - begun).await;
+        }
+        assert_eq!(begun, 9);
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+}

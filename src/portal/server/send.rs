@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::drafts::{Announced, Draft, Place, Uploaded, on_disk};
 use super::problem::Problem;
 use super::public::keys;
-use super::shared::{AnyDraft, SharedAttachment, damaged};
+use super::shared::{AnyDraft, SharedAttachment, damaged, in_store};
 use super::token::Caller;
 use super::upload::{Reading, read_through};
 use super::{DOOR, Door, attachment_id, hyphenated, json};
@@ -225,7 +225,7 @@ impl Door {
         let known = match self.relay.card(&caller.account, None, &id).await {
             Ok(entry) => is_it(&entry),
             Err(Refusal::UnknownMessage) => {
-                let begun = self.begun(caller, first).await.ok();
+                let begun = self.found(caller, first).await?;
                 begun.is_some_and(|(_, begun)| begun.case.is_none() && begun.destination == *destination)
             }
             Err(refusal) => return Err(refusal.into()),
@@ -344,6 +344,8 @@ impl Door {
             Some(entry) => self.made_before(caller, submission, &entry, &submitted).await?,
             None => match self.make(caller, submission, &submitted).await {
                 Ok(case) => case,
+                // What the store is not sure of may be read there already, and be lost with it.
+                Err(problem) if problem.status.is_server_error() => return Err(problem),
                 // Another node may have made it at this moment.
                 Err(problem) => match self.made(caller, &message).await {
                     Ok(Some(entry)) => self.made_before(caller, submission, &entry, &submitted).await?,
@@ -378,11 +380,18 @@ impl Door {
                 "the submission was made before with other content",
             ));
         }
-        // Whoever left, or fell, right behind the acceptance has left the draft. While the store is in trouble, what it says
-        // may still be lost.
-        if self.relay.payload_writer().await.is_ok()
-            && let Ok(Some((draft, _))) = self.found(caller, submission).await
-        {
+        match self.relay.payload_writer().await {
+            // What a full store says is so.
+            Ok(_) | Err(Refusal::StoreFull { .. }) => {}
+            // While it is in trouble, what it says may still be lost.
+            Err(refusal) => return Err(refusal.into()),
+        }
+        // It can be read before the standby has it, and this node may know nothing of the trouble of the one that accepted it.
+        if let Some(staging) = self.relay.staging() {
+            staging.confirm().await.map_err(in_store)?;
+        }
+        // Whoever left, or fell, right behind the acceptance has left the draft.
+        if let Ok(Some((draft, _))) = self.found(caller, submission).await {
             self.forget(&draft).await;
         }
         Ok(case_of(entry).unwrap_or_else(|| counterpart(submission)))

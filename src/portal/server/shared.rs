@@ -36,6 +36,8 @@ const DRAFTS: &str = "portal-drafts";
 const ATTACHMENTS: &str = "portal-attachments";
 /// Of a place that gave way, until it is gone.
 const GAVE_WAY: &[u8] = b"";
+/// A node that fell holds what it was at work at for fifteen seconds.
+pub const HELD_MAX: Duration = Duration::from_secs(20);
 /// The numbers of an edition's pieces have so many bits.
 const PIECE_BITS: u32 = 32;
 
@@ -55,6 +57,13 @@ pub struct SharedDraft {
     known: DraftWords,
     /// Owner of its attachments.
     client: String,
+    left: Duration,
+}
+
+/// What decides whether a draft gives way.
+struct Idle {
+    name: String,
+    has_uploads: bool,
     left: Duration,
 }
 
@@ -264,11 +273,28 @@ impl Door {
             let begun = staging.begin_place(&place, beginning).await.map_err(in_store)?;
             Ok::<_, Problem>(begun == Begun::Yes)
         };
+        // The client has fewer than all have together.
+        if begin(PER_CLIENT_MAX).await? {
+            return Ok(Place::Free);
+        }
+        // One after the other: each looks at all there are, and none loses to another what has just become free.
+        let here = self.drafts.draft(account, submission);
+        let here = here.place().parent().unwrap_or(here.place());
+        let Ok(_here) = tokio::time::timeout(HELD_MAX, self.drafts.hold(here)).await else {
+            return Ok(Place::None(PER_ACCOUNT_MAX));
+        };
+        let all = PlaceName { name: String::new(), ..place.clone() };
+        let Some(_elsewhere) = staging.hold(&all, Some(HELD_MAX)).await.map_err(in_store)? else {
+            return Ok(Place::None(PER_ACCOUNT_MAX));
+        };
+        // Whoever was here before may have made way for all that waited.
         if begin(PER_CLIENT_MAX).await? {
             return Ok(Place::Free);
         }
         let room = self.make_way(staging, &place, client, lasts).await?;
         match room {
+            // Uploads may have begun, and drafts been submitted, since they were looked at.
+            Place::None(PER_ACCOUNT_MAX) if begin(PER_ACCOUNT_MAX).await? => Ok(Place::Free),
             Place::None(_) => Ok(room),
             _ if begin(PER_ACCOUNT_MAX).await? => Ok(room),
             _ => Ok(Place::None(PER_ACCOUNT_MAX)),
@@ -283,18 +309,22 @@ impl Door {
         client: Option<String>,
         lasts: Duration,
     ) -> Result<Place, Problem> {
-        let all = staging.places(DRAFTS, &of.owner, "").await.map_err(in_store)?;
-        let count = all.len();
-        let mut begun: BTreeMap<Option<String>, Vec<(staging::Place, bool)>> = BTreeMap::new();
-        for place in all {
-            if place.note == GAVE_WAY {
-                // A node fell before it was gone.
-                let place = PlaceName { name: place.name, ..of.clone() };
-                staging.forget_place(&place).await.map_err(in_store)?;
-                continue;
-            }
-            if let Ok(known) = serde_json::from_slice::<DraftWords>(&place.note) {
-                begun.entry(known.begun.client).or_default().push((place, known.has_uploads));
+        let mut begun: BTreeMap<Option<String>, Vec<Idle>> = BTreeMap::new();
+        let mut count = 0;
+        // What was announced is of some size: only so much of it at once, and no more kept than is needed.
+        for first in "0123456789abcdef".chars() {
+            for place in staging.places(DRAFTS, &of.owner, &first.to_string()).await.map_err(in_store)? {
+                let name = PlaceName { name: place.name, ..of.clone() };
+                if place.note == GAVE_WAY {
+                    // A node fell before it was gone.
+                    staging.forget_place(&name).await.map_err(in_store)?;
+                    continue;
+                }
+                count += 1;
+                if let Ok(known) = serde_json::from_slice::<DraftWords>(&place.note) {
+                    let own = begun.entry(known.begun.client).or_default();
+                    own.push(Idle { name: name.name, has_uploads: known.has_uploads, left: place.left });
+                }
             }
         }
         let own = begun.get(&client).map_or(0, Vec::len);
@@ -304,20 +334,23 @@ impl Door {
             false => (begun.into_values().max_by_key(Vec::len), PER_ACCOUNT_MAX),
         };
         let young = Duration::from_secs(GIVES_WAY_SECONDS.unsigned_abs());
-        let mut crowd: Vec<staging::Place> = crowd
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(place, has_uploads)| (!has_uploads).then_some(place))
-            .filter(|place| lasts.saturating_sub(place.left) >= young)
-            .collect();
-        crowd.sort_by_key(|place| place.left);
+        let mut crowd = crowd.unwrap_or_default();
+        crowd.retain(|one| !one.has_uploads && lasts.saturating_sub(one.left) >= young);
+        crowd.sort_by_key(|one| one.left);
         let mut made = 0;
-        for one in crowd.into_iter().take(GIVE_WAY_AT_ONCE) {
+        for one in crowd {
             let place = PlaceName { name: one.name, ..of.clone() };
+            let Some(found) = staging.place(&place).await.map_err(in_store)? else { continue };
+            if understood::<DraftWords>(&found.note).map_or(true, |known| known.has_uploads) {
+                continue;
+            }
             // Whoever begins an upload says so there first.
-            if staging.exchange_note(&place, &one.note, GAVE_WAY).await.map_err(in_store)? {
+            if staging.exchange_note(&place, &found.note, GAVE_WAY).await.map_err(in_store)? {
                 staging.forget_place(&place).await.map_err(in_store)?;
                 made += 1;
+            }
+            if made == GIVE_WAY_AT_ONCE {
+                break;
             }
         }
         Ok(if made == 0 { Place::None(max) } else { Place::Made(made) })

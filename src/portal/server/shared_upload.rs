@@ -5,7 +5,6 @@
 //! node that falls leaves its count standing until the next request for the attachment or until the draft is over.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use hyper::header::{CONTENT_LENGTH, HeaderMap};
@@ -16,7 +15,7 @@ use super::attachments::{at_offset, compare, over_draft, too_much};
 use super::claim::Bounds;
 use super::drafts::{AHEAD_BYTES, Uploaded};
 use super::problem::Problem;
-use super::shared::{SharedAttachment, SharedDraft, in_store};
+use super::shared::{HELD_MAX, SharedAttachment, SharedDraft, in_store};
 use super::upload::{digest_of, sealed, stopping};
 use super::{Door, next, no_content};
 use crate::net::Body;
@@ -31,8 +30,6 @@ const PIECE_BYTES: u64 = 8 * 1024 * 1024;
 const PIECES_MAX: u64 = 1 << 16;
 /// What is judged and digested at once.
 const GATHERED_BYTES: usize = 256 * 1024;
-/// A node that fell holds its attachment for fifteen seconds.
-const HELD_MAX: Duration = Duration::from_secs(20);
 
 fn lost_race() -> Problem {
     Problem::conflict("offset-conflict", "another request is uploading this attachment")

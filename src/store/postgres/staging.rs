@@ -83,9 +83,6 @@ const DROP: &str = "WITH few AS (SELECT p.id FROM staged s JOIN staged_piece p O
     freed AS (UPDATE payload_large l SET sequence = NULL, dropped_at = clock_timestamp() FROM gone \
     WHERE l.sequence = -gone.id) SELECT count(*) FROM gone";
 
-/// A commit waits for the standby only where it has written something.
-const SAID: &str = "SELECT pg_logical_emit_message(true, 'amtsbote', ''::text)";
-
 const ENDED: &str =
     "SELECT id, true FROM staged WHERE ends_at <= clock_timestamp() ORDER BY ends_at LIMIT $1";
 const SETTLED: &str = "SELECT id, false FROM staged WHERE NOT open AND NOT swept ORDER BY id LIMIT $1";
@@ -179,7 +176,7 @@ impl Staging for PostgresStore {
     }
 
     async fn confirm(&self) -> Result<(), StoreError> {
-        promise!(self, reading, async { reading.ask(SAID, &[]).await.map(drop) })
+        promise!(self, reading, async { reading.ask(promises::BEHIND, &[]).await.map(drop) })
     }
 
     async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError> {

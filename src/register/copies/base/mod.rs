@@ -51,10 +51,6 @@ const ELSEWHERE_FILE: &str = "database.postgres";
 /// Says beside a database file that it was copied, and nobody works on it any more.
 const MOVED_FILE: &str = "register.moved";
 
-pub fn is_moved(folder: &Path) -> bool {
-    folder.join(MOVED_FILE).exists()
-}
-
 /// That what lies in this folder was copied, durable.
 pub fn mark_moved(folder: &Path, to: &str) -> Result<(), CopyError> {
     let mut file = std::fs::File::create(folder.join(MOVED_FILE))?;

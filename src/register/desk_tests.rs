@@ -52,7 +52,10 @@ fn rig() -> Rig {
 }
 
 fn open(folder: &std::path::Path, clock: &HandClock) -> Desk {
-    let mut kept = CopySettings::new(folder);
+    open_with(CopySettings::new(folder), clock)
+}
+
+fn open_with(mut kept: CopySettings, clock: &HandClock) -> Desk {
     let from = "2026-01-01".parse().expect("a day");
     kept.tariff = Tariff(vec![Rate { ags: None, channel: None, from, cents: 1001 }]);
     let copies = Copies::open(kept, LogKey::new(&[7; 32])).expect("copies");
@@ -719,9 +722,58 @@ fn the_mailbox_for_locks_takes_changes_alone() {
         rig.desk.handle_urgent(&delivery, &content)
     };
     assert!(matches!(urgent(&load(2, 2, &[named("1", "Adler")])), Err(DeskError::NotUrgent)));
+    rig.deliver(TOWN, &changes(4, &[change(2, named("1", "Bussard"))]));
     let lock = change(1, locked(named("1", "Adler"), 3));
     assert_eq!(urgent(&changes(3, &[lock])).expect("written down").outcome, "changes taken");
+    // What it has let go on holds up no other lock; whoever asks how far the copy is finds it there.
+    let state = &rig.desk.copies.states(rig.clock.now()).expect("states")[0];
+    assert_eq!((state.sequence, state.held), (1, 1));
+    let standing = message(Number::Standing, TOWN, 5, |out| stand(1, 2, None).write(out));
+    assert_eq!(rig.deliver(TOWN, &standing).outcome, "copy is current");
     assert_eq!(urgent("no XML").expect("written down").codes, ["X000"]);
+}
+
+/// What is there to be read may be on the primary alone: it is not confirmed before the standby has it.
+#[test]
+fn a_redelivery_is_confirmed_behind_the_standby_that_is_required() {
+    use crate::net::postgres::Standby;
+    use crate::register::copies::testing::postgres_cluster::{Cluster, programs};
+    use crate::register::copies::{Engine, PostgresSettings};
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let connection = primary.database("register");
+    let _standby = primary.standby("second");
+    let name = |name: &str| {
+        primary.reconfigure(&[&format!("synchronous_standby_names = '{name}'")]);
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while primary.sql("postgres", "SHOW synchronous_standby_names") != name {
+            assert!(std::time::Instant::now() < end, "it is read");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    name("second");
+    primary.wait_for_standby();
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = HandClock::at("2026-11-23T09:00:00Z".parse().expect("an instant"));
+    let mut kept = CopySettings::new(folder.path());
+    let settings = PostgresSettings { standby: Standby::Required, ..PostgresSettings::new(connection) };
+    kept.engine = Engine::Postgres(settings);
+    let desk = open_with(kept, &clock);
+    let text = load(1, 1, &[named("1", "Adler")]);
+    let deliver = || {
+        let content =
+            || -> std::io::Result<Box<dyn BufRead>> { Ok(Box::new(std::io::Cursor::new(text.clone()))) };
+        let sender = Sender::Vouched(TOWN.to_owned());
+        desk.handle(&Delivery { transport_id: "urn:1", sender: &sender, from: TOWN, test: false }, &content)
+    };
+    assert_eq!(deliver().expect("taken").outcome, "loaded");
+    assert_eq!(deliver().expect("known").outcome, "taken before");
+    name("");
+    let unsettled = deliver();
+    assert!(unsettled.as_ref().is_err_and(DeskError::is_everybodys), "{unsettled:?}");
+    name("second");
+    primary.wait_for_standby();
+    assert_eq!(deliver().expect("known").outcome, "taken before");
 }
 
 #[test]

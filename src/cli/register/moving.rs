@@ -109,3 +109,28 @@ fn tell(moved: &Moved, reading: Reading) -> Result<(), Stop> {
         ("heads", moved.log.heads.to_string()),
     ]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::register::copies::Copies;
+
+    #[test]
+    fn heads_go_along_and_are_counted_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        let key = || LogKey::new(&[7; 32]);
+        let copies = Copies::open(Settings::new(&old), key()).expect("a register");
+        copies.note_head().expect("noted");
+        std::fs::create_dir(&new).expect("a folder");
+        let (there, file) = (copies.heads_file(), Settings::new(&new).heads_file());
+        let lacking = heads(&there, &file, &key()).err();
+        assert!(lacking.is_some(), "what is not there is missed");
+        std::fs::copy(&there, &file).expect("brought along");
+        for new in [&file, &there] {
+            assert_eq!(heads(&there, new, &key()).ok().map(|heads| heads.len()), Some(1));
+        }
+        // Kept elsewhere before.
+        assert_eq!(heads(&old.join("none"), &file, &key()).ok().map(|heads| heads.len()), Some(1));
+    }
+}

@@ -326,6 +326,73 @@ fn what_was_held_is_caught_up_with_in_groups() {
     assert_eq!((state.sequence, state.held), (133, 0));
 }
 
+/// A lock that closes a gap is through with its own message: what waited behind the gap follows beside it.
+#[test]
+fn a_lock_lets_go_on_what_others_catch_up_with() {
+    use crate::register::stream::HELD_MAX;
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let of = |sequence| change(sequence, Occasion::Name, named("1", "Bussard", "Willi"));
+    let later: Vec<Change> = (2..102).chain([105]).map(of).collect();
+    rig.copies.changes_at(home(), &later, at(2)).expect("held");
+    let [lock, far] = [1, HELD_MAX + 2]
+        .map(|sequence| [change(sequence, Occasion::LockSet, locked(named("1", "Adler", "Willi"), 3))]);
+    let urgent =
+        |message: Feeding<'_>| rig.copies.feed(&[message], at(2)).pop().expect("an answer").expect("taken");
+    let missing_then = std::cell::Cell::new(None);
+    let finish = |_: &[Result<Taken, CopyError>], missing: Option<(u64, u64)>| {
+        missing_then.set(missing);
+        Ok((arrived("a"), Vec::new()))
+    };
+    let groups = rig.copies.groups();
+    let taken = urgent(Feeding { ags: home(), changes: &lock, catches_up: false, finish: Some(&finish) });
+    assert!(matches!(taken[..], [Ok(Taken::Applied { after_it: 0 })]), "{taken:?}");
+    assert_eq!(rig.copies.groups() - groups, 2, "the lock, and its message");
+    assert_eq!(missing_then.get(), Some((102, 104)), "behind what only waits to be caught up with");
+    let state = || {
+        let state = &rig.copies.states(at(2)).expect("states")[0];
+        (state.sequence, state.held)
+    };
+    assert_eq!(state(), (1, 101));
+    let far = urgent(Feeding { ags: home(), changes: &far, catches_up: false, finish: None });
+    assert!(matches!(far[..], [Ok(Taken::Held { .. })]), "nearer than it seems: {far:?}");
+    let mut steps = 0;
+    while rig.copies.tidy_step(at(3)).expect("a step") {
+        steps += 1;
+    }
+    assert!(steps > 5, "in small ones: {steps}");
+    assert_eq!(state(), (101, 2));
+}
+
+/// Behind others that only wait to be caught up with, a lock is held for a moment, and receipted as applied.
+#[test]
+fn a_lock_whose_turn_comes_within_its_message_is_applied() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let of = |sequence| change(sequence, Occasion::Name, named("1", "Bussard", "Willi"));
+    rig.copies.changes_at(home(), &(3..60).map(of).collect::<Vec<_>>(), at(2)).expect("held");
+    rig.set("UPDATE copy SET sequence = 2", params![]);
+    let lock = change(60, Occasion::LockSet, locked(named("1", "Adler", "Willi"), 3));
+    assert_eq!(rig.copies.change(&lock).expect("taken"), Taken::Applied { after_it: 0 });
+    let state = &rig.copies.states(at(2)).expect("states")[0];
+    assert_eq!((state.sequence, state.held), (60, 0));
+}
+
+/// No index takes such a mark, and nobody has it.
+#[test]
+fn a_mark_that_is_too_long_is_refused_before_all_else() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let mark: String =
+        (0..100_u32).map(|number| crate::domain::hex::lower(&hash(&number.to_be_bytes()))).collect();
+    let lock = change(1, Occasion::LockSet, locked(named(&mark, "Bussard", "Willi"), 3));
+    let refused = rig.copies.change(&lock);
+    assert!(matches!(refused, Err(CopyError::Record(_))), "{refused:?}");
+    for table in ["lock_set", "early_lock", "held", "applied"] {
+        assert_eq!(rig.count(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
+}
+
 /// The change is rejected for its record, and what hides a person is effective all the same.
 #[test]
 fn a_lock_whose_record_cannot_be_taken_hides() {
@@ -350,6 +417,9 @@ fn the_same_on_postgresql() {
         a_group_that_fails_is_taken_apart,
         a_question_breaks_the_feed_off,
         what_was_held_is_caught_up_with_in_groups,
+        a_lock_lets_go_on_what_others_catch_up_with,
+        a_lock_whose_turn_comes_within_its_message_is_applied,
+        a_mark_that_is_too_long_is_refused_before_all_else,
         a_lock_whose_record_cannot_be_taken_hides,
     ]);
 }

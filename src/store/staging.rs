@@ -107,6 +107,8 @@ pub trait Staging: Send + Sync {
     async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError>;
     /// Counts an open place anew; the places of one owner and kind one after the other. `Unknown` where it is over.
     async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError>;
+    /// Counts an open place with the bytes of the pieces that are there, whoever has kept them, and whatever the bounds.
+    async fn count_pieces(&self, place: &PlaceName) -> Result<(), StoreError>;
     async fn place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError>;
     /// The same where a client is told of it: all of it is durable when this returns, on a required standby as well.
     async fn promised_place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError>;
@@ -125,6 +127,14 @@ pub trait Staging: Send + Sync {
     async fn keep_piece(
         &self,
         place: &PlaceName,
+        number: u64,
+        piece: StagedPayload,
+    ) -> Result<bool, StoreError>;
+    /// The same where its keeper's words are still these; false where they are not.
+    async fn keep_piece_of(
+        &self,
+        place: &PlaceName,
+        note: &[u8],
         number: u64,
         piece: StagedPayload,
     ) -> Result<bool, StoreError>;

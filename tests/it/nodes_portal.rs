@@ -248,11 +248,11 @@ fn every_request_of_a_submission_may_come_to_another_node() {
         assert_eq!(staged(&cluster, "portal"), "0");
         answered
     });
-    nodes[1].start_again();
     // As if the node had fallen between the acceptance and the answer: the draft is still there.
     cluster
         .sql("portal", "INSERT INTO amtsbote.staged (kind, owner, name, note, bytes, ends_at) TABLE draft");
     assert_eq!(staged(&cluster, "portal"), "3");
+    nodes[1].start_again();
     runtime.block_on(async {
         let portal = Person::log_in(&nodes, PORTAL).await;
         portal.submit(0, id, &metadata, &seal(b"<other/>")).await.refuses(409, "submission-exists");
@@ -599,6 +599,122 @@ fn what_the_standby_may_lack_is_not_said_to_be_made() {
     let states = runtime.block_on(at_rest(&connection, NODES));
     let [(name, _)] = states.iter().collect::<Vec<_>>()[..] else { panic!("{states:?}") };
     assert!(name.ends_with(&id.to_string()), "{name}");
+}
+
+/// Bytes that attachments are counted with, and bytes of their pieces.
+fn counted(cluster: &Cluster, database: &str) -> String {
+    let question = "SELECT sum(bytes) || ' ' || sum((SELECT sum(length) FROM amtsbote.staged_piece WHERE place = staged.id)) \
+                    FROM amtsbote.staged WHERE kind = 'portal-attachments' AND ends_at > clock_timestamp()";
+    cluster.sql(database, question)
+}
+
+#[test]
+fn what_others_left_at_an_attachment_is_no_part_of_it() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("remains");
+    let mut nodes = open(&connection, str::to_owned);
+    let attachment = Uuid::new_v4();
+    let sealed = sealed(1, 90_000);
+    let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+    let left = |number: &str, bytes: &str| {
+        cluster.sql(
+            "remains",
+            &format!(
+                "INSERT INTO amtsbote.staged_piece (place, number, length, bytes) \
+                 SELECT id, {number}, length({bytes}), {bytes} FROM amtsbote.staged, generate_series(2, 256) n \
+                 WHERE kind = 'portal-attachments' AND ends_at > clock_timestamp() \
+                 ON CONFLICT (place, number) DO NOTHING"
+            ),
+        );
+    };
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[attachment]).await;
+        let which = (id, attachment);
+        portal.more(0, which, 0, &sealed[..1], false).await.is(204);
+        assert_eq!(counted(&cluster, "remains"), "1 1");
+        // Step by step: what is there is read again with each, so there are not many small ones.
+        left("(1::bigint << 32) | n", &format!("convert_to(substr('{}', n, 1), 'UTF8')", &sealed[..256]));
+        assert_eq!(portal.standing(1, which).await, (256, false));
+        portal.more(1, which, 256, &sealed[256..257], false).await.refuses(400, "body-invalid");
+        assert_eq!(portal.standing(2, which).await, (256, false));
+        portal.more(2, which, 256, &sealed[256..300], false).await.refuses(400, "body-invalid");
+        // An edition before, which a node fell over while it let go of it.
+        left("n", "'\\x00'::bytea");
+        portal.more(2, which, 256, &sealed[256..], true).await.is(204);
+        assert_eq!(counted(&cluster, "remains"), "90000 90000".replace("90000", &sealed.len().to_string()));
+        portal.submit(1, id, &metadata, &data).await.is(200);
+
+        let id = portal.announce(0, &[attachment]).await;
+        let which = (id, attachment);
+        portal.more(0, which, 0, &sealed[..1], false).await.is(204);
+        portal.upload(1, which, "no message").await.refuses(422, "encryption-invalid");
+        left("n", "'\\x00'::bytea");
+        portal.upload(0, which, &sealed).await.is(204);
+        assert_eq!(counted(&cluster, "remains"), "90000 90000".replace("90000", &sealed.len().to_string()));
+        // Somebody was too late, and kept something behind the last.
+        left("(SELECT max(number) + 1 FROM amtsbote.staged_piece)", "'\\x00'::bytea");
+        portal.submit(2, id, &metadata, &data).await.is(200);
+        let town = Person::log_in(&nodes, TOWN).await;
+        let got = town.ask(1, "GET", &place(id, attachment), &[], "").await.is(200);
+        assert!(got.body == sealed.as_bytes(), "not what was uploaded");
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+}
+
+#[test]
+fn an_upload_that_comes_late_leaves_nothing_behind_a_submission() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("late");
+    let mut nodes = open(&connection, str::to_owned);
+    let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+    let (small, large) = (sealed(1, 90_000), sealed(2, 10 * MIB));
+    let (metadata, data) = (seal(b"{}"), seal(b"<data/>"));
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[one]).await;
+        portal.upload(1, (id, one), &small).await.is(204);
+        // Its node does not come to it until all is over: somebody else is at work there.
+        let holds = "INSERT INTO amtsbote.staged_hold SELECT kind || '/' || owner || '/' || name, 'somebody', \
+                     clock_timestamp() + interval '1 hour' FROM amtsbote.staged WHERE kind = 'portal-attachments' \
+                     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until \
+                     RETURNING clock_timestamp()";
+        let since = cluster.sql("late", holds).lines().next().expect("held").to_owned();
+        let waits = format!(
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO staged_hold%' AND query_start > '{since}'"
+        );
+        let ends = async {
+            for _ in 0..500 {
+                if cluster.sql("late", &waits) == "t" {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            portal.submit(2, id, &metadata, &data).await.is(200);
+            assert_eq!(staged(&cluster, "late"), "0");
+            cluster.sql("late", "DELETE FROM amtsbote.staged_hold WHERE holder = 'somebody'");
+        };
+        let (late, ()) = tokio::join!(portal.upload(1, (id, one), &small), ends);
+        late.refuses(404, "submission-not-found");
+        assert_eq!(staged(&cluster, "late"), "0");
+
+        // The draft goes while an upload is under way.
+        let id = portal.announce(0, &[two]).await;
+        let mut slow = portal.some(1, (id, two), &large, 9 * MIB).await;
+        portal.comes_to(2, (id, two), PIECE).await;
+        cluster.sql("late", "UPDATE amtsbote.staged SET ends_at = '-infinity' WHERE kind = 'portal-drafts'");
+        slow.write_all(&large.as_bytes()[9 * MIB..]).await.expect("sent");
+        let mut answer = String::new();
+        let read = slow.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(60), read).await.expect("in time").ok();
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("submission-not-found"), "{answer}");
+        assert_eq!(staged(&cluster, "late"), "0");
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
 }
 
 #[test]

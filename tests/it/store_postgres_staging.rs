@@ -344,3 +344,49 @@ async fn a_place_is_held_by_one_and_not_for_ever() {
     one.close().await.expect("closed");
     two.close().await.expect("closed");
 }
+
+/// Sleeps while a piece's transaction commits.
+const SLOW_COMMITS: &str = "CREATE FUNCTION amtsbote.slowly() RETURNS trigger LANGUAGE plpgsql AS \
+    'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
+    CREATE CONSTRAINT TRIGGER slowly AFTER INSERT ON amtsbote.staged_piece DEFERRABLE INITIALLY DEFERRED \
+    FOR EACH ROW EXECUTE FUNCTION amtsbote.slowly()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_what_is_counted() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("kept");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    let upload = place("author", "upload");
+    let counted = || cluster.sql("kept", "SELECT bytes FROM amtsbote.staged WHERE name = 'upload'");
+    assert!(matches!(one.count_pieces(&upload).await, Err(StoreError::Unknown)));
+    one.begin_place(&upload, beginning(900)).await.expect("begun");
+    one.count_pieces(&upload).await.expect("counted");
+    assert_eq!(counted(), "0");
+    // Whoever knows the words keeps; once they are others nobody does any more.
+    let keep = async |store: &PostgresStore, note: &[u8], number: u64| {
+        let piece = staged(store, &content(number, 100 * number as usize)).await;
+        store.keep_piece_of(&upload, note, number, piece).await.expect("asked")
+    };
+    assert!(keep(&one, b"begun", 1).await);
+    assert!(!keep(&two, b"begun", 1).await, "it is there already");
+    assert!(!keep(&two, b"other", 2).await, "the words are others");
+    assert!(two.exchange_note(&upload, b"begun", b"anew").await.expect("asked"));
+    assert!(!keep(&one, b"begun", 2).await, "the words have changed");
+    assert!(keep(&two, b"anew", 3).await);
+    one.count_pieces(&upload).await.expect("counted");
+    assert_eq!(counted(), "400");
+    // Whose commit is under way has kept something that its own node may never hear of.
+    cluster.sql("kept", SLOW_COMMITS);
+    let is_slow = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let late = async {
+        becomes(&cluster, "kept", is_slow, "t").await;
+        two.count_pieces(&upload).await.expect("counted");
+        counted()
+    };
+    let (kept, counted) = tokio::join!(keep(&one, b"anew", 5), late);
+    assert!(kept);
+    assert_eq!(counted, "900");
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+}

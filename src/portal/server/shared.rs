@@ -30,7 +30,7 @@ use crate::domain::content::Digest;
 use crate::relay::Refusal;
 use crate::report::Loudness;
 use crate::store::staging::{self, Beginning, Begun, Held, PlaceName, Staging};
-use crate::store::{PayloadWriter, StoreError};
+use crate::store::{PayloadWriter, StagedPayload, StoreError};
 
 const DRAFTS: &str = "portal-drafts";
 const ATTACHMENTS: &str = "portal-attachments";
@@ -93,6 +93,8 @@ pub struct SharedAttachment {
     known: AttachmentWords,
     /// How many pieces this edition has.
     pieces: u64,
+    /// Whether there are others: of editions before, of whoever fell or was too late.
+    has_others: bool,
 }
 
 /// Nobody else is at work at a draft: in this process, and at other nodes.
@@ -145,8 +147,20 @@ impl SharedDraft {
         Ok(Some(Self { place, words: found.note, known, client, left: found.left }))
     }
 
+    /// As it is by now; refused where it is gone.
+    async fn again(&self, staging: &dyn Staging) -> Result<Self, Problem> {
+        let found = staging.place(&self.place).await.map_err(in_store)?;
+        let found = found.filter(|found| found.note != GAVE_WAY).ok_or_else(Problem::no_submission)?;
+        let known = understood(&found.note)?;
+        Ok(Self { words: found.note, known, left: found.left, ..self.clone() })
+    }
+
     pub fn begun(&self) -> &Announced {
         &self.known.begun
+    }
+
+    pub fn place(&self) -> &PlaceName {
+        &self.place
     }
 
     /// What the names of its attachments begin with.
@@ -166,11 +180,12 @@ impl SharedDraft {
 impl SharedAttachment {
     fn of(place: PlaceName, found: staging::Place) -> Result<Self, Problem> {
         let known: AttachmentWords = understood(&found.note)?;
-        let mut own = Self { place, words: found.note, known, pieces: 0 };
+        let mut own = Self { place, words: found.note, known, pieces: 0, has_others: false };
         // Behind a gap there is nothing: whoever left it was at work with another one.
         while found.pieces.binary_search(&own.number(own.pieces + 1)).is_ok() {
             own.pieces += 1;
         }
+        own.has_others = found.pieces.len() as u64 > own.pieces;
         Ok(own)
     }
 
@@ -184,6 +199,14 @@ impl SharedAttachment {
 
     pub fn pieces(&self) -> u64 {
         self.pieces
+    }
+
+    pub fn has_others(&self) -> bool {
+        self.has_others
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pieces == 0 && !self.has_others
     }
 
     /// Of a piece of this edition.
@@ -227,9 +250,23 @@ impl SharedAttachment {
             return Ok(false);
         }
         self.pieces = 0;
-        // Nobody can complete an earlier edition from here on.
-        staging.drop_pieces(&self.place, self.number(0)).await.map_err(in_store)?;
+        self.drop_earlier(staging).await?;
         Ok(true)
+    }
+
+    /// Lets go of the editions before, which nobody can go on with or complete.
+    pub async fn drop_earlier(&mut self, staging: &dyn Staging) -> Result<(), Problem> {
+        staging.drop_pieces(&self.place, self.number(0)).await.map_err(in_store)?;
+        self.has_others = false;
+        Ok(())
+    }
+
+    /// Keeps the next piece of it, as long as it is what it was when it was looked at. False where somebody else was faster.
+    pub async fn keep(&mut self, staging: &dyn Staging, piece: StagedPayload) -> Result<bool, Problem> {
+        let number = self.number(self.pieces + 1);
+        let kept = staging.keep_piece_of(&self.place, &self.words, number, piece).await.map_err(in_store)?;
+        self.pieces += u64::from(kept);
+        Ok(kept)
     }
 }
 
@@ -366,9 +403,7 @@ impl Door {
             return Ok(());
         }
         // Another attachment's upload has said so, or it gave way.
-        let found = staging.place(&draft.place).await.map_err(in_store)?;
-        let found = found.filter(|found| found.note != GAVE_WAY).ok_or_else(Problem::no_submission)?;
-        match understood::<DraftWords>(&found.note)?.has_uploads {
+        match draft.again(staging).await?.known.has_uploads {
             true => Ok(()),
             false => Err(Problem::no_submission()),
         }
@@ -385,13 +420,14 @@ impl Door {
         found.map(|found| SharedAttachment::of(place, found)).transpose()
     }
 
-    /// The same; where nothing of it is there, it begins.
+    /// The same; where nothing of it is there, it begins. The draft may have been submitted since it was looked at.
     pub(super) async fn begun_attachment(
         &self,
         staging: &dyn Staging,
         draft: &SharedDraft,
         attachment: Uuid,
     ) -> Result<SharedAttachment, Problem> {
+        let draft = &draft.again(staging).await?;
         self.note_uploads(staging, draft).await?;
         if let Some(found) = self.shared_attachment(staging, draft, attachment).await? {
             return Ok(found);
@@ -423,17 +459,19 @@ impl Door {
         Ok(found)
     }
 
-    /// What was submitted is kept elsewhere. The draft goes last: while it is there, this may be said again.
+    /// What was submitted is kept elsewhere. The draft goes behind its attachments: while it is there, this may be said
+    /// again. Uploads that began meanwhile go behind it; those that begin later see that it is gone.
     pub(super) async fn forget_shared(&self, draft: &SharedDraft) -> Result<(), StoreError> {
         let Some(staging) = self.relay.staging() else { return Ok(()) };
-        if draft.known.has_uploads || !draft.begun().attachments.is_empty() {
-            for one in staging.places(ATTACHMENTS, &draft.client, &draft.names()).await? {
-                let place =
-                    PlaceName { kind: ATTACHMENTS.to_owned(), owner: draft.client.clone(), name: one.name };
-                staging.forget_place(&place).await?;
-            }
+        let has_attachments = !draft.begun().attachments.is_empty();
+        if has_attachments {
+            forget_attachments(staging, draft).await?;
         }
-        staging.forget_place(&draft.place).await
+        staging.forget_place(&draft.place).await?;
+        if has_attachments {
+            forget_attachments(staging, draft).await?;
+        }
+        Ok(())
     }
 
     /// Writes an attachment that is whole into the payload; it must be what was uploaded.
@@ -446,6 +484,10 @@ impl Door {
         let Some(staging) = self.relay.staging() else { return Err(Problem::no_submission()) };
         let (mut digest, mut length) = (Context::new(&SHA256), 0u64);
         for piece in 1..=attachment.pieces() {
+            // What somebody kept behind what was completed is no part of it.
+            if length >= uploaded.length {
+                break;
+            }
             let number = attachment.number(piece);
             let opened = staging.open_piece(attachment.place(), number, 0, u64::MAX).await;
             let mut reader = opened.map_err(in_store)?;
@@ -460,6 +502,14 @@ impl Door {
         }
         Err(damaged(&attachment.place.name))
     }
+}
+
+async fn forget_attachments(staging: &dyn Staging, draft: &SharedDraft) -> Result<(), StoreError> {
+    for one in staging.places(ATTACHMENTS, &draft.client, &draft.names()).await? {
+        let place = PlaceName { kind: ATTACHMENTS.to_owned(), owner: draft.client.clone(), name: one.name };
+        staging.forget_place(&place).await?;
+    }
+    Ok(())
 }
 
 /// What becomes part of a message must be what was uploaded.

@@ -26,8 +26,10 @@ use crate::store::staging::{Count, Counted, Held, PlaceName, Staging};
 
 /// An upload that breaks off loses less than this; what a row or an object of the store costs is spread over so much.
 const PIECE_BYTES: u64 = 8 * 1024 * 1024;
-/// Of one attachment: whoever goes on in tiny steps has them all read with each.
-const PIECES_MAX: u64 = 1 << 16;
+/// All that is there is read again with each step, so steps may be smaller than this only so often: whoever goes on byte by
+/// byte would have them all asked for with each.
+const STEP_BYTES: u64 = 256 * 1024;
+const SMALL_STEPS_MAX: u64 = 256;
 /// What is judged and digested at once.
 const GATHERED_BYTES: usize = 256 * 1024;
 
@@ -35,40 +37,45 @@ fn lost_race() -> Problem {
     Problem::conflict("offset-conflict", "another request is uploading this attachment")
 }
 
-/// What an upload is counted with. Dropped on the way, it is counted with what is kept of it, and the attachment is free
-/// after that.
+/// What an upload is counted with. When it ends, or is dropped on the way, the attachment is counted with what is kept of
+/// it, and is free after that.
 struct Claim {
     relay: Arc<Relay>,
     place: PlaceName,
+    draft: PlaceName,
     held: Option<Held>,
     bytes: u64,
-    kept: u64,
 }
 
-async fn settled(staging: &dyn Staging, place: &PlaceName, bytes: u64) {
-    // What is there is there, whatever the bounds.
-    let count = Count { bytes, ahead: 0, bytes_max: u64::MAX, among: "", among_bytes_max: u64::MAX };
+/// Counts what is kept, whoever has kept it: a request that was dropped, or not answered, may have kept more than it knows.
+/// What came for a draft that was submitted meanwhile goes with it; whether the draft is still there.
+async fn settled(staging: &dyn Staging, place: &PlaceName, draft: &PlaceName) -> bool {
     // Where this fails it is counted with too much until its next request.
-    let _ = staging.count_place(place, count).await;
+    let _ = staging.count_pieces(place).await;
+    let is_gone = matches!(staging.place(draft).await, Ok(None));
+    if is_gone {
+        // Otherwise it is over when the draft would have been.
+        let _ = staging.forget_place(place).await;
+    }
+    !is_gone
 }
 
 impl Claim {
-    async fn settle(mut self, staging: &dyn Staging) {
-        if self.kept != self.bytes {
-            settled(staging, &self.place, self.kept).await;
-        }
+    async fn settle(mut self, staging: &dyn Staging) -> bool {
+        let is_there = settled(staging, &self.place, &self.draft).await;
         self.held = None;
+        is_there
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
-        let (relay, place, kept) = (self.relay.clone(), self.place.clone(), self.kept);
+        let (relay, place, draft) = (self.relay.clone(), self.place.clone(), self.draft.clone());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Some(staging) = relay.staging() {
-                    settled(staging, &place, kept).await;
+                    settled(staging, &place, &draft).await;
                 }
                 drop(held);
             });
@@ -84,7 +91,6 @@ struct SharedUpload<'a> {
     gathered: Vec<u8>,
     /// Of the piece at hand.
     writer: Option<Box<dyn PayloadWriter>>,
-    pieces: u64,
     length: u64,
     claim: Claim,
 }
@@ -92,8 +98,7 @@ struct SharedUpload<'a> {
 impl<'a> SharedUpload<'a> {
     fn new(staging: &'a dyn Staging, attachment: SharedAttachment, zip: Zip, claim: Claim) -> Self {
         let hand = Some((Scanner::new(zip), Context::new(&SHA256)));
-        let pieces = attachment.pieces();
-        Self { staging, attachment, hand, gathered: Vec::new(), writer: None, pieces, length: 0, claim }
+        Self { staging, attachment, hand, gathered: Vec::new(), writer: None, length: 0, claim }
     }
 
     /// Judges and digests what was gathered, where it blocks nobody, and gives it back.
@@ -112,7 +117,7 @@ impl<'a> SharedUpload<'a> {
 
     /// What earlier requests brought, at whichever node.
     async fn read_again(&mut self) -> Result<(), Problem> {
-        for piece in 1..=self.pieces {
+        for piece in 1..=self.attachment.pieces() {
             let number = self.attachment.number(piece);
             let opened = self.staging.open_piece(self.attachment.place(), number, 0, u64::MAX).await;
             let mut reader = opened.map_err(in_store)?;
@@ -161,36 +166,32 @@ impl<'a> SharedUpload<'a> {
         let is_full = writer.length() >= PIECE_BYTES;
         bytes.clear();
         self.gathered = bytes;
-        if is_full { self.keep().await } else { Ok(()) }
+        if is_full { self.keep(false).await } else { Ok(()) }
     }
 
     /// When this returns, all that was handed over is received, whatever happens.
-    async fn keep(&mut self) -> Result<(), Problem> {
+    async fn keep(&mut self, is_last: bool) -> Result<(), Problem> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
-        if self.pieces >= PIECES_MAX {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                format!("the attachment comes in more than {PIECES_MAX} steps"),
+        // What is kept stays, and goes on in larger steps.
+        if !is_last && self.attachment.pieces() >= SMALL_STEPS_MAX + self.length / STEP_BYTES {
+            return Err(Problem::bad_request(
+                "body-invalid",
+                format!(
+                    "the attachment comes in too many small steps; go on with {STEP_BYTES} bytes or more"
+                ),
             ));
         }
-        let bytes = writer.length();
         let piece = writer.seal().await.map_err(in_store)?;
-        let number = self.attachment.number(self.pieces + 1);
-        match self.staging.keep_piece(self.attachment.place(), number, piece).await.map_err(in_store)? {
-            true => {
-                self.pieces += 1;
-                self.claim.kept = self.claim.kept.saturating_add(bytes);
-                Ok(())
-            }
-            // Another request, at another node, has gone on behind the same bytes.
+        match self.attachment.keep(self.staging, piece).await? {
+            true => Ok(()),
+            // Another request, at another node, has gone on behind the same bytes, or begun anew.
             false => Err(lost_race()),
         }
     }
 
     async fn sync(&mut self) -> Result<(), Problem> {
         self.hand_over().await?;
-        self.keep().await
+        self.keep(false).await
     }
 
     /// What it is, once all of it was taken.
@@ -207,8 +208,9 @@ impl<'a> SharedUpload<'a> {
     async fn give_up(mut self, problem: Problem) -> Problem {
         let is_spoilt =
             [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::PAYLOAD_TOO_LARGE].contains(&problem.status);
-        if is_spoilt && self.attachment.begin_anew(self.staging).await.is_ok_and(|anew| anew) {
-            self.claim.kept = 0;
+        if is_spoilt {
+            // Where this fails, the next request for it finds the pieces.
+            let _ = self.attachment.begin_anew(self.staging).await;
         }
         self.claim.settle(self.staging).await;
         problem
@@ -254,10 +256,10 @@ impl Door {
         if let Some(before) = found.uploaded() {
             return compare(before, body).await;
         }
-        if found.pieces() > 0 && !found.begin_anew(staging).await? {
+        let claim = self.claim(draft, &found, held, 0);
+        if !found.is_empty() && !found.begin_anew(staging).await? {
             return Err(lost_race());
         }
-        let claim = self.claim(&found, held, 0);
         let upload = SharedUpload::new(staging, found, self.settings.zip, claim);
         self.receive_shared(upload, draft, (headers, true), body).await
     }
@@ -271,12 +273,15 @@ impl Door {
         headers: &HeaderMap,
         body: &mut Body,
     ) -> Result<Response<Body>, Problem> {
-        let (staging, found, held) = self.held(draft, attachment).await?;
+        let (staging, mut found, held) = self.held(draft, attachment).await?;
         let has = found.length(staging).await?;
         if stated != Some(has) || found.uploaded().is_some() {
             return Err(Problem::conflict("offset-conflict", format!("the upload stands at {has}")));
         }
-        let claim = self.claim(&found, held, has);
+        let claim = self.claim(draft, &found, held, has);
+        if found.has_others() {
+            found.drop_earlier(staging).await?;
+        }
         let mut upload = SharedUpload::new(staging, found, self.settings.zip, claim);
         if let Err(problem) = upload.read_again().await {
             return Err(upload.give_up(problem).await);
@@ -284,9 +289,9 @@ impl Door {
         self.receive_shared(upload, draft, (headers, completes), body).await
     }
 
-    fn claim(&self, attachment: &SharedAttachment, held: Held, kept: u64) -> Claim {
-        let place = attachment.place().clone();
-        Claim { relay: self.relay.clone(), place, held: Some(held), bytes: kept, kept }
+    fn claim(&self, draft: &SharedDraft, attachment: &SharedAttachment, held: Held, bytes: u64) -> Claim {
+        let (place, draft) = (attachment.place().clone(), draft.place().clone());
+        Claim { relay: self.relay.clone(), place, draft, held: Some(held), bytes }
     }
 
     /// Takes the body in behind what earlier requests brought.
@@ -314,7 +319,9 @@ impl Door {
             Err(problem) => return Err(upload.give_up(problem).await),
         };
         let length = upload.length;
-        upload.claim.settle(upload.staging).await;
+        if !upload.claim.settle(upload.staging).await {
+            return Err(Problem::no_submission());
+        }
         match is_whole {
             true => Ok(at_offset(no_content(), length, completes)),
             false => Err(Problem::bad_request(
@@ -332,7 +339,7 @@ impl Door {
     ) -> Result<(), Problem> {
         let (facts, uploaded) = upload.finish().await?;
         self.must_be_for(&draft.begun().destination, &facts, "the attachment")?;
-        upload.keep().await?;
+        upload.keep(true).await?;
         match upload.attachment.complete(upload.staging, uploaded).await? {
             true => Ok(()),
             false => Err(lost_race()),

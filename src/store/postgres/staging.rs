@@ -63,8 +63,13 @@ const BESIDE: &str = "SELECT coalesce(sum(bytes) FILTER (WHERE name <> $3), 0)::
 const COUNT: &str = "UPDATE staged SET bytes = $4 WHERE kind = $1 AND owner = $2 AND name = $3";
 const FORGET: &str = "UPDATE staged SET name = name || ' ' || id, ends_at = '-infinity' \
     WHERE kind = $1 AND owner = $2 AND name = $3";
-/// Shared with other pieces, but with nobody who ends the place.
-const OPEN: &str = "SELECT id FROM staged WHERE kind = $1 AND owner = $2 AND name = $3 AND open \
+/// Nobody keeps a piece until it is counted. A count that a server's fall takes back is higher.
+const COUNTED_NOW: &str = "SELECT id FROM staged, set_config('synchronous_commit', 'off', true) AS soon \
+    WHERE kind = $1 AND owner = $2 AND name = $3 AND open AND ends_at > clock_timestamp() FOR UPDATE OF staged";
+const COUNT_PIECES: &str = "UPDATE staged SET bytes = \
+    (SELECT coalesce(sum(length), 0)::bigint FROM staged_piece WHERE place = $1) WHERE id = $1";
+/// Shared with other pieces, but with nobody who ends the place or exchanges its words.
+const OPEN: &str = "SELECT id, $4::bytea IS NULL OR note = $4 FROM staged WHERE kind = $1 AND owner = $2 AND name = $3 AND open \
     AND ends_at > clock_timestamp() FOR SHARE";
 const PIECE: &str = "INSERT INTO staged_piece (place, number, length, bytes) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (place, number) DO NOTHING RETURNING id";
@@ -141,6 +146,43 @@ impl PostgresStore {
     async fn hold_once(&self, name: &str, holder: &str) -> Result<bool, StoreError> {
         let held = ask!(self, reading, reading.ask(HOLD, &[&name, &holder, &HOLD_SECONDS]))?;
         Ok(!held.is_empty())
+    }
+
+    async fn keep(
+        &self,
+        place: &PlaceName,
+        note: Option<&[u8]>,
+        number: u64,
+        mut piece: StagedPayload,
+    ) -> Result<bool, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        let (large, inline) = match &piece.place {
+            StagedPlace::Inline(bytes) => (None, Some(bytes.to_vec())),
+            StagedPlace::Staged(token) => (Some(token.name().to_owned()), None),
+        };
+        let (number, length) = (int(number), int(piece.length));
+        let kept = promise!(self, reading, async {
+            let rows = reading.ask(OPEN, &[kind, owner, name, &note]).await?;
+            let row = rows.first().ok_or_else(unknown)?;
+            let open: i64 = column(row, 0)?;
+            if !column::<bool>(row, 1)? {
+                return Ok::<_, Fault>(false);
+            }
+            let rows = reading.ask(PIECE, &[&open, &number, &length, &inline]).await?;
+            let Some(row) = rows.first() else { return Ok(false) };
+            let id: i64 = column(row, 0)?;
+            if let Some(large) = &large
+                && reading.ask(NAMED, &[large, &id]).await?.is_empty()
+            {
+                return Err(Fault::Refusal(super::payload::vanished()));
+            }
+            Ok(true)
+        })?;
+        // Otherwise it is let go of: with an outcome that is not known as well, for what is named is not let go of.
+        if let (true, StagedPlace::Staged(token)) = (kept, &mut piece.place) {
+            token.keep();
+        }
+        Ok(kept)
     }
 }
 
@@ -227,6 +269,16 @@ impl Staging for PostgresStore {
         })
     }
 
+    async fn count_pieces(&self, place: &PlaceName) -> Result<(), StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        write!(self, reading, async {
+            reading.ask(COUNTED, &[kind, owner]).await?;
+            let rows = reading.ask(COUNTED_NOW, &[kind, owner, name]).await?;
+            let id: i64 = column(rows.first().ok_or_else(unknown)?, 0)?;
+            reading.ask(COUNT_PIECES, &[&id]).await.map(drop)
+        })
+    }
+
     async fn place(&self, place: &PlaceName) -> Result<Option<Place>, StoreError> {
         let question = format!("{PLACES} AND name = $3");
         let PlaceName { kind, owner, name } = place;
@@ -283,32 +335,19 @@ impl Staging for PostgresStore {
         &self,
         place: &PlaceName,
         number: u64,
-        mut piece: StagedPayload,
+        piece: StagedPayload,
     ) -> Result<bool, StoreError> {
-        let PlaceName { kind, owner, name } = place;
-        let (large, inline) = match &piece.place {
-            StagedPlace::Inline(bytes) => (None, Some(bytes.to_vec())),
-            StagedPlace::Staged(token) => (Some(token.name().to_owned()), None),
-        };
-        let (number, length) = (int(number), int(piece.length));
-        let kept = promise!(self, reading, async {
-            let rows = reading.ask(OPEN, &[kind, owner, name]).await?;
-            let open: i64 = column(rows.first().ok_or_else(unknown)?, 0)?;
-            let rows = reading.ask(PIECE, &[&open, &number, &length, &inline]).await?;
-            let Some(row) = rows.first() else { return Ok::<_, Fault>(false) };
-            let id: i64 = column(row, 0)?;
-            if let Some(large) = &large
-                && reading.ask(NAMED, &[large, &id]).await?.is_empty()
-            {
-                return Err(Fault::Refusal(super::payload::vanished()));
-            }
-            Ok(true)
-        })?;
-        // Otherwise it is let go of: with an outcome that is not known as well, for what is named is not let go of.
-        if let (true, StagedPlace::Staged(token)) = (kept, &mut piece.place) {
-            token.keep();
-        }
-        Ok(kept)
+        self.keep(place, None, number, piece).await
+    }
+
+    async fn keep_piece_of(
+        &self,
+        place: &PlaceName,
+        note: &[u8],
+        number: u64,
+        piece: StagedPayload,
+    ) -> Result<bool, StoreError> {
+        self.keep(place, Some(note), number, piece).await
     }
 
     async fn lengths(

@@ -320,7 +320,7 @@ impl Door {
     ) -> Result<Option<(AnyDraft, Announced)>, Problem> {
         if let Some(draft) = self.shared_draft(&caller.account.name, submission).await? {
             let begun = draft.begun().clone();
-            return Ok(Some((AnyDraft::Shared(draft), begun)));
+            return Ok(Some((AnyDraft::Shared(Box::new(draft)), begun)));
         }
         let draft = self.drafts.draft(&caller.account.name, submission);
         let reads = draft.clone();

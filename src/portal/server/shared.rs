@@ -46,7 +46,7 @@ const PIECE_BITS: u32 = 32;
 pub enum AnyDraft {
     /// In files of this node.
     Here(Draft),
-    Shared(SharedDraft),
+    Shared(Box<SharedDraft>),
 }
 
 /// A draft in the store, as it was when it was looked at.

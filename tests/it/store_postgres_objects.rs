@@ -44,13 +44,15 @@ struct Bucket {
     meddling: Meddling,
 }
 
+type Deed = Box<dyn FnOnce() + Send>;
+
 /// What the bucket does to a sweep.
 #[derive(Clone, Default)]
 struct Meddling {
     /// Objects that it does not let go of.
     locked: Arc<Mutex<BTreeSet<String>>>,
     /// Once, when all of a store's objects are listed.
-    on_list: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    on_list: Arc<Mutex<Option<Deed>>>,
 }
 
 impl Bucket {

@@ -201,13 +201,20 @@ async fn a_node_that_starts_behind_a_jump_ends_no_lease() {
     told("+ interval '10 minutes'");
     let two = open("two").await;
     assert_eq!(lease(&two, 3).await, 0, "it lasts so much longer");
-    // That was long ago.
-    told("- interval '1 second'");
-    let three = open("three").await;
-    assert_eq!(lease(&three, 3).await, 1);
-    for store in [one, two, three] {
-        store.close().await.expect("closed");
+    one.close().await.expect("closed");
+    two.close().await.expect("closed");
+    // That was long ago. On a busy machine a node may take a pause of its own for one more jump, and say so.
+    let mut leased = 0;
+    for _ in 0..10 {
+        told("- interval '1 second'");
+        let three = open("three").await;
+        leased = lease(&three, 3).await;
+        three.close().await.expect("closed");
+        if leased > 0 {
+            break;
+        }
     }
+    assert_eq!(leased, 1);
 }
 
 /// Gives a database a clock that can be set, ahead by `public.jump`.

@@ -519,6 +519,7 @@ impl Desk {
         let transport = transport_key(case.delivery.transport_id);
         let arrived = if uuid == head.uuid { case.arrived(&transport, head.number.code()) } else { own };
         if self.copies.known(&arrived)? != Known::New {
+            self.copies.settle()?;
             return Ok(handled(head, "taken before"));
         }
         match self.copies.again(case.delivery.from, uuid, case.at)? {
@@ -571,7 +572,10 @@ impl Desk {
                 self.copies.take(&arrived, &replies)?;
                 if ends { "could not be read; rejections and receipts are not answered" } else { "rejected" }
             }
-            _ => "rejected before",
+            _ => {
+                self.copies.settle()?;
+                "rejected before"
+            }
         };
         let handled = head.map_or_else(Handled::default, |head| handled(head, outcome));
         Ok(Handled { outcome, codes: vec![fault.code.as_str()], detail: fault.detail, ..handled })

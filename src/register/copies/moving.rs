@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::base::{
-    Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, mark_moved, params, was_moved,
+    Base, Kind, Owned, PostgresSettings, Session, Source, Value, Work, mark_moved, moved_to, params,
+    was_moved,
 };
 use super::heads::LogHead;
 use super::looks::{self, LogKey};
@@ -263,7 +264,11 @@ pub fn move_to_postgres(
 ) -> Result<Moved, CopyError> {
     let mut source = Source::open(folder)?;
     let source = source.look()?;
-    // What was copied goes into no second database; a copy that was broken off behind the mark goes on.
+    // What was copied goes into no second database, also where a copy to that was begun before; a copy that was broken off
+    // behind the mark goes on.
+    if moved_to(folder).is_some_and(|there| there != to) {
+        return Err(was_moved(folder).unwrap_or(CopyError::Refused("the register was copied elsewhere")));
+    }
     let open = || Base::open_copy(settings, key, &state(&source, key)?, was_moved(folder));
     // Once it was copied, the log goes on elsewhere, and its heads know more than the file.
     let known = if was_moved(folder).is_some() { Some(open()?) } else { None };

@@ -59,6 +59,11 @@ pub fn mark_moved(folder: &Path, to: &str) -> Result<(), CopyError> {
     Ok(std::fs::File::open(folder)?.sync_all()?)
 }
 
+/// Where the data of this folder were copied to, as [`mark_moved`] was told.
+pub fn moved_to(folder: &Path) -> Option<String> {
+    std::fs::read_to_string(folder.join(MOVED_FILE)).ok().map(|to| to.trim_end_matches('\n').to_owned())
+}
+
 /// Why nobody works on the file in a folder whose data were copied, and why they are copied to no other place.
 pub fn was_moved(folder: &Path) -> Option<CopyError> {
     let moved = folder.join(MOVED_FILE);

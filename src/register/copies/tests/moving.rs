@@ -152,6 +152,18 @@ fn a_register_is_moved_into_a_database() {
     assert!(what.contains("term"), "{what}");
     cluster.sql("register", "DELETE FROM amtsbote_register.term WHERE copy = 999");
 
+    // A copy into another database was begun as well, and broken off.
+    let second = PostgresSettings::new(cluster.database("second"));
+    let other =
+        |told: &dyn Fn(&str)| move_to_postgres(folder, &second, &key(), &heads, "elsewhere", at(3), told);
+    let broken = other(&|what| {
+        if what == "copying look" {
+            cluster.sql("second", &fail);
+        }
+    });
+    assert!(broken.is_err());
+    cluster.sql("second", &format!("DROP TRIGGER fail ON {SCHEMA}.look; DROP FUNCTION fail()"));
+
     // Broken off behind the mark, before the last step: that copy goes on.
     base::mark_moved(folder, "there").expect("marked");
     let moved = go(&|_| {}).expect("moved");
@@ -164,12 +176,18 @@ fn a_register_is_moved_into_a_database() {
         matches!(&again, CopyError::Settings(why) if why.contains("holds a register already")),
         "{again}"
     );
-    // Nor is there ever a second register of it in another database, and nothing is begun there.
-    let second = PostgresSettings::new(cluster.database("second"));
-    let twice = move_to_postgres(folder, &second, &key(), &heads, "elsewhere", at(3), &|_| {}).err();
-    assert!(matches!(&twice, Some(CopyError::Settings(why)) if why.contains("copied to there")), "{twice:?}");
+    // Nor is there ever a second register of it: what was begun in another database does not go on, and in a third one
+    // nothing is begun.
+    let third = PostgresSettings::new(cluster.database("third"));
+    let another = move_to_postgres(folder, &third, &key(), &heads, "elsewhere", at(3), &|_| {});
+    for twice in [other(&|_| {}).err(), another.err()] {
+        assert!(
+            matches!(&twice, Some(CopyError::Settings(why)) if why.contains("copied to there")),
+            "{twice:?}"
+        );
+    }
     let begun = "SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'amtsbote_register'";
-    assert_eq!(cluster.sql("second", begun), "0");
+    assert_eq!(cluster.sql("third", begun), "0");
 
     // No register works on the file any more; in its folder, one works on the database.
     let old = Copies::open(Settings::new(folder), key()).err();

@@ -200,6 +200,10 @@ impl Relay {
             Ok(decision) => decision,
             Err(refusal) => {
                 let card = self.accepted_before(who, &envelope, content).await.ok_or(refusal)?;
+                // It can be read before the standby has it.
+                if let Some(staging) = self.staging() {
+                    staging.confirm().await?;
+                }
                 return Ok((Accepted::Before, card, self.profile_of(door, &envelope)));
             }
         };

@@ -84,7 +84,11 @@ pub async fn confirm(reading: &Reading<'_>, pools: &Pools, mut found: Found) -> 
             Waited::No => return Err(Fault::Promise(HAS_NOT_WAITED.to_owned())),
             Waited::Yes | Waited::Unsure => {}
         }
-        found = find(reading, pools).await?;
+        // What was committed is committed, whatever is missing now.
+        found = find(reading, pools).await.map_err(|fault| match fault {
+            Fault::Promise(_) => unsure(),
+            fault => fault,
+        })?;
         reading.ask(BEHIND, &[]).await?;
     }
     Err(unsure())

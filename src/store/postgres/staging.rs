@@ -223,7 +223,8 @@ impl Staging for PostgresStore {
 
     async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError> {
         let PlaceName { kind, owner, name } = place;
-        write!(self, reading, async {
+        // Where the standby must have it and is away, this says so before anybody waits.
+        promise!(self, reading, async {
             reading.ask(COUNTED, &[kind, owner]).await?;
             reading.ask(OVER, &[kind, owner, name]).await?;
             let rows = reading.ask(OTHERS, &[kind, owner, name]).await?;
@@ -247,7 +248,7 @@ impl Staging for PostgresStore {
 
     async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError> {
         let PlaceName { kind, owner, name } = place;
-        write!(self, reading, async {
+        promise!(self, reading, async {
             reading.ask(COUNTED, &[kind, owner]).await?;
             let rows = reading.ask(BESIDE, &[kind, owner, name, &count.among]).await?;
             let row = rows.first().ok_or_else(unknown)?;

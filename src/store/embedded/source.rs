@@ -38,7 +38,7 @@ impl Source {
         if !folder.join(schema::DATABASE_FILE).is_file() {
             return Err(OpenError::Absent(folder.to_owned()));
         }
-        let lock = super::lock(folder)?;
+        let lock = super::opening::lock(folder)?;
         let report = verify_signed(folder, keys, &Authorities::default())?;
         if let Some(problem) = report.problems.first() {
             return Err(OpenError::Unverified(problem.clone()));

@@ -498,7 +498,7 @@ pub fn upgrade(folder: &Path) -> Result<(u32, u32), OpenError> {
     if !folder.join(DATABASE_FILE).is_file() {
         return Err(OpenError::Absent(folder.to_owned()));
     }
-    let _lock = super::lock(folder)?;
+    let _lock = super::opening::lock(folder)?;
     schema::upgrade(&mut schema::open_writer(folder, schema::Synchronous::Full)?)
 }
 

@@ -122,7 +122,11 @@
 //!
 //! ```text
 //! systemctl stop amtsbote
-//! amtsbote store copy --from sqlite:store --to postgres:amtsbote-new.toml
+//! cd /etc/amtsbote
+//! amtsbote store copy --from sqlite:/var/lib/amtsbote/store --to postgres:amtsbote-new.toml
+//! mv amtsbote.toml amtsbote-embedded.toml && mv amtsbote-new.toml amtsbote.toml
+//! amtsbote check
+//! systemctl start amtsbote
 //! ```
 //!
 //! `amtsbote-new.toml` is the server's configuration as it will be, with `engine = "postgres"` and a database that holds
@@ -211,10 +215,17 @@
 //!
 //! # Upgrading nodes one after the other
 //!
-//! Tables may be one version newer than a server: it starts and works, and refuses from two on. So: `amtsbote store upgrade`
-//! with the new program, while the old servers work (it waits five seconds at most for what others hold, changes nothing
-//! where that is not enough, and says so); then replace the servers one by one. A server that is newer than the
-//! tables does not start; it names the command. The step to version 5 reads the card of every message once, and whoever accepts
+//! Tables may be one version newer than a server: it starts and works, and refuses from two on. So:
+//!
+//! ```text
+//! install -m 0755 amtsbote /root/amtsbote-new    # on one server, while all work
+//! cd /etc/amtsbote && /root/amtsbote-new store upgrade    # asks; --yes in a script
+//! install -m 0755 /root/amtsbote-new /usr/local/bin/amtsbote && systemctl restart amtsbote    # one server after the other
+//! amtsbote check                                 # running, accepting; then the next
+//! ```
+//!
+//! From version 5 to 6, with messages coming in by a balancer, no client was refused. `store upgrade` waits five seconds at most
+//! for what others hold, changes nothing where that is not enough, and says so. A server that is newer than the tables does not start; it names the command. The step to version 5 reads the card of every message once, and whoever accepts
 //! waits for that; a trigger files submissions from then on, also those that servers of the version before accept. The step to
 //! version 6 adds a table and a column (rates, objects); while an older program is among the servers, it counts for itself.
 //!

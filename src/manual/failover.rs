@@ -174,6 +174,7 @@
 //! chgrp -R amtsbote /etc/amtsbote && chmod -R g+rX,o= /etc/amtsbote
 //! cd /etc/amtsbote && amtsbote check
 //! systemctl daemon-reload && systemctl enable --now amtsbote
+//! amtsbote check                                 # until it says "running, accepting"
 //! amtsbote evidence key                          # into the safe, one for each relay: verification asks for it
 //! amtsbote participant apply participants.toml --reason "first set-up"   # once; the participants are in the database
 //! ```

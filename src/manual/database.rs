@@ -48,6 +48,10 @@
 //! that are under way, checkpoints and time stamps of the evidence log; so do `evidence close` and `adopt-objects`. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
 //! holds up to `connections_max` and three more.
 //!
+//! A standby that is connected and does not answer makes every commit wait. Whoever waits is told after `patience_seconds` that
+//! the outcome is not known, and keeps a session of the server until the standby answers; so once one has waited that long,
+//! nobody joins it: requests are refused at once, the log says so (`store-standby-hung`), and it goes on by itself.
+//!
 //! A commit whose answer is lost is never guessed at. The node's row in the database carries the number of its last
 //! transaction; a new session takes that row, which waits for whatever is still under way and shuts it out, reads the
 //! number, and commits, which waits for the standby. Only then are the clients answered. Where the database cannot be
@@ -122,7 +126,11 @@
 //!
 //! ```text
 //! systemctl stop amtsbote
-//! amtsbote store copy --from sqlite:store --to postgres:amtsbote-new.toml
+//! cd /etc/amtsbote
+//! amtsbote store copy --from sqlite:/var/lib/amtsbote/store --to postgres:amtsbote-new.toml
+//! mv amtsbote.toml amtsbote-embedded.toml && mv amtsbote-new.toml amtsbote.toml
+//! amtsbote check
+//! systemctl start amtsbote
 //! ```
 //!
 //! `amtsbote-new.toml` is the server's configuration as it will be, with `engine = "postgres"` and a database that holds
@@ -211,12 +219,20 @@
 //!
 //! # Upgrading nodes one after the other
 //!
-//! Tables may be one version newer than a server: it starts and works, and refuses from two on. So: `amtsbote store upgrade`
-//! with the new program, while the old servers work (it waits five seconds at most for what others hold, changes nothing
-//! where that is not enough, and says so); then replace the servers one by one. A server that is newer than the
-//! tables does not start; it names the command. The step to version 5 reads the card of every message once, and whoever accepts
-//! waits for that; a trigger files submissions from then on, also those that servers of the version before accept. The step to
-//! version 6 adds a table and a column (rates, objects); while an older program is among the servers, it counts for itself.
+//! Tables may be one version newer than a server: it starts and works, and refuses from two on. So:
+//!
+//! ```text
+//! install -m 0755 amtsbote /root/amtsbote-new    # on one server, while all work
+//! cd /etc/amtsbote && /root/amtsbote-new store upgrade    # asks; --yes in a script
+//! install -m 0755 /root/amtsbote-new /usr/local/bin/amtsbote && systemctl restart amtsbote    # one server after the other
+//! amtsbote check                                 # running, accepting; then the next
+//! ```
+//!
+//! From version 5 to 6, with messages coming in by a balancer, no client was refused. `store upgrade` waits five seconds at most
+//! for what others hold, changes nothing where that is not enough, and says so. A server that is newer than the tables does not
+//! start; it names the command. The step to version 5 reads the card of every message once, and whoever accepts waits for
+//! that; a trigger files submissions from then on, also those that servers of the version before accept. The step to version
+//! 6 adds a table and a column (rates, objects); while an older program is among the servers, it counts for itself.
 //!
 //! # What is refused, and what helps
 //!
@@ -232,6 +248,7 @@
 //! | TLS fails | see `tls_anchors`, and `ssl` in `postgresql.conf` |
 //! | the object store does not do what it is asked | see `[objects]`, its keys, whether it runs |
 //! | a payload lies in an object store | configure `[objects]` on this server, too |
+//! | the standby is connected and does not answer | see its log and its disk, or let another stand in |
 //! | all connections are in use | raise `connections_max` |
 //! | a question takes longer than `question_seconds` (30) | look for locks in `pg_stat_activity` |
 //! | somebody holds a table or a row for longer than three quarters of `patience_seconds` | look in `pg_locks` |

@@ -1,24 +1,73 @@
 //! Losing a relay, a primary, a site: PostgreSQL under Patroni, a load balancer before the relays, a second site behind a
 //! thin line.
 //!
-//! [`super::database`] says what one relay needs of its database. Here is a whole set-up, with Debian's packages (`patroni`,
-//! `etcd-server`, `haproxy`; tried with Patroni 3.0.2, etcd 3.4.23, HAProxy 2.6.12, PostgreSQL 15.18). Site A has two
-//! database servers, two relays, a balancer; site B has one database server that follows by a line of 35 Mbit/s, and a
-//! relay that is not started. All of it was tried on one machine, with loopback's addresses and free ports in place of the
-//! hosts' names, one etcd in place of three, and a program that lets 35 Mbit/s through as the line.
+//! [`super::database`] says what one relay needs of its database. Here is a whole set-up, with Debian 12's packages (tried
+//! with Patroni 3.0.2, etcd 3.4.23, HAProxy 2.6.12, PostgreSQL 15.18). Site A has two database servers or, better, three, two
+//! relays, a balancer; site B has one database server that follows by a line of 35 Mbit/s, and a relay that is not started.
+//! All of it was followed on ten fresh Debian systems, each with its own address and systemd, in containers on one machine
+//! of two cores; the line was the kernel's own (`tc`, 35 Mbit/s). Times are from there.
 //!
 //! | what is lost | who decides | messages | clients |
 //! | --- | --- | --- | --- |
 //! | a relay | the balancer | none lost | go on at the other at once |
-//! | the primary | Patroni | none lost | are refused, until the standby is promoted |
+//! | the primary | Patroni | none lost | are refused, until a standby is promoted and has a standby itself |
 //! | the standby | Patroni; `[store] standby` | none lost | are refused while there is no other (`required`) |
 //! | the site | you | what site B lacks: `amtsbote store lag` | go on in site B when you say so |
 //!
+//! With two database servers, the loss of one leaves none that could be waited for, so with `required` nothing is accepted
+//! until it is back or another is there (below: site B's). With three, the third steps in. Names, addresses
+//! (10.0.0.0/8, 10.0.1.11 and so on) and what stands as `…` are yours to choose; every host must find every name.
+//!
+//! # etcd
+//!
+//! Patroni asks etcd who leads, so etcd needs three members that do not fall together (`etcd1` on `db1`, `etcd2` on `db2`,
+//! `etcd3` on a third small machine). The package starts a member of its own at once; it has to go. On each, with its
+//! own name in three lines (`apt install etcd-server etcd-client`), `/etc/default/etcd`:
+//!
+//! ```text
+//! ETCD_NAME=etcd1
+//! ETCD_INITIAL_ADVERTISE_PEER_URLS=http://etcd1.example.org:2380
+//! ETCD_ADVERTISE_CLIENT_URLS=http://etcd1.example.org:2379
+//! ETCD_LISTEN_PEER_URLS=http://0.0.0.0:2380
+//! ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379
+//! ETCD_INITIAL_CLUSTER_TOKEN=amtsbote
+//! ETCD_INITIAL_CLUSTER=etcd1=http://etcd1.example.org:2380,etcd2=http://etcd2.example.org:2380,etcd3=http://etcd3.example.org:2380
+//! ```
+//!
+//! ```text
+//! systemctl stop etcd
+//! rm -rf /var/lib/etcd/default
+//! systemctl start --no-block etcd                # it waits for a second member
+//! ETCDCTL_API=3 etcdctl --endpoints=etcd1.example.org:2379,etcd2.example.org:2379,etcd3.example.org:2379 endpoint health
+//! ```
+//!
+//! Whoever reaches etcd (2379, 2380) or Patroni (8008) can make another server the primary: let the firewall lead nobody there
+//! but the database servers and, to 8008, the balancer; or give them certificates (see their manuals).
+//!
 //! # Patroni in site A
 //!
-//! Patroni promotes the standby when the primary is lost, and only one that has everything. It asks etcd who leads, so etcd
-//! needs three members that do not fall together (a third small machine is enough). `/etc/patroni/db1.yml`; the
-//! other server's differs in `name` and addresses:
+//! Patroni promotes a standby when the primary is lost, and only one that has everything. On each database server,
+//! so that Debian makes no cluster of its own on the same port:
+//!
+//! ```text
+//! apt install postgresql-common
+//! sed -i 's/^#create_main_cluster = true/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+//! apt install postgresql-15 patroni
+//! ```
+//!
+//! Relays ask for TLS, so each server has a certificate with its name. One authority for all of them, on a machine apart:
+//!
+//! ```text
+//! openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -subj "/CN=database CA" -keyout database-ca.key -out database-ca.crt
+//! for h in db1 db2; do
+//!   openssl req -newkey rsa:3072 -nodes -subj "/CN=$h.example.org" -keyout $h.key -out $h.csr
+//!   echo "subjectAltName=DNS:$h.example.org" | openssl x509 -req -days 825 -in $h.csr -CA database-ca.crt \
+//!     -CAkey database-ca.key -CAcreateserial -extfile /dev/stdin -out $h.crt
+//! done
+//! ```
+//!
+//! `/etc/patroni/config.yml` on `db1`; the others' differ in `name`, addresses and the names of the files, and have the same
+//! passwords:
 //!
 //! ```yaml
 //! scope: amtsbote
@@ -35,10 +84,11 @@
 //!     postgresql:
 //!       use_pg_rewind: true
 //!       use_slots: true
-//!       parameters: {max_connections: 100, max_wal_size: 4GB, wal_keep_size: 1GB, tcp_keepalives_idle: 5}
+//!       parameters: {max_connections: 100, max_wal_size: 4GB, wal_keep_size: 1GB, tcp_keepalives_idle: 5,
+//!         wal_receiver_timeout: 15s}
 //!     slots:
 //!       site_b: {type: physical}
-//!   initdb: [{encoding: UTF8}, data-checksums]
+//!   initdb: [{encoding: UTF8}, {auth-local: peer}, {auth-host: scram-sha-256}, data-checksums]
 //!   pg_hba:
 //!     - local all all peer
 //!     - hostssl replication replicator 10.0.0.0/8 scram-sha-256
@@ -48,6 +98,7 @@
 //!   connect_address: db1.example.org:5432
 //!   data_dir: /var/lib/postgresql/15/amtsbote
 //!   bin_dir: /usr/lib/postgresql/15/bin
+//!   basebackup: [{checkpoint: fast}]
 //!   authentication:
 //!     superuser: {username: postgres, password: "…"}
 //!     replication: {username: replicator, password: "…"}
@@ -57,35 +108,123 @@
 //!
 //! `synchronous_mode` lets nobody be promoted who may lack something. `synchronous_mode_strict` makes the database wait
 //! where there is no standby, which is what `standby = "required"` asks of it; without it Patroni would let the
-//! primary go on alone, and relays would say so. Start `patroni /etc/patroni/db1.yml` (the package's unit does) on the
-//! first server, wait for `initialized a new cluster` in its log, then on the second:
+//! primary go on alone, and relays would say so. Without `auth-local` and `auth-host`, `initdb` lets every user of the
+//! machine in as the superuser; without `checkpoint: fast` a copy begins with up to five minutes of waiting. PostgreSQL's user
+//! reads the file and the key, nobody else:
 //!
 //! ```text
-//! patronictl -c /etc/patroni/db1.yml list        # one Leader, one Sync Standby
+//! install -m 0640 -g postgres config.yml /etc/patroni/config.yml
+//! install -m 0644 db1.crt /etc/patroni/
+//! install -m 0600 -o postgres db1.key /etc/patroni/
+//! systemctl start patroni                        # does nothing, and says nothing, where config.yml is missing
+//! journalctl -u patroni                          # db1: until "initialized a new cluster"; then the same on db2
+//! patronictl -c /etc/patroni/config.yml list     # one Leader, one Sync Standby (seconds after it is "running")
+//! ```
+//!
+//! A first start that fails (`Failed to bootstrap cluster`: as a rule the key cannot be read) is begun again once
+//! `data_dir` is gone, as is a copy that was cut off; where nobody leads then, after
+//! `patronictl -c /etc/patroni/config.yml remove amtsbote`, too. On the leader:
+//!
+//! ```text
 //! psql -h db1.example.org -U postgres \
 //!   -c "CREATE ROLE amtsbote LOGIN PASSWORD '…'" \
 //!   -c "CREATE DATABASE amtsbote OWNER amtsbote ENCODING 'UTF8' TEMPLATE template0" \
 //!   -c "GRANT pg_read_all_stats TO amtsbote"
 //! ```
 //!
-//! Relays name both servers (`connection = "host=db1.example.org,db2.example.org dbname=amtsbote user=amtsbote"`) and
-//! find the primary themselves: no balancer between relay and database. Their keys and certificates of the doors are the same
-//! on every relay; `[store] node`, `[evidence] origin` and the evidence keys are each one's own.
+//! # The relays
 //!
-//! SIGKILL of the primary and its Patroni: messages were accepted again after 23 s, of which 20 s are `ttl`, the time after
-//! which etcd believes it to be gone. Before maintenance, `patronictl -c /etc/patroni/db1.yml switchover --force amtsbote`
-//! makes the standby the primary: nobody was refused, the message that came meanwhile was answered after 4 s. The server
-//! that was lost comes back as the standby when its Patroni is started: `pg_rewind` takes away what nobody had been told of.
-//! Until then relays with `standby = "required"` refuse, with `wanted` they go on and warn.
+//! On `relay1`, with the files of the repository's `operation/`:
+//!
+//! ```text
+//! useradd --system --user-group amtsbote
+//! install -m 0755 amtsbote /usr/local/bin/
+//! install -m 0644 amtsbote.service /etc/systemd/system/
+//! amtsbote init /etc/amtsbote --name post.example.org --xta 0.0.0.0:8443 --osci 0.0.0.0:8444 --operator 10.0.1.21:9464
+//! install -m 0644 database-ca.crt /etc/amtsbote/tls/
+//! (umask 077; vi /etc/amtsbote/database.password) # the password of the role amtsbote
+//! vi /etc/amtsbote/amtsbote.toml
+//! ```
+//!
+//! ```toml
+//! [server]
+//! identity = "https://post.example.org:8443/"
+//! admin_socket = "/run/amtsbote/admin.sock"
+//! [revocation]
+//! folder = "/var/lib/amtsbote/revocation"
+//! [store]
+//! folder = "/var/lib/amtsbote/store"
+//! engine = "postgres"
+//! connection = "host=db1.example.org,db2.example.org dbname=amtsbote user=amtsbote"
+//! password_file = "database.password"
+//! tls_anchors = ["tls/database-ca.crt"]
+//! node = "relay-1"
+//! standby = "required"
+//! [evidence]
+//! origin = "post.example.org/relay-1"
+//! key = "/var/lib/amtsbote/evidence.key"
+//! card_key = "/var/lib/amtsbote/evidence-card.key"
+//! card_certificate = "/var/lib/amtsbote/evidence-card.crt"
+//! ```
+//!
+//! (Those keys only; the rest of the file stays. `init` makes a PKI for trying; [`super::operation`] says how real certificates
+//! take its place.) Then, and on every later relay:
+//!
+//! ```text
+//! chgrp -R amtsbote /etc/amtsbote && chmod -R g+rX,o= /etc/amtsbote
+//! cd /etc/amtsbote && amtsbote check
+//! systemctl daemon-reload && systemctl enable --now amtsbote
+//! amtsbote check                                 # until it says "running, accepting"
+//! amtsbote evidence key                          # into the safe, one for each relay: verification asks for it
+//! amtsbote participant apply participants.toml --reason "first set-up"   # once; the participants are in the database
+//! ```
+//!
+//! Relays name all database servers of their site and find the primary themselves: no balancer between relay and database.
+//! `relay2` gets the same steps without `init`: a copy of `/etc/amtsbote`, in which `[store] node` and `[evidence] origin` end
+//! in `relay-2` and `server.operator_address` is its own. Keys and certificates of the doors are the same
+//! on every relay; those of the evidence are each one's own, made at its first start.
+//!
+//! **A relay more** is set up like `relay2`, and named in the balancer. **One less**: take it out of the balancer,
+//! `systemctl disable --now amtsbote`, and on another `amtsbote evidence close relay-2 --reason "…"`. **A database
+//! server more**: as above, with a certificate; when `list` shows it as `running`, name it in `connection` on one relay
+//! after the other, with a restart, and in the balancer's `primary`. **One less**: `systemctl disable --now patroni` there
+//! once it is not the leader (`switchover`), `data_dir` away, its name out of both.
+//!
+//! # What a loss takes
+//!
+//! A client posted one message after the other through the balancer; times are from the loss to the next message accepted.
+//!
+//! | what was done | accepted again after | refused |
+//! | --- | --- | --- |
+//! | `patronictl … switchover --force amtsbote` | 4.4 s, the message of that time | none |
+//! | SIGKILL of a relay | 0.3 s | none, but one connection that was open ended |
+//! | a relay's machine lost | 5.1 s (`timeout connect`) | none |
+//! | `systemctl restart amtsbote`, a database server added, one taken out | 0.5 s | none, or one connection that was being opened |
+//! | the primary's machine lost, three database servers | 30 s | with XTA 9030, each within `patience_seconds` |
+//! | the same, two, with a second site | 32 s: site B is waited for meanwhile | the same |
+//! | the same, two, without | until the other is back | the same |
+//! | the site lost, from `edit-config` in site B on | 18 s | all, before |
+//!
+//! A client whose connection ends before an answer asks again with the same id; nothing that was acknowledged was missing, or
+//! there twice, after any of these. Of the 30 s, 20 s are `ttl`, the time after which etcd believes the primary to be gone.
+//!
+//! Before maintenance of the primary, `patronictl -c /etc/patroni/config.yml switchover --force amtsbote` makes the standby the
+//! primary. A server that was lost comes back as a standby by itself when it starts: `pg_rewind` takes away what nobody had
+//! been told of. While no server of the site follows, Patroni waits for any that is connected (`synchronous_standby_names =
+//! '*'`), so for site B's: `store lag` says `waited for  yes` beside it, and each message waits for the line. Without one, relays
+//! with `standby = "required"` refuse, with `wanted` they go on and warn.
 //!
 //! # A balancer before the relays
 //!
 //! It passes TCP on: TLS ends at the relay, which must see the client's certificate. No client needs a relay in particular:
 //! any of them answers the next request, by XTA, OSCI or the portals' door.
-//! `/etc/haproxy/haproxy.cfg`:
+//! `apt install haproxy`; `/etc/haproxy/haproxy.cfg` is the package's `global` section with one line more
+//! (`hard-stop-after 2m`: after a reload, connections stay with the old process, which looks at nobody's health), and in place of
+//! the rest:
 //!
 //! ```text
 //! defaults
+//!     log global
 //!     mode tcp
 //!     timeout connect 5s
 //!     timeout client 10m
@@ -94,7 +233,7 @@
 //!     option httpchk
 //!     http-check expect status 200
 //!     balance leastconn
-//!     default-server check inter 2s fastinter 500ms fall 2 rise 2
+//!     default-server check inter 2s fastinter 500ms fall 2 rise 2 tcp-ut 10s
 //!
 //! frontend xta
 //!     bind :8443
@@ -103,7 +242,6 @@
 //!
 //! backend xta-ready
 //!     option httpchk GET /readyz
-//!     default-server on-marked-down shutdown-sessions
 //!     server relay-1 relay1.example.org:8443 port 9464
 //!     server relay-2 relay2.example.org:8443 port 9464
 //!
@@ -113,10 +251,18 @@
 //!     server relay-2 relay2.example.org:8443 port 9464
 //! ```
 //!
-//! and the same once more for OSCI and for portals. `server.operator_address` must be one that the balancer reaches, on a network of your
+//! ```text
+//! haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy
+//! ```
+//!
+//! and the same once more for OSCI (`frontend osci`, 8444) and for portals. `server.operator_address` must be one that the balancer reaches, on a network of your
 //! own. The second backend is for the minutes without a primary: no relay is ready then, and without it clients would see
-//! connections end. With it a relay answers, in the client's protocol (XTA 9030), that it should be tried again. Before a relay is
-//! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun.
+//! connections end. With it a relay answers, in the client's protocol (XTA 9030), that it should be tried again. For the same
+//! reason no session is cut (`on-marked-down`) when a relay is not ready: the request in it is about to be answered. `tcp-ut`
+//! ends those to a machine that is gone. Before a relay is
+//! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun. A connection that is opened in that
+//! instant may end before its request; where that is one too many, `set server xta-ready/relay-1 state drain` at HAProxy's
+//! `stats socket` leads new ones elsewhere before.
 //!
 //! A relay sees the balancer's address in place of the client's, so whatever is counted by address is counted for all clients
 //! together, by each relay for itself. Raise `limits.connections_per_peer_max` (256) accordingly. At the portals' door all
@@ -130,18 +276,20 @@
 //!
 //! # The second site
 //!
-//! It has an etcd and a Patroni cluster of its own, which follows the first one's primary and decides nothing by itself.
-//! It follows by a balancer in site A that leads to whoever is the primary:
+//! It has an etcd (one member, `etcd-b`) and a Patroni cluster of its own, which follows the first one's primary and decides
+//! nothing by itself. It follows by a balancer in site A that leads to whoever is the primary:
 //!
 //! ```text
 //! listen primary
 //!     bind :5440
 //!     option httpchk GET /primary
+//!     default-server on-marked-down shutdown-sessions
 //!     server db1 db1.example.org:5432 check port 8008
 //!     server db2 db2.example.org:5432 check port 8008
 //! ```
 //!
-//! `/etc/patroni/db3.yml` in site B is as above, with `scope: amtsbote-b`, `name: db3`, its own etcd, without the two lines
+//! `/etc/patroni/config.yml` in site B is as above and with the same passwords (the roles come with the data), with
+//! `scope: amtsbote-b`, `name: db3`, its own addresses, files and etcd, without the two lines
 //! of `synchronous_mode` and without `slots`, and in their place:
 //!
 //! ```yaml
@@ -152,40 +300,107 @@
 //!       create_replica_methods: [basebackup]
 //! ```
 //!
+//! After `systemctl start patroni`, `list` says `creating replica` for as long as the copy takes (a minute for each 250 MB), then
+//! `Standby Leader`. Site B's relay is set up as those of site A and not started: `node = "relay-3"`,
+//! `connection = "host=db3.example.org …"`, `standby = "wanted"`, and on it, early, a note of what `amtsbote evidence key` says
+//! on every relay of site A.
+//!
 //! The slot keeps the log on the primary for as long as site B is away: watch the disk, or bound it by
 //! `max_slot_wal_keep_size`, after which site B must be copied anew. What the loss of site A would cost:
 //!
 //! ```text
 //! $ amtsbote store lag --seconds-max 60
-//! standby  state      waited for  bytes behind  time behind
-//! db1      streaming  yes                  0 B          0 s
-//! db3      streaming  no               25.4 MB  at most 1.0 s
+//! standby  state      waited for  bytes behind    time behind
+//! db2      streaming  yes                  0 B            0 s
+//! db3      streaming  no               44.4 MB  at most 2.5 s
+//! The loss of the primary would lose nothing that was acknowledged.
 //! ```
 //!
-//! The line of `db3` is what site B lacks (RPO). After a burst of 30 MB it caught up with about 3 MB/s: 35 Mbit/s are
+//! The line of `db3` is what site B lacks (RPO): site A was switched off in that second, and the last three messages, 53 MB,
+//! were missing in site B, of 2,517; none of the others was. After a burst of 30 MB it caught up with about 3 MB/s: 35 Mbit/s are
 //! 4.4 MB/s, less what the line takes for itself. So the line carries what is accepted on average as long as that is less;
 //! messages of 12 kB cost 19 kB each in the database's log.
 //!
-//! **When site A is lost**, be sure that it is: nobody else keeps two primaries apart. Cut the line, or its relays off. Then,
+//! Where the primary changes in site A, site B may have more of the old one's log than the new one. Its Patroni
+//! takes that back (`pg_rewind`) and fetches the log anew, up to `wal_keep_size`, by the line: it was back after two minutes once,
+//! after half a minute otherwise, and until then `store lag` shows the slot as `absent` and how much is missing.
+//!
+//! **When site A is lost**, be sure that it is: nobody else keeps two primaries apart. Cut the line, and see that its relays
+//! reach no clients when its power comes back: **its servers start by themselves, on their own copy, and accept**. Then,
 //! in site B:
 //!
 //! ```text
-//! patronictl -c /etc/patroni/db3.yml edit-config --force -s standby_cluster=null
-//! patronictl -c /etc/patroni/db3.yml list        # db3 is Leader, after a few seconds
-//! amtsbote check                                 # on site B's relay: node = "relay-3", host=db3.example.org
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s standby_cluster=null
+//! patronictl -c /etc/patroni/config.yml list     # db3 is Leader, after a few seconds
+//! ```
+//!
+//! and on its relay, in `/etc/amtsbote`:
+//!
+//! ```text
+//! amtsbote check                                 # all good but one warning: no standby
 //! amtsbote store adopt-objects --reason "site A is lost"    # with [objects] alone: site A may have counted on
-//! systemctl start amtsbote
-//! amtsbote evidence verify --database --key …    # a --key for each relay's log
-//! amtsbote evidence close relay-1 --reason "site A is lost"
+//! systemctl enable --now amtsbote
+//! amtsbote evidence verify --database --key …    # a --key for each relay's log: those that were noted, and its own
+//! amtsbote evidence close relay-1 --reason "site A is lost"    # asks; --yes in a script
 //! amtsbote evidence close relay-2 --reason "site A is lost"
 //! ```
 //!
 //! and lead the clients there (DNS, or a balancer in site B). Site B's relay has `standby = "wanted"`: it has no standby yet,
 //! and warns of that. What was acknowledged in the last seconds and had not reached site B is missing; its senders have their
-//! acknowledgements, and send again under the same ids. A relay of site A that still runs does not work on the older copy: it
-//! says how many transactions are missing, and that its log is closed.
+//! acknowledgements, and send again under the same ids. A relay of site A that is led to site B does not work on the older
+//! copy: it says how many transactions are missing, or that its log is closed.
 //!
-//! **When site A comes back**, its servers follow site B first. Empty their `data_dir`, take their cluster's word out of etcd
-//! (`patronictl -c /etc/patroni/db1.yml remove amtsbote`), start their Patroni with a `standby_cluster` that leads to db3, wait
-//! until `store lag` shows nothing behind, stop site B's relay, and swap the two as above. (This way back is Patroni's own and
-//! was not tried here.)
+//! **When site A comes back**, its servers follow site B first, and its relays stay away from clients until then. On every
+//! relay and every database server of site A, while the line is still cut:
+//!
+//! ```text
+//! systemctl stop amtsbote                        # relays
+//! systemctl stop patroni                         # database servers, then:
+//! mv /var/lib/postgresql/15/amtsbote /var/lib/postgresql/15/lost    # it has what site B lacks; delete it when all is clear
+//! patronictl -c /etc/patroni/config.yml remove amtsbote             # once, when all of them are stopped
+//! ```
+//!
+//! Give site B's Patroni a slot, and site A's, in place of `synchronous_mode` and `slots`, the `standby_cluster` above with
+//! `host: db3.example.org`, `port: 5432`, `primary_slot_name: site_a`:
+//!
+//! ```text
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s slots.site_a.type=physical      # on db3
+//! systemctl start patroni                        # on db1, then the others; wait for Standby Leader and running
+//! ```
+//!
+//! The names of the closed logs are used up: `[store] node`, `[evidence] origin` and the files of the evidence's keys get new
+//! ones (`relay-4`, `relay-5`). When `store lag` on site B's relay shows nothing behind, `systemctl disable --now amtsbote` there,
+//! ask once more, and swap:
+//!
+//! ```text
+//! # on db3; then wait until list says Standby Leader
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s standby_cluster.host=balancer.site-a.example.org \
+//!   -s standby_cluster.port=5440 -s standby_cluster.primary_slot_name=site_b -s slots=null
+//! # on db1; then wait for Leader and Sync Standby
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s standby_cluster=null \
+//!   -s synchronous_mode=true -s synchronous_mode_strict=true -s slots.site_b.type=physical
+//! systemctl start amtsbote                       # on site A's relays; with [objects] after adopt-objects on one
+//! ```
+//!
+//! 33 s passed without a relay then, and nothing was lost.
+//!
+//! # The register's database
+//!
+//! It may lie on the same servers, in a database of its own ([`super::register`]), and is waited for, promoted and followed
+//! with them. On the leader:
+//!
+//! ```text
+//! psql -h db1.example.org -U postgres \
+//!   -c "CREATE ROLE amtsbote_register LOGIN PASSWORD '…'" \
+//!   -c "CREATE DATABASE amtsbote_register OWNER amtsbote_register ENCODING 'UTF8' TEMPLATE template0" \
+//!   -c "GRANT pg_read_all_stats TO amtsbote_register"
+//! ```
+//!
+//! ```toml
+//! [store]
+//! engine = "postgres"
+//! connection = "host=db1.example.org,db2.example.org dbname=amtsbote_register user=amtsbote_register"
+//! password_file = "store.password"
+//! tls_anchors = ["tls/database-ca.crt"]
+//! standby = "required"
+//! ```

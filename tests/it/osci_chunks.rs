@@ -158,7 +158,16 @@ async fn an_upload_goes_on_after_a_restart_and_is_accepted_once() {
     assert_eq!(heard.codes(), ["3950", "0801"]);
     let heard = said(heard);
     assert_eq!((inner_codes(&heard), heard.card.is_some()), (vec!["0800".to_owned()], true));
-    assert_eq!(upload(&mut third, &office, &id, &whole, 2).await.codes(), ["9900"]);
+    let repeated = upload(&mut third, &office, &id, &whole, 2).await;
+    assert_eq!(repeated.codes(), ["0801"]);
+    let repeated = said(repeated);
+    assert_eq!(
+        (inner_codes(&repeated), repeated.chunk.received),
+        (vec!["0800".to_owned()], Some(vec![1, 2, 3]))
+    );
+    assert_eq!(repeated.card.expect("the proof of submission").message_id, id);
+    let another = ChunkInformation { total: Some(4), ..information(2, whole.len()) };
+    assert_eq!(send(&mut third, &office, &id, another, slice(&whole, 2)).await.codes(), ["9905"]);
     assert_eq!(office.entries().await.len(), 1);
     assert_eq!(files(office.chunks()).len(), 2, "beginning and end");
 

@@ -13,13 +13,14 @@ use amtsbote::domain::dialog::{ConversationId, Dialog, DialogStep};
 use amtsbote::domain::message_id::{Bond, MessageId};
 use amtsbote::domain::party::MailboxName;
 use amtsbote::domain::profile::ServiceProfile;
+use amtsbote::domain::state::DeliveryState;
 use amtsbote::evidence::checkpoint::SigningKey;
 use amtsbote::pki::timestamp::Authorities;
 use amtsbote::relay::{Refusal, Relay, Settings};
 use amtsbote::store::embedded::{self, EmbeddedStore};
 use amtsbote::store::{
     Acceptance, Accepted, AdminAct, CardQuery, Change, Due, DueKind, Entry, FinishedPush, Iterator, Listing,
-    LoggedRecord, MailboxSummary, MessageQuery, PayloadReader, PayloadWriter, PushLease, PushOutcome,
+    LoggedRecord, MailboxSummary, MessageQuery, Notice, PayloadReader, PayloadWriter, PushLease, PushOutcome,
     Selection, Statement, Stepped, Store, StoreError, StoreHealth, SubmissionQuery, Submissions, TimeStamp,
 };
 use async_trait::async_trait;
@@ -28,7 +29,7 @@ use jiff::Timestamp;
 use super::store_fixture::draft;
 
 /// Passes everything on, except that what is due can fail or name a message that does not exist, and that the evidence
-/// log can lie.
+/// log can lie; and that acts are not listed.
 struct Troubled {
     inner: EmbeddedStore,
     failing: AtomicBool,
@@ -37,6 +38,9 @@ struct Troubled {
     shortened: AtomicBool,
     rewritten: AtomicBool,
     asked: AtomicU32,
+    /// Operators' acts are not written down.
+    silent: AtomicBool,
+    told: Mutex<Vec<Notice>>,
 }
 
 macro_rules! pass_on {
@@ -60,6 +64,15 @@ macro_rules! pass_on {
             }
             async fn tree_root(&self, size: u64) -> Result<[u8; 32], StoreError> {
                 if self.rewritten.load(Ordering::SeqCst) { Ok([1; 32]) } else { self.inner.tree_root(size).await }
+            }
+            async fn record_act(&self, act: AdminAct) -> Result<(), StoreError> {
+                match self.silent.load(Ordering::SeqCst) {
+                    true => Err(StoreError::Unavailable("the disk is gone".to_owned())),
+                    false => self.inner.record_act(act).await,
+                }
+            }
+            fn tell(&self, notice: Notice) {
+                self.told.lock().expect("nobody panicked").push(notice);
             }
             $(async fn $name(&self, $($arg: $kind),*) -> Result<$answer, StoreError> {
                 self.inner.$name($($arg),*).await
@@ -107,7 +120,6 @@ pass_on! {
     fn finish_push(push: FinishedPush) -> ProcessCard;
     fn directory() -> Directory;
     fn apply_directory(based_on: u64, accounts: Vec<Account>, profiles: Vec<ServiceProfile>, act: AdminAct) -> Directory;
-    fn record_act(act: AdminAct) -> ();
     fn acts(limit: u32) -> Vec<AdminAct>;
     fn evidence_records(from: u64, limit: u32) -> Vec<LoggedRecord>;
     fn evidence_of(id: &MessageId) -> Vec<LoggedRecord>;
@@ -151,7 +163,8 @@ fn troubled(folder: &Path) -> Arc<Troubled> {
     let inner = EmbeddedStore::open(settings).expect("the folder is ours");
     let no = || AtomicBool::new(false);
     let (failing, phantom, shortened, rewritten) = (no(), no(), no(), no());
-    Arc::new(Troubled { inner, failing, phantom, shortened, rewritten, asked: AtomicU32::new(0) })
+    let (asked, silent, told) = (AtomicU32::new(0), no(), Mutex::default());
+    Arc::new(Troubled { inner, failing, phantom, shortened, rewritten, asked, silent, told })
 }
 
 #[tokio::test]
@@ -196,6 +209,25 @@ async fn a_deadline_that_cannot_be_performed_does_not_keep_the_timers_busy() {
         "{refused:?}"
     );
     assert_eq!(store.asked.load(Ordering::SeqCst), 2, "once is a race, twice is a fault");
+}
+
+#[tokio::test]
+async fn an_act_that_is_not_listed_is_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = troubled(folder.path());
+    let clock = HandClock::at("2026-11-23T10:00:00Z".parse().expect("an instant"));
+    let relay = Relay::new(store.clone(), Arc::new(clock), Settings::new("amt", "https://post.example.org"));
+    let message = draft("one");
+    message.send(&store.inner).await.expect("there is room");
+    relay.hold(&message.id, "root", "its author asked").await.expect("it waits");
+    store.told.lock().expect("nobody panicked").clear();
+    store.silent.store(true, Ordering::SeqCst);
+    let released = relay.release(&message.id, "root", "its author asked").await;
+    assert!(released.is_err(), "{released:?}");
+    let card = store.find(&message.id).await.expect("it is there").card;
+    assert_eq!(card.state, DeliveryState::Waiting, "the message is released all the same");
+    let told = store.told.lock().expect("nobody panicked").clone();
+    assert_eq!(told, [Notice::Deadline, Notice::Waiting(message.mailbox)]);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! What goes over several requests, at two nodes of one database: begun at one and gone on with at the other, bounded,
 //! over on the database's clock, let go of by a sweep.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use amtsbote::store::postgres::{PostgresStore, Settings};
+use amtsbote::store::postgres::{PostgresStore, Settings, Standby};
 use amtsbote::store::staging::{Beginning, Begun, Count, Counted, Place, PlaceName, Staging};
 use amtsbote::store::{StagedPayload, Store, StoreError};
 
@@ -389,4 +390,65 @@ async fn what_is_kept_is_what_is_counted() {
     assert_eq!(counted, "900");
     one.close().await.expect("closed");
     two.close().await.expect("closed");
+}
+
+/// Whoever waits for a standby that is connected and does not answer keeps a session of the server, also after he was
+/// told that it takes too long. Few do; the others are refused at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_wait_for_a_standby_that_hangs() {
+    const WAITING: &str =
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'";
+    const CONNECTIONS: usize = 4;
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    let settings = Settings {
+        standby: Standby::Required,
+        patience: Duration::from_secs(2),
+        connections_max: CONNECTIONS,
+        ..Settings::new(&primary.database("hanging"), "one")
+    };
+    let store = Arc::new(PostgresStore::open(settings).await.expect("a store"));
+    let upload = place("author", "upload.1");
+    assert_eq!(store.begin_place(&upload, beginning(900)).await.expect("begun"), Begun::Yes);
+
+    standby.signal_receiver(rustix::process::Signal::STOP);
+    let ask = || {
+        let (store, upload) = (Arc::clone(&store), upload.clone());
+        tokio::spawn(async move { store.promised_place(&upload).await })
+    };
+    let refused = |word: &'static str| async move {
+        let asked = ask().await.expect("no panic");
+        asked.err().is_some_and(|error| error.to_string().contains(word))
+    };
+    let end = Instant::now() + Duration::from_secs(60);
+    while !refused("does not answer; see its log").await {
+        assert!(Instant::now() < end, "nobody is told that the standby hangs");
+    }
+    let waiting = || primary.sql("postgres", WAITING).parse::<usize>().expect("a number");
+    let few = waiting();
+    assert!((1..=CONNECTIONS + 3).contains(&few), "{few} sessions wait");
+    // As many again as would use up the server's connections.
+    for _ in 0..30 {
+        let many: Vec<_> = (0..5).map(|_| ask()).collect();
+        for asked in many {
+            let told = asked.await.expect("no panic").expect_err("refused").to_string();
+            assert!(told.contains("does not answer; see its log"), "{told}");
+        }
+    }
+    assert!(waiting() <= few, "none has joined them");
+    let health = store.health().await.expect("health");
+    assert!(!health.accepting && health.reason.contains("does not answer"), "{}", health.reason);
+
+    standby.signal_receiver(rustix::process::Signal::CONT);
+    let end = Instant::now() + Duration::from_secs(60);
+    while !ask().await.expect("no panic").is_ok_and(|place| place.is_some()) {
+        assert!(Instant::now() < end, "it never goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(waiting(), 0, "the sessions end with the wait");
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    store.close().await.expect("closed");
 }

@@ -90,6 +90,7 @@ impl Reading<'_> {
 struct Troubles {
     writer: Option<String>,
     promise: Option<String>,
+    hung: Option<String>,
     warned: Option<String>,
 }
 
@@ -418,7 +419,7 @@ impl Pools {
     /// Why nothing is accepted, where that is so.
     pub fn trouble(&self) -> Option<String> {
         let troubles = self.troubles();
-        troubles.promise.clone().or_else(|| troubles.writer.clone())
+        troubles.promise.as_ref().or(troubles.hung.as_ref()).or(troubles.writer.as_ref()).cloned()
     }
 
     pub fn writer_trouble(&self) -> Option<String> {
@@ -430,7 +431,18 @@ impl Pools {
     }
 
     pub fn promise_trouble(&self) -> Option<String> {
-        self.troubles().promise.clone()
+        let troubles = self.troubles();
+        troubles.promise.as_ref().or(troubles.hung.as_ref()).cloned()
+    }
+
+    /// That commits wait for a standby which does not answer.
+    pub fn hung(&self) -> Option<String> {
+        self.troubles().hung.clone()
+    }
+
+    /// Gives back what was so before.
+    pub fn set_hung(&self, reason: Option<String>) -> Option<String> {
+        std::mem::replace(&mut self.troubles().hung, reason)
     }
 
     pub fn set_promise_trouble(&self, reason: Option<String>) {

@@ -9,6 +9,8 @@
 
 use tokio_postgres::{Client, Row};
 
+use super::connect::application_name;
+use super::read::column;
 use super::{Fault, OpenError, Pools, Reading};
 pub use crate::net::postgres::{HAS_NOT_WAITED, HAS_WAITED, STANDING, Standby};
 use crate::net::postgres::{broken, loaded};
@@ -117,8 +119,33 @@ pub async fn verdict(client: &Client, asked: Standby) -> Result<(Option<String>,
     })
 }
 
+/// Sessions of this process whose commit has waited for the standby for longer than `$2` seconds. Those that nobody waits for
+/// any more are among them: the server ends them with the wait, and not before.
+const HELD_UP: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event = 'SyncRep' \
+    AND state_change < clock_timestamp() - make_interval(secs => $2)";
+
+/// A standby that is connected and takes nothing in is seen by those who wait for it. Nobody joins them: each would keep a
+/// session of the server until it answers.
+async fn look_for_hung(client: &Client, pools: &Pools) -> Result<(), Fault> {
+    let settings = pools.settings();
+    let (own, patience) = (application_name(settings, pools.token()), settings.patience.as_secs_f64());
+    let sessions: i64 = column(&client.query_one(HELD_UP, &[&own, &patience]).await?, 0)?;
+    let hung = (sessions > 0).then(|| HUNG.to_owned());
+    match (pools.set_hung(hung.clone()), hung) {
+        (None, Some(next_step)) => {
+            tracing::error!(code = "store-standby-hung", sessions, next_step, "commits wait for the standby");
+        }
+        (Some(_), None) => tracing::info!("the standby answers again"),
+        _ => {}
+    }
+    Ok(())
+}
+
+const HUNG: &str = "the synchronous standby is connected and does not answer; see its log and its disk, or let another stand in";
+
 /// Looks again; what is broken stops accepting until it holds, or is a warning, as configured.
 pub async fn look(client: &Client, pools: &Pools) -> Result<Option<String>, Fault> {
+    look_for_hung(client, pools).await?;
     let (grave, warning) = verdict(client, pools.settings().standby).await?;
     pools.set_promise_trouble(grave.clone());
     if let Some(what) = warning.as_ref().filter(|what| pools.warned().as_ref() != Some(*what)) {

@@ -323,6 +323,8 @@ fn locked_representatives_are_told_to_nobody_and_find_nobody() {
 fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         indexed_searches_find_whom_a_brute_force_finds,
+        a_copy_too_old_for_the_whole_state_owes_what_it_owes,
+        a_private_enquiry_owes_a_notice_behind_any_number_of_others,
         the_end_of_a_list_tells_of_nobody_who_is_hidden,
         unknown_ambiguous_locked_and_stale_cannot_be_told_apart,
         lists_leave_locked_persons_out_and_features_lead_on_for_their_asker,

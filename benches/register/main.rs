@@ -20,6 +20,7 @@ use amtsbote::register::synth::{Dice, person};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+mod both_engines;
 #[path = "../../tests/it/postgres_cluster.rs"]
 #[allow(dead_code)]
 mod postgres_cluster;
@@ -89,7 +90,17 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn main() {
+    let cluster = postgres_cluster::programs().map(|programs| {
+        Cluster::start(&programs, &["shared_buffers = 512MB", "max_wal_size = 4GB", "jit = off"])
+    });
+    both_engines::compare(cluster.as_ref());
     let persons = setting("AMTSBOTE_REGISTER_PERSONS", 1_000_000);
+    if persons > 0 {
+        search_beside_others(cluster.as_ref(), persons);
+    }
+}
+
+fn search_beside_others(cluster: Option<&Cluster>, persons: u64) {
     let count = setting("AMTSBOTE_REGISTER_QUESTIONS", 2000);
     let span = setting("AMTSBOTE_BENCH_SECONDS", 30);
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -103,10 +114,7 @@ fn main() {
     println!("{persons} persons loaded in {loading:.0} s, {:.0} a second", persons as f64 / loading);
     let memory = resident_mb();
     println!("memory of the process: {memory} MB");
-    let cluster = postgres_cluster::programs().map(|programs| {
-        Cluster::start(&programs, &["shared_buffers = 512MB", "max_wal_size = 4GB", "jit = off"])
-    });
-    let twin = cluster.as_ref().map(|cluster| {
+    let twin = cluster.map(|cluster| {
         let twin = Twin::new(cluster);
         let took = twin.load(&towns).as_secs_f64();
         println!("PostgreSQL loaded them in {took:.0} s; ratio {:.2}", loading / took);

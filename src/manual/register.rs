@@ -85,6 +85,17 @@
 //! is taken from there with the others' turn (`register-not-urgent`). The other mailboxes are emptied without a pause while
 //! something waits, one message of each author after the other; feed (1101, 1104) and one full load at a time run beside them.
 //!
+//! Locks win (sections 51, 34a(5) BMG), so a lock is effective also where its case, or the whole message, is rejected for its
+//! form (S001 to S030, X001, S999), as long as it is certain who sends it and whom it hides: the message is well-formed to its end, of a
+//! release that is served, from the municipality itself and signed where it must be, speaks of that municipality's copy, and
+//! the case sets a lock (`anlass`) for one order mark. `register-lock-refused` says that it was so; the municipality has the rejection and sends the case
+//! again. Which lock it is may be unreadable: then the person is hidden as by lock 3, and owed its notices, until the case
+//! comes again. Where it is not certain whom a lock hides (no XML, cut off, another release, not signed, no order mark
+//! or two), nobody can be hidden: the message or case is rejected, `register-lock-unread` is an error of the log, and `amtsbote register status` says
+//! `a lock could not be read` (exit code 4; `lock_unread_at` in JSON) until a change of that person's locks, a load whose picture is younger, or a comparison
+//! (1104) that finds copy and original equal. Call the municipality at once: until then whoever is to be locked may be found. A message
+//! that is marked as a test sets no lock.
+//!
 //! A copy is as old as the last thing that was heard of it, never younger: a municipality's clock may be five minutes ahead, a
 //! load or a 1104 that is dated later is rejected (S999), and a copy with a date in the future counts as stale.
 //! `register-copy-stale` in the log names a copy that gives no data any more, and which changes it misses.
@@ -135,6 +146,11 @@
 //! A neutral answer leaves a case with the register (section 34a(5) BMG), unless that was waived; a question that meets a lock of
 //! section 51 BMG leaves a notice to the person, one that meets lock 11 a notice to the authority behind it, each for
 //! every question. `amtsbote register cases` lists them, and tells of nobody.
+//! The law owes the notice for each request about the person (section 51(3) BMG: each request for a
+//! Melderegisterauskunft), whatever is answered: also from a copy that is too old, in a search of the whole state too, and in a private enquiry that fits any number of
+//! others. A list of a free or person search ends at 1,000 hits; behind its end nobody is looked at, so the question is about
+//! nobody there, and nothing is owed: whoever asks has to narrow it, and then it is. A search of the whole state that finds nobody
+//! leaves a case with each municipality whose copy is too old and has somebody it would have found.
 //!
 //! - `register case show N` opens one: the question as it was put, who put it, and, in a notice, the person with the present
 //!   addresses for the letter. That it was opened is in the log.

@@ -31,6 +31,7 @@ use super::signers::Signers;
 use crate::clock::Clock;
 
 mod changes;
+mod locks;
 mod passing;
 
 /// Records of one transaction of a load; a lock that arrives meanwhile waits for one of these.
@@ -88,12 +89,18 @@ pub struct Handled {
     pub outcome: &'static str,
     pub codes: Vec<&'static str>,
     pub detail: String,
+    /// Locks in it that were refused with their case, and are effective all the same.
+    pub locks_kept: usize,
+    /// Locks that could not be read, and messages that could not in which one may have been: somebody has to ask.
+    pub locks_unread: usize,
 }
 
 /// Opens the content from its beginning.
 pub type Content<'a> = &'a dyn Fn() -> std::io::Result<Box<dyn BufRead>>;
 
 mod clerk;
+
+use self::locks::Locks;
 
 pub struct Desk {
     pub copies: Copies,
@@ -298,17 +305,20 @@ impl Desk {
         };
         let reader = asker.to_owned();
         let reply = Reply { number, reader, namespace: String::new(), bytes, leaves_at: now };
-        match self.copies.known(&arrived)? {
+        let known = match self.copies.known(&arrived)? {
             Known::New => match self.copies.keep(&arrived, &[reply]) {
-                Ok(()) => Ok(true),
+                Ok(()) => return Ok(true),
                 // The same form at the same time: one of the two was first.
                 Err(error) => match self.copies.known(&arrived)? {
-                    Known::New => Err(error.into()),
-                    known => Ok(known != Known::OtherBytes),
+                    Known::New => return Err(error.into()),
+                    known => known,
                 },
             },
-            known => Ok(known != Known::OtherBytes),
-        }
+            known => known,
+        };
+        // Read only, so far: what the standby lacks is not yet kept.
+        self.copies.settle()?;
+        Ok(known != Known::OtherBytes)
     }
 
     /// Questions may name the municipality whose copy is asked; the register is part of each of them.
@@ -562,8 +572,11 @@ impl Desk {
         let number = head.map_or("", |head| head.number.code());
         let uuid = head.filter(|_| own_uuid).map_or(transport.as_str(), |head| head.uuid.as_str());
         let arrived = case.arrived(uuid, number);
+        let mut locks = Locks::default();
         let outcome = match self.copies.known(&arrived)? {
             Known::New => {
+                // Before it counts as taken: broken off here, it comes again.
+                locks = self.locks_of_refused(case, head)?;
                 let ends = head.is_some_and(|head| head.number.ends_a_conversation());
                 let replies = match ends {
                     true => Vec::new(),
@@ -578,7 +591,9 @@ impl Desk {
             }
         };
         let handled = head.map_or_else(Handled::default, |head| handled(head, outcome));
-        Ok(Handled { outcome, codes: vec![fault.code.as_str()], detail: fault.detail, ..handled })
+        let (locks_kept, locks_unread) = (locks.kept, locks.unread);
+        let codes = vec![fault.code.as_str()];
+        Ok(Handled { outcome, codes, detail: fault.detail, locks_kept, locks_unread, ..handled })
     }
 
     fn rejection(

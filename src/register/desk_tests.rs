@@ -27,6 +27,8 @@ use crate::xml::write::Writer;
 mod clerk;
 #[path = "desk/passing_tests.rs"]
 mod passing;
+#[path = "desk/locks_tests.rs"]
+mod refused_locks;
 #[path = "desk/stream_tests.rs"]
 mod streams;
 
@@ -761,21 +763,36 @@ fn a_redelivery_is_confirmed_behind_the_standby_that_is_required() {
     let settings = PostgresSettings { standby: Standby::Required, ..PostgresSettings::new(connection) };
     kept.engine = Engine::Postgres(settings);
     let desk = open_with(kept, &clock);
-    let text = load(1, 1, &[named("1", "Adler")]);
-    let deliver = || {
+    let deliver = |id: &str, text: &str| {
         let content =
-            || -> std::io::Result<Box<dyn BufRead>> { Ok(Box::new(std::io::Cursor::new(text.clone()))) };
+            || -> std::io::Result<Box<dyn BufRead>> { Ok(Box::new(std::io::Cursor::new(text.to_owned()))) };
         let sender = Sender::Vouched(TOWN.to_owned());
-        desk.handle(&Delivery { transport_id: "urn:1", sender: &sender, from: TOWN, test: false }, &content)
+        let delivery = Delivery { transport_id: id, sender: &sender, from: TOWN, test: false };
+        desk.handle(&delivery, &content).map(|handled| handled.outcome)
     };
-    assert_eq!(deliver().expect("taken").outcome, "loaded");
-    assert_eq!(deliver().expect("known").outcome, "taken before");
+    let good = load(1, 1, &[named("1", "Adler")]);
+    let each =
+        [("urn:1", &good[..], "loaded", "taken before"), ("urn:2", "no XML", "rejected", "rejected before")];
+    let keep = || desk.keep_on_page("a", "u", b"a list".to_vec());
+    for (id, text, first, again) in each {
+        assert_eq!(deliver(id, text).expect("taken"), first);
+        assert_eq!(deliver(id, text).expect("known"), again);
+    }
+    assert!(keep().expect("kept") && keep().expect("known"));
     name("");
-    let unsettled = deliver();
-    assert!(unsettled.as_ref().is_err_and(DeskError::is_everybodys), "{unsettled:?}");
+    let waits = |error: &DeskError| error.is_everybodys();
+    let mut unsettled: Vec<(&str, bool)> = each
+        .iter()
+        .map(|(id, text, ..)| (*id, deliver(id, text).is_err_and(|error| waits(&error))))
+        .collect();
+    unsettled.push(("the page's", keep().is_err_and(|error| waits(&error))));
+    assert_eq!(unsettled, [("urn:1", true), ("urn:2", true), ("the page's", true)]);
     name("second");
     primary.wait_for_standby();
-    assert_eq!(deliver().expect("known").outcome, "taken before");
+    for (id, text, _, again) in each {
+        assert_eq!(deliver(id, text).expect("known"), again);
+    }
+    assert!(keep().expect("known"));
 }
 
 #[test]

@@ -82,6 +82,11 @@ pub struct Lock(u8);
 impl Lock {
     const KNOWN: [u8; 10] = [1, 2, 3, 5, 6, 7, 10, 11, 12, 13];
 
+    /// One that was set, and nobody could read which: it hides, and what it owes is not forgotten.
+    pub fn unknown() -> Self {
+        Self(3)
+    }
+
     pub fn code(self) -> u8 {
         self.0
     }

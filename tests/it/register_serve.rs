@@ -270,8 +270,11 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     assert!(heads.ends_with(&head) && head.starts_with("amtsbote-register-log 8 "), "{heads}{head}");
     let cases = office.run(&["register", "cases", "--json"]).ends(0).stdout;
     assert_eq!(cases.matches("notice-to-person").count(), 1, "{cases}");
+    let status = office.run(&["register", "status"]).ends(4).stdout;
+    assert!(status.contains("a lock could not be read"), "in what was no XML, perhaps: {status}");
     let log = std::fs::read_to_string(office.path("register.log")).expect("the log");
     assert!(!log.contains("Adler") && !log.contains("Sperre"), "no personal data in the log: {log}");
+    assert_eq!(log.matches("register-lock-unread").count(), 1, "{log}");
 }
 
 /// Reminders, forms, many enquiries at once, and what is passed on.

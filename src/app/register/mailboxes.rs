@@ -210,7 +210,7 @@ impl RegisterService {
             Ok(Some(handled)) => {
                 left.remove(id.as_str());
                 misplaced.remove(id.as_str());
-                say(id, &handled);
+                say(id, shown.envelope.author.identifier.value(), &handled);
             }
             Ok(None) => {
                 misplaced.insert(id.to_string());
@@ -469,7 +469,7 @@ fn is_number(shown: &Shown, number: Number) -> bool {
     kind.is_some_and(|kind| kind.code == number.code() || kind.code == number.element())
 }
 
-fn say(id: &MessageId, handled: &Handled) {
+fn say(id: &MessageId, author: &str, handled: &Handled) {
     tracing::info!(
         message_id = %id,
         number = handled.number,
@@ -479,6 +479,26 @@ fn say(id: &MessageId, handled: &Handled) {
         "{}",
         handled.outcome
     );
+    if handled.locks_kept > 0 {
+        tracing::warn!(
+            code = "register-lock-refused",
+            message_id = %id,
+            author,
+            locks = handled.locks_kept,
+            next_step = "the persons are hidden; the municipality has the rejection and sends the cases again",
+            "cases that set a lock were rejected; their locks are effective all the same"
+        );
+    }
+    if handled.locks_unread > 0 {
+        tracing::error!(
+            code = "register-lock-unread",
+            message_id = %id,
+            author,
+            locks = handled.locks_unread,
+            next_step = "call the municipality: whoever is to be locked may be found until the case comes again; register status shows it until then",
+            "a lock may have come that could not be read"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -230,7 +230,7 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     let states =
         states.map(|state| StandOfCopy { reconciled: reconciled.get(&state.ags).copied(), state }).collect();
     let status = Status { copies: states, night: copies.last_night().map_err(stop)? };
-    let stale = status.copies.iter().any(|one| one.state.stale);
+    let stale = status.copies.iter().any(|one| one.state.stale || one.state.lock_unread_at.is_some());
     if reading.json {
         screen::json(&status)?;
         return Ok(if stale { Exit::Problems } else { Exit::Done });
@@ -248,7 +248,12 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     ]);
     for StandOfCopy { state, reconciled } in &status.copies {
         let differs = reconciled.as_ref().is_some_and(|one| !one.is_equal());
-        let remarks = [(state.stale, "stale"), (differs, "differs from its original")];
+        let unread = state.lock_unread_at.is_some();
+        let remarks = [
+            (state.stale, "stale"),
+            (differs, "differs from its original"),
+            (unread, "a lock could not be read"),
+        ];
         let remarks: Vec<&str> = remarks.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         table.row([
             state.ags.to_string(),

@@ -20,7 +20,8 @@ pub fn copy(from: &Side, to: &Side, reading: Reading) -> Result<Exit, Stop> {
     let (Side::Sqlite(folder), Side::Postgres(configuration)) = (from, to) else {
         return Err(Stop::usage("a register is copied from sqlite:FOLDER to postgres:CONFIGURATION only"));
     };
-    let config = RegisterConfig::load(configuration)?;
+    let config = RegisterConfig::load(configuration)
+        .map_err(|error| super::process::unloaded(error, "its [store] then names the empty database"))?;
     let settings = config.copies()?;
     let Engine::Postgres(database) = &settings.engine else {
         return Err(Stop::usage(format!(

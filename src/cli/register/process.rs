@@ -7,6 +7,7 @@ use super::super::exit::{Exit, Stop};
 use super::super::runtime_for_server;
 use super::super::screen;
 use crate::app::register::{self as process, RegisterError, RegisterPage, RegisterService};
+use crate::config::ConfigError;
 use crate::config::register::{EXAMPLE, RegisterConfig};
 use crate::enquiry::users::Secret;
 
@@ -20,14 +21,20 @@ pub fn write_example(file: &Path) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-pub fn serve(settings: &Path) -> Result<Exit, Stop> {
-    let config = RegisterConfig::load(settings).map_err(|error| match error {
-        crate::config::ConfigError::Absent { path } => {
+/// Why there is no configuration to go by, and how one is begun.
+pub(super) fn unloaded(error: ConfigError, otherwise: &str) -> Stop {
+    match error {
+        ConfigError::Absent { path } => {
             Stop::usage(format!("there is no configuration of the register at {}", path.display()))
-                .then("`amtsbote register init` writes one; --settings names another")
+                .then(format!("`amtsbote register init` writes one; {otherwise}"))
         }
         error => Stop::usage(error.to_string()),
-    })?;
+    }
+}
+
+pub fn serve(settings: &Path) -> Result<Exit, Stop> {
+    let config =
+        RegisterConfig::load(settings).map_err(|error| unloaded(error, "--settings names another"))?;
     crate::app::log::start(&config.log).map_err(Stop::usage)?;
     let service = RegisterService::open(&config).map_err(|error| match error {
         RegisterError::Copies(error) => super::stop(error),

@@ -5,7 +5,7 @@
 //! question waits for one short transaction at most. What sets a lock is never in a group of the last lane. A group that
 //! fails is taken apart: each of its messages is tried alone, and fails alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,11 @@ use super::base::{Work, params};
 use super::intake::{index, insert, read_stored, remove, unindex};
 use super::terms::{Term, terms};
 use super::{
-    Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, person_row, schema, uint,
+    Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, instant, int, micros, person_row,
+    schema, uint,
 };
-use crate::register::person::{self, Ags, Person, RecordError};
+use crate::register::message::refused_locks::RefusedLock;
+use crate::register::person::{self, Ags, Lock, Person, RecordError};
 use crate::register::reconcile::{self, Hash};
 use crate::register::retention::{Keep, keep};
 use crate::register::stream::{Change, HELD_MAX, Position, Verdict, judge};
@@ -29,6 +31,9 @@ const APPLIED_KEPT: u64 = 100_000;
 const GROUP_CHANGES_MAX: usize = 16;
 /// Nobody sees another process that waits; it waits for no longer than this, and the commit.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(10);
+
+/// In the place of a lock's code: that one could not be read. No sheet of the DSMeld has it.
+const UNREAD: u8 = 0;
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +199,8 @@ impl Copies {
         self.groups.fetch_add(1, Ordering::AcqRel);
         let durable = taken.len();
         let mut all = vec![std::mem::take(taken)];
-        match self.group_of(messages, prepared, &mut all, now) {
+        let mut before = Vec::new();
+        match self.group_of(messages, prepared, &mut all, &mut before, now) {
             Ok(through) => {
                 *taken = if all.len() > through { all.pop().unwrap_or_default() } else { Vec::new() };
                 Ok(all)
@@ -204,17 +210,23 @@ impl Copies {
                 all.truncate(1);
                 *taken = all.pop().unwrap_or_default();
                 taken.truncate(durable);
+                // What this transaction had done to those before it is undone with it.
+                for (place, before) in before.into_iter().rev() {
+                    taken[place] = Ok(before);
+                }
                 Err(Failed { error, begun })
             }
         }
     }
 
-    /// Gives how many messages are through; `all` has one list more where another one is begun.
+    /// Gives how many messages are through; `all` has one list more where another one is begun. `before`: what had become of
+    /// durable changes of the first message that became something else here.
     fn group_of(
         &self,
         messages: &[Feeding<'_>],
         prepared: &[Vec<Prepared<'_>>],
         all: &mut Vec<Vec<Result<Taken, CopyError>>>,
+        before: &mut Vec<(usize, Taken)>,
         now: Timestamp,
     ) -> Result<usize, CopyError> {
         let next = prepared.first().and_then(|changes| changes.get(all[0].len()));
@@ -229,6 +241,7 @@ impl Copies {
             work.commit()?;
             return Ok(0);
         }
+        let durable = all[0].len();
         let mut turn = self.writer();
         let (awaited, begun) = (turn.awaited(), Instant::now());
         let work = turn.begin()?;
@@ -246,16 +259,19 @@ impl Copies {
                 while message.catches_up && !is_full(count) {
                     let Some(sequence) = catch_up_one(&work, message.ags, now)? else { break };
                     count += 1;
-                    let last = taken.len().checked_sub(1).and_then(|last| changes.get(last));
-                    match taken.last_mut() {
-                        Some(Ok(Taken::Applied { after_it })) => *after_it += 1,
-                        // Its turn has come within its own message: nothing was missing before it.
-                        Some(Ok(last_taken @ Taken::Held { .. }))
-                            if last.is_some_and(|last| last.change.sequence == sequence) =>
-                        {
-                            *last_taken = Taken::Applied { after_it: 0 };
-                        }
-                        _ => {}
+                    // Its turn has come within its own message, or it goes on the account of what let it go on.
+                    let own = changes[..taken.len()].iter().position(|one| one.change.sequence == sequence);
+                    let own = own.filter(|place| matches!(taken[*place], Ok(Taken::Held { .. })));
+                    let Some(place) = own.or(taken.len().checked_sub(1)) else { continue };
+                    let Ok(became) = &mut taken[place] else { continue };
+                    let next = match (&*became, own) {
+                        (_, Some(_)) => Taken::Applied { after_it: 0 },
+                        (Taken::Applied { after_it }, None) => Taken::Applied { after_it: after_it + 1 },
+                        _ => continue,
+                    };
+                    let was = std::mem::replace(became, next);
+                    if through == 0 && place < durable {
+                        before.push((place, was));
                     }
                 }
                 let next = changes.get(taken.len());
@@ -280,27 +296,81 @@ impl Copies {
     }
 
     /// Applies changes that were held and follow on what was applied, of this municipality or of any, as many as one
-    /// transaction takes; says whether there may be more.
+    /// transaction takes; says whether there may be more. What of one municipality cannot be read holds up no other, and is
+    /// said when there is nothing else to do.
     pub fn catch_up_step(&self, of: Option<Ags>, now: Timestamp) -> Result<bool, CopyError> {
         let behind = "SELECT ags FROM copy WHERE state = ?1 AND (?2 = '' OR ags = ?2) AND EXISTS \
-            (SELECT 1 FROM held WHERE held.copy = copy.id AND held.sequence = copy.sequence + 1) ORDER BY ags LIMIT 1";
+            (SELECT 1 FROM held WHERE held.copy = copy.id AND held.sequence = copy.sequence + 1) ORDER BY ags";
         let of = of.map(|ags| ags.to_string()).unwrap_or_default();
-        let behind: Option<String> =
-            self.read(|work| work.one(behind, params![schema::LIVE, of], |row| row.get(0)))?;
-        let Some(ags) = behind else { return Ok(false) };
-        let ags = Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+        let behind: Vec<String> =
+            self.read(|work| work.all(behind, params![schema::LIVE, of], |row| row.get(0)))?;
+        let mut unreadable = Ok(false);
+        for ags in behind {
+            let ags = Ags::parse(&ags).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+            match self.catch_up_some(ags, now) {
+                Ok(false) => {}
+                Err(error @ CopyError::Corrupt(_)) => unreadable = unreadable.and(Err(error)),
+                done => return done,
+            }
+        }
+        unreadable
+    }
+
+    fn catch_up_some(&self, ags: Ags, now: Timestamp) -> Result<bool, CopyError> {
+        let mut count = 0;
+        match self.catch_up_with(ags, GROUP_CHANGES_MAX, &mut count, now) {
+            // Those before the one that cannot be read.
+            Err(CopyError::Corrupt(_)) if count > 0 => self.catch_up_with(ags, count, &mut 0, now),
+            done => done,
+        }
+    }
+
+    /// One transaction; `count`: how many were applied when it ended or failed.
+    fn catch_up_with(
+        &self,
+        ags: Ags,
+        most: usize,
+        count: &mut usize,
+        now: Timestamp,
+    ) -> Result<bool, CopyError> {
         let mut turn = self.writer();
         let (awaited, begun) = (turn.awaited(), Instant::now());
         let work = turn.begin()?;
-        let mut count = 0;
         while catch_up_one(&work, ags, now)?.is_some() {
-            count += 1;
-            if count >= GROUP_CHANGES_MAX || begun.elapsed() >= GROUP_TIME_MAX || awaited() {
+            *count += 1;
+            if *count >= most || begun.elapsed() >= GROUP_TIME_MAX || awaited() {
                 break;
             }
         }
         work.commit()?;
-        Ok(count > 0)
+        Ok(*count > 0)
+    }
+
+    /// Makes locks of changes that were refused effective, and notes those that nobody could read
+    /// ([`super::CopyState::lock_unread_at`]). Before everybody else; the same ones again change nothing.
+    pub fn hide(&self, ags: Ags, locks: &[RefusedLock], now: Timestamp) -> Result<(), CopyError> {
+        for some in locks.chunks(GROUP_CHANGES_MAX) {
+            let mut turn = self.urgent_writer();
+            let work = turn.begin()?;
+            let copies =
+                copies_where(&work, "ags = ?1 AND state <> ?2", params![ags.to_string(), schema::RETIRED])?;
+            for one in some {
+                let at = one.at.map_or(now, |at| at.min(now));
+                let mark = one.mark.as_deref();
+                if one.unread {
+                    remember(&work, ags, mark.unwrap_or_default(), UNREAD, at)?;
+                }
+                let Some(mark) = mark else { continue };
+                // Which lock it is can be asked later; until then it is the one that hides, and owes a notice.
+                let unknown = one.unread.then(Lock::unknown);
+                for lock in one.locks.iter().copied().chain(unknown) {
+                    remember(&work, ags, mark, lock.code(), at)?;
+                    copies.iter().try_for_each(|copy| lock_one(&work, copy, mark, lock, -1))?;
+                }
+            }
+            work.commit()?;
+        }
+        Ok(())
     }
 
     /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.
@@ -437,16 +507,37 @@ fn first_held(work: &Work<'_>, copy: &CopyRow) -> Result<Option<u64>, CopyError>
 
 fn gap_within(work: &Work<'_>, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
     let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
-    // What only waits to be caught up with misses nothing; behind it something may.
-    let first = "SELECT sequence FROM held AS this WHERE copy = ?1 AND sequence > ?2 AND NOT EXISTS \
-        (SELECT 1 FROM held AS before WHERE before.copy = this.copy AND before.sequence = this.sequence - 1) \
-        ORDER BY sequence LIMIT 1";
-    let first: Option<i64> = work.one(first, params![copy.id, int(copy.sequence + 1)], |row| row.get(0))?;
-    let Some(first) = first else { return Ok(None) };
-    let before = "SELECT max(sequence) FROM held WHERE copy = ?1 AND sequence < ?2";
-    let before: Option<i64> = work.only(before, params![copy.id, first], |row| row.get(0))?;
-    let before = before.map_or(copy.sequence, uint).max(copy.sequence);
-    Ok(Some((before + 1, uint(first) - 1)))
+    let least = "SELECT min(sequence) FROM held WHERE copy = ?1 AND sequence > ?2";
+    let least_behind = |sequence: u64| -> Result<Option<u64>, CopyError> {
+        let least: Option<i64> = work.only(least, params![copy.id, int(sequence)], |row| row.get(0))?;
+        Ok(least.map(uint))
+    };
+    let Some(first) = least_behind(copy.sequence)? else { return Ok(None) };
+    if first > copy.sequence + 1 {
+        return Ok(Some((copy.sequence + 1, first - 1)));
+    }
+    // What only waits to be caught up with misses nothing; behind it something may. Whether any is missing is said by
+    // counting, half of what is left at a time.
+    let count = "SELECT count(*) FROM held WHERE copy = ?1 AND sequence > ?2 AND sequence <= ?3";
+    let is_whole = |after: u64, through: u64| -> Result<bool, CopyError> {
+        let there: i64 = work.only(count, params![copy.id, int(after), int(through)], |row| row.get(0))?;
+        Ok(uint(there) == through - after)
+    };
+    let greatest: Option<i64> =
+        work.only("SELECT max(sequence) FROM held WHERE copy = ?1", params![copy.id], |row| row.get(0))?;
+    let (mut whole, mut broken) = (first, greatest.map_or(first, uint));
+    if is_whole(whole, broken)? {
+        return Ok(None);
+    }
+    while broken - whole > 1 {
+        let middle = whole + (broken - whole) / 2;
+        if is_whole(whole, middle)? {
+            whole = middle;
+        } else {
+            broken = middle;
+        }
+    }
+    Ok(least_behind(broken)?.map(|next| (broken, next - 1)))
 }
 
 fn known_digest(work: &Work<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
@@ -474,8 +565,8 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
     )?;
     if change.is_about_locks() || change.record.is_none() {
         work.run(
-            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND at <= ?3",
-            params![change.ags.to_string(), change.mark, micros(change.at)],
+            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND (at <= ?3 OR code = ?4)",
+            params![change.ags.to_string(), change.mark, micros(change.at), UNREAD],
         )?;
         remember_lock(work, change)?;
     }
@@ -511,17 +602,28 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
 /// Applies the held change that follows on what was applied; none where there is none, otherwise its number.
 fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<Option<u64>, CopyError> {
     let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
-    let next: Option<(Vec<u8>, Hash)> = work.one(
+    let next = copy.sequence + 1;
+    let unreadable = |error: CopyError| match error {
+        CopyError::Corrupt(what) => CopyError::Corrupt(format!(
+            "{what}; it keeps change {next} of {ags} and all behind it from being applied: load {ags} into a new generation"
+        )),
+        error => error,
+    };
+    let row: Option<(Vec<u8>, Vec<u8>)> = work.one(
         "SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2",
-        params![copy.id, int(copy.sequence + 1)],
+        params![copy.id, int(next)],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    let Some((bytes, digest)) = next else { return Ok(None) };
-    let change: Change =
-        serde_json::from_slice(&bytes).map_err(|error| CopyError::Corrupt(error.to_string()))?;
+    let Some((bytes, digest)) = row else { return Ok(None) };
+    let wrong = |what: String| unreadable(CopyError::Corrupt(format!("a held change: {what}")));
+    let digest: Hash = digest.try_into().map_err(|_| wrong("its digest".to_owned()))?;
+    let change: Change = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    if change.ags != ags || change.sequence != next {
+        return Err(wrong("it is another one".to_owned()));
+    }
     work.run("DELETE FROM held WHERE copy = ?1 AND sequence = ?2", params![copy.id, int(change.sequence)])?;
-    apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now)?;
-    Ok(Some(change.sequence))
+    apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now).map_err(unreadable)?;
+    Ok(Some(next))
 }
 
 /// Terms that stay are not touched: of most changes they are nearly all, and each lies on another page of the index.
@@ -551,13 +653,14 @@ fn lock_early(work: &Work<'_>, copy: &CopyRow, change: &Change, sequence: i64) -
     if !change.is_urgent() {
         return Ok(());
     }
-    for lock in change.record.iter().flat_map(|record| &record.locks) {
-        work.run(
-            "INSERT INTO early_lock (copy, mark, code, sequence) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-            params![copy.id, change.mark, lock.code(), sequence],
-        )?;
-    }
-    Ok(())
+    let mut locks = change.record.iter().flat_map(|record| &record.locks);
+    locks.try_for_each(|lock| lock_one(work, copy, &change.mark, *lock, sequence))
+}
+
+fn lock_one(work: &Work<'_>, copy: &CopyRow, mark: &str, lock: Lock, sequence: i64) -> Result<(), CopyError> {
+    let insert =
+        "INSERT INTO early_lock (copy, mark, code, sequence) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    work.run(insert, params![copy.id, mark, lock.code(), sequence]).map(drop)
 }
 
 /// With the time of its event, until a younger event or a younger picture speaks of it.
@@ -565,12 +668,29 @@ fn remember_lock(work: &Work<'_>, change: &Change) -> Result<(), CopyError> {
     if !change.is_urgent() {
         return Ok(());
     }
-    for lock in change.record.iter().flat_map(|record| &record.locks) {
-        work.run(
-            "INSERT INTO lock_set (ags, mark, code, at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (ags, mark, code) DO UPDATE SET at = excluded.at WHERE lock_set.at < excluded.at",
-            params![change.ags.to_string(), change.mark, lock.code(), micros(change.at)],
-        )?;
-    }
-    Ok(())
+    let mut locks = change.record.iter().flat_map(|record| &record.locks);
+    locks.try_for_each(|lock| remember(work, change.ags, &change.mark, lock.code(), change.at))
+}
+
+fn remember(work: &Work<'_>, ags: Ags, mark: &str, code: u8, at: Timestamp) -> Result<(), CopyError> {
+    let insert = "INSERT INTO lock_set (ags, mark, code, at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (ags, mark, code) DO UPDATE SET at = excluded.at WHERE lock_set.at < excluded.at";
+    work.run(insert, params![ags.to_string(), mark, code, micros(at)]).map(drop)
+}
+
+/// Since when a lock of each municipality is unread: until it comes again for the same person, a younger load goes live,
+/// or the copy was found equal to its original.
+pub(super) fn locks_unread(work: &Work<'_>) -> Result<BTreeMap<String, Timestamp>, CopyError> {
+    let mut out = BTreeMap::new();
+    let select = "SELECT ags, min(at) FROM lock_set WHERE code = ?1 GROUP BY ags";
+    work.each(select, params![UNREAD], |row| {
+        out.insert(row.get(0)?, instant(row.get(1)?));
+        Ok(true)
+    })?;
+    Ok(out)
+}
+
+/// Copy and original are equal, locks and all.
+pub(super) fn forget_unread(work: &Work<'_>, ags: Ags) -> Result<(), CopyError> {
+    work.run("DELETE FROM lock_set WHERE ags = ?1 AND code = ?2", params![ags.to_string(), UNREAD]).map(drop)
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::base::{Value, Work, params};
+use super::changes::locks_unread;
 use super::terms::{Term, terms};
 use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, schema, uint};
 use crate::register::person::{Ags, Person, RecordError};
@@ -48,6 +49,10 @@ pub struct CopyState {
     pub stale: bool,
     pub persons: u64,
     pub held: u64,
+    /// Since when a lock that the municipality sent is not effective, or hides for want of knowing which it is, because it
+    /// could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_unread_at: Option<Timestamp>,
 }
 
 impl Copies {
@@ -215,6 +220,7 @@ impl Copies {
     pub fn states(&self, now: Timestamp) -> Result<Vec<CopyState>, CopyError> {
         self.read(|work| {
             let mut out = Vec::new();
+            let unread = locks_unread(work)?;
             for (state, word) in [(schema::LIVE, "living"), (schema::LOADING, "loading")] {
                 for copy in copies_where(work, "state = ?1", params![state])? {
                     let count = |table: &str| -> Result<u64, CopyError> {
@@ -230,6 +236,7 @@ impl Copies {
                         stale: copy.is_stale(now, self.settings.stale_after),
                         persons: count("person")?,
                         held: count("held")?,
+                        lock_unread_at: unread.get(&copy.ags.to_string()).copied(),
                     });
                 }
             }
@@ -313,7 +320,8 @@ fn keep_younger_locks(work: &Work<'_>, copy: &CopyRow) -> Result<(), CopyError> 
     let (ags, stand) = (copy.ags.to_string(), micros(copy.as_of));
     work.run(
         "INSERT INTO early_lock (copy, mark, code, sequence)
-         SELECT CAST(?1 AS BIGINT), mark, code, -1 FROM lock_set WHERE ags = ?2 AND at >= ?3 ON CONFLICT DO NOTHING",
+         SELECT CAST(?1 AS BIGINT), mark, code, -1 FROM lock_set
+         WHERE ags = ?2 AND at >= ?3 AND code > 0 ON CONFLICT DO NOTHING",
         params![copy.id, ags, stand],
     )?;
     work.run("DELETE FROM lock_set WHERE ags = ?1 AND at < ?2", params![ags, stand])?;

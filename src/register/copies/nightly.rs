@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::base::params;
+use super::changes::forget_unread;
 use super::{Copies, CopyError, Retired, copies_where, instant, int, micros, schema, uint};
 use crate::register::person::Ags;
 use crate::register::reconcile::{Bucket, Difference, Hash, bucket_of, buckets, differing};
@@ -150,6 +151,9 @@ impl Copies {
         let whole = found.iter().all(looked_at);
         let count = |marks: &[String]| whole.then_some(marks.len() as i64);
         self.write(|work| {
+            if found.is_empty() {
+                forget_unread(work, ags)?;
+            }
             work.run(
                 "INSERT INTO reconciliation (ags, at, buckets, missing, surplus, changed)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (ags) DO UPDATE SET at = excluded.at,

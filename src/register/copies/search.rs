@@ -117,6 +117,8 @@ pub(super) struct Found {
     pub ags: Ags,
     pub person: Person,
     hidden: bool,
+    /// Of a copy that is too old to show anybody, among those of the whole state.
+    withheld: bool,
     pub locks: Vec<Lock>,
 }
 
@@ -321,26 +323,35 @@ impl Copies {
         let (mut all, mut stale) = (Vec::new(), Vec::new());
         let today = self.day_of(now);
         // One more than may be listed, so that "more" can be said. Whoever is hidden takes nobody's place in the list, or
-        // its end would tell of them.
+        // its end would tell of them. Behind the end nobody is looked at: the question is to be narrowed, and is not about
+        // them. Of a private enquiry each person it fits is told, however many there are (section 51(3) BMG).
         let mut room = self.settings.list_max + 1;
+        let for_each = question.profile == Profile::PrivateEnquiry;
         for copy in copies {
             let too_old = copy.is_stale(now, self.settings.stale_after);
             if too_old {
                 stale.push(copy.ags);
             }
-            if too_old && question.area == Area::State || room == 0 {
+            if room == 0 && !for_each {
                 continue;
             }
+            // It shows nobody; whoever is hidden in it is owed a notice all the same, and whoever is not, a neutral
+            // answer's hand-over to that municipality, once.
+            let withheld = too_old && question.area == Area::State;
+            let mut handed_over = false;
             let criteria = question.criteria.within(copy.ags);
             persons(work, &copy, &criteria, self.settings.records_max, &mut |person, early| {
                 // The night that shrinks the record may be still to come.
                 if keep(&person, today) != Keep::Whole {
                     return Ok(true);
                 }
-                let one = judged(found(&copy, person, early), asked);
-                room -= usize::from(!one.hidden);
-                all.push(one);
-                Ok(room > 0)
+                let one = Found { withheld, ..judged(found(&copy, person, early), asked) };
+                if one.hidden || !withheld || !handed_over {
+                    handed_over |= withheld;
+                    room = room.saturating_sub(usize::from(!one.hidden && !withheld));
+                    all.push(one);
+                }
+                Ok(room > 0 || for_each)
             })?;
         }
         Ok((all, stale))
@@ -416,7 +427,8 @@ fn judged(mut one: Found, asked: &Asked) -> Found {
 
 /// Whom the answer may speak of, and whether it must be the neutral one.
 fn shown(found: &[Found], profile: Profile, stale: bool, list_max: usize) -> (Vec<&Found>, bool) {
-    let visible: Vec<&Found> = found.iter().filter(|one| !one.hidden).take(list_max + 1).collect();
+    let visible: Vec<&Found> =
+        found.iter().filter(|one| !one.hidden && !one.withheld).take(list_max + 1).collect();
     let neutral = match profile {
         // Exactly one in the register, hidden or not (section 44(3) BMG); of a form, nobody may choose among several.
         Profile::PrivateEnquiry | Profile::PrefilledForm => found.len() != 1 || visible.len() != 1,
@@ -512,7 +524,7 @@ fn told(answer: &Answer) -> Vec<String> {
 pub(super) fn found(copy: &CopyRow, person: Person, early: &[u8]) -> Found {
     let mut locks = person.locks.clone();
     locks.extend(early.iter().filter_map(|code| Lock::try_from(*code).ok()));
-    Found { ags: copy.ags, person, hidden: false, locks }
+    Found { ags: copy.ags, person, hidden: false, withheld: false, locks }
 }
 
 /// Annex 4 f): a street that no copy of the area knows is refused, and says nothing about anybody.

@@ -14,6 +14,7 @@ use crate::register::rights::{Asker, Purpose};
 use crate::register::stream::{Change, Occasion};
 use crate::register::synth::{Dice, person};
 
+mod catching_up;
 mod load;
 mod log;
 mod moving;

@@ -3,10 +3,12 @@
 
 use std::io::BufRead;
 
+use super::locks::Locks;
 use super::{Admitted, Case, Content, Delivery, Desk, DeskError, Done, Handled, Stop, handled};
 use crate::register::copies::{CopyError, Fed, Feeding, Finished, Taken};
 use crate::register::message::feed::{self, Receipt, Stand};
 use crate::register::message::head::Head;
+use crate::register::message::refused_locks::{self, RefusedLock};
 use crate::register::message::rejection::{self, Event};
 use crate::register::message::{Code, Fault, Message, Number};
 use crate::register::stream::Change;
@@ -22,6 +24,9 @@ struct Waiting<'a> {
     /// Those that can be read, in their order.
     changes: Vec<Change>,
     cases: Vec<Read>,
+    /// Locks of those that cannot.
+    refused: Vec<RefusedLock>,
+    locks: Locks,
 }
 
 /// One case of a message, without its change.
@@ -53,7 +58,7 @@ impl Desk {
                         one.head.uuid == head.uuid && one.case.delivery.from == delivery.from
                     });
                     if head.number == Number::Changes && !comes_twice && cases < CASES_MAX {
-                        match read(case, &head, &mut message) {
+                        match self.read(case, &head, &mut message) {
                             Ok(one) => {
                                 waiting.push(one);
                                 places.push(place);
@@ -91,9 +96,21 @@ impl Desk {
         head: &Head,
         message: &mut Message<Box<dyn BufRead>>,
     ) -> Done {
-        let one = read(*case, head, message)?;
+        let one = self.read(*case, head, message)?;
         let fed = self.feed(std::slice::from_ref(&one)).pop().unwrap_or_else(|| Ok(Vec::new()));
         Ok(one.handled(&fed.map_err(DeskError::from)?))
+    }
+
+    /// Locks of cases that are refused are effective when it returns.
+    fn read<'c>(
+        &self,
+        case: Case<'c>,
+        head: &Head,
+        message: &mut Message<Box<dyn BufRead>>,
+    ) -> Result<Waiting<'c>, Stop> {
+        let mut one = read(case, head, message)?;
+        one.locks = self.hide(one.stand.ags, &one.refused, &case)?;
+        Ok(one)
     }
 
     /// False where the database is away.
@@ -176,16 +193,21 @@ fn read<'c>(
     stand.belongs_to(head)?;
     // Whole before any of it has an effect.
     let children = message.rest()?;
-    let (mut changes, mut cases) = (Vec::new(), Vec::new());
+    let (mut changes, mut cases, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for child in &children {
         let feed::Case { event, change, left_out } = feed::case(child, &stand)?;
+        match &change {
+            Ok(change) if refused_locks::names_nobody(change) => refused.push(RefusedLock::unreadable()),
+            Ok(_) => {}
+            Err(_) => refused.extend(refused_locks::of_case(child)),
+        }
         let fault = change.map(|change| changes.push(change)).err();
         cases.push(Read { event, fault, left_out });
     }
     if cases.is_empty() {
         return Err(Fault::new(Code::X001, "there is no vorgang in the message").into());
     }
-    Ok(Waiting { case, head: head.clone(), stand, changes, cases })
+    Ok(Waiting { case, head: head.clone(), stand, changes, cases, refused, locks: Locks::default() })
 }
 
 impl Waiting<'_> {
@@ -204,10 +226,7 @@ impl Waiting<'_> {
                 },
             };
             match became {
-                Ok(Taken::Applied { after_it }) => {
-                    receipt.applied += 1 + after_it;
-                    receipt.held = receipt.held.saturating_sub(*after_it);
-                }
+                Ok(Taken::Applied { after_it }) => receipt.applied += 1 + after_it,
                 Ok(Taken::Repeated) => receipt.repeated += 1,
                 Ok(Taken::Held { .. }) => receipt.held += 1,
                 Err(fault) => rejected.push(rejection::Case { event: event.clone(), fault }),
@@ -224,6 +243,7 @@ impl Waiting<'_> {
         let detail =
             format!("{applied} applied, {repeated} known, {held} held, {} rejected", receipt.rejected);
         let codes = rejected.iter().map(|one| one.fault.code.as_str()).collect();
-        Handled { codes, detail, ..handled(&self.head, "changes taken") }
+        let (locks_kept, locks_unread) = (self.locks.kept, self.locks.unread);
+        Handled { codes, detail, locks_kept, locks_unread, ..handled(&self.head, "changes taken") }
     }
 }

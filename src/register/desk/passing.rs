@@ -108,7 +108,14 @@ impl Desk {
         });
         self.copies.take(&case.arrived(&head.uuid, head.number.code()), &[reply])?;
         let detail = format!("{} {}: {}", done.number, done.uuid, done.outcome);
-        Ok(Handled { codes: done.codes, detail, ..handled(head, "passed on to us") })
+        let (locks_kept, locks_unread) = (done.locks_kept, done.locks_unread);
+        Ok(Handled {
+            codes: done.codes,
+            detail,
+            locks_kept,
+            locks_unread,
+            ..handled(head, "passed on to us")
+        })
     }
 
     /// The message is for somebody else, and the register does not know for whom.

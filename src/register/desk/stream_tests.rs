@@ -135,3 +135,17 @@ fn messages_that_wait_together_are_answered_like_each_alone() {
         assert!(copies.groups() > 0);
     }
 }
+
+/// What waits in a message stays waiting, whatever others it lets go on.
+#[test]
+fn what_is_held_is_receipted_as_held() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let of = |sequence| change(sequence, named("1", &format!("Adler{sequence}")));
+    rig.deliver(TOWN, &changes(2, &[of(2), of(3)]));
+    assert!(rig.one().contains("<zurueckgestellt>2<"));
+    rig.deliver(TOWN, &changes(3, &[of(5), of(1)]));
+    let receipt = rig.one();
+    for expected in ["<uebernommen>3<", "<zurueckgestellt>1<", "<von>4</von><bis>4</bis>"] {
+        assert!(receipt.contains(expected), "{expected}: {receipt}");
+    }
+}

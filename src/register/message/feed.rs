@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::fields::Fields;
 use super::head::{Head, instant};
 use super::person::{self, of_list};
+use super::refused_locks::LOCK_SET;
 use super::rejection::Event;
 use super::{Code, Fault};
 use crate::domain::hex;
@@ -23,14 +24,14 @@ use crate::xml::write::Writer;
 /// Order marks of each kind that one difference report names.
 const MARKS_MAX: usize = 1000;
 
-const OCCASIONS: [(&str, Occasion); 11] = [
+pub(super) const OCCASIONS: [(&str, Occasion); 11] = [
     ("geburt", Occasion::Birth),
     ("zuzug", Occasion::MoveIn),
     ("wegzug", Occasion::MoveOut),
     ("namensaenderung", Occasion::Name),
     ("anschriftenaenderung", Occasion::Address),
     ("familienstandsaenderung", Occasion::MaritalStatus),
-    ("auskunftssperre.gesetzt", Occasion::LockSet),
+    (LOCK_SET, Occasion::LockSet),
     ("auskunftssperre.beendet", Occasion::LockEnded),
     ("sterbefall", Occasion::Death),
     ("loeschung", Occasion::Deleted),

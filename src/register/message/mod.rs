@@ -16,6 +16,7 @@ pub mod moves;
 pub mod passing;
 pub mod person;
 pub mod question;
+pub mod refused_locks;
 pub mod rejection;
 #[cfg(test)]
 mod tests;

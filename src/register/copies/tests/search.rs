@@ -85,6 +85,54 @@ fn random_selection(dice: &mut Dice, profile: Profile, about: &Person) -> Select
     selection
 }
 
+/// A copy that is too old shows nobody to the whole state. Whoever is locked in it is told all the same, and a question to
+/// which nobody else has an answer is its municipality's.
+#[test]
+fn a_copy_too_old_for_the_whole_state_owes_what_it_owes() {
+    let rig = rig();
+    let old = ags("10041511");
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let there = [
+        locked(named("8", "Adler", "Willi"), 3),
+        locked(named("9", "Adler", "Willi"), 11),
+        named("7", "Adler", "Willi"),
+        named("5", "Bussard", "Willi"),
+        named("6", "Bussard", "Willi"),
+    ];
+    rig.load(old, 1, &there);
+    rig.copies.still_current(home(), 1, 0, at(72)).expect("current");
+    let ask = |family: &str| {
+        let mut question = asked(Asker::Police, Profile::FreeSearch, family);
+        question.selection.municipalities.clear();
+        question.selection.whole_state = true;
+        rig.copies.ask(&question, at(72)).expect("answered")
+    };
+    let adler = ask("Adler");
+    let Answer::List { hits, more: false, stale } = adler.answer else { panic!("{adler:?}") };
+    assert_eq!((hits.len(), stale), (1, vec![old]));
+    let told = |mark: &str| Duty::NoticeToPerson { ags: old, mark: mark.to_owned() };
+    let authority = Duty::NoticeToAuthority { ags: old, mark: "9".to_owned() };
+    assert_eq!(adler.duties, [told("8"), told("9"), authority]);
+    let bussard = ask("Bussard");
+    assert_eq!((bussard.answer, bussard.duties), (Answer::Neutral, vec![Duty::ByHand { ags: old }]));
+}
+
+/// However many others a private enquiry fits, whoever is locked among them is told.
+#[test]
+fn a_private_enquiry_owes_a_notice_behind_any_number_of_others() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = Settings { list_max: 3, ..Settings::new(folder.path()) };
+    let copies = Copies::open(settings, LogKey::new(&[7; 32])).expect("copies");
+    let rig = Rig { copies, folder };
+    let mut persons: Vec<Person> = (1..=6).map(|n| named(&n.to_string(), "Adler", "Willi")).collect();
+    persons.push(locked(named("7", "Adler", "Willi"), 3));
+    rig.load(home(), 1, &persons);
+    let question = asked(Asker::Citizen, Profile::PrivateEnquiry, "Adler");
+    let told = Duty::NoticeToPerson { ags: home(), mark: "7".to_owned() };
+    let outcome = rig.copies.ask(&question, at(2)).expect("answered");
+    assert_eq!((outcome.answer, outcome.duties.contains(&told)), (Answer::Neutral, true));
+}
+
 #[test]
 fn the_end_of_a_list_tells_of_nobody_who_is_hidden() {
     let list = |persons: &[Person]| {
@@ -275,6 +323,8 @@ fn locked_representatives_are_told_to_nobody_and_find_nobody() {
 fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         indexed_searches_find_whom_a_brute_force_finds,
+        a_copy_too_old_for_the_whole_state_owes_what_it_owes,
+        a_private_enquiry_owes_a_notice_behind_any_number_of_others,
         the_end_of_a_list_tells_of_nobody_who_is_hidden,
         unknown_ambiguous_locked_and_stale_cannot_be_told_apart,
         lists_leave_locked_persons_out_and_features_lead_on_for_their_asker,

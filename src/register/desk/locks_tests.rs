@@ -1,0 +1,164 @@
+//! Locks of changes that are refused: effective all the same where it is certain whom they hide, called out where not.
+
+use super::*;
+use crate::register::answer::Answer;
+
+fn lock_of(mark: &str, family: &str) -> Change {
+    change(1, locked(named(mark, family), 3))
+}
+
+impl Rig {
+    fn hides(&self, family: &str) -> bool {
+        let asked = asked(Profile::PersonSearch, family);
+        let answered = self.desk.copies.ask(&asked, self.clock.now()).expect("answered");
+        answered.answer == Answer::Neutral
+    }
+
+    fn unread(&self) -> bool {
+        self.desk.copies.states(self.clock.now()).expect("states")[0].lock_unread_at.is_some()
+    }
+}
+
+/// A case of a message, broken, beside a good one.
+#[test]
+fn a_lock_in_a_case_that_is_refused_hides() {
+    const DATE: &str = "<geburtsdatum><teilbekanntesDatum><jahrMonatTag>1998-03-17";
+    for (what, from, to, code, unread) in [
+        ("an empty name", "<name>Adler</name>", "<name></name>", "S030", false),
+        ("no status", "<status><code>aktiv</code></status>", "", "X001", false),
+        ("a list's code", "<geschlecht><code>m</code>", "<geschlecht><code>q</code>", "S011", false),
+        ("a date", DATE, "<geburtsdatum><teilbekanntesDatum><jahrMonatTag>1998-13-17", "S999", false),
+        ("an occasion", "<code>auskunftssperre.gesetzt<", "<code>auskunftssperre<", "S011", false),
+        ("a sequence", "<laufendeNummer>1</laufendeNummer><anlass>", "<anlass>", "X001", false),
+        ("which lock", "<auskunftssperre><code>3</code>", "<auskunftssperre><code>99</code>", "S011", true),
+    ] {
+        let rig = Rig::filled(&[named("1", "Adler"), named("2", "Bussard")]);
+        let text = changes(2, &[lock_of("1", "Adler"), change(2, named("2", "Buchfink"))]);
+        assert!(text.contains(from), "{what}: {text}");
+        let done = rig.deliver(TOWN, &text.replacen(from, to, 1));
+        assert_eq!(done.codes.len(), 1, "{what}: {done:?}");
+        assert!(done.codes == [code] || code == "S999", "{what}: {done:?}");
+        assert_eq!((done.locks_kept, done.locks_unread), (1, usize::from(unread)), "{what}");
+        assert!(rig.hides("Adler") && !rig.hides("Bussard"), "{what}");
+        assert_eq!(rig.unread(), unread, "{what}");
+        // It comes again, and ends as any other.
+        let again = [lock_of("1", "Adler"), change(3, named("1", "Adler"))];
+        let again = [again[0].clone(), Change { occasion: Occasion::LockEnded, ..again[1].clone() }];
+        rig.deliver(TOWN, &changes(3, &again[..1]));
+        assert!(rig.hides("Adler") && !rig.unread(), "{what}");
+        rig.deliver(TOWN, &changes(4, &again[1..]));
+        assert!(!rig.hides("Adler"), "{what}");
+    }
+}
+
+/// Nobody can be hidden by these, and somebody hears of it.
+#[test]
+fn a_lock_of_nobody_knows_whom_is_called_out() {
+    let mark = "<ordnungsmerkmal>1</ordnungsmerkmal>";
+    let (behind, two) = (format!("</anlass>{mark}"), "</anlass><ordnungsmerkmal>2</ordnungsmerkmal>");
+    let long = format!("<ordnungsmerkmal>{}</ordnungsmerkmal>", "1".repeat(2000));
+    for (what, changes_in_it) in [
+        ("no mark", &[(mark, "")][..]),
+        ("two persons", &[(&behind[..], two)]),
+        ("a long mark", &[(mark, &long[..])]),
+        ("no record", &[("<person>", "<persson>"), ("</person>", "</persson>")]),
+    ] {
+        let rig = Rig::filled(&[named("1", "Adler"), named("2", "Bussard")]);
+        let mut text = changes(2, &[lock_of("1", "Adler")]);
+        changes_in_it.iter().for_each(|(from, to)| text = text.replace(from, to));
+        let done = rig.deliver(TOWN, &text);
+        assert_eq!((done.codes.len(), done.locks_unread), (1, 1), "{what}: {done:?}");
+        assert!(rig.unread() && !rig.hides("Bussard"), "{what}");
+        // With a mark, and without what would say which lock it is.
+        assert_eq!(rig.hides("Adler"), what == "no record", "{what}");
+    }
+}
+
+/// Messages that are refused as a whole: whom they lock, whether somebody is to ask.
+#[test]
+fn a_lock_in_a_message_that_is_refused_hides() {
+    let good = changes(2, &[lock_of("1", "Adler")]);
+    let cut = &good[..good.len() - 20];
+    let event = "<ereignis.zeichen>V-1</ereignis.zeichen>";
+    let (test, of_other) = (" test=\"ja\" produkt=", "<gemeindeschluessel><code>10041511</code>");
+    for (what, text, hides, unread) in [
+        ("no event", good.replacen(event, "", 1), true, false),
+        ("no generation", good.replacen("<generation>1</generation>", "", 1), true, false),
+        ("no address", good.replacen("anschrift.autor", "anschrift.autorr", 2), true, false),
+        ("no instant", good.replacen("T08:59:00.000", "T08:59:00", 1), true, false),
+        ("an empty product", good.replacen("produkt=\"Amtsbote\"", "produkt=\"\"", 1), true, false),
+        (
+            "another's copy",
+            good.replacen("<gemeindeschluessel><code>10041100</code>", of_other, 1),
+            false,
+            true,
+        ),
+        (
+            "another author",
+            good.replacen(&format!("<kennung>{TOWN}"), "<kennung>ags:10041511", 1),
+            false,
+            true,
+        ),
+        ("cut off", cut.to_owned(), false, true),
+        ("no XML", "Sperre".to_owned(), false, true),
+        ("another release", good.replace("register:2611", "register:2711"), false, true),
+        ("a test", good.replacen(" produkt=", test, 1).replacen(event, "", 1), false, false),
+        ("no lock", changes(2, &[change(1, named("1", "Adler"))]).replacen(event, "", 1), false, false),
+        (
+            "no feed",
+            enquiry(2, "Adler").replacen(PORTAL, TOWN, 1).replacen("T08:59:00.000", "x", 1),
+            false,
+            false,
+        ),
+    ] {
+        for together in [false, true] {
+            let rig = Rig::filled(&[named("1", "Adler")]);
+            let done = match together {
+                true => rig.deliver_together(&[(TOWN, text.clone())]).remove(0),
+                false => rig.deliver(TOWN, &text),
+            };
+            assert_eq!((done.outcome, done.codes.len()), ("rejected", 1), "{what}: {done:?}");
+            assert_eq!((rig.hides("Adler"), rig.unread()), (hides, unread), "{what}: {done:?}");
+            assert_eq!((done.locks_kept, done.locks_unread), (hides.into(), unread.into()), "{what}");
+            assert!(rig.one().contains("rueckweisung"), "{what}");
+        }
+        // Of anybody else it says nothing.
+        let rig = Rig::filled(&[named("1", "Adler")]);
+        let done = rig.deliver(BODY, &text);
+        assert_eq!(
+            (rig.hides("Adler"), rig.unread(), done.locks_unread),
+            (false, false, 0),
+            "{what}: {done:?}"
+        );
+    }
+    // A correction under a used UUID is rejected, too.
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    rig.deliver(TOWN, &changes(2, &[change(1, named("1", "Adler"))]));
+    let done = rig.deliver(TOWN, &good);
+    assert!(done.codes == ["S999"] && rig.hides("Adler"), "{done:?}");
+}
+
+/// What is not signed by whoever must sign hides nobody, and is called out.
+#[test]
+fn a_lock_without_its_authors_signature_hides_nobody() {
+    let mut rig = Rig::filled(&[named("1", "Adler")]);
+    rig.desk = open(rig.folder.path(), &rig.clock).with_signers(signing::the_town_signs());
+    let done = rig.deliver(TOWN, &changes(2, &[lock_of("1", "Adler")]));
+    assert_eq!((&done.codes[..], done.locks_unread), (&["T010"][..], 1), "{done:?}");
+    assert!(!rig.hides("Adler") && rig.unread());
+    // Signed, and refused for something else.
+    let event = "<ereignis.zeichen>V-1</ereignis.zeichen>";
+    let broken = changes(3, &[lock_of("1", "Adler")]).replacen(event, "", 1);
+    let done = rig.deliver(TOWN, &signing::signed_by_the_town(&broken));
+    assert_eq!((&done.codes[..], done.locks_kept), (&["X001"][..], 1), "{done:?}");
+    assert!(rig.hides("Adler"));
+}
+
+#[test]
+fn the_same_on_postgresql() {
+    use crate::register::copies::testing;
+    testing::on_postgres(testing::scenarios![
+        a_lock_in_a_case_that_is_refused_hides,
+        a_lock_of_nobody_knows_whom_is_called_out,
+    ]);
+}

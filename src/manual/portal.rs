@@ -103,9 +103,14 @@
 //! by what they say they bring; beyond, 429 `too-much-uploaded`. All that an upload may bring counts within its submission as
 //! well, so that attachments that come at the same time fit together.
 //!
-//! Submitting takes the file of the largest attachment over as the beginning of the payload (embedded store, `portal.folder`
+//! With the embedded store, attachments that say they have less than 4 MiB and come one after the other lie behind one another in
+//! one file; any other one has a file of its own. What came of a small one whose connection broke off is put aside, and HEAD
+//! tells of it; one that was cut off with its server begins again. Uploads that an older program left are gone on with; an
+//! older program does not know of those that this one completed (422 `attachment-incomplete`, and they are uploaded once more).
+//!
+//! Submitting takes the largest such file over as the beginning of the payload (embedded store, `portal.folder`
 //! on the store's disk; otherwise it is copied like the others), and reads it through beforehand only where this process has
-//! not seen it come; what is copied is compared on the way with what was uploaded. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
+//! not seen all of it come; what is copied is compared on the way with what was uploaded. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
 //!
 //! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
 //! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of

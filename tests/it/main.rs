@@ -44,6 +44,7 @@ mod pki_openssl;
 mod portal_callback;
 mod portal_certificate;
 mod portal_cycle;
+mod portal_drafts;
 mod portal_folder;
 mod portal_kill;
 mod portal_office;

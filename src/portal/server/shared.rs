@@ -21,9 +21,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Door;
-use super::drafts::{
-    Announced, Draft, GIVE_WAY_AT_ONCE, GIVES_WAY_SECONDS, PER_ACCOUNT_MAX, PER_CLIENT_MAX, Place, Uploaded,
-};
+use super::draft::{Announced, Draft, Uploaded};
+use super::drafts::{GIVE_WAY_AT_ONCE, GIVES_WAY_SECONDS, PER_ACCOUNT_MAX, PER_CLIENT_MAX, Place};
 use super::problem::Problem;
 use crate::domain::account::AccountName;
 use crate::domain::content::Digest;

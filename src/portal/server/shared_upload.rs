@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::attachments::{at_offset, compare, over_draft, too_much};
 use super::claim::Bounds;
-use super::drafts::{AHEAD_BYTES, Uploaded};
+use super::draft::Uploaded;
+use super::drafts::AHEAD_BYTES;
 use super::problem::Problem;
 use super::shared::{HELD_MAX, SharedAttachment, SharedDraft, in_store};
 use super::upload::{digest_of, sealed, stopping};

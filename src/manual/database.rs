@@ -103,6 +103,10 @@
 //! server that fell had taken leave to upload counts until the portal goes on with that attachment, or until the submission
 //! is over.
 //!
+//! Callbacks are made by one server at a time: it holds the destination in the database, for fifteen seconds at a time and on
+//! its clock, and keeps it while the receiver does not answer, so that the pauses between calls are those of all. Where it
+//! falls, another one that has something to tell goes on within about a minute, and every one within five.
+//!
 //! What a program that is older than this has announced lies in its server's `portal.folder` and is finished there, by the
 //! newer program as well; an older program knows nothing of what lies in the database. So let the balancer lead portals to
 //! the same server (`balance source`) until all servers are replaced and `portal.announced_hours` have passed; a portal that

@@ -11,6 +11,7 @@ mod evidence_proof;
 mod floors;
 mod gateway_kill;
 mod gateway_serve;
+mod nodes_callbacks;
 mod nodes_chunks;
 mod nodes_cycle;
 mod nodes_kill;

@@ -130,7 +130,11 @@ impl Callbacks {
     async fn turn(&self, id: &DestinationId) -> Result<Turn, Refusal> {
         let Some(staging) = self.relay.staging() else { return Ok(Turn::Own(None)) };
         let kept = self.held().remove(id);
-        if kept.is_some() {
+        let directory = self.relay.directory();
+        let is_called = directory
+            .destination(id)
+            .is_some_and(|(account, destination)| !account.blocked && destination.callback.is_some());
+        if kept.is_some() || !is_called {
             return Ok(Turn::Own(kept));
         }
         let place = PlaceName { kind: HELD.to_owned(), owner: String::new(), name: id.to_string() };

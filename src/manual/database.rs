@@ -97,7 +97,8 @@
 //! when a server falls, its portals go on at another with what HEAD tells them, and at most the last piece is sent again.
 //! An attachment that a server was at work with when it fell is free for the others after fifteen seconds; a request for it
 //! waits that long. Bounds are those of one server, for all together: 2048 announced submissions of a client, 4096 of an
-//! account, `portal.uploads_bytes_max` of a client; what of a refused upload was kept by then stays, as HEAD tells. An
+//! account, `portal.uploads_bytes_max` of a client; what of a refused upload was kept by then stays, as HEAD tells; it
+//! tells only what a required standby has. An
 //! attachment that comes in steps may have 256 that are smaller than 256 KiB, and its last (400 `body-invalid`). What is
 //! over is over on the database's clock, and deleted as above. Reckon with that many bytes more in the database. What a
 //! server that fell had taken leave to upload counts until the portal goes on with that attachment, or until the submission

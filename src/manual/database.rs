@@ -98,7 +98,8 @@
 //! An attachment that a server was at work with when it fell is free for the others after fifteen seconds; a request for it
 //! waits that long. Bounds are those of one server, for all together: 2048 announced submissions of a client, 4096 of an
 //! account, `portal.uploads_bytes_max` of a client; what of a refused upload was kept by then stays, as HEAD tells; it
-//! tells only what a required standby has. An
+//! tells only what a required standby has. Announcements for which others must give way come one after the other; one that has
+//! waited twenty seconds is answered 503 `unavailable`. An
 //! attachment that comes in steps may have 256 that are smaller than 256 KiB, and its last (400 `body-invalid`). What is
 //! over is over on the database's clock, and deleted as above. Reckon with that many bytes more in the database. What a
 //! server that fell had taken leave to upload counts until the portal goes on with that attachment, or until the submission

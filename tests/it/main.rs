@@ -19,6 +19,7 @@ mod nodes_load;
 mod nodes_notices;
 mod nodes_office;
 mod nodes_portal;
+mod nodes_portal_keys;
 mod nodes_rates;
 mod nodes_tls;
 mod nodes_trouble;

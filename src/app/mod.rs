@@ -242,6 +242,12 @@ impl App {
                 portal.as_ref().map(|portal| portal.callbacks.clone()),
                 stopping.clone(),
             )),
+            tokio::spawn(portal_key::compare(
+                relay.clone(),
+                config.store.node.clone(),
+                portal.as_ref().map(|portal| portal.kid.clone()),
+                stopping.clone(),
+            )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
         ];
         tracing::info!(xta = %xta_address, osci = ?osci_address, portal = ?portal_address, operator = %operator_address, version = env!("CARGO_PKG_VERSION"), "started");
@@ -275,6 +281,8 @@ struct PortalStart {
     address: SocketAddr,
     door: Arc<PortalDoor>,
     callbacks: Arc<Callbacks>,
+    /// The id of its key.
+    kid: String,
 }
 
 impl PortalStart {
@@ -297,8 +305,9 @@ impl PortalStart {
         if let Some(base) = config.portal.url.trim_end_matches('/').strip_suffix(":0") {
             config.portal.url = format!("{base}:{}", address.port());
         }
+        let kid = key.kid().to_owned();
         let door = trust.portal_door(relay.clone(), key, &config, callbacks.clone());
-        Ok(Self { listener, address, door, callbacks })
+        Ok(Self { listener, address, door, callbacks, kid })
     }
 }
 

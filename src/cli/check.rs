@@ -85,7 +85,10 @@ impl Args {
                 look_at_portal(&config, &mut findings);
                 match config.store.engine {
                     Engine::Embedded => look_at_store(&config, &mut findings),
-                    Engine::Postgres => look_at_database(&config, &mut findings)?,
+                    Engine::Postgres => {
+                        look_at_database(&config, &mut findings)?;
+                        look_at_portal_keys(&config, &mut findings)?;
+                    }
                 }
                 look_at_server(&config, &mut findings)?;
             }
@@ -369,6 +372,48 @@ fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop
                 Some(Err(what)) => findings.problem("objects", what),
             }
         }
+    }
+    Ok(())
+}
+
+/// Whether servers that share the database sign as portals with one key.
+fn look_at_portal_keys(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
+    const WHAT: &str = "portal keys";
+    if config.portal.address.is_none() {
+        return Ok(());
+    }
+    // What is wrong with either of these was said before.
+    let (Ok(settings), Ok(own)) =
+        (config.postgres_settings(Arc::new(SystemClock)), portal_key::read(&config.portal.key))
+    else {
+        return Ok(());
+    };
+    let node = settings.node.clone();
+    let notes = postgres::notes(settings, portal_key::KIND, portal_key::OWNER);
+    let Ok(notes) = runtime()?.block_on(notes) else { return Ok(()) };
+    let mut others = 0;
+    for (name, note) in notes {
+        let its = String::from_utf8_lossy(&note);
+        let differs = its != own.kid();
+        match (name == node, differs) {
+            (true, false) => {}
+            (true, true) => findings.problem(
+                WHAT,
+                format!("the running server signs as {its}, not by the key that lies here; restart it"),
+            ),
+            (false, false) => others += 1,
+            (false, true) => findings.problem(
+                WHAT,
+                format!(
+                    "the server {name} signs as {its}, this one as {}: a token of one is none at the other; copy \
+                     portal.key of one server to all others, and restart them",
+                    own.kid()
+                ),
+            ),
+        }
+    }
+    if others > 0 {
+        findings.good(WHAT, format!("other servers that sign with the same key: {others}"));
     }
     Ok(())
 }

@@ -97,15 +97,23 @@
 //!
 //! Any server answers any request: what a portal has announced and uploaded lies in the database until it is submitted. All
 //! servers have the same `portal.url` and the same `portal.key`, which the first start makes: copy it, or a token of one
-//! server is none at the other. Uploads are kept in pieces of 8 MiB (large ones in the object store, where there is one);
+//! server is none at the other. Each server tells the others the id of its key, at its start and every ten minutes; one that
+//! finds another says so in its log (`portal-key-differs`), and `amtsbote check` names every server whose key differs, for an
+//! hour after it was last heard of. Uploads are kept in pieces of 8 MiB (large ones in the object store, where there is one);
 //! when a server falls, its portals go on at another with what HEAD tells them, and at most the last piece is sent again.
 //! An attachment that a server was at work with when it fell is free for the others after fifteen seconds; a request for it
 //! waits that long. Bounds are those of one server, for all together: 2048 announced submissions of a client, 4096 of an
-//! account, `portal.uploads_bytes_max` of a client; what of a refused upload was kept by then stays, as HEAD tells. An
+//! account, `portal.uploads_bytes_max` of a client; what of a refused upload was kept by then stays, as HEAD tells; it
+//! tells only what a required standby has. Announcements for which others must give way come one after the other; one that has
+//! waited twenty seconds is answered 503 `unavailable`. An
 //! attachment that comes in steps may have 256 that are smaller than 256 KiB, and its last (400 `body-invalid`). What is
 //! over is over on the database's clock, and deleted as above. Reckon with that many bytes more in the database. What a
 //! server that fell had taken leave to upload counts until the portal goes on with that attachment, or until the submission
 //! is over.
+//!
+//! Callbacks are made by one server at a time: it holds the destination in the database, for fifteen seconds at a time and on
+//! its clock, and keeps it while the receiver does not answer, so that the pauses between calls are those of all. Where it
+//! falls, another one that has something to tell goes on within about a minute, and every one within five.
 //!
 //! What a program that is older than this has announced lies in its server's `portal.folder` and is finished there, by the
 //! newer program as well; an older program knows nothing of what lies in the database. So let the balancer lead portals to

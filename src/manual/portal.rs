@@ -87,6 +87,11 @@
 //! | not decided | | reject-submission, by the post office | reminded after `portal.remind_days`, expired after `portal.reject_days` |
 //! | deleted | | delete-submission | payload purged after `portal.retain_payload_days` |
 //!
+//! With PostgreSQL every step of an upload (PATCH) is a row, and all that is there is read again with each: an attachment may
+//! have 256 steps below 256 KiB and one more for every 256 KiB that it has. Steps of 64 KiB are refused behind 21 MiB (400
+//! `body-invalid`, what came is kept), of 128 KiB behind 64 MiB, of 256 KiB never; the last step may be of any size. With the
+//! embedded store a step may be of any size.
+//!
 //! Every request may be repeated: the same attachment and the same submission are answered as before, other bytes are
 //! refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed
 //! to disk and from it; metadata and data are one JSON body of `portal.submission_bytes_max`. All parts together have at
@@ -103,9 +108,14 @@
 //! by what they say they bring; beyond, 429 `too-much-uploaded`. All that an upload may bring counts within its submission as
 //! well, so that attachments that come at the same time fit together.
 //!
-//! Submitting takes the file of the largest attachment over as the beginning of the payload (embedded store, `portal.folder`
+//! With the embedded store, attachments that say they have less than 4 MiB and come one after the other lie behind one another in
+//! one file; any other one has a file of its own. What came of a small one whose connection broke off is put aside, and HEAD
+//! tells of it; one that was cut off with its server begins again. Uploads that an older program left are gone on with; an
+//! older program does not know of those that this one completed (422 `attachment-incomplete`, and they are uploaded once more).
+//!
+//! Submitting takes the largest such file over as the beginning of the payload (embedded store, `portal.folder`
 //! on the store's disk; otherwise it is copied like the others), and reads it through beforehand only where this process has
-//! not seen it come; what is copied is compared on the way with what was uploaded. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
+//! not seen all of it come; what is copied is compared on the way with what was uploaded. What a destination has waiting is listed by an index of its own, whatever else lies in its mailbox.
 //!
 //! Content must be a JWE in compact form by RSA-OAEP-256 and A256GCM for a key of the destination, which it names by its `kid`
 //! or by the key's thumbprint (RFC 7638, SHA-256); `crit`, keys in headers and other algorithms are refused. Clients of
@@ -138,8 +148,8 @@
 //! Every submission is told at least once, as long as nobody has fetched it; each call stands on its card. A receiver that
 //! does not answer is called again after 10 seconds, then after pauses that double up to an hour, and delays nobody else.
 //! After `portal.callback_hours` a submission is given up (`callback-dead`, a warning in the log and a finding on the card):
-//! it waits in the mailbox as before. Several relays over one database may each call once: receivers tell submissions apart by
-//! their ids.
+//! it waits in the mailbox as before. Of several relays over one database one makes each call, and where that falls in the
+//! middle of it another one makes it again: receivers tell submissions apart by their ids.
 //!
 //! `amtsbote destination callback test ID` calls the receiver with a notice of no submission, signed like any other, and says
 //! what came back: the status, or in words why it cannot be told.

@@ -35,6 +35,15 @@ pub struct Beginning<'a> {
     pub bytes_max: u64,
 }
 
+/// Places of one owner and kind that are counted for themselves besides.
+#[derive(Debug, Clone, Copy)]
+pub struct Alike<'a> {
+    /// What stands somewhere in the words of each.
+    pub words: &'a [u8],
+    /// Open ones of them, with this one.
+    pub count_max: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
     /// Or it was there already, and stays as it was.
@@ -105,6 +114,13 @@ pub trait Staging: Send + Sync {
     async fn confirm(&self) -> Result<(), StoreError>;
 
     async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError>;
+    /// The same where it is one of these, too.
+    async fn begin_place_among(
+        &self,
+        place: &PlaceName,
+        beginning: Beginning<'_>,
+        alike: Alike<'_>,
+    ) -> Result<Begun, StoreError>;
     /// Counts an open place anew; the places of one owner and kind one after the other. `Unknown` where it is over.
     async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError>;
     /// Counts an open place with the bytes of the pieces that are there, whoever has kept them, and whatever the bounds.

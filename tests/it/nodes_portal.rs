@@ -502,6 +502,15 @@ fn what_nothing_was_uploaded_for_gives_way_whoever_announced_it() {
         announce().await.refuses(429, "too-many-announced");
         assert!(portal.standing(2, (first, attachment)).await.1);
         assert_eq!(sql(drafts), "2048");
+        // While another node makes room, whoever is refused is not told that he has too many, and a client that has
+        // fewer than it may waits for nobody.
+        sql("INSERT INTO amtsbote.staged_hold SELECT 'portal-drafts/' || owner || '/', 'another', \
+             clock_timestamp() + interval '1 hour' FROM amtsbote.staged WHERE kind = 'portal-drafts' LIMIT 1");
+        announce().await.refuses(503, "unavailable");
+        sql("UPDATE amtsbote.staged SET note = convert_to(replace(convert_from(note, 'UTF8'), \
+             '\"client\":\"portal\"', '\"client\":\"portal2\"'), 'UTF8') WHERE kind = 'portal-drafts'");
+        announce().await.is(201);
+        assert_eq!(sql(drafts), "2049");
     });
     stop(&mut nodes);
     no_errors(&nodes);

@@ -26,13 +26,15 @@ use serde_json::{Value, json};
 use crate::cli_fixture;
 use crate::portal_office::*;
 
-const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 const SECOND_DESTINATION: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a03";
 
 /// What a receiver does with a call.
 #[derive(Debug, Clone)]
-enum How {
+pub enum How {
     Answer(u16),
+    /// Yes, after a while.
+    Late(Duration),
     Redirect(String),
     Never,
     /// Yes, and then a body without an end.
@@ -40,14 +42,14 @@ enum How {
 }
 
 #[derive(Debug, Clone)]
-struct Call {
+pub struct Call {
     path: String,
     timestamp: String,
     authentication: String,
     body: Bytes,
 }
 
-struct Receiver {
+pub struct Receiver {
     port: u16,
     certificate: Certificate,
     calls: Arc<Mutex<Vec<Call>>>,
@@ -82,6 +84,7 @@ impl Handler for Door {
                 *response.status_mut() = hyper::StatusCode::TEMPORARY_REDIRECT;
                 response.headers_mut().insert("location", to.parse().expect("a header"));
             }
+            How::Late(time) => tokio::time::sleep(time).await,
             How::Never => tokio::time::sleep(Duration::from_secs(600)).await,
             How::Endless => {
                 let pieces = futures_util::stream::repeat_with(|| {
@@ -95,7 +98,7 @@ impl Handler for Door {
 }
 
 impl Receiver {
-    async fn open(authority: &Authority, clock: Arc<dyn Clock>, how: How) -> Self {
+    pub async fn open(authority: &Authority, clock: Arc<dyn Clock>, how: How) -> Self {
         let names = &["localhost", "127.0.0.1"];
         let validity = validity();
         let leaf =
@@ -114,22 +117,22 @@ impl Receiver {
         Self { port, certificate, calls, how, _serving: listener.serve(Arc::new(door)) }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("https://localhost:{}/new?for=town", self.port)
     }
 
-    fn will(&self, how: How) {
+    pub fn will(&self, how: How) {
         *self.how.lock().expect("how") = how;
     }
 
-    fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Call> {
         self.calls.lock().expect("calls").clone()
     }
 }
 
 impl Call {
     /// As a receiver would: over the raw bytes, before anything of them is read.
-    fn proven(&self) -> Value {
+    pub fn proven(&self) -> Value {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA512, KEY.as_bytes());
         let signed = [self.timestamp.as_bytes(), b".", &self.body].concat();
         let tag: String =
@@ -139,7 +142,7 @@ impl Call {
     }
 }
 
-fn validity() -> Validity {
+pub fn validity() -> Validity {
     Validity {
         from: "2026-01-01T00:00:00Z".parse().expect("an instant"),
         until: "2120-01-01T00:00:00Z".parse().expect("an instant"),
@@ -172,28 +175,13 @@ impl Scene {
     }
 
     fn settings(&self, networks: &[&str]) -> Settings {
-        Settings {
-            tls: self.believing(&self.authority, None, UnknownRevocation::Warn),
-            networks: networks.iter().map(|text| Network::parse(text).expect("a network")).collect(),
-            time_max: Duration::from_secs(30),
-            give_up_after: Duration::from_secs(72 * 3600),
-            looked_at_max: LOOKED_AT_MAX,
-        }
+        settings(self.believing(&self.authority, None, UnknownRevocation::Warn), networks)
     }
 
     /// Whoever has a certificate of this authority, but for those that its list names.
     fn believing(&self, authority: &Authority, list: Option<&str>, unknown: UnknownRevocation) -> Receivers {
-        let pem = authority.certificate().pem();
-        let mut anchors = TrustAnchors::builder()
-            .anchors(Purpose::ServerTls, pem.as_bytes())
-            .expect("an anchor")
-            .unknown_revocation(Purpose::ServerTls, unknown);
-        if let Some(list) = list {
-            anchors = anchors.revocation_lists(Purpose::ServerTls, list.as_bytes()).expect("a list");
-        }
         let clock = Arc::new(self.office.xta.clock.clone());
-        let tls = Arc::new(client_config(Arc::new(anchors.build()), None, clock).expect("TLS"));
-        Arc::new(move || Some(tls.clone()))
+        believing_but(authority, clock, list, unknown)
     }
 
     /// As after a start: nothing is known but what the store says.
@@ -206,6 +194,39 @@ impl Scene {
         let id = amtsbote::domain::message_id::MessageId::parse(&id).expect("an id");
         Store::find(&*self.office.xta.store, &id).await.expect("known").card
     }
+}
+
+pub fn settings(tls: Receivers, networks: &[&str]) -> Settings {
+    Settings {
+        tls,
+        networks: networks.iter().map(|text| Network::parse(text).expect("a network")).collect(),
+        time_max: Duration::from_secs(30),
+        give_up_after: Duration::from_secs(72 * 3600),
+        looked_at_max: LOOKED_AT_MAX,
+    }
+}
+
+/// Whoever has a certificate of this authority.
+pub fn believing(authority: &Authority, clock: Arc<dyn Clock>) -> Receivers {
+    believing_but(authority, clock, None, UnknownRevocation::Warn)
+}
+
+fn believing_but(
+    authority: &Authority,
+    clock: Arc<dyn Clock>,
+    list: Option<&str>,
+    unknown: UnknownRevocation,
+) -> Receivers {
+    let pem = authority.certificate().pem();
+    let mut anchors = TrustAnchors::builder()
+        .anchors(Purpose::ServerTls, pem.as_bytes())
+        .expect("an anchor")
+        .unknown_revocation(Purpose::ServerTls, unknown);
+    if let Some(list) = list {
+        anchors = anchors.revocation_lists(Purpose::ServerTls, list.as_bytes()).expect("a list");
+    }
+    let tls = Arc::new(client_config(Arc::new(anchors.build()), None, clock).expect("TLS"));
+    Arc::new(move || Some(tls.clone()))
 }
 
 fn told(submissions: usize) -> Told {

@@ -145,7 +145,7 @@ pub fn tag(message: &str) -> &str {
     message.rsplit('.').next().expect("parts")
 }
 
-fn destination(id: &str) -> Destination {
+pub fn destination(id: &str) -> Destination {
     let key = |jwk: &str| DestinationKey { jwk: jwk.trim_end().to_owned(), remark: None };
     Destination {
         id: DestinationId::parse(id).expect("a UUID"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amtsbote::store::postgres::{PostgresStore, Settings, Standby};
-use amtsbote::store::staging::{Beginning, Begun, Count, Counted, Place, PlaceName, Staging};
+use amtsbote::store::staging::{Alike, Beginning, Begun, Count, Counted, Place, PlaceName, Staging};
 use amtsbote::store::{StagedPayload, Store, StoreError};
 
 use crate::postgres_cluster::{Cluster, programs};
@@ -450,5 +450,34 @@ async fn few_wait_for_a_standby_that_hangs() {
     }
     assert_eq!(waiting(), 0, "the sessions end with the wait");
     primary.reconfigure(&["synchronous_standby_names = ''"]);
+    store.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_that_are_alike_are_bounded_for_themselves() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let store = open(&cluster.database("alike"), "one").await;
+    let begin = async |name: &str, note: &str| {
+        let beginning = Beginning { note: note.as_bytes(), count_max: 5, ..beginning(0) };
+        let alike = Alike { words: b"of a", count_max: 2 };
+        store.begin_place_among(&place("owner", name), beginning, alike).await.expect("asked")
+    };
+    for n in 0..2 {
+        assert_eq!(begin(&format!("other{n}"), "of b").await, Begun::Yes);
+        assert_eq!(begin(&format!("own{n}"), "it is of a, too").await, Begun::Yes);
+    }
+    assert_eq!(begin("own2", "of a").await, Begun::TooMany);
+    assert_eq!(begin("own1", "of a").await, Begun::Yes, "it is there");
+    store.settle_place(&place("owner", "own0"), b"of a").await.expect("settled");
+    assert_eq!(begin("own2", "of a").await, Begun::Yes, "what is settled counts no longer");
+    store.forget_place(&place("owner", "own1")).await.expect("forgotten");
+    assert_eq!(begin("own3", "of a").await, Begun::Yes);
+    store.forget_place(&place("owner", "own3")).await.expect("forgotten");
+    for name in ["other2", "other3"] {
+        let (place, beginning) = (place("owner", name), Beginning { count_max: 5, ..beginning(0) });
+        assert_eq!(store.begin_place(&place, beginning).await.expect("begun"), Begun::Yes);
+    }
+    assert_eq!(begin("own4", "of a").await, Begun::TooMany, "with the others they are too many");
     store.close().await.expect("closed");
 }

@@ -4,7 +4,8 @@
 //! waits, was never fetched, and on whose card stands no call. Each call that was answered, and each that was given up, is
 //! a step of the card. So a crash loses none, and may tell one twice. A receiver that does not answer is called again after
 //! growing pauses, and given up with a finding when the submission is too old; whoever polls misses nothing. [`network`]
-//! says which addresses may be dialled, [`mod@call`] makes one call.
+//! says which addresses may be dialled, [`mod@call`] makes one call. Of servers that share a store one at a time looks at a
+//! destination and calls it; the others leave it, and go on where that one fell.
 //!
 //! Left out: callbacks to senders, proxies, redirects, HTTP/2.
 
@@ -29,6 +30,7 @@ use crate::domain::destination::{Callback, Destination, DestinationId};
 use crate::domain::message_id::MessageId;
 use crate::domain::state::Event;
 use crate::relay::{Refusal, Relay};
+use crate::store::staging::{Held, PlaceName};
 use crate::store::{Entry, SubmissionQuery};
 
 /// Who stands behind the step on the card.
@@ -41,6 +43,11 @@ pub const LOOKED_AT_MAX: u64 = 20_000;
 const SEEN_LATE: u64 = 500;
 /// Destinations that are called at one time.
 const CALLS_MAX: usize = 256;
+/// What is held of a destination among servers that share a store.
+const HELD: &str = "portal-callbacks";
+/// A destination that another server holds is looked at after so long, and after twice as long each time it still does.
+const ELSEWHERE_FIRST: Duration = Duration::from_secs(1);
+const ELSEWHERE_MAX: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// Everything is looked through so often, whoever was woken for what.
@@ -77,6 +84,8 @@ struct Looked {
 #[derive(Debug, Clone, Copy, Default)]
 struct Standing {
     failures: u32,
+    /// So often in a row another server was at it.
+    elsewhere: u32,
     not_before: Option<Timestamp>,
     is_busy: bool,
     /// Something may wait.
@@ -96,12 +105,41 @@ pub struct Callbacks {
     relay: Arc<Relay>,
     settings: Settings,
     standing: Mutex<BTreeMap<DestinationId, Standing>>,
+    /// Of receivers that did not answer, where servers share a store: the pauses between calls are those of all servers.
+    held: Mutex<BTreeMap<DestinationId, Held>>,
     wake: Notify,
+}
+
+/// Who may look at a destination.
+enum Turn {
+    /// This server; what it holds, where the store is shared.
+    Own(Option<Held>),
+    Others,
 }
 
 impl Callbacks {
     pub fn new(relay: Arc<Relay>, settings: Settings) -> Self {
-        Self { relay, settings, standing: Mutex::default(), wake: Notify::new() }
+        let (standing, held) = (Mutex::default(), Mutex::default());
+        Self { relay, settings, standing, held, wake: Notify::new() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<DestinationId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn turn(&self, id: &DestinationId) -> Result<Turn, Refusal> {
+        let Some(staging) = self.relay.staging() else { return Ok(Turn::Own(None)) };
+        let kept = self.held().remove(id);
+        let directory = self.relay.directory();
+        let is_called = directory
+            .destination(id)
+            .is_some_and(|(account, destination)| !account.blocked && destination.callback.is_some());
+        if kept.is_some() || !is_called {
+            return Ok(Turn::Own(kept));
+        }
+        let place = PlaceName { kind: HELD.to_owned(), owner: String::new(), name: id.to_string() };
+        let held = staging.hold(&place, Some(Duration::ZERO)).await?;
+        Ok(held.map_or(Turn::Others, |held| Turn::Own(Some(held))))
     }
 
     fn standing(&self) -> MutexGuard<'_, BTreeMap<DestinationId, Standing>> {
@@ -162,6 +200,7 @@ impl Callbacks {
                 .collect();
             let known = standing.len();
             standing.retain(|id, one| one.is_busy || wanted.contains(id));
+            self.held().retain(|id, _| wanted.contains(id));
             if standing.len() < known {
                 gauge(&standing);
             }
@@ -196,10 +235,26 @@ impl Callbacks {
 
     async fn tell_one(&self, id: &DestinationId) -> Told {
         let looked = self.standing().get(id).map_or_else(Looked::default, |one| one.looked);
-        let told = self.tell_all(id, looked).await;
+        let (told, held) = match self.turn(id).await {
+            Ok(Turn::Own(held)) => (self.tell_all(id, looked).await, held),
+            Ok(Turn::Others) => {
+                let mut standing = self.standing();
+                let one = standing.entry(id.clone()).or_default();
+                let pause = ELSEWHERE_FIRST.saturating_mul(1 << one.elsewhere.min(16)).min(ELSEWHERE_MAX);
+                one.elsewhere = one.elsewhere.saturating_add(1);
+                // That server may have looked before what is due here was there.
+                (one.is_busy, one.is_due) = (false, true);
+                one.not_before = self.relay.now().checked_add(pause).ok();
+                return Told::default();
+            }
+            Err(refusal) => (Err(refusal), None),
+        };
+        if let (Ok((Told { failed: true, .. }, _)), Some(held)) = (&told, held) {
+            self.held().insert(id.clone(), held);
+        }
         let mut standing = self.standing();
         let one = standing.entry(id.clone()).or_default();
-        one.is_busy = false;
+        (one.is_busy, one.elsewhere) = (false, 0);
         match told {
             Ok((told, next)) if !told.failed => {
                 // The rest is looked at in the next turn.

@@ -2,7 +2,7 @@
 //! share, [`super::shared_upload`] takes them.
 
 use std::fs::{File, OpenOptions};
-use std::path::PathBuf;
+use std::io;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
@@ -11,12 +11,13 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::claim::{Bounds, Claim, Extent};
-use super::drafts::{AHEAD_BYTES, Announced, Draft, Uploaded, on_disk};
+use super::draft::{Announced, Draft, Uploaded};
+use super::drafts::{AHEAD_BYTES, on_disk};
 use super::problem::Problem;
 use super::send::disk;
 use super::shared::AnyDraft;
 use super::token::Caller;
-use super::upload::{Finished, Upload};
+use super::upload::{Behind, Finished, Target, Upload};
 use super::{Door, must_be, next, no_content};
 use crate::net::Body;
 use crate::report::Loudness;
@@ -61,9 +62,10 @@ impl Door {
             AnyDraft::Here(draft) => draft,
             AnyDraft::Shared(draft) => return self.shared_upload_state(&draft, attachment).await,
         };
-        let (offset, complete) = match draft.uploaded(attachment).map_err(disk)? {
-            Some(uploaded) => (uploaded.length, true),
-            None => (length_of(&draft, attachment).await, false),
+        let contents = on_disk(move || draft.contents()).await.map_err(disk)?;
+        let (offset, complete) = match contents.whole.get(&attachment) {
+            Some(kept) => (kept.uploaded.length, true),
+            None => (contents.parts.get(&attachment).copied().unwrap_or(0), false),
         };
         Ok(at_offset(no_content(), offset, complete))
     }
@@ -84,12 +86,20 @@ impl Door {
             AnyDraft::Shared(draft) => return self.upload_shared(&draft, attachment, headers, body).await,
         };
         let busy = self.alone(&draft, attachment)?;
-        if let Some(before) = draft.uploaded(attachment).map_err(disk)? {
-            return compare(&before, body).await;
-        }
-        let part = draft.part(attachment);
-        let file = on_disk(move || File::create(part)).await.map_err(of_draft)?;
-        let upload = Upload::new(file, self.settings.zip, busy);
+        // A small one goes into one file with those before it, unless another one is on its way there.
+        let is_small = stated_length(headers).is_some_and(|bytes| bytes < AHEAD_BYTES);
+        let held = is_small.then(|| self.drafts.try_hold(&draft.content())).flatten();
+        let opens = draft.clone();
+        let target = match on_disk(move || opened(&opens, attachment, held)).await.map_err(of_draft)? {
+            Opened::Whole(before) => return compare(&before, body).await,
+            Opened::New(mut target) => {
+                if let Some(behind) = &mut target.behind {
+                    behind.seen = self.drafts.seen(&target.path, behind.length);
+                }
+                target
+            }
+        };
+        let upload = Upload::new(target, self.settings.zip, busy);
         self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
     }
 
@@ -114,17 +124,21 @@ impl Door {
             }
         };
         let busy = self.alone(&draft, attachment)?;
-        let has = match draft.uploaded(attachment).map_err(disk)? {
-            Some(uploaded) => uploaded.length,
-            None => length_of(&draft, attachment).await,
-        };
-        if stated != Some(has) || draft.uploaded(attachment).map_err(disk)?.is_some() {
+        let looks = draft.clone();
+        let contents = on_disk(move || looks.contents()).await.map_err(disk)?;
+        let whole = contents.whole.get(&attachment);
+        let has = whole.map(|kept| kept.uploaded.length).or(contents.parts.get(&attachment).copied());
+        let has = has.unwrap_or(0);
+        if stated != Some(has) || whole.is_some() {
             let problem = Problem::conflict("offset-conflict", format!("the upload stands at {has}"));
             return Err(problem);
         }
-        let part = draft.part(attachment);
-        let file = on_disk(move || OpenOptions::new().read(true).append(true).create(true).open(part));
-        let mut upload = Upload::new(file.await.map_err(of_draft)?, self.settings.zip, busy);
+        let path = draft.part(attachment);
+        let opened = on_disk(move || {
+            let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+            Ok(Target { file, path, behind: None })
+        });
+        let mut upload = Upload::new(opened.await.map_err(of_draft)?, self.settings.zip, busy);
         upload.read_again().await?;
         self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
     }
@@ -146,28 +160,30 @@ impl Door {
         (headers, completes): (&HeaderMap, bool),
         body: &mut Body,
     ) -> Result<Response<Body>, Problem> {
-        let stated = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let stated = stated_length(headers);
         let began_at = upload.length();
         let whose = begun.client.as_deref();
         let mut claim = self.drafts.claim(draft, attachment, whose, began_at).await.map_err(of_draft)?;
         let (bytes, ahead) = stated.map_or((0, AHEAD_BYTES), |bytes| (bytes, 0));
         let bounds = self.bounds(begun);
         if let Err(problem) = self.may_come(&mut upload, &mut claim, bounds, bytes, ahead) {
-            upload.end_at(began_at, draft.part(attachment)).await;
+            upload.end_at(began_at).await;
             return Err(problem);
         }
         let taken = match self.take_in(&mut upload, &mut claim, bounds, body).await {
-            Ok(true) if completes => return self.complete(upload, draft, begun, attachment, began_at).await,
-            Ok(is_whole) => match upload.sync().await {
+            Ok(true) if completes => {
+                return self.complete(upload, claim, draft, begun, attachment, began_at).await;
+            }
+            Ok(is_whole) => match upload.set_aside(draft.part(attachment)).await {
                 Ok(()) => Ok(is_whole),
                 // Which bytes are lost is not said; they may be those of a request that nobody waited for.
-                Err(problem) => return Err(given_up(upload, problem, 0, draft.part(attachment)).await),
+                Err(problem) => return Err(given_up(upload, problem, 0).await),
             },
             Err(problem) => Err(problem),
         };
         let is_whole = match taken {
             Ok(is_whole) => is_whole,
-            Err(problem) => return Err(given_up(upload, problem, began_at, draft.part(attachment)).await),
+            Err(problem) => return Err(given_up(upload, problem, began_at).await),
         };
         let length = upload.length();
         match is_whole {
@@ -207,6 +223,7 @@ impl Door {
     async fn complete(
         &self,
         mut upload: Upload,
+        mut claim: Claim,
         draft: &Draft,
         begun: &Announced,
         attachment: Uuid,
@@ -218,18 +235,24 @@ impl Door {
         });
         let finished = match judged {
             Ok(finished) => finished,
-            Err(problem) => return Err(given_up(upload, problem, began_at, draft.part(attachment)).await),
+            Err(problem) => return Err(given_up(upload, problem, began_at).await),
         };
-        let Finished { facts, digest, length, file, seen, busy } = finished;
+        let Finished { facts, digest, length, file, behind, seen, busy } = finished;
         let (keeps, uploaded) = (draft.clone(), Uploaded { length, digest, tag: facts.tag });
         let kept = on_disk(move || {
-            let kept = keeps.complete(attachment, &uploaded, &file);
+            let kept = match behind {
+                Some(offset) => keeps.complete_content(attachment, &uploaded, offset, &file),
+                None => keeps.complete(attachment, &uploaded, &file),
+            };
             // Whoever leaves before that is done leaves the lock with it.
             drop(busy);
             kept
         });
-        kept.await.map_err(of_draft)?;
-        self.drafts.remember(draft, attachment, digest, seen);
+        let path = kept.await.map_err(of_draft)?;
+        claim.leaves(length);
+        if let Some(seen) = seen {
+            self.drafts.remember(&path, behind.unwrap_or(0).saturating_add(length), seen);
+        }
         Ok(at_offset(no_content(), length, true))
     }
 
@@ -266,7 +289,7 @@ impl Door {
 
     /// Keeps room for so many bytes more, and leaves the disk its reserve.
     fn keep(&self, upload: &mut Upload, bytes: u64) -> Result<(), Problem> {
-        match self.drafts.keep(upload.file(), upload.length(), bytes) {
+        match self.drafts.keep(upload.file(), upload.end(), bytes) {
             Ok(()) => {
                 upload.is_kept(bytes);
                 Ok(())
@@ -279,10 +302,10 @@ impl Door {
 
 /// What is no encrypted message, or is too large, does not become one by more bytes: it goes. Of anything else, what earlier
 /// requests brought stays.
-async fn given_up(upload: Upload, problem: Problem, began_at: u64, part: PathBuf) -> Problem {
+async fn given_up(upload: Upload, problem: Problem, began_at: u64) -> Problem {
     let is_spoilt =
         [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::PAYLOAD_TOO_LARGE].contains(&problem.status);
-    upload.end_at(if is_spoilt { 0 } else { began_at }, part).await;
+    upload.end_at(if is_spoilt { 0 } else { began_at }).await;
     problem
 }
 
@@ -328,8 +351,31 @@ pub fn too_much(max: u64, kept: u64, client: Option<&str>) -> Problem {
     problem
 }
 
-async fn length_of(draft: &Draft, attachment: Uuid) -> u64 {
-    tokio::fs::metadata(draft.part(attachment)).await.map_or(0, |file| file.len())
+fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+enum Opened {
+    /// It was uploaded before.
+    Whole(Uploaded),
+    New(Target),
+}
+
+/// `held`: nobody else is at the file that attachments lie in together.
+fn opened(draft: &Draft, attachment: Uuid, held: Option<OwnedMutexGuard<()>>) -> io::Result<Opened> {
+    let contents = draft.contents()?;
+    if let Some(kept) = contents.whole.get(&attachment) {
+        return Ok(Opened::Whole(kept.uploaded.clone()));
+    }
+    if let Some(held) = held.filter(|_| !contents.parts.contains_key(&attachment)) {
+        let length = contents.end;
+        if let Some(file) = draft.open_content(length)? {
+            let behind = Some(Behind { length, seen: None, held });
+            return Ok(Opened::New(Target { file, path: draft.content(), behind }));
+        }
+    }
+    let path = draft.part(attachment);
+    Ok(Opened::New(Target { file: File::create(&path)?, path, behind: None }))
 }
 
 pub fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Response<Body> {

@@ -6,10 +6,10 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::draft;
 
 /// An attachment's bytes, and whose they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,16 +91,17 @@ impl Ledger {
     }
 
     /// Begins with what lies there already.
-    pub fn claim(self: &Arc<Self>, path: PathBuf, part: PathBuf, client: Option<&str>, bytes: u64) -> Claim {
+    pub fn claim(self: &Arc<Self>, path: PathBuf, client: Option<&str>, bytes: u64) -> Claim {
         let client = client.map(str::to_owned);
         self.books().files.insert(path.clone(), Kept { client: client.clone(), bytes });
-        Claim { ledger: self.clone(), path, part, client, bytes }
+        Claim { ledger: self.clone(), path, client, bytes, left: None }
     }
 }
 
 /// Whole, or in part.
 fn lies_there(path: &Path) -> bool {
-    path.exists() || path.with_extension("part").exists()
+    let kept = path.parent().and_then(|place| draft::kept(place).ok());
+    kept.is_some_and(|kept| kept.contains_key(path))
 }
 
 /// What one upload may keep. Dropped, it is what the upload has left.
@@ -109,9 +110,9 @@ pub struct Claim {
     ledger: Arc<Ledger>,
     /// Of the attachment, whole.
     path: PathBuf,
-    part: PathBuf,
     client: Option<String>,
     bytes: u64,
+    left: Option<u64>,
 }
 
 impl Claim {
@@ -121,6 +122,11 @@ impl Claim {
 
     pub fn client(&self) -> Option<&str> {
         self.client.as_deref()
+    }
+
+    /// The upload has left so much, and nobody need look.
+    pub fn leaves(&mut self, bytes: u64) {
+        self.left = Some(bytes);
     }
 
     /// Makes it `whole` bytes, and up to `ahead` more where that fits as well.
@@ -153,16 +159,15 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let length = |path: &Path| fs::metadata(path).map(|file| file.len());
-        let left = length(&self.path).or_else(|_| length(&self.part));
+        let look = || draft::kept(self.path.parent()?).ok().map(|kept| kept.get(&self.path).copied());
+        let Some(left) = self.left.map(Some).or_else(look) else { return };
         let mut books = self.ledger.books();
         match left {
-            Ok(bytes) if bytes > 0 => {
+            Some(bytes) if bytes > 0 => {
                 if let Some(kept) = books.files.get_mut(&self.path) {
                     kept.bytes = bytes;
                 }
             }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {}
             _ => drop(books.files.remove(&self.path)),
         }
     }
@@ -170,13 +175,15 @@ impl Drop for Claim {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds { draft: 100, client: 150 };
 
     fn claim(ledger: &Arc<Ledger>, folder: &Path, name: &str, client: Option<&str>) -> Claim {
         let path = folder.join("account").join(name);
-        ledger.claim(path.clone(), path.with_extension("part"), client, 0)
+        ledger.claim(path, client, 0)
     }
 
     #[test]

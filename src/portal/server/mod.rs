@@ -9,6 +9,7 @@
 
 mod attachments;
 mod claim;
+mod draft;
 mod drafts;
 mod problem;
 mod public;

@@ -6,16 +6,19 @@
 //! Everything may be said again: an attachment with the same bytes, a submission with the same content, also after its
 //! draft is gone.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::Context;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::drafts::{Announced, Draft, Place, Uploaded, on_disk};
+use super::draft::{Announced, Draft, Kept, Uploaded};
+use super::drafts::{Place, on_disk};
 use super::problem::Problem;
 use super::public::keys;
 use super::shared::{AnyDraft, SharedAttachment, damaged, in_store};
@@ -146,27 +149,41 @@ impl Door {
             Some(text) => Some(self.own_case(caller, text, &id).await?),
             None => None,
         };
-        let message = self.relay.announce(&caller.account).await?;
-        let submission = uuid_of(&message).ok_or_else(Problem::no_submission)?;
         let now = self.relay.now();
         let hours = std::time::Duration::from_secs(u64::from(self.settings.announced_hours) * 3600);
-        let begun = Announced {
+        let begun = |message: MessageId| Announced {
             version: 1,
             at: now,
             until: now.checked_add(hours).unwrap_or(jiff::Timestamp::MAX),
             message,
-            destination: id,
-            service: key,
-            service_name: name,
-            attachments,
+            destination: id.clone(),
+            service: key.clone(),
+            service_name: name.clone(),
+            attachments: attachments.clone(),
             case,
             client: caller.client.clone(),
         };
-        let case = begun.case_id(submission);
-        let place = match self.relay.staging() {
-            Some(staging) => self.begin_shared(staging, &caller.account.name, submission, begun).await?,
-            None => self.begin_here(self.drafts.draft(&caller.account.name, submission), begun).await?,
+        let (submission, place) = match self.relay.staging() {
+            Some(staging) => {
+                let message = self.relay.announce(&caller.account).await?;
+                let submission = uuid_of(&message).ok_or_else(Problem::no_submission)?;
+                let begun = begun(message);
+                (submission, self.begin_shared(staging, &caller.account.name, submission, begun).await?)
+            }
+            None => {
+                if !self.drafts.has_room(0).map_err(disk)? {
+                    return Err(self.full());
+                }
+                // What is begun for an id that is not issued nobody hears of; it is swept.
+                let begin = |message: MessageId| async {
+                    let submission = uuid_of(&message).ok_or_else(Problem::no_submission)?;
+                    let draft = self.drafts.draft(&caller.account.name, submission);
+                    Ok::<_, Problem>((submission, self.begin_here(draft, begun(message)).await?))
+                };
+                self.relay.announce_while(&caller.account, begin).await?.1?
+            }
         };
+        let case = case.unwrap_or_else(|| counterpart(submission));
         let whose = || match &caller.client {
             Some(client) => format!("account {}, client {client}", caller.account.name),
             None => format!("account {}, by certificate", caller.account.name),
@@ -191,15 +208,12 @@ impl Door {
 
     /// In files of this node, unless there are too many. Says whether others gave way.
     async fn begin_here(&self, draft: Draft, begun: Announced) -> Result<Place, Problem> {
-        if !self.drafts.has_room(0).map_err(disk)? {
-            return Err(self.full());
-        }
         let drafts = self.drafts.clone();
         let begins = on_disk(move || {
             let place = drafts.place(&draft, begun.client.as_deref(), begun.at)?;
             match place {
                 Place::None(_) => {}
-                Place::Free | Place::Made(_) => draft.begin(&begun)?,
+                Place::Free | Place::Made(_) => drafts.begin(&draft, &begun)?,
             }
             Ok(place)
         });
@@ -415,7 +429,7 @@ impl Door {
             tags.attachments.insert(whole.id.to_string(), whole.uploaded.tag.clone());
         }
         let mut writer = self.relay.payload_writer().await?;
-        let taken = self.take_over(&draft, &wholes, &mut *writer).await?;
+        let taken = self.take_over(&wholes, &mut *writer).await?;
         let mut parts = Vec::new();
         let texts =
             [("metadata", Some(&submitted.encrypted_metadata)), ("data", submitted.encrypted_data.as_ref())];
@@ -426,16 +440,17 @@ impl Door {
             parts.push(part(role, name, writer.length(), text.len() as u64, digest));
             writer.write(text.as_bytes()).await.map_err(told)?;
         }
-        for Whole { id, uploaded, shared } in &wholes {
-            let is_taken = taken == Some(*id);
-            let offset = if is_taken { 0 } else { writer.length() };
+        for Whole { id, uploaded, source } in &wholes {
+            let offset = match source {
+                Source::File { path, offset } if taken.as_ref() == Some(path) => *offset,
+                _ => writer.length(),
+            };
             let name = id.to_string();
             parts.push(part(PartRole::Attachment, &name, offset, uploaded.length, uploaded.digest));
-            match (&draft, shared) {
-                _ if is_taken => {}
-                (AnyDraft::Here(draft), _) => copy(&draft.whole(*id), uploaded, &mut *writer).await?,
-                (AnyDraft::Shared(_), Some(shared)) => self.pour(shared, uploaded, &mut *writer).await?,
-                (AnyDraft::Shared(_), None) => return Err(Problem::no_submission()),
+            match source {
+                Source::File { path, .. } if taken.as_ref() == Some(path) => {}
+                Source::File { path, offset } => copy(path, *offset, uploaded, &mut *writer).await?,
+                Source::Shared(shared) => self.pour(shared, uploaded, &mut *writer).await?,
             }
         }
         let manifest = Manifest { parts };
@@ -454,44 +469,65 @@ impl Door {
 
     /// All that was announced, each whole.
     async fn wholes(&self, draft: &AnyDraft, begun: &Announced) -> Result<Vec<Whole>, Problem> {
-        let mut all = match draft {
-            AnyDraft::Here(_) => Default::default(),
-            AnyDraft::Shared(_) if begun.attachments.is_empty() => Default::default(),
-            AnyDraft::Shared(draft) => self.shared_attachments(draft).await?,
-        };
-        let mut wholes = Vec::new();
-        for id in &begun.attachments {
-            let shared = all.remove(id);
-            let uploaded = match draft {
-                AnyDraft::Here(draft) => draft.uploaded(*id).map_err(disk)?,
-                AnyDraft::Shared(_) => shared.as_ref().and_then(SharedAttachment::uploaded).cloned(),
-            };
-            let uploaded = uploaded.ok_or_else(|| {
-                Problem::unprocessable(
-                    "attachment-incomplete",
-                    format!("the attachment {id} was announced and not uploaded"),
-                )
-            })?;
-            wholes.push(Whole { id: *id, uploaded, shared });
+        let mut sources = BTreeMap::new();
+        match draft {
+            AnyDraft::Here(draft) => {
+                let looks = draft.clone();
+                let contents = on_disk(move || looks.contents()).await.map_err(disk)?;
+                for (id, Kept { uploaded, file, offset }) in contents.whole {
+                    sources.insert(id, (uploaded, Source::File { path: file, offset }));
+                }
+            }
+            AnyDraft::Shared(_) if begun.attachments.is_empty() => {}
+            AnyDraft::Shared(draft) => {
+                for (id, shared) in self.shared_attachments(draft).await? {
+                    if let Some(uploaded) = shared.uploaded().cloned() {
+                        sources.insert(id, (uploaded, Source::Shared(shared)));
+                    }
+                }
+            }
         }
-        Ok(wholes)
+        let whole = |id: &Uuid| match sources.remove(id) {
+            Some((uploaded, source)) => Ok(Whole { id: *id, uploaded, source }),
+            None => Err(Problem::unprocessable(
+                "attachment-incomplete",
+                format!("the attachment {id} was announced and not uploaded"),
+            )),
+        };
+        begun.attachments.iter().map(whole).collect()
     }
 
-    /// Makes the file of the largest attachment the beginning of the payload, where the store can; which one.
+    /// Makes the largest file of attachments the beginning of the payload, where the store can; which one.
     async fn take_over(
         &self,
-        draft: &AnyDraft,
         wholes: &[Whole],
         writer: &mut dyn PayloadWriter,
-    ) -> Result<Option<Uuid>, Problem> {
-        let AnyDraft::Here(draft) = draft else { return Ok(None) };
-        let Some(Whole { id, uploaded, .. }) = wholes.iter().max_by_key(|whole| whole.uploaded.length) else {
+    ) -> Result<Option<PathBuf>, Problem> {
+        let mut files: BTreeMap<&PathBuf, Vec<(u64, u64, Digest)>> = BTreeMap::new();
+        for Whole { uploaded, source, .. } in wholes {
+            let Source::File { path, offset } = source else { return Ok(None) };
+            files.entry(path).or_default().push((*offset, uploaded.length, uploaded.digest));
+        }
+        let length = |parts: &[(u64, u64, Digest)]| parts.iter().map(|(_, length, _)| *length).sum::<u64>();
+        let Some((path, mut parts)) = files.into_iter().max_by_key(|(_, parts)| length(parts)) else {
             return Ok(None);
         };
-        self.must_be_whole(draft, *id, uploaded).await?;
-        let Some(seen) = self.drafts.seen(draft, *id, &uploaded.digest) else { return Ok(None) };
-        let taken = writer.take_file(&draft.whole(*id), uploaded.length, seen).await.map_err(told)?;
-        Ok(taken.then_some(*id))
+        let length = length(&parts);
+        parts.sort_unstable_by_key(|(offset, ..)| *offset);
+        let mut end = 0;
+        for (offset, length, _) in &parts {
+            // Between parts there is nothing that nobody sent.
+            if *offset != end {
+                return Ok(None);
+            }
+            end = end.saturating_add(*length);
+        }
+        let seen = match self.drafts.seen(path, length) {
+            Some(seen) => seen,
+            None => self.must_be_whole(path, length, &parts).await?,
+        };
+        let taken = writer.take_file(path, length, seen).await.map_err(told)?;
+        Ok(taken.then(|| path.clone()))
     }
 
     /// What was submitted is kept elsewhere. The draft's lock is its caller's.
@@ -512,22 +548,19 @@ impl Door {
     /// restart it is.
     async fn must_be_whole(
         &self,
-        draft: &Draft,
-        attachment: Uuid,
-        uploaded: &Uploaded,
-    ) -> Result<(), Problem> {
-        if self.drafts.seen(draft, attachment, &uploaded.digest).is_some() {
-            return Ok(());
-        }
-        let (whole, length) = (draft.whole(attachment), uploaded.length);
-        let read = on_disk(move || read_through(File::open(whole)?, length)).await;
-        match read {
-            Ok((seen, digest)) if digest == uploaded.digest => {
-                self.drafts.remember(draft, attachment, digest, seen);
-                Ok(())
+        path: &Path,
+        length: u64,
+        parts: &[(u64, u64, Digest)],
+    ) -> Result<Context, Problem> {
+        let opens = path.to_owned();
+        let parts: Vec<_> = parts.iter().map(|(_, length, digest)| (*length, *digest)).collect();
+        match on_disk(move || read_through(&File::open(opens)?, &parts)).await {
+            Ok(Some(seen)) => {
+                self.drafts.remember(path, length, seen.clone());
+                Ok(seen)
             }
             Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(disk(error)),
-            _ => Err(damaged(&draft.whole(attachment).display().to_string())),
+            _ => Err(damaged(&path.display().to_string())),
         }
     }
 
@@ -600,8 +633,12 @@ impl Door {
 struct Whole {
     id: Uuid,
     uploaded: Uploaded,
-    /// Absent where it is a file.
-    shared: Option<SharedAttachment>,
+    source: Source,
+}
+
+enum Source {
+    File { path: PathBuf, offset: u64 },
+    Shared(SharedAttachment),
 }
 
 fn told(error: StoreError) -> Problem {
@@ -609,9 +646,15 @@ fn told(error: StoreError) -> Problem {
 }
 
 /// Writes an attachment into the payload, and compares it on the way with what was uploaded.
-async fn copy(path: &Path, uploaded: &Uploaded, writer: &mut dyn PayloadWriter) -> Result<(), Problem> {
+async fn copy(
+    path: &Path,
+    offset: u64,
+    uploaded: &Uploaded,
+    writer: &mut dyn PayloadWriter,
+) -> Result<(), Problem> {
     let (opens, length) = (path.to_owned(), uploaded.length);
-    let mut reading = on_disk(move || Ok(Reading::new(File::open(opens)?, length))).await.map_err(disk)?;
+    let mut reading =
+        on_disk(move || Ok(Reading::new(File::open(opens)?, offset, length))).await.map_err(disk)?;
     loop {
         let read = on_disk(move || reading.next().map(|piece| (reading, piece))).await;
         let piece = match read {

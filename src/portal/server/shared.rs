@@ -21,15 +21,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Door;
-use super::drafts::{
-    Announced, Draft, GIVE_WAY_AT_ONCE, GIVES_WAY_SECONDS, PER_ACCOUNT_MAX, PER_CLIENT_MAX, Place, Uploaded,
-};
+use super::draft::{Announced, Draft, Uploaded};
+use super::drafts::{GIVE_WAY_AT_ONCE, GIVES_WAY_SECONDS, PER_ACCOUNT_MAX, PER_CLIENT_MAX, Place};
 use super::problem::Problem;
 use crate::domain::account::AccountName;
 use crate::domain::content::Digest;
 use crate::relay::Refusal;
 use crate::report::Loudness;
-use crate::store::staging::{self, Beginning, Begun, Held, PlaceName, Staging};
+use crate::store::staging::{self, Alike, Beginning, Begun, Held, PlaceName, Staging};
 use crate::store::{PayloadWriter, StagedPayload, StoreError};
 
 const DRAFTS: &str = "portal-drafts";
@@ -126,6 +125,11 @@ fn draft_place(account: &AccountName, submission: Uuid) -> PlaceName {
         owner: Digest::of(account.as_str().as_bytes()).to_string(),
         name: submission.hyphenated().to_string(),
     }
+}
+
+/// What stands in the words of each draft of this client, and of no other one: a string of JSON has no bare quotes.
+fn of_client(client: &str) -> Result<Vec<u8>, Problem> {
+    Ok([&b"\"client\":"[..], &words(&client)?].concat())
 }
 
 /// Of one that showed a certificate the account alone is known.
@@ -310,19 +314,46 @@ impl Door {
             let begun = staging.begin_place(&place, beginning).await.map_err(in_store)?;
             Ok::<_, Problem>(begun == Begun::Yes)
         };
+        // Whether it is among the client's own that there are too many is for the database to count.
+        let begin_own = async |client: &str| {
+            let alike = of_client(client)?;
+            let alike = Alike { words: &alike, count_max: PER_CLIENT_MAX as u64 };
+            let (count_max, bytes_max) = (PER_ACCOUNT_MAX as u64, u64::MAX);
+            let beginning = Beginning { note: &note, bytes: 0, lasts, count_max, bytes_max };
+            let begun = staging.begin_place_among(&place, beginning, alike).await.map_err(in_store)?;
+            Ok::<_, Problem>(begun == Begun::Yes)
+        };
         // The client has fewer than all have together.
         if begin(PER_CLIENT_MAX).await? {
+            return Ok(Place::Free);
+        }
+        if let Some(client) = &client
+            && begin_own(client).await?
+        {
             return Ok(Place::Free);
         }
         // One after the other: each looks at all there are, and none loses to another what has just become free.
         let here = self.drafts.draft(account, submission);
         let here = here.place().parent().unwrap_or(here.place());
+        // Whether there is room nobody knows who has not looked.
+        let others = || {
+            Problem::new(
+                hyper::StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "others are making room for announcements of the same account",
+            )
+            .with_operator(
+                Loudness::Warn,
+                format!("account {account}"),
+                "ask whoever runs its portals why they announce so much and do not submit",
+            )
+        };
         let Ok(_here) = tokio::time::timeout(HELD_MAX, self.drafts.hold(here)).await else {
-            return Ok(Place::None(PER_ACCOUNT_MAX));
+            return Err(others());
         };
         let all = PlaceName { name: String::new(), ..place.clone() };
         let Some(_elsewhere) = staging.hold(&all, Some(HELD_MAX)).await.map_err(in_store)? else {
-            return Ok(Place::None(PER_ACCOUNT_MAX));
+            return Err(others());
         };
         // Whoever was here before may have made way for all that waited.
         if begin(PER_CLIENT_MAX).await? {

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::attachments::{at_offset, compare, over_draft, too_much};
 use super::claim::Bounds;
-use super::drafts::{AHEAD_BYTES, Uploaded};
+use super::draft::Uploaded;
+use super::drafts::AHEAD_BYTES;
 use super::problem::Problem;
 use super::shared::{HELD_MAX, SharedAttachment, SharedDraft, in_store};
 use super::upload::{digest_of, sealed, stopping};
@@ -241,6 +242,8 @@ impl Door {
             Some(found) => (found.length(staging).await?, found.uploaded().is_some()),
             None => (0, false),
         };
+        // It can be read before the standby has it, and who is told of it does not send it again.
+        staging.confirm().await.map_err(in_store)?;
         Ok(at_offset(no_content(), offset, complete))
     }
 
@@ -254,7 +257,9 @@ impl Door {
     ) -> Result<Response<Body>, Problem> {
         let (staging, mut found, held) = self.held(draft, attachment).await?;
         if let Some(before) = found.uploaded() {
-            return compare(before, body).await;
+            let answer = compare(before, body).await?;
+            staging.confirm().await.map_err(in_store)?;
+            return Ok(answer);
         }
         let claim = self.claim(draft, &found, held, 0);
         if !found.is_empty() && !found.begin_anew(staging).await? {
@@ -276,6 +281,7 @@ impl Door {
         let (staging, mut found, held) = self.held(draft, attachment).await?;
         let has = found.length(staging).await?;
         if stated != Some(has) || found.uploaded().is_some() {
+            staging.confirm().await.map_err(in_store)?;
             return Err(Problem::conflict("offset-conflict", format!("the upload stands at {has}")));
         }
         let claim = self.claim(draft, &found, held, has);

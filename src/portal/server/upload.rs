@@ -6,13 +6,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 
+use super::draft::{cut, synced};
 use super::problem::Problem;
 use crate::domain::content::Digest;
 use crate::pki::jose::jwe::{Facts, Scanner, Zip};
@@ -40,8 +41,24 @@ async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
     }
 }
 
-/// The attachment is one request's alone until the last who holds this is gone.
-pub type Busy = Arc<OwnedMutexGuard<()>>;
+/// The attachment, and the file that it lies in with others, are one request's alone until the last who holds this is gone.
+pub type Busy = Arc<(OwnedMutexGuard<()>, Option<OwnedMutexGuard<()>>)>;
+
+/// Where an attachment goes.
+pub struct Target {
+    pub file: File,
+    pub path: PathBuf,
+    /// Present where others lie before it.
+    pub behind: Option<Behind>,
+}
+
+/// What lies before an attachment.
+pub struct Behind {
+    pub length: u64,
+    /// SHA-256 that has taken it, where it is known.
+    pub seen: Option<Context>,
+    pub held: OwnedMutexGuard<()>,
+}
 
 /// What works at one piece at a time. Whoever leaves in the middle of a piece leaves the lock with it, so that nobody else
 /// writes to the file before this piece lies there.
@@ -49,6 +66,8 @@ struct Hand {
     file: Arc<File>,
     scanner: Scanner,
     digest: Context,
+    /// The same with what lies before it.
+    with_others: Option<Context>,
     _busy: Busy,
 }
 
@@ -56,6 +75,9 @@ impl Hand {
     fn look(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         self.scanner.feed(bytes).map_err(|error| sealed(&error))?;
         self.digest.update(bytes);
+        if let Some(with_others) = &mut self.with_others {
+            with_others.update(bytes);
+        }
         Ok(())
     }
 }
@@ -70,22 +92,37 @@ pub struct Upload {
     piece: Vec<u8>,
     length: u64,
     file: Arc<File>,
+    path: PathBuf,
+    /// Bytes of others before it, where it goes into one file with them.
+    behind: Option<u64>,
     busy: Busy,
     /// Up to where room on the disk is known to be there.
     kept: u64,
 }
 
 impl Upload {
-    /// `file` is empty, or what earlier requests brought, open for appending.
-    pub fn new(file: File, zip: Zip, busy: OwnedMutexGuard<()>) -> Self {
-        let (file, busy) = (Arc::new(file), Arc::new(busy));
+    /// The file holds what others are before it, or is open for appending to what earlier requests brought.
+    pub fn new(target: Target, zip: Zip, busy: OwnedMutexGuard<()>) -> Self {
+        let Target { file, path, behind } = target;
+        let (length, seen, held) = match behind {
+            Some(Behind { length, seen, held }) => (Some(length), seen, Some(held)),
+            None => (None, None, None),
+        };
+        let (file, busy) = (Arc::new(file), Arc::new((busy, held)));
         let hand = Hand {
             file: file.clone(),
             scanner: Scanner::new(zip),
             digest: Context::new(&SHA256),
+            with_others: seen,
             _busy: busy.clone(),
         };
-        Self { hand: Some(hand), at_work: None, piece: Vec::new(), length: 0, file, busy, kept: 0 }
+        let (hand, piece) = (Some(hand), Vec::new());
+        Self { hand, at_work: None, piece, length: 0, file, path, behind: length, busy, kept: 0 }
+    }
+
+    /// Where in the file it ends so far.
+    pub fn end(&self) -> u64 {
+        self.behind.unwrap_or(0).saturating_add(self.length)
     }
 
     /// Bytes so far, those of earlier requests among them.
@@ -181,20 +218,44 @@ impl Upload {
         if self.kept <= length {
             return Ok(hand);
         }
+        let end = self.end();
         self.kept = length;
-        done(tokio::task::spawn_blocking(move || hand.file.set_len(length).map(|()| hand).map_err(disk)))
-            .await
+        done(tokio::task::spawn_blocking(move || hand.file.set_len(end).map(|()| hand).map_err(disk))).await
     }
 
-    /// Leaves at `path` what earlier requests brought, `length` bytes, and nothing of this one. Nobody else comes to the file
-    /// before that is done, whatever became of the piece at work.
-    pub async fn end_at(mut self, length: u64, path: PathBuf) {
+    /// What came of it goes into a file of its own, on disk, so that others can go where it was.
+    pub async fn set_aside(&mut self, part: PathBuf) -> Result<(), Problem> {
+        let Some(offset) = self.behind else { return self.sync().await };
+        if !self.piece.is_empty() {
+            self.hand_over().await?;
+        }
+        let (hand, _) = self.idle().await?;
+        let (path, length) = (self.path.clone(), self.length);
+        let moved = tokio::task::spawn_blocking(move || {
+            if length > 0 {
+                copied(hand.file.try_clone()?, offset, length, &part).inspect_err(|_| {
+                    // Bytes that nobody is sure of are none to go on behind.
+                    let _ = fs::remove_file(&part);
+                })?;
+            }
+            cut(&hand.file, offset, &path)
+        });
+        match moved.await {
+            Ok(moved) => moved.map_err(disk),
+            Err(_) => Err(stopping()),
+        }
+    }
+
+    /// Leaves what earlier requests brought, `length` bytes, and nothing of this one. Nobody else comes to the file before
+    /// that is done, whatever became of the piece at work.
+    pub async fn end_at(mut self, length: u64) {
         if let Some(at_work) = self.at_work.take() {
             self.hand = done(at_work).await.ok().map(|(hand, _)| hand);
         }
-        let (file, busy) = (self.file, self.busy);
+        let length = self.behind.unwrap_or(0).saturating_add(length);
+        let (file, path, busy) = (self.file, self.path, self.busy);
         let end = tokio::task::spawn_blocking(move || {
-            let ended = if length == 0 { fs::remove_file(path) } else { file.set_len(length) };
+            let ended = cut(&file, length, &path);
             drop(busy);
             ended.map_err(disk)
         });
@@ -217,7 +278,19 @@ impl Upload {
         let facts = hand.scanner.finish().map_err(|error| sealed(&error))?;
         let digest = digest_of(&hand.digest);
         let file = Arc::clone(&hand.file);
-        Ok(Finished { facts, digest, length: self.length, file, seen: hand.digest, busy: self.busy.clone() })
+        Ok(Finished {
+            facts,
+            digest,
+            length: self.length,
+            file,
+            behind: self.behind,
+            seen: if self.behind.is_some_and(|before| before > 0) {
+                hand.with_others
+            } else {
+                Some(hand.digest)
+            },
+            busy: self.busy.clone(),
+        })
     }
 }
 
@@ -227,8 +300,10 @@ pub struct Finished {
     pub digest: Digest,
     pub length: u64,
     pub file: Arc<File>,
-    /// SHA-256 that has taken all of it.
-    pub seen: Context,
+    /// Bytes of others before it, where it lies in one file with them.
+    pub behind: Option<u64>,
+    /// SHA-256 that has taken the file up to the end of it, where what lies before is known.
+    pub seen: Option<Context>,
     /// There is more to do under it.
     pub busy: Busy,
 }
@@ -239,22 +314,22 @@ pub fn digest_of(context: &Context) -> Digest {
     Digest(digest)
 }
 
-/// The first bytes of a file, piece by piece, and what they are digested to.
+/// A stretch of a file, piece by piece, and what it is digested to.
 pub struct Reading {
     file: File,
     at: u64,
-    length: u64,
+    end: u64,
     digest: Context,
 }
 
 impl Reading {
-    pub fn new(file: File, length: u64) -> Self {
-        Self { file, at: 0, length, digest: Context::new(&SHA256) }
+    pub fn new(file: File, at: u64, length: u64) -> Self {
+        Self { file, at, end: at.saturating_add(length), digest: Context::new(&SHA256) }
     }
 
     /// `UnexpectedEof` where the file is too short.
     pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let bytes = self.length.saturating_sub(self.at).min(PIECE_BYTES as u64);
+        let bytes = self.end.saturating_sub(self.at).min(PIECE_BYTES as u64);
         if bytes == 0 {
             return Ok(None);
         }
@@ -271,10 +346,34 @@ impl Reading {
     }
 }
 
-/// Reads the first `length` bytes of a file, and returns SHA-256 that has taken them, and what it says.
-pub fn read_through(file: File, length: u64) -> io::Result<(Context, Digest)> {
-    let mut reading = Reading::new(file, length);
-    while reading.next()?.is_some() {}
-    let digest = reading.digest();
-    Ok((reading.digest, digest))
+fn copied(from: File, at: u64, length: u64, to: &Path) -> io::Result<()> {
+    let mut reading = Reading::new(from, at, length);
+    let mut own = File::create(to)?;
+    while let Some(piece) = reading.next()? {
+        own.write_all(&piece)?;
+    }
+    own.sync_all()?;
+    to.parent().map_or(Ok(()), synced)
+}
+
+/// Reads what lies in a file from its beginning, one behind the other, and returns SHA-256 that has taken all of it; nothing
+/// where one is not what its digest says.
+pub fn read_through(file: &File, parts: &[(u64, Digest)]) -> io::Result<Option<Context>> {
+    let (mut all, mut at) = (Context::new(&SHA256), 0u64);
+    for (length, digest) in parts {
+        let mut reading = Reading::new(file.try_clone()?, at, *length);
+        while let Some(piece) = reading.next()? {
+            if parts.len() > 1 {
+                all.update(&piece);
+            }
+        }
+        if reading.digest() != *digest {
+            return Ok(None);
+        }
+        if parts.len() == 1 {
+            return Ok(Some(reading.digest));
+        }
+        at = at.saturating_add(*length);
+    }
+    Ok(Some(all))
 }

@@ -26,6 +26,10 @@ enum Foregoing<'a> {
     Refused,
 }
 
+fn ids_used() -> Refusal {
+    Refusal::Internal { detail: format!("{ANNOUNCE_TRIES} random ids in a row were already used") }
+}
+
 impl Relay {
     /// Issues a message id that only `who` may use, once.
     pub async fn announce(&self, who: &Account) -> Result<MessageId, Refusal> {
@@ -44,8 +48,28 @@ impl Relay {
                 Err(error) => return Err(counted("announce", error.into())),
             }
         }
-        let detail = format!("{ANNOUNCE_TRIES} random ids in a row were already used");
-        Err(counted("announce", Refusal::Internal { detail }))
+        Err(counted("announce", ids_used()))
+    }
+
+    /// The same, and begins something of its own with it meanwhile: that may be there without the id, if this fails.
+    pub async fn announce_while<T, F: Future<Output = T>>(
+        &self,
+        who: &Account,
+        begin: impl Fn(MessageId) -> F,
+    ) -> Result<(MessageId, T), Refusal> {
+        let now = self.now();
+        let expires_at = self.announced_until(now);
+        for _ in 0..ANNOUNCE_TRIES {
+            let id = self.random_id()?;
+            let announced = self.store.announce_bound(&id, &who.name, None, now, expires_at);
+            let (announced, begun) = futures_util::join!(announced, begin(id.clone()));
+            match announced {
+                Ok(()) => return Ok((id, begun)),
+                Err(StoreError::IdUsed) => {}
+                Err(error) => return Err(counted("announce", error.into())),
+            }
+        }
+        Err(counted("announce", ids_used()))
     }
 
     /// The same in the transaction in which a dialog moves on, which it has done unless the outer answer is an error.

@@ -19,7 +19,7 @@ use super::promises::Standby;
 use super::read::column;
 use super::{Fault, PostgresStore, Reading, ask, promise, promises, write};
 use crate::store::row::{int, uint};
-use crate::store::staging::{Beginning, Begun, Count, Counted, Held, Place, PlaceName, Staging};
+use crate::store::staging::{Alike, Beginning, Begun, Count, Counted, Held, Place, PlaceName, Staging};
 use crate::store::{PayloadReader, StagedPayload, StagedPlace, StoreError};
 
 /// A hold of a node that is gone ends so long after it was last renewed.
@@ -44,7 +44,8 @@ const COUNTED: &str =
 const OVER: &str = "UPDATE staged SET name = name || ' ' || id WHERE kind = $1 AND owner = $2 AND name = $3 \
     AND ends_at <= clock_timestamp()";
 const OTHERS: &str = "SELECT count(*) FILTER (WHERE open AND name <> $3), \
-    coalesce(sum(bytes) FILTER (WHERE open AND name <> $3), 0)::bigint, coalesce(bool_or(name = $3), false) \
+    coalesce(sum(bytes) FILTER (WHERE open AND name <> $3), 0)::bigint, coalesce(bool_or(name = $3), false), \
+    count(*) FILTER (WHERE open AND name <> $3 AND position($4::bytea in note) > 0) \
     FROM staged WHERE kind = $1 AND owner = $2 AND ends_at > clock_timestamp()";
 const BEGIN: &str = "INSERT INTO staged (kind, owner, name, note, bytes, ends_at) \
     VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second')";
@@ -148,6 +149,40 @@ impl PostgresStore {
         Ok(!held.is_empty())
     }
 
+    async fn begin(
+        &self,
+        place: &PlaceName,
+        beginning: Beginning<'_>,
+        alike: Option<Alike<'_>>,
+    ) -> Result<Begun, StoreError> {
+        let PlaceName { kind, owner, name } = place;
+        let words = alike.map(|alike| alike.words);
+        // Where the standby must have it and is away, this says so before anybody waits.
+        promise!(self, reading, async {
+            reading.ask(COUNTED, &[kind, owner]).await?;
+            reading.ask(OVER, &[kind, owner, name]).await?;
+            let rows = reading.ask(OTHERS, &[kind, owner, name, &words]).await?;
+            let row = rows.first().ok_or_else(unknown)?;
+            let (count, bytes, like_it): (i64, i64, i64) =
+                (column(row, 0)?, column(row, 1)?, column(row, 3)?);
+            if column(row, 2)? {
+                return Ok::<_, Fault>(Begun::Yes);
+            }
+            let with_it = uint(bytes).saturating_add(beginning.bytes);
+            if uint(count) >= beginning.count_max
+                || alike.is_some_and(|alike| uint(like_it) >= alike.count_max)
+            {
+                return Ok(Begun::TooMany);
+            }
+            if count > 0 && with_it > beginning.bytes_max {
+                return Ok(Begun::TooMuch { bytes: with_it });
+            }
+            let (bytes, lasts) = (int(beginning.bytes), beginning.lasts.as_secs_f64());
+            reading.ask(BEGIN, &[kind, owner, name, &beginning.note, &bytes, &lasts]).await?;
+            Ok(Begun::Yes)
+        })
+    }
+
     async fn keep(
         &self,
         place: &PlaceName,
@@ -222,28 +257,16 @@ impl Staging for PostgresStore {
     }
 
     async fn begin_place(&self, place: &PlaceName, beginning: Beginning<'_>) -> Result<Begun, StoreError> {
-        let PlaceName { kind, owner, name } = place;
-        // Where the standby must have it and is away, this says so before anybody waits.
-        promise!(self, reading, async {
-            reading.ask(COUNTED, &[kind, owner]).await?;
-            reading.ask(OVER, &[kind, owner, name]).await?;
-            let rows = reading.ask(OTHERS, &[kind, owner, name]).await?;
-            let row = rows.first().ok_or_else(unknown)?;
-            let (count, bytes): (i64, i64) = (column(row, 0)?, column(row, 1)?);
-            if column(row, 2)? {
-                return Ok::<_, Fault>(Begun::Yes);
-            }
-            let with_it = uint(bytes).saturating_add(beginning.bytes);
-            if uint(count) >= beginning.count_max {
-                return Ok(Begun::TooMany);
-            }
-            if count > 0 && with_it > beginning.bytes_max {
-                return Ok(Begun::TooMuch { bytes: with_it });
-            }
-            let (bytes, lasts) = (int(beginning.bytes), beginning.lasts.as_secs_f64());
-            reading.ask(BEGIN, &[kind, owner, name, &beginning.note, &bytes, &lasts]).await?;
-            Ok(Begun::Yes)
-        })
+        self.begin(place, beginning, None).await
+    }
+
+    async fn begin_place_among(
+        &self,
+        place: &PlaceName,
+        beginning: Beginning<'_>,
+        alike: Alike<'_>,
+    ) -> Result<Begun, StoreError> {
+        self.begin(place, beginning, Some(alike)).await
     }
 
     async fn count_place(&self, place: &PlaceName, count: Count<'_>) -> Result<Counted, StoreError> {

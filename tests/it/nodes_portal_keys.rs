@@ -1,0 +1,71 @@
+//! Relays that share a database and sign as portals with different keys notice it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli_fixture::Office;
+use crate::nodes_office::{open_furnished, stop};
+use crate::portal_folder;
+use crate::portal_office::{AUTHORITY_PEM, SERVICE_PEM};
+use crate::postgres_cluster::{Cluster, programs};
+
+fn write_key(file: &Path, pem: &str) {
+    std::fs::write(file, pem).expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(file, mode).expect("closed to others");
+}
+
+/// What `amtsbote check` says of the keys, once it says this.
+fn says(node: &Office, words: &str) -> String {
+    let mut seen = String::new();
+    for _ in 0..300 {
+        seen = node.run(&["check"]).stdout;
+        if seen.contains(words) {
+            return seen;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("not {words:?}: {seen}");
+}
+
+fn log(node: &Office) -> String {
+    std::fs::read_to_string(node.path("server.log")).expect("a log")
+}
+
+#[test]
+fn servers_with_different_portal_keys_are_noticed() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let furnish = |folder: &Path| {
+        portal_folder::furnish(folder, None);
+        write_key(&folder.join("portal.key"), SERVICE_PEM);
+        write_key(&folder.join("tls/other.key"), AUTHORITY_PEM);
+    };
+    let mut nodes = open_furnished(&cluster.database("keys"), 2, furnish, |node, text| {
+        assert!(text.contains("\nkey = \"portal.key\""), "{text}");
+        if node == 1 {
+            text.replace("\nkey = \"portal.key\"", "\nkey = \"tls/other.key\"")
+        } else {
+            text.to_owned()
+        }
+    });
+    assert!(says(&nodes[0], "the server relay-2 signs as").contains("copy portal.key of one server"));
+    says(&nodes[1], "the server relay-1 signs as");
+    // Who came second has seen the first; how soon the first one looks again is its own affair.
+    for _ in 0..300 {
+        if log(&nodes[1]).contains("portal-key-differs") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(log(&nodes[1]).contains("portal-key-differs"), "{}", log(&nodes[1]));
+
+    write_key(&nodes[1].path("tls/other.key"), SERVICE_PEM);
+    says(&nodes[1], "not by the key that lies here; restart it");
+    nodes[1].kill_and_restart();
+    for node in &nodes {
+        let seen = says(node, "other servers that sign with the same key: 1");
+        assert!(!seen.contains("signs as relay") && !seen.contains("the server relay-"), "{seen}");
+    }
+    stop(&mut nodes);
+}

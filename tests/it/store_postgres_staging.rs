@@ -408,7 +408,7 @@ async fn few_wait_for_a_standby_that_hangs() {
         standby: Standby::Required,
         patience: Duration::from_secs(2),
         connections_max: CONNECTIONS,
-        ..Settings::new(&primary.database("hanging"), "one")
+        ..Settings::new(primary.database("hanging"), "one")
     };
     let store = Arc::new(PostgresStore::open(settings).await.expect("a store"));
     let upload = place("author", "upload.1");

@@ -416,7 +416,7 @@ impl Desk {
         // Two states of different times differ, and that says nothing.
         let compared = hashes
             .filter(|_| fresh)
-            .map(|one| self.copies.reconcile(stand.ags, &one.buckets, &one.entries, case.at))
+            .map(|one| self.copies.reconcile(stand.ags, &one.buckets, &one.entries, as_of, case.at))
             .transpose()?;
         let differs = compared.as_ref().is_some_and(|(buckets, _)| !buckets.is_empty());
         let receipt = feed::Receipt {

@@ -690,7 +690,11 @@ pub(super) fn locks_unread(work: &Work<'_>) -> Result<BTreeMap<String, Timestamp
     Ok(out)
 }
 
-/// Copy and original are equal, locks and all.
-pub(super) fn forget_unread(work: &Work<'_>, ags: Ags) -> Result<(), CopyError> {
-    work.run("DELETE FROM lock_set WHERE ags = ?1 AND code = ?2", params![ags.to_string(), UNREAD]).map(drop)
+/// Copy and original were equal at `as_of`, locks and all; what came later is in neither.
+pub(super) fn forget_unread(work: &Work<'_>, ags: Ags, as_of: Timestamp) -> Result<(), CopyError> {
+    work.run(
+        "DELETE FROM lock_set WHERE ags = ?1 AND code = ?2 AND at < ?3",
+        params![ags.to_string(), UNREAD, micros(as_of)],
+    )
+    .map(drop)
 }

@@ -74,6 +74,29 @@ fn a_lock_of_nobody_knows_whom_is_called_out() {
     }
 }
 
+/// A comparison says nothing of a lock that came after it.
+#[test]
+fn an_older_comparison_forgets_no_unread_lock() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let compare = |number, at: Timestamp| {
+        let entries = rig.desk.copies.entries(home()).expect("entries");
+        let hashes = Hashes { buckets: buckets(&entries), entries: BTreeMap::new() };
+        let text = message(Number::Standing, TOWN, number, |out| {
+            Stand { at, ..stand(1, 0, None) }.write(out);
+            hashes.write(out);
+        });
+        assert_eq!(rig.deliver(TOWN, &text).outcome, "copy is current");
+    };
+    rig.deliver(TOWN, "Sperre");
+    compare(2, stand(1, 0, None).at);
+    assert!(rig.unread());
+    compare(3, rig.clock.now() + jiff::SignedDuration::from_secs(1));
+    assert!(rig.unread(), "tomorrow's date counts as now");
+    rig.clock.advance(Duration::from_secs(60));
+    compare(4, rig.clock.now());
+    assert!(!rig.unread());
+}
+
 /// Messages that are refused as a whole: whom they lock, whether somebody is to ask.
 #[test]
 fn a_lock_in_a_message_that_is_refused_hides() {
@@ -160,5 +183,6 @@ fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         a_lock_in_a_case_that_is_refused_hides,
         a_lock_of_nobody_knows_whom_is_called_out,
+        an_older_comparison_forgets_no_unread_lock,
     ]);
 }

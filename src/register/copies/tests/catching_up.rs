@@ -127,10 +127,12 @@ fn an_unread_lock_is_shown_until_it_came_or_the_copy_is_known_to_be_right() {
     rig.copies.hide(home(), &[RefusedLock::unreadable()], at(1)).expect("kept");
     assert_eq!((unread(), hidden()), (Some(at(1)), false));
     let none = BTreeMap::new();
-    rig.copies.reconcile(home(), &[], &none, at(2)).expect("compared");
+    rig.copies.reconcile(home(), &[], &none, at(2), at(2)).expect("compared");
     assert_eq!(unread(), Some(at(1)), "they differ");
     let equal = buckets(&rig.copies.entries(home()).expect("entries"));
-    rig.copies.reconcile(home(), &equal, &none, at(2)).expect("compared");
+    rig.copies.reconcile(home(), &equal, &none, at(1), at(2)).expect("compared");
+    assert_eq!(unread(), Some(at(1)), "it is no older than what was compared");
+    rig.copies.reconcile(home(), &equal, &none, at(2), at(2)).expect("compared");
     assert_eq!(unread(), None);
     // A picture that is younger has it; one that is older keeps whoever it hides hidden.
     rig.copies.hide(home(), &[RefusedLock::unreadable(), which], at(1)).expect("kept");

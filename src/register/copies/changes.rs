@@ -365,7 +365,9 @@ impl Copies {
                 let unknown = one.unread.then(Lock::unknown);
                 for lock in one.locks.iter().copied().chain(unknown) {
                     remember(&work, ags, mark, lock.code(), at)?;
-                    copies.iter().try_for_each(|copy| lock_one(&work, copy, mark, lock, -1))?;
+                    copies.iter().try_for_each(|copy| {
+                        lock_one(&work, copy, mark, lock, turn_of(&work, copy, one.number)?)
+                    })?;
                 }
             }
             work.commit()?;
@@ -449,7 +451,8 @@ fn take(work: &Work<'_>, one: &Prepared<'_>, now: Timestamp) -> Result<Result<Ta
     let refused = |why: CopyError| {
         // Locks win: the change is rejected, and what hides a person is effective all the same.
         if let Some(copy) = &live {
-            lock_early(work, copy, change, -1)?;
+            let turn = turn_of(work, copy, Some((change.generation, change.sequence)))?;
+            lock_early(work, copy, change, turn)?;
         }
         Ok(Err(why))
     };
@@ -540,6 +543,19 @@ fn gap_within(work: &Work<'_>, ags: Ags) -> Result<Option<(u64, u64)>, CopyError
     Ok(least_behind(broken)?.map(|next| (broken, next - 1)))
 }
 
+/// Under which number a lock of a refused change is kept: under its own, where that is still to come, so that nothing
+/// before it lifts it; otherwise under none (-1), and times say what came before.
+fn turn_of(work: &Work<'_>, copy: &CopyRow, number: Option<(u64, u64)>) -> Result<i64, CopyError> {
+    let to_come = number.filter(|(generation, sequence)| {
+        let ahead = sequence.checked_sub(copy.sequence);
+        *generation == copy.generation && ahead.is_some_and(|ahead| (1..=HELD_MAX).contains(&ahead))
+    });
+    match to_come {
+        Some((_, sequence)) if known_digest(work, copy.id, sequence)?.is_none() => Ok(int(sequence)),
+        _ => Ok(-1),
+    }
+}
+
 fn known_digest(work: &Work<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
     work.one(
         "SELECT digest FROM applied WHERE copy = ?1 AND sequence = ?2
@@ -563,26 +579,27 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
         "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence BETWEEN 0 AND ?3",
         params![copy.id, change.mark, int(change.sequence)],
     )?;
-    if change.is_about_locks() || change.record.is_none() {
+    let (ags, at) = (change.ags.to_string(), micros(change.at));
+    let says_all = change.is_about_locks() || change.record.is_none();
+    let known = change.record.iter().flat_map(|record| &record.locks).map(|lock| Some(lock.code()));
+    for code in known.chain(says_all.then_some(None)) {
+        // Of a lock that has no number, its event's time says whether it came before this.
         work.run(
-            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND (at <= ?3 OR code = ?4)",
-            params![change.ags.to_string(), change.mark, micros(change.at), UNREAD],
+            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1 AND (code = ?3 OR ?3 = -1)
+             AND NOT EXISTS (SELECT 1 FROM lock_set WHERE lock_set.ags = ?4 AND lock_set.mark = early_lock.mark
+             AND lock_set.code = early_lock.code AND lock_set.at > ?5)",
+            params![copy.id, change.mark, code.map_or(-1, i64::from), ags, at],
+        )?;
+    }
+    if says_all {
+        // What is still effective before its turn is not forgotten, nor that one of these could not be read.
+        work.run(
+            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND (at <= ?3 OR code = ?4)
+             AND NOT EXISTS (SELECT 1 FROM early_lock WHERE early_lock.copy = ?5
+             AND early_lock.mark = lock_set.mark AND (early_lock.code = lock_set.code OR lock_set.code = ?4))",
+            params![ags, change.mark, at, UNREAD, copy.id],
         )?;
         remember_lock(work, change)?;
-    }
-    let codes: Vec<u8> =
-        change.record.iter().flat_map(|record| &record.locks).map(|lock| lock.code()).collect();
-    if change.is_about_locks() || change.record.is_none() {
-        work.run(
-            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1",
-            params![copy.id, change.mark],
-        )?;
-    }
-    for code in codes {
-        work.run(
-            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND code = ?3 AND sequence = -1",
-            params![copy.id, change.mark, code],
-        )?;
     }
     work.run(
         "INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)",

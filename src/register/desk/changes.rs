@@ -199,7 +199,7 @@ fn read<'c>(
         match &change {
             Ok(change) if refused_locks::names_nobody(change) => refused.push(RefusedLock::unreadable()),
             Ok(_) => {}
-            Err(_) => refused.extend(refused_locks::of_case(child)),
+            Err(_) => refused.extend(refused_locks::of_case(child, Some(stand.generation))),
         }
         let fault = change.map(|change| changes.push(change)).err();
         cases.push(Read { event, fault, left_out });

@@ -74,6 +74,48 @@ fn a_lock_of_nobody_knows_whom_is_called_out() {
     }
 }
 
+/// A lock that was refused, and the end of the one before it: in one message, or the lock first, through its own mailbox.
+#[test]
+fn the_end_of_an_earlier_lock_lifts_no_lock_that_was_refused() {
+    let number = "<laufendeNummer>2</laufendeNummer><anlass>";
+    for (what, from, to, unread) in [
+        ("an empty name", "<name>Adler</name>", "<name></name>", false),
+        ("which lock", "<auskunftssperre><code>3</code>", "<auskunftssperre><code>99</code>", true),
+        ("no number", number, "<anlass>", false),
+    ] {
+        for together in [true, false] {
+            let rig = Rig::filled(&[locked(named("1", "Adler"), 3)]);
+            let ends = |sequence, at| Change {
+                occasion: Occasion::LockEnded,
+                at,
+                ..change(sequence, named("1", "Adler"))
+            };
+            let end = ends(1, stand(1, 0, None).at);
+            let lock = change(2, locked(named("1", "Adler"), 3));
+            // Where it has a number, its time says nothing.
+            let at = end.at + jiff::SignedDuration::from_secs(i64::from(what == "no number"));
+            let lock = Change { at, ..lock };
+            let broken = |text: String| {
+                let (head, tail) = text.rsplit_once(from).expect(what);
+                format!("{head}{to}{tail}")
+            };
+            if together {
+                rig.deliver(TOWN, &broken(changes(2, &[end, lock.clone()])));
+            } else {
+                rig.deliver(TOWN, &broken(changes(2, std::slice::from_ref(&lock))));
+                rig.deliver(TOWN, &changes(3, &[end]));
+            }
+            let sequence = || rig.desk.copies.states(rig.clock.now()).expect("states")[0].sequence;
+            assert_eq!(sequence(), 1, "{what}, {together}");
+            assert_eq!((rig.hides("Adler"), rig.unread()), (true, unread), "{what}, {together}");
+            rig.deliver(TOWN, &changes(4, &[lock]));
+            assert_eq!((rig.hides("Adler"), rig.unread()), (true, false), "{what}, {together}");
+            rig.deliver(TOWN, &changes(5, &[ends(3, at)]));
+            assert!(!rig.hides("Adler") && sequence() == 3, "{what}, {together}");
+        }
+    }
+}
+
 /// A comparison says nothing of a lock that came after it.
 #[test]
 fn an_older_comparison_forgets_no_unread_lock() {
@@ -183,6 +225,7 @@ fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         a_lock_in_a_case_that_is_refused_hides,
         a_lock_of_nobody_knows_whom_is_called_out,
+        the_end_of_an_earlier_lock_lifts_no_lock_that_was_refused,
         an_older_comparison_forgets_no_unread_lock,
     ]);
 }

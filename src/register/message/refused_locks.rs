@@ -35,17 +35,19 @@ pub struct RefusedLock {
     pub unread: bool,
     /// Of the event, where that could be read.
     pub at: Option<Timestamp>,
+    /// Generation and number of its case, where both could be read: no earlier change lifts it.
+    pub number: Option<(u64, u64)>,
 }
 
 impl RefusedLock {
     /// Something that nobody could read, and that may have been a lock.
     pub fn unreadable() -> Self {
-        Self { mark: None, locks: Vec::new(), unread: true, at: None }
+        Self { mark: None, locks: Vec::new(), unread: true, at: None, number: None }
     }
 }
 
-/// The lock that a refused case sets, if it sets one.
-pub fn of_case(case: &Element) -> Option<RefusedLock> {
+/// The lock that a refused case sets, if it sets one. `generation`: of the message, where that could be read.
+pub fn of_case(case: &Element, generation: Option<u64>) -> Option<RefusedLock> {
     let all = |parent: &Element, name: &str| -> Vec<String> {
         let named = parent.children().filter(|one| one.is("", name));
         named.map(Element::text_trimmed).collect()
@@ -77,7 +79,8 @@ pub fn of_case(case: &Element) -> Option<RefusedLock> {
     let unread = mark.is_none() || codes.is_empty() || codes.contains(&None);
     let event = case.children().find(|one| one.is("", "identifikation.ereignis"));
     let at = event.and_then(|one| Fields::of(one).text("ereignis.zeitpunkt").ok()?.parse().ok());
-    Some(RefusedLock { mark, locks: codes.into_iter().flatten().collect(), unread, at })
+    let number = generation.zip(Fields::of(case).number("laufendeNummer").ok());
+    Some(RefusedLock { mark, locks: codes.into_iter().flatten().collect(), unread, at, number })
 }
 
 /// Of a change that has its form: whether it sets a lock for somebody whom nobody can name.
@@ -104,11 +107,17 @@ pub fn of_message<R: BufRead>(input: R, ags: Ags) -> Result<Vec<RefusedLock>, Fa
             Some(_) => {}
         }
     };
-    let mut out = Vec::new();
+    let (mut out, mut generation, mut stands) = (Vec::new(), None, 0);
     let (mut ended, mut is_own) = (false, known);
     while let Some(element) = child(&mut reader, &mut ended)? {
+        if element.is("", "bestand") {
+            // It stands before all cases. Of two nobody knows which is meant.
+            let read = Fields::of(&element).number("generation").ok();
+            generation = if stands == 0 { read } else { None };
+            stands += 1;
+        }
         if element.is("", "vorgang") {
-            match of_case(&element) {
+            match of_case(&element, generation) {
                 Some(lock) if out.len() < LOCKS_MAX => out.push(lock),
                 Some(_) => is_own = false,
                 None => {}

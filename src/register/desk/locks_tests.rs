@@ -1,7 +1,7 @@
 //! Locks of changes that are refused: effective all the same where it is certain whom they hide, called out where not.
 
 use super::*;
-use crate::register::answer::Answer;
+use crate::register::answer::{Answer, Duty};
 
 fn lock_of(mark: &str, family: &str) -> Change {
     change(1, locked(named(mark, family), 3))
@@ -116,6 +116,32 @@ fn the_end_of_an_earlier_lock_lifts_no_lock_that_was_refused() {
     }
 }
 
+/// Which lock it is can be asked later; until then it hides from everybody.
+#[test]
+fn a_lock_that_nobody_can_read_hides_from_all() {
+    let without = Change { record: None, ..lock_of("1", "Adler") };
+    let which = ("<auskunftssperre><code>3</code>", "<auskunftssperre><code>99</code>");
+    for (what, text) in [
+        ("which lock", changes(2, &[lock_of("1", "Adler")]).replacen(which.0, which.1, 1)),
+        ("no record", changes(2, &[without])),
+    ] {
+        let rig = Rig::filled(&[named("1", "Adler")]);
+        let done = rig.deliver(TOWN, &text);
+        assert_eq!((done.codes.len(), done.locks_kept, done.locks_unread), (1, 1, 1), "{what}: {done:?}");
+        let mut asked = asked(Profile::PersonSearch, "Adler");
+        (asked.requester.asker, asked.requester.empowered) = (Asker::Police, true);
+        let answered = rig.desk.copies.ask(&asked, rig.clock.now()).expect("answered");
+        assert_eq!(answered.answer, Answer::Neutral, "{what}");
+        let mark = || "1".to_owned();
+        for owed in [
+            Duty::NoticeToPerson { ags: home(), mark: mark() },
+            Duty::NoticeToAuthority { ags: home(), mark: mark() },
+        ] {
+            assert!(answered.duties.contains(&owed), "{what}: {:?}", answered.duties);
+        }
+    }
+}
+
 /// A comparison says nothing of a lock that came after it.
 #[test]
 fn an_older_comparison_forgets_no_unread_lock() {
@@ -226,6 +252,7 @@ fn the_same_on_postgresql() {
         a_lock_in_a_case_that_is_refused_hides,
         a_lock_of_nobody_knows_whom_is_called_out,
         the_end_of_an_earlier_lock_lifts_no_lock_that_was_refused,
+        a_lock_that_nobody_can_read_hides_from_all,
         an_older_comparison_forgets_no_unread_lock,
     ]);
 }

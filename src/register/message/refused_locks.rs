@@ -83,8 +83,8 @@ pub fn of_case(case: &Element, generation: Option<u64>) -> Option<RefusedLock> {
     Some(RefusedLock { mark, locks: codes.into_iter().flatten().collect(), unread, at, number })
 }
 
-/// Of a change that has its form: whether it sets a lock for somebody whom nobody can name.
-pub fn names_nobody(change: &Change) -> bool {
+/// Of a change that has its form: whether it sets a lock, and not for certain which or for whom.
+pub fn is_uncertain(change: &Change) -> bool {
     let of_two = change.record.as_ref().is_none_or(|record| record.mark != change.mark);
     change.is_urgent() && (of_two || mark_fits(&change.mark).is_err())
 }

@@ -257,11 +257,13 @@ impl Copies {
             loop {
                 // What follows on what was applied, also where that was broken off.
                 while message.catches_up && !is_full(count) {
-                    let Some(sequence) = catch_up_one(&work, message.ags, now)? else { break };
+                    // What cannot be read holds up what follows it alone; a step of the housework says so.
+                    let Next::Applied(sequence) = catch_up_one(&work, message.ags, now)? else { break };
                     count += 1;
                     // Its turn has come within its own message, or it goes on the account of what let it go on.
-                    let own = changes[..taken.len()].iter().position(|one| one.change.sequence == sequence);
-                    let own = own.filter(|place| matches!(taken[*place], Ok(Taken::Held { .. })));
+                    let own = changes.iter().zip(taken.iter()).position(|(one, became)| {
+                        one.change.sequence == sequence && matches!(became, Ok(Taken::Held { .. }))
+                    });
                     let Some(place) = own.or(taken.len().checked_sub(1)) else { continue };
                     let Ok(became) = &mut taken[place] else { continue };
                     let next = match (&*became, own) {
@@ -336,8 +338,12 @@ impl Copies {
         let mut turn = self.writer();
         let (awaited, begun) = (turn.awaited(), Instant::now());
         let work = turn.begin()?;
-        while catch_up_one(&work, ags, now)?.is_some() {
-            *count += 1;
+        loop {
+            match catch_up_one(&work, ags, now)? {
+                Next::None => break,
+                Next::Applied(_) => *count += 1,
+                Next::Unreadable(why) => return Err(why),
+            }
             if *count >= most || begun.elapsed() >= GROUP_TIME_MAX || awaited() {
                 break;
             }
@@ -616,31 +622,60 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
     Ok(())
 }
 
-/// Applies the held change that follows on what was applied; none where there is none, otherwise its number.
-fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<Option<u64>, CopyError> {
-    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
-    let next = copy.sequence + 1;
+/// The held change that follows on what was applied.
+enum Next {
+    None,
+    Applied(u64),
+    /// Nothing was written.
+    Unreadable(CopyError),
+}
+
+/// Applies the held change that follows on what was applied.
+fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<Next, CopyError> {
+    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(Next::None) };
     let unreadable = |error: CopyError| match error {
         CopyError::Corrupt(what) => CopyError::Corrupt(format!(
-            "{what}; it keeps change {next} of {ags} and all behind it from being applied: load {ags} into a new generation"
+            "{what}; it keeps change {} of {ags} and all behind it from being applied: load {ags} into a new generation",
+            copy.sequence + 1
         )),
         error => error,
     };
+    let (change, digest) = match next_held(work, &copy)? {
+        None => return Ok(Next::None),
+        Some(Err(what)) => return Ok(Next::Unreadable(unreadable(CopyError::Corrupt(what)))),
+        Some(Ok(held)) => held,
+    };
+    work.run("DELETE FROM held WHERE copy = ?1 AND sequence = ?2", params![copy.id, int(change.sequence)])?;
+    apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now).map_err(unreadable)?;
+    Ok(Next::Applied(change.sequence))
+}
+
+/// Whether the held change that follows on what was applied cannot be read.
+pub(super) fn is_stuck(work: &Work<'_>, copy: &CopyRow) -> Result<bool, CopyError> {
+    Ok(next_held(work, copy)?.is_some_and(|held| held.is_err()))
+}
+
+/// With its digest, or why it cannot be read.
+type HeldChange = Result<(Change, Hash), String>;
+
+/// The held change that follows on what was applied.
+fn next_held(work: &Work<'_>, copy: &CopyRow) -> Result<Option<HeldChange>, CopyError> {
+    let next = copy.sequence + 1;
     let row: Option<(Vec<u8>, Vec<u8>)> = work.one(
         "SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2",
         params![copy.id, int(next)],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let Some((bytes, digest)) = row else { return Ok(None) };
-    let wrong = |what: String| unreadable(CopyError::Corrupt(format!("a held change: {what}")));
-    let digest: Hash = digest.try_into().map_err(|_| wrong("its digest".to_owned()))?;
-    let change: Change = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-    if change.ags != ags || change.sequence != next {
-        return Err(wrong("it is another one".to_owned()));
-    }
-    work.run("DELETE FROM held WHERE copy = ?1 AND sequence = ?2", params![copy.id, int(change.sequence)])?;
-    apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now).map_err(unreadable)?;
-    Ok(Some(next))
+    let read = || -> Result<(Change, Hash), String> {
+        let digest: Hash = digest.try_into().map_err(|_| "its digest".to_owned())?;
+        let change: Change = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if change.ags != copy.ags || change.sequence != next {
+            return Err("it is another one".to_owned());
+        }
+        Ok((change, digest))
+    };
+    Ok(Some(read().map_err(|what| format!("a held change: {what}"))))
 }
 
 /// Terms that stay are not touched: of most changes they are nearly all, and each lies on another page of the index.

@@ -72,6 +72,12 @@ fn what_cannot_be_read_of_one_municipality_holds_up_no_other() {
     let states = rig.copies.states(at(2)).expect("states");
     let came_to: Vec<(Ags, u64, u64)> = states.iter().map(|one| (one.ags, one.sequence, one.held)).collect();
     assert_eq!(came_to, [(home(), 6, 33), (other, 39, 0)]);
+    assert_eq!((states[0].unreadable_change, states[1].unreadable_change), (Some(7), None));
+    // Nor does it hold up what its own municipality sends, locks least of all.
+    let taken = rig.copies.changes_at(home(), &[of(40), lock(41)], at(2)).expect("taken");
+    assert!(taken.iter().all(|one| matches!(one, Ok(Taken::Held { .. }))), "{taken:?}");
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler6");
+    assert_eq!(rig.copies.ask(&question, at(2)).expect("answered").answer, Answer::Neutral);
     // A new generation has none of it.
     rig.load(home(), 2, &[named("1", "Adler", "Willi")]);
     assert!(!rig.copies.catch_up_step(None, at(3)).expect("a step"));

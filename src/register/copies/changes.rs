@@ -731,7 +731,7 @@ fn remember(work: &Work<'_>, ags: Ags, mark: &str, code: u8, at: Timestamp) -> R
 }
 
 /// Since when a lock of each municipality is unread: until it comes again for the same person, a younger load goes live,
-/// or the copy was found equal to its original.
+/// or the copy was found equal to its original, and nobody is hidden by it.
 pub(super) fn locks_unread(work: &Work<'_>) -> Result<BTreeMap<String, Timestamp>, CopyError> {
     let mut out = BTreeMap::new();
     let select = "SELECT ags, min(at) FROM lock_set WHERE code = ?1 GROUP BY ags";
@@ -742,11 +742,14 @@ pub(super) fn locks_unread(work: &Work<'_>) -> Result<BTreeMap<String, Timestamp
     Ok(out)
 }
 
-/// Copy and original were equal at `as_of`, locks and all; what came later is in neither.
+/// Copy and original were equal at `as_of`, locks and all; what came later is in neither. Whoever is still hidden by a lock
+/// that could not be read is hidden by more than the original has: that goes on being shown.
 pub(super) fn forget_unread(work: &Work<'_>, ags: Ags, as_of: Timestamp) -> Result<(), CopyError> {
     work.run(
-        "DELETE FROM lock_set WHERE ags = ?1 AND code = ?2 AND at < ?3",
-        params![ags.to_string(), UNREAD, micros(as_of)],
+        "DELETE FROM lock_set WHERE ags = ?1 AND code = ?2 AND at < ?3 AND NOT EXISTS
+         (SELECT 1 FROM early_lock JOIN copy ON copy.id = early_lock.copy
+         WHERE copy.ags = lock_set.ags AND copy.state = ?4 AND early_lock.mark = lock_set.mark)",
+        params![ags.to_string(), UNREAD, micros(as_of), schema::LIVE],
     )
     .map(drop)
 }

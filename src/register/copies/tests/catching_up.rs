@@ -124,6 +124,9 @@ fn an_unread_lock_is_shown_until_it_came_or_the_copy_is_known_to_be_right() {
     assert!(unread().is_none() && !hidden());
     rig.copies.hide(home(), &[which.clone(), which.clone()], at(1)).expect("kept");
     assert_eq!((unread(), hidden()), (Some(at(1)), true), "which lock it is, is asked later");
+    let hashes = buckets(&rig.copies.entries(home()).expect("entries"));
+    rig.copies.reconcile(home(), &hashes, &BTreeMap::new(), at(2), at(2)).expect("compared");
+    assert_eq!((unread(), hidden()), (Some(at(1)), true), "as long as it hides, it is shown");
     rig.copies.change(&lock(1)).expect("taken");
     assert_eq!((unread(), hidden()), (None, true));
     let end = change(2, Occasion::LockEnded, named("1", "Adler", "Willi"));

@@ -119,7 +119,7 @@ impl<'a> Prepared<'a> {
         };
         let record = record.zip(bytes);
         let record = record.map(|(record, bytes)| Record { bytes, terms: terms(record, change.ags) });
-        let bytes = serde_json::to_vec(change).expect("strings, numbers and lists can be written as JSON");
+        let bytes = change.to_bytes();
         let digest = reconcile::hash(&bytes);
         Self { change, bytes, digest, record, unfit }
     }
@@ -353,8 +353,10 @@ impl Copies {
     }
 
     /// Makes locks of changes that were refused effective, and notes those that nobody could read
-    /// ([`super::CopyState::lock_unread_at`]). Before everybody else; the same ones again change nothing.
-    pub fn hide(&self, ags: Ags, locks: &[RefusedLock], now: Timestamp) -> Result<(), CopyError> {
+    /// ([`super::CopyState::lock_unread_at`]). Before everybody else; the same ones again change nothing. Gives how many
+    /// hide somebody.
+    pub fn hide(&self, ags: Ags, locks: &[RefusedLock], now: Timestamp) -> Result<usize, CopyError> {
+        let mut hiding = 0;
         for some in locks.chunks(GROUP_CHANGES_MAX) {
             let mut turn = self.urgent_writer();
             let work = turn.begin()?;
@@ -363,12 +365,20 @@ impl Copies {
             for one in some {
                 let at = one.at.map_or(now, |at| at.min(now));
                 let mark = one.mark.as_deref();
+                // Taken before, in another message: it is effective, or it was ended since.
+                if let (Some((generation, sequence)), Some(digest)) = (one.number, one.digest)
+                    && let Some(copy) = copies.iter().find(|copy| copy.generation == generation)
+                    && known_digest(&work, copy.id, sequence)?.is_some_and(|known| known == digest)
+                {
+                    continue;
+                }
                 if one.unread {
                     remember(&work, ags, mark.unwrap_or_default(), UNREAD, at)?;
                 }
                 let Some(mark) = mark else { continue };
                 // Which lock it is can be asked later; until then it is the one that hides, and owes a notice.
                 let unknown = one.unread.then(Lock::unknown);
+                hiding += usize::from(one.locks.iter().chain(&unknown).any(|lock| lock.hides()));
                 for lock in one.locks.iter().copied().chain(unknown) {
                     remember(&work, ags, mark, lock.code(), at)?;
                     copies.iter().try_for_each(|copy| {
@@ -378,7 +388,7 @@ impl Copies {
             }
             work.commit()?;
         }
-        Ok(())
+        Ok(hiding)
     }
 
     /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.

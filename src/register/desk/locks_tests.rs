@@ -227,6 +227,17 @@ fn a_lock_in_a_message_that_is_refused_hides() {
     rig.deliver(TOWN, &changes(2, &[change(1, named("1", "Adler"))]));
     let done = rig.deliver(TOWN, &good);
     assert!(done.codes == ["S999"] && rig.hides("Adler"), "{done:?}");
+    // The same lock is none, and may have ended since.
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    rig.deliver(TOWN, &good);
+    let end = Change { occasion: Occasion::LockEnded, ..change(2, named("1", "Adler")) };
+    rig.deliver(TOWN, &changes(3, &[end]));
+    let done = rig.deliver(TOWN, &good.replacen("produkt=\"Amtsbote\"", "produkt=\"Bote\"", 1));
+    assert!(done.codes == ["S999"] && done.locks_kept == 0 && !rig.hides("Adler"), "{done:?}");
+    // Which hides from nobody is kept, and not counted.
+    let other = changes(4, &[change(3, locked(named("1", "Adler"), 5))]).replacen("V-3", "", 1);
+    let done = rig.deliver(TOWN, &other);
+    assert_eq!((done.outcome, done.locks_kept, done.locks_unread), ("rejected", 0, 0), "{done:?}");
 }
 
 /// What is not signed by whoever must sign hides nobody, and is called out.

@@ -9,11 +9,12 @@ use std::io::BufRead;
 
 use jiff::Timestamp;
 
-use super::feed::OCCASIONS;
+use super::feed::{self, OCCASIONS, Stand};
 use super::fields::Fields;
 use super::head::REJECTION;
 use super::{Fault, MESSAGE_BYTES_MAX, RELEASES, child};
 use crate::register::person::{Ags, Lock, mark_fits};
+use crate::register::reconcile::{self, Hash};
 use crate::register::stream::Change;
 use crate::xml;
 use crate::xml::read::{Event, StreamReader};
@@ -37,12 +38,14 @@ pub struct RefusedLock {
     pub at: Option<Timestamp>,
     /// Generation and number of its case, where both could be read: no earlier change lifts it.
     pub number: Option<(u64, u64)>,
+    /// Of its change, where that could be read: nothing is the matter with the case itself.
+    pub digest: Option<Hash>,
 }
 
 impl RefusedLock {
     /// Something that nobody could read, and that may have been a lock.
     pub fn unreadable() -> Self {
-        Self { mark: None, locks: Vec::new(), unread: true, at: None, number: None }
+        Self { mark: None, locks: Vec::new(), unread: true, at: None, number: None, digest: None }
     }
 }
 
@@ -80,7 +83,7 @@ pub fn of_case(case: &Element, generation: Option<u64>) -> Option<RefusedLock> {
     let event = case.children().find(|one| one.is("", "identifikation.ereignis"));
     let at = event.and_then(|one| Fields::of(one).text("ereignis.zeitpunkt").ok()?.parse().ok());
     let number = generation.zip(Fields::of(case).number("laufendeNummer").ok());
-    Some(RefusedLock { mark, locks: codes.into_iter().flatten().collect(), unread, at, number })
+    Some(RefusedLock { mark, locks: codes.into_iter().flatten().collect(), unread, at, number, digest: None })
 }
 
 /// Of a change that has its form: whether it sets a lock, and not for certain which or for whom.
@@ -107,18 +110,24 @@ pub fn of_message<R: BufRead>(input: R, ags: Ags) -> Result<Vec<RefusedLock>, Fa
             Some(_) => {}
         }
     };
-    let (mut out, mut generation, mut stands) = (Vec::new(), None, 0);
+    let (mut out, mut stand, mut generation, mut stands) = (Vec::new(), None, None, 0);
     let (mut ended, mut is_own) = (false, known);
     while let Some(element) = child(&mut reader, &mut ended)? {
         if element.is("", "bestand") {
             // It stands before all cases. Of two nobody knows which is meant.
             let read = Fields::of(&element).number("generation").ok();
             generation = if stands == 0 { read } else { None };
+            stand = Stand::read(Some(&element)).ok().filter(|_| stands == 0);
             stands += 1;
         }
         if element.is("", "vorgang") {
             match of_case(&element, generation) {
-                Some(lock) if out.len() < LOCKS_MAX => out.push(lock),
+                Some(lock) if out.len() < LOCKS_MAX => {
+                    let change =
+                        stand.as_ref().and_then(|stand| feed::case(&element, stand).ok()?.change.ok());
+                    let digest = change.map(|change| reconcile::hash(&change.to_bytes()));
+                    out.push(RefusedLock { digest, ..lock });
+                }
                 Some(_) => is_own = false,
                 None => {}
             }

@@ -106,6 +106,8 @@ fn search_beside_others(cluster: Option<&Cluster>, persons: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let copies = Copies::open(Settings::new(folder.path()), LogKey::new(&[1; 32])).expect("copies");
     let towns: Vec<(Ags, u64)> = (0..MUNICIPALITIES).map(|place| town(place, persons)).collect();
+    // What both engines' comparison has left.
+    let before = resident_mb();
     let began = Instant::now();
     for (ags, count) in &towns {
         load(&copies, *ags, *count);
@@ -113,7 +115,7 @@ fn search_beside_others(cluster: Option<&Cluster>, persons: u64) {
     let loading = began.elapsed().as_secs_f64();
     println!("{persons} persons loaded in {loading:.0} s, {:.0} a second", persons as f64 / loading);
     let memory = resident_mb();
-    println!("memory of the process: {memory} MB");
+    println!("memory of the process: {memory} MB, {before} MB of them before the load");
     let twin = cluster.map(|cluster| {
         let twin = Twin::new(cluster);
         let took = twin.load(&towns).as_secs_f64();

@@ -106,7 +106,7 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// The copies: how far each has come, whether it is stale or lacks a lock that could not be read (exit code 4 if so), when it was compared; the last night's work
+    /// The copies: how far each has come, whether it is stale or lacks a lock or a change that could not be read (exit code 4 if so), when it was compared; the last night's work
     Status {
         #[command(flatten)]
         folder: Folder,

@@ -89,11 +89,11 @@
 //! form (S001 to S030, X001, S999), as long as it is certain who sends it and whom it hides: the message is well-formed to its end, of a
 //! release that is served, from the municipality itself and signed where it must be, speaks of that municipality's copy, and
 //! the case sets a lock (`anlass`) for one order mark. `register-lock-refused` says that it was so; the municipality has the rejection and sends the case
-//! again. Which lock it is may be unreadable: then the person is hidden as by lock 3, and owed its notices, until the case
+//! again. Which lock it is may be unreadable: then the person is hidden from everybody as by lock 11, and its notices are owed, until the case
 //! comes again. Where it is not certain whom a lock hides (no XML, cut off, another release, not signed, no order mark
 //! or two), nobody can be hidden: the message or case is rejected, `register-lock-unread` is an error of the log, and `amtsbote register status` says
-//! `a lock could not be read` (exit code 4; `lock_unread_at` in JSON) until a change of that person's locks, a load whose picture is younger, or a comparison
-//! (1104) that finds copy and original equal. Call the municipality at once: until then whoever is to be locked may be found. A message
+//! `a lock could not be read` (exit code 4; `lock_unread_at` in JSON) until a load whose picture is younger, or a comparison
+//! (1104) that finds copy and original equal, as they were later; where only the lock's kind is unknown, until a change of that person's locks or such a load. Call the municipality at once: until then whoever is to be locked may be found. A message
 //! that is marked as a test sets no lock.
 //!
 //! A copy is as old as the last thing that was heard of it, never younger: a municipality's clock may be five minutes ahead, a

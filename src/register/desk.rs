@@ -410,13 +410,19 @@ impl Desk {
             return Err(Fault::new(Code::X001, "behind bestand there is abgleich alone").into());
         }
         let as_of = known_time(&stand, case.at)?;
-        // What a lock has let go on, and nobody has caught up with.
-        while self.copies.catch_up_step(Some(stand.ags), case.at)? {}
+        // What a lock has let go on, and nobody has caught up with. What cannot be read is missing, and told of elsewhere.
+        loop {
+            match self.copies.catch_up_step(Some(stand.ags), case.at) {
+                Ok(true) => {}
+                Ok(false) | Err(CopyError::Corrupt(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
         let fresh = self.copies.still_current(stand.ags, stand.generation, stand.sequence, as_of)?;
         // Two states of different times differ, and that says nothing.
         let compared = hashes
             .filter(|_| fresh)
-            .map(|one| self.copies.reconcile(stand.ags, &one.buckets, &one.entries, case.at))
+            .map(|one| self.copies.reconcile(stand.ags, &one.buckets, &one.entries, as_of, case.at))
             .transpose()?;
         let differs = compared.as_ref().is_some_and(|(buckets, _)| !buckets.is_empty());
         let receipt = feed::Receipt {

@@ -82,9 +82,10 @@ pub struct Lock(u8);
 impl Lock {
     const KNOWN: [u8; 10] = [1, 2, 3, 5, 6, 7, 10, 11, 12, 13];
 
-    /// One that was set, and nobody could read which: it hides, and what it owes is not forgotten.
+    /// One that was set, and nobody could read which: it hides from everybody, as an authority's does (section 34a(6) BMG),
+    /// and owes every notice.
     pub fn unknown() -> Self {
-        Self(3)
+        Self(11)
     }
 
     pub fn code(self) -> u8 {

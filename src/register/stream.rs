@@ -47,6 +47,11 @@ impl Change {
         self.occasion == Occasion::LockSet
     }
 
+    /// What is held of it, and what its digest is made of.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings, numbers and lists can be written as JSON")
+    }
+
     pub fn is_about_locks(&self) -> bool {
         matches!(self.occasion, Occasion::LockSet | Occasion::LockEnded)
     }

@@ -464,6 +464,11 @@ fn ask_all(address: SocketAddr) -> u64 {
     }
     report += &format!("\na leak of {LEAK:?} would have the chance {:.1e}", chance_with_leak(&blocks));
     println!("{report}");
+    if chance_with_leak(&blocks) >= CHANCE_MAX {
+        // Past what a test that passes says to nobody.
+        let said = format!("NOT MEASURED: this machine was too busy to see a leak of {LEAK:?}\n{report}\n");
+        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).expect("said");
+    }
     for (place, (case, ..)) in CASES.iter().enumerate() {
         assert!(chance(&blocks, place) >= CHANCE_MAX, "{case} is told by its time:\n{report}\n{blocks:?}");
     }

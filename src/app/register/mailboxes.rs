@@ -495,7 +495,7 @@ fn say(id: &MessageId, author: &str, handled: &Handled) {
             message_id = %id,
             author,
             locks = handled.locks_unread,
-            next_step = "call the municipality: whoever is to be locked may be found until the case comes again; register status shows it until then",
+            next_step = "call the municipality: where nobody knows whom it locks, they may be found until it came again; register status shows it until that person's locks change, or a younger load or comparison (1104) is right",
             "a lock may have come that could not be read"
         );
     }

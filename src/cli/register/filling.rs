@@ -230,7 +230,9 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     let states =
         states.map(|state| StandOfCopy { reconciled: reconciled.get(&state.ags).copied(), state }).collect();
     let status = Status { copies: states, night: copies.last_night().map_err(stop)? };
-    let stale = status.copies.iter().any(|one| one.state.stale || one.state.lock_unread_at.is_some());
+    let stale = status.copies.iter().any(|StandOfCopy { state, .. }| {
+        state.stale || state.lock_unread_at.is_some() || state.unreadable_change.is_some()
+    });
     if reading.json {
         screen::json(&status)?;
         return Ok(if stale { Exit::Problems } else { Exit::Done });
@@ -249,10 +251,13 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     for StandOfCopy { state, reconciled } in &status.copies {
         let differs = reconciled.as_ref().is_some_and(|one| !one.is_equal());
         let unread = state.lock_unread_at.is_some();
+        let stuck =
+            state.unreadable_change.map(|number| format!("change {number} cannot be read: load it again"));
         let remarks = [
             (state.stale, "stale"),
             (differs, "differs from its original"),
             (unread, "a lock could not be read"),
+            (stuck.is_some(), stuck.as_deref().unwrap_or_default()),
         ];
         let remarks: Vec<&str> = remarks.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         table.row([

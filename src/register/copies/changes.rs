@@ -119,7 +119,7 @@ impl<'a> Prepared<'a> {
         };
         let record = record.zip(bytes);
         let record = record.map(|(record, bytes)| Record { bytes, terms: terms(record, change.ags) });
-        let bytes = serde_json::to_vec(change).expect("strings, numbers and lists can be written as JSON");
+        let bytes = change.to_bytes();
         let digest = reconcile::hash(&bytes);
         Self { change, bytes, digest, record, unfit }
     }
@@ -257,11 +257,13 @@ impl Copies {
             loop {
                 // What follows on what was applied, also where that was broken off.
                 while message.catches_up && !is_full(count) {
-                    let Some(sequence) = catch_up_one(&work, message.ags, now)? else { break };
+                    // What cannot be read holds up what follows it alone; a step of the housework says so.
+                    let Next::Applied(sequence) = catch_up_one(&work, message.ags, now)? else { break };
                     count += 1;
                     // Its turn has come within its own message, or it goes on the account of what let it go on.
-                    let own = changes[..taken.len()].iter().position(|one| one.change.sequence == sequence);
-                    let own = own.filter(|place| matches!(taken[*place], Ok(Taken::Held { .. })));
+                    let own = changes.iter().zip(taken.iter()).position(|(one, became)| {
+                        one.change.sequence == sequence && matches!(became, Ok(Taken::Held { .. }))
+                    });
                     let Some(place) = own.or(taken.len().checked_sub(1)) else { continue };
                     let Ok(became) = &mut taken[place] else { continue };
                     let next = match (&*became, own) {
@@ -336,8 +338,12 @@ impl Copies {
         let mut turn = self.writer();
         let (awaited, begun) = (turn.awaited(), Instant::now());
         let work = turn.begin()?;
-        while catch_up_one(&work, ags, now)?.is_some() {
-            *count += 1;
+        loop {
+            match catch_up_one(&work, ags, now)? {
+                Next::None => break,
+                Next::Applied(_) => *count += 1,
+                Next::Unreadable(why) => return Err(why),
+            }
             if *count >= most || begun.elapsed() >= GROUP_TIME_MAX || awaited() {
                 break;
             }
@@ -347,8 +353,10 @@ impl Copies {
     }
 
     /// Makes locks of changes that were refused effective, and notes those that nobody could read
-    /// ([`super::CopyState::lock_unread_at`]). Before everybody else; the same ones again change nothing.
-    pub fn hide(&self, ags: Ags, locks: &[RefusedLock], now: Timestamp) -> Result<(), CopyError> {
+    /// ([`super::CopyState::lock_unread_at`]). Before everybody else; the same ones again change nothing. Gives how many
+    /// hide somebody.
+    pub fn hide(&self, ags: Ags, locks: &[RefusedLock], now: Timestamp) -> Result<usize, CopyError> {
+        let mut hiding = 0;
         for some in locks.chunks(GROUP_CHANGES_MAX) {
             let mut turn = self.urgent_writer();
             let work = turn.begin()?;
@@ -357,20 +365,30 @@ impl Copies {
             for one in some {
                 let at = one.at.map_or(now, |at| at.min(now));
                 let mark = one.mark.as_deref();
+                // Taken before, in another message: it is effective, or it was ended since.
+                if let (Some((generation, sequence)), Some(digest)) = (one.number, one.digest)
+                    && let Some(copy) = copies.iter().find(|copy| copy.generation == generation)
+                    && known_digest(&work, copy.id, sequence)?.is_some_and(|known| known == digest)
+                {
+                    continue;
+                }
                 if one.unread {
                     remember(&work, ags, mark.unwrap_or_default(), UNREAD, at)?;
                 }
                 let Some(mark) = mark else { continue };
                 // Which lock it is can be asked later; until then it is the one that hides, and owes a notice.
                 let unknown = one.unread.then(Lock::unknown);
+                hiding += usize::from(one.locks.iter().chain(&unknown).any(|lock| lock.hides()));
                 for lock in one.locks.iter().copied().chain(unknown) {
                     remember(&work, ags, mark, lock.code(), at)?;
-                    copies.iter().try_for_each(|copy| lock_one(&work, copy, mark, lock, -1))?;
+                    copies.iter().try_for_each(|copy| {
+                        lock_one(&work, copy, mark, lock, turn_of(&work, copy, one.number)?)
+                    })?;
                 }
             }
             work.commit()?;
         }
-        Ok(())
+        Ok(hiding)
     }
 
     /// "Nothing happened up to `at`": keeps a copy fresh, unless changes are missing.
@@ -449,7 +467,8 @@ fn take(work: &Work<'_>, one: &Prepared<'_>, now: Timestamp) -> Result<Result<Ta
     let refused = |why: CopyError| {
         // Locks win: the change is rejected, and what hides a person is effective all the same.
         if let Some(copy) = &live {
-            lock_early(work, copy, change, -1)?;
+            let turn = turn_of(work, copy, Some((change.generation, change.sequence)))?;
+            lock_early(work, copy, change, turn)?;
         }
         Ok(Err(why))
     };
@@ -540,6 +559,19 @@ fn gap_within(work: &Work<'_>, ags: Ags) -> Result<Option<(u64, u64)>, CopyError
     Ok(least_behind(broken)?.map(|next| (broken, next - 1)))
 }
 
+/// Under which number a lock of a refused change is kept: under its own, where that is still to come, so that nothing
+/// before it lifts it; otherwise under none (-1), and times say what came before.
+fn turn_of(work: &Work<'_>, copy: &CopyRow, number: Option<(u64, u64)>) -> Result<i64, CopyError> {
+    let to_come = number.filter(|(generation, sequence)| {
+        let ahead = sequence.checked_sub(copy.sequence);
+        *generation == copy.generation && ahead.is_some_and(|ahead| (1..=HELD_MAX).contains(&ahead))
+    });
+    match to_come {
+        Some((_, sequence)) if known_digest(work, copy.id, sequence)?.is_none() => Ok(int(sequence)),
+        _ => Ok(-1),
+    }
+}
+
 fn known_digest(work: &Work<'_>, copy: i64, sequence: u64) -> Result<Option<Vec<u8>>, CopyError> {
     work.one(
         "SELECT digest FROM applied WHERE copy = ?1 AND sequence = ?2
@@ -563,26 +595,27 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
         "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence BETWEEN 0 AND ?3",
         params![copy.id, change.mark, int(change.sequence)],
     )?;
-    if change.is_about_locks() || change.record.is_none() {
+    let (ags, at) = (change.ags.to_string(), micros(change.at));
+    let says_all = change.is_about_locks() || change.record.is_none();
+    let known = change.record.iter().flat_map(|record| &record.locks).map(|lock| Some(lock.code()));
+    for code in known.chain(says_all.then_some(None)) {
+        // Of a lock that has no number, its event's time says whether it came before this.
         work.run(
-            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND (at <= ?3 OR code = ?4)",
-            params![change.ags.to_string(), change.mark, micros(change.at), UNREAD],
+            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1 AND (code = ?3 OR ?3 = -1)
+             AND NOT EXISTS (SELECT 1 FROM lock_set WHERE lock_set.ags = ?4 AND lock_set.mark = early_lock.mark
+             AND lock_set.code = early_lock.code AND lock_set.at > ?5)",
+            params![copy.id, change.mark, code.map_or(-1, i64::from), ags, at],
+        )?;
+    }
+    if says_all {
+        // What is still effective before its turn is not forgotten, nor that one of these could not be read.
+        work.run(
+            "DELETE FROM lock_set WHERE ags = ?1 AND mark = ?2 AND (at <= ?3 OR code = ?4)
+             AND NOT EXISTS (SELECT 1 FROM early_lock WHERE early_lock.copy = ?5
+             AND early_lock.mark = lock_set.mark AND (early_lock.code = lock_set.code OR lock_set.code = ?4))",
+            params![ags, change.mark, at, UNREAD, copy.id],
         )?;
         remember_lock(work, change)?;
-    }
-    let codes: Vec<u8> =
-        change.record.iter().flat_map(|record| &record.locks).map(|lock| lock.code()).collect();
-    if change.is_about_locks() || change.record.is_none() {
-        work.run(
-            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND sequence = -1",
-            params![copy.id, change.mark],
-        )?;
-    }
-    for code in codes {
-        work.run(
-            "DELETE FROM early_lock WHERE copy = ?1 AND mark = ?2 AND code = ?3 AND sequence = -1",
-            params![copy.id, change.mark, code],
-        )?;
     }
     work.run(
         "INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)",
@@ -599,31 +632,60 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
     Ok(())
 }
 
-/// Applies the held change that follows on what was applied; none where there is none, otherwise its number.
-fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<Option<u64>, CopyError> {
-    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
-    let next = copy.sequence + 1;
+/// The held change that follows on what was applied.
+enum Next {
+    None,
+    Applied(u64),
+    /// Nothing was written.
+    Unreadable(CopyError),
+}
+
+/// Applies the held change that follows on what was applied.
+fn catch_up_one(work: &Work<'_>, ags: Ags, now: Timestamp) -> Result<Next, CopyError> {
+    let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(Next::None) };
     let unreadable = |error: CopyError| match error {
         CopyError::Corrupt(what) => CopyError::Corrupt(format!(
-            "{what}; it keeps change {next} of {ags} and all behind it from being applied: load {ags} into a new generation"
+            "{what}; it keeps change {} of {ags} and all behind it from being applied: load {ags} into a new generation",
+            copy.sequence + 1
         )),
         error => error,
     };
+    let (change, digest) = match next_held(work, &copy)? {
+        None => return Ok(Next::None),
+        Some(Err(what)) => return Ok(Next::Unreadable(unreadable(CopyError::Corrupt(what)))),
+        Some(Ok(held)) => held,
+    };
+    work.run("DELETE FROM held WHERE copy = ?1 AND sequence = ?2", params![copy.id, int(change.sequence)])?;
+    apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now).map_err(unreadable)?;
+    Ok(Next::Applied(change.sequence))
+}
+
+/// Whether the held change that follows on what was applied cannot be read.
+pub(super) fn is_stuck(work: &Work<'_>, copy: &CopyRow) -> Result<bool, CopyError> {
+    Ok(next_held(work, copy)?.is_some_and(|held| held.is_err()))
+}
+
+/// With its digest, or why it cannot be read.
+type HeldChange = Result<(Change, Hash), String>;
+
+/// The held change that follows on what was applied.
+fn next_held(work: &Work<'_>, copy: &CopyRow) -> Result<Option<HeldChange>, CopyError> {
+    let next = copy.sequence + 1;
     let row: Option<(Vec<u8>, Vec<u8>)> = work.one(
         "SELECT bytes, digest FROM held WHERE copy = ?1 AND sequence = ?2",
         params![copy.id, int(next)],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let Some((bytes, digest)) = row else { return Ok(None) };
-    let wrong = |what: String| unreadable(CopyError::Corrupt(format!("a held change: {what}")));
-    let digest: Hash = digest.try_into().map_err(|_| wrong("its digest".to_owned()))?;
-    let change: Change = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-    if change.ags != ags || change.sequence != next {
-        return Err(wrong("it is another one".to_owned()));
-    }
-    work.run("DELETE FROM held WHERE copy = ?1 AND sequence = ?2", params![copy.id, int(change.sequence)])?;
-    apply(work, &copy, &Prepared { digest, ..Prepared::of(&change) }, now).map_err(unreadable)?;
-    Ok(Some(next))
+    let read = || -> Result<(Change, Hash), String> {
+        let digest: Hash = digest.try_into().map_err(|_| "its digest".to_owned())?;
+        let change: Change = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if change.ags != copy.ags || change.sequence != next {
+            return Err("it is another one".to_owned());
+        }
+        Ok((change, digest))
+    };
+    Ok(Some(read().map_err(|what| format!("a held change: {what}"))))
 }
 
 /// Terms that stay are not touched: of most changes they are nearly all, and each lies on another page of the index.
@@ -679,7 +741,7 @@ fn remember(work: &Work<'_>, ags: Ags, mark: &str, code: u8, at: Timestamp) -> R
 }
 
 /// Since when a lock of each municipality is unread: until it comes again for the same person, a younger load goes live,
-/// or the copy was found equal to its original.
+/// or the copy was found equal to its original, and nobody is hidden by it.
 pub(super) fn locks_unread(work: &Work<'_>) -> Result<BTreeMap<String, Timestamp>, CopyError> {
     let mut out = BTreeMap::new();
     let select = "SELECT ags, min(at) FROM lock_set WHERE code = ?1 GROUP BY ags";
@@ -690,7 +752,14 @@ pub(super) fn locks_unread(work: &Work<'_>) -> Result<BTreeMap<String, Timestamp
     Ok(out)
 }
 
-/// Copy and original are equal, locks and all.
-pub(super) fn forget_unread(work: &Work<'_>, ags: Ags) -> Result<(), CopyError> {
-    work.run("DELETE FROM lock_set WHERE ags = ?1 AND code = ?2", params![ags.to_string(), UNREAD]).map(drop)
+/// Copy and original were equal at `as_of`, locks and all; what came later is in neither. Whoever is still hidden by a lock
+/// that could not be read is hidden by more than the original has: that goes on being shown.
+pub(super) fn forget_unread(work: &Work<'_>, ags: Ags, as_of: Timestamp) -> Result<(), CopyError> {
+    work.run(
+        "DELETE FROM lock_set WHERE ags = ?1 AND code = ?2 AND at < ?3 AND NOT EXISTS
+         (SELECT 1 FROM early_lock JOIN copy ON copy.id = early_lock.copy
+         WHERE copy.ags = lock_set.ags AND copy.state = ?4 AND early_lock.mark = lock_set.mark)",
+        params![ags.to_string(), UNREAD, micros(as_of), schema::LIVE],
+    )
+    .map(drop)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::base::{Value, Work, params};
-use super::changes::locks_unread;
+use super::changes::{is_stuck, locks_unread};
 use super::terms::{Term, terms};
 use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, schema, uint};
 use crate::register::person::{Ags, Person, RecordError};
@@ -53,6 +53,9 @@ pub struct CopyState {
     /// could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock_unread_at: Option<Timestamp>,
+    /// A held change that cannot be read, and keeps all behind it from being applied: the copy is to be loaded again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable_change: Option<u64>,
 }
 
 impl Copies {
@@ -237,6 +240,7 @@ impl Copies {
                         persons: count("person")?,
                         held: count("held")?,
                         lock_unread_at: unread.get(&copy.ags.to_string()).copied(),
+                        unreadable_change: is_stuck(work, &copy)?.then_some(copy.sequence + 1),
                     });
                 }
             }

@@ -126,12 +126,13 @@ impl Copies {
     }
 
     /// Compares a living copy with the buckets of its original; `entries` are the original's records, by mark, of the
-    /// buckets that it knows to differ. Says in which buckets the two differ, and how.
+    /// buckets that it knows to differ, all as they were at `as_of`. Says in which buckets the two differ, and how.
     pub fn reconcile(
         &self,
         ags: Ags,
         theirs: &[Bucket],
         entries: &BTreeMap<String, Hash>,
+        as_of: Timestamp,
         now: Timestamp,
     ) -> Result<(Vec<u8>, Difference), CopyError> {
         let ours = self.entries(ags)?;
@@ -152,7 +153,7 @@ impl Copies {
         let count = |marks: &[String]| whole.then_some(marks.len() as i64);
         self.write(|work| {
             if found.is_empty() {
-                forget_unread(work, ags)?;
+                forget_unread(work, ags, as_of)?;
             }
             work.run(
                 "INSERT INTO reconciliation (ags, at, buckets, missing, surplus, changed)

@@ -196,10 +196,9 @@ fn read<'c>(
     let (mut changes, mut cases, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for child in &children {
         let feed::Case { event, change, left_out } = feed::case(child, &stand)?;
-        match &change {
-            Ok(change) if refused_locks::names_nobody(change) => refused.push(RefusedLock::unreadable()),
-            Ok(_) => {}
-            Err(_) => refused.extend(refused_locks::of_case(child)),
+        // Also of a case that has its form, and sets a lock without a record that would say which.
+        if change.as_ref().map_or(true, refused_locks::is_uncertain) {
+            refused.extend(refused_locks::of_case(child, Some(stand.generation)));
         }
         let fault = change.map(|change| changes.push(change)).err();
         cases.push(Read { event, fault, left_out });

@@ -34,10 +34,7 @@ impl Desk {
 
     /// Durable when it returns.
     pub(super) fn hide(&self, ags: Ags, found: &[RefusedLock], case: &Case<'_>) -> Result<Locks, DeskError> {
-        if !found.is_empty() {
-            self.copies.hide(ags, found, case.at)?;
-        }
-        let kept = found.iter().filter(|one| one.mark.is_some()).count();
+        let kept = if found.is_empty() { 0 } else { self.copies.hide(ags, found, case.at)? };
         Ok(Locks { kept, unread: found.iter().filter(|one| one.unread).count() })
     }
 }

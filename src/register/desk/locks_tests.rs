@@ -1,7 +1,7 @@
 //! Locks of changes that are refused: effective all the same where it is certain whom they hide, called out where not.
 
 use super::*;
-use crate::register::answer::Answer;
+use crate::register::answer::{Answer, Duty};
 
 fn lock_of(mark: &str, family: &str) -> Change {
     change(1, locked(named(mark, family), 3))
@@ -74,6 +74,97 @@ fn a_lock_of_nobody_knows_whom_is_called_out() {
     }
 }
 
+/// A lock that was refused, and the end of the one before it: in one message, or the lock first, through its own mailbox.
+#[test]
+fn the_end_of_an_earlier_lock_lifts_no_lock_that_was_refused() {
+    let number = "<laufendeNummer>2</laufendeNummer><anlass>";
+    for (what, from, to, unread) in [
+        ("an empty name", "<name>Adler</name>", "<name></name>", false),
+        ("which lock", "<auskunftssperre><code>3</code>", "<auskunftssperre><code>99</code>", true),
+        ("no number", number, "<anlass>", false),
+    ] {
+        for together in [true, false] {
+            let rig = Rig::filled(&[locked(named("1", "Adler"), 3)]);
+            let ends = |sequence, at| Change {
+                occasion: Occasion::LockEnded,
+                at,
+                ..change(sequence, named("1", "Adler"))
+            };
+            let end = ends(1, stand(1, 0, None).at);
+            let lock = change(2, locked(named("1", "Adler"), 3));
+            // Where it has a number, its time says nothing.
+            let at = end.at + jiff::SignedDuration::from_secs(i64::from(what == "no number"));
+            let lock = Change { at, ..lock };
+            let broken = |text: String| {
+                let (head, tail) = text.rsplit_once(from).expect(what);
+                format!("{head}{to}{tail}")
+            };
+            if together {
+                rig.deliver(TOWN, &broken(changes(2, &[end, lock.clone()])));
+            } else {
+                rig.deliver(TOWN, &broken(changes(2, std::slice::from_ref(&lock))));
+                rig.deliver(TOWN, &changes(3, &[end]));
+            }
+            let sequence = || rig.desk.copies.states(rig.clock.now()).expect("states")[0].sequence;
+            assert_eq!(sequence(), 1, "{what}, {together}");
+            assert_eq!((rig.hides("Adler"), rig.unread()), (true, unread), "{what}, {together}");
+            rig.deliver(TOWN, &changes(4, &[lock]));
+            assert_eq!((rig.hides("Adler"), rig.unread()), (true, false), "{what}, {together}");
+            rig.deliver(TOWN, &changes(5, &[ends(3, at)]));
+            assert!(!rig.hides("Adler") && sequence() == 3, "{what}, {together}");
+        }
+    }
+}
+
+/// Which lock it is can be asked later; until then it hides from everybody.
+#[test]
+fn a_lock_that_nobody_can_read_hides_from_all() {
+    let without = Change { record: None, ..lock_of("1", "Adler") };
+    let which = ("<auskunftssperre><code>3</code>", "<auskunftssperre><code>99</code>");
+    for (what, text) in [
+        ("which lock", changes(2, &[lock_of("1", "Adler")]).replacen(which.0, which.1, 1)),
+        ("no record", changes(2, &[without])),
+    ] {
+        let rig = Rig::filled(&[named("1", "Adler")]);
+        let done = rig.deliver(TOWN, &text);
+        assert_eq!((done.codes.len(), done.locks_kept, done.locks_unread), (1, 1, 1), "{what}: {done:?}");
+        let mut asked = asked(Profile::PersonSearch, "Adler");
+        (asked.requester.asker, asked.requester.empowered) = (Asker::Police, true);
+        let answered = rig.desk.copies.ask(&asked, rig.clock.now()).expect("answered");
+        assert_eq!(answered.answer, Answer::Neutral, "{what}");
+        let mark = || "1".to_owned();
+        for owed in [
+            Duty::NoticeToPerson { ags: home(), mark: mark() },
+            Duty::NoticeToAuthority { ags: home(), mark: mark() },
+        ] {
+            assert!(answered.duties.contains(&owed), "{what}: {:?}", answered.duties);
+        }
+    }
+}
+
+/// A comparison says nothing of a lock that came after it.
+#[test]
+fn an_older_comparison_forgets_no_unread_lock() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let compare = |number, at: Timestamp| {
+        let entries = rig.desk.copies.entries(home()).expect("entries");
+        let hashes = Hashes { buckets: buckets(&entries), entries: BTreeMap::new() };
+        let text = message(Number::Standing, TOWN, number, |out| {
+            Stand { at, ..stand(1, 0, None) }.write(out);
+            hashes.write(out);
+        });
+        assert_eq!(rig.deliver(TOWN, &text).outcome, "copy is current");
+    };
+    rig.deliver(TOWN, "Sperre");
+    compare(2, stand(1, 0, None).at);
+    assert!(rig.unread());
+    compare(3, rig.clock.now() + jiff::SignedDuration::from_secs(1));
+    assert!(rig.unread(), "tomorrow's date counts as now");
+    rig.clock.advance(Duration::from_secs(60));
+    compare(4, rig.clock.now());
+    assert!(!rig.unread());
+}
+
 /// Messages that are refused as a whole: whom they lock, whether somebody is to ask.
 #[test]
 fn a_lock_in_a_message_that_is_refused_hides() {
@@ -136,6 +227,17 @@ fn a_lock_in_a_message_that_is_refused_hides() {
     rig.deliver(TOWN, &changes(2, &[change(1, named("1", "Adler"))]));
     let done = rig.deliver(TOWN, &good);
     assert!(done.codes == ["S999"] && rig.hides("Adler"), "{done:?}");
+    // The same lock is none, and may have ended since.
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    rig.deliver(TOWN, &good);
+    let end = Change { occasion: Occasion::LockEnded, ..change(2, named("1", "Adler")) };
+    rig.deliver(TOWN, &changes(3, &[end]));
+    let done = rig.deliver(TOWN, &good.replacen("produkt=\"Amtsbote\"", "produkt=\"Bote\"", 1));
+    assert!(done.codes == ["S999"] && done.locks_kept == 0 && !rig.hides("Adler"), "{done:?}");
+    // Which hides from nobody is kept, and not counted.
+    let other = changes(4, &[change(3, locked(named("1", "Adler"), 5))]).replacen("V-3", "", 1);
+    let done = rig.deliver(TOWN, &other);
+    assert_eq!((done.outcome, done.locks_kept, done.locks_unread), ("rejected", 0, 0), "{done:?}");
 }
 
 /// What is not signed by whoever must sign hides nobody, and is called out.
@@ -160,5 +262,8 @@ fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         a_lock_in_a_case_that_is_refused_hides,
         a_lock_of_nobody_knows_whom_is_called_out,
+        the_end_of_an_earlier_lock_lifts_no_lock_that_was_refused,
+        a_lock_that_nobody_can_read_hides_from_all,
+        an_older_comparison_forgets_no_unread_lock,
     ]);
 }

@@ -9,11 +9,12 @@ use std::io::BufRead;
 
 use jiff::Timestamp;
 
-use super::feed::OCCASIONS;
+use super::feed::{self, OCCASIONS, Stand};
 use super::fields::Fields;
 use super::head::REJECTION;
 use super::{Fault, MESSAGE_BYTES_MAX, RELEASES, child};
 use crate::register::person::{Ags, Lock, mark_fits};
+use crate::register::reconcile::{self, Hash};
 use crate::register::stream::Change;
 use crate::xml;
 use crate::xml::read::{Event, StreamReader};
@@ -35,17 +36,21 @@ pub struct RefusedLock {
     pub unread: bool,
     /// Of the event, where that could be read.
     pub at: Option<Timestamp>,
+    /// Generation and number of its case, where both could be read: no earlier change lifts it.
+    pub number: Option<(u64, u64)>,
+    /// Of its change, where that could be read: nothing is the matter with the case itself.
+    pub digest: Option<Hash>,
 }
 
 impl RefusedLock {
     /// Something that nobody could read, and that may have been a lock.
     pub fn unreadable() -> Self {
-        Self { mark: None, locks: Vec::new(), unread: true, at: None }
+        Self { mark: None, locks: Vec::new(), unread: true, at: None, number: None, digest: None }
     }
 }
 
-/// The lock that a refused case sets, if it sets one.
-pub fn of_case(case: &Element) -> Option<RefusedLock> {
+/// The lock that a refused case sets, if it sets one. `generation`: of the message, where that could be read.
+pub fn of_case(case: &Element, generation: Option<u64>) -> Option<RefusedLock> {
     let all = |parent: &Element, name: &str| -> Vec<String> {
         let named = parent.children().filter(|one| one.is("", name));
         named.map(Element::text_trimmed).collect()
@@ -77,11 +82,12 @@ pub fn of_case(case: &Element) -> Option<RefusedLock> {
     let unread = mark.is_none() || codes.is_empty() || codes.contains(&None);
     let event = case.children().find(|one| one.is("", "identifikation.ereignis"));
     let at = event.and_then(|one| Fields::of(one).text("ereignis.zeitpunkt").ok()?.parse().ok());
-    Some(RefusedLock { mark, locks: codes.into_iter().flatten().collect(), unread, at })
+    let number = generation.zip(Fields::of(case).number("laufendeNummer").ok());
+    Some(RefusedLock { mark, locks: codes.into_iter().flatten().collect(), unread, at, number, digest: None })
 }
 
-/// Of a change that has its form: whether it sets a lock for somebody whom nobody can name.
-pub fn names_nobody(change: &Change) -> bool {
+/// Of a change that has its form: whether it sets a lock, and not for certain which or for whom.
+pub fn is_uncertain(change: &Change) -> bool {
     let of_two = change.record.as_ref().is_none_or(|record| record.mark != change.mark);
     change.is_urgent() && (of_two || mark_fits(&change.mark).is_err())
 }
@@ -104,12 +110,24 @@ pub fn of_message<R: BufRead>(input: R, ags: Ags) -> Result<Vec<RefusedLock>, Fa
             Some(_) => {}
         }
     };
-    let mut out = Vec::new();
+    let (mut out, mut stand, mut generation, mut stands) = (Vec::new(), None, None, 0);
     let (mut ended, mut is_own) = (false, known);
     while let Some(element) = child(&mut reader, &mut ended)? {
+        if element.is("", "bestand") {
+            // It stands before all cases. Of two nobody knows which is meant.
+            let read = Fields::of(&element).number("generation").ok();
+            generation = if stands == 0 { read } else { None };
+            stand = Stand::read(Some(&element)).ok().filter(|_| stands == 0);
+            stands += 1;
+        }
         if element.is("", "vorgang") {
-            match of_case(&element) {
-                Some(lock) if out.len() < LOCKS_MAX => out.push(lock),
+            match of_case(&element, generation) {
+                Some(lock) if out.len() < LOCKS_MAX => {
+                    let change =
+                        stand.as_ref().and_then(|stand| feed::case(&element, stand).ok()?.change.ok());
+                    let digest = change.map(|change| reconcile::hash(&change.to_bytes()));
+                    out.push(RefusedLock { digest, ..lock });
+                }
                 Some(_) => is_own = false,
                 None => {}
             }

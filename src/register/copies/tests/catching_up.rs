@@ -72,6 +72,12 @@ fn what_cannot_be_read_of_one_municipality_holds_up_no_other() {
     let states = rig.copies.states(at(2)).expect("states");
     let came_to: Vec<(Ags, u64, u64)> = states.iter().map(|one| (one.ags, one.sequence, one.held)).collect();
     assert_eq!(came_to, [(home(), 6, 33), (other, 39, 0)]);
+    assert_eq!((states[0].unreadable_change, states[1].unreadable_change), (Some(7), None));
+    // Nor does it hold up what its own municipality sends, locks least of all.
+    let taken = rig.copies.changes_at(home(), &[of(40), lock(41)], at(2)).expect("taken");
+    assert!(taken.iter().all(|one| matches!(one, Ok(Taken::Held { .. }))), "{taken:?}");
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler6");
+    assert_eq!(rig.copies.ask(&question, at(2)).expect("answered").answer, Answer::Neutral);
     // A new generation has none of it.
     rig.load(home(), 2, &[named("1", "Adler", "Willi")]);
     assert!(!rig.copies.catch_up_step(None, at(3)).expect("a step"));
@@ -118,6 +124,9 @@ fn an_unread_lock_is_shown_until_it_came_or_the_copy_is_known_to_be_right() {
     assert!(unread().is_none() && !hidden());
     rig.copies.hide(home(), &[which.clone(), which.clone()], at(1)).expect("kept");
     assert_eq!((unread(), hidden()), (Some(at(1)), true), "which lock it is, is asked later");
+    let hashes = buckets(&rig.copies.entries(home()).expect("entries"));
+    rig.copies.reconcile(home(), &hashes, &BTreeMap::new(), at(2), at(2)).expect("compared");
+    assert_eq!((unread(), hidden()), (Some(at(1)), true), "as long as it hides, it is shown");
     rig.copies.change(&lock(1)).expect("taken");
     assert_eq!((unread(), hidden()), (None, true));
     let end = change(2, Occasion::LockEnded, named("1", "Adler", "Willi"));
@@ -127,10 +136,12 @@ fn an_unread_lock_is_shown_until_it_came_or_the_copy_is_known_to_be_right() {
     rig.copies.hide(home(), &[RefusedLock::unreadable()], at(1)).expect("kept");
     assert_eq!((unread(), hidden()), (Some(at(1)), false));
     let none = BTreeMap::new();
-    rig.copies.reconcile(home(), &[], &none, at(2)).expect("compared");
+    rig.copies.reconcile(home(), &[], &none, at(2), at(2)).expect("compared");
     assert_eq!(unread(), Some(at(1)), "they differ");
     let equal = buckets(&rig.copies.entries(home()).expect("entries"));
-    rig.copies.reconcile(home(), &equal, &none, at(2)).expect("compared");
+    rig.copies.reconcile(home(), &equal, &none, at(1), at(2)).expect("compared");
+    assert_eq!(unread(), Some(at(1)), "it is no older than what was compared");
+    rig.copies.reconcile(home(), &equal, &none, at(2), at(2)).expect("compared");
     assert_eq!(unread(), None);
     // A picture that is younger has it; one that is older keeps whoever it hides hidden.
     rig.copies.hide(home(), &[RefusedLock::unreadable(), which], at(1)).expect("kept");

@@ -405,6 +405,35 @@ fn a_lock_whose_record_cannot_be_taken_hides() {
     assert_eq!(rig.copies.ask(&question, at(2)).expect("answered").answer, Answer::Neutral);
 }
 
+/// Its number is still to come: what ends a lock before it does not end this one.
+#[test]
+fn no_earlier_change_lifts_a_lock_that_was_refused() {
+    let rig = rig();
+    let (open, shut) = (named("1", "Adler", "Willi"), locked(named("1", "Adler", "Willi"), 3));
+    rig.load(home(), 1, std::slice::from_ref(&shut));
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    let hidden = || rig.copies.ask(&question, at(4)).expect("answered").answer == Answer::Neutral;
+    let long = Person { family_names: vec!["A".repeat(1000)], ..shut.clone() };
+    assert!(rig.copies.change(&change(2, Occasion::LockSet, long)).is_err());
+    rig.copies.change(&change(1, Occasion::LockEnded, open.clone())).expect("applied");
+    assert!(hidden(), "number 1 knows nothing of number 2");
+    // Nor does a picture that is older than both.
+    rig.load(home(), 2, std::slice::from_ref(&open));
+    assert!(hidden());
+    let ended = |sequence| Change { generation: 2, ..change(sequence, Occasion::LockEnded, open.clone()) };
+    rig.copies.change(&ended(1)).expect("applied");
+    assert!(!hidden(), "and nothing of it is left behind");
+    // Of another generation: times alone say what came before.
+    let lock = Change { generation: 9, at: at(3), ..change(1, Occasion::LockSet, shut) };
+    assert!(rig.copies.change(&lock).is_err());
+    let known = Change { occasion: Occasion::Name, ..Change { record: lock.record.clone(), ..ended(2) } };
+    rig.copies.change(&known).expect("applied");
+    rig.copies.change(&ended(3)).expect("applied");
+    assert!(hidden(), "they are older");
+    rig.copies.change(&Change { at: at(3), ..ended(4) }).expect("applied");
+    assert!(!hidden());
+}
+
 #[test]
 fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
@@ -421,5 +450,6 @@ fn the_same_on_postgresql() {
         a_lock_whose_turn_comes_within_its_message_is_applied,
         a_mark_that_is_too_long_is_refused_before_all_else,
         a_lock_whose_record_cannot_be_taken_hides,
+        no_earlier_change_lifts_a_lock_that_was_refused,
     ]);
 }

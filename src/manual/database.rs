@@ -49,8 +49,9 @@
 //! holds up to `connections_max` and three more.
 //!
 //! A standby that is connected and does not answer makes every commit wait. Whoever waits is told after `patience_seconds` that
-//! the outcome is not known, and keeps a session of the server until the standby answers; so once one has waited that long,
-//! nobody joins it: requests are refused at once, the log says so (`store-standby-hung`), and it goes on by itself.
+//! the outcome is not known, and keeps a session of the server until the standby answers. Once one has waited that long, it is looked at, and
+//! nobody joins it: requests are refused at once, nothing is cleared away, the log says so (`store-standby-hung`), and it goes
+//! on by itself. Until then a node holds up to twice `connections_max` and three more.
 //!
 //! A commit whose answer is lost is never guessed at. The node's row in the database carries the number of its last
 //! transaction; a new session takes that row, which waits for whatever is still under way and shuts it out, reads the

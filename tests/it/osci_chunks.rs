@@ -166,6 +166,13 @@ async fn an_upload_goes_on_after_a_restart_and_is_accepted_once() {
         (vec!["0800".to_owned()], Some(vec![1, 2, 3]))
     );
     assert_eq!(repeated.card.expect("the proof of submission").message_id, id);
+    // Not so another chunk, nor another message under the id that is cut the same way.
+    for number in [1, 3] {
+        assert_eq!(upload(&mut third, &office, &id, &whole, number).await.codes(), ["9900"]);
+    }
+    let mut other = whole.clone();
+    other[FULL + 100] ^= 1;
+    assert_eq!(upload(&mut third, &office, &id, &other, 2).await.codes(), ["9900"]);
     let another = ChunkInformation { total: Some(4), ..information(2, whole.len()) };
     assert_eq!(send(&mut third, &office, &id, another, slice(&whole, 2)).await.codes(), ["9905"]);
     assert_eq!(office.entries().await.len(), 1);
@@ -289,6 +296,9 @@ async fn a_crash_behind_the_acceptance_doubles_nothing() {
         fs::write(path, slice(&whole, number)).expect("written");
     }
     let mut author = begun(&office, "author").await;
+    // A chunk starts nothing: a question does.
+    assert_eq!(upload(&mut author, &office, &id, &whole, 3).await.codes(), ["9900"]);
+    assert!(!accepted.exists());
     let heard = said(ask(&mut author, &office, &id).await);
     assert_eq!((inner_codes(&heard), heard.card.is_some()), (vec!["0800".to_owned()], true));
     assert_eq!(office.entries().await.len(), 1);

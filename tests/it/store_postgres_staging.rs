@@ -408,11 +408,15 @@ async fn few_wait_for_a_standby_that_hangs() {
         standby: Standby::Required,
         patience: Duration::from_secs(2),
         connections_max: CONNECTIONS,
+        // What is told in time is told by the bound of the commit.
+        question_time_max: Duration::from_secs(3600),
         ..Settings::new(primary.database("hanging"), "one")
     };
     let store = Arc::new(PostgresStore::open(settings).await.expect("a store"));
     let upload = place("author", "upload.1");
     assert_eq!(store.begin_place(&upload, beginning(900)).await.expect("begun"), Begun::Yes);
+    assert!(store.keep_piece(&upload, 1, staged(&store, b"one").await).await.expect("kept"));
+    let unnamed = staged(&store, &content(1, 700_000)).await;
 
     standby.signal_receiver(rustix::process::Signal::STOP);
     let ask = || {
@@ -424,12 +428,21 @@ async fn few_wait_for_a_standby_that_hangs() {
         asked.err().is_some_and(|error| error.to_string().contains(word))
     };
     let end = Instant::now() + Duration::from_secs(60);
-    while !refused("does not answer; see its log").await {
+    let mut crowd = Vec::new();
+    loop {
+        crowd.extend((0..CONNECTIONS).map(|_| ask()));
+        if refused("does not answer; see its log").await {
+            break;
+        }
         assert!(Instant::now() < end, "nobody is told that the standby hangs");
+    }
+    for asked in crowd {
+        let told = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("he is told");
+        assert!(told.expect("no panic").is_err());
     }
     let waiting = || primary.sql("postgres", WAITING).parse::<usize>().expect("a number");
     let few = waiting();
-    assert!((1..=CONNECTIONS + 3).contains(&few), "{few} sessions wait");
+    assert!((1..=2 * CONNECTIONS + 3).contains(&few), "{few} sessions wait");
     // As many again as would use up the server's connections.
     for _ in 0..30 {
         let many: Vec<_> = (0..5).map(|_| ask()).collect();
@@ -439,6 +452,15 @@ async fn few_wait_for_a_standby_that_hangs() {
         }
     }
     assert!(waiting() <= few, "none has joined them");
+    // What clears away joins them no more than requests do.
+    let dropped = tokio::time::timeout(Duration::from_secs(60), store.drop_pieces(&upload, 2)).await;
+    let told = dropped.expect("told").expect_err("refused").to_string();
+    assert!(told.contains("does not answer; see its log"), "{told}");
+    drop(unnamed);
+    for _ in 0..20 {
+        assert!(waiting() <= few, "a payload is let go of meanwhile");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let health = store.health().await.expect("health");
     assert!(!health.accepting && health.reason.contains("does not answer"), "{}", health.reason);
 

@@ -2,20 +2,24 @@
 //!
 //! A chunk is durable before it is said to be received, so that an upload goes on after a restart, in any dialog of
 //! the same account. With the last missing chunk the message inside is judged as a storeDelivery in a dialog of its own
-//! and accepted as one; its feedback and card come with the answer. A client that did not hear that answer asks with
-//! InfoOnly: what was accepted is said again (3950), what is still at work is called so (3952), and what a crash
-//! interrupted is done then. If the message inside is
-//! refused its chunks are forgotten, unless we are to blame. Whether its id may be used is judged with the message
-//! inside; until then the bounds per account hold what its owner may put on our disk. Who shows nothing but the id must
-//! show one that was issued to him, with the first chunk already: anybody can encrypt for us in another's name.
+//! and accepted as one; its feedback and card come with the answer. A client that did not hear that answer sends that very
+//! chunk again and is answered as before, or asks with InfoOnly: what was accepted is said again (3950), what is still at
+//! work is called so (3952), and what a crash interrupted is done then. Any other chunk of a message that is whole is
+//! refused (9900): it may be another message's. If the message inside is refused its chunks are forgotten, unless we are to
+//! blame. Whether its id may be used is judged with the message inside; until then the bounds per account hold what its
+//! owner may put on our disk. Who shows nothing but the id must show one that was issued to him, with the first chunk
+//! already: anybody can encrypt for us in another's name.
 
 use std::io::{self, Read};
 
+use aws_lc_rs::digest;
+
 use super::incoming::{self, Request};
-use super::parts::{self, Acceptance, Room, Standing, Upload, UploadBegun, on_disk};
+use super::parts::{self, Acceptance, LastChunk, Room, Standing, Upload, UploadBegun, on_disk};
 use super::request::{Client, Context, Executed, Findings, failed};
 use super::spool::{Frozen, Spool};
 use super::{Door, Refused, answer, card};
+use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
 use crate::mime::transfer::{Base64Decoder, TransferEncoding};
 use crate::osci::chunk::{Cut, KILOBYTE, Wrong};
@@ -68,23 +72,29 @@ impl Door {
                 busy
             }
         };
-        let mut number = None;
+        let mut taken = None;
         if let Chunk::Information(information) = &asked.chunk {
-            number = information.number;
             let standing = self.standing(&upload).await?;
-            self.take_chunk(context.request, information, &upload, &standing).await?;
+            taken = Some(self.take_chunk(context.request, information, &upload, &standing).await?);
         }
+        let number = taken.as_ref().map(|(number, _)| *number);
         let standing = self.promised_standing(&upload).await?;
         let inside = match (&standing.accepted, standing.is_whole()) {
             (Some(accepted), _) => {
-                // A chunk is answered as it was the first time.
+                // The last chunk is answered as it was the first time.
                 if number.is_none() {
                     context.findings.push((Code::InsideFeedback, None));
                 }
                 let card = self.card_of(&client, &id).await.map(Some);
                 Some(Inside { feedback: said(accepted)?, card: card? })
             }
-            (None, true) => Some(self.inside(&client, &id, &upload, &standing, context).await?),
+            (None, true) => {
+                let last = match taken {
+                    Some((number, octets)) => Some(LastChunk { number, sha256: sha256(octets).await? }),
+                    None => None,
+                };
+                Some(self.inside(&client, &id, &upload, &standing, last, context).await?)
+            }
             (None, false) => None,
         };
         Ok(answered(inside, standing.into_information(number)))
@@ -105,27 +115,41 @@ impl Door {
             .map_err(|error| Refused::new(Code::Failed, error.to_string()))
     }
 
-    /// Judges a chunk, and keeps it.
+    /// Judges a chunk, and keeps it; its number and bytes. The chunk that made an accepted message whole is taken again.
     async fn take_chunk(
         &self,
         request: &Request,
         information: &ChunkInformation,
         upload: &Upload,
         standing: &Standing,
-    ) -> Result<(), Refused> {
+    ) -> Result<(u64, Frozen), Refused> {
         let bytes_max = self.settings.request_bytes_max();
         let (cut, number) = Cut::stated(information, bytes_max).map_err(refused)?;
         if let Some(begun) = &standing.begun {
             begun.cut.agrees(&cut).map_err(refused)?;
         }
         if standing.received.contains(&number) {
-            // Who did not hear what became of the message asks again with a chunk of it, and hears it.
-            if standing.is_whole() {
-                return Ok(());
+            // Under the same id another message may be cut the same way: only the same bytes are the same chunk.
+            let last = standing.accepted.as_ref().and_then(|accepted| accepted.last.as_ref());
+            if let Some(last) = last.filter(|last| last.number == number) {
+                let octets = self.chunk(request, &cut, number).await?;
+                if sha256(octets.clone()).await? == last.sha256 {
+                    return Ok((number, octets));
+                }
             }
             self.promised_standing(upload).await?;
             return Err(Refused::new(Code::ChunkExists, format!("chunk {number} was received before")));
         }
+        let octets = self.chunk(request, &cut, number).await?;
+        if standing.begun.is_none() {
+            self.begin_upload(upload, UploadBegun { version: 1, at: self.relay.now(), cut }).await?;
+        }
+        self.keep_chunk(upload, number, octets.clone()).await?;
+        Ok((number, octets))
+    }
+
+    /// The bytes of a chunk, as many as its cut says.
+    async fn chunk(&self, request: &Request, cut: &Cut, number: u64) -> Result<Frozen, Refused> {
         let [attachment] = request.received.attachments.as_slice() else {
             return Err(Refused::told(Code::ChunkInconsistent, "a chunk is exactly one attachment"));
         };
@@ -144,10 +168,7 @@ impl Door {
                 _ => on_our_disk(error),
             })?;
         cut.holds(number, octets.length()).map_err(refused)?;
-        if standing.begun.is_none() {
-            self.begin_upload(upload, UploadBegun { version: 1, at: self.relay.now(), cut }).await?;
-        }
-        self.keep_chunk(upload, number, octets).await
+        Ok(octets)
     }
 
     /// For what comes in: it leaves the disk its reserve.
@@ -155,13 +176,14 @@ impl Door {
         Spool::new(&self.settings.spool_folder, bytes_max).sparing(self.settings.limits.disk_reserve_bytes)
     }
 
-    /// All chunks are there: the message inside is judged, and accepted or refused.
+    /// All chunks are there: the message inside is judged, and accepted or refused. `last` is the chunk that this answers.
     async fn inside(
         &self,
         outer: &Client,
         id: &MessageId,
         upload: &Upload,
         standing: &Standing,
+        last: Option<LastChunk>,
         context: &Context<'_>,
     ) -> Result<Inside, Refused> {
         let total = standing.begun.as_ref().map_or(0, |begun| begun.cut.total);
@@ -206,7 +228,9 @@ impl Door {
                 findings.push((Code::DoneClosed, None));
                 let feedback = answer::feedback(language, &findings);
                 // The message is ours by now, whatever becomes of this note.
-                if let Err(refused) = self.note_acceptance(upload, standing, acceptance(&feedback)).await {
+                if let Err(refused) =
+                    self.note_acceptance(upload, standing, acceptance(&feedback, last)).await
+                {
                     tracing::warn!(message_id = %id, detail = %refused.detail, "the end of an upload was not noted");
                 }
                 Ok(Inside { feedback, card: Some(card) })
@@ -323,6 +347,24 @@ pub(super) fn octets(
     Ok(spool.freeze())
 }
 
+async fn sha256(octets: Frozen) -> Result<Digest, Refused> {
+    let hashed = on_disk(move || {
+        let whole = octets.stretch(0..octets.length());
+        let (mut reader, mut piece) = (whole.open()?, vec![0; 64 * 1024]);
+        let mut context = digest::Context::new(&digest::SHA256);
+        loop {
+            match reader.read(&mut piece)? {
+                0 => break,
+                read => context.update(piece.get(..read).unwrap_or_default()),
+            }
+        }
+        let mut sha256 = Digest([0; 32]);
+        sha256.0.copy_from_slice(context.finish().as_ref());
+        Ok(sha256)
+    });
+    hashed.await.map_err(on_our_disk)
+}
+
 pub(super) fn refused(wrong: Wrong) -> Refused {
     Refused::told(wrong.code, wrong.why)
 }
@@ -370,11 +412,11 @@ pub(super) fn enough(room: Room) -> Result<(), Refused> {
     }
 }
 
-fn acceptance(feedback: &Feedback) -> Acceptance {
+fn acceptance(feedback: &Feedback, last: Option<LastChunk>) -> Acceptance {
     let entries = feedback.entries().iter();
     let feedback =
         entries.map(|entry| (entry.language.clone(), entry.code.number(), entry.text.clone())).collect();
-    Acceptance { version: 1, feedback }
+    Acceptance { version: 1, feedback, last }
 }
 
 fn said(accepted: &Acceptance) -> Result<Feedback, Refused> {

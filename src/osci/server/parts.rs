@@ -108,6 +108,16 @@ pub struct Acceptance {
     pub version: u16,
     /// Language, code, text.
     pub feedback: Vec<(Option<String>, u16, String)>,
+    /// The chunk that this was the answer to; none where a question had the message judged, and in old files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastChunk>,
+}
+
+/// The chunk that made an upload whole, to tell it from another under the same number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastChunk {
+    pub number: u64,
+    pub sha256: Digest,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,12 +79,12 @@ impl Relay {
             object: id.to_string(),
             reason: reason.to_owned(),
         };
-        // Before the list, which may fail: what has become of the message waits for nothing else.
+        // Before the list, which may fail: the message is changed, and neither it nor its log line waits for more.
         self.add_deadline();
         self.wake_destination(&card.mailbox);
-        self.store.record_act(record).await?;
         metrics::counter!("amtsbote_operator_acts_total", "act" => act).increment(1);
         tracing::info!(message_id = %id, act, state = %card.state, "changed by an operator");
+        self.store.record_act(record).await?;
         Ok(card)
     }
 }

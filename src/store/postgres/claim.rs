@@ -22,7 +22,7 @@ pub async fn count_on(pools: &Pools) -> Result<Result<i64, String>, StoreError> 
         )));
     }
     let next = "UPDATE store SET objects_claim = objects_claim + 1 RETURNING objects_claim";
-    let next = pools.run(next, &[]).await?;
+    let next = pools.tidy(next, &[]).await?;
     let next: i64 = next.first().map_or(own + 1, |row| row.get(0));
     objects.set_claim(pools.store_id(), next).await?;
     Ok(Ok(next))

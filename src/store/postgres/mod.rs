@@ -281,6 +281,10 @@ macro_rules! write {
             return Err(StoreError::Unavailable(hung));
         }
         let mut client = $self.pools.client().await.map_err(Fault::into_store_error)?;
+        // Known since this waited for a connection.
+        if let Some(hung) = $self.pools.hung() {
+            return Err(StoreError::Unavailable(hung));
+        }
         let answer = pools::in_time($self.pools.settings(), async {
             let work = pools::transaction(&mut client).await?;
             let (found, answer) = {
@@ -291,7 +295,10 @@ macro_rules! write {
             // Cutting the wait for the standby short would pass for success. It also fails where a statement before has.
             work.batch_execute("SET LOCAL statement_timeout = 0").await?;
             let committed = tokio::time::timeout($self.pools.settings().patience, work.commit()).await;
-            committed.map_err(|_| Fault::Late("the commit was not answered in time"))??;
+            committed.map_err(|_| {
+                $self.pools.give_up();
+                Fault::Late("the commit was not answered in time")
+            })??;
             if let Some(found) = found {
                 promises::confirm(&Reading::One(&client), &$self.pools, found).await?;
             }

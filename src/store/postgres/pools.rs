@@ -11,6 +11,7 @@ use deadpool_postgres::{
 };
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, IsolationLevel, Row as Found};
@@ -114,6 +115,7 @@ pub struct Pools {
     troubles: Mutex<Troubles>,
     asked: AtomicUsize,
     doubts: Arc<AtomicU64>,
+    given_up: Notify,
 }
 
 /// When the database was asked for its clock, by this node's clock and by one that nobody sets.
@@ -174,6 +176,7 @@ impl Pools {
             troubles: Mutex::default(),
             asked: AtomicUsize::new(0),
             doubts,
+            given_up: Notify::new(),
         })
     }
 
@@ -408,6 +411,18 @@ impl Pools {
         })
     }
 
+    /// The same for what can wait: not begun where its commit would wait for a standby, and keep a session of the server.
+    pub async fn tidy(
+        &self,
+        question: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Found>, StoreError> {
+        match self.promise_trouble() {
+            Some(trouble) => Err(StoreError::Unavailable(trouble)),
+            None => self.run(question, values).await,
+        }
+    }
+
     pub fn close(&self) {
         self.pool.close();
     }
@@ -438,6 +453,15 @@ impl Pools {
     /// That commits wait for a standby which does not answer.
     pub fn hung(&self) -> Option<String> {
         self.troubles().hung.clone()
+    }
+
+    /// A commit was not answered in time; whether it hangs is looked at before many others begin to wait.
+    pub fn give_up(&self) {
+        self.given_up.notify_one();
+    }
+
+    pub async fn given_up(&self) {
+        self.given_up.notified().await;
     }
 
     /// Gives back what was so before.

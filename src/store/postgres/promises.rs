@@ -128,8 +128,10 @@ const HELD_UP: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_n
 /// session of the server until it answers.
 async fn look_for_hung(client: &Client, pools: &Pools) -> Result<(), Fault> {
     let settings = pools.settings();
-    let (own, patience) = (application_name(settings, pools.token()), settings.patience.as_secs_f64());
-    let sessions: i64 = column(&client.query_one(HELD_UP, &[&own, &patience]).await?, 0)?;
+    // The server has heard of a commit a little later than it was given up here.
+    let (own, held_up) =
+        (application_name(settings, pools.token()), settings.patience.mul_f64(0.9).as_secs_f64());
+    let sessions: i64 = column(&client.query_one(HELD_UP, &[&own, &held_up]).await?, 0)?;
     let hung = (sessions > 0).then(|| HUNG.to_owned());
     match (pools.set_hung(hung.clone()), hung) {
         (None, Some(next_step)) => {

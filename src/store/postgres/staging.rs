@@ -120,12 +120,12 @@ pub async fn sweep(pools: &Pools) -> Result<u64, StoreError> {
         for row in pools.run(question, &[&SWEPT_MAX]).await? {
             let (id, is_over): (i64, bool) = (row.get(0), row.get(1));
             loop {
-                let gone = pools.run(PIECES_GONE, &[&id, &PIECES_AT_ONCE]).await?;
+                let gone = pools.tidy(PIECES_GONE, &[&id, &PIECES_AT_ONCE]).await?;
                 if gone.first().map_or(0, |row| row.get::<_, i64>(0)) < PIECES_AT_ONCE {
                     break;
                 }
             }
-            swept += pools.run(if is_over { GONE } else { SWEPT }, &[&id]).await?.len() as u64;
+            swept += pools.tidy(if is_over { GONE } else { SWEPT }, &[&id]).await?.len() as u64;
         }
     }
     Ok(swept)
@@ -392,7 +392,7 @@ impl Staging for PostgresStore {
         let PlaceName { kind, owner, name } = place;
         loop {
             let below = int(below);
-            let rows = self.pools.run(DROP, &[kind, owner, name, &below, &PIECES_AT_ONCE]).await?;
+            let rows = self.pools.tidy(DROP, &[kind, owner, name, &below, &PIECES_AT_ONCE]).await?;
             if rows.first().map_or(0, |row| row.get::<_, i64>(0)) < PIECES_AT_ONCE {
                 return Ok(());
             }

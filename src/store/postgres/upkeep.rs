@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::connect::Session;
 use super::payload::{CHUNKED, DISCARD, LET_GO, ORPHANS, STRAY};
@@ -37,7 +37,8 @@ pub async fn watch(pools: Arc<Pools>) {
         if !matches!(looked, Ok(Ok(()))) {
             session = None;
         }
-        sleep(if pools.promise_trouble().is_some() { LOOK_TROUBLED } else { LOOK }).await;
+        let pause = if pools.promise_trouble().is_some() { LOOK_TROUBLED } else { LOOK };
+        let _or_sooner = timeout(pause, pools.given_up()).await;
     }
 }
 
@@ -52,7 +53,7 @@ async fn look(pools: &Pools, session: &mut Option<Session>) -> Result<(), OpenEr
     };
     pools.measure_skew(&session.client).await?;
     promises::look(&session.client, pools).await?;
-    // Where a commit would wait for ever, it is not begun.
+    // A commit that waits for the standby may hold the row, and this look would fail after each second's wait for it.
     if pools.hung().is_none() {
         pools.share_guard(&session.client).await?;
     }
@@ -79,6 +80,10 @@ pub async fn run(pools: Arc<Pools>, incarnation: i64, mut discarded: UnboundedRe
                 None => return,
             },
             _ = clock.tick() => {
+                // Each commit would wait for the standby, and keep a session of the server.
+                if pools.promise_trouble().is_some() {
+                    continue;
+                }
                 // Of objects only their rows are let go of here.
                 if let Err(error) = staging::sweep(&pools).await {
                     tracing::warn!(
@@ -149,13 +154,13 @@ async fn discard(pools: &Pools, name: &str) -> bool {
 
 /// Its objects first and its row last, so that whatever is interrupted is found again.
 async fn let_go(pools: &Pools, name: &str) -> Result<(), StoreError> {
-    let found = pools.run(LET_GO, &[&name]).await?;
+    let found = pools.tidy(LET_GO, &[&name]).await?;
     let Some(row) = found.first() else { return Ok(()) };
     if row.get(0) {
         let Some(objects) = pools.objects() else { return Ok(()) };
         objects.delete(pools.store_id(), name).await?;
     }
-    pools.run(DISCARD, &[&name]).await.map(drop)
+    pools.tidy(DISCARD, &[&name]).await.map(drop)
 }
 
 /// As long as there are more: a message in chunks leaves hundreds behind.
@@ -196,7 +201,7 @@ async fn sweep_strays(pools: &Pools, after: &str) -> Result<String, StoreError> 
     let found = pools.run(CHUNKED, &[&after, &CHUNKED_MAX]).await?;
     let strays: Vec<&str> = found.iter().filter(|row| !row.get::<_, bool>(1)).map(|row| row.get(0)).collect();
     if !strays.is_empty() {
-        pools.run(STRAY, &[&strays]).await?;
+        pools.tidy(STRAY, &[&strays]).await?;
         tracing::info!(count = strays.len(), "chunks without a payload were deleted");
     }
     let last = found.last().filter(|_| found.len() as i64 == CHUNKED_MAX);

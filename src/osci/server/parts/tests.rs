@@ -26,7 +26,7 @@ async fn uploads_stand_where_their_files_say() {
     let mut whole = Vec::new();
     upload.pour(2, &mut whole).expect("poured");
     assert_eq!(whole, b"onetwo");
-    upload.accept(&Acceptance { version: 1, feedback: Vec::new() }).expect("noted");
+    upload.accept(&Acceptance { version: 1, feedback: Vec::new(), last: None }).expect("noted");
     let standing = upload.standing().expect("read");
     assert!(standing.is_whole() && standing.accepted.is_some());
     assert!(!upload.place().join("1").exists(), "chunks are gone");
@@ -77,7 +77,9 @@ fn an_account_keeps_only_so_much() {
     ] {
         assert_eq!(begin(name, id, total), expected, "{name} {id}");
     }
-    upload("reader", "a").accept(&Acceptance { version: 1, feedback: Vec::new() }).expect("noted");
+    upload("reader", "a")
+        .accept(&Acceptance { version: 1, feedback: Vec::new(), last: None })
+        .expect("noted");
     assert_eq!(begin("reader", "c", 1), Room::Enough, "what was accepted keeps nothing");
 }
 
@@ -212,5 +214,5 @@ fn files_of_version_1_are_read() {
     assert_eq!(fetch.served_in(&dialog), Some(&[1].into()));
     let accepted: Acceptance =
         serde_json::from_str(r#"{"version":1,"feedback":[["de",800,"gut"],[null,3707,""]]}"#).expect("read");
-    assert_eq!(accepted.feedback.len(), 2);
+    assert_eq!((accepted.feedback.len(), accepted.last), (2, None));
 }

@@ -8,7 +8,8 @@
 //! The database belongs to a user of its own; tables are made at the first start, in the schema `amtsbote`.
 //!
 //! ```sql
-//! CREATE ROLE amtsbote LOGIN PASSWORD '…';
+//! CREATE ROLE amtsbote LOGIN;
+//! \password amtsbote
 //! CREATE DATABASE amtsbote OWNER amtsbote ENCODING 'UTF8' TEMPLATE template0;
 //! GRANT pg_read_all_stats TO amtsbote;   -- so that the standby can be seen
 //! ```
@@ -138,6 +139,7 @@
 //! cd /etc/amtsbote
 //! amtsbote store copy --from sqlite:/var/lib/amtsbote/store --to postgres:amtsbote-new.toml
 //! mv amtsbote.toml amtsbote-embedded.toml && mv amtsbote-new.toml amtsbote.toml
+//! chgrp -R amtsbote . && chmod -R g+rX,o= .      # root's check reads every file; the server reads as its own user
 //! amtsbote check
 //! systemctl start amtsbote
 //! ```

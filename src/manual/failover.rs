@@ -10,19 +10,22 @@
 //! | what is lost | who decides | messages | clients |
 //! | --- | --- | --- | --- |
 //! | a relay | the balancer | none lost | go on at the other at once |
+//! | the balancer | you | none lost | reach nothing until it is back; nor does site B reach the primary |
 //! | the primary | Patroni | none lost | are refused, until a standby is promoted and has a standby itself |
 //! | the standby | Patroni; `[store] standby` | none lost | are refused while there is no other (`required`) |
+//! | two of three etcd members | nobody can | none lost | are refused: Patroni takes writes from the primary until two are back |
 //! | the site | you | what site B lacks: `amtsbote store lag` | go on in site B when you say so |
 //!
 //! With two database servers, the loss of one leaves none that could be waited for, so with `required` nothing is accepted
 //! until it is back or another is there (below: site B's). With three, the third steps in. Names, addresses
-//! (10.0.0.0/8, 10.0.1.11 and so on) and what stands as `…` are yours to choose; every host must find every name.
+//! (10.0.0.0/8, 10.0.1.11 and so on) and what stands as `…` are yours to choose; every host must find every name. The balancer
+//! is one machine here; two that share an address (VRRP) were not tried.
 //!
 //! # etcd
 //!
 //! Patroni asks etcd who leads, so etcd needs three members that do not fall together (`etcd1` on `db1`, `etcd2` on `db2`,
-//! `etcd3` on a third small machine). The package starts a member of its own at once; it has to go. On each, with its
-//! own name in three lines (`apt install etcd-server etcd-client`), `/etc/default/etcd`:
+//! `etcd3` on `db3` or, with two database servers, on a third small machine). The package starts a member of its
+//! own at once; it has to go. On each, with its own name in three lines (`apt install etcd-server etcd-client`), `/etc/default/etcd`:
 //!
 //! ```text
 //! ETCD_NAME=etcd1
@@ -41,8 +44,17 @@
 //! ETCDCTL_API=3 etcdctl --endpoints=etcd1.example.org:2379,etcd2.example.org:2379,etcd3.example.org:2379 endpoint health
 //! ```
 //!
-//! Whoever reaches etcd (2379, 2380) or Patroni (8008) can make another server the primary: let the firewall lead nobody there
-//! but the database servers and, to 8008, the balancer; or give them certificates (see their manuals).
+//! Whoever reaches etcd or Patroni can make another server the primary, so let the firewall lead nobody to a port but these; or
+//! give etcd and Patroni certificates (see their manuals):
+//!
+//! | port | on | for |
+//! | --- | --- | --- |
+//! | 2379 | etcd's machines | the database servers of the site |
+//! | 2380 | etcd's machines | each other, the third small one too |
+//! | 8008 | database servers | each other, the balancer of the site |
+//! | 5432 | database servers | each other, the site's relays and register, its balancer; `b1` also for site A's, on the way back |
+//! | 5440 | site A's balancer | `b1` alone: behind it `pg_hba` sees the balancer's address, whoever it is |
+//! | 9464 | relays | the balancer, those who watch |
 //!
 //! # Patroni in site A
 //!
@@ -59,15 +71,20 @@
 //!
 //! ```text
 //! openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -subj "/CN=database CA" -keyout database-ca.key -out database-ca.crt
-//! for h in db1 db2; do
+//! for h in db1 db2 db3 b1; do
 //!   openssl req -newkey rsa:3072 -nodes -subj "/CN=$h.example.org" -keyout $h.key -out $h.csr
 //!   echo "subjectAltName=DNS:$h.example.org" | openssl x509 -req -days 825 -in $h.csr -CA database-ca.crt \
 //!     -CAkey database-ca.key -CAcreateserial -extfile /dev/stdin -out $h.crt
 //! done
 //! ```
 //!
+//! Before the 825 days are over, a certificate is made anew in the same way, put over the old one, and
+//! `psql -h db1.example.org -U postgres -c "SELECT pg_reload_conf()"` takes it up on that server, without a stop.
+//!
 //! `/etc/patroni/config.yml` on `db1`; the others' differ in `name`, addresses and the names of the files, and have the same
-//! passwords:
+//! passwords. **No `name` may occur twice, over both sites**: each server gives its own to the primary it follows
+//! (`application_name`), and Patroni picks whom commits wait for by that alone. A server of site B with the name of one in site
+//! A could be waited for, and site A's be promoted in its place without what was acknowledged. So site B's are `b1` and so on:
 //!
 //! ```yaml
 //! scope: amtsbote
@@ -81,11 +98,12 @@
 //!     retry_timeout: 5
 //!     synchronous_mode: true
 //!     synchronous_mode_strict: true
+//!     maximum_lag_on_failover: 1099511627776
 //!     postgresql:
 //!       use_pg_rewind: true
 //!       use_slots: true
 //!       parameters: {max_connections: 100, max_wal_size: 4GB, wal_keep_size: 1GB, tcp_keepalives_idle: 5,
-//!         wal_receiver_timeout: 15s}
+//!         wal_receiver_timeout: 15s, wal_sender_timeout: 15s, max_slot_wal_keep_size: 20GB}
 //!     slots:
 //!       site_b: {type: physical}
 //!   initdb: [{encoding: UTF8}, {auth-local: peer}, {auth-host: scram-sha-256}, data-checksums]
@@ -100,22 +118,28 @@
 //!   bin_dir: /usr/lib/postgresql/15/bin
 //!   basebackup: [{checkpoint: fast}]
 //!   authentication:
-//!     superuser: {username: postgres, password: "…"}
-//!     replication: {username: replicator, password: "…"}
-//!     rewind: {username: rewinder, password: "…"}
+//!     superuser: {username: postgres, password: "…", sslmode: verify-ca, sslrootcert: /etc/patroni/database-ca.crt}
+//!     replication: {username: replicator, password: "…", sslmode: verify-ca, sslrootcert: /etc/patroni/database-ca.crt}
+//!     rewind: {username: rewinder, password: "…", sslmode: verify-ca, sslrootcert: /etc/patroni/database-ca.crt}
 //!   parameters: {ssl: "on", ssl_cert_file: /etc/patroni/db1.crt, ssl_key_file: /etc/patroni/db1.key}
 //! ```
 //!
 //! `synchronous_mode` lets nobody be promoted who may lack something. `synchronous_mode_strict` makes the database wait
 //! where there is no standby, which is what `standby = "required"` asks of it; without it Patroni would let the
 //! primary go on alone, and relays would say so. Without `auth-local` and `auth-host`, `initdb` lets every user of the
-//! machine in as the superuser; without `checkpoint: fast` a copy begins with up to five minutes of waiting. PostgreSQL's user
-//! reads the file and the key, nobody else:
+//! machine in as the superuser; without `checkpoint: fast` a copy begins with up to five minutes of waiting. Without `sslmode`, a standby
+//! would give the log's reader's password to, and take its data from, whoever answers in the primary's place; `verify-ca` and not
+//! `verify-full`, since site B connects to the balancer's name. `maximum_lag_on_failover` (in bytes; 1 MB where nothing is said)
+//! bars from promotion whoever is further behind the primary's log as Patroni last saw it, the synchronous standby too: behind a
+//! burst nobody might be promoted. It is not needed here, for what was acknowledged is on that standby and only it is promoted.
+//! PostgreSQL's user reads the file and the key, nobody else:
 //!
 //! ```text
 //! install -m 0640 -g postgres config.yml /etc/patroni/config.yml
 //! install -m 0644 db1.crt /etc/patroni/
+//! install -m 0644 database-ca.crt /etc/patroni/
 //! install -m 0600 -o postgres db1.key /etc/patroni/
+//! shred -u config.yml db1.key                    # the copies that these were made from; keep database-ca.key apart
 //! systemctl start patroni                        # does nothing, and says nothing, where config.yml is missing
 //! journalctl -u patroni                          # db1: until "initialized a new cluster"; then the same on db2
 //! patronictl -c /etc/patroni/config.yml list     # one Leader, one Sync Standby (seconds after it is "running")
@@ -127,9 +151,10 @@
 //!
 //! ```text
 //! psql -h db1.example.org -U postgres \
-//!   -c "CREATE ROLE amtsbote LOGIN PASSWORD '…'" \
+//!   -c "CREATE ROLE amtsbote LOGIN" \
 //!   -c "CREATE DATABASE amtsbote OWNER amtsbote ENCODING 'UTF8' TEMPLATE template0" \
-//!   -c "GRANT pg_read_all_stats TO amtsbote"
+//!   -c "GRANT pg_read_all_stats TO amtsbote" \
+//!   -c "\password amtsbote"                       # asks: what stands in a command is seen by `ps` and kept by the shell
 //! ```
 //!
 //! # The relays
@@ -155,7 +180,7 @@
 //! [store]
 //! folder = "/var/lib/amtsbote/store"
 //! engine = "postgres"
-//! connection = "host=db1.example.org,db2.example.org dbname=amtsbote user=amtsbote"
+//! connection = "host=db1.example.org,db2.example.org,db3.example.org dbname=amtsbote user=amtsbote"
 //! password_file = "database.password"
 //! tls_anchors = ["tls/database-ca.crt"]
 //! node = "relay-1"
@@ -182,7 +207,10 @@
 //! Relays name all database servers of their site and find the primary themselves: no balancer between relay and database.
 //! `relay2` gets the same steps without `init`: a copy of `/etc/amtsbote`, in which `[store] node` and `[evidence] origin` end
 //! in `relay-2` and `server.operator_address` is its own. Keys and certificates of the doors are the same
-//! on every relay; those of the evidence are each one's own, made at its first start.
+//! on every relay; those of the evidence are each one's own, made at its first start. With a portals' door, `portal.key` and
+//! `portal.folder` are below `/var/lib/amtsbote`, too (`/etc` cannot be written in under the unit), `portal.url` is the same on every
+//! relay, and the file `portal.key` that the first relay makes at its start is copied to every other before its start, with owner
+//! `amtsbote` and mode 0600.
 //!
 //! **A relay more** is set up like `relay2`, and named in the balancer. **One less**: take it out of the balancer,
 //! `systemctl disable --now amtsbote`, and on another `amtsbote evidence close relay-2 --reason "…"`. **A database
@@ -200,8 +228,12 @@
 //! | SIGKILL of a relay | 0.3 s | none, but one connection that was open ended |
 //! | a relay's machine lost | 5.1 s (`timeout connect`) | none |
 //! | `systemctl restart amtsbote`, a database server added, one taken out | 0.5 s | none, or one connection that was being opened |
-//! | the primary's machine lost, three database servers | 30 s | with XTA 9030, each within `patience_seconds` |
-//! | the same, two, with a second site | 32 s: site B is waited for meanwhile | the same |
+//! | the primary's machine lost, three database servers | 30 to 34 s | with XTA 9030, each within `patience_seconds`; what was under way, within twice that |
+//! | the same, in the midst of 400 MB of log | 31 s | the same |
+//! | the synchronous standby's machine lost, three database servers | 16 s; 22 s without `wal_sender_timeout: 15s` | none; the message of that time waits |
+//! | the balancer's machine lost for 21 s | 22 s | no answer |
+//! | two of three etcd members stopped, for 25 s | 3.4 s after they are back | from 10 s on, with XTA 9030 |
+//! | the same, two, with a second site | 32 s: site B is waited for meanwhile, see below | the same |
 //! | the same, two, without | until the other is back | the same |
 //! | the site lost, from `edit-config` in site B on | 18 s | all, before |
 //!
@@ -211,8 +243,15 @@
 //! Before maintenance of the primary, `patronictl -c /etc/patroni/config.yml switchover --force amtsbote` makes the standby the
 //! primary. A server that was lost comes back as a standby by itself when it starts: `pg_rewind` takes away what nobody had
 //! been told of. While no server of the site follows, Patroni waits for any that is connected (`synchronous_standby_names =
-//! '*'`), so for site B's: `store lag` says `waited for  yes` beside it, and each message waits for the line. Without one, relays
+//! '*'`), so for site B's: `store lag` says `waited for  yes` beside it, and each message waits for the line. Where a
+//! backlog on the line takes longer than `patience_seconds` (10), whoever waits is told that the outcome is not known, and all
+//! relays refuse what comes (`store-standby-hung`, "the standby is connected and does not answer") until the line has caught up:
+//! more than 40 MB of log are enough. So three database servers, where site B follows. Without any that follows, relays
 //! with `standby = "required"` refuse, with `wanted` they go on and warn.
+//!
+//! A standby whose machine is gone ends no connection: the primary believes in it, and every commit waits for it, until
+//! `wal_sender_timeout` is over (60 s where nothing is said; where another is there, Patroni lets it step in after `ttl`). A standby that was away for longer than `wal_keep_size` reaches does
+//! not catch up by itself: `patronictl -c /etc/patroni/config.yml reinit amtsbote db2` copies it anew.
 //!
 //! # A balancer before the relays
 //!
@@ -289,7 +328,7 @@
 //! ```
 //!
 //! `/etc/patroni/config.yml` in site B is as above and with the same passwords (the roles come with the data), with
-//! `scope: amtsbote-b`, `name: db3`, its own addresses, files and etcd, without the two lines
+//! `scope: amtsbote-b`, `name: b1` (a name that site A does not have, see above), its own addresses, files and etcd, without the two lines
 //! of `synchronous_mode` and without `slots`, and in their place:
 //!
 //! ```yaml
@@ -302,21 +341,33 @@
 //!
 //! After `systemctl start patroni`, `list` says `creating replica` for as long as the copy takes (a minute for each 250 MB), then
 //! `Standby Leader`. Site B's relay is set up as those of site A and not started: `node = "relay-3"`,
-//! `connection = "host=db3.example.org …"`, `standby = "wanted"`, and on it, early, a note of what `amtsbote evidence key` says
+//! `connection = "host=b1.example.org …"`, `standby = "wanted"`, and on it, early, a note of what `amtsbote evidence key` says
 //! on every relay of site A.
 //!
-//! The slot keeps the log on the primary for as long as site B is away: watch the disk, or bound it by
-//! `max_slot_wal_keep_size`, after which site B must be copied anew. What the loss of site A would cost:
+//! The slot keeps the log on the primary while site B is away, so without a bound site B's absence would fill the primary's
+//! disk and stop site A. `max_slot_wal_keep_size` is that bound: less than half of the room on the smallest server's disk, and
+//! more than is written in the longest absence that site B is to catch up with. Behind it the slot is `lost` (`SELECT slot_name,
+//! wal_status FROM pg_replication_slots`), site B's log says that it was invalidated, and site B must be copied anew:
+//!
+//! ```text
+//! psql -h db1.example.org -U postgres -c "SELECT pg_drop_replication_slot('site_b')"   # on the leader; Patroni makes it anew
+//! systemctl stop patroni                         # on b1
+//! rm -rf /var/lib/postgresql/15/amtsbote
+//! patronictl -c /etc/patroni/config.yml remove amtsbote-b
+//! systemctl start patroni
+//! ```
+//!
+//! What the loss of site A would cost:
 //!
 //! ```text
 //! $ amtsbote store lag --seconds-max 60
 //! standby  state      waited for  bytes behind    time behind
 //! db2      streaming  yes                  0 B            0 s
-//! db3      streaming  no               44.4 MB  at most 2.5 s
+//! b1       streaming  no               44.4 MB  at most 2.5 s
 //! The loss of the primary would lose nothing that was acknowledged.
 //! ```
 //!
-//! The line of `db3` is what site B lacks (RPO): site A was switched off in that second, and the last three messages, 53 MB,
+//! The line of `b1` is what site B lacks (RPO): site A was switched off in that second, and the last three messages, 53 MB,
 //! were missing in site B, of 2,517; none of the others was. After a burst of 30 MB it caught up with about 3 MB/s: 35 Mbit/s are
 //! 4.4 MB/s, less what the line takes for itself. So the line carries what is accepted on average as long as that is less;
 //! messages of 12 kB cost 19 kB each in the database's log.
@@ -331,7 +382,7 @@
 //!
 //! ```text
 //! patronictl -c /etc/patroni/config.yml edit-config --force -s standby_cluster=null
-//! patronictl -c /etc/patroni/config.yml list     # db3 is Leader, after a few seconds
+//! patronictl -c /etc/patroni/config.yml list     # b1 is Leader, after a few seconds
 //! ```
 //!
 //! and on its relay, in `/etc/amtsbote`:
@@ -346,25 +397,40 @@
 //! ```
 //!
 //! and lead the clients there (DNS, or a balancer in site B). Site B's relay has `standby = "wanted"`: it has no standby yet,
-//! and warns of that. What was acknowledged in the last seconds and had not reached site B is missing; its senders have their
-//! acknowledgements, and send again under the same ids. A relay of site A that is led to site B does not work on the older
+//! and warns of that. What was acknowledged in the last seconds and had not reached site B is missing, and what was received
+//! in them is offered again. Who has an acknowledgement sends nothing by itself: tell all authors the instant of the loss and
+//! what `store lag` said last. They ask by their message ids; one that the post office does not know (9070) is to be posted
+//! again, one that it has is answered as before. A relay of site A that is led to site B does not work on the older
 //! copy: it says how many transactions are missing, or that its log is closed.
 //!
 //! **When site A comes back**, its servers follow site B first, and its relays stay away from clients until then. On every
-//! relay and every database server of site A, while the line is still cut:
+//! relay and every database server of site A, while the line is still cut (and stop the register there):
 //!
 //! ```text
 //! systemctl stop amtsbote                        # relays
 //! systemctl stop patroni                         # database servers, then:
-//! mv /var/lib/postgresql/15/amtsbote /var/lib/postgresql/15/lost    # it has what site B lacks; delete it when all is clear
+//! mv /var/lib/postgresql/15/amtsbote /var/lib/postgresql/15/lost
 //! patronictl -c /etc/patroni/config.yml remove amtsbote             # once, when all of them are stopped
 //! ```
 //!
-//! Give site B's Patroni a slot, and site A's, in place of `synchronous_mode` and `slots`, the `standby_cluster` above with
-//! `host: db3.example.org`, `port: 5432`, `primary_slot_name: site_a`:
+//! `lost` of the server that was the leader is the only copy of the messages that site B lacks. Before it is deleted, ask it
+//! which they are, while Patroni is off there: each id that is in `lost` alone and that nobody has asked for is a message that
+//! its author believes to be delivered. Then the same in site B (`-h b1.example.org -U postgres`, without `-p`), and
+//! `LC_ALL=C comm -23 ids-lost ids-b`:
 //!
 //! ```text
-//! patronictl -c /etc/patroni/config.yml edit-config --force -s slots.site_a.type=physical      # on db3
+//! cd /var/lib/postgresql/15
+//! runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl -D lost -w -l /tmp/lost.log start -o "-p 5499 -c listen_addresses= \
+//!   -c hba_file=lost/pg_hba.conf -c ident_file=lost/pg_ident.conf"
+//! runuser -u postgres -- psql -p 5499 -Atc 'SELECT id FROM amtsbote.message ORDER BY id' amtsbote >/root/ids-lost
+//! runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl -D lost stop
+//! ```
+//!
+//! Give site B's Patroni a slot, and site A's, in place of `synchronous_mode` and `slots`, the `standby_cluster` above with
+//! `host: b1.example.org`, `port: 5432`, `primary_slot_name: site_a`:
+//!
+//! ```text
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s slots.site_a.type=physical      # on b1
 //! systemctl start patroni                        # on db1, then the others; wait for Standby Leader and running
 //! ```
 //!
@@ -373,7 +439,7 @@
 //! ask once more, and swap:
 //!
 //! ```text
-//! # on db3; then wait until list says Standby Leader
+//! # on b1; then wait until list says Standby Leader
 //! patronictl -c /etc/patroni/config.yml edit-config --force -s standby_cluster.host=balancer.site-a.example.org \
 //!   -s standby_cluster.port=5440 -s standby_cluster.primary_slot_name=site_b -s slots=null
 //! # on db1; then wait for Leader and Sync Standby
@@ -391,16 +457,38 @@
 //!
 //! ```text
 //! psql -h db1.example.org -U postgres \
-//!   -c "CREATE ROLE amtsbote_register LOGIN PASSWORD '…'" \
+//!   -c "CREATE ROLE amtsbote_register LOGIN" \
 //!   -c "CREATE DATABASE amtsbote_register OWNER amtsbote_register ENCODING 'UTF8' TEMPLATE template0" \
-//!   -c "GRANT pg_read_all_stats TO amtsbote_register"
+//!   -c "GRANT pg_read_all_stats TO amtsbote_register" \
+//!   -c "\password amtsbote_register"
 //! ```
 //!
 //! ```toml
+//! [register]
+//! log_heads = "/mnt/heads/log.heads"             # on a third machine, that neither site takes with it
 //! [store]
 //! engine = "postgres"
-//! connection = "host=db1.example.org,db2.example.org dbname=amtsbote_register user=amtsbote_register"
+//! connection = "host=db1.example.org,db2.example.org,db3.example.org dbname=amtsbote_register user=amtsbote_register"
 //! password_file = "store.password"
 //! tls_anchors = ["tls/database-ca.crt"]
 //! standby = "required"
 //! ```
+//!
+//! What the database does not hold lies with the register: `log.key` in its folder, without which neither log nor answers open
+//! and a register is refused by the database ("another register's"); `register.toml`, its certificate and key; the file of
+//! heads. So copy its folder and these to site B as soon as the register has started once, `log.key` with mode 0600 and by a way
+//! that nobody else reads. Site B's `register.toml` differs in
+//!
+//! ```toml
+//! [store]
+//! connection = "host=b1.example.org dbname=amtsbote_register user=amtsbote_register"
+//! standby = "wanted"
+//! ```
+//!
+//! and in `[office] url` where the post office has another name there. Its register stays off until site B is the leader and
+//! its relay works.
+//!
+//! `log.heads` tells after the loss which looks are missing in site B: `amtsbote register log` ends with code 4 and the number
+//! that the file knows. Keep that file aside (`register-log-head` is an error until then), as after a backup; `register serve` begins a
+//! new one within a minute. On the way back, stop site B's register together with its relay, before `store lag` is asked for the last time;
+//! in site A the file of heads from before the loss is put aside, too, and site B's takes its place before the register starts there.

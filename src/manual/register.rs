@@ -281,6 +281,7 @@
 //! ```text
 //! createuser -P amtsbote_register
 //! createdb -E UTF8 -T template0 -O amtsbote_register amtsbote_register
+//! psql -c "GRANT pg_read_all_stats TO amtsbote_register"    # so that the standby can be seen
 //! install -m 600 /dev/stdin store.password      # the password, beside register.toml
 //! ```
 //!

@@ -239,9 +239,11 @@ impl Door {
         };
         let Finished { facts, digest, length, file, behind, seen, busy } = finished;
         let (keeps, uploaded) = (draft.clone(), Uploaded { length, digest, tag: facts.tag });
+        let drafts = self.drafts.clone();
         let kept = on_disk(move || {
+            let alone = || drafts.hold_blocking(keeps.place());
             let kept = match behind {
-                Some(offset) => keeps.complete_content(attachment, &uploaded, offset, &file),
+                Some(offset) => keeps.complete_content(attachment, &uploaded, offset, &file, alone),
                 None => keeps.complete(attachment, &uploaded, &file),
             };
             // Whoever leaves before that is done leaves the lock with it.

@@ -5,9 +5,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::OwnedMutexGuard;
@@ -42,14 +43,60 @@ async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
 }
 
 /// The attachment, and the file that it lies in with others, are one request's alone until the last who holds this is gone.
-pub type Busy = Arc<(OwnedMutexGuard<()>, Option<OwnedMutexGuard<()>>)>;
+pub struct Alone {
+    tail: Option<Tail>,
+    _attachment: OwnedMutexGuard<()>,
+}
+
+pub type Busy = Arc<Alone>;
+
+impl Alone {
+    pub fn new(attachment: OwnedMutexGuard<()>, tail: Option<Tail>) -> Busy {
+        Arc::new(Self { tail, _attachment: attachment })
+    }
+
+    /// What came behind others becomes an attachment, or is cut off by whoever tries.
+    pub fn completes(&self) {
+        if let Some(tail) = &self.tail {
+            tail.completes.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What comes behind others in one file. Unless it becomes an attachment it goes again, whoever left and whenever: no bound
+/// counts what no name tells of.
+pub struct Tail {
+    file: Arc<File>,
+    path: PathBuf,
+    offset: u64,
+    completes: AtomicBool,
+    _held: OwnedMutexGuard<()>,
+}
+
+impl Tail {
+    pub fn new(file: Arc<File>, path: PathBuf, offset: u64, held: OwnedMutexGuard<()>) -> Self {
+        Self { file, path, offset, completes: AtomicBool::new(false), _held: held }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        // Nobody submits a draft of which an attachment is not whole, so the file should have no other name; one that has
+        // may be a message's.
+        let is_own = || self.file.metadata().is_ok_and(|found| found.nlink() == 1);
+        if !*self.completes.get_mut() && is_own() {
+            let _ = cut(&self.file, self.offset, &self.path);
+        }
+    }
+}
 
 /// Where an attachment goes.
 pub struct Target {
-    pub file: File,
+    pub file: Arc<File>,
     pub path: PathBuf,
     /// Present where others lie before it.
     pub behind: Option<Behind>,
+    pub busy: Busy,
 }
 
 /// What lies before an attachment.
@@ -57,7 +104,6 @@ pub struct Behind {
     pub length: u64,
     /// SHA-256 that has taken it, where it is known.
     pub seen: Option<Context>,
-    pub held: OwnedMutexGuard<()>,
 }
 
 /// What works at one piece at a time. Whoever leaves in the middle of a piece leaves the lock with it, so that nobody else
@@ -102,13 +148,9 @@ pub struct Upload {
 
 impl Upload {
     /// The file holds what others are before it, or is open for appending to what earlier requests brought.
-    pub fn new(target: Target, zip: Zip, busy: OwnedMutexGuard<()>) -> Self {
-        let Target { file, path, behind } = target;
-        let (length, seen, held) = match behind {
-            Some(Behind { length, seen, held }) => (Some(length), seen, Some(held)),
-            None => (None, None, None),
-        };
-        let (file, busy) = (Arc::new(file), Arc::new((busy, held)));
+    pub fn new(target: Target, zip: Zip) -> Self {
+        let Target { file, path, behind, busy } = target;
+        let (length, seen) = behind.map_or((None, None), |behind| (Some(behind.length), behind.seen));
         let hand = Hand {
             file: file.clone(),
             scanner: Scanner::new(zip),

@@ -192,7 +192,7 @@ impl Draft {
                     let end = offset.map_or(0, |offset| offset.saturating_add(uploaded.length));
                     contents.end = contents.end.max(end);
                     let kept = Kept { uploaded, file, offset: offset.unwrap_or(0) };
-                    contents.whole.insert(attachment, kept);
+                    contents.whole.entry(attachment).or_insert(kept);
                 }
                 Name::Part { attachment } => {
                     let Ok(attachment) = Uuid::try_parse(attachment) else { continue };
@@ -204,7 +204,8 @@ impl Draft {
                     let Ok(attachment) = Uuid::try_parse(attachment) else { continue };
                     if let Some(uploaded) = read::<Uploaded>(&path.with_extension("json"))? {
                         let kept = Kept { uploaded, file: path, offset: 0 };
-                        contents.whole.entry(attachment).or_insert(kept);
+                        // An older program that did not know of the other one took it once more, behind that.
+                        contents.whole.insert(attachment, kept);
                     }
                 }
                 Name::Other => {}

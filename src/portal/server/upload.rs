@@ -419,3 +419,58 @@ pub fn read_through(file: &File, parts: &[(u64, Digest)]) -> io::Result<Option<C
     }
     Ok(Some(all))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+
+    async fn held() -> OwnedMutexGuard<()> {
+        Arc::<tokio::sync::Mutex<()>>::default().lock_owned().await
+    }
+
+    /// An upload behind so many bytes of others.
+    async fn behind(path: &Path, offset: u64) -> Upload {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = Arc::new(file.expect("open"));
+        (&*file).seek(io::SeekFrom::Start(offset)).expect("there");
+        let tail = Tail::new(file.clone(), path.to_owned(), offset, held().await);
+        let behind = Some(Behind { length: offset, seen: None });
+        let busy = Alone::new(held().await, Some(tail));
+        Upload::new(Target { file, path: path.to_owned(), behind, busy }, Zip::Refused)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_completes_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("content");
+        for (before, named, left) in
+            [("", false, None), ("others", false, Some("others")), ("others", true, None)]
+        {
+            fs::write(&path, before).expect("written");
+            let upload = behind(&path, before.len() as u64).await;
+            (&*upload.file).write_all(b"some of it").expect("written");
+            let message = folder.path().join("message");
+            if named {
+                fs::hard_link(&path, &message).expect("a second name");
+            }
+            drop(upload);
+            match named {
+                true => assert_eq!(fs::read(&message).expect("there"), b"otherssome of it"),
+                false => assert_eq!(fs::read_to_string(&path).ok().as_deref(), left),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_becomes_an_attachment_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("content");
+        let upload = behind(&path, 0).await;
+        (&*upload.file).write_all(b"all of it").expect("written");
+        upload.busy.completes();
+        drop(upload);
+        assert_eq!(fs::read(&path).expect("there"), b"all of it");
+    }
+}

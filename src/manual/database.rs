@@ -114,8 +114,11 @@
 //! is over.
 //!
 //! Callbacks are made by one server at a time: it holds the destination in the database, for fifteen seconds at a time and on
-//! its clock, and keeps it while the receiver does not answer, so that the pauses between calls are those of all. Where it
-//! falls, another one that has something to tell goes on within about a minute, and every one within five.
+//! its clock, and keeps it while the receiver does not answer, so that the pauses between calls are those of all. From the
+//! fifth failure in a row on, behind two and a half minutes, it lets go after each, so that a server that can reach the
+//! receiver has its turn; from then on each server counts pauses of its own. Where one falls, another one that has something
+//! to tell goes on within about a minute, and every one within five. A receiver is told at least once: where a hold is lost (a
+//! failover of the database, an outage of more than fifteen seconds) two servers may tell it the same for a while.
 //!
 //! What a program that is older than this has announced lies in its server's `portal.folder` and is finished there, by the
 //! newer program as well; an older program knows nothing of what lies in the database. So let the balancer lead portals to

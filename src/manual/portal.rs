@@ -110,7 +110,8 @@
 //!
 //! With the embedded store, attachments that say they have less than 4 MiB and come one after the other lie behind one another in
 //! one file; any other one has a file of its own. What came of a small one whose connection broke off is put aside, and HEAD
-//! tells of it; one that was cut off with its server begins again. Uploads that an older program left are gone on with; an
+//! tells of it; one that was cut off with its server, or whose client left between the last byte and the answer, is whole or
+//! begins again. Uploads that an older program left are gone on with; an
 //! older program does not know of those that this one completed (422 `attachment-incomplete`, and they are uploaded once more).
 //!
 //! Submitting takes the largest such file over as the beginning of the payload (embedded store, `portal.folder`

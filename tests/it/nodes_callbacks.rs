@@ -27,13 +27,24 @@ struct Node {
 
 impl Node {
     async fn open(connection: &str, name: &str, clock: &HandClock, authority: &Authority) -> Self {
+        Self::open_among(connection, name, clock, authority, &["127.0.0.0/8", "::1"]).await
+    }
+
+    /// It may dial these networks.
+    async fn open_among(
+        connection: &str,
+        name: &str,
+        clock: &HandClock,
+        authority: &Authority,
+        networks: &[&str],
+    ) -> Self {
         let store = PostgresStore::open(Settings::new(connection, name)).await.expect("a store");
         let store = Arc::new(store);
         let own = RelaySettings::new("amt", "https://post.example/");
         let relay = Relay::new(store.clone(), Arc::new(clock.clone()), own);
         relay.reload_directory().await.expect("a directory");
         let tls = believing(authority, Arc::new(clock.clone()));
-        let callbacks = Callbacks::new(relay, settings(tls, &["127.0.0.0/8", "::1"]));
+        let callbacks = Callbacks::new(relay, settings(tls, networks));
         Self { store, callbacks }
     }
 
@@ -149,4 +160,42 @@ async fn a_receiver_that_does_not_answer_is_called_by_one_server_until_that_fall
     assert_eq!(two.callbacks.round().await, told(1));
     assert_eq!(times(&receiver)[&id], 5);
     two.store.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_one_server_cannot_reach_is_called_by_another() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("shut");
+    let authority = Authority::root("receivers", KeyChoice::P256, validity()).expect("an authority");
+    let clock = HandClock::at(at(1));
+    let receiver = Receiver::open(&authority, Arc::new(clock.clone()), How::Answer(200)).await;
+    settle(&connection, receiver.url()).await;
+    let shut = Node::open_among(&connection, "one", &clock, &authority, &[]).await;
+    let open = Node::open(&connection, "two", &clock, &authority).await;
+    let id = shut.submit().await;
+    for failures in 0..5 {
+        assert!(shut.callbacks.round().await.failed);
+        if failures < 4 {
+            assert_eq!(open.callbacks.round().await, told(0), "it is the other's");
+        }
+        clock.advance(Duration::from_secs(61.max(10 << failures)));
+    }
+    // It lets go behind its answer, and looks again before it is called.
+    let mut all = told(0);
+    for _ in 0..100 {
+        all = open.callbacks.round().await;
+        if all != told(0) {
+            break;
+        }
+        clock.advance(Duration::from_secs(61));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(all, told(1));
+    assert_eq!(times(&receiver)[&id], 1);
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(shut.callbacks.round().await, told(0), "nothing is left to tell");
+    for node in [shut, open] {
+        node.store.close().await.expect("closed");
+    }
 }

@@ -5,7 +5,7 @@
 //! a step of the card. So a crash loses none, and may tell one twice. A receiver that does not answer is called again after
 //! growing pauses, and given up with a finding when the submission is too old; whoever polls misses nothing. [`network`]
 //! says which addresses may be dialled, [`mod@call`] makes one call. Of servers that share a store one at a time looks at a
-//! destination and calls it; the others leave it, and go on where that one fell.
+//! destination and calls it; the others leave it, and go on where that one fell or failed a few times in a row.
 //!
 //! Left out: callbacks to senders, proxies, redirects, HTTP/2.
 
@@ -50,6 +50,9 @@ const ELSEWHERE_FIRST: Duration = Duration::from_secs(1);
 const ELSEWHERE_MAX: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// A receiver that does not answer is kept from other servers for shorter pauses than this. It may be this server's own way
+/// there that is shut, so another one has its turn then.
+const HELD_PAUSE_MAX: Duration = Duration::from_secs(120);
 /// Everything is looked through so often, whoever was woken for what.
 const SWEEP: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_secs(1);
@@ -105,7 +108,7 @@ pub struct Callbacks {
     relay: Arc<Relay>,
     settings: Settings,
     standing: Mutex<BTreeMap<DestinationId, Standing>>,
-    /// Of receivers that did not answer, where servers share a store: the pauses between calls are those of all servers.
+    /// Of receivers that did not answer, where servers share a store: short pauses between calls are those of all servers.
     held: Mutex<BTreeMap<DestinationId, Held>>,
     wake: Notify,
 }
@@ -249,11 +252,13 @@ impl Callbacks {
             }
             Err(refusal) => (Err(refusal), None),
         };
-        if let (Ok((Told { failed: true, .. }, _)), Some(held)) = (&told, held) {
-            self.held().insert(id.clone(), held);
-        }
         let mut standing = self.standing();
         let one = standing.entry(id.clone()).or_default();
+        if let (Ok((Told { failed: true, .. }, _)), Some(held)) = (&told, held)
+            && pause_after(one.failures) < HELD_PAUSE_MAX
+        {
+            self.held().insert(id.clone(), held);
+        }
         (one.is_busy, one.elsewhere) = (false, 0);
         match told {
             Ok((told, next)) if !told.failed => {

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +18,7 @@ use super::problem::Problem;
 use super::send::disk;
 use super::shared::AnyDraft;
 use super::token::Caller;
-use super::upload::{Behind, Finished, Target, Upload};
+use super::upload::{Alone, Behind, Finished, Tail, Target, Upload};
 use super::{Door, must_be, next, no_content};
 use crate::net::Body;
 use crate::report::Loudness;
@@ -90,8 +91,10 @@ impl Door {
         let is_small = stated_length(headers).is_some_and(|bytes| bytes < AHEAD_BYTES);
         let held = is_small.then(|| self.drafts.try_hold(&draft.content())).flatten();
         let opens = draft.clone();
-        let target = match on_disk(move || opened(&opens, attachment, held)).await.map_err(of_draft)? {
-            Opened::Whole(before) => return compare(&before, body).await,
+        // Whoever leaves before it is open leaves the locks with it.
+        let opened = on_disk(move || opened(&opens, attachment, busy, held)).await.map_err(of_draft)?;
+        let target = match opened {
+            Opened::Whole(before, _busy) => return compare(&before, body).await,
             Opened::New(mut target) => {
                 if let Some(behind) = &mut target.behind {
                     behind.seen = self.drafts.seen(&target.path, behind.length);
@@ -99,7 +102,7 @@ impl Door {
                 target
             }
         };
-        let upload = Upload::new(target, self.settings.zip, busy);
+        let upload = Upload::new(target, self.settings.zip);
         self.receive(upload, &draft, &begun, attachment, (headers, true), body).await
     }
 
@@ -136,9 +139,9 @@ impl Door {
         let path = draft.part(attachment);
         let opened = on_disk(move || {
             let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
-            Ok(Target { file, path, behind: None })
+            Ok(Target { file: Arc::new(file), path, behind: None, busy: Alone::new(busy, None) })
         });
-        let mut upload = Upload::new(opened.await.map_err(of_draft)?, self.settings.zip, busy);
+        let mut upload = Upload::new(opened.await.map_err(of_draft)?, self.settings.zip);
         upload.read_again().await?;
         self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
     }
@@ -239,17 +242,22 @@ impl Door {
         };
         let Finished { facts, digest, length, file, behind, seen, busy } = finished;
         let (keeps, uploaded) = (draft.clone(), Uploaded { length, digest, tag: facts.tag });
+        let drafts = self.drafts.clone();
         let kept = on_disk(move || {
+            let alone = || drafts.hold_blocking(keeps.place());
+            busy.completes();
             let kept = match behind {
-                Some(offset) => keeps.complete_content(attachment, &uploaded, offset, &file),
+                Some(offset) => keeps.complete_content(attachment, &uploaded, offset, &file, alone),
                 None => keeps.complete(attachment, &uploaded, &file),
             };
-            // Whoever leaves before that is done leaves the lock with it.
-            drop(busy);
+            // Whoever leaves before that is done leaves the claim and the locks with it.
+            if kept.is_ok() {
+                claim.leaves(length);
+            }
+            drop((claim, busy));
             kept
         });
         let path = kept.await.map_err(of_draft)?;
-        claim.leaves(length);
         if let Some(seen) = seen {
             self.drafts.remember(&path, behind.unwrap_or(0).saturating_add(length), seen);
         }
@@ -357,25 +365,33 @@ fn stated_length(headers: &HeaderMap) -> Option<u64> {
 
 enum Opened {
     /// It was uploaded before.
-    Whole(Uploaded),
+    Whole(Uploaded, OwnedMutexGuard<()>),
     New(Target),
 }
 
-/// `held`: nobody else is at the file that attachments lie in together.
-fn opened(draft: &Draft, attachment: Uuid, held: Option<OwnedMutexGuard<()>>) -> io::Result<Opened> {
+/// `busy`: the attachment is this request's; `held`: nobody else is at the file that attachments lie in together.
+fn opened(
+    draft: &Draft,
+    attachment: Uuid,
+    busy: OwnedMutexGuard<()>,
+    held: Option<OwnedMutexGuard<()>>,
+) -> io::Result<Opened> {
     let contents = draft.contents()?;
     if let Some(kept) = contents.whole.get(&attachment) {
-        return Ok(Opened::Whole(kept.uploaded.clone()));
+        return Ok(Opened::Whole(kept.uploaded.clone(), busy));
     }
     if let Some(held) = held.filter(|_| !contents.parts.contains_key(&attachment)) {
-        let length = contents.end;
+        let (length, path) = (contents.end, draft.content());
         if let Some(file) = draft.open_content(length)? {
-            let behind = Some(Behind { length, seen: None, held });
-            return Ok(Opened::New(Target { file, path: draft.content(), behind }));
+            let file = Arc::new(file);
+            let tail = Tail::new(file.clone(), path.clone(), length, held);
+            let behind = Some(Behind { length, seen: None });
+            return Ok(Opened::New(Target { file, path, behind, busy: Alone::new(busy, Some(tail)) }));
         }
     }
     let path = draft.part(attachment);
-    Ok(Opened::New(Target { file: File::create(&path)?, path, behind: None }))
+    let file = Arc::new(File::create(&path)?);
+    Ok(Opened::New(Target { file, path, behind: None, busy: Alone::new(busy, None) }))
 }
 
 pub fn at_offset(mut response: Response<Body>, offset: u64, complete: bool) -> Response<Body> {

@@ -76,10 +76,10 @@ impl Ledger {
         }
         drop(books);
         // What was forgotten since it was listed was not yet in the books then; what is forgotten from here on is.
-        learnt.retain(|path| !lies_there(path));
+        let gone = not_there(learnt);
         let mut books = self.books();
-        for path in learnt.iter().filter(|path| !lies_there(path)) {
-            books.files.remove(path);
+        for path in not_there(gone) {
+            books.files.remove(&path);
         }
     }
 
@@ -98,10 +98,17 @@ impl Ledger {
     }
 }
 
-/// Whole, or in part.
-fn lies_there(path: &Path) -> bool {
-    let kept = path.parent().and_then(|place| draft::kept(place).ok());
-    kept.is_some_and(|kept| kept.contains_key(path))
+/// Those that do not lie there, neither whole nor in part. Each folder is listed once for all that are one behind the other.
+fn not_there(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut listed: Option<(PathBuf, BTreeMap<PathBuf, u64>)> = None;
+    paths.retain(|path| {
+        let Some(place) = path.parent() else { return true };
+        if listed.as_ref().is_none_or(|(at, _)| at != place) {
+            listed = Some((place.to_owned(), draft::kept(place).unwrap_or_default()));
+        }
+        !listed.as_ref().is_some_and(|(_, kept)| kept.contains_key(path))
+    });
+    paths
 }
 
 /// What one upload may keep. Dropped, it is what the upload has left.

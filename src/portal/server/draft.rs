@@ -192,7 +192,7 @@ impl Draft {
                     let end = offset.map_or(0, |offset| offset.saturating_add(uploaded.length));
                     contents.end = contents.end.max(end);
                     let kept = Kept { uploaded, file, offset: offset.unwrap_or(0) };
-                    contents.whole.insert(attachment, kept);
+                    contents.whole.entry(attachment).or_insert(kept);
                 }
                 Name::Part { attachment } => {
                     let Ok(attachment) = Uuid::try_parse(attachment) else { continue };
@@ -204,7 +204,8 @@ impl Draft {
                     let Ok(attachment) = Uuid::try_parse(attachment) else { continue };
                     if let Some(uploaded) = read::<Uploaded>(&path.with_extension("json"))? {
                         let kept = Kept { uploaded, file: path, offset: 0 };
-                        contents.whole.entry(attachment).or_insert(kept);
+                        // An older program that did not know of the other one took it once more, behind that.
+                        contents.whole.insert(attachment, kept);
                     }
                 }
                 Name::Other => {}
@@ -242,28 +243,51 @@ impl Draft {
         Ok(whole)
     }
 
-    /// The same of one that lies in `content`, where it begins at `offset`. What fails is cut off.
-    pub fn complete_content(
+    /// The same of one that lies in `content`, where it begins at `offset`. `alone` waits until nobody submits the draft.
+    pub fn complete_content<T>(
         &self,
         attachment: Uuid,
         uploaded: &Uploaded,
         offset: u64,
         file: &File,
+        alone: impl FnOnce() -> T,
     ) -> io::Result<PathBuf> {
+        if let Err(error) = file.sync_data() {
+            // No name tells of it, so nobody has made anything of it.
+            let _ = cut(file, offset, &self.content());
+            return Err(error);
+        }
+        self.name_content(attachment, uploaded, offset, alone, synced)?;
+        Ok(self.content())
+    }
+
+    /// Whoever sees the name may submit, and then `content` is a message's file as well: where the name does not last, it
+    /// goes when nobody can be at that, and what it told of stays behind as nobody's.
+    fn name_content<T>(
+        &self,
+        attachment: Uuid,
+        uploaded: &Uploaded,
+        offset: u64,
+        alone: impl FnOnce() -> T,
+        synced: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         let name = self.0.join(format!("{}.{offset}", uploaded.name(attachment)));
-        let completed = file.sync_data().and_then(|()| {
-            // Another name of a file costs the disk less than a file.
-            fs::hard_link(self.0.join(ANNOUNCED), &name).or_else(|_| File::create_new(&name).map(drop))?;
-            synced(&self.0)
-        });
-        if completed.is_err() {
+        // Another name of a file costs the disk less than a file.
+        let named =
+            fs::hard_link(self.0.join(ANNOUNCED), &name).or_else(|_| File::create_new(&name).map(drop));
+        let lasts = named.and_then(|()| synced(&self.0));
+        if lasts.is_err() {
+            let _alone = alone();
+            let is_gone = match fs::remove_file(&name) {
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+                Ok(()) => true,
+            };
             // While the name is there, so must its bytes be.
-            match fs::remove_file(&name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {}
-                _ => drop(cut(file, offset, &self.content())),
+            if is_gone && offset == 0 {
+                let _ = fs::remove_file(self.content());
             }
         }
-        completed.map(|()| self.content())
+        lasts
     }
 }
 
@@ -322,4 +346,38 @@ pub fn synced(folder: &Path) -> io::Result<()> {
     // What lies above a relative path of one name is called nothing.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between the name and the disk's word on it the draft may have been submitted.
+    #[test]
+    fn a_name_that_does_not_last_takes_no_message_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let attachment = Uuid::from_u128(3);
+        for offset in [0, 7] {
+            let draft = Draft::at(folder.path().join(format!("draft{offset}")));
+            let message = folder.path().join(format!("message{offset}"));
+            fs::create_dir(draft.place()).expect("made");
+            fs::write(draft.content(), "before attachment").expect("written");
+            let uploaded = Uploaded { length: 10, digest: Digest::of(b"attachment"), tag: "tag".to_owned() };
+            let fails = |place: &Path| {
+                assert_eq!(draft.contents()?.whole.len(), 1, "the name can be seen");
+                fs::hard_link(place.join(CONTENT), &message)?;
+                Err(io::Error::other("the disk"))
+            };
+            let mut has_waited = false;
+            let wait = || {
+                has_waited = true;
+                assert_eq!(draft.contents().expect("read").whole.len(), 1, "whoever submits ends first");
+            };
+            draft.name_content(attachment, &uploaded, offset, wait, fails).expect_err("it does not last");
+            assert!(has_waited);
+            assert_eq!(fs::read(&message).expect("there"), b"before attachment");
+            assert!(draft.contents().expect("read").whole.is_empty());
+            assert_eq!(draft.content().exists(), offset > 0, "nothing is kept of one that was alone");
+        }
+    }
 }

@@ -79,24 +79,25 @@ impl Drafts {
         Draft::at(self.folder.join(account).join(submission.hyphenated().to_string()))
     }
 
+    fn lock_of(&self, place: &Path) -> Lock {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+        busy.entry(place.to_owned()).or_default().clone()
+    }
+
     /// Waits until nobody else is at work at this place. Others are not held up.
     pub async fn hold(&self, place: &Path) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
-            busy.entry(place.to_owned()).or_default().clone()
-        };
-        lock.lock_owned().await
+        self.lock_of(place).lock_owned().await
+    }
+
+    /// The same for a thread that may wait.
+    pub fn hold_blocking(&self, place: &Path) -> tokio::sync::OwnedMutexGuard<()> {
+        self.lock_of(place).blocking_lock_owned()
     }
 
     /// The same, or nothing if somebody is at work there.
     pub fn try_hold(&self, place: &Path) -> Option<tokio::sync::OwnedMutexGuard<()>> {
-        let lock = {
-            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
-            busy.entry(place.to_owned()).or_default().clone()
-        };
-        lock.try_lock_owned().ok()
+        self.lock_of(place).try_lock_owned().ok()
     }
 
     /// Whether so many bytes more leave the disk's reserve alone.

@@ -1,8 +1,8 @@
 //! The sender's side: announce, submit; [`super::attachments`] has what comes in between.
 //!
 //! An announced id is the relay's, so that it is used once; what was announced and uploaded waits on disk, or in the store
-//! that nodes share, until it is submitted. Submitting makes one payload of all of it, which may take over the file of the largest attachment instead of
-//! copying it, and one message, in the relay's one transaction.
+//! that nodes share, until it is submitted. Submitting makes one payload of all of it, which may take over the largest file of
+//! attachments instead of copying it, and one message, in the relay's one transaction.
 //! Everything may be said again: an attachment with the same bytes, a submission with the same content, also after its
 //! draft is gone.
 
@@ -174,13 +174,21 @@ impl Door {
                 if !self.drafts.has_room(0).map_err(disk)? {
                     return Err(self.full());
                 }
-                // What is begun for an id that is not issued nobody hears of; it is swept.
                 let begin = |message: MessageId| async {
                     let submission = uuid_of(&message).ok_or_else(Problem::no_submission)?;
                     let draft = self.drafts.draft(&caller.account.name, submission);
-                    Ok::<_, Problem>((submission, self.begin_here(draft, begun(message)).await?))
+                    let place = self.begin_here(draft.clone(), begun(message)).await?;
+                    Ok::<_, Problem>((submission, draft, place))
                 };
-                self.relay.announce_while(&caller.account, begin).await?.1?
+                // Nobody hears of what was begun for an id that is not issued, and it would count like any other.
+                let undo = |begun: Result<(Uuid, Draft, Place), Problem>| async move {
+                    if let Ok((_, draft, Place::Free | Place::Made(_))) = begun {
+                        self.forget(&AnyDraft::Here(draft)).await;
+                    }
+                };
+                let (_, begun) = self.relay.announce_while(&caller.account, begin, undo).await?;
+                let (submission, _, place) = begun?;
+                (submission, place)
             }
         };
         let case = case.unwrap_or_else(|| counterpart(submission));

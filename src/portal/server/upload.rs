@@ -5,9 +5,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::OwnedMutexGuard;
@@ -42,14 +43,60 @@ async fn done<T>(work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
 }
 
 /// The attachment, and the file that it lies in with others, are one request's alone until the last who holds this is gone.
-pub type Busy = Arc<(OwnedMutexGuard<()>, Option<OwnedMutexGuard<()>>)>;
+pub struct Alone {
+    tail: Option<Tail>,
+    _attachment: OwnedMutexGuard<()>,
+}
+
+pub type Busy = Arc<Alone>;
+
+impl Alone {
+    pub fn new(attachment: OwnedMutexGuard<()>, tail: Option<Tail>) -> Busy {
+        Arc::new(Self { tail, _attachment: attachment })
+    }
+
+    /// What came behind others becomes an attachment, or is cut off by whoever tries.
+    pub fn completes(&self) {
+        if let Some(tail) = &self.tail {
+            tail.completes.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What comes behind others in one file. Unless it becomes an attachment it goes again, whoever left and whenever: no bound
+/// counts what no name tells of.
+pub struct Tail {
+    file: Arc<File>,
+    path: PathBuf,
+    offset: u64,
+    completes: AtomicBool,
+    _held: OwnedMutexGuard<()>,
+}
+
+impl Tail {
+    pub fn new(file: Arc<File>, path: PathBuf, offset: u64, held: OwnedMutexGuard<()>) -> Self {
+        Self { file, path, offset, completes: AtomicBool::new(false), _held: held }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        // Nobody submits a draft of which an attachment is not whole, so the file should have no other name; one that has
+        // may be a message's.
+        let is_own = || self.file.metadata().is_ok_and(|found| found.nlink() == 1);
+        if !*self.completes.get_mut() && is_own() {
+            let _ = cut(&self.file, self.offset, &self.path);
+        }
+    }
+}
 
 /// Where an attachment goes.
 pub struct Target {
-    pub file: File,
+    pub file: Arc<File>,
     pub path: PathBuf,
     /// Present where others lie before it.
     pub behind: Option<Behind>,
+    pub busy: Busy,
 }
 
 /// What lies before an attachment.
@@ -57,7 +104,6 @@ pub struct Behind {
     pub length: u64,
     /// SHA-256 that has taken it, where it is known.
     pub seen: Option<Context>,
-    pub held: OwnedMutexGuard<()>,
 }
 
 /// What works at one piece at a time. Whoever leaves in the middle of a piece leaves the lock with it, so that nobody else
@@ -102,13 +148,9 @@ pub struct Upload {
 
 impl Upload {
     /// The file holds what others are before it, or is open for appending to what earlier requests brought.
-    pub fn new(target: Target, zip: Zip, busy: OwnedMutexGuard<()>) -> Self {
-        let Target { file, path, behind } = target;
-        let (length, seen, held) = match behind {
-            Some(Behind { length, seen, held }) => (Some(length), seen, Some(held)),
-            None => (None, None, None),
-        };
-        let (file, busy) = (Arc::new(file), Arc::new((busy, held)));
+    pub fn new(target: Target, zip: Zip) -> Self {
+        let Target { file, path, behind, busy } = target;
+        let (length, seen) = behind.map_or((None, None), |behind| (Some(behind.length), behind.seen));
         let hand = Hand {
             file: file.clone(),
             scanner: Scanner::new(zip),
@@ -376,4 +418,59 @@ pub fn read_through(file: &File, parts: &[(u64, Digest)]) -> io::Result<Option<C
         at = at.saturating_add(*length);
     }
     Ok(Some(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+
+    async fn held() -> OwnedMutexGuard<()> {
+        Arc::<tokio::sync::Mutex<()>>::default().lock_owned().await
+    }
+
+    /// An upload behind so many bytes of others.
+    async fn behind(path: &Path, offset: u64) -> Upload {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = Arc::new(file.expect("open"));
+        (&*file).seek(io::SeekFrom::Start(offset)).expect("there");
+        let tail = Tail::new(file.clone(), path.to_owned(), offset, held().await);
+        let behind = Some(Behind { length: offset, seen: None });
+        let busy = Alone::new(held().await, Some(tail));
+        Upload::new(Target { file, path: path.to_owned(), behind, busy }, Zip::Refused)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_completes_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("content");
+        for (before, named, left) in
+            [("", false, None), ("others", false, Some("others")), ("others", true, None)]
+        {
+            fs::write(&path, before).expect("written");
+            let upload = behind(&path, before.len() as u64).await;
+            (&*upload.file).write_all(b"some of it").expect("written");
+            let message = folder.path().join("message");
+            if named {
+                fs::hard_link(&path, &message).expect("a second name");
+            }
+            drop(upload);
+            match named {
+                true => assert_eq!(fs::read(&message).expect("there"), b"otherssome of it"),
+                false => assert_eq!(fs::read_to_string(&path).ok().as_deref(), left),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_becomes_an_attachment_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("content");
+        let upload = behind(&path, 0).await;
+        (&*upload.file).write_all(b"all of it").expect("written");
+        upload.busy.completes();
+        drop(upload);
+        assert_eq!(fs::read(&path).expect("there"), b"all of it");
+    }
 }

@@ -51,11 +51,13 @@ impl Relay {
         Err(counted("announce", ids_used()))
     }
 
-    /// The same, and begins something of its own with it meanwhile: that may be there without the id, if this fails.
-    pub async fn announce_while<T, F: Future<Output = T>>(
+    /// The same, and begins something of its own with it meanwhile, which `undo` takes back where the id is not issued. Where
+    /// this is given up half-way it may be there without the id.
+    pub async fn announce_while<T, F: Future<Output = T>, U: Future<Output = ()>>(
         &self,
         who: &Account,
         begin: impl Fn(MessageId) -> F,
+        undo: impl Fn(T) -> U,
     ) -> Result<(MessageId, T), Refusal> {
         let now = self.now();
         let expires_at = self.announced_until(now);
@@ -63,10 +65,10 @@ impl Relay {
             let id = self.random_id()?;
             let announced = self.store.announce_bound(&id, &who.name, None, now, expires_at);
             let (announced, begun) = futures_util::join!(announced, begin(id.clone()));
-            match announced {
-                Ok(()) => return Ok((id, begun)),
-                Err(StoreError::IdUsed) => {}
-                Err(error) => return Err(counted("announce", error.into())),
+            let Err(error) = announced else { return Ok((id, begun)) };
+            undo(begun).await;
+            if !matches!(error, StoreError::IdUsed) {
+                return Err(counted("announce", error.into()));
             }
         }
         Err(counted("announce", ids_used()))

@@ -96,6 +96,9 @@
 //! (1104) that finds copy and original equal, as they were later; where only the lock's kind is unknown, until a change of that person's locks or such a load. Call the municipality at once: until then whoever is to be locked may be found. A message
 //! that is marked as a test sets no lock.
 //!
+//! A held change that cannot be read any more (a damaged disk) keeps those behind it from being applied, and holds up no message
+//! and no lock: `amtsbote register status` says `change N cannot be read: load it again` (exit code 4; `unreadable_change` in JSON).
+//!
 //! A copy is as old as the last thing that was heard of it, never younger: a municipality's clock may be five minutes ahead, a
 //! load or a 1104 that is dated later is rejected (S999), and a copy with a date in the future counts as stale.
 //! `register-copy-stale` in the log names a copy that gives no data any more, and which changes it misses.

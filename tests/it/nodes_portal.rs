@@ -610,6 +610,56 @@ fn what_the_standby_may_lack_is_not_said_to_be_made() {
     assert!(name.ends_with(&id.to_string()), "{name}");
 }
 
+/// Whoever is told how far an attachment has come does not send that again.
+#[test]
+fn what_the_standby_may_lack_of_an_attachment_is_not_told() {
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    let connection = primary.database("untold");
+    let brief = |text: &str| with(&with(text, "patience_seconds", 3), "question_seconds", 3);
+    let mut nodes = open(&connection, brief);
+    let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+    let (first, second) = (sealed(1, 90_000), sealed(2, 80_000));
+    runtime().block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[one, two]).await;
+        portal.upload(0, (id, one), &first).await.is(204);
+        standby.signal_receiver(Signal::STOP);
+        // As if its last commit had been seen and were not there.
+        let lacks = "SET synchronous_commit = local; UPDATE amtsbote.staged SET bytes = bytes";
+        primary.sql("untold", lacks);
+        for node in [1, 2] {
+            let state = portal.ask(node, "HEAD", &place(id, one), &[], "").await;
+            let elsewhere = portal.more(node, (id, one), 7, "A", false).await;
+            let again = portal.upload(node, (id, one), &first).await;
+            let told = [state, elsewhere, again].map(|answer| answer.status.as_u16());
+            assert_eq!(told, [503; 3], "node {node}");
+        }
+        standby.signal_receiver(Signal::CONT);
+        primary.wait_for_standby();
+        for node in [1, 2, 0] {
+            let mut told = portal.ask(node, "HEAD", &place(id, one), &[], "").await;
+            for _ in 0..100 {
+                if told.status != 503 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                told = portal.ask(node, "HEAD", &place(id, one), &[], "").await;
+            }
+            told.is(204);
+            portal.more(node, (id, one), 7, "A", false).await.refuses(409, "offset-conflict");
+            portal.upload(node, (id, one), &first).await.is(204);
+        }
+        portal.upload(1, (id, two), &second).await.is(204);
+        portal.submit(2, id, &seal(b"{}"), &seal(b"<data/>")).await.is(200);
+    });
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    stop(&mut nodes);
+}
+
 /// Bytes that attachments are counted with, and bytes of their pieces.
 fn counted(cluster: &Cluster, database: &str) -> String {
     let question = "SELECT sum(bytes) || ' ' || sum((SELECT sum(length) FROM amtsbote.staged_piece WHERE place = staged.id)) \

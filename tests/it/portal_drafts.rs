@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use amtsbote::domain::content::Digest;
+use amtsbote::store::Store;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -288,6 +289,103 @@ async fn an_attachment_that_the_disk_has_changed_is_not_submitted() {
     }
     assert_eq!(office.xta.stored().await, 0);
     let sent: Vec<_> = ALL.into_iter().zip(parts.iter().map(String::as_str)).collect();
+    arrives(&office, &portal, &id, &sent).await;
+    office.xta.close().await;
+}
+
+/// All of an attachment, behind which the client is gone without an answer.
+async fn leave(office: &Office, token: &str, submission: &str, all: &str, patience: Duration) {
+    let head = format!(
+        "PUT /v2/submissions/{submission}/attachments/{ATTACHMENT} HTTP/1.1\r\nhost: a\r\n\
+         authorization: Bearer {token}\r\ncontent-type: application/jose\r\ncontent-length: {}\r\n\r\n",
+        all.len()
+    );
+    let (most, last) = all.as_bytes().split_at(all.len() - 100);
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", office.port())).await.expect("connected");
+    stream.write_all(head.as_bytes()).await.expect("written");
+    stream.write_all(most).await.expect("written");
+    for _ in 0..1000 {
+        if folder(office, submission).join("content").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stream.write_all(last).await.expect("written");
+    tokio::time::sleep(patience).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waited_for_is_counted_or_gone() {
+    const BOUND: usize = 4_000_000;
+    let office = Office::open_with(|settings| settings.uploads_bytes_max = BOUND as u64).await;
+    let portal = office.token("portal").await;
+    let part = seal(&[1; 300_000]);
+    let mut kept = 0;
+    for round in 0..60 {
+        let (id, _) = office.announce(&portal, &[ATTACHMENT]).await;
+        if kept + part.len() > BOUND {
+            office.upload(&portal, &id, ATTACHMENT, &part).await.refuses(429, "too-much-uploaded");
+            break;
+        }
+        leave(&office, &portal, &id, &part, Duration::from_micros(round * 100)).await;
+        // Until nobody is at work with it any more.
+        let mut told = String::new();
+        for _ in 0..1000 {
+            let answer = go_on(&office, &portal, &id, ATTACHMENT, 999_999_999, "").await.is(409);
+            told = String::from_utf8_lossy(&answer.body).into_owned();
+            if told.contains("the upload stands at") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (came, is_whole) = at(&office, &portal, &id, ATTACHMENT).await;
+        assert!(told.contains(&format!("stands at {came}")), "{told}");
+        let lies = fs::metadata(folder(&office, &id).join("content")).map_or(0, |content| content.len());
+        assert_eq!((lies, is_whole), (came as u64, came > 0), "round {round}");
+        if came == 0 {
+            assert_eq!(names(&office, &id), ["announced.json"], "such a draft gives way to others");
+        }
+        kept += came;
+    }
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_did_not_announce_is_no_draft() {
+    let office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (id, _) = office.announce(&portal, &[]).await;
+    office.xta.store.close().await.expect("closed");
+    for _ in 0..3 {
+        let refused = office.announce_in(DESTINATION, &portal, &[], None).await;
+        assert!(refused.status.is_server_error(), "{}", refused.status);
+    }
+    let drafts = fs::read_dir(folder(&office, &id).parent().expect("an account's")).expect("a folder");
+    let drafts: Vec<_> = drafts.map(|draft| draft.expect("an entry").file_name()).collect();
+    assert_eq!(drafts, [&*id]);
+}
+
+/// A newer program, an older one, which does not know what that completed, and the newer one again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_program_took_once_more_is_what_holds() {
+    let mut office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (id, _) = office.announce(&portal, &ALL).await;
+    let parts = [seal(&[1; 200_000]), seal(&[2; 100_000]), seal(&[3; 120_000])];
+    let later = seal(&[4; 150_000]);
+    for n in 0..2 {
+        office.upload(&portal, &id, ALL[n], &parts[n]).await.is(204);
+    }
+    let place = folder(&office, &id);
+    fs::write(place.join(ATTACHMENT), &later).expect("written");
+    let note = json!({ "length": later.len(), "digest": Digest::of(later.as_bytes()), "tag": tag(&later) });
+    fs::write(place.join(format!("{ATTACHMENT}.json")), note.to_string()).expect("written");
+    office.restart_door().await;
+    assert_eq!(at(&office, &portal, &id, ATTACHMENT).await, (later.len(), true));
+    office.upload(&portal, &id, ATTACHMENT, &parts[0]).await.refuses(409, "attachment-exists");
+    office.upload(&portal, &id, ATTACHMENT, &later).await.is(204);
+    office.upload(&portal, &id, THIRD, &parts[2]).await.is(204);
+    let sent = [(ATTACHMENT, &*later), (OTHER_ATTACHMENT, &*parts[1]), (THIRD, &*parts[2])];
     arrives(&office, &portal, &id, &sent).await;
     office.xta.close().await;
 }

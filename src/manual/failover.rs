@@ -320,12 +320,16 @@
 //!
 //! ```text
 //! listen primary
-//!     bind :5440
+//!     bind :5440 tcp-ut 20s
 //!     option httpchk GET /primary
 //!     default-server on-marked-down shutdown-sessions
 //!     server db1 db1.example.org:5432 check port 8008
 //!     server db2 db2.example.org:5432 check port 8008
+//!     server db3 db3.example.org:5432 check port 8008
 //! ```
+//!
+//! `tcp-ut` ends the connection when site B is gone. Without it the primary's sender may stand still in front of the balancer for
+//! ten minutes, and a checkpoint that is to give up the slot (below) waits for it, while messages are accepted and the log grows.
 //!
 //! `/etc/patroni/config.yml` in site B is as above and with the same passwords (the roles come with the data), with
 //! `scope: amtsbote-b`, `name: b1` (a name that site A does not have, see above), its own addresses, files and etcd, without the two lines
@@ -347,7 +351,8 @@
 //! The slot keeps the log on the primary while site B is away, so without a bound site B's absence would fill the primary's
 //! disk and stop site A. `max_slot_wal_keep_size` is that bound: less than half of the room on the smallest server's disk, and
 //! more than is written in the longest absence that site B is to catch up with. Behind it the slot is `lost` (`SELECT slot_name,
-//! wal_status FROM pg_replication_slots`), site B's log says that it was invalidated, and site B must be copied anew:
+//! wal_status FROM pg_replication_slots`), site B's log says that a segment "has already been removed", and site B must be copied anew (`wal_keep_size` is kept in any
+//! case):
 //!
 //! ```text
 //! psql -h db1.example.org -U postgres -c "SELECT pg_drop_replication_slot('site_b')"   # on the leader; Patroni makes it anew
@@ -400,7 +405,7 @@
 //! and warns of that. What was acknowledged in the last seconds and had not reached site B is missing, and what was received
 //! in them is offered again. Who has an acknowledgement sends nothing by itself: tell all authors the instant of the loss and
 //! what `store lag` said last. They ask by their message ids; one that the post office does not know (9070) is to be posted
-//! again, one that it has is answered as before. A relay of site A that is led to site B does not work on the older
+//! again, under a new id (the lost one is refused, 9022), one that it has is answered as before. A relay of site A that is led to site B does not work on the older
 //! copy: it says how many transactions are missing, or that its log is closed.
 //!
 //! **When site A comes back**, its servers follow site B first, and its relays stay away from clients until then. On every
@@ -448,7 +453,7 @@
 //! systemctl start amtsbote                       # on site A's relays; with [objects] after adopt-objects on one
 //! ```
 //!
-//! 33 s passed without a relay then, and nothing was lost.
+//! 20 to 33 s passed without a relay then, and nothing was lost.
 //!
 //! # The register's database
 //!

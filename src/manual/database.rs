@@ -9,7 +9,7 @@
 //!
 //! ```sql
 //! CREATE ROLE amtsbote LOGIN;
-//! \password amtsbote
+//! \password amtsbote                     -- asks, in psql
 //! CREATE DATABASE amtsbote OWNER amtsbote ENCODING 'UTF8' TEMPLATE template0;
 //! GRANT pg_read_all_stats TO amtsbote;   -- so that the standby can be seen
 //! ```

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-
 use tokio::sync::watch;
 
 use super::{StartError, evidence_key};

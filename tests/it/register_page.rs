@@ -30,6 +30,8 @@ use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
+use crate::osci_simulation::Random;
+
 /// Municipality and family name; all four are answered with the neutral answer.
 const CASES: [(&str, &str, &str); 4] = [
     ("unknown", HOME, "Niemand"),
@@ -346,30 +348,18 @@ fn chance_with_leak(blocks: &[Block]) -> f64 {
     (0..CASES.len()).map(leaking).fold(0.0, f64::max)
 }
 
-/// Numbers that look drawn by lot, the same from the same seed (SplitMix64).
-struct Lot(u64);
-
-impl Lot {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+/// In which order a block asks, drawn by lot.
+fn order(lot: &mut Random) -> [usize; CASES.len()] {
+    let mut order = [0, 1, 2, 3];
+    for place in (1..order.len()).rev() {
+        order.swap(place, lot.below(place as u64 + 1) as usize);
     }
-
-    fn order(&mut self) -> [usize; CASES.len()] {
-        let mut order = [0, 1, 2, 3];
-        for place in (1..order.len()).rev() {
-            order.swap(place, self.below(place as u64 + 1) as usize);
-        }
-        order
-    }
+    order
 }
 
 #[test]
 fn a_leak_is_seen_in_noise_and_noise_alone_is_no_leak() {
-    let mut lot = Lot(5);
+    let mut lot = Random(5);
     // Half of the times late by up to 16 ms, one in eight by up to 80 ms.
     let mut noise = || {
         let busy = [0, 0, 0, 0, 16_000, 16_000, 16_000, 80_000][lot.below(8) as usize];
@@ -419,7 +409,7 @@ fn ask_block(
 fn ask_all(address: SocketAddr) -> u64 {
     let mut browsers: Vec<Browser> =
         (0..BROWSERS).map(|number| Browser::signed_in(address, &user(number))).collect();
-    let mut lot = Lot(11);
+    let mut lot = Random(11);
     let mut shapes = BTreeSet::new();
     let mut sizes: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     let mut blocks: Vec<Block> = Vec::new();
@@ -427,7 +417,7 @@ fn ask_all(address: SocketAddr) -> u64 {
         if round >= BLOCKS_MIN && chance_with_leak(&blocks) < CHANCE_MAX {
             break;
         }
-        let orders: Vec<_> = browsers.iter().map(|_| lot.order()).collect();
+        let orders: Vec<_> = browsers.iter().map(|_| order(&mut lot)).collect();
         let came: Vec<_> = std::thread::scope(|threads| {
             let asking: Vec<_> = browsers
                 .iter_mut()

@@ -103,7 +103,8 @@
 //!       use_pg_rewind: true
 //!       use_slots: true
 //!       parameters: {max_connections: 100, max_wal_size: 4GB, wal_keep_size: 1GB, tcp_keepalives_idle: 5,
-//!         wal_receiver_timeout: 15s, wal_sender_timeout: 15s, max_slot_wal_keep_size: 20GB}
+//!         wal_receiver_timeout: 15s, wal_sender_timeout: 15s, wal_retrieve_retry_interval: 500ms,
+//!         max_slot_wal_keep_size: 20GB}
 //!     slots:
 //!       site_b: {type: physical}
 //!   initdb: [{encoding: UTF8}, {auth-local: peer}, {auth-host: scram-sha-256}, data-checksums]
@@ -132,6 +133,8 @@
 //! `verify-full`, since site B connects to the balancer's name. `maximum_lag_on_failover` (in bytes; 1 MB where nothing is said)
 //! bars from promotion whoever is further behind the primary's log as Patroni last saw it, the synchronous standby too: behind a
 //! burst nobody might be promoted. It is not needed here, for what was acknowledged is on that standby and only it is promoted.
+//! `wal_retrieve_retry_interval` (5 s where nothing is said) is how long a standby that has just lost its primary may wait before
+//! it heeds an order to be promoted that came at that instant.
 //! PostgreSQL's user reads the file and the key, nobody else:
 //!
 //! ```text

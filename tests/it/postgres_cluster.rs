@@ -72,7 +72,8 @@ impl Cluster {
             "pg_basebackup",
             &["-d", &primary, "-D", &standby.data(), "-R", "-X", "stream", "-c", "fast"],
         );
-        standby.configure(&[]);
+        // An order to be promoted that comes right behind the primary's loss is not heeded before this is over (5 s).
+        standby.configure(&["wal_retrieve_retry_interval = 500ms"]);
         standby.begin();
         standby
     }

@@ -42,14 +42,10 @@ impl Door {
     ) -> Result<(AnyDraft, Announced), Problem> {
         caller.must_send()?;
         let (draft, begun) = self.begun(caller, submission).await?;
-        if !begun.attachments.contains(&attachment) {
-            return Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                "attachment-not-announced",
-                "the attachment was not announced with the submission",
-            ));
+        match begun.attachments.contains(&attachment) {
+            true => Ok((draft, begun)),
+            false => Err(not_announced()),
         }
-        Ok((draft, begun))
     }
 
     /// `HEAD`: how far an upload has come.
@@ -81,19 +77,26 @@ impl Door {
         body: &mut Body,
     ) -> Result<Response<Body>, Problem> {
         must_be(headers, JOSE)?;
-        let (draft, begun) = self.begun_with(caller, submission, attachment).await?;
-        let draft = match draft {
-            AnyDraft::Here(draft) => draft,
-            AnyDraft::Shared(draft) => return self.upload_shared(&draft, attachment, headers, body).await,
-        };
+        caller.must_send()?;
+        if let Some(draft) = self.shared_draft(&caller.account.name, submission).await? {
+            return match draft.begun().attachments.contains(&attachment) {
+                true => self.upload_shared(&draft, attachment, headers, body).await,
+                false => Err(not_announced()),
+            };
+        }
+        let draft = self.drafts.draft(&caller.account.name, submission);
         let busy = self.alone(&draft, attachment)?;
         // A small one goes into one file with those before it, unless another one is on its way there.
         let is_small = stated_length(headers).is_some_and(|bytes| bytes < AHEAD_BYTES);
         let held = is_small.then(|| self.drafts.try_hold(&draft.content())).flatten();
-        let opens = draft.clone();
         // Whoever leaves before it is open leaves the locks with it.
-        let opened = on_disk(move || opened(&opens, attachment, busy, held)).await.map_err(of_draft)?;
-        let target = match opened {
+        let opens = move |draft: &Draft, begun: &Announced| match begun.attachments.contains(&attachment) {
+            true => opened(draft, attachment, busy, held).map(Some),
+            false => Ok(None),
+        };
+        let found = self.found_here(caller, submission, opens).await.map_err(of_draft)?;
+        let (draft, begun, opened) = found.ok_or_else(Problem::no_submission)?;
+        let target = match opened.ok_or_else(not_announced)? {
             Opened::Whole(before, _busy) => return compare(&before, body).await,
             Opened::New(mut target) => {
                 if let Some(behind) = &mut target.behind {
@@ -361,6 +364,14 @@ pub fn too_much(max: u64, kept: u64, client: Option<&str>) -> Problem {
 
 fn stated_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+fn not_announced() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "attachment-not-announced",
+        "the attachment was not announced with the submission",
+    )
 }
 
 enum Opened {

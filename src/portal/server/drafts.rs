@@ -181,9 +181,14 @@ impl Drafts {
     /// A draft that was submitted, is over or gives way.
     pub fn forget(&self, place: &Path) -> io::Result<()> {
         forget(place)?;
-        self.ledger.forget(place);
+        self.count_no_more(place);
         self.memory().retain(|path, _| !path.starts_with(place));
         Ok(())
+    }
+
+    /// Its bytes are nobody's any more: it is being forgotten.
+    pub fn count_no_more(&self, place: &Path) {
+        self.ledger.forget(place);
     }
 
     /// A place for one more of this client's.

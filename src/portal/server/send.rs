@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::Context;
@@ -17,11 +17,11 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::draft::{Announced, Draft, Kept, Uploaded};
+use super::draft::{Announced, Contents, Draft, Kept, Uploaded};
 use super::drafts::{Place, on_disk};
 use super::problem::Problem;
 use super::public::keys;
-use super::shared::{AnyDraft, SharedAttachment, damaged, in_store};
+use super::shared::{AnyDraft, Busy, SharedAttachment, damaged, in_store};
 use super::token::Caller;
 use super::upload::{Reading, read_through};
 use super::{DOOR, Door, attachment_id, hyphenated, json};
@@ -344,11 +344,24 @@ impl Door {
             let begun = draft.begun().clone();
             return Ok(Some((AnyDraft::Shared(Box::new(draft)), begun)));
         }
-        let draft = self.drafts.draft(&caller.account.name, submission);
-        let reads = draft.clone();
-        let begun = on_disk(move || reads.announced()).await.map_err(disk)?;
-        let begun = begun.filter(|begun| begun.until > self.relay.now());
-        Ok(begun.map(|begun| (AnyDraft::Here(draft), begun)))
+        let found = self.found_here(caller, submission, |_, _| Ok(())).await.map_err(disk)?;
+        Ok(found.map(|(draft, begun, ())| (AnyDraft::Here(draft), begun)))
+    }
+
+    /// The same among the files of this node, with what is seen there by a thread that may wait.
+    pub(super) async fn found_here<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        look: impl FnOnce(&Draft, &Announced) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<Option<(Draft, Announced, T)>> {
+        let (draft, now) = (self.drafts.draft(&caller.account.name, submission), self.relay.now());
+        let looks = move || {
+            let Some(begun) = draft.announced()?.filter(|begun| begun.until > now) else { return Ok(None) };
+            let seen = look(&draft, &begun)?;
+            Ok(Some((draft, begun, seen)))
+        };
+        on_disk(looks).await
     }
 
     /// `PUT /submissions/{id}`.
@@ -361,11 +374,15 @@ impl Door {
         let submitted: Submitted = serde_json::from_slice(body)
             .map_err(|error| Problem::bad_request("body-invalid", format!("the submission: {error}")))?;
         let message = self.message_id(submission)?;
-        let _busy = self.hold_draft(&caller.account.name, submission).await?;
+        let busy = self.hold_draft(&caller.account.name, submission).await?;
+        let mut left = None;
         let case = match self.made(caller, &message).await? {
             Some(entry) => self.made_before(caller, submission, &entry, &submitted).await?,
             None => match self.make(caller, submission, &submitted).await {
-                Ok(case) => case,
+                Ok((case, draft)) => {
+                    left = Some(draft);
+                    case
+                }
                 // What the store is not sure of may be read there already, and be lost with it.
                 Err(problem) if problem.status.is_server_error() => return Err(problem),
                 // Another node may have made it at this moment.
@@ -375,6 +392,11 @@ impl Door {
                 },
             },
         };
+        match left {
+            Some(AnyDraft::Here(draft)) => self.forget_behind(draft, busy),
+            Some(draft) => self.forget(&draft).await,
+            None => {}
+        }
         Ok(json(StatusCode::OK, &serde_json::json!({ "submissionId": submission, "caseId": case })))
     }
 
@@ -419,9 +441,24 @@ impl Door {
         Ok(case_of(entry).unwrap_or_else(|| counterpart(submission)))
     }
 
-    /// Makes one message of it; its case.
-    async fn make(&self, caller: &Caller, submission: Uuid, submitted: &Submitted) -> Result<Uuid, Problem> {
-        let (draft, begun) = self.begun(caller, submission).await?;
+    /// Makes one message of it; its case, and the draft, which is over.
+    async fn make(
+        &self,
+        caller: &Caller,
+        submission: Uuid,
+        submitted: &Submitted,
+    ) -> Result<(Uuid, AnyDraft), Problem> {
+        let (draft, begun, contents) = match self.shared_draft(&caller.account.name, submission).await? {
+            Some(draft) => {
+                let begun = draft.begun().clone();
+                (AnyDraft::Shared(Box::new(draft)), begun, Contents::default())
+            }
+            None => {
+                let found = self.found_here(caller, submission, |draft, _| draft.contents()).await;
+                let (draft, begun, contents) = found.map_err(disk)?.ok_or_else(Problem::no_submission)?;
+                (AnyDraft::Here(draft), begun, contents)
+            }
+        };
         let zip = self.settings.zip;
         let metadata = jwe::inspect(&submitted.encrypted_metadata, zip)
             .map_err(|error| sealed(&error, "encryptedMetadata"))?;
@@ -432,7 +469,7 @@ impl Door {
             self.must_be_for(&begun.destination, &data, "encryptedData")?;
             tags.data = Some(data.tag);
         }
-        let wholes = self.wholes(&draft, &begun).await?;
+        let wholes = self.wholes(&draft, &begun, contents).await?;
         for whole in &wholes {
             tags.attachments.insert(whole.id.to_string(), whole.uploaded.tag.clone());
         }
@@ -471,17 +508,19 @@ impl Door {
         if let Some(callbacks) = &self.callbacks {
             callbacks.wake(&begun.destination);
         }
-        self.forget(&draft).await;
-        Ok(begun.case_id(submission))
+        Ok((begun.case_id(submission), draft))
     }
 
     /// All that was announced, each whole.
-    async fn wholes(&self, draft: &AnyDraft, begun: &Announced) -> Result<Vec<Whole>, Problem> {
+    async fn wholes(
+        &self,
+        draft: &AnyDraft,
+        begun: &Announced,
+        contents: Contents,
+    ) -> Result<Vec<Whole>, Problem> {
         let mut sources = BTreeMap::new();
         match draft {
-            AnyDraft::Here(draft) => {
-                let looks = draft.clone();
-                let contents = on_disk(move || looks.contents()).await.map_err(disk)?;
+            AnyDraft::Here(_) => {
                 for (id, Kept { uploaded, file, offset }) in contents.whole {
                     sources.insert(id, (uploaded, Source::File { path: file, offset }));
                 }
@@ -538,6 +577,18 @@ impl Door {
         Ok(taken.then(|| path.clone()))
     }
 
+    /// What was submitted is kept elsewhere, and nobody waits until its files are gone. The next request for it does.
+    fn forget_behind(&self, draft: Draft, busy: Busy) {
+        let drafts = self.drafts.clone();
+        drafts.count_no_more(draft.place());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = drafts.forget(draft.place()) {
+                left(&error);
+            }
+            drop(busy);
+        });
+    }
+
     /// What was submitted is kept elsewhere. The draft's lock is its caller's.
     async fn forget(&self, draft: &AnyDraft) {
         let forgotten = match draft {
@@ -548,7 +599,7 @@ impl Door {
             AnyDraft::Shared(draft) => self.forget_shared(draft).await.map_err(|error| error.to_string()),
         };
         if let Err(error) = forgotten {
-            tracing::warn!(code = "draft-left", %error, next_step = "it is swept when its time is over", "a draft was not removed");
+            left(&error);
         }
     }
 
@@ -647,6 +698,15 @@ struct Whole {
 enum Source {
     File { path: PathBuf, offset: u64 },
     Shared(SharedAttachment),
+}
+
+fn left(error: &dyn std::fmt::Display) {
+    tracing::warn!(
+        code = "draft-left",
+        %error,
+        next_step = "it is swept when its time is over",
+        "a draft was not removed"
+    );
 }
 
 fn told(error: StoreError) -> Problem {

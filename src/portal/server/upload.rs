@@ -158,7 +158,7 @@ impl Upload {
             with_others: seen,
             _busy: busy.clone(),
         };
-        let (hand, piece) = (Some(hand), Vec::new());
+        let (hand, piece) = (Some(hand), Vec::with_capacity(PIECE_BYTES));
         Self { hand, at_work: None, piece, length: 0, file, path, behind: length, busy, kept: 0 }
     }
 
@@ -226,7 +226,7 @@ impl Upload {
         if let Some(at_work) = self.at_work.take() {
             return done(at_work).await;
         }
-        let hand = self.hand.take().map(|hand| (hand, Vec::new()));
+        let hand = self.hand.take().map(|hand| (hand, Vec::with_capacity(PIECE_BYTES)));
         hand.ok_or_else(|| disk(io::Error::other("a piece before was not written")))
     }
 

@@ -85,8 +85,11 @@ impl PayloadFolder {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        let shelf = name.get(..2).unwrap_or("00");
-        self.root.join(shelf).join(name)
+        self.shelf(name).join(name)
+    }
+
+    fn shelf(&self, name: &str) -> PathBuf {
+        self.root.join(name.get(..2).unwrap_or("00"))
     }
 
     fn staged(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -192,18 +195,21 @@ impl Intake {
         Ok(self.file.insert((Arc::new(made.await?), token)).clone())
     }
 
-    /// Hands what was gathered to the file.
-    async fn spill(&mut self, sync: bool) -> Result<(), StoreError> {
+    /// Hands what was gathered to the file. With a `shelf`, both are on disk when this returns.
+    async fn spill(&mut self, shelf: Option<PathBuf>) -> Result<(), StoreError> {
         let (file, token) = self.file().await?;
         let mut bytes = std::mem::take(&mut self.buffer);
         self.buffer = on_disk(move || {
             let _token = token;
             (&*file).write_all(&bytes)?;
-            if sync {
-                file.sync_all()?;
-            }
             bytes.clear();
-            bytes.reserve_exact(if sync { 0 } else { PIECE_BYTES });
+            match shelf {
+                Some(shelf) => {
+                    file.sync_all()?;
+                    File::open(shelf)?.sync_all()?;
+                }
+                None => bytes.reserve_exact(PIECE_BYTES),
+            }
             Ok(bytes)
         })
         .await?;
@@ -226,7 +232,7 @@ impl PayloadWriter for Intake {
             self.buffer.extend_from_slice(piece);
             rest = later;
             if !rest.is_empty() {
-                self.spill(false).await?;
+                self.spill(None).await?;
             }
         }
         Ok(())
@@ -314,8 +320,9 @@ impl PayloadWriter for Intake {
     }
 
     async fn seal(mut self: Box<Self>) -> Result<StagedPayload, StoreError> {
-        if self.file.is_some() {
-            self.spill(true).await?;
+        let shelf = self.file.as_ref().map(|(_, token)| self.folder.shelf(&token.name));
+        if shelf.is_some() {
+            self.spill(shelf).await?;
         }
         let mut digest = Digest([0; 32]);
         digest.0.copy_from_slice(self.digest.clone().finish().as_ref());
@@ -324,14 +331,7 @@ impl PayloadWriter for Intake {
             Some((_, token)) => {
                 // What was written has ended, and with it every other share.
                 let shared = |_| StoreError::Unavailable("the payload is still being written".to_owned());
-                let token = Arc::try_unwrap(token).map_err(shared)?;
-                let path = self.folder.path(&token.name);
-                on_disk(move || match path.parent() {
-                    Some(shelf) => File::open(shelf)?.sync_all(),
-                    None => Ok(()),
-                })
-                .await?;
-                StagedPlace::Staged(Box::new(token))
+                StagedPlace::Staged(Box::new(Arc::try_unwrap(token).map_err(shared)?))
             }
         };
         Ok(StagedPayload { length: self.length, digest, place })

@@ -1,9 +1,10 @@
-//! The PostgreSQL engine beside the same transactions without it, three nodes beside one, and a mailbox with a million
-//! waiting messages beside an empty one.
+//! The PostgreSQL engine beside the same transactions without it, three nodes beside one, a mailbox with a million
+//! waiting messages beside an empty one; and how long clients wait when a relay or the primary falls.
 //!
 //! Everything runs on a cluster of the bench's own, made in a temporary folder as the tests make theirs; without
 //! PostgreSQL it says so and ends. How to read the tables stands in README.md beside this file.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use amtsbote::store::Store;
 use amtsbote::store::postgres::{PostgresStore, Settings};
 use futures_util::future::join_all;
 use futures_util::try_join;
+use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls, Statement};
 
 #[path = "../tests/it/cli_fixture.rs"]
@@ -19,15 +21,32 @@ use tokio_postgres::{Client, NoTls, Statement};
 mod cli_fixture;
 #[allow(dead_code)]
 mod ground;
+#[path = "../tests/it/nodes_load.rs"]
+#[allow(dead_code)]
+mod nodes_load;
+#[path = "../tests/it/nodes_office.rs"]
+#[allow(dead_code)]
+mod nodes_office;
+#[path = "../tests/it/portal_office.rs"]
+#[allow(dead_code)]
+mod portal_office;
 #[path = "../tests/it/postgres_cluster.rs"]
 #[allow(dead_code)]
 mod postgres_cluster;
+#[path = "../tests/it/serve_kill.rs"]
+#[allow(dead_code, unused_imports)]
+mod serve_kill;
 #[path = "../tests/it/store_fixture.rs"]
 #[allow(dead_code)]
 mod store_fixture;
+#[path = "../tests/it/xta_office.rs"]
+#[allow(dead_code)]
+mod xta_office;
 
 use ground::{PAYLOAD_BYTES, Times, setting};
-use postgres_cluster::Cluster;
+use nodes_load::Load;
+use postgres_cluster::{Cluster, OWNER};
+use rustix::process::Signal;
 use store_fixture::{Draft, change, content, draft, mailbox, of_mailbox};
 
 const MESSAGES: u64 = 1_000_000;
@@ -36,6 +55,9 @@ const MAILBOXES: u64 = 50;
 const ROUNDS: u64 = 300;
 const FULL: &str = "ags:full";
 const FEW: &str = "ags:few";
+const RELAYS: usize = 3;
+/// A client waits so long for one answer.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 fn main() {
     let Some(programs) = postgres_cluster::programs() else { return };
@@ -43,6 +65,8 @@ fn main() {
     let cluster = Cluster::start(&programs, &lines);
     speed(&cluster);
     depth(&cluster);
+    drop(cluster);
+    recovery(&programs);
 }
 
 fn speed(cluster: &Cluster) {
@@ -322,4 +346,62 @@ async fn measure(store: &PostgresStore) -> [[Times; 4]; 2] {
         }
     }
     times.map(|of_box| of_box.map(Times::of))
+}
+
+/// From the fall of one of three relays, and of the primary, to the next message that is accepted from a client of a relay
+/// that it struck. Relays are processes, clients speak XTA and OSCI; what they were told is held against the store behind it.
+fn recovery(programs: &Path) {
+    let (falls, losses) = (setting("AMTSBOTE_BENCH_FALLS", 9), setting("AMTSBOTE_BENCH_LOSSES", 3));
+    println!("what falls  falls  clients struck  p50 ms  longest ms");
+    let runtime = ground::runtime();
+    if falls > 0 {
+        tell("a relay", falls, relays_fall(programs, &runtime, falls));
+    }
+    let waited: Vec<Duration> = (0..losses).flat_map(|_| primary_falls(programs, &runtime)).collect();
+    if losses > 0 {
+        tell("the primary", losses, waited);
+    }
+}
+
+fn tell(what: &str, falls: u64, waited: Vec<Duration>) {
+    let (struck, waited) = (waited.len(), Times::of(waited));
+    println!("{what:11}  {falls:4}  {struck:14}  {:6.0}  {:10.0}", waited.at(0.5), waited.at(1.0));
+}
+
+fn relays_fall(programs: &Path, runtime: &Runtime, falls: u64) -> Vec<Duration> {
+    let cluster = Cluster::start(programs, &[]);
+    let connection = cluster.database("falling");
+    let mut relays = nodes_office::open(&connection, RELAYS);
+    let load = Load::start(runtime, &relays, PATIENCE);
+    load.wait_for(4 * RELAYS);
+    for fall in 0..falls {
+        let place = fall as usize % RELAYS;
+        load.fell(place);
+        relays[place].signal(Signal::KILL);
+        relays[place].start_again();
+        load.is_back(place, &relays[place]);
+        load.wait_for(4 * RELAYS);
+    }
+    load.settle(runtime, &mut relays, &connection).recoveries
+}
+
+fn primary_falls(programs: &Path, runtime: &Runtime) -> Vec<Duration> {
+    let primary = Cluster::start(programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    primary.database("fallen");
+    let connection =
+        format!("host=127.0.0.1,127.0.0.1 port={},{} user={OWNER} dbname=fallen", primary.port, standby.port);
+    let mut relays = nodes_office::open_with(&connection, RELAYS, |_, text| {
+        text.replace("\nstandby = \"unasked\"\n", "\nstandby = \"wanted\"\n")
+    });
+    let load = Load::start(runtime, &relays, PATIENCE);
+    (0..RELAYS).for_each(|place| load.excuse(place, true));
+    load.wait_for(4 * RELAYS);
+    (0..RELAYS).for_each(|place| load.fell(place));
+    primary.kill();
+    standby.promote();
+    load.wait_for(4 * RELAYS);
+    load.settle(runtime, &mut relays, &connection).recoveries
 }

@@ -883,6 +883,23 @@ fn one_readers_trouble_is_nobody_elses() {
     assert!(rig.desk.copies.next_due().expect("a look").is_some_and(|at| at <= rig.clock.now()));
 }
 
+#[test]
+fn what_its_key_does_not_open_keeps_nothing_waiting() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    rig.deliver(BODY, &search(90, "Adler"));
+    rig.deliver(PORTAL, &enquiry(91, "Adler"));
+    rig.clock.advance(Duration::from_secs(3));
+    let raw = rusqlite::Connection::open(rig.folder.path().join("register.sqlite")).expect("the database");
+    let damaged = "UPDATE outgoing SET sealed = zeroblob(40) WHERE reader = ?1";
+    assert_eq!(raw.execute(damaged, [BODY]).expect("damaged"), 1);
+    let due = rig.desk.copies.due(rig.clock.now()).expect("a look");
+    assert_eq!(due.iter().map(|one| one.reader.as_str()).collect::<Vec<_>>(), [PORTAL]);
+    // It does not come again at once either.
+    let waits = "SELECT next_at FROM outgoing WHERE reader = ?1";
+    let next: i64 = raw.query_row(waits, [BODY], |row| row.get(0)).expect("a row");
+    assert!(next > rig.clock.now().as_microsecond());
+}
+
 /// The register's own page: kept once under a number, for its asker, in its time, and never sent.
 #[test]
 fn what_a_page_keeps_is_its_askers_and_is_never_sent() {

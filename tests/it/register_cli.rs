@@ -57,6 +57,15 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     let load = ["load", "records.jsonl", "--ags", "10041100", "--generation", "1", "--json"];
     let receipt = run(&load, 4).stdout;
     assert!(receipt.contains(r#""stored": 202"#) && receipt.contains(r#""card_lock_word": 2"#), "{receipt}");
+    // Without its key nothing is begun anew over what there is.
+    let key = folder.path().join("register/log.key");
+    std::fs::rename(&key, folder.path().join("log.key")).expect("moved");
+    for words in [&["status"][..], &load] {
+        let keyless = run(words, 2).stderr;
+        assert!(keyless.contains("log.key") && keyless.contains("bring it back"), "{keyless}");
+    }
+    assert!(!key.exists());
+    std::fs::rename(folder.path().join("log.key"), &key).expect("back");
     let bytes = std::fs::read(folder.path().join("register/register.sqlite")).expect("the database");
     assert!(!bytes.windows(6).any(|window| window == b"geheim"), "stripped at the door");
     run(&load, 1);

@@ -35,7 +35,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::register::RegisterConfig;
 use crate::domain::party::PartyIdentifier;
 use crate::pki::key::{self, Readers};
-use crate::register::copies::{Copies, LogKey, Settings as CopySettings};
+use crate::register::copies::{Copies, LogKey, Settings as CopySettings, is_a_registers};
 use crate::register::desk::Desk;
 use crate::register::person::Ags;
 use crate::xta::client::Client;
@@ -52,6 +52,11 @@ const TRY_SOON: Duration = Duration::from_secs(5);
 pub fn open_copies(settings: CopySettings, may_create: bool) -> Result<Option<Copies>, RegisterError> {
     let path = settings.folder.join(LOG_KEY_FILE);
     if !path.exists() {
+        // Another key would seal a second log behind the first, and open nothing of what there is.
+        if is_a_registers(&settings.folder) {
+            let lacks = "the file is missing, and a register lies beside it; bring it back from where the folder's backup is";
+            return Err(unusable(path.display().to_string(), lacks));
+        }
         if !may_create {
             return Ok(None);
         }

@@ -46,7 +46,7 @@ use super::fees::Tariff;
 use super::person::{Ags, RecordError};
 use super::question::Reason;
 pub use accounts::{Account, Asked as AskedInMonth, Month};
-pub use base::{Engine, PostgresSettings};
+pub use base::{Engine, PostgresSettings, is_a_registers};
 pub use changes::{Fed, Feeding, Finished, Stale, Taken};
 pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
 pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};

@@ -18,6 +18,8 @@ use crate::register::reconcile::Hash;
 const SECRET_BYTES: usize = 32;
 /// Rows of one look for what is due.
 const DUE_MAX: i64 = 200;
+/// After so long it is tried again to open what could not be opened.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A message as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,25 +271,53 @@ impl Copies {
         Ok(Again::Leaves(leaves))
     }
 
-    /// What is due, the oldest first.
+    /// What is due, the oldest first. What cannot be opened keeps nothing else waiting: the operator is told of it, and it is
+    /// looked at again later.
     pub fn due(&self, now: Timestamp) -> Result<Vec<Outgoing>, CopyError> {
-        self.read(|work| {
+        let rows = self.read(|work| {
             work.all(
- "SELECT id, number, reader, namespace, in_reply_to, transport_id, leaves_at, secret, sealed FROM outgoing
+                "SELECT id, number, reader, namespace, in_reply_to, transport_id, leaves_at, secret, sealed FROM outgoing
                  WHERE sent_at IS NULL AND given_up_at IS NULL AND leaves_at <= ?1 AND next_at <= ?1 AND expires_at > ?1
-                 ORDER BY leaves_at, id LIMIT ?2", params![micros(now), DUE_MAX], |row| {
-                let (secret, sealed): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
-                let reader: String = row.get(2)?;
-                let bytes = self.answer_key(&secret, &reader)?.open(&sealed)?;
-                Ok(Outgoing {
-                    id: uint(row.get(0)?),
-                    number: row.get(1)?,
-                    reader,
-                    namespace: row.get(3)?,
-                    in_reply_to: row.get(4)?,
-                    transport_id: row.get(5)?,
-                    since: instant(row.get(6)?),
-                    bytes, }) }, ) })
+                 AND sealed IS NOT NULL ORDER BY leaves_at, id LIMIT ?2",
+                params![micros(now), DUE_MAX],
+                |row| {
+                    let (secret, sealed): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
+                    let (id, reader): (i64, String) = (row.get(0)?, row.get(2)?);
+                    let outgoing = Outgoing {
+                        id: uint(id),
+                        number: row.get(1)?,
+                        reader,
+                        namespace: row.get(3)?,
+                        in_reply_to: row.get(4)?,
+                        transport_id: row.get(5)?,
+                        since: instant(row.get(6)?),
+                        bytes: Vec::new(),
+                    };
+                    let opened = self.answer_key(&secret, &outgoing.reader)?.open(&sealed);
+                    Ok((outgoing, opened))
+                },
+            )
+        })?;
+        let mut due = Vec::with_capacity(rows.len());
+        for (outgoing, opened) in rows {
+            match opened {
+                Ok(bytes) => due.push(Outgoing { bytes, ..outgoing }),
+                Err(error) => {
+                    tracing::error!(
+                        code = "register-answer-unreadable",
+                        row = outgoing.id,
+                        number = outgoing.number,
+                        reader = outgoing.reader,
+                        %error,
+                        next_step = "bring the database, and log.key as it was then, back from the backup; the reader can ask again",
+                        "an answer cannot be opened and does not leave"
+                    );
+                    let later = now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
+                    self.note_refused(outgoing.id, later)?;
+                }
+            }
+        }
+        Ok(due)
     }
 
     /// The next instant at which something is due.

@@ -192,7 +192,7 @@ fn read<'c>(
     let stand = Stand::read(message.next_child()?.as_ref())?;
     stand.belongs_to(head)?;
     // Whole before any of it has an effect.
-    let children = message.rest()?;
+    let children = message.rest_of_many()?;
     let (mut changes, mut cases, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for child in &children {
         let feed::Case { event, change, left_out } = feed::case(child, &stand)?;

@@ -136,7 +136,7 @@ impl Desk {
         message: &mut Message<Box<dyn BufRead>>,
     ) -> Done {
         let entitled = self.entitled(head)?;
-        let enquiries = question::read_enquiries(head, &message.rest()?, entitled)?;
+        let enquiries = question::read_enquiries(head, &message.rest_of_many()?, entitled)?;
         let (mut answered, mut refused, mut rejected) = (0_u64, 0_u64, Vec::new());
         // All answers leave together, at an instant that depends on how many questions there are and on nothing found.
         let lines = u32::try_from(enquiries.len()).unwrap_or(u32::MAX);

@@ -34,6 +34,10 @@ use crate::xml::{self, ErrorKind};
 pub const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 /// Elements directly below the root in all messages but a full load.
 const CHILDREN_MAX: usize = 5000;
+/// Room for all that stands below the root of a message about one thing, and about many: whoever may post is not asked
+/// before what a question takes from the memory. A million nodes take some 300 MB.
+const OF_ONE: tree::Limits = tree::Limits { nodes_max: 50_000, bytes_max: 2 << 20 };
+const OF_MANY: tree::Limits = tree::Limits { nodes_max: 1_000_000, bytes_max: 64 << 20 };
 
 macro_rules! numbers {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $element:literal;)*) => {
@@ -311,20 +315,34 @@ impl<R: BufRead> Message<R> {
     /// The next element below the root. An author's signature stands last; it was judged before
     /// ([`crate::register::signers`]), and is passed over.
     pub fn next_child(&mut self) -> Result<Option<Element>, Fault> {
-        let next = child(&mut self.reader, &mut self.ended)?;
+        self.next_within(&mut Builder::new(tree::Limits::default()))
+    }
+
+    fn next_within(&mut self, room: &mut Builder) -> Result<Option<Element>, Fault> {
+        let next = child_within(room, &mut self.reader, &mut self.ended)?;
         if !next.as_ref().is_some_and(|one| one.is(NS_DSIG, "Signature")) {
             return Ok(next);
         }
-        match child(&mut self.reader, &mut self.ended)? {
+        match child_within(room, &mut self.reader, &mut self.ended)? {
             None => Ok(None),
             Some(_) => Err(Fault::new(Code::X001, "behind the signature there is nothing more")),
         }
     }
 
-    /// All that is left; for messages that are small.
+    /// All that is left; for messages that are about one thing.
     pub fn rest(&mut self) -> Result<Vec<Element>, Fault> {
+        self.rest_within(OF_ONE)
+    }
+
+    /// The same of messages that are about many.
+    pub fn rest_of_many(&mut self) -> Result<Vec<Element>, Fault> {
+        self.rest_within(OF_MANY)
+    }
+
+    fn rest_within(&mut self, limits: tree::Limits) -> Result<Vec<Element>, Fault> {
+        let mut room = Builder::new(limits);
         let mut out = Vec::new();
-        while let Some(child) = self.next_child()? {
+        while let Some(child) = self.next_within(&mut room)? {
             if out.len() >= CHILDREN_MAX {
                 let why = format!("more than {CHILDREN_MAX} elements below the root");
                 return Err(Fault::new(Code::X001, why));
@@ -337,7 +355,15 @@ impl<R: BufRead> Message<R> {
 
 /// One element below the root, or none when the root has ended and nothing stands behind it.
 fn child<R: BufRead>(reader: &mut StreamReader<R>, ended: &mut bool) -> Result<Option<Element>, Fault> {
-    let mut builder = Builder::new(tree::Limits::default());
+    child_within(&mut Builder::new(tree::Limits::default()), reader, ended)
+}
+
+/// The same; what stands below it counts with what the builder has made before.
+fn child_within<R: BufRead>(
+    builder: &mut Builder,
+    reader: &mut StreamReader<R>,
+    ended: &mut bool,
+) -> Result<Option<Element>, Fault> {
     while let Some(event) = reader.next_event()? {
         match &event {
             Event::End(_) if !builder.is_open() => *ended = true,

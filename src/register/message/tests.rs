@@ -170,6 +170,22 @@ fn questions_are_read_as_they_were_written() {
     assert_eq!(by_feature(&RELEASES[0]).expect_err("not in this release").code, Code::X001);
 }
 
+/// Many small trees take as much memory as a large one.
+#[test]
+fn all_below_the_root_has_one_bound() {
+    let filled = |children: usize| {
+        let content = format!("<viel>{}</viel>", "<a/>".repeat(10_000)).repeat(children);
+        let good = message(Release::newest(), Number::PersonSearchAsked, "dbs:1", |_| {});
+        let end = good.rfind("</").expect("the root's end");
+        [&good[..end], &content, &good[end..]].concat()
+    };
+    let fault = open(&filled(5)).expect("a head").rest().expect_err("too many");
+    assert_eq!(fault.code, Code::X000);
+    assert!(fault.to_string().contains("nodes of a tree"), "{fault}");
+    assert_eq!(open(&filled(5)).expect("a head").rest_of_many().map(|all| all.len()), Ok(5));
+    assert_eq!(open(&filled(4)).expect("a head").rest().map(|all| all.len()), Ok(4));
+}
+
 /// What is changed in a good question, and what comes of it: "read", or the code.
 #[test]
 fn bad_messages_are_refused_with_their_codes() {

@@ -51,6 +51,11 @@ const ELSEWHERE_FILE: &str = "database.postgres";
 /// Says beside a database file that it was copied, and nobody works on it any more.
 const MOVED_FILE: &str = "register.moved";
 
+/// Whether the folder is a register's, whose data lie there or elsewhere.
+pub fn is_a_registers(folder: &Path) -> bool {
+    [embedded::DATABASE_FILE, ELSEWHERE_FILE, MOVED_FILE].iter().any(|file| folder.join(file).exists())
+}
+
 /// That what lies in this folder was copied, durable.
 pub fn mark_moved(folder: &Path, to: &str) -> Result<(), CopyError> {
     let mut file = std::fs::File::create(folder.join(MOVED_FILE))?;

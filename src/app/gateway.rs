@@ -47,6 +47,7 @@ const LOG_IN_EVERY: Duration = Duration::from_secs(60);
 const UNREACHABLE: &str = "gateway-office-unreachable";
 const OBSOLETE_DAYS: &str = "gateway-obsolete-days";
 const KEY_MISSING: &str = "gateway-key-missing";
+const SIGNER_GONE: &str = "gateway-signer-gone";
 const TOO_LARGE: &str = "gateway-too-large";
 /// "Message id unknown" (XTA 2 WS 2.1.1, error numbers).
 const UNKNOWN_ID: &str = "9070";
@@ -347,6 +348,8 @@ impl Desk {
             service: Arc::new(self.portal.service_keys().await?),
             destination: Arc::new(self.portal.destination_keys(&self.id).await?),
         };
+        // Its days may have been changed since then.
+        self.agreed = false;
         self.logged_in = Some((now, keys.clone()));
         Ok(keys)
     }
@@ -474,6 +477,13 @@ impl Desk {
                 KEY_MISSING,
                 format!("{instance} is encrypted for the key {kid}"),
                 "give the gateway this key under destination.decryption, and start it again",
+            )),
+            Trouble::SignerGone { kid } => Err(Stays::new(
+                SIGNER_GONE,
+                format!(
+                    "an event in its log is signed with {kid}, which neither post office nor destination publish"
+                ),
+                "publish the destination's former signature key again (amtsbote destination key add), until this is decided",
             )),
             Trouble::TooLarge => Err(self.too_large()),
         }

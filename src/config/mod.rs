@@ -593,6 +593,11 @@ impl Config {
             if self.portal.announced_hours == 0 || self.portal.announced_hours > 24 * 366 {
                 return wrong("portal.announced_hours", "is 1 to 8784, which is a year".to_owned());
             }
+            if u64::from(self.portal.announced_hours) > u64::from(self.limits.announced_days) * 24 {
+                let what =
+                    "is at most limits.announced_days: what was uploaded could not be submitted behind that";
+                return wrong("portal.announced_hours", what.to_owned());
+            }
             if self.portal.callback_seconds == 0 || self.portal.callback_seconds > 60 {
                 return wrong("portal.callback_seconds", "is 1 to 60".to_owned());
             }
@@ -713,6 +718,10 @@ mod tests {
         for (line, words) in [
             ("announced_hours = 0", "announced_hours is 1 to 8784, which is a year"),
             ("announced_hours = 8785", "announced_hours is 1 to 8784, which is a year"),
+            (
+                "announced_hours = 721",
+                "announced_hours is at most limits.announced_days: what was uploaded could not be submitted behind that",
+            ),
             ("requests_per_minute_max = 0", "requests_per_minute_max is at least 1"),
             ("token_seconds = 0", "token_seconds is 1 to 86400"),
             ("token_seconds = 86401", "token_seconds is 1 to 86400"),

@@ -2,8 +2,8 @@
 //! authentication tags, decryption, metadata, hashes, the data's declared form.
 //!
 //! Each check has its problem type and the part that it is about, as the profile names them; whoever sent the submission
-//! reads them in its rejection. What is not the sender's fault is no rejection: a key that the gateway was not given is
-//! [`Trouble::KeyMissing`], and the operator's business.
+//! reads them in its rejection. What is not the sender's fault is no rejection: a key that the gateway was not given
+//! ([`Trouble::KeyMissing`]), or that is published no more ([`Trouble::SignerGone`]), is the operator's business.
 
 use std::collections::BTreeSet;
 
@@ -27,6 +27,8 @@ pub enum Trouble {
     Rejected(Reason),
     /// It is encrypted for a key that the gateway does not have.
     KeyMissing { kid: String, instance: String },
+    /// An event in its log, which the post office has judged, is signed with a key that nobody publishes any more.
+    SignerGone { kid: String },
     /// It is compressed, and would be larger than what the gateway takes.
     TooLarge,
 }
@@ -84,8 +86,8 @@ pub fn standing(log: &[String], known: Known<'_>) -> Result<Standing, Trouble> {
             serde_json::from_slice(read.claimed()).map_err(|_| wrong("claims cannot be read"))?;
         let keys = if claimed.iss == known.destination { known.destination_keys } else { known.service_keys };
         let key = keys.iter().find(|key| key.kid() == read.kid);
-        key.ok_or_else(|| wrong("an event is signed with a key that nobody knows"))
-            .and_then(|key| read.verify(key).map_err(|error| wrong(&error.to_string())))?;
+        let key = key.ok_or_else(|| Trouble::SignerGone { kid: read.kid.to_owned() })?;
+        read.verify(key).map_err(|error| wrong(&error.to_string()))?;
         if claimed.sub != format!("submission:{}", known.submission)
             || claimed.txn != format!("case:{}", known.case)
         {

@@ -201,7 +201,7 @@ fn the_log_is_signed_and_about_this_submission() {
     rejects(standing(&[submit(), submit()], known), log, SUBMISSION);
     let bare = token("submit-submission", json!({}));
     rejects(standing(&[bare], known), "missing-authentication-tags", SUBMISSION);
-    for (name, value) in [("sub", "submission:other"), ("txn", "case:other"), ("iss", DESTINATION)] {
+    for (name, value) in [("sub", "submission:other"), ("txn", "case:other")] {
         let mut twisted = claims("submit-submission", json!({ "authenticationTags": tags }));
         twisted[name] = value.into();
         rejects(standing(&[signed(&twisted)], known), log, SUBMISSION);
@@ -212,5 +212,10 @@ fn the_log_is_signed_and_about_this_submission() {
     let forged = submit();
     let (head, _) = forged.rsplit_once('.').expect("parts");
     rejects(standing(&[format!("{head}.{}", "A".repeat(683))], known), log, SUBMISSION);
-    rejects(standing(&[submit()], Known { service_keys: &[], ..known }), log, SUBMISSION);
+    // A key that is published no more is not the sender's fault; the post office's are not the destination's.
+    let mut foreign = claims("submit-submission", json!({ "authenticationTags": tags }));
+    foreign["iss"] = DESTINATION.into();
+    assert!(matches!(standing(&[signed(&foreign)], known), Err(Trouble::SignerGone { .. })));
+    let gone = standing(&[submit()], Known { service_keys: &[], ..known });
+    assert!(matches!(gone, Err(Trouble::SignerGone { .. })), "{gone:?}");
 }

@@ -30,7 +30,7 @@
 //! | --- | --- | --- |
 //! | event log | the post office's and the destination's keys; it is about this submission and says what was submitted | `invalid-event-log`, `missing-authentication-tags` |
 //! | metadata, data, each attachment | the authentication tag of submit-submission | `incorrect-authentication-tag` |
-//! | decryption | RSA-OAEP-256 and A256GCM with a key under its kid, not compressed | `encryption-issue` |
+//! | decryption | RSA-OAEP-256 and A256GCM with a key under its kid | `encryption-issue` |
 //! | metadata | well-formed JSON; metadata schema 1.0.0, or the structure of another admitted version; the service that was announced | `syntax-violation`, `schema-violation`, `unsupported-metadata-schema`, `service-mismatch` |
 //! | attachments | those that the metadata describe, each once | `attachments-mismatch` |
 //! | data | present where described; schema in `destination.schemas`; SHA-512; well-formed as declared (JSON or XML) | `missing-data`, `missing-schema`, `unsupported-data-schema`, `hash-mismatch`, `syntax-violation` |
@@ -38,7 +38,8 @@
 //!
 //! The first thing that is wrong is said in a signed reject-submission with its part (`metadata`, `data`,
 //! `attachment:ID`, `submission`), and nothing is posted. What is not the sender's fault is never rejected: a key that the
-//! gateway was not given (`gateway-key-missing`), a submission above `office.submission_bytes_max` (`gateway-too-large`), a
+//! gateway was not given (`gateway-key-missing`), an event signed with a key that the destination publishes no more
+//! (`gateway-signer-gone`), a submission above `office.submission_bytes_max` (`gateway-too-large`), a
 //! post office that refuses (`gateway-post`) leave the submission where it is, with an error in the log that says what to do,
 //! and are tried again.
 //!

@@ -92,8 +92,8 @@
 //! `body-invalid`, what came is kept), of 128 KiB behind 64 MiB, of 256 KiB never; the last step may be of any size. With the
 //! embedded store a step may be of any size.
 //!
-//! Every request may be repeated: the same attachment and the same submission are answered as before, other bytes are
-//! refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed
+//! Every request may be repeated: the same attachment (until it is submitted; behind that 404) and the same submission are
+//! answered as before, other bytes are refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed
 //! to disk and from it; metadata and data are one JSON body of `portal.submission_bytes_max`. All parts together have at
 //! most `limits.content_bytes_max`, or what the destination's profile says; of that, attachments leave
 //! `portal.submission_bytes_max` for metadata and data, but no more than half, so that what was uploaded can be submitted.
@@ -148,8 +148,9 @@
 //!
 //! Every submission is told at least once, as long as nobody has fetched it; each call stands on its card. A receiver that
 //! does not answer is called again after 10 seconds, then after pauses that double up to an hour, and delays nobody else.
-//! After `portal.callback_hours` a submission is given up (`callback-dead`, a warning in the log and a finding on the card):
-//! it waits in the mailbox as before. Of several relays over one database one makes each call, and where that falls in the
+//! When a call fails, submissions that have waited for `portal.callback_hours` are given up (`callback-dead`, a warning in the
+//! log and a finding on the card):
+//! they wait in the mailbox as before. Of several relays over one database one makes each call, and where that falls in the
 //! middle of it another one makes it again: receivers tell submissions apart by their ids.
 //!
 //! `amtsbote destination callback test ID` calls the receiver with a notice of no submission, signed like any other, and says

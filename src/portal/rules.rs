@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::csv::{self, CsvError};
 use super::routing::{Routing, Rule};
 use crate::domain::account::Account;
-use crate::domain::destination::{DestinationId, Region, Serves, ServiceKey};
+use crate::domain::destination::{DestinationId, DestinationStatus, Region, Serves, ServiceKey};
 
 const HEADING: [&str; 5] = ["ars", "leika", "destination", "valid_from", "valid_until"];
 /// Rules of one file.
@@ -36,6 +36,11 @@ pub enum RulesError {
     TooMany,
     #[error("no participant has the destination {0}")]
     UnknownDestination(DestinationId),
+    #[error(
+        "the destination {0} has rules and would have none, and then it takes every service; deactivate it before, or leave \
+         it a rule whose valid_until is over"
+    )]
+    LastRule(DestinationId),
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -135,7 +140,10 @@ pub fn to_toml(routing: &Routing) -> Result<String, RulesError> {
     toml::to_string(&file).map_err(|error| RulesError::Toml(error.to_string()))
 }
 
-/// Puts the table into the destinations of these accounts.
+/// Puts the table into the destinations of these accounts. What takes single services does not come to take all of them by
+/// being left out ([`Destination::takes`]).
+///
+/// [`Destination::takes`]: crate::domain::destination::Destination::takes
 pub fn put_into(accounts: &mut [Account], rules: Vec<Rule>) -> Result<(), RulesError> {
     type Days = (Option<Date>, Option<Date>);
     let mut by_destination: BTreeMap<DestinationId, BTreeMap<Days, BTreeMap<Region, BTreeSet<ServiceKey>>>> =
@@ -145,8 +153,17 @@ pub fn put_into(accounts: &mut [Account], rules: Vec<Rule>) -> Result<(), RulesE
         let regions = days.entry((rule.valid_from, rule.valid_until)).or_default();
         regions.entry(rule.region).or_default().insert(rule.service);
     }
+    let destinations = accounts.iter().flat_map(|account| &account.portal.destinations);
+    let known: BTreeSet<&DestinationId> = destinations.map(|destination| &destination.id).collect();
+    if let Some(unknown) = by_destination.keys().find(|id| !known.contains(id)) {
+        return Err(RulesError::UnknownDestination(unknown.clone()));
+    }
     for destination in accounts.iter_mut().flat_map(|account| &mut account.portal.destinations) {
         let days = by_destination.remove(&destination.id).unwrap_or_default();
+        let is_closed = destination.status == DestinationStatus::Inactive;
+        if days.is_empty() && !destination.serves.is_empty() && !is_closed {
+            return Err(RulesError::LastRule(destination.id.clone()));
+        }
         destination.serves = days
             .into_iter()
             .flat_map(|((valid_from, valid_until), regions)| {
@@ -164,10 +181,7 @@ pub fn put_into(accounts: &mut [Account], rules: Vec<Rule>) -> Result<(), RulesE
             })
             .collect();
     }
-    match by_destination.into_keys().next() {
-        Some(unknown) => Err(RulesError::UnknownDestination(unknown)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -230,6 +244,12 @@ mod tests {
         let mut again = self::accounts();
         put_into(&mut again, from_toml(&toml).expect(&toml)).expect("known");
         assert_eq!(again, accounts);
+        let b = DestinationId::parse(B).expect("a UUID");
+        let only_a = || from_csv(&text).expect("a table").into_iter().filter(|rule| rule.destination != b);
+        assert_eq!(put_into(&mut again.clone(), only_a().collect()), Err(RulesError::LastRule(b.clone())));
+        for destination in &mut again[0].portal.destinations {
+            destination.status = DestinationStatus::Inactive;
+        }
         put_into(&mut again, Vec::new()).expect("nothing");
         assert!(again[0].portal.destinations.iter().all(|destination| destination.serves.is_empty()));
     }

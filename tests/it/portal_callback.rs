@@ -358,6 +358,12 @@ async fn a_receiver_that_fails_is_called_again_and_given_up_in_the_end() {
         json!([sent.submission])
     );
 
+    // One that has waited long before its receiver could be called at all is told.
+    let portal = scene.office.token("portal").await;
+    scene.office.submitted(&portal).await;
+    scene.office.xta.clock.advance(Duration::from_secs(73 * 3600));
+    assert_eq!(callbacks.round().await, told(1));
+
     scene.receiver.will(How::Answer(500));
     let portal = scene.office.token("portal").await;
     let dead = scene.office.submitted(&portal).await;
@@ -366,9 +372,9 @@ async fn a_receiver_that_fails_is_called_again_and_given_up_in_the_end() {
     assert_eq!(callbacks.round().await, failed());
     scene.office.xta.clock.advance(Duration::from_secs(3600));
     let calls = scene.receiver.calls().len();
-    assert_eq!(callbacks.round().await, Told { given_up: 1, ..Told::default() });
+    assert_eq!(callbacks.round().await, Told { given_up: 1, ..failed() });
     assert_eq!(scene.callbacks().round().await, told(0), "for good");
-    assert_eq!(scene.receiver.calls().len(), calls);
+    assert_eq!(scene.receiver.calls().len(), calls + 1);
     let card = scene.card(&dead).await;
     assert_eq!(card.findings.last().map(|finding| finding.code.as_str()), Some("callback-dead"));
     assert!(card.state.is_offered(), "it waits");

@@ -88,6 +88,13 @@ fn a_table_is_imported_explained_checked_and_exported() {
     std::fs::write(office.folder.path().join("wrong.csv"), csv.replace(TOWN, &TOWN.replace("8a01", "8aff")))
         .expect("written");
     assert!(import("wrong.csv", &["--yes"]).ends(2).stderr.contains("no participant has the destination"));
+    // Without any rule it would take every service.
+    let without: String =
+        csv.lines().filter(|line| !line.contains(TOWN)).map(|line| format!("{line}\n")).collect();
+    std::fs::write(office.folder.path().join("without.csv"), without).expect("written");
+    assert!(import("without.csv", &["--yes"]).ends(2).stderr.contains("takes every service"));
+    office.run(&["destination", "deactivate", TOWN, "--yes", "--reason", "closed"]).ends(0);
+    import("without.csv", &["--yes"]).ends(0);
 }
 
 #[test]

@@ -312,11 +312,10 @@ impl Callbacks {
             let age = Duration::try_from(now.duration_since(entry.card.accepted_at)).unwrap_or_default();
             age > self.settings.give_up_after
         };
-        let (old, waiting): (Vec<Entry>, Vec<Entry>) = waiting.into_iter().partition(is_old);
-        for entry in &old {
-            told.given_up += usize::from(self.give_up(id, &entry.envelope.id).await?);
-        }
-        for some in waiting.chunks(PER_CALL_MAX) {
+        let mut left = waiting.as_slice();
+        while let Some((some, others)) = left.split_at_checked(left.len().min(PER_CALL_MAX))
+            && !some.is_empty()
+        {
             let ids: Vec<_> =
                 some.iter().filter_map(|entry| submission_of(entry).zip(case_of(entry))).collect();
             if let Err(error) = call(&self.settings, callback, id, &ids, now).await {
@@ -329,6 +328,11 @@ impl Callbacks {
                     self.relay.note_call(&entry.envelope.id, BY, "its receiver was told", None).await?;
                 told.submissions += usize::from(noted);
             }
+            left = others;
+        }
+        // However old: nothing is given up before its receiver has failed once more.
+        for entry in left.iter().filter(|entry| is_old(entry)) {
+            told.given_up += usize::from(self.give_up(id, &entry.envelope.id).await?);
         }
         Ok((told, Some((next, is_all))))
     }

@@ -335,6 +335,9 @@ pub fn sentence(error: &tokio_postgres::Error) -> String {
             SqlState::DISK_FULL => "the database's disk is full; make room there",
             _ => return text,
         },
+        None if text.contains("password missing") => {
+            "the database demands a password; name the file that holds it in [store] password_file"
+        }
         None if text.contains("certificate") || text.contains("TLS") || text.contains("tls") => {
             "TLS with the database failed; see [store] tls_anchors, the name of the host in its certificate, and ssl in postgresql.conf"
         }

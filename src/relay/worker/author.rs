@@ -329,6 +329,10 @@ impl Relay {
         let card = self.store.find(id).await?.card;
         let now = self.now();
         if cancel::decide(&who.name, &card, now)? == Cancellation::Already {
+            // It can be read before the standby has it.
+            if let Some(staging) = self.staging() {
+                staging.confirm().await?;
+            }
             return Ok(());
         }
         let change = Change {

@@ -33,7 +33,7 @@ use self::care::Checkpointer;
 use self::fault::Fault;
 use self::message::{Papers, Writing};
 use self::opening::Lock;
-pub use self::opening::{OpenError, Settings, mark_moved};
+pub use self::opening::{OpenError, Settings, mark_moved, refuse_moved};
 use self::payload::{Intake, PayloadFolder};
 use self::readers::Readers;
 pub use self::schema::Synchronous;

@@ -112,7 +112,7 @@ pub async fn copy_from(
             pools.skew().0 / 1_000_000
         )));
     }
-    let resumed = begin(&mut session.client, &source, pools.node()).await?;
+    let resumed = begin(&mut session.client, folder, &source, pools.node()).await?;
     let mut target = Target { client: &mut session.client, node: pools.node().to_owned() };
     for table in TABLES.iter().chain([&TIME_STAMPS]) {
         told(&format!("copying {}", table.name));
@@ -147,7 +147,7 @@ pub async fn copy_from(
 }
 
 /// Makes the tables and remembers whose copy it is; true where that was done before.
-async fn begin(client: &mut Client, source: &Source, node: &str) -> Result<bool, CopyError> {
+async fn begin(client: &mut Client, folder: &Path, source: &Source, node: &str) -> Result<bool, CopyError> {
     let state = format!("{node} {}", source.state());
     if !column::<bool>(&client.query_one("SELECT pg_try_advisory_lock($1)", &[&schema::COPY_LOCK]).await?, 0)?
     {
@@ -166,6 +166,8 @@ async fn begin(client: &mut Client, source: &Source, node: &str) -> Result<bool,
             "the database holds a store already ({id}, {messages} messages); a copy goes into an empty database"
         ))),
         schema::Copying::Nothing => {
+            // Another copy of it may be at work: two would both hand out what lies in them.
+            embedded::refuse_moved(folder)?;
             let others = "SELECT min(schemaname || '.' || tablename), count(*) FROM pg_catalog.pg_tables \
                           WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
             let row = client.query_one(others, &[]).await?;

@@ -554,6 +554,7 @@ pub async fn mailboxes(reading: &Reading<'_>) -> Result<Vec<MailboxSummary>, Fau
         .collect()
 }
 
+/// Each node reads them by itself: whoever comes second is refused by `only_if_due`, or purges what is gone, so no lease.
 pub async fn due(reading: &Reading<'_>, now: i64, limit: u32) -> Result<Vec<Due>, Fault> {
     let rows = reading
         .ask(

@@ -175,6 +175,15 @@ async fn a_store_moves_with_everything_though_the_copy_is_killed() {
     // Nobody starts the source again by mistake.
     let refused = EmbeddedStore::open(EmbeddedSettings::new(folder.join("source"))).err().expect("moved");
     assert_has(&refused.to_string(), &["was copied into", "target.toml", "source/moved first"]);
+    // Nor is it copied once more, to hand out again what that one has.
+    let config = std::fs::read_to_string(folder.join("target.toml")).expect("the configuration");
+    cluster.database("second");
+    std::fs::write(folder.join("second.toml"), config.replace("dbname=office", "dbname=second"))
+        .expect("written");
+    let second = ["store", "copy", "--from", "sqlite:source", "--to", "postgres:second.toml"];
+    let refused = amtsbote(folder, &second);
+    assert_has(&refused.stderr, &["was copied into", "target.toml", "source/moved first"]);
+    refused.ends(2);
     std::fs::remove_file(folder.join("source/moved")).expect("the mark");
     let source = open_source(&folder.join("source"));
     assert_alike(&source, &target).await;

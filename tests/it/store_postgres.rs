@@ -188,7 +188,7 @@ async fn what_is_set_up_wrongly_is_named_at_the_start() {
 
     cluster.sql("postgres", "ALTER ROLE amtsbote PASSWORD 'richtig'");
     cluster.demand_passwords_for("good");
-    for (password, words) in [(Some("falsch"), "password"), (None, "password")] {
+    for (password, words) in [(Some("falsch"), "password_file"), (None, "password_file")] {
         let settings = Settings { password: password.map(str::to_owned), ..hasty(&good) };
         let said = refusal(settings).await;
         assert_says(&said, &[words]);

@@ -167,7 +167,10 @@ async fn begin(client: &mut Client, folder: &Path, source: &Source, node: &str) 
         ))),
         schema::Copying::Nothing => {
             // Another copy of it may be at work: two would both hand out what lies in them.
-            embedded::refuse_moved(folder)?;
+            embedded::refuse_moved(folder).map_err(|error| match error {
+                embedded::OpenError::Moved { .. } => CopyError::Refused(error.to_string()),
+                other => other.into(),
+            })?;
             let others = "SELECT min(schemaname || '.' || tablename), count(*) FROM pg_catalog.pg_tables \
                           WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
             let row = client.query_one(others, &[]).await?;

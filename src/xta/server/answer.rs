@@ -354,8 +354,8 @@ impl Outflow {
         tracing::error!(
             message_id = %message,
             offset = reading.part.offset,
-            "a stored part is not what was accepted; it was not handed out: run `amtsbote store verify`, \
-             restore from a backup"
+            next_step = "look into disk and database (embedded store: `amtsbote store verify`), and restore from a backup",
+            "a stored part is not what was accepted; it was not handed out"
         );
         Err(std::io::Error::other("a stored part is damaged"))
     }

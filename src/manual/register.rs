@@ -220,6 +220,8 @@
 //! year (section 147(3) AO); what needs a person stays. The file gives free room back in steps. One that was made before version 9
 //! of the database does after `amtsbote register sweep --compact` (stop the process before; as much room as the file has
 //! is needed beside it). A record that a night cannot read is left, counted and told of (`register-unreadable`).
+//! A question that meets one is answered as of somebody who is locked, with the notices of lock 11 (`register-record-unreadable`
+//! names municipality and row): load the municipality again.
 //!
 //! ## The page
 //!

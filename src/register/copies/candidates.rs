@@ -11,7 +11,7 @@ use super::intake::read_stored;
 use super::terms::{Probe, probes};
 use super::{CopyError, CopyRow};
 use crate::register::criteria::Criteria;
-use crate::register::person::Person;
+use crate::register::person::{Ags, Lock, Person};
 use crate::register::question::Reason;
 
 /// Index rows that one question may make us read in one copy. Beyond it the question is too broad.
@@ -22,7 +22,8 @@ const ESTIMATE_MAX: i64 = 4096;
 /// Is handed a person and the codes of their early locks; says whether it wants more.
 pub(super) type Take<'a> = dyn FnMut(Person, &[u8]) -> Result<bool, CopyError> + 'a;
 
-/// Hands every person of one copy who meets the criteria to `take`, until it wants no more.
+/// Hands every person of one copy who meets the criteria to `take`, until it wants no more. Whoever cannot be read and is
+/// found by the index counts as one of them ([`read_or_hidden`]).
 pub(super) fn persons(
     work: &Work<'_>,
     copy: &CopyRow,
@@ -30,6 +31,70 @@ pub(super) fn persons(
     records_max: usize,
     take: &mut Take<'_>,
 ) -> Result<(), CopyError> {
+    let mut unread = Unread { ags: copy.ags, first: None, count: 0 };
+    search(work, copy, &Asking { criteria, records_max }, &mut unread, take)
+}
+
+struct Asking<'a> {
+    criteria: &'a Criteria,
+    records_max: usize,
+}
+
+/// Records of one copy that a question met and nobody can read: one line for all of them, however the search ends.
+pub(super) struct Unread {
+    ags: Ags,
+    first: Option<i64>,
+    count: u64,
+}
+
+impl Unread {
+    fn met(&mut self, row: i64) {
+        self.first.get_or_insert(row);
+        self.count += 1;
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let Some(row) = self.first else { return };
+        tracing::error!(
+            code = "register-record-unreadable",
+            ags = %self.ags,
+            row,
+            records = self.count,
+            next_step = "check the disk, then load the municipality again (amtsbote register load); until then whoever it is about counts as locked",
+            "a stored record cannot be read, and the question was answered as of somebody hidden"
+        );
+    }
+}
+
+/// A stored record; or in its place somebody who is hidden from everybody, as by a lock that cannot be read: who it is
+/// about, and whether they are locked, is not known, and no answer may tell of it (section 51 BMG).
+fn read_or_hidden(record: &[u8], (row, mark): (i64, &str), unread: &mut Unread) -> (Person, bool) {
+    match read_stored(record) {
+        Ok(person) => (person, true),
+        Err(_) => {
+            unread.met(row);
+            let locks = vec![Lock::unknown()];
+            (Person { mark: mark.to_owned(), locks, ..Person::default() }, false)
+        }
+    }
+}
+
+/// The same of one row that was found otherwise.
+pub(super) fn one_or_hidden(ags: Ags, record: &[u8], row: i64, mark: &str) -> Person {
+    let mut unread = Unread { ags, first: None, count: 0 };
+    read_or_hidden(record, (row, mark), &mut unread).0
+}
+
+fn search(
+    work: &Work<'_>,
+    copy: &CopyRow,
+    Asking { criteria, records_max }: &Asking<'_>,
+    unread: &mut Unread,
+    take: &mut Take<'_>,
+) -> Result<(), CopyError> {
+    let records_max = *records_max;
     let mut probes = probes(criteria);
     let counts: Vec<i64> = match work.is_far() {
         false => probes.iter().map(|probe| estimate(work, copy, probe)).collect::<Result<_, _>>()?,
@@ -46,6 +111,7 @@ pub(super) fn persons(
             copy,
             &Rest { criteria, probes: &probes, records_max },
             candidates,
+            unread,
             take,
         );
     }
@@ -63,9 +129,10 @@ pub(super) fn persons(
         if read > records_max {
             return Err(Reason::TooBroad.into());
         }
-        let record = "SELECT record FROM person WHERE id = ?1";
-        let person = work.only(record, params![id], |row| read_stored(row.get(0)?))?;
-        if criteria.fit(&person) {
+        let record = "SELECT record, mark FROM person WHERE id = ?1";
+        let (person, is_read) =
+            work.only(record, params![id], |row| Ok(read_or_hidden(row.get(0)?, (id, row.get(1)?), unread)))?;
+        if !is_read || criteria.fit(&person) {
             let early = early_locks(work, copy, &person.mark)?;
             if !take(person, &early)? {
                 break;

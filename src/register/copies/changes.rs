@@ -458,7 +458,7 @@ fn take(work: &Work<'_>, one: &Prepared<'_>, now: Timestamp) -> Result<Result<Ta
     if let Some(unfit @ (Unfit::SpeaksOfTwo | Unfit::Mark(_))) = &one.unfit {
         return Ok(Err(unfit.clone().into()));
     }
-    remember_lock(work, change)?;
+    remember_lock(work, change, now)?;
     // A running load may hold an older picture of this person.
     if let Some(loading) = copy_of(work, change.ags, schema::LOADING)? {
         lock_early(work, &loading, change, -1)?;
@@ -615,7 +615,7 @@ fn apply(work: &Work<'_>, copy: &CopyRow, one: &Prepared<'_>, now: Timestamp) ->
              AND early_lock.mark = lock_set.mark AND (early_lock.code = lock_set.code OR lock_set.code = ?4))",
             params![ags, change.mark, at, UNREAD, copy.id],
         )?;
-        remember_lock(work, change)?;
+        remember_lock(work, change, now)?;
     }
     work.run(
         "INSERT INTO applied (copy, sequence, digest) VALUES (?1, ?2, ?3)",
@@ -725,13 +725,14 @@ fn lock_one(work: &Work<'_>, copy: &CopyRow, mark: &str, lock: Lock, sequence: i
     work.run(insert, params![copy.id, mark, lock.code(), sequence]).map(drop)
 }
 
-/// With the time of its event, until a younger event or a younger picture speaks of it.
-fn remember_lock(work: &Work<'_>, change: &Change) -> Result<(), CopyError> {
+/// With the time of its event, until a younger event or a younger picture speaks of it. Nothing is younger than an event
+/// that lies in the future: it happened now at the latest.
+fn remember_lock(work: &Work<'_>, change: &Change, now: Timestamp) -> Result<(), CopyError> {
     if !change.is_urgent() {
         return Ok(());
     }
     let mut locks = change.record.iter().flat_map(|record| &record.locks);
-    locks.try_for_each(|lock| remember(work, change.ags, &change.mark, lock.code(), change.at))
+    locks.try_for_each(|lock| remember(work, change.ags, &change.mark, lock.code(), change.at.min(now)))
 }
 
 fn remember(work: &Work<'_>, ags: Ags, mark: &str, code: u8, at: Timestamp) -> Result<(), CopyError> {

@@ -224,10 +224,17 @@ impl Copies {
         let Some(payment) = self.payment(case)?.filter(|one| one.errand() == Some(Errand::Execute)) else {
             return self.payment(case);
         };
+        let mut failed = Ok(());
         for line in self.order_lines(case)?.into_iter().filter(|line| !line.put && line.refused.is_none()) {
-            self.put(&payment, &line, expires_at, bucket, clock, write)?;
+            // One that fails keeps no other one from being put.
+            failed = failed.and(self.put(&payment, &line, expires_at, bucket, clock, write));
         }
         self.destroyed();
+        if failed.is_err() {
+            // Not at once again, as where the payment service is silent.
+            self.on_payment(case, &Event::Failed, clock())?;
+            failed?;
+        }
         // What a page keeps of a list is needed for as long as the answers.
         self.write(|work| {
             work.run(

@@ -9,9 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::base::{Work, params};
-use super::candidates::{early_locks, persons};
+use super::candidates::{early_locks, one_or_hidden, persons};
 use super::duties::{Origin, Owed};
-use super::intake::read_stored;
 use super::looks::{self, Look};
 use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, instant, micros, schema};
 use crate::domain::hex;
@@ -260,8 +259,8 @@ impl Copies {
                 return Err(Reason::ReaderDiffers.into());
             }
             let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
-            let Some((_, record)) = super::person_row(work, copy.id, &mark)? else { return Ok(None) };
-            let person = read_stored(&record)?;
+            let Some((row, record)) = super::person_row(work, copy.id, &mark)? else { return Ok(None) };
+            let person = one_or_hidden(ags, &record, row, &mark);
             if keep(&person, self.day_of(now)) != Keep::Whole {
                 return Ok(None);
             }

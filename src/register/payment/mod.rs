@@ -182,6 +182,8 @@ pub enum Event {
     Returned,
     /// All questions were put.
     Executed,
+    /// A question that was paid for could not be put this time.
+    Failed,
     /// A question that was paid for was refused.
     QuestionRefused(String),
     Delivered,
@@ -289,6 +291,9 @@ impl Payment {
                 self
             }
             Event::Executed if self.state == State::Paid => self.rests_in(State::Executed, ""),
+            Event::Failed if self.state == State::Paid => {
+                self.silence("a question could not be put; see register-payment in the log", now)
+            }
             Event::QuestionRefused(why) if self.state == State::Paid => self.rests_in(State::Disputed, why),
             Event::Delivered if self.state == State::Executed => self.rests_in(State::Delivered, ""),
             Event::Settled(why) if self.state.needs_a_person() => self.rests_in(State::Settled, why),

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{ESTIMATE_MAX, Rest, Take};
+use super::{ESTIMATE_MAX, Rest, Take, Unread, read_or_hidden};
 use crate::register::copies::base::{Value, Work};
-use crate::register::copies::intake::read_stored;
 use crate::register::copies::terms::Probe;
 use crate::register::copies::{CopyError, CopyRow};
 use crate::register::question::Reason;
@@ -59,11 +58,12 @@ pub fn persons(
     copy: &CopyRow,
     rest: &Rest<'_>,
     candidates: BTreeSet<i64>,
+    unread: &mut Unread,
     take: &mut Take<'_>,
 ) -> Result<(), CopyError> {
     let mut values = vec![Value::Int(copy.id), Value::Null];
     let mut sql = "SELECT record, (SELECT string_agg(CAST(code AS text), ',') FROM early_lock
-             WHERE early_lock.copy = ?1 AND early_lock.mark = person.mark)
+             WHERE early_lock.copy = ?1 AND early_lock.mark = person.mark), id, mark
          FROM person WHERE id = ANY (?2) AND copy = ?1"
         .to_owned();
     for probe in rest.probes.iter().filter(|probe| matches!(probe, Probe::Term(_))) {
@@ -78,15 +78,17 @@ pub fn persons(
         (from, size) = (from + page.len(), PAGE_MAX);
         values[1] = Value::Ints(page);
         let mut more = true;
-        for (record, early) in
-            work.all(&sql, &values, |row| Ok((row.get::<Vec<u8>>(0)?, row.get::<Option<String>>(1)?)))?
-        {
+        let rows = work.all(&sql, &values, |row| {
+            let (record, early): (Vec<u8>, Option<String>) = (row.get(0)?, row.get(1)?);
+            Ok((record, early, row.get::<i64>(2)?, row.get::<String>(3)?))
+        })?;
+        for (record, early, id, mark) in rows {
             read += 1;
             if read > rest.records_max {
                 return Err(Reason::TooBroad.into());
             }
-            let person = read_stored(&record)?;
-            if rest.criteria.fit(&person) {
+            let (person, is_read) = read_or_hidden(&record, (id, &mark), unread);
+            if !is_read || rest.criteria.fit(&person) {
                 let early = early.unwrap_or_default();
                 let early: Vec<u8> = early.split(',').filter_map(|code| code.parse().ok()).collect();
                 more = take(person, &early)?;

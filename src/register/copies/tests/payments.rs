@@ -102,9 +102,34 @@ fn months_are_counted_and_charged_to_the_cent() {
 }
 
 #[test]
+fn a_question_that_fails_waits_and_holds_up_no_other() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let question = asked(Asker::Citizen, Profile::PrivateEnquiry, "Adler");
+    let order = Order { questions: vec![question.clone(), question], ..order("a", 1) };
+    rig.copies.order(&order, &crate::register::payment::Rules::default(), at(1)).expect("ordered");
+    let broken =
+        "UPDATE payment_question SET sealed = ?1 WHERE number = (SELECT min(number) FROM payment_question)";
+    rig.set(broken, params![&b"x"[..]]);
+    let put = rig.copies.execute_payment(
+        &order.case,
+        at(100),
+        std::time::Duration::from_secs(1),
+        &|| at(1),
+        &|_| vec![],
+    );
+    put.expect_err("a question that nobody can open");
+    let lines = rig.copies.order_lines(&order.case).expect("lines");
+    assert_eq!(lines.iter().map(|line| line.put).collect::<Vec<_>>(), [false, true]);
+    assert!(rig.copies.payments_due(at(1)).expect("due").is_empty(), "not at once again");
+    assert_eq!(rig.copies.payments_due(at(2)).expect("due"), [order.case]);
+}
+
+#[test]
 fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         an_account_has_so_many_orders_and_no_more,
+        a_question_that_fails_waits_and_holds_up_no_other,
         what_a_page_keeps_of_a_list_lasts_as_long_as_its_answers,
         months_are_counted_and_charged_to_the_cent,
     ]);

@@ -117,6 +117,38 @@ fn a_copy_too_old_for_the_whole_state_owes_what_it_owes() {
     assert_eq!((bussard.answer, bussard.duties), (Answer::Neutral, vec![Duty::ByHand { ags: old }]));
 }
 
+/// Whoever it is about counts as found and hidden: the question is answered, and as one about somebody who is locked.
+#[test]
+fn a_record_that_nobody_can_read_hides_whom_it_is_about() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi"), named("2", "Adler", "Willi")]);
+    let ask = |asker, profile| {
+        let mut question = asked(asker, profile, "Adler");
+        question.requester.empowered = asker == Asker::Police;
+        rig.copies.ask(&question, at(1)).expect("answered")
+    };
+    let Answer::List { hits, .. } = ask(Asker::Police, Profile::FreeSearch).answer else { panic!("no list") };
+    assert_eq!(hits.len(), 2);
+    rig.set("UPDATE person SET record = ?1 WHERE mark = '2'", params![&b"{\"mark\":"[..]]);
+    let told = Duty::NoticeToAuthority { ags: home(), mark: "2".to_owned() };
+    let list = ask(Asker::Police, Profile::FreeSearch);
+    let Answer::List { hits: left, .. } = list.answer else { panic!("no list") };
+    assert_eq!(left.len(), 1);
+    assert!(list.duties.contains(&told), "{:?}", list.duties);
+    let alone = ask(Asker::Citizen, Profile::PrivateEnquiry);
+    assert_eq!(alone.answer, Answer::Neutral);
+    assert!(alone.duties.contains(&told) && alone.duties.contains(&Duty::ByHand { ags: home() }));
+    let requester = asked(Asker::Police, Profile::FreeSearch, "Adler").requester;
+    let answers: Vec<Answer> = hits
+        .iter()
+        .map(|hit| {
+            let asked = rig.copies.ask_feature(&requester, Profile::PersonSearch, &hit.feature, at(1));
+            asked.expect("answered").answer
+        })
+        .collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == Answer::Neutral).count(), 1);
+}
+
 /// However many others a private enquiry fits, whoever is locked among them is told.
 #[test]
 fn a_private_enquiry_owes_a_notice_behind_any_number_of_others() {
@@ -324,6 +356,7 @@ fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         indexed_searches_find_whom_a_brute_force_finds,
         a_copy_too_old_for_the_whole_state_owes_what_it_owes,
+        a_record_that_nobody_can_read_hides_whom_it_is_about,
         a_private_enquiry_owes_a_notice_behind_any_number_of_others,
         the_end_of_a_list_tells_of_nobody_who_is_hidden,
         unknown_ambiguous_locked_and_stale_cannot_be_told_apart,

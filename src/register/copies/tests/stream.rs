@@ -167,6 +167,25 @@ fn no_load_and_no_rejection_lets_a_lock_be_forgotten() {
 }
 
 #[test]
+fn a_lock_of_the_future_ends_with_the_next_picture() {
+    let rig = rig();
+    let (open, shut) = (named("1", "Adler", "Willi"), locked(named("1", "Adler", "Willi"), 3));
+    rig.load(home(), 1, std::slice::from_ref(&open));
+    let lock = Change { at: at(100_000), ..change(1, Occasion::LockSet, shut) };
+    rig.copies.change_at(&lock, at(2)).expect("applied");
+    let question = asked(Asker::PublicBody, Profile::PersonSearch, "Adler");
+    let load = |generation, stand| {
+        rig.copies.begin_load(home(), generation, 0, at(stand)).expect("begun");
+        let mut receipt = LoadReceipt::default();
+        rig.copies.load(home(), [&open.to_bytes()[..]], &mut receipt).expect("loaded");
+        rig.copies.finish_load(home(), 1, &receipt).expect("finished");
+        rig.copies.ask(&question, at(stand)).expect("answered").answer == Answer::Neutral
+    };
+    assert!(load(2, 1), "an older picture does not lift it");
+    assert!(!load(3, 3), "a younger one does");
+}
+
+#[test]
 fn tomorrows_date_keeps_no_copy_fresh() {
     let rig = rig();
     rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
@@ -441,6 +460,7 @@ fn the_same_on_postgresql() {
         gaps_are_named_and_contradictions_refused,
         a_lock_hides_at_once_and_ends_in_its_turn,
         no_load_and_no_rejection_lets_a_lock_be_forgotten,
+        a_lock_of_the_future_ends_with_the_next_picture,
         tomorrows_date_keeps_no_copy_fresh,
         whoever_was_changed_is_found_like_whoever_was_loaded,
         a_group_that_fails_is_taken_apart,

@@ -36,8 +36,9 @@
 //!
 //! "Accepted" is said after the commit. `fsync = off` is refused, at the start and later. Whether the loss of the primary
 //! loses nothing hangs on a synchronous standby (`synchronous_standby_names`); `standby` says whether its absence stops
-//! accepting (`required`), is a warning (`wanted`), or is not looked at (`unasked`). `/readyz`, `amtsbote store health` and
-//! the metrics `amtsbote_store_accepting` and `amtsbote_store_standby` tell.
+//! accepting (`required`), is a warning (`wanted`), or is not looked at (`unasked`). Where nothing is accepted, `/readyz`,
+//! `amtsbote store health` and the metric `amtsbote_store_accepting` tell; of the standby alone the metric
+//! `amtsbote_store_standby`, `amtsbote check` and the log (`store-standby`) do, so that under `wanted` these are to be watched.
 //!
 //! Where it is `required`, every transaction that a client or an operator is told of (messages and what becomes of them, chunks,
 //! participants, acts) asks twice: before its commit whether a synchronous standby is connected, and
@@ -45,6 +46,8 @@
 //! is stored; where the names were taken away while the commit waited, it is said that the outcome is not known. Names that
 //! came and went meanwhile show in that the server has read its settings anew; the database is asked once more then, by a
 //! commit that waits again. Chunks of OSCI messages are acknowledged, and told to have been received before, by the same rule.
+//! Cards, reports and event logs tell what the primary has: after "the outcome is not known" it is the same request once more
+//! that is answered behind the standby, not a look at the card.
 //! What is made anew where it was lost waits for a named standby like every commit, and is not asked about: dialogs, listings
 //! that are under way, checkpoints and time stamps of the evidence log; so do `evidence close` and `adopt-objects`. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
 //! holds up to `connections_max` and three more.

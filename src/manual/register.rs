@@ -85,6 +85,10 @@
 //! is taken from there with the others' turn (`register-not-urgent`). The other mailboxes are emptied without a pause while
 //! something waits, one message of each author after the other; feed (1101, 1104) and one full load at a time run beside them.
 //!
+//! A full load is one message, of some 1.7 kB for each person. The post office takes 40 MiB at first (`limits.content_bytes_max`), some
+//! 25,000 persons: raise it for larger municipalities (the register reads up to 1 GiB), or load from a file (`amtsbote register
+//! load`).
+//!
 //! Locks win (sections 51, 34a(5) BMG), so a lock is effective also where its case, or the whole message, is rejected for its
 //! form (S001 to S030, X001, S999), as long as it is certain who sends it and whom it hides: the message is well-formed to its end, of a
 //! release that is served, from the municipality itself and signed where it must be, speaks of that municipality's copy, and

@@ -149,8 +149,7 @@
 //! Every submission is told at least once, as long as nobody has fetched it; each call stands on its card. A receiver that
 //! does not answer is called again after 10 seconds, then after pauses that double up to an hour, and delays nobody else.
 //! When a call fails, submissions that have waited for `portal.callback_hours` are given up (`callback-dead`, a warning in the
-//! log and a finding on the card):
-//! they wait in the mailbox as before. Of several relays over one database one makes each call, and where that falls in the
+//! log and a finding on the card): they wait in the mailbox as before. Of several relays over one database one makes each call, and where that falls in the
 //! middle of it another one makes it again: receivers tell submissions apart by their ids.
 //!
 //! `amtsbote destination callback test ID` calls the receiver with a notice of no submission, signed like any other, and says

@@ -312,10 +312,8 @@ impl Callbacks {
             let age = Duration::try_from(now.duration_since(entry.card.accepted_at)).unwrap_or_default();
             age > self.settings.give_up_after
         };
-        let mut left = waiting.as_slice();
-        while let Some((some, others)) = left.split_at_checked(left.len().min(PER_CALL_MAX))
-            && !some.is_empty()
-        {
+        let mut called = 0;
+        for some in waiting.chunks(PER_CALL_MAX) {
             let ids: Vec<_> =
                 some.iter().filter_map(|entry| submission_of(entry).zip(case_of(entry))).collect();
             if let Err(error) = call(&self.settings, callback, id, &ids, now).await {
@@ -328,10 +326,10 @@ impl Callbacks {
                     self.relay.note_call(&entry.envelope.id, BY, "its receiver was told", None).await?;
                 told.submissions += usize::from(noted);
             }
-            left = others;
+            called += some.len();
         }
         // However old: nothing is given up before its receiver has failed once more.
-        for entry in left.iter().filter(|entry| is_old(entry)) {
+        for entry in waiting.iter().skip(called).filter(|entry| is_old(entry)) {
             told.given_up += usize::from(self.give_up(id, &entry.envelope.id).await?);
         }
         Ok((told, Some((next, is_all))))

@@ -120,7 +120,16 @@ fn check_destinations(account: &Account) -> Result<(), DirectoryError> {
             if keys.iter().any(|other| other.kid() == key.kid()) {
                 return Err(wrong(format!("the kid {} stands twice", key.kid())));
             }
+            key.certificate().map_err(|error| wrong(format!("the key {}: {error}", key.kid())))?;
             keys.push(key);
+        }
+        for former in destination.keys.iter().zip(&keys).filter(|(one, _)| one.former).map(|(_, key)| key) {
+            if former.purpose == Purpose::Encryption {
+                return Err(wrong(format!(
+                    "the key {} is for encryption; former is said of keys for signatures only",
+                    former.kid()
+                )));
+            }
         }
         let is_there = keys
             .iter()
@@ -377,6 +386,16 @@ mod tests {
         let said = |what: &str| format!("account a, destination {id}: {what}");
         check(&of("", &[signature]), &said("encryption_kid must name one of its keys for encryption"));
         check(&of("", &[encryption, encryption]), &said("the kid authority-encryption-2026 stands twice"));
+        check(
+            &good.replacen(
+                &format!("{{ jwk = '{encryption}' }}"),
+                &format!("{{ jwk = '{encryption}', former = true }}"),
+                1,
+            ),
+            &said(
+                "the key authority-encryption-2026 is for encryption; former is said of keys for signatures only",
+            ),
+        );
         check(
             &of("callback = { url = \"http://a.example/\", secret = \"x\" }\n", &[encryption]),
             &said("its callback is not an https URL"),

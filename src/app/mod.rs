@@ -245,7 +245,7 @@ impl App {
             tokio::spawn(portal_key::compare(
                 relay.clone(),
                 config.store.node.clone(),
-                portal.as_ref().map(|portal| portal.kid.clone()),
+                portal.as_ref().map(|portal| portal.kids.clone()),
                 stopping.clone(),
             )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
@@ -281,8 +281,7 @@ struct PortalStart {
     address: SocketAddr,
     door: Arc<PortalDoor>,
     callbacks: Arc<Callbacks>,
-    /// The id of its key.
-    kid: String,
+    kids: portal_key::Kids,
 }
 
 impl PortalStart {
@@ -294,6 +293,8 @@ impl PortalStart {
         permits: Permits,
     ) -> Result<Self, StartError> {
         let key = portal_key::load_or_make(&config.portal.key)?;
+        let further = portal_key::further(&config.portal.further_keys, key.kid())
+            .map_err(|(path, what)| StartError::PortalKey { path, what })?;
         let in_force = trust.clone();
         let settings = config.callback_settings(Arc::new(move || in_force.receivers()));
         let callbacks = Arc::new(Callbacks::new(relay.clone(), settings));
@@ -305,9 +306,12 @@ impl PortalStart {
         if let Some(base) = config.portal.url.trim_end_matches('/').strip_suffix(":0") {
             config.portal.url = format!("{base}:{}", address.port());
         }
-        let kid = key.kid().to_owned();
-        let door = trust.portal_door(relay.clone(), key, &config, callbacks.clone());
-        Ok(Self { listener, address, door, callbacks, kid })
+        let kids = portal_key::Kids {
+            own: key.kid().to_owned(),
+            further: further.iter().map(|key| key.kid().to_owned()).collect(),
+        };
+        let door = trust.portal_door(relay.clone(), (key, further), &config, callbacks.clone());
+        Ok(Self { listener, address, door, callbacks, kids })
     }
 }
 

@@ -2,7 +2,7 @@
 //! start. Servers that share a store must have the same one: each tells the others which it has.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use tokio::sync::watch;
 
 use super::{StartError, evidence_key};
+use crate::pki::jose::jwk::{PublicKey, Purpose};
 use crate::pki::jose::jws::SigningKey;
 use crate::pki::key::{Readers, write_new};
 use crate::relay::Relay;
@@ -37,8 +38,28 @@ pub fn read(path: &Path) -> Result<SigningKey, String> {
     SigningKey::from_pkcs8(&evidence_key::pkcs8(path)?).map_err(|error| error.to_string())
 }
 
+/// What these files hold: a public key each, or a set of them (RFC 7517, section 5). `own` may be among them.
+pub fn further(files: &[PathBuf], own: &str) -> Result<Vec<PublicKey>, (PathBuf, String)> {
+    let mut keys: Vec<PublicKey> = Vec::new();
+    for file in files {
+        let wrong = |what: String| (file.clone(), what);
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        let read = PublicKey::parse_all(&text).map_err(|error| wrong(error.to_string()))?;
+        if read.iter().any(|key| key.purpose != Purpose::Signature) {
+            return Err(wrong("it holds a key for encryption; the post office's own keys sign".to_owned()));
+        }
+        let known = |key: &PublicKey, keys: &[PublicKey]| keys.iter().any(|one| one.kid() == key.kid());
+        for key in read {
+            if key.kid() != own && !known(&key, &keys) {
+                keys.push(key);
+            }
+        }
+    }
+    Ok(keys)
+}
+
 /// 4096 bits, as FIT-Connect demands of keys.
-fn make(path: &Path) -> Result<(), String> {
+pub fn make(path: &Path) -> Result<(), String> {
     let failed = |_| "no RSA key could be made".to_owned();
     let key = KeyPair::generate(KeySize::Rsa4096).map_err(failed)?;
     let der: Pkcs8V1Der<'_> = key.as_der().map_err(failed)?;
@@ -46,14 +67,23 @@ fn make(path: &Path) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Tells the other servers which key this one has, and the log where another one has another.
+/// By what a server signs as a portal, and whom it believes besides.
+#[derive(Debug, Clone)]
+pub(super) struct Kids {
+    pub own: String,
+    pub further: Vec<String>,
+}
+
+/// Tells the other servers which key this one has, and the log where another one has one that is not believed here.
 pub(super) async fn compare(
     relay: Arc<Relay>,
     node: Option<String>,
-    kid: Option<String>,
+    kids: Option<Kids>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let (Some(staging), Some(node), Some(kid)) = (relay.staging(), node, kid) else { return };
+    let (Some(staging), Some(node), Some(Kids { own: kid, further })) = (relay.staging(), node, kids) else {
+        return;
+    };
     let mut tick = tokio::time::interval(TOLD_EVERY);
     let mut known = BTreeMap::new();
     loop {
@@ -68,13 +98,15 @@ pub(super) async fn compare(
                 continue;
             }
         };
-        for (other, its) in others.iter().filter(|(other, its)| known.get(*other) != Some(*its)) {
+        let is_news = |(other, its): &(&String, &String)| known.get(*other) != Some(*its);
+        for (other, its) in others.iter().filter(|(_, its)| !further.contains(its)).filter(is_news) {
             tracing::error!(
                 code = "portal-key-differs",
                 node = %other,
                 its = %its,
                 own = %kid,
-                next_step = "copy portal.key of one server to all others, and restart them",
+                next_step = "copy portal.key of one server to all others, or name the public part of its key under \
+                             portal.further_keys here, and restart",
                 "another server of this store signs with another portal.key: a token of one is none at the other"
             );
         }

@@ -15,6 +15,7 @@ use crate::osci::server::Door;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Dependence, Holder, Role};
 use crate::pki::inspection::Purpose;
+use crate::pki::jose::jwk::{self, PublicKey};
 use crate::portal::callback::Callbacks;
 use crate::portal::server::Door as PortalDoor;
 use crate::relay::Relay;
@@ -148,6 +149,22 @@ pub(super) fn dependences(trust: &Trust, relay: &Relay) -> Vec<Dependence> {
                 place: place.to_owned(),
                 certificate,
             }));
+        }
+        for destination in &account.portal.destinations {
+            for key in destination.keys.iter().filter(|key| !key.former) {
+                let Ok(key) = PublicKey::parse(&key.jwk) else { continue };
+                let Ok(Some(certificate)) = key.certificate() else { continue };
+                all.push(Dependence {
+                    holder: Holder::Participant,
+                    role: Role::Destination,
+                    owner: account.name.to_string(),
+                    place: match key.purpose {
+                        jwk::Purpose::Encryption => format!("{}, encryption", destination.id),
+                        jwk::Purpose::Signature => format!("{}, signatures", destination.id),
+                    },
+                    certificate,
+                });
+            }
         }
     }
     all

@@ -15,11 +15,13 @@ use super::link::{Link, unexpected};
 use super::screen::{self, Align, Table};
 use super::{Place, Reading};
 use crate::admin::protocol::{Answer, Verb};
+use crate::app::portal_key;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::pki::certificate::Certificate;
 use crate::pki::development::{KeyChoice, Role};
 use crate::pki::inspection::{Inspection, Purpose};
+use crate::pki::jose::jwk::JwkSet;
 use crate::pki::key::{self, Readers};
 use crate::pki::request::{Request, RequestKey, Subject};
 use crate::pki::revocation::answers::Answers;
@@ -56,6 +58,14 @@ pub enum Command {
     },
     /// Make a key and a request (PKCS #10) to send to an authority
     Request(Ask),
+    /// The public part of the key that signs as a portal, as portal.further_keys takes it (JWK Set, RFC 7517)
+    PortalKey {
+        /// File of the private key [default: portal.key of the configuration]
+        file: Option<PathBuf>,
+        /// Make it (RSA, 4096 bits); the file must not exist
+        #[arg(long, requires = "file")]
+        make: bool,
+    },
     /// Check a certificate or key and put it where the configuration says; the former one is kept
     #[command(subcommand)]
     Import(import::Command),
@@ -125,6 +135,18 @@ impl Command {
             Self::Check { file, reading } => check(place, file, *reading),
             Self::Expiring { days, link, reading } => expiring(place, link, *days, *reading),
             Self::Request(ask) => ask.run(),
+            Self::PortalKey { file, make } => {
+                let file = file
+                    .clone()
+                    .map_or_else(|| Ok(Config::load(&place.path())?.portal.key), Ok::<_, Stop>)?;
+                let wrong = |what: String| Stop::usage(format!("{}: {what}", file.display()));
+                if *make {
+                    portal_key::make(&file).map_err(wrong)?;
+                }
+                let key = portal_key::read(&file).map_err(wrong)?;
+                screen::json(&JwkSet { keys: vec![key.jwk().clone()] })?;
+                Ok(Exit::Done)
+            }
             Self::Import(command) => command.run(place),
             Self::RollOver(command) => command.run(place),
         }

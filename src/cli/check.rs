@@ -281,7 +281,17 @@ fn look_at_portal(config: &Config, findings: &mut Findings) {
             findings.problem(WHAT, sentence);
         }
         match portal_key::read(&portal.key) {
-            Ok(key) => findings.good(WHAT, format!("signs as {}, for {}", key.kid(), portal.url)),
+            Ok(key) => {
+                findings.good(WHAT, format!("signs as {}, for {}", key.kid(), portal.url));
+                match portal_key::further(&portal.further_keys, key.kid()) {
+                    Ok(further) => {
+                        for key in further {
+                            findings.good(WHAT, format!("believes {} as well", key.kid()));
+                        }
+                    }
+                    Err((file, what)) => findings.problem(WHAT, format!("{}: {what}", file.display())),
+                }
+            }
             Err(error) => findings.problem(WHAT, format!("{}: {error}", portal.key.display())),
         }
     }
@@ -388,6 +398,7 @@ fn look_at_portal_keys(config: &Config, findings: &mut Findings) -> Result<(), S
     else {
         return Ok(());
     };
+    let further = portal_key::further(&config.portal.further_keys, own.kid()).unwrap_or_default();
     let node = settings.node.clone();
     let notes = postgres::notes(settings, portal_key::KIND, portal_key::OWNER);
     let Ok(notes) = runtime()?.block_on(notes) else { return Ok(()) };
@@ -402,11 +413,15 @@ fn look_at_portal_keys(config: &Config, findings: &mut Findings) -> Result<(), S
                 format!("the running server signs as {its}, not by the key that lies here; restart it"),
             ),
             (false, false) => others += 1,
+            (false, true) if further.iter().any(|key| key.kid() == its) => {
+                findings.good(WHAT, format!("the server {name} signs as {its}, which is believed here"));
+            }
             (false, true) => findings.problem(
                 WHAT,
                 format!(
                     "the server {name} signs as {its}, this one as {}: a token of one is none at the other; copy \
-                     portal.key of one server to all others, and restart them",
+                     portal.key of one server to all others, or name its public key under portal.further_keys, and restart \
+                     them",
                     own.kid()
                 ),
             ),

@@ -168,7 +168,7 @@ async fn admit(running: &Running, keys: &Keys, secret: &str, service: &ServiceKe
             schemas: Vec::new(),
             metadata_versions: vec!["1.0.0".to_owned(), "2.1.0".to_owned()],
             encryption_kid: KID.to_owned(),
-            keys: vec![DestinationKey { jwk: keys.jwk.clone(), remark: None }],
+            keys: vec![DestinationKey { jwk: keys.jwk.clone(), remark: None, former: false }],
             contact: Default::default(),
             callback: None,
             serves: vec![Serves {

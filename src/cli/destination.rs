@@ -109,9 +109,21 @@ pub enum KeyCommand {
         #[command(flatten)]
         link: Link,
     },
+    /// Take no more events signed with a key; it stays published, so that what it signed can be verified
+    Retire {
+        /// The destination's id (UUID)
+        id: String,
+        /// Name of one of its keys for signatures
+        kid: String,
+        #[command(flatten)]
+        changing: Changing,
+        #[command(flatten)]
+        link: Link,
+    },
     /// Remove a key: nothing that is encrypted for it or signed with it is taken any more
     ///
-    /// Submissions that wait may be encrypted for it: keep its private part until they are decided.
+    /// Submissions that wait may be encrypted for it: keep its private part until they are decided. What a key for signatures
+    /// signed can then be verified by nobody any more: `key retire` leaves it published.
     Remove {
         /// The destination's id (UUID)
         id: String,
@@ -140,7 +152,11 @@ impl KeyCommand {
                         }
                         None => {}
                     }
-                    destination.keys.push(DestinationKey { jwk: jwk.clone(), remark: remark.clone() });
+                    destination.keys.push(DestinationKey {
+                        jwk: jwk.clone(),
+                        remark: remark.clone(),
+                        former: false,
+                    });
                     Ok(())
                 })
             }
@@ -149,6 +165,16 @@ impl KeyCommand {
                 destination.encryption_kid.clone_from(name);
                 Ok(())
             }),
+            Self::Retire { id, kid: name, changing, link } => {
+                change(place, link, changing, id, |destination| {
+                    must_have(destination, name)?;
+                    let mut keys = destination.keys.iter_mut();
+                    if let Some(key) = keys.find(|key| kid(key).as_deref() == Some(name)) {
+                        key.former = true;
+                    }
+                    Ok(())
+                })
+            }
             Self::Remove { id, kid: name, changing, link } => {
                 change(place, link, changing, id, |destination| {
                     must_have(destination, name)?;
@@ -397,11 +423,13 @@ fn show(account: &Account, destination: &Destination) -> String {
         pairs.push(("schema", schema.clone()));
     }
     for key in &destination.keys {
+        let former = key.former;
         let words = match PublicKey::parse(&key.jwk) {
             Ok(key) => {
                 let purpose = match key.purpose {
                     Purpose::Encryption if key.kid() == destination.encryption_kid => "encryption, current",
                     Purpose::Encryption => "encryption",
+                    Purpose::Signature if former => "signature, former",
                     Purpose::Signature => "signature",
                 };
                 format!("{} ({purpose})", key.kid())

@@ -166,6 +166,11 @@ const WORDS: &[(&str, &str)] = &[
         "Private key (PEM, PKCS #8, RSA) that signs tokens, events and routing answers; made at the first start.",
     ),
     (
+        "portal.further_keys",
+        "Files (JSON: a public key or a set of them, as `amtsbote cert portal-key` prints) that are published and believed \
+         beside portal.key: the next one before a change, the former one after it.",
+    ),
+    (
         "portal.folder",
         "Folder where uploads wait until they are submitted; on a local disk, with the store's reserve. With PostgreSQL \
          they wait in the database.",

@@ -227,6 +227,9 @@ pub struct DestinationKey {
     pub jwk: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
+    /// Of a key for signatures: nothing new is taken from it, and it stays published for what it signed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub former: bool,
 }
 
 /// What a destination takes, where, and when. Every service in every region of the entry is one rule.
@@ -301,7 +304,8 @@ pub struct Destination {
     pub metadata_versions: Vec<String>,
     /// `kid` of the key that new applications are encrypted for.
     pub encryption_kid: String,
-    /// Every key in use; after a roll-over the former one stays until what is encrypted for it has been fetched.
+    /// Every key in use; after a roll-over the former one stays until what is encrypted for it has been fetched, or for as
+    /// long as somebody may verify what it signed.
     pub keys: Vec<DestinationKey>,
     #[serde(default, skip_serializing_if = "Contact::is_absent")]
     pub contact: Contact,

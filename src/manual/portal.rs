@@ -17,6 +17,16 @@
 //! `/submission-api`, `/destination-api` and `/routing-api`, so that clients need another base URL and nothing else.
 //! `/openapi.json` describes them.
 //!
+//! The key is changed without a gap. Access tokens, routes and events that others keep name it by its thumbprint, and clients
+//! look it up at `/.well-known/jwks.json`; so the next one is published before it signs, and the former one after.
+//! 1. `amtsbote cert portal-key --make portal-2027.key > portal-2027.jwks`; name the latter under `portal.further_keys` on
+//!    every server, and restart one after the other. Wait for as long as clients keep the list.
+//! 2. `amtsbote cert portal-key > portal-2026.jwks`; set `portal.key = "portal-2027.key"` and
+//!    `portal.further_keys = ["portal-2026.jwks"]` on every server, and restart one after the other. At no time does a server
+//!    sign what another one does not believe.
+//! 3. The former key stays published for as long as somebody keeps what it signed: `portal.retain_card_days` at most. If it
+//!    may have fallen into wrong hands, leave it out at once.
+//!
 //! `amtsbote demo` shows all of it: 52 destinations, a portal's client, a submission that an authority fetches by XTA 2.
 //!
 //! # Destinations and clients
@@ -60,7 +70,11 @@
 //!
 //! `amtsbote destination activate|deactivate ID` changes a destination's state, and its keys roll over in three steps, each with
 //! `--reason`: `amtsbote destination key add ID FILE` makes the next key known, `key use ID KID` lets portals encrypt for it,
-//! `key remove ID KID` ends the former one, when nothing that waits is encrypted for it any more. The participants' file must
+//! `key remove ID KID` ends the former one, when nothing that waits is encrypted for it any more. A former key for signatures is
+//! retired instead (`key retire ID KID`, `former = true` in the file): no new event is taken from it, and it stays published,
+//! so that portals can verify what it signed. Keys that bring their certificate (`x5c`) are taken if it holds this very key, and
+//! its end is announced like that of any other certificate (`amtsbote cert expiring`); whether its authority is believed is for
+//! whoever encrypts. The participants' file must
 //! say the same, or its next `apply` takes it back (`amtsbote participant export`).
 //!
 //! # Routing

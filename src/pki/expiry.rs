@@ -33,6 +33,8 @@ pub enum Role {
     Tls,
     OsciEncryption,
     OsciSignature,
+    /// What portals encrypt for, or what an authority signs its events with.
+    Destination,
     ProcessCards,
     /// An authority below which certificates are believed.
     Anchor,
@@ -43,10 +45,11 @@ pub enum Role {
 }
 
 impl Role {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Tls,
         Self::OsciEncryption,
         Self::OsciSignature,
+        Self::Destination,
         Self::ProcessCards,
         Self::Anchor,
         Self::TimeStamps,
@@ -58,6 +61,7 @@ impl Role {
             Self::Tls => "tls",
             Self::OsciEncryption => "osci-encryption",
             Self::OsciSignature => "osci-signature",
+            Self::Destination => "destination",
             Self::ProcessCards => "process-cards",
             Self::Anchor => "anchor",
             Self::TimeStamps => "time-stamps",
@@ -70,6 +74,7 @@ impl Role {
             Self::Tls => "TLS",
             Self::OsciEncryption => "OSCI encryption",
             Self::OsciSignature => "OSCI signatures",
+            Self::Destination => "a destination's key",
             Self::ProcessCards => "process cards",
             Self::Anchor => "certificates",
             Self::TimeStamps => "time stamps",
@@ -258,6 +263,10 @@ fn next_step(holder: Holder, role: Role, stage: Stage) -> String {
         }
         (Holder::Authority, _) => {
             "add the authority's successor to the anchors beside it before that day, then reload".to_owned()
+        }
+        (Holder::Participant, Role::Destination) => {
+            "ask the participant for the next key and let portals change over to it (amtsbote destination key add, use)"
+                .to_owned()
         }
         (Holder::Participant, Role::OsciEncryption | Role::OsciSignature) => format!(
             "{}ask the participant for the new certificate and register it (amtsbote cert import participant --role {})",

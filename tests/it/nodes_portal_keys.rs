@@ -60,6 +60,22 @@ fn servers_with_different_portal_keys_are_noticed() {
     }
     assert!(log(&nodes[1]).contains("portal-key-differs"), "{}", log(&nodes[1]));
 
+    // Each believes the other one's: nothing to say but which.
+    for (node, file) in [(0, "tls/other.key"), (1, "portal.key")] {
+        let told = nodes[node].run(&["cert", "portal-key", file]).ends(0).stdout;
+        std::fs::write(nodes[node].path("further.jwks"), told).expect("written");
+        let file = nodes[node].path("amtsbote.toml");
+        let text = std::fs::read_to_string(&file).expect("the configuration");
+        assert!(text.contains("further_keys = []"), "{text}");
+        std::fs::write(&file, text.replace("further_keys = []", "further_keys = [\"further.jwks\"]"))
+            .expect("written");
+        nodes[node].kill_and_restart();
+    }
+    for (node, other) in [(0, "relay-2"), (1, "relay-1")] {
+        let seen = says(&nodes[node], &format!("the server {other} signs as"));
+        assert!(seen.contains("which is believed here") && !seen.contains("copy portal.key"), "{seen}");
+    }
+
     write_key(&nodes[1].path("tls/other.key"), SERVICE_PEM);
     says(&nodes[1], "not by the key that lies here; restart it");
     nodes[1].kill_and_restart();

@@ -39,6 +39,7 @@ pub struct Office {
     door: Option<(Serving, Arc<Door>)>,
     port: u16,
     settings: Settings,
+    further_keys: Vec<PublicKey>,
     callbacks: Option<Arc<Callbacks>>,
 }
 
@@ -146,7 +147,7 @@ pub fn tag(message: &str) -> &str {
 }
 
 pub fn destination(id: &str) -> Destination {
-    let key = |jwk: &str| DestinationKey { jwk: jwk.trim_end().to_owned(), remark: None };
+    let key = |jwk: &str| DestinationKey { jwk: jwk.trim_end().to_owned(), remark: None, former: false };
     Destination {
         id: DestinationId::parse(id).expect("a UUID"),
         name: "Meldewesen <b>Saarbrücken</b>".to_owned(),
@@ -230,7 +231,8 @@ impl Office {
             zip: Zip::Refused,
         };
         change(&mut settings);
-        let mut office = Self { xta, door: None, port: 0, settings, callbacks: None };
+        let mut office =
+            Self { xta, door: None, port: 0, settings, further_keys: Vec::new(), callbacks: None };
         office.start().await;
         office
     }
@@ -238,7 +240,8 @@ impl Office {
     async fn start(&mut self) {
         let (_, anchors) = self.xta.door_tls();
         let trust = Arc::new(move || anchors.clone());
-        let mut door = Door::new(self.xta.relay.clone(), trust, service_key(), self.settings.clone());
+        let mut door = Door::new(self.xta.relay.clone(), trust, service_key(), self.settings.clone())
+            .with_further_keys(self.further_keys.clone());
         if let Some(callbacks) = &self.callbacks {
             door = door.with_callbacks(callbacks.clone());
         }
@@ -266,6 +269,12 @@ impl Office {
     /// The door as after a restart with another configuration.
     pub async fn restart_door_with(&mut self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings);
+        self.restart_door().await;
+    }
+
+    /// The door as after a restart with these keys beside its own.
+    pub async fn restart_door_believing(&mut self, keys: Vec<PublicKey>) {
+        self.further_keys = keys;
         self.restart_door().await;
     }
 

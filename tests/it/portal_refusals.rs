@@ -1,6 +1,9 @@
 //! What the portal door refuses, each with its type, and that nothing is stored by it.
 
+use amtsbote::domain::account::Account;
 use amtsbote::pki::jose::jwe::Zip;
+use amtsbote::pki::jose::jwk::PublicKey;
+use amtsbote::pki::jose::jws::SigningKey;
 use serde_json::{Value, json};
 
 use crate::portal_office::*;
@@ -57,6 +60,60 @@ async fn tokens_that_are_not_ours_open_nothing() {
     let secret = SECRET.replace(' ', "+").replace('\'', "%27");
     let form = format!("grant_type=client_credentials&client_id=town&client_secret={secret}");
     assert_eq!(office.token_answer(&form).await.is(401).json()["error"], "invalid_client");
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_further_key_of_the_office_is_published_and_believed() {
+    let mut office = Office::open().await;
+    let now = crate::xta_office::start().as_second();
+    let claims = json!({
+        "iss": BASE, "aud": BASE, "sub": "town", "scope": "subscribe", "iat": now, "exp": now + 300, "jti": "x",
+    });
+    let former = authority_key();
+    let token = former.sign("at+jwt", &claims).expect("signed");
+    office.get("/v2/submissions", &token).await.refuses(401, "token-invalid");
+    let key = PublicKey::parse(&serde_json::to_string(former.jwk()).expect("JSON")).expect("a key");
+    office.restart_door_believing(vec![key]).await;
+    office.get("/v2/submissions", &token).await.is(200);
+    let own = service_key().sign("at+jwt", &claims).expect("signed");
+    office.get("/v2/submissions", &own).await.is(200);
+    let under = |key: SigningKey, kid: &str| key.named(kid).sign("at+jwt", &claims).expect("signed");
+    for forged in [under(service_key(), former.kid()), under(authority_key(), service_key().kid())] {
+        office.get("/v2/submissions", &forged).await.refuses(401, "token-invalid");
+    }
+    let told = office.get("/.well-known/jwks.json", "").await.is(200).json();
+    let kids: Vec<&Value> = told["keys"].as_array().expect("keys").iter().map(|key| &key["kid"]).collect();
+    assert_eq!(kids, [service_key().kid(), former.kid()], "our own comes first");
+    office.xta.close().await;
+}
+
+/// What a key signed can be verified when nothing more is taken from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_signature_key_stays_published_and_signs_nothing_new() {
+    let office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        let one = office.submitted(&portal).await;
+        office.get(&format!("/v2/submissions/{}", one.submission), &town).await.is(200);
+        sent.push(one);
+    }
+    office.say(&town, &sent[0], &signed(&sent[0].accept())).await.is(204);
+    let retire = |account: &mut Account, former: bool| {
+        let keys = &mut account.portal.destinations[0].keys;
+        keys.iter_mut().find(|key| key.jwk.contains("authority-signature-2026")).expect("a key").former =
+            former;
+    };
+    office.xta.change_account("reader", |account| retire(account, true)).await;
+    office.say(&town, &sent[1], &signed(&sent[1].accept())).await.refuses(422, "event-invalid");
+    let keys = office.get(&format!("/v2/destinations/{DESTINATION}/keys"), "").await.is(200).json();
+    assert!(
+        keys["keys"].as_array().expect("keys").iter().any(|key| key["kid"] == "authority-signature-2026")
+    );
+    office.get(&format!("/v2/destinations/{DESTINATION}/keys/authority-signature-2026"), "").await.is(200);
+    office.xta.change_account("reader", |account| retire(account, false)).await;
+    office.say(&town, &sent[1], &signed(&sent[1].accept())).await.is(204);
     office.xta.close().await;
 }
 

@@ -97,6 +97,17 @@ fn a_table_is_imported_explained_checked_and_exported() {
     import("without.csv", &["--yes"]).ends(0);
 }
 
+/// A certificate of this key that ends in twenty days (DER, base64).
+fn ends_soon(pem: &str) -> String {
+    use base64::Engine;
+    let pair = rcgen::KeyPair::from_pem(pem).expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec!["authority.example".to_owned()]).expect("a name");
+    let end = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(20);
+    params.not_after = rcgen::date_time_ymd(end.year().into(), end.month() as u8, end.day() as u8);
+    let made = params.self_signed(&pair).expect("signed");
+    base64::engine::general_purpose::STANDARD.encode(made.der())
+}
+
 #[test]
 fn state_and_keys_of_a_destination_are_changed_one_by_one() {
     let office = Office::open_in(tempfile::tempdir().expect("a folder"), participants);
@@ -141,6 +152,32 @@ fn state_and_keys_of_a_destination_are_changed_one_by_one() {
     change(&["key", "remove", TOWN, "authority-encryption-2026"]).ends(0);
     assert_eq!(kids(), ["authority-encryption-2027"]);
     assert_eq!(shown()["encryption_kid"], "authority-encryption-2027");
+    let signature = file("signature.jwk", include_str!("../data/portal/signature.jwk").to_owned());
+    change(&["key", "add", TOWN, &signature]).ends(0);
+    change(&["key", "retire", TOWN, "authority-signature-2026"]).ends(0);
+    let told = office.run(&["destination", "show", TOWN]).ends(0).stdout;
+    assert!(told.contains("authority-signature-2026 (signature, former)"), "{told}");
+    let refused = change(&["key", "retire", TOWN, "authority-encryption-2027"]).ends(2).stderr;
+    assert!(refused.contains("is for encryption"), "{refused}");
+    change(&["key", "remove", TOWN, "authority-signature-2026"]).ends(0);
+    assert_eq!(kids(), ["authority-encryption-2027"]);
+
+    // Of a key that brings its certificate the end is announced.
+    let expiring = || office.run(&["cert", "expiring", "--json"]).stdout;
+    assert!(!expiring().contains("\"destination\""));
+    let with = |name: &str, x5c: &str| {
+        let text = include_str!("../data/portal/signature.jwk");
+        file(name, text.replacen("\"kty\"", &format!("\"x5c\":[\"{x5c}\"],\"kty\""), 1))
+    };
+    let foreign = with("foreign.jwk", &ends_soon(include_str!("../data/portal/encryption.key")));
+    let refused = change(&["key", "add", TOWN, &foreign]).ends(2).stderr;
+    assert!(refused.contains("for another key"), "{refused}");
+    let own = with("own.jwk", &ends_soon(include_str!("../data/portal/signature.key")));
+    change(&["key", "add", TOWN, &own]).ends(0);
+    let told = expiring();
+    assert!(told.contains("\"destination\"") && told.contains("portal-town"), "{told}");
+    change(&["key", "retire", TOWN, "authority-signature-2026"]).ends(0);
+    assert!(!expiring().contains("\"destination\""), "nothing more depends on it");
     let land = office.run(&["destination", "show", LAND, "--json"]).ends(0).stdout;
     assert!(land.contains("authority-encryption-2026"), "another destination is as it was");
 }

@@ -2,9 +2,13 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::RsaPublicKeyComponents;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
 use super::{Error, decode, encode, is_kid};
+use crate::pki::certificate::Certificate;
 
 /// Smallest modulus, in bits: what FIT-Connect demands of every key.
 pub const BITS_MIN: usize = 4096;
@@ -72,6 +76,18 @@ impl PublicKey {
         Self::judge(jwk)
     }
 
+    /// From the JSON of one key or of a set of them.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, Error> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<serde_json::Value>,
+        }
+        match serde_json::from_str::<Set>(text) {
+            Ok(Set { keys }) => keys.iter().map(|key| Self::parse(&key.to_string())).collect(),
+            Err(_) => Ok(vec![Self::parse(text)?]),
+        }
+    }
+
     fn judge(jwk: Jwk) -> Result<Self, Error> {
         let wrong = |what: String| Error::Key(what);
         if jwk.kty != "RSA" {
@@ -109,6 +125,27 @@ impl PublicKey {
     /// know nothing but the key.
     pub fn is_called(&self, name: &str) -> bool {
         self.kid() == name || thumbprint(&self.jwk.n, &self.jwk.e) == name
+    }
+
+    /// The certificate of the key, where its owner gave one (`x5c`, RFC 7517, section 4.7): it must hold this very key.
+    pub fn certificate(&self) -> Result<Option<Certificate>, Error> {
+        let Some(first) = self.jwk.x5c.first() else { return Ok(None) };
+        let wrong = |what: String| Error::Key(format!("its x5c: {what}"));
+        let der = STANDARD.decode(first).map_err(|error| wrong(error.to_string()))?;
+        let certificate = Certificate::from_der(&der).map_err(|error| wrong(error.to_string()))?;
+        let (_, held) = SubjectPublicKeyInfo::from_der(certificate.spki())
+            .map_err(|_| wrong("its certificate's key cannot be read".to_owned()))?;
+        let bare = |number: &[u8]| number.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
+        let same = match held.parsed() {
+            Ok(x509_parser::public_key::PublicKey::RSA(held)) => {
+                bare(held.modulus) == self.modulus && bare(held.exponent) == bare(&self.exponent)
+            }
+            _ => false,
+        };
+        match same {
+            true => Ok(Some(certificate)),
+            false => Err(wrong(format!("the certificate of {} is for another key", certificate.subject()))),
+        }
     }
 
     pub(super) fn components(&self) -> RsaPublicKeyComponents<&[u8]> {
@@ -160,6 +197,42 @@ mod tests {
         let own = thumbprint(&encryption.jwk.n, &encryption.jwk.e);
         assert!(encryption.is_called(encryption.kid()) && encryption.is_called(&own));
         assert!(!signature.is_called(&own) && !encryption.is_called(&own[1..]) && !encryption.is_called(""));
+    }
+
+    #[test]
+    fn a_certificate_beside_a_key_is_that_keys_own() {
+        let of = |pem: &str| {
+            let pair = rcgen::KeyPair::from_pem(pem).expect("a key");
+            let params = rcgen::CertificateParams::new(vec!["authority.example".to_owned()]).expect("a name");
+            STANDARD.encode(params.self_signed(&pair).expect("signed").der())
+        };
+        let with = |x5c: &str| {
+            let text =
+                SIGNATURE_JWK.trim_end().replacen("\"kty\"", &format!("\"x5c\":[\"{x5c}\"],\"kty\""), 1);
+            PublicKey::parse(&text).expect("a key").certificate()
+        };
+        let own = of(include_str!("../../../tests/data/portal/signature.key"));
+        let other = of(include_str!("../../../tests/data/portal/encryption.key"));
+        let read = with(&own).expect("its own").expect("a certificate");
+        assert_eq!(read.alternative_names(), ["authority.example"]);
+        for (wrong, words) in [(other.as_str(), "another key"), ("AAAA", "x5c"), ("%", "x5c")] {
+            let error = with(wrong).expect_err(words).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(PublicKey::parse(SIGNATURE_JWK).expect("a key").certificate(), Ok(None));
+    }
+
+    #[test]
+    fn a_set_of_keys_is_read_like_one() {
+        let set = format!("{{\"keys\":[{},{}]}}", ENCRYPTION_JWK.trim_end(), SIGNATURE_JWK.trim_end());
+        let kids = |text: &str| {
+            let read = PublicKey::parse_all(text).expect("keys");
+            read.iter().map(|key| key.kid().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(kids(&set), ["authority-encryption-2026", "authority-signature-2026"]);
+        assert_eq!(kids(SIGNATURE_JWK), ["authority-signature-2026"]);
+        assert!(PublicKey::parse_all("{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}").is_err());
+        assert!(PublicKey::parse_all("[]").is_err());
     }
 
     #[test]

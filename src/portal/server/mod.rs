@@ -38,6 +38,7 @@ use crate::domain::limits::Limits;
 use crate::domain::profile::ServiceProfile;
 use crate::net::{self, Body, Handler, Peer};
 use crate::pki::jose::jwe::Zip;
+use crate::pki::jose::jwk::PublicKey;
 use crate::pki::jose::jws::SigningKey;
 use crate::pki::trust::TrustAnchors;
 use crate::relay::Relay;
@@ -85,6 +86,8 @@ pub struct Door {
     relay: Arc<Relay>,
     trust: TrustSource,
     key: SigningKey,
+    /// Published and believed beside it: the next one, or a former one.
+    further_keys: Vec<PublicKey>,
     settings: Settings,
     drafts: Arc<Drafts>,
     rates: token::Rates,
@@ -104,6 +107,7 @@ impl Door {
             relay,
             trust,
             key,
+            further_keys: Vec::new(),
             settings,
             drafts,
             rates,
@@ -112,6 +116,13 @@ impl Door {
             health: Mutex::default(),
             routing: Mutex::default(),
         }
+    }
+
+    /// Publishes these keys for signatures beside its own, and takes tokens that were signed by them.
+    #[must_use]
+    pub fn with_further_keys(mut self, keys: Vec<PublicKey>) -> Self {
+        self.further_keys = keys;
+        self
     }
 
     /// Tells them of each submission.

@@ -45,7 +45,9 @@ impl Door {
                 json(StatusCode::OK, &document)
             }
             [".well-known", "jwks.json"] => {
-                json(StatusCode::OK, &JwkSet { keys: vec![self.key.jwk().clone()] })
+                let further = self.further_keys.iter().map(|key| key.jwk.clone());
+                let keys = std::iter::once(self.key.jwk().clone()).chain(further).collect();
+                json(StatusCode::OK, &JwkSet { keys })
             }
             ["info"] => json(
                 StatusCode::OK,
@@ -321,8 +323,15 @@ fn areas(query: &str) -> Result<Response<Body>, Problem> {
 }
 
 /// Every key that can be read; what cannot was refused when the participants' file was applied.
+/// Every key that is published.
 pub(super) fn keys(destination: &Destination) -> Vec<PublicKey> {
     destination.keys.iter().filter_map(|key| PublicKey::parse(&key.jwk).ok()).collect()
+}
+
+/// The keys that something new may be signed with or encrypted for.
+pub(super) fn present_keys(destination: &Destination) -> Vec<PublicKey> {
+    let present = destination.keys.iter().filter(|key| !key.former);
+    present.filter_map(|key| PublicKey::parse(&key.jwk).ok()).collect()
 }
 
 fn shown(account: &Account, destination: &Destination) -> Value {

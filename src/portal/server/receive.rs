@@ -15,7 +15,7 @@ use serde_json::{Value, json as value};
 use uuid::Uuid;
 
 use super::problem::Problem;
-use super::public::keys;
+use super::public::present_keys;
 use super::send::{ANNOUNCED_AT, CASE_MAX, DESTINATION, SERVICE_NAME, TAGS, case_of, property, uuid_of};
 use super::signed::Name;
 use super::token::Caller;
@@ -357,8 +357,8 @@ impl Door {
             tags: &tags_of(&entry),
             now: self.relay.now(),
         };
-        let said =
-            event::check(token, &keys(&destination), about).map_err(|error| wrong(error.to_string()))?;
+        let said = event::check(token, &present_keys(&destination), about)
+            .map_err(|error| wrong(error.to_string()))?;
         let (effect, severity) = match said.event {
             Event::Accept => (MessageEvent::Received, Severity::Info),
             Event::Reject => (MessageEvent::Received, Severity::Warning),

@@ -283,7 +283,12 @@ impl Door {
             .map(|(_, token)| token.trim())
             .ok_or_else(|| invalid("Authorization is not Bearer"))?;
         let read = Unverified::parse(token, TYPE).map_err(|error| invalid(&error.to_string()))?;
-        let payload = self.key.verify(&read).map_err(|error| invalid(&error.to_string()))?;
+        let further = self.further_keys.iter().find(|key| key.kid() == read.kid);
+        let payload = match further {
+            Some(key) => read.verify(key).map(<[u8]>::to_vec),
+            None => self.key.verify(&read),
+        };
+        let payload = payload.map_err(|error| invalid(&error.to_string()))?;
         let claims: Claims =
             serde_json::from_slice(&payload).map_err(|_| invalid("its claims cannot be read"))?;
         let now = self.relay.now().as_second();

@@ -59,7 +59,7 @@ thread_local! {
 }
 
 fn account() -> Account {
-    let jwk = |text: &str| DestinationKey { jwk: text.trim_end().to_owned(), remark: None };
+    let jwk = |text: &str| DestinationKey { jwk: text.trim_end().to_owned(), remark: None, former: false };
     let client = PortalClient {
         id: "both".to_owned(),
         secret_sha256: Some(Digest::of(b"secret")),

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use super::event::{self, Claims, Event};
-use crate::domain::destination::{DestinationId, Region, ServiceKey};
+use crate::domain::destination::{ARS_URN, DestinationId, Region, ServiceKey};
 use crate::pki::jose;
 use crate::pki::jose::jwe;
 use crate::pki::jose::jwk::{JwkSet, PublicKey};
@@ -173,7 +173,13 @@ impl Client {
         let read = Unverified::parse(signature, "JWT")?;
         let key = service_keys.iter().find(|key| key.kid() == read.kid).ok_or(jose::Error::KeyUnknown)?;
         let claims: Value = serde_json::from_slice(read.verify(key)?).map_err(answer)?;
-        let covers = claims["services"][0]["leistungIDs"][0] == service.urn().as_str();
+        let lies_in = |area: &str| {
+            let area = Region::parse(area.strip_prefix(ARS_URN).unwrap_or(area));
+            area.is_ok_and(|area| region.as_str().starts_with(area.as_str()))
+        };
+        let of_service = &claims["services"][0];
+        let covers = of_service["leistungIDs"][0] == service.urn().as_str()
+            && of_service["gebietIDs"][0].as_str().is_some_and(lies_in);
         let id = claims["destinationId"].as_str().filter(|_| covers);
         let id = id.ok_or_else(|| answer("the route is signed for something else"))?;
         DestinationId::parse(id).map_err(answer)

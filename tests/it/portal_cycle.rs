@@ -400,7 +400,16 @@ async fn a_case_goes_on_with_further_submissions() {
     office.xta.clock.advance(Duration::from_secs(2 * 86_400));
     office.sweep().await;
     let portal = office.token("portal").await;
-    assert_eq!(office.event_names(&format!("/v1/cases/{begun}/events"), &portal).await.len(), 3);
+    // Who began it and who reads it see it.
+    let of_begun = format!("/v1/cases/{begun}/events");
+    assert_eq!(office.event_names(&of_begun, &portal).await.len(), 3);
+    let (town, both) = (office.token("town").await, office.token("both").await);
+    assert_eq!(office.event_names(&of_begun, &town).await.len(), 3);
+    office
+        .get(&format!("/v1/cases/{own_of_second}/events"), &town)
+        .await
+        .refuses(404, "submission-not-found");
+    assert_eq!(office.event_names(&of_begun, &both).await.len(), 3, "the sender's account");
     more(&office, DESTINATION, &portal, &begun).await.is(201);
     office.xta.close().await;
 }

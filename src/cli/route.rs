@@ -38,6 +38,9 @@ pub enum Command {
     },
     /// Gaps, overlaps and rules that lead nowhere; exit code 4 where applications would go astray
     Check {
+        /// The day whose gaps are shown; overlaps are of all days [default: today, in German time]
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        day: Option<Date>,
         #[command(flatten)]
         link: Link,
         #[command(flatten)]
@@ -126,9 +129,9 @@ impl Command {
                     Outcome::Ambiguous { .. } => Exit::Problems,
                 })
             }
-            Self::Check { link, reading } => {
+            Self::Check { day, link, reading } => {
                 let routing = table(&directory(link, place)?)?;
-                let findings = routing::check(&routing, today(), Places::known());
+                let findings = routing::check(&routing, day.unwrap_or_else(today), Places::known());
                 if reading.json {
                     screen::json(&findings)?;
                 } else {

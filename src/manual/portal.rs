@@ -104,7 +104,8 @@
 //! With PostgreSQL every step of an upload (PATCH) is a row, and all that is there is read again with each: an attachment may
 //! have 256 steps below 256 KiB and one more for every 256 KiB that it has. Steps of 64 KiB are refused behind 21 MiB (400
 //! `body-invalid`, what came is kept), of 128 KiB behind 64 MiB, of 256 KiB never; the last step may be of any size. With the
-//! embedded store a step may be of any size.
+//! embedded store a step may be of any size, and what is there is read again only after a restart, or when 512 other uploads have
+//! broken off since.
 //!
 //! Every request may be repeated: the same attachment (until it is submitted; behind that 404) and the same submission are
 //! answered as before, other bytes are refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed

@@ -79,6 +79,12 @@ fn a_table_is_imported_explained_checked_and_exported() {
     office.run(&["route", "explain", "--leika", SERVICE, "--name", "Nirgendwo"]).ends(6);
 
     assert_eq!(office.run(&["route", "check"]).ends(0).stdout, "");
+    let until = csv.replace(&format!("{LAND},,"), &format!("{LAND},,2099-12-31"));
+    std::fs::write(office.folder.path().join("until.csv"), until).expect("written");
+    import("until.csv", &["--yes"]).ends(0);
+    assert_eq!(office.run(&["route", "check", "--day", "2099-12-31"]).ends(0).stdout, "");
+    let found = office.run(&["route", "check", "--day", "2100-01-01"]).ends(0).stdout;
+    assert!(found.contains("gap: "), "{found}");
     let twice = csv.replace(TOWN, LAND).replace("100410100100", "100000000000").replacen(LAND, TOWN, 1);
     std::fs::write(office.folder.path().join("twice.csv"), twice).expect("written");
     import("twice.csv", &["--yes"]).ends(0);

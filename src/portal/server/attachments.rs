@@ -86,6 +86,8 @@ impl Door {
         }
         let draft = self.drafts.draft(&caller.account.name, submission);
         let busy = self.alone(&draft, attachment)?;
+        // It begins anew, with bytes of which nothing is known.
+        drop(self.drafts.take_begun(&draft.part(attachment), 0));
         // A small one goes into one file with those before it, unless another one is on its way there.
         let is_small = stated_length(headers).is_some_and(|bytes| bytes < AHEAD_BYTES);
         let held = is_small.then(|| self.drafts.try_hold(&draft.content())).flatten();
@@ -140,12 +142,16 @@ impl Door {
             return Err(problem);
         }
         let path = draft.part(attachment);
+        let before = self.drafts.take_begun(&path, has);
         let opened = on_disk(move || {
             let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
             Ok(Target { file: Arc::new(file), path, behind: None, busy: Alone::new(busy, None) })
         });
         let mut upload = Upload::new(opened.await.map_err(of_draft)?, self.settings.zip);
-        upload.read_again().await?;
+        match before {
+            Some(before) => upload.go_on(before),
+            None => upload.read_again().await?,
+        }
         self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
     }
 
@@ -181,7 +187,10 @@ impl Door {
                 return self.complete(upload, claim, draft, begun, attachment, began_at).await;
             }
             Ok(is_whole) => match upload.set_aside(draft.part(attachment)).await {
-                Ok(()) => Ok(is_whole),
+                Ok(judged) => {
+                    self.drafts.remember_begun(draft.part(attachment), judged);
+                    Ok(is_whole)
+                }
                 // Which bytes are lost is not said; they may be those of a request that nobody waited for.
                 Err(problem) => return Err(given_up(upload, problem, 0).await),
             },

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::claim::{Claim, Kept, Ledger};
 use super::draft::{self, ANNOUNCED, Announced, Draft, listed, read, synced};
+use super::upload::Judged;
 use crate::domain::account::AccountName;
 use crate::domain::content::Digest;
 
@@ -49,6 +50,10 @@ type Lock = Arc<tokio::sync::Mutex<()>>;
 
 /// Files of which it is remembered what they were digested to.
 const SEEN_MAX: usize = 4096;
+/// Uploads of which it is remembered how far they were judged; each may hold a header of [`HEADER_CHARS_MAX`].
+///
+/// [`HEADER_CHARS_MAX`]: crate::pki::jose::HEADER_CHARS_MAX
+const BEGUN_MAX: usize = 512;
 
 pub struct Drafts {
     folder: PathBuf,
@@ -58,6 +63,8 @@ pub struct Drafts {
     /// SHA-256 that has taken so many bytes of a file of attachments from its beginning. It saves reading, nothing depends
     /// on it.
     seen: Mutex<BTreeMap<PathBuf, (u64, Context)>>,
+    /// Uploads that were set aside. It saves reading them again with each step.
+    begun: Mutex<BTreeMap<PathBuf, Judged>>,
     /// Accounts whose folders are known to be on disk.
     lasting: Mutex<BTreeSet<PathBuf>>,
 }
@@ -70,6 +77,7 @@ impl Drafts {
             busy: Mutex::default(),
             ledger: Arc::default(),
             seen: Mutex::default(),
+            begun: Mutex::default(),
             lasting: Mutex::default(),
         }
     }
@@ -178,11 +186,30 @@ impl Drafts {
         (*read == length).then(|| seen.clone())
     }
 
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Judged>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An upload that lies in this file so far. Where too many are remembered, any other one is not.
+    pub fn remember_begun(&self, file: PathBuf, judged: Judged) {
+        let mut begun = self.begun();
+        if begun.len() >= BEGUN_MAX {
+            begun.pop_first();
+        }
+        begun.insert(file, judged);
+    }
+
+    /// What is known of the upload in this file, if it is just so long; it is known to nobody else any more.
+    pub fn take_begun(&self, file: &Path, length: u64) -> Option<Judged> {
+        self.begun().remove(file).filter(|judged| judged.length() == length)
+    }
+
     /// A draft that was submitted, is over or gives way.
     pub fn forget(&self, place: &Path) -> io::Result<()> {
         forget(place)?;
         self.count_no_more(place);
         self.memory().retain(|path, _| !path.starts_with(place));
+        self.begun().retain(|path, _| !path.starts_with(place));
         Ok(())
     }
 

@@ -128,6 +128,19 @@ impl Hand {
     }
 }
 
+/// What an upload was found to be so far.
+pub struct Judged {
+    scanner: Scanner,
+    digest: Context,
+    length: u64,
+}
+
+impl Judged {
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
 type AtWork = JoinHandle<Result<(Hand, Vec<u8>), Problem>>;
 
 /// An attachment that comes in.
@@ -185,7 +198,14 @@ impl Upload {
         self.kept = self.length.saturating_add(bytes);
     }
 
-    /// What earlier requests brought.
+    /// What earlier requests brought, as it was judged then.
+    pub fn go_on(&mut self, before: Judged) {
+        if let Some(hand) = &mut self.hand {
+            (hand.scanner, hand.digest, self.length) = (before.scanner, before.digest, before.length);
+        }
+    }
+
+    /// The same where nothing is known of it any more.
     pub async fn read_again(&mut self) -> Result<(), Problem> {
         let (mut hand, mut piece) = self.idle().await?;
         let read = tokio::task::spawn_blocking(move || {
@@ -243,15 +263,15 @@ impl Upload {
     }
 
     /// Everything that was taken is on disk.
-    pub async fn sync(&mut self) -> Result<(), Problem> {
+    async fn sync(&mut self) -> Result<Judged, Problem> {
         if !self.piece.is_empty() {
             self.hand_over().await?;
         }
-        let (hand, room) = self.idle().await?;
+        let (hand, _) = self.idle().await?;
         let hand = self.give_back(hand).await?;
         let synced = tokio::task::spawn_blocking(move || hand.file.sync_all().map(|()| hand).map_err(disk));
-        (self.hand, self.piece) = (Some(done(synced).await?), room);
-        Ok(())
+        let Hand { scanner, digest, .. } = done(synced).await?;
+        Ok(Judged { scanner, digest, length: self.length })
     }
 
     /// Gives back what was kept ahead of what came.
@@ -265,8 +285,8 @@ impl Upload {
         done(tokio::task::spawn_blocking(move || hand.file.set_len(end).map(|()| hand).map_err(disk))).await
     }
 
-    /// What came of it goes into a file of its own, on disk, so that others can go where it was.
-    pub async fn set_aside(&mut self, part: PathBuf) -> Result<(), Problem> {
+    /// What came of it goes into a file of its own, on disk, so that others can go where it was. What it is so far.
+    pub async fn set_aside(&mut self, part: PathBuf) -> Result<Judged, Problem> {
         let Some(offset) = self.behind else { return self.sync().await };
         if !self.piece.is_empty() {
             self.hand_over().await?;
@@ -280,10 +300,14 @@ impl Upload {
                     let _ = fs::remove_file(&part);
                 })?;
             }
-            cut(&hand.file, offset, &path)
+            cut(&hand.file, offset, &path)?;
+            Ok(hand)
         });
         match moved.await {
-            Ok(moved) => moved.map_err(disk),
+            Ok(moved) => {
+                let Hand { scanner, digest, .. } = moved.map_err(disk)?;
+                Ok(Judged { scanner, digest, length })
+            }
             Err(_) => Err(stopping()),
         }
     }

@@ -85,7 +85,7 @@
 //! never a guess. The names of the 52 municipalities of the Saarland are known; rules may name any region.
 //!
 //! `amtsbote route explain --ags 10041100 --leika 99050012104000` says which rule won and what else was considered, `route
-//! check` finds gaps and overlaps, `route export` and `route import` bring the table out and in as CSV or TOML.
+//! check` finds gaps (of today, or of `--day`) and overlaps, `route export` and `route import` bring the table out and in as CSV or TOML.
 //!
 //! # The life of a submission
 //!

@@ -260,7 +260,7 @@ impl Door {
             busy.completes();
             let kept = match behind {
                 Some(offset) => keeps.complete_content(attachment, &uploaded, offset, &file, alone),
-                None => keeps.complete(attachment, &uploaded, &file),
+                None => keeps.complete(attachment, &uploaded, &file, alone),
             };
             // Whoever leaves before that is done leaves the claim and the locks with it.
             if kept.is_ok() {

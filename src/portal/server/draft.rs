@@ -231,19 +231,41 @@ impl Draft {
     }
 
     /// The part has been written to `file` as a whole: it becomes the attachment. What that is called.
-    pub fn complete(&self, attachment: Uuid, uploaded: &Uploaded, file: &File) -> io::Result<PathBuf> {
+    /// `alone` waits until nobody submits the draft.
+    pub fn complete<T>(
+        &self,
+        attachment: Uuid,
+        uploaded: &Uploaded,
+        file: &File,
+        alone: impl FnOnce() -> T,
+    ) -> io::Result<PathBuf> {
         if let Err(error) = file.sync_all() {
             // The disk says so once and then calls the same bytes safe: only new ones can be.
             let _ = fs::remove_file(self.part(attachment));
             return Err(error);
         }
+        self.name_part(attachment, uploaded, alone, synced)
+    }
+
+    /// Where the name does not last it goes, and with it what nobody was told of.
+    fn name_part<T>(
+        &self,
+        attachment: Uuid,
+        uploaded: &Uploaded,
+        alone: impl FnOnce() -> T,
+        synced: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
         let whole = self.0.join(uploaded.name(attachment));
         fs::rename(self.part(attachment), &whole)?;
-        synced(&self.0)?;
+        if let Err(error) = synced(&self.0) {
+            let _alone = alone();
+            let _ = fs::remove_file(&whole);
+            return Err(error);
+        }
         Ok(whole)
     }
 
-    /// The same of one that lies in `content`, where it begins at `offset`. `alone` waits until nobody submits the draft.
+    /// The same of one that lies in `content`, where it begins at `offset`.
     pub fn complete_content<T>(
         &self,
         attachment: Uuid,
@@ -379,5 +401,25 @@ mod tests {
             assert!(draft.contents().expect("read").whole.is_empty());
             assert_eq!(draft.content().exists(), offset > 0, "nothing is kept of one that was alone");
         }
+    }
+
+    #[test]
+    fn a_file_whose_name_does_not_last_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let draft = Draft::at(folder.path().join("draft"));
+        fs::create_dir(draft.place()).expect("made");
+        let attachment = Uuid::from_u128(3);
+        fs::write(draft.part(attachment), "attachment").expect("written");
+        let uploaded = Uploaded { length: 10, digest: Digest::of(b"attachment"), tag: "tag".to_owned() };
+        let mut has_waited = false;
+        let wait = || {
+            has_waited = true;
+            assert_eq!(draft.contents().expect("read").whole.len(), 1, "whoever submits ends first");
+        };
+        let fails = |_: &Path| Err(io::Error::other("the disk"));
+        draft.name_part(attachment, &uploaded, wait, fails).expect_err("it does not last");
+        assert!(has_waited);
+        let contents = draft.contents().expect("read");
+        assert!(contents.whole.is_empty() && contents.parts.is_empty(), "it is uploaded once more");
     }
 }

@@ -293,7 +293,7 @@ impl PortalStart {
         permits: Permits,
     ) -> Result<Self, StartError> {
         let key = portal_key::load_or_make(&config.portal.key)?;
-        let further = portal_key::further(&config.portal.further_keys, key.kid())
+        let others = portal_key::others(&config.portal, key.kid())
             .map_err(|(path, what)| StartError::PortalKey { path, what })?;
         let in_force = trust.clone();
         let settings = config.callback_settings(Arc::new(move || in_force.receivers()));
@@ -308,9 +308,9 @@ impl PortalStart {
         }
         let kids = portal_key::Kids {
             own: key.kid().to_owned(),
-            further: further.iter().map(|key| key.kid().to_owned()).collect(),
+            further: others.believed.iter().map(|key| key.kid().to_owned()).collect(),
         };
-        let door = trust.portal_door(relay.clone(), (key, further), &config, callbacks.clone());
+        let door = trust.portal_door(relay.clone(), (key, others), &config, callbacks.clone());
         Ok(Self { listener, address, door, callbacks, kids })
     }
 }

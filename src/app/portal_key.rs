@@ -1,7 +1,8 @@
 //! The key that signs what the portal door says: access tokens, events, routing answers. Read, or made at the first
-//! start. Servers that share a store must have the same one: each tells the others which it has.
+//! start. Servers that share a store must have the same one, or believe each other's while it is changed: each tells the
+//! others which it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,11 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use tokio::sync::watch;
 
 use super::{StartError, evidence_key};
-use crate::pki::jose::jwk::{PublicKey, Purpose};
+use crate::config::Portal;
+use crate::pki::jose::jwk::{Jwk, PublicKey, Purpose};
 use crate::pki::jose::jws::SigningKey;
 use crate::pki::key::{Readers, write_new};
+use crate::portal::server::OtherKeys;
 use crate::relay::Relay;
 use crate::store::StoreError;
 use crate::store::staging::{Beginning, PlaceName, Staging};
@@ -38,9 +41,17 @@ pub fn read(path: &Path) -> Result<SigningKey, String> {
     SigningKey::from_pkcs8(&evidence_key::pkcs8(path)?).map_err(|error| error.to_string())
 }
 
-/// What these files hold: a public key each, or a set of them (RFC 7517, section 5). `own` may be among them.
-pub fn further(files: &[PathBuf], own: &str) -> Result<Vec<PublicKey>, (PathBuf, String)> {
-    let mut keys: Vec<PublicKey> = Vec::new();
+/// What is published beside `own`, and which of it is believed. A key that stands in both lists is a former one.
+pub fn others(portal: &Portal, own: &str) -> Result<OtherKeys, (PathBuf, String)> {
+    let mut known = BTreeSet::from([own.to_owned()]);
+    let former = listed(&portal.former_keys, &mut known)?;
+    let believed = listed(&portal.further_keys, &mut known)?;
+    Ok(OtherKeys { believed, former })
+}
+
+/// What these files hold, a public key each or a set of them (RFC 7517, section 5), and was not known.
+fn listed(files: &[PathBuf], known: &mut BTreeSet<String>) -> Result<Vec<PublicKey>, (PathBuf, String)> {
+    let mut keys = Vec::new();
     for file in files {
         let wrong = |what: String| (file.clone(), what);
         let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
@@ -48,14 +59,17 @@ pub fn further(files: &[PathBuf], own: &str) -> Result<Vec<PublicKey>, (PathBuf,
         if read.iter().any(|key| key.purpose != Purpose::Signature) {
             return Err(wrong("it holds a key for encryption; the post office's own keys sign".to_owned()));
         }
-        let known = |key: &PublicKey, keys: &[PublicKey]| keys.iter().any(|one| one.kid() == key.kid());
-        for key in read {
-            if key.kid() != own && !known(&key, &keys) {
-                keys.push(key);
-            }
-        }
+        keys.extend(read.into_iter().filter(|key| known.insert(key.kid().to_owned())));
     }
     Ok(keys)
+}
+
+/// What others verify with. Refuses a key that no other server could name beside its own.
+pub fn published(key: &SigningKey) -> Result<Jwk, String> {
+    let jwk = key.jwk().clone();
+    let text = serde_json::to_string(&jwk).map_err(|error| error.to_string())?;
+    PublicKey::parse(&text).map_err(|error| error.to_string())?;
+    Ok(jwk)
 }
 
 /// 4096 bits, as FIT-Connect demands of keys.

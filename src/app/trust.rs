@@ -7,7 +7,6 @@ use crate::config::Config;
 use crate::net::{Handler, TlsSource};
 use crate::osci::server::{CipherIdentity, InForce, SignatureIdentity};
 use crate::pki::certificate::Certificate;
-use crate::pki::jose::jwk::PublicKey;
 use crate::pki::jose::jws;
 use crate::pki::key::PrivateKey;
 use crate::pki::key::{self, Identity};
@@ -162,14 +161,14 @@ impl Trust {
     pub(super) fn portal_door(
         &self,
         relay: Arc<Relay>,
-        (key, further): (jws::SigningKey, Vec<PublicKey>),
+        (key, others): (jws::SigningKey, portal::server::OtherKeys),
         config: &Config,
         callbacks: Arc<portal::callback::Callbacks>,
     ) -> Arc<portal::server::Door> {
         let trust = self.clone();
         let anchors = Arc::new(move || trust.anchors());
         let door = portal::server::Door::new(relay, anchors, key, config.portal_settings());
-        Arc::new(door.with_further_keys(further).with_callbacks(callbacks))
+        Arc::new(door.with_other_keys(others).with_callbacks(callbacks))
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {

@@ -153,15 +153,17 @@ pub(super) fn dependences(trust: &Trust, relay: &Relay) -> Vec<Dependence> {
         for destination in &account.portal.destinations {
             for key in destination.keys.iter().filter(|key| !key.former) {
                 let Ok(key) = PublicKey::parse(&key.jwk) else { continue };
+                // Nobody encrypts for another one yet, or any more.
+                if key.purpose == jwk::Purpose::Encryption && key.kid() != destination.encryption_kid {
+                    continue;
+                }
                 let Ok(Some(certificate)) = key.certificate() else { continue };
                 all.push(Dependence {
                     holder: Holder::Participant,
                     role: Role::Destination,
                     owner: account.name.to_string(),
-                    place: match key.purpose {
-                        jwk::Purpose::Encryption => format!("{}, encryption", destination.id),
-                        jwk::Purpose::Signature => format!("{}, signatures", destination.id),
-                    },
+                    // Another key stands in for it only once portals or programs use that.
+                    place: format!("{}, {}", destination.id, key.kid()),
                     certificate,
                 });
             }

@@ -58,7 +58,8 @@ pub enum Command {
     },
     /// Make a key and a request (PKCS #10) to send to an authority
     Request(Ask),
-    /// The public part of the key that signs as a portal, as portal.further_keys takes it (JWK Set, RFC 7517)
+    /// The public part of the key that signs as a portal, as portal.further_keys and portal.former_keys take it (JWK
+    /// Set, RFC 7517)
     PortalKey {
         /// File of the private key [default: portal.key of the configuration]
         file: Option<PathBuf>,
@@ -144,7 +145,7 @@ impl Command {
                     portal_key::make(&file).map_err(wrong)?;
                 }
                 let key = portal_key::read(&file).map_err(wrong)?;
-                screen::json(&JwkSet { keys: vec![key.jwk().clone()] })?;
+                screen::json(&JwkSet { keys: vec![portal_key::published(&key).map_err(wrong)?] })?;
                 Ok(Exit::Done)
             }
             Self::Import(command) => command.run(place),

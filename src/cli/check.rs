@@ -283,10 +283,20 @@ fn look_at_portal(config: &Config, findings: &mut Findings) {
         match portal_key::read(&portal.key) {
             Ok(key) => {
                 findings.good(WHAT, format!("signs as {}, for {}", key.kid(), portal.url));
-                match portal_key::further(&portal.further_keys, key.kid()) {
-                    Ok(further) => {
-                        for key in further {
+                if let Err(what) = portal_key::published(&key) {
+                    let what = format!(
+                        "{}: {what}; another key cannot take its place without a gap",
+                        portal.key.display()
+                    );
+                    findings.add(WHAT, Verdict::Warning, what);
+                }
+                match portal_key::others(portal, key.kid()) {
+                    Ok(others) => {
+                        for key in &others.believed {
                             findings.good(WHAT, format!("believes {} as well", key.kid()));
+                        }
+                        for key in &others.former {
+                            findings.good(WHAT, format!("publishes the former {}", key.kid()));
                         }
                     }
                     Err((file, what)) => findings.problem(WHAT, format!("{}: {what}", file.display())),
@@ -398,7 +408,7 @@ fn look_at_portal_keys(config: &Config, findings: &mut Findings) -> Result<(), S
     else {
         return Ok(());
     };
-    let further = portal_key::further(&config.portal.further_keys, own.kid()).unwrap_or_default();
+    let beside = portal_key::others(&config.portal, own.kid()).unwrap_or_default();
     let node = settings.node.clone();
     let notes = postgres::notes(settings, portal_key::KIND, portal_key::OWNER);
     let Ok(notes) = runtime()?.block_on(notes) else { return Ok(()) };
@@ -413,7 +423,7 @@ fn look_at_portal_keys(config: &Config, findings: &mut Findings) -> Result<(), S
                 format!("the running server signs as {its}, not by the key that lies here; restart it"),
             ),
             (false, false) => others += 1,
-            (false, true) if further.iter().any(|key| key.kid() == its) => {
+            (false, true) if beside.believed.iter().any(|key| key.kid() == its) => {
                 findings.good(WHAT, format!("the server {name} signs as {its}, which is believed here"));
             }
             (false, true) => findings.problem(

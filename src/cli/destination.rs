@@ -66,7 +66,7 @@ pub enum Command {
         #[command(flatten)]
         link: Link,
     },
-    /// The keys of a destination, for a roll-over: add, use, remove
+    /// The keys of a destination, for a roll-over: add, use, retire, remove
     #[command(subcommand)]
     Key(KeyCommand),
     /// What tells a destination's own program that submissions wait

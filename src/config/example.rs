@@ -167,8 +167,13 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "portal.further_keys",
-        "Files (JSON: a public key or a set of them, as `amtsbote cert portal-key` prints) that are published and believed \
-         beside portal.key: the next one before a change, the former one after it.",
+        "Files (JSON: a public key or a set of them, as `amtsbote cert portal-key` prints) of keys that are published and \
+         believed beside portal.key, for as long as a change takes: the next one, or the one before.",
+    ),
+    (
+        "portal.former_keys",
+        "Files of the same kind of keys that are only published, so that what they signed can be verified; no access token of \
+         theirs is taken.",
     ),
     (
         "portal.folder",

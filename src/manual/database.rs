@@ -102,7 +102,8 @@
 //!
 //! Any server answers any request: what a portal has announced and uploaded lies in the database until it is submitted. All
 //! servers have the same `portal.url` and the same `portal.key`, which the first start makes: copy it, or a token of one
-//! server is none at the other. Each server tells the others the id of its key, at its start and every ten minutes; one that
+//! server is none at the other. While it is changed they believe each other's ([`super::portal`]).
+//! Each server tells the others the id of its key, at its start and every ten minutes; one that
 //! finds another says so in its log (`portal-key-differs`), and `amtsbote check` names every server whose key differs, for an
 //! hour after it was last heard of. Uploads are kept in pieces of 8 MiB (large ones in the object store, where there is one);
 //! when a server falls, its portals go on at another with what HEAD tells them, and at most the last piece is sent again.

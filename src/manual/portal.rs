@@ -17,17 +17,17 @@
 //! `/submission-api`, `/destination-api` and `/routing-api`, so that clients need another base URL and nothing else.
 //! `/openapi.json` describes them.
 //!
-//! The key is changed without a gap. Access tokens, routes and events that others keep name it by its thumbprint, and clients
-//! look it up at `/.well-known/jwks.json`; so the next one is published before it signs, and the former one after.
-//! 1. `amtsbote cert portal-key --make portal-2027.key > portal-2027.jwks`; name the latter under `portal.further_keys` on
-//!    every server, and restart one after the other. Wait for as long as clients keep the list.
-//! 2. `amtsbote cert portal-key > portal-2026.jwks`; set `portal.key = "portal-2027.key"` and
-//!    `portal.further_keys = ["portal-2026.jwks"]` on every server, and restart one after the other. At no time does a server
-//!    sign what another one does not believe.
-//! 3. The former key stays published for as long as somebody keeps what it signed: `portal.retain_card_days` at most. If it
-//!    may have fallen into wrong hands, leave it out at once.
-//!
-//! `amtsbote demo` shows all of it: 52 destinations, a portal's client, a submission that an authority fetches by XTA 2.
+//! The key is changed without a gap. Access tokens, routes and events name it by its thumbprint, and clients look it up at
+//! `/.well-known/jwks.json`; so the next one is published before it signs, and the former one after.
+//! 1. `amtsbote cert portal-key --make portal-2027.key > portal-2027.jwks`. Name the latter under `portal.further_keys` on every
+//!    server, and restart one after the other. Wait for as long as clients keep the list.
+//! 2. `amtsbote cert portal-key > portal-2026.jwks`. Copy `portal-2027.key` to every server (its owner is whom the server runs as,
+//!    its mode 0600), set `portal.key` to it and `portal.further_keys = ["portal-2026.jwks"]`, and restart one after the other. At
+//!    no time does a server sign what another one does not believe; `amtsbote check` says whom it believes. A server that finds
+//!    no file makes a key of its own.
+//! 3. After `portal.token_seconds` move the former one to `portal.former_keys`, restart, and destroy its private part everywhere:
+//!    it stays published for whoever keeps what it signed (`portal.retain_card_days` at most), and no access token of its is
+//!    taken. If it may have fallen into wrong hands, leave it out at once instead.
 //!
 //! # Destinations and clients
 //!
@@ -104,8 +104,8 @@
 //! With PostgreSQL every step of an upload (PATCH) is a row, and all that is there is read again with each: an attachment may
 //! have 256 steps below 256 KiB and one more for every 256 KiB that it has. Steps of 64 KiB are refused behind 21 MiB (400
 //! `body-invalid`, what came is kept), of 128 KiB behind 64 MiB, of 256 KiB never; the last step may be of any size. With the
-//! embedded store a step may be of any size, and what is there is read again only after a restart, or when 512 other uploads have
-//! broken off since.
+//! embedded store a step may be of any size, and what is there is read again only after a restart, or when steps of 512 other
+//! uploads have come since.
 //!
 //! Every request may be repeated: the same attachment (until it is submitted; behind that 404) and the same submission are
 //! answered as before, other bytes are refused (409). An upload that broke off is kept; HEAD tells `Upload-Offset`, PATCH goes on there. Attachments are streamed

@@ -265,7 +265,8 @@ fn next_step(holder: Holder, role: Role, stage: Stage) -> String {
             "add the authority's successor to the anchors beside it before that day, then reload".to_owned()
         }
         (Holder::Participant, Role::Destination) => {
-            "ask the participant for the next key and let portals change over to it (amtsbote destination key add, use)"
+            "ask the participant for the next key and add it (amtsbote destination key add); then let portals encrypt for it \
+             (key use), or retire the former one of two for signatures (key retire)"
                 .to_owned()
         }
         (Holder::Participant, Role::OsciEncryption | Role::OsciSignature) => format!(

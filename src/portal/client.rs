@@ -173,14 +173,7 @@ impl Client {
         let read = Unverified::parse(signature, "JWT")?;
         let key = service_keys.iter().find(|key| key.kid() == read.kid).ok_or(jose::Error::KeyUnknown)?;
         let claims: Value = serde_json::from_slice(read.verify(key)?).map_err(answer)?;
-        let lies_in = |area: &str| {
-            let area = Region::parse(area.strip_prefix(ARS_URN).unwrap_or(area));
-            area.is_ok_and(|area| region.as_str().starts_with(area.as_str()))
-        };
-        let of_service = &claims["services"][0];
-        let covers = of_service["leistungIDs"][0] == service.urn().as_str()
-            && of_service["gebietIDs"][0].as_str().is_some_and(lies_in);
-        let id = claims["destinationId"].as_str().filter(|_| covers);
+        let id = claims["destinationId"].as_str().filter(|_| covers(&claims, region, service));
         let id = id.ok_or_else(|| answer("the route is signed for something else"))?;
         DestinationId::parse(id).map_err(answer)
     }
@@ -347,6 +340,15 @@ impl Client {
     }
 }
 
+/// Whether what is signed of a route is about this service, and a region that this one lies in.
+fn covers(claims: &Value, region: &Region, service: &ServiceKey) -> bool {
+    let of_service = &claims["services"][0];
+    let area = of_service["gebietIDs"][0].as_str().and_then(|area| area.strip_prefix(ARS_URN));
+    let area = area.and_then(|area| Region::parse(area).ok());
+    of_service["leistungIDs"][0] == service.urn().as_str()
+        && area.is_some_and(|area| region.as_str().starts_with(area.as_str()))
+}
+
 /// Percent-encoding of everything but letters and digits.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -362,6 +364,29 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_is_for_the_place_and_service_that_were_asked_for() {
+        let service = |key: &str| ServiceKey::parse(key).expect("a key");
+        let asked = (Region::parse("100410100100").expect("a region"), service("99050012104000"));
+        let signed = |area: &str, key: &str| {
+            let services = json!([{ "gebietIDs": [area], "leistungIDs": [service(key).urn()] }]);
+            covers(&json!({ "services": services }), &asked.0, &asked.1)
+        };
+        for (ars, good) in [
+            ("100410100100", true),
+            ("100410000000", true),
+            ("100000000000", true),
+            ("000000000000", true),
+            ("100420000000", false),
+            ("100410511511", false),
+        ] {
+            assert_eq!(signed(&format!("{ARS_URN}{ars}"), "99050012104000"), good, "{ars}");
+            assert!(!signed(&format!("{ARS_URN}{ars}"), "99050012105000"), "another service");
+            assert!(!signed(ars, "99050012104000"), "no URN");
+        }
+        assert!(!covers(&json!({}), &asked.0, &asked.1));
+    }
 
     #[test]
     fn what_goes_into_a_query_cannot_leave_it() {

@@ -554,11 +554,11 @@ pub trait Store: Send + Sync + 'static {
         length: u64,
     ) -> Result<Box<dyn PayloadReader>, StoreError>;
     async fn messages(&self, query: &MessageQuery) -> Result<Vec<Entry>, StoreError>;
-    /// What this account posted with In-Reply-To `id`, whatever its state, in order of entry; at most `limit`.
+    /// What this account, or any, posted with In-Reply-To `id`, whatever its state, in order of entry; at most `limit`.
     async fn related(
         &self,
         id: &MessageId,
-        posted_by: &AccountName,
+        posted_by: Option<&AccountName>,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError>;
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError>;

@@ -15,7 +15,7 @@ use amtsbote::pki::jose::jwk::PublicKey;
 use amtsbote::pki::jose::jws::SigningKey;
 use amtsbote::pki::key::PrivateKey;
 use amtsbote::portal::callback::Callbacks;
-use amtsbote::portal::server::{Door, Settings};
+use amtsbote::portal::server::{Door, OtherKeys, Settings};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -39,7 +39,7 @@ pub struct Office {
     door: Option<(Serving, Arc<Door>)>,
     port: u16,
     settings: Settings,
-    further_keys: Vec<PublicKey>,
+    other_keys: OtherKeys,
     callbacks: Option<Arc<Callbacks>>,
 }
 
@@ -232,7 +232,7 @@ impl Office {
         };
         change(&mut settings);
         let mut office =
-            Self { xta, door: None, port: 0, settings, further_keys: Vec::new(), callbacks: None };
+            Self { xta, door: None, port: 0, settings, other_keys: OtherKeys::default(), callbacks: None };
         office.start().await;
         office
     }
@@ -241,7 +241,7 @@ impl Office {
         let (_, anchors) = self.xta.door_tls();
         let trust = Arc::new(move || anchors.clone());
         let mut door = Door::new(self.xta.relay.clone(), trust, service_key(), self.settings.clone())
-            .with_further_keys(self.further_keys.clone());
+            .with_other_keys(self.other_keys.clone());
         if let Some(callbacks) = &self.callbacks {
             door = door.with_callbacks(callbacks.clone());
         }
@@ -273,8 +273,8 @@ impl Office {
     }
 
     /// The door as after a restart with these keys beside its own.
-    pub async fn restart_door_believing(&mut self, keys: Vec<PublicKey>) {
-        self.further_keys = keys;
+    pub async fn restart_door_beside(&mut self, keys: OtherKeys) {
+        self.other_keys = keys;
         self.restart_door().await;
     }
 

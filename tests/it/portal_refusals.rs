@@ -4,6 +4,7 @@ use amtsbote::domain::account::Account;
 use amtsbote::pki::jose::jwe::Zip;
 use amtsbote::pki::jose::jwk::PublicKey;
 use amtsbote::pki::jose::jws::SigningKey;
+use amtsbote::portal::server::OtherKeys;
 use serde_json::{Value, json};
 
 use crate::portal_office::*;
@@ -74,7 +75,17 @@ async fn a_further_key_of_the_office_is_published_and_believed() {
     let token = former.sign("at+jwt", &claims).expect("signed");
     office.get("/v2/submissions", &token).await.refuses(401, "token-invalid");
     let key = PublicKey::parse(&serde_json::to_string(former.jwk()).expect("JSON")).expect("a key");
-    office.restart_door_believing(vec![key]).await;
+    let published = async |office: &Office| {
+        let told = office.get("/.well-known/jwks.json", "").await.is(200).json();
+        let kids = told["keys"].as_array().expect("keys").iter();
+        kids.map(|key| key["kid"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(published(&office).await, [service_key().kid()]);
+    // A former one is there for whoever kept what it signed, and opens nothing.
+    office.restart_door_beside(OtherKeys { believed: Vec::new(), former: vec![key.clone()] }).await;
+    office.get("/v2/submissions", &token).await.refuses(401, "token-invalid");
+    assert_eq!(published(&office).await, [service_key().kid(), former.kid()], "our own comes first");
+    office.restart_door_beside(OtherKeys { believed: vec![key], former: Vec::new() }).await;
     office.get("/v2/submissions", &token).await.is(200);
     let own = service_key().sign("at+jwt", &claims).expect("signed");
     office.get("/v2/submissions", &own).await.is(200);
@@ -82,9 +93,7 @@ async fn a_further_key_of_the_office_is_published_and_believed() {
     for forged in [under(service_key(), former.kid()), under(authority_key(), service_key().kid())] {
         office.get("/v2/submissions", &forged).await.refuses(401, "token-invalid");
     }
-    let told = office.get("/.well-known/jwks.json", "").await.is(200).json();
-    let kids: Vec<&Value> = told["keys"].as_array().expect("keys").iter().map(|key| &key["kid"]).collect();
-    assert_eq!(kids, [service_key().kid(), former.kid()], "our own comes first");
+    assert_eq!(published(&office).await, [service_key().kid(), former.kid()]);
     office.xta.close().await;
 }
 

@@ -182,6 +182,12 @@ fn state_and_keys_of_a_destination_are_changed_one_by_one() {
     change(&["key", "add", TOWN, &own]).ends(0);
     let told = expiring();
     assert!(told.contains("\"destination\"") && told.contains("portal-town"), "{told}");
+    // A next key that lasts longer does not help before it is used.
+    let text = include_str!("../data/portal/signature.jwk");
+    let next =
+        file("next-signature.jwk", text.replace("authority-signature-2026", "authority-signature-2027"));
+    change(&["key", "add", TOWN, &next]).ends(0);
+    assert!(expiring().contains("\"destination\""));
     change(&["key", "retire", TOWN, "authority-signature-2026"]).ends(0);
     assert!(!expiring().contains("\"destination\""), "nothing more depends on it");
     let land = office.run(&["destination", "show", LAND, "--json"]).ends(0).stdout;

@@ -92,7 +92,7 @@ pass_on! {
     fn find(id: &MessageId) -> Entry;
     fn open_payload(id: &MessageId, offset: u64, length: u64) -> Box<dyn PayloadReader>;
     fn messages(query: &MessageQuery) -> Vec<Entry>;
-    fn related(id: &MessageId, posted_by: &AccountName, limit: u32) -> Vec<Entry>;
+    fn related(id: &MessageId, posted_by: Option<&AccountName>, limit: u32) -> Vec<Entry>;
     fn mailboxes() -> Vec<MailboxSummary>;
     fn cards(query: &CardQuery) -> (Vec<Entry>, bool);
     fn change(change: Change) -> ProcessCard;

@@ -148,10 +148,7 @@ impl Door {
             Ok(Target { file: Arc::new(file), path, behind: None, busy: Alone::new(busy, None) })
         });
         let mut upload = Upload::new(opened.await.map_err(of_draft)?, self.settings.zip);
-        match before {
-            Some(before) => upload.go_on(before),
-            None => upload.read_again().await?,
-        }
+        upload.go_on(has, before);
         self.receive(upload, &draft, &begun, attachment, (headers, completes), body).await
     }
 
@@ -179,9 +176,14 @@ impl Door {
         let (bytes, ahead) = stated.map_or((0, AHEAD_BYTES), |bytes| (bytes, 0));
         let bounds = self.bounds(begun);
         if let Err(problem) = self.may_come(&mut upload, &mut claim, bounds, bytes, ahead) {
-            upload.end_at(began_at).await;
+            let busy = upload.busy();
+            if let Some(judged) = upload.end_at(began_at).await.filter(|_| began_at > 0) {
+                self.drafts.remember_begun(draft.part(attachment), judged);
+            }
+            drop(busy);
             return Err(problem);
         }
+        upload.begin().await?;
         let taken = match self.take_in(&mut upload, &mut claim, bounds, body).await {
             Ok(true) if completes => {
                 return self.complete(upload, claim, draft, begun, attachment, began_at).await;

@@ -63,8 +63,8 @@ pub struct Drafts {
     /// SHA-256 that has taken so many bytes of a file of attachments from its beginning. It saves reading, nothing depends
     /// on it.
     seen: Mutex<BTreeMap<PathBuf, (u64, Context)>>,
-    /// Uploads that were set aside. It saves reading them again with each step.
-    begun: Mutex<BTreeMap<PathBuf, Judged>>,
+    /// Uploads that were set aside, and when, counted. It saves reading them again with each step.
+    begun: Mutex<BTreeMap<PathBuf, (u64, Judged)>>,
     /// Accounts whose folders are known to be on disk.
     lasting: Mutex<BTreeSet<PathBuf>>,
 }
@@ -186,22 +186,26 @@ impl Drafts {
         (*read == length).then(|| seen.clone())
     }
 
-    fn begun(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Judged>> {
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<PathBuf, (u64, Judged)>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An upload that lies in this file so far. Where too many are remembered, any other one is not.
+    /// An upload that lies in this file so far. Where too many are remembered, the one is not that was set aside first.
     pub fn remember_begun(&self, file: PathBuf, judged: Judged) {
         let mut begun = self.begun();
-        if begun.len() >= BEGUN_MAX {
-            begun.pop_first();
+        let last = begun.values().map(|(at, _)| *at).max().unwrap_or(0);
+        begun.insert(file, (last + 1, judged));
+        if begun.len() > BEGUN_MAX
+            && let Some(first) = begun.iter().min_by_key(|(_, (at, _))| *at).map(|(file, _)| file.clone())
+        {
+            begun.remove(&first);
         }
-        begun.insert(file, judged);
     }
 
     /// What is known of the upload in this file, if it is just so long; it is known to nobody else any more.
     pub fn take_begun(&self, file: &Path, length: u64) -> Option<Judged> {
-        self.begun().remove(file).filter(|judged| judged.length() == length)
+        let (_, judged) = self.begun().remove(file)?;
+        (judged.length() == length).then_some(judged)
     }
 
     /// A draft that was submitted, is over or gives way.
@@ -336,5 +340,31 @@ fn forget(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_an_upload_is_for_just_that_one_and_once() {
+        let drafts = Drafts::new(Path::new("drafts"), 0);
+        let file = |n: usize| PathBuf::from(format!("drafts/a/{n:04}/part"));
+        let known = |n: usize, length: u64| drafts.take_begun(&file(n), length).map(|one| one.length());
+        drafts.remember_begun(file(1), Judged::of_length(7));
+        assert_eq!(known(2, 7), None);
+        assert_eq!((known(1, 7), known(1, 7)), (Some(7), None), "whoever goes on has it alone");
+        drafts.remember_begun(file(1), Judged::of_length(7));
+        assert_eq!((known(1, 8), known(1, 7)), (None, None), "of other bytes nothing is known");
+
+        // The one that was set aside first goes, whatever its name.
+        for n in (0..=BEGUN_MAX).rev() {
+            drafts.remember_begun(file(n), Judged::of_length(7));
+        }
+        assert_eq!(known(BEGUN_MAX, 7), None);
+        assert_eq!((known(0, 7), known(BEGUN_MAX - 1, 7)), (Some(7), Some(7)));
+        drafts.forget(Path::new("drafts/a/0001")).expect("nothing is there");
+        assert_eq!((known(1, 7), known(2, 7)), (None, Some(7)));
     }
 }

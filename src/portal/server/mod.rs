@@ -82,12 +82,20 @@ pub struct Settings {
     pub zip: Zip,
 }
 
+/// Public keys for signatures that are published beside the door's own.
+#[derive(Debug, Clone, Default)]
+pub struct OtherKeys {
+    /// Their access tokens are taken: the next one, or the one before, while the key is changed.
+    pub believed: Vec<PublicKey>,
+    /// For whoever kept what they signed; nothing of theirs is taken.
+    pub former: Vec<PublicKey>,
+}
+
 pub struct Door {
     relay: Arc<Relay>,
     trust: TrustSource,
     key: SigningKey,
-    /// Published and believed beside it: the next one, or a former one.
-    further_keys: Vec<PublicKey>,
+    others: OtherKeys,
     settings: Settings,
     drafts: Arc<Drafts>,
     rates: token::Rates,
@@ -107,7 +115,7 @@ impl Door {
             relay,
             trust,
             key,
-            further_keys: Vec::new(),
+            others: OtherKeys::default(),
             settings,
             drafts,
             rates,
@@ -118,10 +126,9 @@ impl Door {
         }
     }
 
-    /// Publishes these keys for signatures beside its own, and takes tokens that were signed by them.
     #[must_use]
-    pub fn with_further_keys(mut self, keys: Vec<PublicKey>) -> Self {
-        self.further_keys = keys;
+    pub fn with_other_keys(mut self, others: OtherKeys) -> Self {
+        self.others = others;
         self
     }
 

@@ -45,8 +45,9 @@ impl Door {
                 json(StatusCode::OK, &document)
             }
             [".well-known", "jwks.json"] => {
-                let further = self.further_keys.iter().map(|key| key.jwk.clone());
-                let keys = std::iter::once(self.key.jwk().clone()).chain(further).collect();
+                let others = self.others.believed.iter().chain(&self.others.former);
+                let keys =
+                    std::iter::once(self.key.jwk()).chain(others.map(|key| &key.jwk)).cloned().collect();
                 json(StatusCode::OK, &JwkSet { keys })
             }
             ["info"] => json(
@@ -322,13 +323,12 @@ fn areas(query: &str) -> Result<Response<Body>, Problem> {
     ))
 }
 
-/// Every key that can be read; what cannot was refused when the participants' file was applied.
-/// Every key that is published.
+/// Every key that is published. What cannot be read was refused when the participants' file was applied.
 pub(super) fn keys(destination: &Destination) -> Vec<PublicKey> {
     destination.keys.iter().filter_map(|key| PublicKey::parse(&key.jwk).ok()).collect()
 }
 
-/// The keys that something new may be signed with or encrypted for.
+/// The keys that something new may be signed with.
 pub(super) fn present_keys(destination: &Destination) -> Vec<PublicKey> {
     let present = destination.keys.iter().filter(|key| !key.former);
     present.filter_map(|key| PublicKey::parse(&key.jwk).ok()).collect()

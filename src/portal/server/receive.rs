@@ -20,7 +20,6 @@ use super::send::{ANNOUNCED_AT, CASE_MAX, DESTINATION, SERVICE_NAME, TAGS, case_
 use super::signed::Name;
 use super::token::Caller;
 use super::{DOOR, Door, SMALL_BODY_BYTES_MAX, json, must_be, no_content, not_served, page, parameter, read};
-use crate::domain::account::{Account, AccountName};
 use crate::domain::card::{Finding, Severity};
 use crate::domain::content::{Digest, Part};
 use crate::domain::destination::{Destination, DestinationId};
@@ -210,21 +209,21 @@ impl Door {
     async fn log_of_case(&self, caller: &Caller, case: Uuid) -> Result<Log, Problem> {
         let first = counterpart(case);
         let id = self.message_id(first)?;
-        let (mut logs, authors) = match self.relay.card(&caller.account, None, &id).await {
+        let (mut logs, author) = match self.relay.card(&caller.account, None, &id).await {
             Ok(entry) if case_of(&entry) == Some(case) => {
-                (vec![self.log_if_seen(caller, &entry).await?], vec![entry.card.posted_by])
+                (vec![self.log_if_seen(caller, &entry).await?], Some(entry.card.posted_by))
             }
             Ok(_) => return Err(Problem::no_submission()),
+            // Its first submission was never made, or is gone: nothing says who began it.
             Err(Refusal::UnknownMessage) => {
-                (vec![self.log_of_draft(caller, first).await?], self.possible_authors(caller))
+                let begun = self.log_of_draft(caller, first).await?;
+                (vec![begun], (!caller.subscribes).then(|| caller.account.name.clone()))
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        for author in authors {
-            for entry in self.relay.continued(&author, &id, CASE_MAX).await? {
-                if case_of(&entry) == Some(case) {
-                    logs.push(self.log_if_seen(caller, &entry).await?);
-                }
+        for entry in self.relay.continued(author.as_ref(), &id, CASE_MAX).await? {
+            if case_of(&entry) == Some(case) {
+                logs.push(self.log_if_seen(caller, &entry).await?);
             }
         }
         let mut log: Log = logs.into_iter().flatten().flatten().collect();
@@ -233,17 +232,6 @@ impl Door {
         }
         log.sort_by_key(|(at, _)| *at);
         Ok(log)
-    }
-
-    /// Who may have begun a case whose first submission was never made, or is gone: for a sender he himself, for a subscriber
-    /// whoever sends.
-    fn possible_authors(&self, caller: &Caller) -> Vec<AccountName> {
-        if !caller.subscribes {
-            return vec![caller.account.name.clone()];
-        }
-        let directory = self.relay.directory();
-        let sends = |account: &&Account| account.portal.clients.iter().any(|client| client.sends);
-        directory.accounts().filter(sends).map(|account| account.name.clone()).collect()
     }
 
     /// Nothing for whoever neither sent it nor owns its destination.

@@ -252,7 +252,7 @@ impl Door {
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        let others = self.relay.continued(&caller.account.name, &id, CASE_MAX).await?;
+        let others = self.relay.continued(Some(&caller.account.name), &id, CASE_MAX).await?;
         if others.len() >= CASE_MAX as usize {
             return Err(Problem::unprocessable(
                 "body-invalid",

@@ -283,8 +283,8 @@ impl Door {
             .map(|(_, token)| token.trim())
             .ok_or_else(|| invalid("Authorization is not Bearer"))?;
         let read = Unverified::parse(token, TYPE).map_err(|error| invalid(&error.to_string()))?;
-        let further = self.further_keys.iter().find(|key| key.kid() == read.kid);
-        let payload = match further {
+        let other = self.others.believed.iter().find(|key| key.kid() == read.kid);
+        let payload = match other {
             Some(key) => read.verify(key).map(<[u8]>::to_vec),
             None => self.key.verify(&read),
         };

@@ -139,6 +139,11 @@ impl Judged {
     pub fn length(&self) -> u64 {
         self.length
     }
+
+    #[cfg(test)]
+    pub fn of_length(length: u64) -> Self {
+        Self { scanner: Scanner::new(Zip::Refused), digest: Context::new(&SHA256), length }
+    }
 }
 
 type AtWork = JoinHandle<Result<(Hand, Vec<u8>), Problem>>;
@@ -157,6 +162,8 @@ pub struct Upload {
     busy: Busy,
     /// Up to where room on the disk is known to be there.
     kept: u64,
+    /// What earlier requests brought is still to be judged.
+    unread: bool,
 }
 
 impl Upload {
@@ -172,7 +179,18 @@ impl Upload {
             _busy: busy.clone(),
         };
         let (hand, piece) = (Some(hand), Vec::with_capacity(PIECE_BYTES));
-        Self { hand, at_work: None, piece, length: 0, file, path, behind: length, busy, kept: 0 }
+        Self {
+            hand,
+            at_work: None,
+            piece,
+            length: 0,
+            file,
+            path,
+            behind: length,
+            busy,
+            kept: 0,
+            unread: false,
+        }
     }
 
     /// Where in the file it ends so far.
@@ -189,6 +207,11 @@ impl Upload {
         &self.file
     }
 
+    /// As long as this is held, nobody else is at it.
+    pub fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
     pub fn kept(&self) -> u64 {
         self.kept
     }
@@ -198,15 +221,21 @@ impl Upload {
         self.kept = self.length.saturating_add(bytes);
     }
 
-    /// What earlier requests brought, as it was judged then.
-    pub fn go_on(&mut self, before: Judged) {
-        if let Some(hand) = &mut self.hand {
-            (hand.scanner, hand.digest, self.length) = (before.scanner, before.digest, before.length);
+    /// Behind what earlier requests brought, `length` bytes, as they were judged then; where that is not known any more,
+    /// [`Upload::begin`] reads them.
+    pub fn go_on(&mut self, length: u64, before: Option<Judged>) {
+        self.length = length;
+        match (&mut self.hand, before) {
+            (Some(hand), Some(before)) => (hand.scanner, hand.digest) = (before.scanner, before.digest),
+            _ => self.unread = true,
         }
     }
 
-    /// The same where nothing is known of it any more.
-    pub async fn read_again(&mut self) -> Result<(), Problem> {
+    /// Before anything is taken.
+    pub async fn begin(&mut self) -> Result<(), Problem> {
+        if !self.unread {
+            return Ok(());
+        }
         let (mut hand, mut piece) = self.idle().await?;
         let read = tokio::task::spawn_blocking(move || {
             let mut length = 0u64;
@@ -221,7 +250,7 @@ impl Upload {
             Ok((hand, piece, length))
         });
         let (hand, piece, length) = done(read).await?;
-        (self.hand, self.piece, self.length) = (Some(hand), piece, length);
+        (self.hand, self.piece, self.length, self.unread) = (Some(hand), piece, length, false);
         Ok(())
     }
 
@@ -312,12 +341,15 @@ impl Upload {
         }
     }
 
-    /// Leaves what earlier requests brought, `length` bytes, and nothing of this one. Nobody else comes to the file before
-    /// that is done, whatever became of the piece at work.
-    pub async fn end_at(mut self, length: u64) {
+    /// Leaves what earlier requests brought, `length` bytes, and nothing of this one; what is known of it, if nothing was
+    /// taken. Nobody else comes to the file before that is done, whatever became of the piece at work.
+    pub async fn end_at(mut self, length: u64) -> Option<Judged> {
         if let Some(at_work) = self.at_work.take() {
             self.hand = done(at_work).await.ok().map(|(hand, _)| hand);
         }
+        let is_as_before = self.length == length && self.behind.is_none() && !self.unread;
+        let hand = self.hand.take().filter(|_| is_as_before);
+        let judged = hand.map(|Hand { scanner, digest, .. }| Judged { scanner, digest, length });
         let length = self.behind.unwrap_or(0).saturating_add(length);
         let (file, path, busy) = (self.file, self.path, self.busy);
         let end = tokio::task::spawn_blocking(move || {
@@ -331,7 +363,9 @@ impl Upload {
                 next_step = "it is swept when its time is over",
                 "an upload for which there is no room was not taken back"
             );
+            return None;
         }
+        judged
     }
 
     /// What it is, once all of it was written. It may not be on disk yet.

@@ -373,11 +373,11 @@ impl Relay {
         Ok(entry)
     }
 
-    /// What `author` posted with In-Reply-To `id`, whatever became of it, in order. Who may read it is the door's
-    /// judgement.
+    /// What `author`, or anybody, posted with In-Reply-To `id`, whatever became of it, in order. Who may read it is the
+    /// door's judgement.
     pub async fn continued(
         &self,
-        author: &AccountName,
+        author: Option<&AccountName>,
         id: &MessageId,
         limit: u32,
     ) -> Result<Vec<Entry>, Refusal> {

@@ -239,11 +239,11 @@ impl Store for EmbeddedStore {
     async fn related(
         &self,
         id: &MessageId,
-        posted_by: &AccountName,
+        posted_by: Option<&AccountName>,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        let (id, posted_by) = (id.clone(), posted_by.clone());
-        self.read(move |connection| read::related(connection, &id, &posted_by, limit)).await
+        let (id, posted_by) = (id.clone(), posted_by.cloned());
+        self.read(move |connection| read::related(connection, &id, posted_by.as_ref(), limit)).await
     }
 
     async fn mailboxes(&self) -> Result<Vec<MailboxSummary>, StoreError> {

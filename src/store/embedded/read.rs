@@ -192,15 +192,15 @@ pub fn find(connection: &Connection, id: &MessageId) -> Result<Entry, Fault> {
 pub fn related(
     connection: &Connection,
     id: &MessageId,
-    posted_by: &AccountName,
+    posted_by: Option<&AccountName>,
     limit: u32,
 ) -> Result<Vec<Entry>, Fault> {
     let mut rows = connection.prepare_cached(
         "SELECT r.sequence FROM relation r CROSS JOIN message m ON m.sequence = r.sequence \
-         WHERE r.related = ?1 AND m.posted_by = ?2 ORDER BY r.sequence LIMIT ?3",
+         WHERE r.related = ?1 AND (?2 IS NULL OR m.posted_by = ?2) ORDER BY r.sequence LIMIT ?3",
     )?;
-    let rows =
-        rows.query_map(params![id.key().as_str(), posted_by.as_str(), int(limit.into())], |row| row.get(0))?;
+    let posted_by = posted_by.map(AccountName::as_str);
+    let rows = rows.query_map(params![id.key().as_str(), posted_by, int(limit.into())], |row| row.get(0))?;
     rows.map(|sequence| entry(connection, uint(sequence?))).collect()
 }
 

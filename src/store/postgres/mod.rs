@@ -511,7 +511,7 @@ impl Store for PostgresStore {
     async fn related(
         &self,
         id: &MessageId,
-        posted_by: &AccountName,
+        posted_by: Option<&AccountName>,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
         ask!(self, reading, read::related(reading, id, posted_by, limit))

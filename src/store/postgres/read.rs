@@ -123,17 +123,17 @@ pub async fn find(reading: &Reading<'_>, id: &MessageId) -> Result<Entry, Fault>
 pub async fn related(
     reading: &Reading<'_>,
     id: &MessageId,
-    posted_by: &AccountName,
+    posted_by: Option<&AccountName>,
     limit: u32,
 ) -> Result<Vec<Entry>, Fault> {
     let found = reading
         .ask(
             &format!(
                 "SELECT {ENTRY} FROM relation r JOIN message m ON m.sequence = r.sequence \
-                 JOIN paper p ON p.sequence = r.sequence WHERE r.related = $1 AND m.posted_by = $2 \
+                 JOIN paper p ON p.sequence = r.sequence WHERE r.related = $1 AND ($2::text IS NULL OR m.posted_by = $2) \
                  ORDER BY r.sequence LIMIT $3"
             ),
-            &[&id.key().as_str(), &posted_by.as_str(), &i64::from(limit)],
+            &[&id.key().as_str(), &posted_by.map(AccountName::as_str), &i64::from(limit)],
         )
         .await?;
     found.iter().map(entry).collect()

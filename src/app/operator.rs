@@ -48,19 +48,20 @@ impl State {
         self.0.metrics.clone()
     }
 
-    /// Why no message would be accepted, or nothing.
-    async fn obstacle(&self) -> Option<String> {
+    /// What is amiss and keeps no message out, or why none would be accepted.
+    async fn readiness(&self) -> Result<Vec<String>, String> {
         if self.0.draining.load(Ordering::Relaxed) {
-            return Some("the server is stopping".to_owned());
+            return Err("the server is stopping".to_owned());
         }
         if let Some(full) = self.0.permits.iter().find(|permits| permits.free() == 0) {
-            return Some(format!("every connection of the door {} is taken", full.door()));
+            return Err(format!("every connection of the door {} is taken", full.door()));
         }
-        match self.0.store.health().await {
-            Ok(health) if health.accepting => None,
-            Ok(health) => Some(health.reason),
-            Err(error) => Some(error.to_string()),
+        let health = self.0.store.health().await.map_err(|error| error.to_string())?;
+        if !health.accepting {
+            return Err(health.reason);
         }
+        let warning = Some(health.warning).filter(|warning| !warning.is_empty());
+        Ok(warning.into_iter().chain(self.0.relay.time_stamp_trouble()).collect())
     }
 
     async fn measure(&self) {
@@ -107,13 +108,12 @@ impl Handler for Door {
         }
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
-            "/readyz" => match self.state.obstacle().await {
-                // What is amiss and keeps no message out is said beside it.
-                None => match self.state.0.relay.time_stamp_trouble() {
-                    None => text(StatusCode::OK, "ready\n".to_owned()),
-                    Some(trouble) => text(StatusCode::OK, format!("ready\n{trouble}\n")),
-                },
-                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+            "/readyz" => match self.state.readiness().await {
+                Ok(amiss) => {
+                    let lines = amiss.iter().map(|what| format!("{what}\n"));
+                    text(StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
+                }
+                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
             },
             "/metrics" => {
                 self.state.measure().await;

@@ -216,8 +216,13 @@ fn tell_health(health: &HealthView, reading: Reading) -> Result<Exit, Stop> {
             u64::MAX => "not told".to_owned(),
             bytes => screen::bytes(bytes),
         };
+        let warning = match store.warning.as_str() {
+            "" => "none".to_owned(),
+            warning => warning.to_owned(),
+        };
         screen::data(&screen::fields(&[
             ("accepting", accepting),
+            ("warning", warning),
             ("free", free),
             ("messages", store.messages.to_string()),
             ("evidence records", store.evidence_records.to_string()),

@@ -37,8 +37,9 @@
 //! "Accepted" is said after the commit. `fsync = off` is refused, at the start and later. Whether the loss of the primary
 //! loses nothing hangs on a synchronous standby (`synchronous_standby_names`); `standby` says whether its absence stops
 //! accepting (`required`), is a warning (`wanted`), or is not looked at (`unasked`). Where nothing is accepted, `/readyz`,
-//! `amtsbote store health` and the metric `amtsbote_store_accepting` tell; of the standby alone the metric
-//! `amtsbote_store_standby`, `amtsbote check` and the log (`store-standby`) do, so that under `wanted` these are to be watched.
+//! `amtsbote store health` and the metric `amtsbote_store_accepting` tell. Under `wanted` the missing standby keeps nothing out:
+//! `/readyz` says it in a line behind `ready`, `store health` as its warning (`warning` in JSON), besides the metric
+//! `amtsbote_store_standby`, `amtsbote check` and the log (`store-standby`).
 //!
 //! Where it is `required`, every transaction that a client or an operator is told of (messages and what becomes of them, chunks,
 //! participants, acts) asks twice: before its commit whether a synchronous standby is connected, and

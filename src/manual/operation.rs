@@ -51,7 +51,8 @@
 //! | `AmtsboteCallbackGivenUp` | a receiver was not told for `portal.callback_hours` | wait, and can be fetched |
 //! | `AmtsboteConnectionsRefused` | one peer, or all together, hold too many connections | those connected go on |
 //!
-//! `/livez` says that the process answers, `/readyz` that it would accept a message, with the reason where it would not.
+//! `/livez` says that the process answers, `/readyz` that it would accept a message, with the reason where it would not,
+//! and behind `ready` what is amiss and keeps nothing out.
 //! A balancer looks at `/readyz`. Log lines carry a correlation id that also stands in the refusal that the client got:
 //! who calls with it is found with one `grep`.
 //!

@@ -502,6 +502,9 @@ pub struct StoreHealth {
     pub accepting: bool,
     /// Why not, in a sentence; empty while it does.
     pub reason: String,
+    /// What is amiss and keeps nothing out; empty from a server of an earlier version.
+    #[serde(default)]
+    pub warning: String,
     /// `u64::MAX`: the engine cannot tell.
     pub free_bytes: u64,
     pub messages: u64,

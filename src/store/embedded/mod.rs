@@ -593,6 +593,7 @@ impl Store for EmbeddedStore {
         Ok(StoreHealth {
             accepting: reason.is_none(),
             reason: reason.unwrap_or_default(),
+            warning: String::new(),
             free_bytes,
             messages,
             evidence_records,

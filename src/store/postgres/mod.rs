@@ -899,6 +899,7 @@ impl Store for PostgresStore {
         Ok(StoreHealth {
             accepting: reason.is_none(),
             reason: reason.unwrap_or_default(),
+            warning: self.pools.warned().unwrap_or_default(),
             // The database does not tell; it says so when it is full.
             free_bytes: u64::MAX,
             messages,

@@ -84,13 +84,19 @@ impl Args {
                 look_at_time_stamps(&config, now, &mut findings);
                 look_at_portal(&config, &mut findings);
                 match config.store.engine {
-                    Engine::Embedded => look_at_store(&config, &mut findings),
+                    Engine::Embedded => {
+                        look_at_store(&config, &mut findings);
+                        look_at_server(&config, &mut findings)?;
+                    }
                     Engine::Postgres => {
-                        look_at_database(&config, &mut findings)?;
+                        let name_taken = look_at_database(&config, &mut findings)?;
                         look_at_portal_keys(&config, &mut findings)?;
+                        let runs = look_at_server(&config, &mut findings)?;
+                        if let Some(taken) = name_taken.filter(|_| !runs) {
+                            findings.problem("node", taken);
+                        }
                     }
                 }
-                look_at_server(&config, &mut findings)?;
             }
         }
         let beside = place.path().with_file_name("register.toml");
@@ -363,18 +369,22 @@ fn look_at_time_stamps(config: &Config, now: Timestamp, findings: &mut Findings)
     }
 }
 
-/// Whether the database is there, ours, and keeps what is asked of it; nothing is written.
-fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
+/// Whether the database is there, ours, and keeps what is asked of it; nothing is written. That a process works as this
+/// node, where one does.
+fn look_at_database(config: &Config, findings: &mut Findings) -> Result<Option<String>, Stop> {
     const WHAT: &str = "store";
     let settings = match config.postgres_settings(Arc::new(SystemClock)) {
         Ok(settings) => settings,
         Err(what) => {
             findings.problem(WHAT, what);
-            return Ok(());
+            return Ok(None);
         }
     };
     match runtime()?.block_on(postgres::examine(settings)) {
-        Err(error) => findings.problem(WHAT, error.to_string()),
+        Err(error) => {
+            findings.problem(WHAT, error.to_string());
+            Ok(None)
+        }
         Ok(examined) => {
             let words = match examined.version {
                 Some(version) => format!("in PostgreSQL {}, version {version}", examined.server),
@@ -391,9 +401,9 @@ fn look_at_database(config: &Config, findings: &mut Findings) -> Result<(), Stop
                 Some(Ok(())) => findings.good("objects", "the object store shows its bucket".to_owned()),
                 Some(Err(what)) => findings.problem("objects", what),
             }
+            Ok(examined.name_taken)
         }
     }
-    Ok(())
 }
 
 /// Whether servers that share the database sign as portals with one key.
@@ -469,7 +479,8 @@ fn look_at_store(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn look_at_server(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
+/// False where none is running.
+fn look_at_server(config: &Config, findings: &mut Findings) -> Result<bool, Stop> {
     const WHAT: &str = "server";
     let socket = &config.server.admin_socket;
     match runtime()?.block_on(client::ask(socket, Verb::Health)) {
@@ -480,10 +491,13 @@ fn look_at_server(config: &Config, findings: &mut Findings) -> Result<(), Stop> 
             findings.problem(WHAT, format!("not accepting: {}", health.store.reason))
         }
         Ok(_) => findings.problem(WHAT, "answers in another version's words"),
-        Err(error @ ClientError::NotRunning { .. }) => findings.good(WHAT, error.to_string()),
+        Err(error @ ClientError::NotRunning { .. }) => {
+            findings.good(WHAT, error.to_string());
+            return Ok(false);
+        }
         Err(error) => findings.problem(WHAT, error.to_string()),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The schema that a register's database has.

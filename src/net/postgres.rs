@@ -305,6 +305,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+pub const LACKS_RIGHTS: &str =
+    "this user lacks rights; make it the owner of the database (`ALTER DATABASE … OWNER TO …`)";
+
 /// What went wrong and what to do next, for the operator.
 pub fn sentence(error: &tokio_postgres::Error) -> String {
     let text = chain(error);
@@ -316,9 +319,7 @@ pub fn sentence(error: &tokio_postgres::Error) -> String {
             SqlState::INVALID_CATALOG_NAME => {
                 "there is no database of that name; create it (`createdb`) or correct dbname in [store] connection"
             }
-            SqlState::INSUFFICIENT_PRIVILEGE => {
-                "this user lacks rights; make it the owner of the database (`ALTER DATABASE … OWNER TO …`)"
-            }
+            SqlState::INSUFFICIENT_PRIVILEGE => LACKS_RIGHTS,
             SqlState::TOO_MANY_CONNECTIONS => {
                 "the server has no connection left; raise its max_connections or lower [store] connections_max"
             }

@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use rustix::process::Signal;
 
 use crate::cli_fixture::{Office, amtsbote};
+use crate::nodes_office::{open_with, stop};
 use crate::postgres_cluster::{Cluster, programs};
 
 const NOTICE: &str = "<notice>Grüße</notice>";
@@ -290,6 +292,62 @@ fn a_check_looks_at_the_register() {
         assert!(told[1].2.contains("will be made at the first start"), "{told:?}");
     }
     assert_eq!(cluster.sql("register", "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'amts%'"), "0");
+}
+
+/// A standby that is wanted and missing keeps nothing out, and is said wherever somebody looks; so is a name that another
+/// server has.
+#[test]
+fn what_a_database_lacks_is_said_wherever_one_looks() {
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &[]);
+    let mut nodes = open_with(&primary.database("office"), 1, |_, text| {
+        let wanted = text.replace("\nstandby = \"unasked\"\n", "\nstandby = \"wanted\"\n");
+        assert_ne!(wanted, text);
+        wanted
+    });
+    let office = &nodes[0];
+    let body = |path: &str| {
+        let said = ask_operator(office, path);
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+        said.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    };
+    let health = || office.run(&["store", "health", "--json"]).ends(0).json()["store"]["warning"].clone();
+    let gauge = |line: &str| body("/metrics").lines().any(|found| found == line);
+    let sentence = "synchronous_standby_names is empty: the loss of the primary would lose messages; name the standby there";
+    assert_eq!(body("/readyz"), format!("ready\n{sentence}\n"));
+    assert_eq!(health(), sentence);
+    assert!(office.run(&["store", "health"]).ends(0).stdout.contains(sentence));
+    assert!(gauge("amtsbote_store_standby 0"));
+    let check = |folder: &Path, code| -> Vec<(String, String)> {
+        let told = amtsbote(folder, &["check", "--json"]).ends(code).json();
+        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        let told = told.as_array().expect("a list").iter();
+        let told = told.filter(|one| one["verdict"] != "good");
+        told.map(|one| (text(&one["what"]), text(&one["words"]))).collect()
+    };
+    assert_eq!(check(office.folder.path(), 0), [("standby".to_owned(), sentence.to_owned())]);
+
+    // The same configuration in another place, where no server runs: its start would find the name taken.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let copy = std::process::Command::new("cp")
+        .args(["-a".as_ref(), office.path(".").as_os_str(), elsewhere.path().join("office").as_os_str()])
+        .status();
+    assert!(copy.expect("cp").success());
+    let found = check(&elsewhere.path().join("office"), 4);
+    let taken = found.iter().find(|(what, _)| what == "node").expect("a problem");
+    assert!(taken.1.contains("another process works as node relay-1"), "{found:?}");
+
+    let _standby = primary.standby("second");
+    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+    primary.wait_for_standby();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while body("/readyz") != "ready\n" {
+        assert!(std::time::Instant::now() < end, "{}", body("/readyz"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(health(), "");
+    assert!(gauge("amtsbote_store_standby 1"));
+    stop(&mut nodes);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use amtsbote::clock::SystemClock;
 use amtsbote::domain::state::DeliveryState;
 use amtsbote::pki::tls::anchored_client_config;
-use amtsbote::store::postgres::{OpenError, PostgresStore, Settings, Standby};
+use amtsbote::store::postgres::{OpenError, PostgresStore, Settings, Standby, examine};
 use amtsbote::store::{Accepted, PushOutcome, Store, StoreError};
 use futures_util::future::join_all;
 
@@ -163,11 +163,17 @@ async fn one_process_at_a_time_has_a_nodes_name() {
     again.close().await.expect("closed");
 }
 
-async fn refusal(settings: Settings) -> String {
-    match PostgresStore::open(settings).await {
-        Ok(_) => panic!("it opens"),
+/// A start refuses, and a look at the same says the same.
+async fn assert_refused(settings: Settings, words: &[&str]) -> String {
+    let looked = match examine(settings.clone()).await {
+        Ok(examined) => examined.broken.or(examined.name_taken).expect("a problem is seen"),
         Err(error) => error.to_string(),
+    };
+    let said = PostgresStore::open(settings).await.err().expect("refused").to_string();
+    for said in [&said, &looked] {
+        assert_says(said, words);
     }
+    said
 }
 
 #[track_caller]
@@ -190,45 +196,62 @@ async fn what_is_set_up_wrongly_is_named_at_the_start() {
     cluster.demand_passwords_for("good");
     for (password, words) in [(Some("falsch"), "password_file"), (None, "password_file")] {
         let settings = Settings { password: password.map(str::to_owned), ..hasty(&good) };
-        let said = refusal(settings).await;
-        assert_says(&said, &[words]);
+        let said = assert_refused(settings, &[words]).await;
         assert!(!said.contains("falsch") && !said.contains("richtig"), "{said}");
     }
     let right = Settings { password: Some("richtig".to_owned()), ..hasty(&good) };
     PostgresStore::open(right.clone()).await.expect("opens").close().await.expect("closed");
 
     let absent = hasty(&cluster.connection("absent"));
-    assert_says(&refusal(absent).await, &["no database of that name", "createdb", "absent"]);
+    assert_refused(absent, &["no database of that name", "createdb", "absent"]).await;
 
     cluster.sql("postgres", "CREATE DATABASE theirs OWNER postgres");
-    assert_says(&refusal(hasty(&cluster.connection("theirs"))).await, &["lacks rights", "OWNER"]);
+    assert_refused(hasty(&cluster.connection("theirs")), &["lacks rights", "OWNER"]).await;
 
     cluster.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' OWNER amtsbote");
-    assert_says(&refusal(hasty(&cluster.connection("latin"))).await, &["LATIN1", "UTF8"]);
+    assert_refused(hasty(&cluster.connection("latin")), &["LATIN1", "UTF8"]).await;
 
     let tls = anchored_client_config(&[], Arc::new(SystemClock)).expect("TLS");
     let secured = Settings { tls: Some(Arc::new(tls)), ..right.clone() };
-    assert_says(&refusal(secured).await, &["TLS", "tls_anchors"]);
+    assert_refused(secured, &["TLS", "tls_anchors"]).await;
+
+    cluster.sql("good", "CREATE SCHEMA amtsbote_register; CREATE TABLE amtsbote_register.copies ()");
+    assert_refused(right.clone(), &["a register keeps its copies", "[store] connection"]).await;
+    cluster.sql("good", "DROP SCHEMA amtsbote_register CASCADE");
+
+    cluster.sql("good", "UPDATE amtsbote.node SET closed = true");
+    assert_refused(right.clone(), &["the log of node one is closed", "a [store] node of its own"]).await;
+    cluster.sql("good", "UPDATE amtsbote.node SET closed = false");
+
+    let working = PostgresStore::open(right.clone()).await.expect("opens");
+    assert_refused(right.clone(), &["another process works as node one", "stop it"]).await;
+    working.close().await.expect("closed");
+    assert_eq!(examine(right.clone()).await.expect("looked at").name_taken, None);
 
     let required = Settings { standby: Standby::Required, ..right.clone() };
-    assert_says(&refusal(required).await, &["synchronous_standby_names"]);
+    assert_refused(required, &["synchronous_standby_names"]).await;
     // Asked for and absent, it is a warning.
     let wanted = Settings { standby: Standby::Wanted, ..right.clone() };
-    PostgresStore::open(wanted).await.expect("opens").close().await.expect("closed");
+    let looked = examine(wanted.clone()).await.expect("looked at").warning.expect("a warning");
+    let store = PostgresStore::open(wanted).await.expect("opens");
+    let health = store.health().await.expect("health");
+    assert_eq!((health.accepting, &health.warning), (true, &looked));
+    assert_says(&looked, &["synchronous_standby_names is empty"]);
+    store.close().await.expect("closed");
 
     let version = cluster.sql("good", "SELECT version FROM amtsbote.store");
     cluster.sql("good", "UPDATE amtsbote.store SET version = 99");
-    assert_says(&refusal(right.clone()).await, &["version 99", "newer amtsbote"]);
+    assert_refused(right.clone(), &["version 99", "newer amtsbote"]).await;
     cluster.sql("good", "UPDATE amtsbote.store SET version = 0");
-    assert_says(&refusal(right.clone()).await, &["version 0", "store upgrade"]);
+    assert_refused(right.clone(), &["version 0", "store upgrade"]).await;
     cluster.sql("good", &format!("UPDATE amtsbote.store SET version = {version}"));
 
     cluster.reconfigure(&["fsync = off"]);
-    assert_says(&refusal(right).await, &["fsync", "postgresql.conf"]);
+    assert_refused(right, &["fsync", "postgresql.conf"]).await;
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
     let nobody = hasty(&format!("host=127.0.0.1 port={port} user=amtsbote dbname=good"));
-    assert_says(&refusal(nobody).await, &["cannot be reached", "running"]);
+    assert_refused(nobody, &["cannot be reached", "running"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

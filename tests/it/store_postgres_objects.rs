@@ -402,6 +402,12 @@ async fn a_restored_copy_leaves_the_originals_objects_alone() {
         PostgresStore::open(bucket.settings(&copied, "one")).await.err().expect("refused").to_string();
     assert!(refused.contains("another copy of this database"), "{refused}");
     assert!(refused.contains("store adopt-objects") && refused.contains("[objects] prefix"), "{refused}");
+    // A look says it as well, and of the original that all is well.
+    let look = async |connection: &str| {
+        examine(bucket.settings(connection, "one")).await.expect("looked at").objects.expect("a look")
+    };
+    assert!(look(&copied).await.expect_err("refused").contains("another copy of this database"));
+    assert_eq!(look(&original).await, Ok(()));
     // Not even where the bucket answered too late to be asked at the start.
     bucket.refuses.store(true, Ordering::SeqCst);
     let late = bucket.open(&copied, "one").await;

@@ -5,9 +5,9 @@ use super::{Fault, OpenError, Pools, Reading, Settings};
 use crate::net::postgres::commit;
 use crate::store::{AdminAct, StoreError};
 
-/// Counts on; the number that the database has reached. Denied by a sentence where the objects are another copy's of this
-/// database; nothing is deleted then.
-pub async fn count_on(pools: &Pools) -> Result<Result<i64, String>, StoreError> {
+/// The number that the database has reached. Denied by a sentence where the objects are another copy's of this database;
+/// nothing is deleted then.
+pub async fn look(pools: &Pools) -> Result<Result<i64, String>, StoreError> {
     let Some(objects) = pools.objects() else { return Ok(Ok(0)) };
     // In this order: other nodes count on as well, in the database first.
     let there = objects.claim(pools.store_id()).await?;
@@ -21,6 +21,16 @@ pub async fn count_on(pools: &Pools) -> Result<Result<i64, String>, StoreError> 
             objects.place_of(pools.store_id())
         )));
     }
+    Ok(Ok(own))
+}
+
+/// The same, and counts on.
+pub async fn count_on(pools: &Pools) -> Result<Result<i64, String>, StoreError> {
+    let Some(objects) = pools.objects() else { return Ok(Ok(0)) };
+    let own = match look(pools).await? {
+        Ok(own) => own,
+        foreign => return Ok(foreign),
+    };
     let next = "UPDATE store SET objects_claim = objects_claim + 1 RETURNING objects_claim";
     let next = pools.tidy(next, &[]).await?;
     let next: i64 = next.first().map_or(own + 1, |row| row.get(0));

@@ -418,6 +418,8 @@ pub struct Examined {
     pub warning: Option<String>,
     /// Whether the object store shows its bucket, where one is configured.
     pub objects: Option<Result<(), String>>,
+    /// A process works as this node: the server itself, or another, and then no start.
+    pub name_taken: Option<String>,
 }
 
 /// Connects and looks, for `amtsbote check`.

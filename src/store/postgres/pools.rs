@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Config, IsolationLevel, Row as Found};
 use super::connect::{self, Connector, Meaning, Purpose, Session};
 use super::objects::Objects;
 use super::read::column;
-use super::{Examined, Fault, OpenError, Replication, Settings, lag, promises, schema};
+use super::{Examined, Fault, OpenError, Replication, Settings, claim, lag, promises, schema};
 use crate::net::postgres::{is_doubtful, listen};
 use crate::store::StoreError;
 use crate::store::row::{instant, micros, uint};
@@ -40,6 +40,10 @@ const SHARE_GUARD: &str = "UPDATE store SET clock_jumped = $1, \
     WHERE clock_jumped < $1 OR clock_guard_until IS NULL OR clock_guard_until <= clock_timestamp()";
 const SHARED_GUARD: &str = "SELECT clock_jumped, extract(epoch FROM clock_guard_until - clock_timestamp())::float8 \
     FROM store WHERE clock_guard_until > clock_timestamp()";
+/// Whether a session holds the lock that is this node's name: seen, and not tried, which could be in a start's way.
+const HELD: &str = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND d.datname = current_database() \
+    AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('amtsbote node ' || $1, 0))";
 /// Differences of clocks below this are left alone, so that instants do not tremble.
 const SKEW_STEP: i64 = 500_000;
 
@@ -189,8 +193,8 @@ impl Pools {
         Ok(())
     }
 
-    /// Refuses a server that is too old, and a database of another encoding.
-    pub async fn check_server(&self, client: &Client) -> Result<(), OpenError> {
+    /// Refuses a server that is too old, and a database of another encoding. Its version, in its words.
+    pub async fn check_server(&self, client: &Client) -> Result<String, OpenError> {
         let question = "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int, \
                         current_setting('server_version')";
         let row = client.query_one(question, &[]).await?;
@@ -203,7 +207,7 @@ impl Pools {
         if encoding != "UTF8" {
             return Err(OpenError::Encoding(encoding));
         }
-        Ok(())
+        Ok(version)
     }
 
     pub async fn upgrade(&self) -> Result<(u32, u32), OpenError> {
@@ -212,17 +216,43 @@ impl Pools {
 
     /// Looks at everything that a start would look at, and changes nothing.
     pub async fn examine(&self) -> Result<Examined, OpenError> {
-        let session = self.session().await?;
-        let row = session.client.query_one("SELECT current_setting('server_version')", &[]).await?;
-        let server = row.get(0);
-        let version = schema::identity(&session.client).await?.map(|(_, version)| version);
-        version.map_or(Ok(()), schema::check_version)?;
-        let (broken, warning) = promises::verdict(&session.client, self.settings.standby).await?;
+        let client = &self.session().await?.client;
+        let server = self.check_server(client).await?;
+        schema::refuse_register(client).await?;
+        let found = schema::identity(client).await?;
+        let version = found.as_ref().map(|(_, version)| *version);
+        match found {
+            None => schema::check_rights(client).await?,
+            Some((id, version)) => {
+                schema::check_version(version)?;
+                let _ = self.store_id.set(id);
+            }
+        }
+        let is_store = version.is_some();
+        let name_taken = match is_store {
+            true => self.look_at_name(client).await?,
+            false => None,
+        };
+        let (broken, warning) = promises::verdict(client, self.settings.standby).await?;
         let objects = match &self.objects {
             None => None,
-            Some(objects) => Some(objects.look().await),
+            Some(objects) => Some(match objects.look().await {
+                // What cannot be asked keeps no start from going on.
+                Ok(()) if is_store => claim::look(self).await.unwrap_or(Ok(0)).map(drop),
+                looked => looked,
+            }),
         };
-        Ok(Examined { server, version, broken, warning, objects })
+        Ok(Examined { server, version, broken, warning, objects, name_taken })
+    }
+
+    /// That a process works as this node at the moment. Refuses a node whose log is closed.
+    async fn look_at_name(&self, client: &Client) -> Result<Option<String>, OpenError> {
+        let closed = "SELECT 1 FROM node WHERE name = $1 AND closed";
+        if client.query_opt(closed, &[&self.node()]).await?.is_some() {
+            return Err(OpenError::Retired(self.node().to_owned()));
+        }
+        let is_taken: bool = client.query_one(HELD, &[&self.node()]).await?.get(0);
+        Ok(is_taken.then(|| OpenError::NameTaken(self.node().to_owned()).to_string()))
     }
 
     pub async fn replication(&self) -> Result<Replication, OpenError> {

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use super::OpenError;
-use crate::net::postgres::commit;
+use crate::net::postgres::{LACKS_RIGHTS, commit};
 
 /// Where the tables lie; a session finds them by its search path.
 pub const SCHEMA: &str = "amtsbote";
@@ -266,14 +266,30 @@ pub fn check_version(found: u32) -> Result<(), OpenError> {
 const OF_A_REGISTER: &str = "in this database a register keeps its copies; give the relay a database and a role of its own, \
     and name them in [store] connection";
 
+pub async fn refuse_register(client: &Client) -> Result<(), OpenError> {
+    let register =
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = 'amtsbote_register')";
+    match client.query_one(register, &[]).await?.get(0) {
+        true => Err(OpenError::Settings(OF_A_REGISTER.to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Whether tables can be made in a database without them.
+pub async fn check_rights(client: &Client) -> Result<(), OpenError> {
+    let rights = "SELECT CASE WHEN to_regnamespace('amtsbote') IS NULL \
+        THEN has_database_privilege(current_database(), 'CREATE') \
+        ELSE has_schema_privilege('amtsbote', 'CREATE') END";
+    match client.query_one(rights, &[]).await?.get(0) {
+        true => Ok(()),
+        false => Err(OpenError::Settings(LACKS_RIGHTS.to_owned())),
+    }
+}
+
 /// Creates the tables in a database without them; refuses versions that are not known well enough. Returns the store's
 /// id.
 pub async fn prepare(client: &mut Client) -> Result<String, OpenError> {
-    let register =
-        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = 'amtsbote_register')";
-    if client.query_one(register, &[]).await?.get(0) {
-        return Err(OpenError::Settings(OF_A_REGISTER.to_owned()));
-    }
+    refuse_register(client).await?;
     match identity(client).await? {
         None => {
             migrate(client).await?;

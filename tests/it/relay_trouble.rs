@@ -40,6 +40,11 @@ struct Troubled {
     asked: AtomicU32,
     /// Operators' acts are not written down.
     silent: AtomicBool,
+    /// The directory cannot be read; what is over cannot be swept.
+    unlisted: AtomicBool,
+    untidy: AtomicBool,
+    sweeps: AtomicU32,
+    looks: AtomicU32,
     told: Mutex<Vec<Notice>>,
 }
 
@@ -71,6 +76,23 @@ macro_rules! pass_on {
                     false => self.inner.record_act(act).await,
                 }
             }
+            async fn directory(&self) -> Result<Directory, StoreError> {
+                match self.unlisted.load(Ordering::SeqCst) {
+                    true => Err(StoreError::Unavailable("the disk is gone".to_owned())),
+                    false => self.inner.directory().await,
+                }
+            }
+            async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
+                self.sweeps.fetch_add(1, Ordering::SeqCst);
+                match self.untidy.load(Ordering::SeqCst) {
+                    true => Err(StoreError::Unavailable("the disk is gone".to_owned())),
+                    false => self.inner.sweep(now).await,
+                }
+            }
+            async fn next_due_at(&self) -> Result<Option<Timestamp>, StoreError> {
+                self.looks.fetch_add(1, Ordering::SeqCst);
+                self.inner.next_due_at().await
+            }
             fn tell(&self, notice: Notice) {
                 self.told.lock().expect("nobody panicked").push(notice);
             }
@@ -99,10 +121,8 @@ pass_on! {
     fn declare(change: Change, statement: Statement) -> ProcessCard;
     fn statements(id: &MessageId) -> Vec<Statement>;
     fn inspect(id: &MessageId, findings: Vec<CertificateFinding>) -> ProcessCard;
-    fn next_due_at() -> Option<Timestamp>;
     fn purge_payload(id: &MessageId, now: Timestamp) -> ();
     fn purge_card(id: &MessageId, now: Timestamp) -> ();
-    fn sweep(now: Timestamp) -> u64;
     fn save_iterator(iterator: &Iterator) -> ();
     fn load_iterator(id: &str, account: &AccountName, now: Timestamp) -> Option<Iterator>;
     fn drop_iterator(id: &str, account: &AccountName) -> ();
@@ -118,7 +138,6 @@ pass_on! {
     fn note_push(id: &MessageId, note: Option<&str>) -> ();
     fn push_note(id: &MessageId) -> Option<String>;
     fn finish_push(push: FinishedPush) -> ProcessCard;
-    fn directory() -> Directory;
     fn apply_directory(based_on: u64, accounts: Vec<Account>, profiles: Vec<ServiceProfile>, act: AdminAct) -> Directory;
     fn acts(limit: u32) -> Vec<AdminAct>;
     fn evidence_records(from: u64, limit: u32) -> Vec<LoggedRecord>;
@@ -164,7 +183,21 @@ fn troubled(folder: &Path) -> Arc<Troubled> {
     let no = || AtomicBool::new(false);
     let (failing, phantom, shortened, rewritten) = (no(), no(), no(), no());
     let (asked, silent, told) = (AtomicU32::new(0), no(), Mutex::default());
-    Arc::new(Troubled { inner, failing, phantom, shortened, rewritten, asked, silent, told })
+    let (unlisted, untidy, sweeps, looks) = (no(), no(), AtomicU32::new(0), AtomicU32::new(0));
+    Arc::new(Troubled {
+        inner,
+        failing,
+        phantom,
+        shortened,
+        rewritten,
+        asked,
+        silent,
+        unlisted,
+        untidy,
+        sweeps,
+        looks,
+        told,
+    })
 }
 
 #[tokio::test]
@@ -194,6 +227,42 @@ async fn a_failing_store_is_reported_once_and_asked_ever_less() {
     stop.send(true).expect("it listens");
     work.await.expect("nobody panicked");
     assert_eq!(log.errors(), 1);
+}
+
+/// What is amiss in one part of the housekeeping stops no other, nor the timers, and is said once.
+#[tokio::test]
+async fn each_part_of_the_housekeeping_fails_by_itself() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    for (series, (failing, unlisted, untidy)) in
+        [(false, true, false), (false, false, true), (true, false, false)].into_iter().enumerate()
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = troubled(folder.path());
+        let clock = HandClock::at("2026-11-23T08:00:00Z".parse().expect("an instant"));
+        let relay =
+            Relay::new(store.clone(), Arc::new(clock), Settings::new("amt", "https://post.example.org"));
+        store.failing.store(failing, Ordering::SeqCst);
+        store.unlisted.store(unlisted, Ordering::SeqCst);
+        store.untidy.store(untidy, Ordering::SeqCst);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let work = tokio::spawn(relay.run(stopped));
+        let end = tokio::time::Instant::now() + Duration::from_secs(60);
+        // What failed is tried again, too.
+        let [sweeps, looks] = if failing { [1, 0] } else { [2, 2] };
+        while store.sweeps.load(Ordering::SeqCst) < sweeps
+            || store.looks.load(Ordering::SeqCst) < looks
+            || log.errors() == series
+        {
+            assert!(tokio::time::Instant::now() < end, "{series}: something is not asked");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.send(true).expect("it listens");
+        work.await.expect("nobody panicked");
+        assert_eq!(log.errors(), series + 1, "one series of failures is one line");
+    }
 }
 
 #[tokio::test]

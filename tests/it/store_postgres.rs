@@ -329,6 +329,44 @@ async fn with_lock<T>(cluster: &Cluster, lock: &str, work: impl AsyncFnOnce() ->
     })
 }
 
+/// Many that are over: no statement forgets more than a thousand, and none waits for what somebody is at work with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_goes_in_small_steps() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("running");
+    let store = open(&connection, "one").await;
+    cluster.sql(
+        "running",
+        "CREATE TABLE public.swept (many bigint); GRANT INSERT ON public.swept TO amtsbote; \
+         CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+           INSERT INTO public.swept SELECT count(*) FROM gone; RETURN NULL; END $$; \
+         CREATE TRIGGER note AFTER DELETE ON amtsbote.dialog REFERENCING OLD TABLE AS gone \
+           FOR EACH STATEMENT EXECUTE FUNCTION public.note(); \
+         CREATE TRIGGER note AFTER DELETE ON amtsbote.used REFERENCING OLD TABLE AS gone \
+           FOR EACH STATEMENT EXECUTE FUNCTION public.note(); \
+         CREATE TRIGGER note AFTER DELETE ON amtsbote.iterator REFERENCING OLD TABLE AS gone \
+           FOR EACH STATEMENT EXECUTE FUNCTION public.note(); \
+         SET search_path = amtsbote; \
+         INSERT INTO used (key, account, expires_at) SELECT 'a' || n, 'author', n FROM generate_series(1, 2500) n; \
+         INSERT INTO iterator SELECT 'i' || n, 'author', n, '' FROM generate_series(1, 1200) n; \
+         INSERT INTO dialog SELECT 'd' || n, 'author', '', NULL, false, 'c', 0, 0, 0, n FROM generate_series(1, 1100) n; \
+         INSERT INTO dialog_delivery SELECT 'd' || n, 'm' FROM generate_series(1, 1100) n; \
+         INSERT INTO used (key, account, expires_at) VALUES ('kept', 'author', 9223372036854775807)",
+    );
+    let lock =
+        "BEGIN; SELECT id FROM amtsbote.dialog WHERE id = 'd7' FOR UPDATE; SELECT pg_sleep(2.5); COMMIT";
+    let swept = with_lock(&cluster, lock, async || store.sweep(at(1)).await).await.expect("swept");
+    assert_eq!(swept, 2500 + 1200 + 1100 - 1);
+    assert_eq!(cluster.sql("running", "SELECT max(many) || ' ' || sum(many) FROM public.swept"), "1000 4799");
+    let left = "SELECT (SELECT string_agg(id, ' ') FROM amtsbote.dialog), \
+                (SELECT string_agg(dialog, ' ') FROM amtsbote.dialog_delivery), \
+                (SELECT string_agg(key, ' ') FROM amtsbote.used), (SELECT count(*) FROM amtsbote.iterator)";
+    assert_eq!(cluster.sql("running", left), "d7|d7|kept|0");
+    assert_eq!(store.sweep(at(1)).await.expect("swept"), 1);
+    store.close().await.expect("closed");
+}
+
 /// Another node has the turn; what comes meanwhile does not wait for a second one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_while_a_node_waits_for_its_turn_goes_with_it() {

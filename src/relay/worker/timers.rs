@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::domain::message_id::MessageId;
 use crate::domain::state::Event;
@@ -143,7 +144,7 @@ fn report(due: &Due) {
 
 pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
     let mut error_pause = ERROR_PAUSE_FIRST;
-    let mut housekeeping = tokio::time::Instant::now();
+    let mut housekeeping = Housekeeping { next_at: Instant::now(), error_pause: ERROR_PAUSE_FIRST };
     while !*stop.borrow() {
         // A long round may be left at any point: each thing that is due is a transaction of its own.
         let round = tokio::select! {
@@ -173,17 +174,42 @@ pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// One round of due work; returns how long to sleep.
-async fn round(relay: &Relay, housekeeping: &mut tokio::time::Instant) -> Result<Duration, Refusal> {
-    relay.tick().await?;
-    if *housekeeping <= tokio::time::Instant::now() {
-        relay.reload_directory().await?;
-        relay.store.sweep(relay.now()).await?;
-        *housekeeping = tokio::time::Instant::now() + HOUSEKEEPING_INTERVAL;
+/// What recurs beside the timers. None of it stops another part, nor what is due; what fails is tried again with growing
+/// pauses of its own.
+struct Housekeeping {
+    next_at: Instant,
+    error_pause: Duration,
+}
+
+impl Housekeeping {
+    async fn keep(&mut self, relay: &Relay) {
+        if Instant::now() < self.next_at {
+            return;
+        }
+        let read = relay.reload_directory().await;
+        let swept = relay.store.sweep(relay.now()).await.map_err(Refusal::from);
+        let Err(refusal) = read.and(swept) else {
+            self.next_at = Instant::now() + HOUSEKEEPING_INTERVAL;
+            self.error_pause = ERROR_PAUSE_FIRST;
+            return;
+        };
+        if self.error_pause == ERROR_PAUSE_FIRST {
+            Failure::from(refusal).log(CorrelationId::random());
+        }
+        self.next_at = Instant::now() + self.error_pause;
+        self.error_pause = (self.error_pause * 2).min(ERROR_PAUSE_MAX);
     }
+}
+
+/// One round of due work; returns how long to sleep.
+async fn round(relay: &Relay, housekeeping: &mut Housekeeping) -> Result<Duration, Refusal> {
+    let ticked = relay.tick().await;
+    housekeeping.keep(relay).await;
+    ticked?;
     let now = relay.now();
     let next = relay.store.next_due_at().await?;
-    Ok(next.map_or(SLEEP_MAX, |next| {
+    let pause = next.map_or(SLEEP_MAX, |next| {
         Duration::try_from(next.duration_since(now)).unwrap_or(SLEEP_MIN).clamp(SLEEP_MIN, SLEEP_MAX)
-    }))
+    });
+    Ok(pause.min(housekeeping.next_at.saturating_duration_since(Instant::now())))
 }

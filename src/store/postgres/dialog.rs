@@ -73,19 +73,27 @@ pub async fn list(reading: &Reading<'_>, now: i64, limit: u32, skew: Skew) -> Re
     rows.iter().map(|row| complete(row, skew)).collect()
 }
 
-/// Forgets dialogs, iterators and announced ids that are over at `now`; returns how many. What was handed out in a dialog
-/// stays unconfirmed.
-pub async fn sweep(reading: &Reading<'_>, now: i64) -> Result<u64, Fault> {
-    let deliveries =
-        "DELETE FROM dialog_delivery WHERE dialog IN (SELECT id FROM dialog WHERE expires_at <= $1)";
-    reading.ask(deliveries, &[&now]).await?;
-    let mut swept = 0;
-    for delete in [
-        "DELETE FROM dialog WHERE expires_at <= $1 RETURNING 1",
-        "DELETE FROM used WHERE sequence IS NULL AND expires_at <= $1 RETURNING 1",
-        "DELETE FROM iterator WHERE expires_at <= $1 RETURNING 1",
-    ] {
-        swept += reading.ask(delete, &[&now]).await?.len() as u64;
+/// Of each kind, as many are forgotten in one transaction.
+const SWEEP_MAX: i64 = 1_000;
+/// What somebody is at work with is left to the next sweep.
+const SWEEP: [&str; 3] = [
+    "WITH over AS (SELECT id FROM dialog WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
+     delivered AS (DELETE FROM dialog_delivery WHERE dialog IN (SELECT id FROM over)) \
+     DELETE FROM dialog WHERE id IN (SELECT id FROM over) RETURNING 1",
+    "WITH over AS (SELECT key FROM used WHERE sequence IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2 \
+     FOR UPDATE SKIP LOCKED) DELETE FROM used WHERE key IN (SELECT key FROM over) RETURNING 1",
+    "WITH over AS (SELECT id FROM iterator WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) \
+     DELETE FROM iterator WHERE id IN (SELECT id FROM over) RETURNING 1",
+];
+
+/// Forgets dialogs, iterators and announced ids that are over at `now`; returns how many, and whether there may be more.
+/// What was handed out in a dialog stays unconfirmed.
+pub async fn sweep(reading: &Reading<'_>, now: i64) -> Result<(u64, bool), Fault> {
+    let (mut swept, mut more) = (0, false);
+    for delete in SWEEP {
+        let gone = reading.ask(delete, &[&now, &SWEEP_MAX]).await?.len();
+        swept += gone as u64;
+        more |= gone as i64 == SWEEP_MAX;
     }
-    Ok(swept)
+    Ok((swept, more))
 }

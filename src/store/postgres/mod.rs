@@ -77,6 +77,8 @@ use crate::evidence::tree;
 
 /// For making the tables, beyond the settings' patience.
 const PREPARING: Duration = Duration::from_secs(20);
+/// Transactions of one sweep; the timers wait for it.
+const SWEEPS_MAX: usize = 100;
 
 #[derive(Clone)]
 pub struct Settings {
@@ -574,7 +576,15 @@ impl Store for PostgresStore {
 
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         let now = self.skew().on_database(now);
-        write!(self, reading, dialog::sweep(reading, now))
+        let mut swept = 0;
+        for _ in 0..SWEEPS_MAX {
+            let (gone, more) = write!(self, reading, dialog::sweep(reading, now))?;
+            swept += gone;
+            if !more {
+                break;
+            }
+        }
+        Ok(swept)
     }
 
     async fn save_iterator(&self, iterator: &Iterator) -> Result<(), StoreError> {

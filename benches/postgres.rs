@@ -45,7 +45,7 @@ mod xta_office;
 
 use ground::{PAYLOAD_BYTES, Times, setting};
 use nodes_load::Load;
-use postgres_cluster::{Cluster, OWNER};
+use postgres_cluster::Cluster;
 use rustix::process::Signal;
 use store_fixture::{Draft, change, content, draft, mailbox, of_mailbox};
 
@@ -386,13 +386,9 @@ fn relays_fall(programs: &Path, runtime: &Runtime, falls: u64) -> Vec<Duration> 
 }
 
 fn primary_falls(programs: &Path, runtime: &Runtime) -> Vec<Duration> {
-    let primary = Cluster::start(programs, &["wal_level = replica", "max_wal_senders = 5"]);
-    let standby = primary.standby("second");
-    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
-    primary.wait_for_standby();
+    let (primary, standby) = Cluster::pair(programs);
     primary.database("fallen");
-    let connection =
-        format!("host=127.0.0.1,127.0.0.1 port={},{} user={OWNER} dbname=fallen", primary.port, standby.port);
+    let connection = primary.connection_with(&[&standby], "fallen");
     let mut relays = nodes_office::open_with(&connection, RELAYS, |_, text| {
         text.replace("\nstandby = \"unasked\"\n", "\nstandby = \"wanted\"\n")
     });

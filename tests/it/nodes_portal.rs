@@ -555,10 +555,7 @@ fn what_an_older_program_left_in_files_is_finished_at_its_node() {
 #[test]
 fn what_the_standby_may_lack_is_not_said_to_be_made() {
     let Some(programs) = programs() else { return };
-    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
-    let standby = primary.standby("second");
-    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
-    primary.wait_for_standby();
+    let (primary, standby) = Cluster::pair(&programs);
     let connection = primary.database("unsure");
     let brief = |text: &str| with(&with(text, "patience_seconds", 3), "question_seconds", 3);
     let mut nodes = open(&connection, brief);
@@ -614,10 +611,7 @@ fn what_the_standby_may_lack_is_not_said_to_be_made() {
 #[test]
 fn what_the_standby_may_lack_of_an_attachment_is_not_told() {
     let Some(programs) = programs() else { return };
-    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
-    let standby = primary.standby("second");
-    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
-    primary.wait_for_standby();
+    let (primary, standby) = Cluster::pair(&programs);
     let connection = primary.database("untold");
     let brief = |text: &str| with(&with(text, "patience_seconds", 3), "question_seconds", 3);
     let mut nodes = open(&connection, brief);

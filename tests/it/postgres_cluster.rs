@@ -64,6 +64,15 @@ impl Cluster {
         Self { folder, programs: programs.to_owned(), port, running: Mutex::new(false) }
     }
 
+    /// A cluster, and its standby `second`, for which every commit waits.
+    pub fn pair(programs: &Path) -> (Self, Self) {
+        let primary = Self::start(programs, &["wal_level = replica", "max_wal_senders = 5"]);
+        let standby = primary.standby("second");
+        primary.reconfigure(&["synchronous_standby_names = 'second'"]);
+        primary.wait_for_standby();
+        (primary, standby)
+    }
+
     /// A standby of this cluster that follows it, under that name.
     pub fn standby(&self, name: &str) -> Self {
         let standby = Self::make(&self.programs);
@@ -258,6 +267,14 @@ impl Cluster {
 
     pub fn connection(&self, database: &str) -> String {
         format!("host=127.0.0.1 port={} user={OWNER} dbname={database}", self.port)
+    }
+
+    /// How to reach a database wherever its primary is: here or at one of these.
+    pub fn connection_with(&self, others: &[&Self], database: &str) -> String {
+        let all = || std::iter::once(self).chain(others.iter().copied());
+        let hosts: Vec<&str> = all().map(|_| "127.0.0.1").collect();
+        let ports: Vec<String> = all().map(|cluster| cluster.port.to_string()).collect();
+        format!("host={} port={} user={OWNER} dbname={database}", hosts.join(","), ports.join(","))
     }
 
     /// Stops or continues what takes the primary's log in on this standby.

@@ -407,10 +407,7 @@ fn come_and_go(primary: &Cluster) {
 async fn no_piece_is_acknowledged_without_a_required_standby() {
     const NAMES: &str = "SHOW synchronous_standby_names";
     let Some(programs) = programs() else { return };
-    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
-    let standby = primary.standby("second");
-    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
-    primary.wait_for_standby();
+    let (primary, standby) = Cluster::pair(&programs);
     let connection = primary.database("pieces");
     let settings = Settings {
         standby: Standby::Required,
@@ -507,10 +504,7 @@ async fn no_piece_is_acknowledged_without_a_required_standby() {
 async fn nothing_is_acknowledged_without_a_required_standby() {
     const NAMES: &str = "SHOW synchronous_standby_names";
     let Some(programs) = programs() else { return };
-    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
-    let standby = primary.standby("second");
-    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
-    primary.wait_for_standby();
+    let (primary, standby) = Cluster::pair(&programs);
     let connection = primary.database("required");
     let settings = Settings {
         standby: Standby::Required,
@@ -653,13 +647,9 @@ fn the_loss_of_the_primary_loses_nothing() {
 
 fn lose_the_primary(programs: &std::path::Path, round: u32) -> Duration {
     const CLIENTS: usize = 6;
-    let primary = Cluster::start(programs, &["wal_level = replica", "max_wal_senders = 5"]);
-    let standby = primary.standby("second");
-    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
-    primary.wait_for_standby();
+    let (primary, standby) = Cluster::pair(programs);
     primary.database("office");
-    let connection =
-        format!("host=127.0.0.1,127.0.0.1 port={},{} user={OWNER} dbname=office", primary.port, standby.port);
+    let connection = primary.connection_with(&[&standby], "office");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

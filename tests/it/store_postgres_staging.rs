@@ -400,10 +400,7 @@ async fn few_wait_for_a_standby_that_hangs() {
         "SELECT count(*) FROM pg_stat_activity WHERE usename = 'amtsbote' AND wait_event = 'SyncRep'";
     const CONNECTIONS: usize = 4;
     let Some(programs) = programs() else { return };
-    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
-    let standby = primary.standby("second");
-    primary.reconfigure(&["synchronous_standby_names = 'second'"]);
-    primary.wait_for_standby();
+    let (primary, standby) = Cluster::pair(&programs);
     let settings = Settings {
         standby: Standby::Required,
         patience: Duration::from_secs(2),

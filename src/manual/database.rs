@@ -47,8 +47,8 @@
 //! is stored; where the names were taken away while the commit waited, it is said that the outcome is not known. Names that
 //! came and went meanwhile show in that the server has read its settings anew; the database is asked once more then, by a
 //! commit that waits again. Chunks of OSCI messages are acknowledged, and told to have been received before, by the same rule.
-//! Cards, reports and event logs tell what the primary has: after "the outcome is not known" it is the same request once more
-//! that is answered behind the standby, not a look at the card.
+//! So are transport reports, portals' event logs and OSCI's process cards: after "the outcome is not known" a look at them tells
+//! what the standby has, or is refused. Mailboxes' listings and what operators are shown tell what the primary has.
 //! What is made anew where it was lost waits for a named standby like every commit, and is not asked about: dialogs, listings
 //! that are under way, checkpoints and time stamps of the evidence log; so do `evidence close` and `adopt-objects`. The state is looked at every five seconds besides, every half second while something is wrong, on a connection of its own: a node
 //! holds up to `connections_max` and three more.

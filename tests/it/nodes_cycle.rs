@@ -1,20 +1,23 @@
 //! Two relays over one database, as processes: whatever a client begins at one it goes on with at the other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use amtsbote::domain::content::PartRole;
+use amtsbote::domain::envelope;
 use amtsbote::domain::message_id::MessageId;
 use amtsbote::domain::state::DeliveryState;
 use amtsbote::xta::client::content::{MemorySink, Outgoing};
 use amtsbote::xta::client::{Client, Error};
 use amtsbote::xta::message::msg_box::MsgSelector;
 use amtsbote::xta::message::transport_report::Status;
+use jiff::Timestamp;
+use rustix::process::Signal;
 
 use crate::cli_fixture::Office;
-use crate::nodes_office::{at_rest, in_turn, logs_are_sound, no_errors, open, port, stop};
+use crate::nodes_office::{at_rest, in_turn, logs_are_sound, no_errors, open, open_with, port, stop};
 use crate::postgres_cluster::{Cluster, programs};
 use crate::serve_kill::{AUTHOR, People, READER};
-use crate::xta_office::{envelope, party};
+use crate::xta_office::{self, party};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -25,8 +28,8 @@ fn content(text: &str) -> [Outgoing; 1] {
 }
 
 /// From the registry office to the registration office.
-fn notice(id: MessageId) -> amtsbote::domain::envelope::Envelope {
-    let mut message = envelope(id, READER.1);
+fn notice(id: MessageId) -> envelope::Envelope {
+    let mut message = xta_office::envelope(id, READER.1);
     message.author = party(AUTHOR.1);
     message
 }
@@ -204,6 +207,55 @@ fn any_node_proves_what_all_of_them_did() {
     stop(&mut nodes);
 }
 
+/// As if a message had been accepted, or cancelled, whose author was told that nobody knows: it can be read, and the standby
+/// lacks it.
+#[test]
+fn an_author_is_told_only_what_the_standby_has() {
+    let Some(programs) = programs() else { return };
+    let (primary, standby) = Cluster::pair(&programs);
+    let connection = primary.database("report");
+    let mut nodes = open_with(&connection, 2, |_, text| {
+        let brief = text.replace("\npatience_seconds = 10\n", "\npatience_seconds = 3\n");
+        assert_ne!(brief, text);
+        brief
+    });
+    let both = Both::of(&nodes);
+    let runtime = runtime();
+    let id = runtime.block_on(both.send("<m/>"));
+    let withdrawn = runtime.block_on(async {
+        let mut later = notice(both.author[0].create_message_id().await.expect("an id"));
+        let at = Timestamp::now() + Duration::from_secs(86_400);
+        later.not_before = Some(envelope::Instant { at, text: at.to_string() });
+        both.author[0].send(&later, &content("<m/>")).await.expect("sent");
+        both.author[0].cancel(&later.id).await.expect("cancelled");
+        later.id
+    });
+    standby.signal_receiver(Signal::STOP);
+    primary.sql("report", "SET synchronous_commit = local; UPDATE amtsbote.message SET state = state");
+    for author in &both.author {
+        let told = runtime.block_on(author.transport_report(&id));
+        assert!(told.is_err(), "{told:?}");
+        let told = runtime.block_on(author.cancel(&withdrawn));
+        assert!(told.is_err(), "{told:?}");
+    }
+    standby.signal_receiver(Signal::CONT);
+    primary.wait_for_standby();
+    for author in &both.author {
+        let end = Instant::now() + Duration::from_secs(60);
+        let report = loop {
+            match runtime.block_on(author.transport_report(&id)) {
+                Ok(report) => break report,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        assert_eq!(report.status, Status::Open);
+        runtime.block_on(author.cancel(&withdrawn)).expect("cancelled before");
+    }
+    primary.reconfigure(&["synchronous_standby_names = ''"]);
+    stop(&mut nodes);
+}
+
 /// A balancer without memory leads every request of a dialog to another node than the one before.
 fn osci_cycle(runtime: &tokio::runtime::Runtime, nodes: &mut [Office]) -> String {
     let ports = nodes.iter().map(|node| port(&node.osci)).collect();
@@ -272,7 +324,7 @@ async fn answer(reader: &Client) {
             continue;
         };
         let asked = shown.envelope.id.clone();
-        let mut answer = envelope(reader.create_message_id().await.expect("an id"), AUTHOR.1);
+        let mut answer = xta_office::envelope(reader.create_message_id().await.expect("an id"), AUTHOR.1);
         answer.author = party(READER.1);
         answer.in_reply_to = vec![asked.clone()];
         reader.send(&answer, &content("<answer/>")).await.expect("answered");

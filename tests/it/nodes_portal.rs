@@ -576,6 +576,11 @@ fn what_the_standby_may_lack_is_not_said_to_be_made() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(is_read(), "1");
+        // Nor does a look at what has happened.
+        let log = format!("/v2/submissions/{id}/events");
+        for node in [0, 1] {
+            portal.ask(node, "GET", &log, &[], "").await.refuses(503, "unavailable");
+        }
         // Twice: neither what the first has done to the draft nor that nothing is left of it makes it surer.
         for node in [0, 1, 2, 1] {
             portal.submit(node, id, &metadata, &data).await.refuses(503, "unavailable");
@@ -597,6 +602,7 @@ fn what_the_standby_may_lack_is_not_said_to_be_made() {
                 answer = portal.submit(node, id, &metadata, &data).await;
             }
             assert_eq!(answer.is(200).json()["submissionId"], json!(id), "node {node}");
+            portal.ask(node, "GET", &log, &[], "").await.is(200);
         }
         id
     });

@@ -170,6 +170,7 @@ impl Door {
                     EventsOf::Submission(submission) => self.log_of_submission(caller, submission).await?,
                     EventsOf::Case(case) => self.log_of_case(caller, case).await?,
                 };
+                self.relay.confirm().await?;
                 let total = log.len();
                 let mut shown = Vec::new();
                 for (_, said) in log.into_iter().skip(offset).take(limit) {

@@ -21,7 +21,7 @@ use super::draft::{Announced, Contents, Draft, Kept, Uploaded};
 use super::drafts::{Place, on_disk};
 use super::problem::Problem;
 use super::public::keys;
-use super::shared::{AnyDraft, Busy, SharedAttachment, damaged, in_store};
+use super::shared::{AnyDraft, Busy, SharedAttachment, damaged};
 use super::token::Caller;
 use super::upload::{Reading, read_through};
 use super::{DOOR, Door, attachment_id, hyphenated, json};
@@ -431,9 +431,7 @@ impl Door {
             Err(refusal) => return Err(refusal.into()),
         }
         // It can be read before the standby has it, and this node may know nothing of the trouble of the one that accepted it.
-        if let Some(staging) = self.relay.staging() {
-            staging.confirm().await.map_err(in_store)?;
-        }
+        self.relay.confirm().await?;
         // Whoever left, or fell, right behind the acceptance has left the draft.
         if let Ok(Some((draft, _))) = self.found(caller, submission).await {
             self.forget(&draft).await;

@@ -227,9 +227,7 @@ impl Relay {
             Err(refusal) => {
                 let card = self.accepted_before(who, &envelope, content).await.ok_or(refusal)?;
                 // It can be read before the standby has it.
-                if let Some(staging) = self.staging() {
-                    staging.confirm().await?;
-                }
+                self.confirm().await?;
                 return Ok((Accepted::Before, card, self.profile_of(door, &envelope)));
             }
         };
@@ -330,9 +328,7 @@ impl Relay {
         let now = self.now();
         if cancel::decide(&who.name, &card, now)? == Cancellation::Already {
             // It can be read before the standby has it.
-            if let Some(staging) = self.staging() {
-                staging.confirm().await?;
-            }
+            self.confirm().await?;
             return Ok(());
         }
         let change = Change {

@@ -176,6 +176,15 @@ impl Relay {
         self.store.staging()
     }
 
+    /// When this returns, what was read of the store before is promised as a message is. A card may be seen whose author was
+    /// told that the outcome is not known; whoever is told of it as of something done must not lose it with the primary.
+    pub async fn confirm(&self) -> Result<(), Refusal> {
+        match self.staging() {
+            Some(staging) => Ok(staging.confirm().await?),
+            None => Ok(()),
+        }
+    }
+
     /// Works until `stop` says true: timers, pushes to every destination, checkpoints, housekeeping. The last
     /// checkpoint is signed when timers and pushes have ended.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {

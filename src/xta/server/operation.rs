@@ -180,6 +180,7 @@ impl Asked<'_> {
 
     async fn transport_report(&self, id: &MessageId) -> Result<Answer, Fault> {
         let entry = self.relay.card(&self.caller.account, self.claimed.as_ref(), id).await?;
+        self.relay.confirm().await?;
         let mut body = Markup::new();
         transport_report::write(&mut body, &entry, &self.relay.settings().server_identity);
         Ok(Answer::body(body))

@@ -342,7 +342,7 @@ pub fn sentence(error: &tokio_postgres::Error) -> String {
         None if text.contains("certificate") || text.contains("TLS") || text.contains("tls") => {
             "TLS with the database failed; see [store] tls_anchors, the name of the host in its certificate, and ssl in postgresql.conf"
         }
-        None if text.contains("session is not read-write") || text.contains("read-write") => {
+        None if text.contains("does not allow writes") => {
             "none of the hosts is a primary; promote a standby, or name the primary in [store] connection"
         }
         None if meaning(error) == Meaning::Lost || text.contains("connect") || text.contains("timed out") => {

@@ -211,6 +211,11 @@ async fn what_is_set_up_wrongly_is_named_at_the_start() {
     cluster.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' OWNER amtsbote");
     assert_refused(hasty(&cluster.connection("latin")), &["LATIN1", "UTF8"]).await;
 
+    cluster.sql("postgres", "ALTER ROLE amtsbote CONNECTION LIMIT 0");
+    let words = ["the server has no connection left", "max_connections", "connections_max", "53300"];
+    assert_refused(right.clone(), &words).await;
+    cluster.sql("postgres", "ALTER ROLE amtsbote CONNECTION LIMIT -1");
+
     let tls = anchored_client_config(&[], Arc::new(SystemClock)).expect("TLS");
     let secured = Settings { tls: Some(Arc::new(tls)), ..right.clone() };
     assert_refused(secured, &["TLS", "tls_anchors"]).await;

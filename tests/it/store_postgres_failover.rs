@@ -350,6 +350,59 @@ async fn a_start_does_not_wait_for_ever_for_a_standby() {
     }
 }
 
+/// The primary is lost, and what takes its place is a copy from before: the node does not go on as if nothing were missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_has_forgotten_is_not_worked_on() {
+    let Some(programs) = programs() else { return };
+    let primary = Cluster::start(&programs, &["wal_level = replica", "max_wal_senders = 5"]);
+    let copy = primary.standby("second");
+    primary.database("forgets");
+    let settings = |connection: String, node: &str| Settings {
+        patience: Duration::from_secs(3),
+        ..Settings::new(connection, node)
+    };
+    let both = primary.connection_with(&[&copy], "forgets");
+    let store = PostgresStore::open(settings(both.clone(), "one")).await.expect("a store");
+    assert_eq!(draft("a").send(&store).await.expect("accepted"), Accepted::New);
+    let there = "SELECT batch FROM amtsbote.node";
+    let answered: u64 = primary.sql("forgets", there).parse().expect("a number");
+    let end = Instant::now() + Duration::from_secs(30);
+    while copy.ask("forgets", there) != Ok(answered.to_string()) {
+        assert!(Instant::now() < end, "the copy does not follow");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    copy.kill();
+    for name in ["b", "c"] {
+        assert_eq!(draft(name).send(&store).await.expect("accepted"), Accepted::New);
+    }
+    primary.kill();
+    copy.begin();
+    // Nobody takes writes at first.
+    let none = PostgresStore::open(settings(both.clone(), "two")).await.err().expect("refused").to_string();
+    assert!(
+        none.contains("none of the hosts is a primary; promote a standby, or name the primary"),
+        "{none}"
+    );
+    copy.promote();
+    let refused = draft("d").send(&store).await.expect_err("refused").to_string();
+    assert!(
+        refused.contains("the database lacks 2 transactions that this node has answered for"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("bring the newer one back, or restart the relay under a new [store] node"),
+        "{refused}"
+    );
+    assert_eq!(copy.sql("forgets", "SELECT count(*) FROM amtsbote.message"), "1", "nothing was written");
+    store.close().await.expect("closed");
+    // Once the loss is written down, what is missing is sent again.
+    let other = PostgresStore::open(settings(both, "two")).await.expect("a store");
+    for (name, expected) in [("a", Accepted::Before), ("b", Accepted::New)] {
+        assert_eq!(draft(name).send(&other).await.expect("accepted"), expected, "{name}");
+    }
+    other.close().await.expect("closed");
+}
+
 /// Sends until it is taken.
 async fn send_until_taken(name: &str, store: &PostgresStore) -> Accepted {
     let end = Instant::now() + Duration::from_secs(60);

@@ -301,11 +301,33 @@ impl Cluster {
         MuteFollower { child: follow.spawn().expect("pg_receivewal"), _folder: folder }
     }
 
+    /// Lets this standby follow another primary.
+    pub fn follow(&self, primary: &Self, name: &str) {
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres application_name={name}", primary.port);
+        self.sql("postgres", &format!("ALTER SYSTEM SET primary_conninfo = '{conninfo}'"));
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// Waits until nothing comes in at this standby any more.
+    pub fn wait_until_alone(&self) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.sql("postgres", "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+            != "0"
+        {
+            assert!(Instant::now() < end, "the standby goes on following");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until the standby follows as the primary's synchronous one.
     pub fn wait_for_standby(&self) {
+        self.wait_for_standbys(1);
+    }
+
+    pub fn wait_for_standbys(&self, count: usize) {
         let end = Instant::now() + Duration::from_secs(60);
         let question = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
-        while self.sql("postgres", question) != "1" {
+        while self.sql("postgres", question) != count.to_string() {
             assert!(Instant::now() < end, "the standby does not follow");
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -45,7 +45,8 @@ pub enum Command {
         /// Folder of a store: check every record of its log, every time stamp, payload and card
         #[arg(long, value_name = "FOLDER")]
         store: Option<PathBuf>,
-        /// The configuration's store in PostgreSQL: check every node's log, and what they hold of each other
+        /// The configuration's store in PostgreSQL: check every node's log, what they hold of each other, and every
+        /// payload and card
         #[arg(long, conflicts_with = "store")]
         database: bool,
         #[command(flatten)]

@@ -33,6 +33,7 @@ fn configured(place: &Place) -> Result<(Config, postgres::Settings), Stop> {
 struct Told<'a> {
     sound: bool,
     nodes: &'a [NodeLog],
+    messages: u64,
     files: usize,
     problem_count: u64,
     problems: &'a [LogProblem],
@@ -87,6 +88,7 @@ fn tell(report: &LogsReport, files: usize, reading: Reading) -> Result<(), Stop>
         return screen::json(&Told {
             sound: report.is_sound(),
             nodes: &report.nodes,
+            messages: report.messages,
             files,
             problem_count: report.problem_count,
             problems: &report.problems,
@@ -119,8 +121,15 @@ fn tell(report: &LogsReport, files: usize, reading: Reading) -> Result<(), Stop>
     screen::sentence(match (report.is_sound(), files) {
         (true, 0) => "All logs are sound, and agree with what they say of each other.",
         (true, _) => "All logs are sound, and agree with what they say of each other and with the files.",
-        (false, _) => "The logs are damaged.",
+        (false, _) if report.messages == 0 => "The logs are damaged.",
+        (false, _) => "The logs are sound, and messages are not what they say.",
     });
+    if report.messages > 0 {
+        screen::sentence(&format!(
+            "{} messages were held against them, with their payloads.",
+            report.messages
+        ));
+    }
     Ok(())
 }
 

@@ -215,7 +215,9 @@
 //!
 //! `amtsbote evidence verify --database` reads the logs of all nodes, beside the servers at work: every record into its
 //! tree, every checkpoint, and what the logs hold of each other; node, record and checkpoint are named. Proof files that are
-//! named as well must agree with a log of the store. How many of a log's records are held by others stands in the list; what
+//! named as well must agree with a log of the store. Where all logs are sound, every message is held against them: its card must
+//! be the one that a node has logged last, its envelope and payload what was accepted (every byte of it is read, also from the
+//! object store), and what is not there must have been purged. How many of a log's records are held by others stands in the list; what
 //! came after that is under the node's own signature only.
 //!
 //! Each node keeps the last checkpoint that it has signed in the folder of `[store]` too (`evidence-head-NODE`), and holds its
@@ -278,8 +280,8 @@
 //!
 //! # What is not there yet
 //!
-//! Backup, restore and verification of everything but the logs are PostgreSQL's own (`pg_basebackup`, `pg_amcheck`);
-//! `amtsbote store backup` and `verify` say so.
+//! Backup and restore are PostgreSQL's own (`pg_basebackup`); `amtsbote store backup` says so. Of what is stored, `evidence verify
+//! --database` looks at logs and messages; timers, counters and the tables' structure are for `pg_amcheck`.
 //!
 //! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects. It is
 //! refused with them while the original counts on (`adopt-objects` above), and reads none without `[objects]`.

@@ -4,6 +4,7 @@
 //! evidence record together, or nothing. State changes apply [`crate::domain::state::transition`] inside the
 //! transaction. The trait knows nothing of SQL, protocols or policy: deadlines and rights come in as data.
 
+mod agreement;
 mod cards;
 mod copy;
 pub mod embedded;

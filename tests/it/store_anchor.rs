@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amtsbote::clock::SystemClock;
+use amtsbote::domain::state::Event;
 use amtsbote::evidence::anchor::Line;
 use amtsbote::evidence::checkpoint::SigningKey;
 use amtsbote::evidence::tree::leaf_hash;
@@ -16,7 +17,7 @@ use amtsbote::store::{AdminAct, Store, StoreError};
 
 use crate::cli_fixture::amtsbote;
 use crate::postgres_cluster::{Cluster, programs};
-use crate::store_fixture::{Draft, at, draft};
+use crate::store_fixture::{Draft, at, change, content, draft};
 
 const NODES: [&str; 3] = ["one", "two", "three"];
 
@@ -188,6 +189,91 @@ const BREAKS: [Break; 11] = [
         said: "node three: its log has 7 records where 6 belong",
     },
 ];
+
+/// What became of a message at one node is in that node's log, and its card is in the database for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_held_against_the_logs_of_all_nodes() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("office");
+    let (one, two) = (open(&connection, "one").await, open(&connection, "two").await);
+    for (name, length) in [("a", 100), ("b", 300_000), ("c", 100), ("d", 100), ("e", 100)] {
+        let draft = Draft { content: content(7, length), ..draft(name) };
+        draft.send(&one).await.expect("accepted");
+    }
+    two.change(change("a", Event::HandedOut, 70)).await.expect("handed out");
+    two.change(change("c", Event::CancelledByOperator, 70)).await.expect("cancelled");
+    one.purge_payload(&draft("c").id, at(80)).await.expect("purged");
+    one.change(change("d", Event::CancelledByOperator, 70)).await.expect("cancelled");
+    two.purge_card(&draft("d").id, at(80)).await.expect("purged");
+    let report = look(&connection).await;
+    assert_sound(&report);
+    assert_eq!(report.messages, 4);
+
+    let flip = |column: &str| format!("SET {column} = set_byte({column}, 9, get_byte({column}, 9) # 1)");
+    let of =
+        |name: &str| format!("sequence = (SELECT sequence FROM message WHERE id = '{}')", draft(name).id);
+    let used =
+        format!("sequence = (SELECT sequence FROM used WHERE key = '{}')", draft("e").id.key().as_str());
+    for (sql, name, said) in [
+        (
+            format!("UPDATE paper {} WHERE {}", flip("card"), of("a")),
+            "a",
+            "the card is not the one in the evidence log",
+        ),
+        (format!("UPDATE paper {} WHERE {}", flip("envelope"), of("a")), "a", "the envelope was changed"),
+        (format!("DELETE FROM paper WHERE {}", of("c")), "c", "envelope and card are missing"),
+        (
+            format!("UPDATE message SET mailbox = 'ags:9' WHERE {}", of("c")),
+            "c",
+            "the index of messages says other than the card",
+        ),
+        (
+            format!("UPDATE message SET offered = NOT offered WHERE {}", of("e")),
+            "e",
+            "the mailbox says other than the card",
+        ),
+        (
+            format!("UPDATE message {} WHERE {}", flip("payload_digest"), of("c")),
+            "c",
+            "the payload's digest is not the one in the evidence log",
+        ),
+        (format!("UPDATE payload {} WHERE {}", flip("bytes"), of("a")), "a", "the payload was changed"),
+        (format!("UPDATE payload_chunk {} WHERE number = 1", flip("bytes")), "b", "the payload was changed"),
+        (format!("DELETE FROM payload WHERE {}", of("a")), "a", "is too short"),
+        ("DELETE FROM payload_chunk WHERE number = 1".to_owned(), "b", "chunk 1 of payload"),
+        (format!("DELETE FROM message WHERE {used}"), "e", "it is missing"),
+    ] {
+        cluster.sql(
+            "office",
+            &format!(
+                "CREATE SCHEMA was; SET search_path = amtsbote; CREATE TABLE was.paper AS TABLE paper; \
+                 CREATE TABLE was.message AS TABLE message; CREATE TABLE was.payload AS TABLE payload; \
+                 CREATE TABLE was.payload_chunk AS TABLE payload_chunk; {sql}"
+            ),
+        );
+        let report = look(&connection).await;
+        let found: Vec<_> = report
+            .problems
+            .iter()
+            .map(|problem| (problem.message.as_deref(), problem.what.as_str()))
+            .collect();
+        let id = draft(name).id;
+        let is_named =
+            |(whose, what): &(Option<&str>, &str)| *whose == Some(id.as_str()) && what.contains(said);
+        assert!(found.iter().any(is_named), "{sql}: {found:#?}");
+        cluster.sql(
+            "office",
+            "SET search_path = amtsbote; TRUNCATE paper, message, payload, payload_chunk; \
+             INSERT INTO paper TABLE was.paper; INSERT INTO message TABLE was.message; \
+             INSERT INTO payload TABLE was.payload; INSERT INTO payload_chunk TABLE was.payload_chunk; DROP SCHEMA was CASCADE",
+        );
+    }
+    assert_sound(&look(&connection).await);
+    for store in [one, two] {
+        store.close().await.expect("closed");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_changed_is_named() {
@@ -482,6 +568,17 @@ async fn the_command_line_verifies_and_closes() {
     let told = amtsbote(folder, &[&verify[..], &["--json"]].concat()).ends(4).json();
     let first = &told["problems"][0];
     assert_eq!((&first["node"], &first["record"]), (&"three".into(), &1.into()), "{told}");
+    cluster.sql(
+        "office",
+        "UPDATE amtsbote.evidence SET bytes = set_byte(bytes, 70, get_byte(bytes, 70) # 1) \
+         WHERE node = 'three' AND idx = 1; DELETE FROM amtsbote.paper WHERE sequence = 3",
+    );
+    let ran = amtsbote(folder, &verify).ends(4);
+    assert!(ran.stderr.contains("(sequence 3): envelope and card are missing."), "{ran:#?}");
+    assert!(ran.stderr.contains("The logs are sound, and messages are not what they say."), "{ran:#?}");
+    let told = amtsbote(folder, &[&verify[..], &["--json"]].concat()).ends(4).json();
+    assert!(told["messages"].as_u64() > Some(0), "{told}");
+    assert!(told["problems"][0]["message"].as_str().is_some_and(|id| id.starts_with("urn:")), "{told}");
     std::fs::write(folder.join("amtsbote.toml"), "[store]\nfolder = \"s\"\n").expect("written");
     assert!(amtsbote(folder, &verify).ends(2).stderr.contains("verify --store"));
 }
@@ -523,9 +620,11 @@ async fn a_quiet_node_changes_its_key_and_nobody_is_alarmed() {
     two.close().await.expect("closed");
 }
 
-/// Nothing in the database tells of it: no other node had written down so much.
+/// Nothing in the database tells of it: no other node had written down so much, and the messages are gone as well.
 const CUT: &str = "SET search_path = amtsbote; DELETE FROM evidence WHERE idx >= 1; \
-    DELETE FROM checkpoint; UPDATE node SET size = 1";
+    DELETE FROM checkpoint; UPDATE node SET size = 1; UPDATE counter SET last = 1; \
+    DELETE FROM message WHERE sequence > 1; DELETE FROM paper WHERE sequence > 1; DELETE FROM payload WHERE sequence > 1; \
+    DELETE FROM timer WHERE sequence > 1; DELETE FROM used WHERE sequence > 1";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_at_work_notices_that_its_log_was_cut() {

@@ -17,15 +17,14 @@ use super::message::{ROW, read_row};
 use super::payload::PayloadFolder;
 use super::schema::{self, DATABASE_FILE};
 use super::{Fault, OpenError, care, evidence, read, time_stamp};
-use crate::domain::card::ProcessCard;
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
 use crate::evidence::checkpoint::{Checkpoint, VerifierKey, statement};
 use crate::evidence::record::{Record, RecordEvent};
 use crate::evidence::tree::{Frontier, Hash, leaf_hash};
 use crate::pki::timestamp::Authorities;
-use crate::store::row::{Place, Row, Shelf, due_number, int, micros, uint};
-use crate::store::rules::author_digest;
+use crate::store::agreement::{Papers, contradictions};
+use crate::store::row::{Place, Row, due_number, int, uint};
 
 /// Problems that a report lists; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
@@ -269,47 +268,23 @@ fn last_record(connection: &Connection, sequence: u64) -> Result<Option<Record>,
 }
 
 fn check_paper(connection: &Connection, row: &Row, report: &mut Report) -> Result<(), OpenError> {
-    let name = format!("message {} (sequence {})", row.id, row.sequence);
-    let paper = connection
+    let papers = connection
         .prepare_cached("SELECT envelope, manifest, author_digest, card FROM paper WHERE sequence = ?1")?
         .query_row(params![int(row.sequence)], |row| {
-            Ok((bytes(row, 0)?, bytes(row, 1)?, bytes(row, 2)?, bytes(row, 3)?))
+            Ok(Papers {
+                envelope: bytes(row, 0)?,
+                manifest: bytes(row, 1)?,
+                author_digest: bytes(row, 2)?,
+                card: bytes(row, 3)?,
+            })
         })
         .optional()?;
-    let Some((envelope, manifest, digest, card_bytes)) = paper else {
-        report.blame(format!("{name}: envelope and card are missing"));
-        return Ok(());
-    };
-    if digest != author_digest(&envelope, &manifest).0 {
-        report.blame(format!("{name}: the envelope was changed"));
-    }
-    let record = last_record(connection, row.sequence)?;
-    if record.as_ref().is_none_or(|record| record.card_digest != Digest::of(&card_bytes)) {
-        report.blame(format!("{name}: the card is not the one in the evidence log"));
-    }
-    if record.as_ref().is_none_or(|record| record.payload_digest != row.payload_digest) {
-        report.blame(format!("{name}: the payload's digest is not the one in the evidence log"));
-    }
-    let Ok(card) = ProcessCard::from_bytes(&card_bytes) else {
-        report.blame(format!("{name}: the card cannot be read"));
-        return Ok(());
-    };
-    let follows = card.id.as_str() == row.id
-        && card.mailbox.as_str() == row.mailbox
-        && card.posted_by.as_str() == row.posted_by
-        && card.state == row.state
-        && Shelf::of(&card) as i64 == row.shelf
-        && card.delivered_at.map(micros) == row.delivered_at
-        && int(card.payload_bytes) == row.payload_bytes
-        && card.payload_digest == row.payload_digest;
-    if !follows {
-        report.blame(format!("{name}: the index of messages says other than the card"));
-    }
     let offered: bool = connection
         .prepare_cached("SELECT offered FROM message WHERE sequence = ?1")?
         .query_row(params![int(row.sequence)], |row| row.get(0))?;
-    if offered != row.state.is_offered() {
-        report.blame(format!("{name}: the mailbox says other than the card"));
+    let last = last_record(connection, row.sequence)?;
+    for what in contradictions(row, offered, papers.as_ref(), last.as_slice()) {
+        report.blame(format!("message {} (sequence {}): {what}", row.id, row.sequence));
     }
     Ok(())
 }

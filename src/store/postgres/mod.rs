@@ -16,6 +16,7 @@ mod copy;
 mod dialog;
 mod evidence;
 mod exchange;
+mod holdings;
 mod lag;
 mod notes;
 mod notices;

@@ -189,7 +189,7 @@ impl Pools {
         let mut session = self.session().await?;
         self.check_server(&session.client).await?;
         let id = schema::prepare(&mut session.client).await?;
-        let _ = self.store_id.set(id);
+        self.set_store_id(id);
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl Pools {
             None => schema::check_rights(client).await?,
             Some((id, version)) => {
                 schema::check_version(version)?;
-                let _ = self.store_id.set(id);
+                self.set_store_id(id);
             }
         }
         let is_store = version.is_some();
@@ -296,6 +296,11 @@ impl Pools {
     /// Known once the store is open.
     pub fn store_id(&self) -> &str {
         self.store_id.get().map_or("", String::as_str)
+    }
+
+    /// Whose data this is, as it was just read.
+    pub fn set_store_id(&self, id: String) {
+        let _ = self.store_id.set(id);
     }
 
     pub fn writing_config(&self) -> &Config {

@@ -1,9 +1,11 @@
-//! The evidence logs of all nodes, from the first record to the last, and held against each other.
+//! The evidence logs of all nodes, from the first record to the last, and held against each other; then what the database
+//! holds of messages against them (`holdings`).
 //!
 //! Every record is hashed into its log's tree again and compared with the stored hashes, with every checkpoint, and with
 //! what the other nodes have written down of it. One snapshot is read; nodes may be at work meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
@@ -25,8 +27,10 @@ const PROBLEMS_MAX: usize = 100;
 /// Something that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LogProblem {
-    /// Whose log it is in; empty for a file that fits no log.
+    /// Whose log it is in; empty for a file that fits no log, and for a message.
     pub node: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<u64>,
     /// Records that the checkpoint covers.
@@ -51,6 +55,8 @@ pub struct NodeLog {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogsReport {
     pub nodes: Vec<NodeLog>,
+    /// So many were held against the logs, with their payloads; none where a log is not sound.
+    pub messages: u64,
     /// At most 100.
     pub problems: Vec<LogProblem>,
     pub problem_count: u64,
@@ -64,7 +70,14 @@ impl LogsReport {
     fn blame(&mut self, node: &str, record: Option<u64>, checkpoint: Option<u64>, what: String) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(LogProblem { node: node.to_owned(), record, checkpoint, what });
+            self.problems.push(LogProblem { node: node.to_owned(), message: None, record, checkpoint, what });
+        }
+    }
+
+    pub(super) fn blame_message(&mut self, id: &str, sequence: i64, what: &str) {
+        self.blame("", None, None, format!("message {id} (sequence {sequence}): {what}"));
+        if let Some(problem) = self.problems.get_mut(self.problem_count as usize - 1) {
+            problem.message = Some(id.to_owned());
         }
     }
 
@@ -86,19 +99,28 @@ pub struct Claim {
     pub root: Hash,
 }
 
-/// Verifies all logs of a store; every checkpoint must be signed by one of `keys`, where any are given.
+/// Verifies all logs of a store, and where they are sound its messages; every checkpoint must be signed by one of `keys`,
+/// where any are given.
 pub async fn verify_logs(
     settings: Settings,
     keys: &[VerifierKey],
     claims: &[Claim],
 ) -> Result<LogsReport, OpenError> {
-    let pools = Pools::new(settings)?;
+    let pools = Arc::new(Pools::new(settings)?);
     let mut session = pools.session().await?;
     match super::schema::identity(&session.client).await? {
         None => return Err(OpenError::Settings("the database holds no store".to_owned())),
-        Some((_, version)) => super::schema::check_version(version)?,
+        Some((id, version)) => {
+            super::schema::check_version(version)?;
+            pools.set_store_id(id);
+        }
     }
-    Ok(look(&mut session.client, keys, claims).await?)
+    let mut report = look(&mut session.client, keys, claims).await?;
+    // A log that is not what it was says nothing of a card.
+    if report.is_sound() {
+        super::holdings::check(&pools, &mut session.client, &mut report).await?;
+    }
+    Ok(report)
 }
 
 /// A log as it was read.

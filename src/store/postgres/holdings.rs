@@ -1,0 +1,138 @@
+//! Cards and payloads as the database holds them, against the logs of all nodes.
+//!
+//! The card of a message must be the one that some node has logged last of it, its payload must have the digest that was
+//! logged, and what is not there must have been purged. Cards are read in one snapshot; payloads behind it, where nodes at
+//! work may have purged them meanwhile. Timers and counters are not looked at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use tokio_postgres::{Client, IsolationLevel, Row as Found, Transaction};
+
+use super::payload;
+use super::pools::{Pools, Reading};
+use super::read::{ROW, column, row};
+use super::verify::LogsReport;
+use super::{Fault, StoreError};
+use crate::domain::content::Digest;
+use crate::domain::message_id::MessageId;
+use crate::evidence::record::{Record, RecordEvent};
+use crate::store::PayloadReader;
+use crate::store::agreement::{Papers, contradictions};
+use crate::store::row::{Place, Row, int};
+
+const PAGE: i64 = 256;
+
+pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsReport) -> Result<(), Fault> {
+    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    let snapshot = snapshot.start().await?;
+    let question = format!(
+        "SELECT {ROW}, offered, envelope, manifest, author_digest, card \
+         FROM message LEFT JOIN paper USING (sequence) WHERE sequence > $1 ORDER BY sequence LIMIT $2"
+    );
+    let question = snapshot.prepare(&question).await?;
+    let mut after = 0;
+    loop {
+        let rows = snapshot.query(&question, &[&after, &PAGE]).await?;
+        let sequences: Vec<i64> = rows.iter().map(|found| column(found, 0)).collect::<Result<_, _>>()?;
+        let Some(last) = sequences.last() else { break };
+        after = *last;
+        let mut logged = last_records(&snapshot, &sequences).await?;
+        for (found, sequence) in rows.iter().zip(&sequences) {
+            report.messages += 1;
+            let logged = logged.remove(sequence).unwrap_or_default();
+            match row(found) {
+                Ok(row) => check_message(pools, found, &row, &logged, report).await?,
+                Err(fault) => report.blame_message(&sequence.to_string(), *sequence, &fault.to_string()),
+            }
+        }
+    }
+    check_missing(&snapshot, report).await?;
+    Ok(snapshot.commit().await?)
+}
+
+/// The last record that each log has of each of these messages.
+async fn last_records(
+    snapshot: &Transaction<'_>,
+    sequences: &[i64],
+) -> Result<BTreeMap<i64, Vec<Record>>, Fault> {
+    let question = "SELECT DISTINCT ON (message, node) message, bytes FROM evidence WHERE message = ANY($1) \
+                    ORDER BY message, node, idx DESC";
+    let mut logged: BTreeMap<i64, Vec<Record>> = BTreeMap::new();
+    for found in snapshot.query(question, &[&sequences]).await? {
+        if let Ok(record) = Record::from_bytes(column(&found, 1)?) {
+            logged.entry(column(&found, 0)?).or_default().push(record);
+        }
+    }
+    Ok(logged)
+}
+
+async fn check_message(
+    pools: &Arc<Pools>,
+    found: &Found,
+    row: &Row,
+    logged: &[Record],
+    report: &mut LogsReport,
+) -> Result<(), Fault> {
+    let bytes = |at: usize| column::<Option<Vec<u8>>>(found, at);
+    let papers = match (bytes(21)?, bytes(22)?, bytes(23)?, bytes(24)?) {
+        (Some(envelope), Some(manifest), Some(author_digest), Some(card)) => {
+            Some(Papers { envelope, manifest, author_digest, card })
+        }
+        _ => None,
+    };
+    for what in contradictions(row, column(found, 20)?, papers.as_ref(), logged) {
+        report.blame_message(&row.id, int(row.sequence), what);
+    }
+    if row.place == Place::Purged {
+        return Ok(());
+    }
+    let expected = (row.payload_bytes, row.payload_digest);
+    match payload_of(pools, row).await {
+        Ok(found) if found == expected => {}
+        Ok(_) => report.blame_message(&row.id, int(row.sequence), "the payload was changed"),
+        // Purged since the snapshot; an id that is not marked as used was named with the records.
+        Err(StoreError::Unknown) => {}
+        Err(error) => report.blame_message(&row.id, int(row.sequence), &format!("the payload: {error}")),
+    }
+    Ok(())
+}
+
+async fn payload_of(pools: &Arc<Pools>, row: &Row) -> Result<(i64, Digest), StoreError> {
+    let id = MessageId::parse(&row.id).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let client = pools.client().await.map_err(Fault::into_store_error)?;
+    let opened = payload::open(&Reading::One(&client), pools, &id, 0, u64::MAX).await;
+    drop(client);
+    let mut reader = opened.map_err(Fault::into_store_error)?;
+    let (mut context, mut length) = (Context::new(&SHA256), 0);
+    while let Some(piece) = reader.next().await? {
+        context.update(&piece);
+        length += piece.len() as u64;
+    }
+    let mut digest = Digest([0; 32]);
+    digest.0.copy_from_slice(context.finish().as_ref());
+    Ok((int(length), digest))
+}
+
+/// Ids of messages whose cards are gone: a log must say that they were purged.
+async fn check_missing(snapshot: &Transaction<'_>, report: &mut LogsReport) -> Result<(), Fault> {
+    let question = "SELECT key, sequence FROM used WHERE sequence > $1 \
+                    AND NOT EXISTS (SELECT 1 FROM message WHERE message.sequence = used.sequence) \
+                    ORDER BY sequence LIMIT $2";
+    let question = snapshot.prepare(question).await?;
+    let mut after = 0;
+    loop {
+        let rows = snapshot.query(&question, &[&after, &PAGE]).await?;
+        let sequences: Vec<i64> = rows.iter().map(|found| column(found, 1)).collect::<Result<_, _>>()?;
+        let Some(last) = sequences.last() else { return Ok(()) };
+        after = *last;
+        let logged = last_records(snapshot, &sequences).await?;
+        for (found, sequence) in rows.iter().zip(&sequences) {
+            let is_purged = |record: &Record| record.event == RecordEvent::CardPurged;
+            if !logged.get(sequence).is_some_and(|records| records.iter().any(is_purged)) {
+                report.blame_message(column(found, 0)?, *sequence, "it is missing");
+            }
+        }
+    }
+}

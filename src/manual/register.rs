@@ -87,7 +87,10 @@
 //!
 //! A full load is one message, of some 1.7 kB for each person. The post office takes 40 MiB at first (`limits.content_bytes_max`), some
 //! 25,000 persons: raise it for larger municipalities (the register reads up to 1 GiB), or load from a file (`amtsbote register
-//! load`).
+//! load`). A load that is rejected leaves the copy as it was, and what it brought is cleared away like a copy that was
+//! replaced; what a crash left behind goes with the next load of that municipality. Rejected (S999) is also a load of which no record can be taken, and one
+//! without a record where the copy has some: a municipality that has ceased to be deletes its records by changes. The first
+//! load of one in which nobody lives is taken.
 //!
 //! Locks win (sections 51, 34a(5) BMG), so a lock is effective also where its case, or the whole message, is rejected for its
 //! form (S001 to S030, X001, S999), as long as it is certain who sends it and whom it hides: the message is well-formed to its end, of a

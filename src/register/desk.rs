@@ -352,6 +352,22 @@ impl Desk {
         let as_of = known_time(&stand, case.at)?;
         let begun = self.copies.begin_load(stand.ags, stand.generation, stand.sequence, as_of);
         refusal(begun)?;
+        let done = self.take_load(case, head, message, &stand, announced);
+        // Of any other failure the message comes again, and begins anew.
+        if let Err(Stop::Fault(_)) = &done {
+            self.copies.abandon_load(stand.ags, stand.generation)?;
+        }
+        done
+    }
+
+    fn take_load(
+        &self,
+        case: &Case<'_>,
+        head: &Head,
+        message: &mut Message<Box<dyn BufRead>>,
+        stand: &Stand,
+        announced: u64,
+    ) -> Done {
         let mut receipt = LoadReceipt::default();
         let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
         let mut chunk: Vec<Vec<u8>> = Vec::with_capacity(CHUNK);
@@ -380,7 +396,7 @@ impl Desk {
             *receipt.left_out.entry(name).or_default() += count;
         }
         let reply = self.reply(head, Number::LoadReceipt, case.at, |out| {
-            feed::write_load_receipt(out, &head.uuid, &stand, &receipt);
+            feed::write_load_receipt(out, &head.uuid, stand, &receipt);
         });
         let arrived = case.arrived(&head.uuid, head.number.code());
         refusal(self.copies.finish_load_taking(stand.ags, announced, &receipt, Some((&arrived, &[reply]))))?;
@@ -678,7 +694,9 @@ impl From<CopyError> for Stop {
         match error {
             CopyError::Refused(why) => Self::Fault(Fault::new(Code::S999, why)),
             CopyError::Record(error) => Self::Fault(Fault::new(Code::S999, error.to_string())),
-            error @ CopyError::Incomplete { .. } => Self::Fault(Fault::new(Code::S999, error.to_string())),
+            error @ (CopyError::Incomplete { .. }
+            | CopyError::NothingTaken { .. }
+            | CopyError::NothingCame { .. }) => Self::Fault(Fault::new(Code::S999, error.to_string())),
             error => Self::Error(error.into()),
         }
     }

@@ -812,6 +812,33 @@ fn a_load_of_tomorrow_is_rejected() {
     assert!(rig.desk.copies.states(rig.clock.now()).expect("states")[0].as_of <= rig.clock.now());
 }
 
+/// The municipality hears why, and nothing of the load is left.
+#[test]
+fn a_load_that_is_rejected_leaves_the_copy_as_it_was() {
+    let rig = Rig::filled(&[named("1", "Adler")]);
+    let persons = |number| load(number, 2, &[named("2", "Bussard"), named("3", "Condor")]);
+    for (text, code, why) in [
+        (load(10, 2, &[]), "S999", "the load has no record"),
+        (
+            persons(11)
+                .replace("<name>Bussard</name>", "<name></name>")
+                .replace("<name>Condor</name>", "<name></name>"),
+            "S999",
+            "none of the load",
+        ),
+        (persons(12).replace("<anzahl>2<", "<anzahl>3<"), "S999", "3 records were announced"),
+        (persons(13).replace("<name>Condor</name>", "<name>Condor</nam>"), "X000", ""),
+    ] {
+        let done = rig.deliver(TOWN, &text);
+        assert_eq!((done.outcome, &done.codes[..]), ("rejected", &[code][..]), "{done:?}");
+        let told = rig.one();
+        assert!(told.contains(code) && told.contains(why), "{told}");
+        let states = rig.desk.copies.states(rig.clock.now()).expect("states");
+        let states: Vec<_> = states.iter().map(|one| (one.state, one.generation, one.persons)).collect();
+        assert_eq!(states, [("living", 1, 1)], "{why}");
+    }
+}
+
 #[test]
 fn moves_are_watched_to_their_end() {
     let rig = rig();
@@ -934,6 +961,7 @@ fn the_same_on_postgresql() {
         an_answer_can_be_had_again_for_eight_days_and_is_gone_then,
         the_mailbox_for_locks_takes_changes_alone,
         a_load_of_tomorrow_is_rejected,
+        a_load_that_is_rejected_leaves_the_copy_as_it_was,
         moves_are_watched_to_their_end,
         one_readers_trouble_is_nobody_elses,
         what_a_page_keeps_is_its_askers_and_is_never_sent,

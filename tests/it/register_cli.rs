@@ -69,6 +69,10 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     let bytes = std::fs::read(folder.path().join("register/register.sqlite")).expect("the database");
     assert!(!bytes.windows(6).any(|window| window == b"geheim"), "stripped at the door");
     run(&load, 1);
+    // A file that is the wrong one replaces no copy, and nothing of it stays.
+    write(folder.path(), "wrong.jsonl", "nonsense\n{}\n");
+    let wrong = ["load", "wrong.jsonl", "--ags", "10041100", "--generation", "2"];
+    assert!(run(&wrong, 1).stderr.contains("none of the load's 2 records"));
     let status = run(&["status"], 0);
     assert!(status.stdout.contains("202") && status.stdout.contains("never"), "{status:?}");
     assert!(status.stderr.contains("No night's work"), "{status:?}");

@@ -66,23 +66,12 @@ pub fn load(
     reading: Reading,
 ) -> Result<Exit, Stop> {
     copies.begin_load(ags, generation, sequence, SystemClock.now()).map_err(stop)?;
-    let mut receipt = LoadReceipt::default();
-    let mut chunk = Vec::with_capacity(CHUNK);
-    let mut take = |chunk: &mut Vec<Vec<u8>>| {
-        copies.load(ags, chunk.iter().map(Vec::as_slice), &mut receipt).map_err(stop)?;
-        chunk.clear();
-        Ok::<_, Stop>(())
-    };
-    for record in records(file)? {
-        chunk.push(record?);
-        if chunk.len() == CHUNK {
-            take(&mut chunk)?;
-        }
+    let loaded = take_load(copies, file, ags, announced);
+    if loaded.is_err() {
+        copies.abandon_load(ags, generation).map_err(stop)?;
     }
-    take(&mut chunk)?;
-    let announced = announced.unwrap_or(receipt.stored + receipt.refused);
-    copies.finish_load(ags, announced, &receipt).map_err(stop)?;
     while copies.clear_retired().map_err(stop)? {}
+    let receipt = loaded?;
     if reading.json {
         screen::json(&receipt)?;
     } else {
@@ -100,6 +89,26 @@ pub fn load(
         }
     }
     Ok(if receipt.refused > 0 { Exit::Problems } else { Exit::Done })
+}
+
+fn take_load(copies: &Copies, file: &Path, ags: Ags, announced: Option<u64>) -> Result<LoadReceipt, Stop> {
+    let mut receipt = LoadReceipt::default();
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut take = |chunk: &mut Vec<Vec<u8>>| {
+        copies.load(ags, chunk.iter().map(Vec::as_slice), &mut receipt).map_err(stop)?;
+        chunk.clear();
+        Ok::<_, Stop>(())
+    };
+    for record in records(file)? {
+        chunk.push(record?);
+        if chunk.len() == CHUNK {
+            take(&mut chunk)?;
+        }
+    }
+    take(&mut chunk)?;
+    let announced = announced.unwrap_or(receipt.stored + receipt.refused);
+    copies.finish_load(ags, announced, &receipt).map_err(stop)?;
+    Ok(receipt)
 }
 
 /// What became of the changes of one file.

@@ -134,8 +134,18 @@ impl Copies {
         work.commit()
     }
 
-    /// Ends the load: `announced` records must have come. The switch is one transaction; until it, the former copy
-    /// answers. Locks that came and are younger than the load's picture stay effective in the new one, whenever they
+    /// Gives a load up: what it brought is cleared like a copy that was replaced. The living copy answers as before.
+    pub fn abandon_load(&self, ags: Ags, generation: u64) -> Result<(), CopyError> {
+        let retire =
+            "UPDATE copy SET state = ?3, generation = -id WHERE ags = ?1 AND generation = ?2 AND state = ?4";
+        self.write(|work| {
+            work.run(retire, params![ags.to_string(), int(generation), schema::RETIRED, schema::LOADING])
+                .map(drop)
+        })
+    }
+
+    /// Ends the load: `announced` records must have come, and one that leaves nobody in the copy is none where it was to
+    /// bring somebody, or somebody is there. The switch is one transaction; until it, the former copy answers. Locks that came and are younger than the load's picture stay effective in the new one, whenever they
     /// came and for whichever generation.
     pub fn finish_load(&self, ags: Ags, announced: u64, receipt: &LoadReceipt) -> Result<(), CopyError> {
         self.finish_load_taking(ags, announced, receipt, None)
@@ -161,6 +171,9 @@ impl Copies {
         if uint(stored) != receipt.stored {
             return Err(CopyError::Incomplete { announced: receipt.stored, came: uint(stored) });
         }
+        if stored == 0 {
+            self.may_be_empty(&work, ags, receipt)?;
+        }
         keep_younger_locks(&work, &copy)?;
         let set = "UPDATE copy SET state = ?2 WHERE ags = ?1 AND state = ?3";
         work.run(set, params![ags.to_string(), schema::RETIRED, schema::LIVE])?;
@@ -169,6 +182,19 @@ impl Copies {
             self.take_within(&work, arrived, replies)?;
         }
         work.commit()
+    }
+
+    /// The first load of a municipality in which nobody lives is right; any other without a record is a mistake.
+    fn may_be_empty(&self, work: &Work<'_>, ags: Ags, receipt: &LoadReceipt) -> Result<(), CopyError> {
+        if let Some((_, first)) = receipt.refused_records.first() {
+            return Err(CopyError::NothingTaken { refused: receipt.refused, first: first.clone() });
+        }
+        let kept: i64 = work.only(
+            "SELECT count(*) FROM person JOIN copy ON copy.id = person.copy WHERE copy.ags = ?1 AND copy.state = ?2",
+            params![ags.to_string(), schema::LIVE],
+            |row| row.get(0),
+        )?;
+        if kept > 0 { Err(CopyError::NothingCame { kept: uint(kept) }) } else { Ok(()) }
     }
 
     /// Removes a bounded part of what was replaced; says whether there is more.

@@ -145,6 +145,14 @@ pub enum CopyError {
     OrdersToday { orders: u64 },
     #[error("{} records were announced and {} came; load them again", announced, came)]
     Incomplete { announced: u64, came: u64 },
+    #[error(
+        "none of the load's {refused} records can be taken (the first one: {first}), and the copy stays as it was; correct them and load again"
+    )]
+    NothingTaken { refused: u64, first: String },
+    #[error(
+        "the load has no record, and the copy, which has {kept}, stays as it was; load its records, or delete them by changes"
+    )]
+    NothingCame { kept: u64 },
     #[error("{0}")]
     Question(#[from] Reason),
     #[error("the log's key does not open the log, or the log was changed at entry {0}")]

@@ -148,7 +148,9 @@ fn an_unread_lock_is_shown_until_it_came_or_the_copy_is_known_to_be_right() {
     rig.load(home(), 2, &[named("1", "Adler", "Willi")]);
     assert_eq!((unread(), hidden()), (Some(at(1)), true));
     rig.copies.begin_load(home(), 3, 0, at(2)).expect("begun");
-    rig.copies.finish_load(home(), 0, &LoadReceipt::default()).expect("finished");
+    let mut receipt = LoadReceipt::default();
+    rig.copies.load(home(), [&named("1", "Adler", "Willi").to_bytes()[..]], &mut receipt).expect("loaded");
+    rig.copies.finish_load(home(), 1, &receipt).expect("finished");
     assert_eq!(unread(), None);
 }
 

@@ -36,6 +36,38 @@ fn a_load_is_switched_to_as_a_whole_and_names_what_it_refused() {
     assert!(!states[0].stale && rig.copies.states(at(26)).expect("states")[0].stale);
 }
 
+/// A mistake of the municipality's, or of whoever wrote the file, empties no copy.
+#[test]
+fn a_load_that_would_leave_nobody_is_none() {
+    let rig = rig();
+    let load = |ags, generation, records: &[&[u8]]| {
+        rig.copies.begin_load(ags, generation, 0, at(1)).expect("begun");
+        let mut receipt = LoadReceipt::default();
+        rig.copies.load(ags, records.iter().copied(), &mut receipt).expect("loaded");
+        rig.copies.finish_load(ags, records.len() as u64, &receipt)
+    };
+    let nothing_taken = |done| matches!(done, Err(CopyError::NothingTaken { refused: 2, .. }));
+    assert!(nothing_taken(load(home(), 1, &[b"{", b"{"])), "nor does it make one");
+    assert!(rig.copies.living().expect("copies").is_empty());
+    let empty = ags("10041511");
+    load(empty, 1, &[]).expect("nobody lives there");
+    load(empty, 2, &[]).expect("nor later");
+    load(home(), 2, &[&named("1", "Adler", "Willi").to_bytes()]).expect("loaded");
+    assert!(nothing_taken(load(home(), 3, &[b"{", b"{"])));
+    assert!(matches!(load(home(), 4, &[]), Err(CopyError::NothingCame { kept: 1 })));
+    let states = || -> Vec<(&'static str, u64, u64)> {
+        let states = rig.copies.states(at(1)).expect("states").into_iter();
+        states.filter(|one| one.ags == home()).map(|one| (one.state, one.generation, one.persons)).collect()
+    };
+    assert_eq!(states(), [("living", 2, 1), ("loading", 4, 0)]);
+    // Another load that was begun meanwhile is not given up with it.
+    rig.copies.abandon_load(home(), 3).expect("none");
+    assert_eq!(states().len(), 2);
+    rig.copies.abandon_load(home(), 4).expect("given up");
+    while rig.copies.clear_retired().expect("cleared") {}
+    assert_eq!((states(), rig.count("SELECT count(*) FROM copy")), (vec![("living", 2, 1)], 2));
+}
+
 #[test]
 fn a_retired_copy_goes_in_small_steps() {
     let rig = rig();
@@ -207,6 +239,7 @@ fn two_who_write_do_so_one_after_the_other() {
 fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         a_load_is_switched_to_as_a_whole_and_names_what_it_refused,
+        a_load_that_would_leave_nobody_is_none,
         a_retired_copy_goes_in_small_steps,
         whoever_left_long_ago_shrinks_and_goes,
         rows_go_when_their_time_is_over,

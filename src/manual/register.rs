@@ -228,7 +228,8 @@
 //! of the database does after `amtsbote register sweep --compact` (stop the process before; as much room as the file has
 //! is needed beside it). A record that a night cannot read is left, counted and told of (`register-unreadable`).
 //! A question that meets one is answered as of somebody who is locked, with the notices of lock 11 (`register-record-unreadable`
-//! names municipality and row): load the municipality again.
+//! names municipality and row): load the municipality again. The person's own change mends it, too; its report
+//! (`amtsbote register report`) says that the record cannot be read, and who got data of it, with exit code 4.
 //!
 //! ## The page
 //!

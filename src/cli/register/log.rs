@@ -35,6 +35,12 @@ pub fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Rea
     let entries = copies.looks_at(ags, mark, readers, SystemClock.now()).map_err(stop)?;
     after(copies);
     let record = copies.own_record(ags, mark).map_err(stop)?;
+    let unreadable = record.as_ref().is_some_and(|record| record.data.is_null());
+    if unreadable {
+        screen::sentence(
+            "The record that is kept of this person cannot be read: check the disk, load the municipality again, and report anew. Who got data of it stands here all the same.",
+        );
+    }
     let looks: Vec<ReportLine> = entries
         .into_iter()
         .map(|entry| ReportLine {
@@ -64,7 +70,7 @@ pub fn report(copies: &Copies, folder: &Path, ags: Ags, mark: &str, reading: Rea
         });
         screen::data(&table.render())?;
     }
-    Ok(Exit::Done)
+    Ok(if unreadable { Exit::Problems } else { Exit::Done })
 }
 
 pub fn print_head(copies: &Copies) -> Result<Exit, Stop> {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::base::{Work, params};
-use super::intake::{index, insert, read_stored, remove, unindex};
+use super::intake::{index, insert, read_stored, remove, unindex, unindex_unread};
 use super::terms::{Term, terms};
 use super::{
     Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, instant, int, micros, person_row,
@@ -695,12 +695,16 @@ fn replace(
     (id, before): (i64, &[u8]),
     record: &Record,
 ) -> Result<(), CopyError> {
-    let before = read_stored(before)?;
     work.run(
         "UPDATE person SET record = ?2, digest = ?3 WHERE id = ?1",
         params![id, record.bytes, reconcile::hash(&record.bytes)],
     )?;
-    let (old, new) = (terms(&before, copy.ags), &record.terms);
+    let new = &record.terms;
+    let Ok(before) = read_stored(before) else {
+        unindex_unread(work, copy, id)?;
+        return index(work, copy, id, new);
+    };
+    let old = terms(&before, copy.ags);
     // Whoever may have been shrunk by a night has lost all terms by it.
     if keep(&before, Date::MAX) != Keep::Whole {
         unindex(work, copy, id, &old)?;

@@ -208,7 +208,7 @@ impl Copies {
         let ids: Vec<i64> = work.all(doomed, params![copy.id, RETIRED_PERSONS_MAX], |row| row.get(0))?;
         if ids.is_empty() {
             let mut room = RETIRED_ROWS_MAX;
-            // Terms are gone with their persons; where a version before left some behind, they go here.
+            // Terms are gone with their persons, but for those of records that cannot be read.
             for (table, columns) in [
                 ("term", "copy, kind, form, person"),
                 ("early_lock", "copy, mark, code, sequence"),
@@ -227,7 +227,11 @@ impl Copies {
         for id in ids {
             let record: Vec<u8> =
                 work.only("SELECT record FROM person WHERE id = ?1", params![id], |row| row.get(0))?;
-            remove(&work, &copy, id, &record)?;
+            // Of what cannot be read the terms go at the end, with all that are left.
+            if let Ok(person) = read_stored(&record) {
+                unindex(&work, &copy, id, &terms(&person, copy.ags))?;
+            }
+            work.run("DELETE FROM person WHERE id = ?1", params![id])?;
         }
         work.commit()?;
         Ok(true)
@@ -322,9 +326,17 @@ fn each_term<'t>(
 }
 
 pub(super) fn remove(work: &Work<'_>, copy: &CopyRow, id: i64, record: &[u8]) -> Result<(), CopyError> {
-    unindex(work, copy, id, &terms(&read_stored(record)?, copy.ags))?;
+    match read_stored(record) {
+        Ok(person) => unindex(work, copy, id, &terms(&person, copy.ags))?,
+        Err(_) => unindex_unread(work, copy, id)?,
+    }
     work.run("DELETE FROM person WHERE id = ?1", params![id])?;
     Ok(())
+}
+
+/// The same as [`unindex`] where nobody knows by which terms: all of the copy's are looked through.
+pub(super) fn unindex_unread(work: &Work<'_>, copy: &CopyRow, id: i64) -> Result<(), CopyError> {
+    work.run("DELETE FROM term WHERE copy = ?1 AND person = ?2", params![copy.id, id]).map(drop)
 }
 
 /// No search finds the person by these any more.

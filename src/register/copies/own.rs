@@ -23,7 +23,7 @@ pub struct OwnRecord {
     pub ags: Ags,
     /// Of when the copy is; the original is the municipality's register.
     pub as_of: Timestamp,
-    /// The fields of a record, under the names of `amtsbote register load`.
+    /// The fields of a record, under the names of `amtsbote register load`; null where the stored record cannot be read.
     pub data: Value,
 }
 
@@ -33,7 +33,9 @@ impl Copies {
         self.read(|work| {
             let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
             let Some((_, record)) = super::person_row(work, copy.id, mark)? else { return Ok(None) };
-            let mut person = read_stored(&record)?;
+            let Ok(mut person) = read_stored(&record) else {
+                return Ok(Some(OwnRecord { ags, as_of: copy.as_of, data: Value::Null }));
+            };
             person.locks.retain(|lock| !lock.by_authority());
             let partner = person.partner_name.take();
             person.partner_name = match partner {
@@ -82,6 +84,7 @@ fn somebody_is_hidden(
 
 #[cfg(test)]
 mod tests {
+    use super::super::base::params;
     use super::super::{LoadReceipt, LogKey, Settings};
     use super::*;
     use crate::register::stream::{Change, Occasion};
@@ -134,5 +137,8 @@ mod tests {
         copies.change(&locked).expect("held");
         assert!(!own().data.to_string().contains("Bussard"));
         assert_eq!(copies.own_record(home, "M-9").expect("a look"), None);
+        let damaged = "UPDATE person SET record = ?1 WHERE mark = 'M-1'";
+        copies.write(|work| work.run(damaged, params![[0_u8; 1]])).expect("damaged");
+        assert_eq!((own().as_of, own().data), (at, Value::Null));
     }
 }

@@ -82,6 +82,33 @@ fn a_retired_copy_goes_in_small_steps() {
     assert_eq!(steps, [601, 101, 1, 1]);
 }
 
+/// One of a copy that was replaced goes with it; one of the living copy goes, or is mended, by its own change.
+#[test]
+fn a_record_that_cannot_be_read_stays_in_nobodys_way() {
+    let rig = rig();
+    let persons = ["Adler", "Bussard", "Condor"].map(|family| named(&family[..1], family, "Willi"));
+    let damage = || rig.set("UPDATE person SET record = ?1 WHERE mark <> 'A'", params![[0_u8; 1]]);
+    rig.load(home(), 1, &persons);
+    damage();
+    let mended = change(1, Occasion::Name, named("B", "Buchfink", "Willi"));
+    assert_eq!(rig.copies.change(&mended).expect("taken"), Taken::Applied { after_it: 0 });
+    let gone =
+        Change { mark: "C".to_owned(), record: None, ..change(2, Occasion::Deleted, named("C", "C", "C")) };
+    assert_eq!(rig.copies.change(&gone).expect("taken"), Taken::Applied { after_it: 0 });
+    let found = |family: &str| {
+        let question = asked(Asker::PublicBody, Profile::PersonSearch, family);
+        rig.copies.ask(&question, at(1)).expect("answered").answer != Answer::Neutral
+    };
+    assert_eq!(["Adler", "Bussard", "Buchfink", "Condor"].map(found), [true, false, true, false]);
+    let stray = "SELECT count(*) FROM term WHERE person NOT IN (SELECT id FROM person)";
+    assert_eq!(rig.count(stray), 0);
+    damage();
+    rig.load(home(), 2, &persons);
+    while rig.copies.clear_retired().expect("cleared") {}
+    let rows = ["copy", "person"].map(|table| rig.count(&format!("SELECT count(*) FROM {table}")));
+    assert_eq!((rows, rig.count(stray)), ([1, 3], 0));
+}
+
 /// What is destroyed leaves the journal, too, and the writer waits for nobody because of it.
 #[test]
 fn the_journal_is_emptied_beside_the_writer() {
@@ -241,6 +268,7 @@ fn the_same_on_postgresql() {
         a_load_is_switched_to_as_a_whole_and_names_what_it_refused,
         a_load_that_would_leave_nobody_is_none,
         a_retired_copy_goes_in_small_steps,
+        a_record_that_cannot_be_read_stays_in_nobodys_way,
         whoever_left_long_ago_shrinks_and_goes,
         rows_go_when_their_time_is_over,
         two_who_write_do_so_one_after_the_other,

@@ -2,6 +2,7 @@
 //! asks about somebody who is locked and learns nothing, and an answer is fetched again. All through the post office.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -125,7 +126,7 @@ pub(super) async fn play(running: &Running, prepared: &Prepared) -> Result<(), S
     let service = RegisterService::open(&config).map_err(|error| Stop::failed(error.to_string()))?;
     let desk = service.desk();
     let (stop, stopped) = watch::channel(false);
-    let working = tokio::spawn(service.run(stopped));
+    let working = tokio::spawn(Arc::new(service).run(stopped));
     let office = |name: &str, identifier: &'static str| -> Result<Office, Stop> {
         let file = |ending: &str| prepared.tls.join(format!("{name}.{ending}"));
         let own = office::identifier(identifier).map_err(Stop::failed)?;

@@ -51,6 +51,8 @@ pub enum Command {
         file: PathBuf,
     },
     /// Run the register: fetch feed and questions from its mailboxes, post receipts and answers
+    ///
+    /// SIGHUP makes it read certificates, keys, authorities and revocation lists anew.
     Serve {
         /// The register's own configuration
         #[arg(long, value_name = "FILE", default_value = "register.toml")]

@@ -5,6 +5,12 @@
 //! folder. It shares neither database nor key with the post office and reaches it by XTA 2 alone; both may run on one machine
 //! or on two.
 //!
+//! Certificates, keys, authorities, revocation lists and tokens that `register.toml` names are read anew on SIGHUP (`systemctl
+//! reload`), those of signers, payment and page included: all of them or, where one cannot be used (`reload-failed`), none,
+//! and the process goes on with what it had. Lists run out: fetch a new `office.crls` and `signatures.crls` before they do, else
+//! the post office is not spoken to (`register-office-unreachable`) and signed messages are rejected. The configuration
+//! itself is read at the start.
+//!
 //! ## What it does with a message
 //!
 //! It fetches, does what the message asks for, writes effect and answer down in one transaction, and only then confirms

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -105,7 +105,7 @@ use self::locks::Locks;
 pub struct Desk {
     pub copies: Copies,
     settings: Settings,
-    signers: Signers,
+    signers: RwLock<Arc<Signers>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -148,12 +148,22 @@ impl Case<'_> {
 
 impl Desk {
     pub fn new(copies: Copies, settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { copies, settings, signers: Signers::default(), clock }
+        Self { copies, settings, signers: RwLock::default(), clock }
     }
 
     /// The same where these must sign what they send.
     pub fn with_signers(self, signers: Signers) -> Self {
-        Self { signers, ..self }
+        self.renew_signers(signers);
+        self
+    }
+
+    /// For messages from here on.
+    pub fn renew_signers(&self, signers: Signers) {
+        *self.signers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signers);
+    }
+
+    fn signers(&self) -> Arc<Signers> {
+        self.signers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn own(&self) -> &Own {
@@ -214,7 +224,7 @@ impl Desk {
             // An invalid certificate stops everything: the content is not even looked at.
             Some(fault) => Err(HeadFault::from(fault)),
             // Nor is what its author should have signed, and has not.
-            None => match self.signers.check(delivery.from, content, now) {
+            None => match self.signers().check(delivery.from, content, now) {
                 // Its head is read all the same, so that a rejection is never rejected.
                 Err(fault) => Err(match Message::open(content()?) {
                     Ok(message) => HeadFault::of(fault, &message.head),

@@ -148,6 +148,10 @@ fn serve(office: &Office) -> Register {
 
 /// With more in its configuration.
 fn serve_on(office: &Office, more: &str) -> Register {
+    serve_changed(office, |text| format!("{text}\n{more}"))
+}
+
+fn serve_changed(office: &Office, change: impl FnOnce(String) -> String) -> Register {
     let folder = office.folder.path();
     let settings = include_str!("../../src/config/register_example.toml")
         .replace("https://localhost:8443/", &office.xta)
@@ -155,7 +159,7 @@ fn serve_on(office: &Office, more: &str) -> Register {
         .replace("# poll_milliseconds = 1000", "poll_milliseconds = 100")
         .replace("# urgent_identifier", "urgent_identifier")
         .replace("# bucket_milliseconds = 2000", "bucket_milliseconds = 300");
-    std::fs::write(folder.join("register.toml"), format!("{settings}\n{more}")).expect("writes");
+    std::fs::write(folder.join("register.toml"), change(settings)).expect("writes");
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("register.log"));
     let child = Command::new(BINARY)
         .args(["register", "serve"])
@@ -324,6 +328,74 @@ fn what_offices_say_about_messages_travels_through_the_post_office() {
     let answers = [receive(&office, BODY), receive(&office, BODY)];
     assert!(answers.iter().any(|one| one.contains("auskunft.1331") && one.contains("<familienname>Adler<")));
     assert!(answers.iter().any(|one| one.contains("quittung.0020") && one.contains("<uebernommen>1<")));
+}
+
+/// Waits until the register's log has said something so many times.
+fn logged(office: &Office, words: &str, times: usize) {
+    let begun = Instant::now();
+    loop {
+        let log = std::fs::read_to_string(office.path("register.log")).unwrap_or_default();
+        if log.matches(words).count() >= times {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{words} {times} times: {log}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What has run out, is revoked or is broken comes in files, and goes by them, while the process works.
+#[test]
+fn lists_and_certificates_are_read_anew_while_the_process_works() {
+    use amtsbote::pki::development::{Authority, KeyChoice, Leaf, Role, Validity};
+    let from = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(48);
+    let hours = |hours| Validity { from, until: from + jiff::SignedDuration::from_hours(hours) };
+    let authority = Authority::root("of the office", KeyChoice::P256, hours(100)).expect("an authority");
+    let server = Leaf {
+        common_name: "localhost",
+        role: Role::Server,
+        key: KeyChoice::P256,
+        validity: hours(100),
+        names: &["localhost", "127.0.0.1"],
+    };
+    let server = authority.issue(&server).expect("a certificate");
+    let folder = tempfile::tempdir().expect("a folder");
+    // An authority of the post office's own, beside that of its participants.
+    let office = Office::open_in(folder, |folder| {
+        with_identifiers(folder);
+        let tls = folder.join("tls");
+        std::fs::copy(tls.join("ca.crt"), tls.join("participants.crt")).expect("copied");
+        let config = folder.join("amtsbote.toml");
+        let text = std::fs::read_to_string(&config).expect("the configuration");
+        std::fs::write(&config, text.replace("tls/ca.crt", "tls/participants.crt")).expect("writes");
+        std::fs::write(tls.join("ca.crt"), authority.certificate().pem()).expect("writes");
+        std::fs::write(tls.join("server.crt"), server.chain_pem()).expect("writes");
+        std::fs::write(tls.join("server.key"), server.key_pem()).expect("writes");
+    });
+    let list = |validity, revoked: &[_]| authority.revocation_list(1, validity, revoked).expect("a list");
+    let put = |list: &str| std::fs::write(office.path("tls/office.crl"), list).expect("writes");
+    put(&list(hours(24), &[]));
+    let mut register = serve_changed(&office, |text| text.replace("\"tls/ca.crl\"", "\"tls/office.crl\""));
+    let pid = i32::try_from(register.0.id()).ok().and_then(rustix::process::Pid::from_raw).expect("an id");
+    let reload = || rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("still there");
+    let (away, back) = ("register-office-unreachable", "the post office is reached again");
+    logged(&office, away, 1);
+    put(&list(hours(100), &[]));
+    reload();
+    logged(&office, back, 1);
+    // What is wrong changes nothing.
+    put("no list");
+    reload();
+    logged(&office, "reload-failed", 1);
+    send(&office, TOWN, Number::Changes, "no XML");
+    assert!(receive(&office, TOWN).contains("X000"));
+    // The connection that is open is not kept beyond what it was believed for.
+    put(&list(hours(100), &[server.certificate()]));
+    reload();
+    logged(&office, away, 2);
+    put(&list(hours(100), &[]));
+    reload();
+    logged(&office, back, 2);
+    assert!(register.0.try_wait().expect("a look").is_none(), "it is the same process");
 }
 
 /// Messages of the feed that wait when the lock comes, and changes of each.

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::error::{RegisterError, unusable};
-use super::office::server_tls;
+use super::office::{InForce, server_tls};
 use crate::clock::Clock;
 use crate::enquiry::{Till, TillError};
 use crate::pki::key::Identity;
@@ -43,7 +43,7 @@ pub enum CashierError {
 
 pub struct Cashier {
     desk: Arc<Desk>,
-    service: Option<Client>,
+    service: Option<InForce<Client>>,
     rules: Rules,
     clock: Arc<dyn Clock>,
     /// Cases in somebody's hands.
@@ -53,7 +53,15 @@ pub struct Cashier {
 
 impl Cashier {
     pub fn new(desk: Arc<Desk>, service: Option<Client>, rules: Rules, clock: Arc<dyn Clock>) -> Self {
-        Self { desk, service, rules, clock, under_way: Mutex::default(), reached: AtomicBool::new(true) }
+        let (service, under_way) = (service.map(InForce::new), Mutex::default());
+        Self { desk, service, rules, clock, under_way, reached: AtomicBool::new(true) }
+    }
+
+    /// From the next request on.
+    pub(super) fn renew_service(&self, next: Client) {
+        if let Some(service) = &self.service {
+            service.replace(next);
+        }
     }
 
     /// Writes an order down and asks the service for its payment; what costs nothing is put at once. The same order
@@ -134,7 +142,7 @@ impl Cashier {
             let Some(payment) = self.payment(case).await? else { return Ok(None) };
             let due = payment.next_at.is_some_and(|at| at <= self.clock.now());
             let Some(errand) = payment.errand().filter(|_| due) else { return Ok(Some(payment)) };
-            match (errand, &self.service) {
+            match (errand, self.service.as_ref().map(InForce::now)) {
                 (Errand::Execute, _) => self.execute(case).await?,
                 (Errand::Request, Some(service)) => {
                     let event = service.request(&payment, self.clock.now()).await;

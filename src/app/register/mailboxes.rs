@@ -40,7 +40,9 @@ impl RegisterService {
         let Some((mailbox, client)) = &self.urgent else { return };
         let mut reachable = true;
         while !*stop.borrow() {
-            let more = match self.waiting(client, |shown| !self.is_misplaced(shown) && !is_load(shown)).await
+            let more = match self
+                .waiting(&client.now(), |shown| !self.is_misplaced(shown) && !is_load(shown))
+                .await
             {
                 Ok(waiting) => {
                     if !reachable {
@@ -85,7 +87,7 @@ impl RegisterService {
     pub(super) async fn take_feed(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             let mut more = false;
-            if let Ok(waiting) = self.waiting(&self.client, |shown| self.is_of_feed(shown)).await {
+            if let Ok(waiting) = self.waiting(&self.client.now(), |shown| self.is_of_feed(shown)).await {
                 let mut messages = VecDeque::from(waiting.messages);
                 while !messages.is_empty() && !*stop.borrow() && !self.away.is_so(self.clock.now()) {
                     self.take_together(&mut messages, &stop).await;
@@ -161,7 +163,7 @@ impl RegisterService {
         let ours = |shown: &Shown| {
             !(self.is_urgent(shown) || self.is_of_feed(shown) || busy && self.is_heavy(shown))
         };
-        let waiting = self.waiting(&self.client, ours).await?;
+        let waiting = self.waiting(&self.client.now(), ours).await?;
         for shown in waiting.messages {
             if *stop.borrow() || self.away.is_so(self.clock.now()) {
                 break;
@@ -329,7 +331,7 @@ impl RegisterService {
         tokio::fs::create_dir_all(folder).await.map_err(|error| error.to_string())?;
         let id = &shown.envelope.id;
         let mut sink = FolderSink::new(folder);
-        let fetched = self.client.fetch(id, &mut sink).await.map_err(|error| error.to_string())?;
+        let fetched = self.client.now().fetch(id, &mut sink).await.map_err(|error| error.to_string())?;
         let part = fetched.parts.iter().position(|part| part.role == PartRole::Message);
         let file = part.and_then(|index| sink.files.get(&index)).cloned();
         let from = shown.envelope.author.identifier.value().to_owned();
@@ -340,7 +342,7 @@ impl RegisterService {
     }
 
     async fn confirm(&self, shown: &Shown, request: &str) -> Result<(), Left> {
-        let closed = self.client.close(request, std::slice::from_ref(&shown.envelope.id)).await;
+        let closed = self.client.now().close(request, std::slice::from_ref(&shown.envelope.id)).await;
         Ok(closed.map_err(|error| error.to_string())?)
     }
 

@@ -3,6 +3,7 @@
 //! To the post office it is a client like any other: XTA 2 over mutual TLS, with its own certificate. A message is
 //! confirmed only when its effect and its answer are durable; what is posted has an id that was written down before, so
 //! that a repetition after a crash is the same message. Where the configuration has a page, it is served by this process.
+//! With SIGHUP it reads certificates, keys and revocation lists anew.
 //!
 //! `mailboxes` fetches, `outbox` posts, `cashier` collects what a page's questions cost, `housework` and `night`
 //! do what nobody waits for, `office` says whom it talks to and believes. What it decides is `crate::register`'s.
@@ -29,11 +30,12 @@ pub use self::error::RegisterError;
 use self::error::unusable;
 use self::mailboxes::Away;
 use self::night::NightWatch;
-use self::office::{client, identifier, signers, urgent};
+use self::office::{Credentials, InForce, identifier};
 pub use self::page::RegisterPage;
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::RegisterConfig;
 use crate::domain::party::PartyIdentifier;
+use crate::net::TlsSource;
 use crate::pki::key::{self, Readers};
 use crate::register::copies::{Copies, LogKey, Settings as CopySettings, is_a_registers};
 use crate::register::desk::Desk;
@@ -84,9 +86,11 @@ pub struct RegisterService {
     desk: Arc<Desk>,
     cashier: Arc<Cashier>,
     night: Arc<NightWatch>,
-    client: Arc<Client>,
+    client: InForce<Client>,
     /// The mailbox for locks, and how it is looked into.
-    urgent: Option<(PartyIdentifier, Client)>,
+    urgent: Option<(PartyIdentifier, InForce<Client>)>,
+    page_tls: Option<TlsSource>,
+    config: RegisterConfig,
     inbox: PathBuf,
     own: PartyIdentifier,
     poll: Duration,
@@ -110,27 +114,25 @@ impl RegisterService {
         let copies = open_copies(config.copies()?, true)?
             .ok_or_else(|| unusable(config.register.folder.display().to_string(), "there is no register"))?;
         copies.doubt_journal();
-        let desk = Desk::new(copies, config.desk()?, clock.clone()).with_signers(signers(config)?);
+        let read = Credentials::read(config, &clock)?;
+        let desk = Desk::new(copies, config.desk()?, clock.clone()).with_signers(read.signers);
         let own = identifier(&desk.own().party.kennung)?;
         let inbox = config.register.folder.join(INBOX_FOLDER);
         // What a crash left behind is fetched again.
         let _ = std::fs::remove_dir_all(&inbox);
         std::fs::create_dir_all(&inbox).map_err(|error| unusable(inbox.display().to_string(), error))?;
         let desk = Arc::new(desk);
-        let service = config.payment.as_ref().map(|one| cashier::client(one, clock.clone())).transpose()?;
+        let urgent = config.register.urgent_identifier.as_ref().map(|one| identifier(one)).transpose()?;
         let rules = config.payment.as_ref().map(|one| one.rules()).unwrap_or_default();
         let within = Duration::from_secs(u64::from(config.nightly.reconcile_within_hours) * 3600);
         Ok(Self {
-            cashier: Arc::new(Cashier::new(desk.clone(), service, rules, clock.clone())),
+            cashier: Arc::new(Cashier::new(desk.clone(), read.payment, rules, clock.clone())),
             night: Arc::new(NightWatch::new(desk.clone(), config.nightly.hour, within, clock.clone())),
             desk,
-            client: Arc::new(client(config, "*", clock.clone())?),
-            urgent: config
-                .register
-                .urgent_identifier
-                .as_ref()
-                .map(|one| urgent(config, one, clock.clone()))
-                .transpose()?,
+            client: InForce::new(read.client),
+            urgent: urgent.zip(read.urgent.map(InForce::new)),
+            page_tls: read.page.map(TlsSource::new),
+            config: config.clone(),
             inbox,
             own,
             poll: Duration::from_millis(u64::from(config.office.poll_milliseconds)),
@@ -148,14 +150,48 @@ impl RegisterService {
         self.desk.clone()
     }
 
+    fn page_tls(&self) -> Option<TlsSource> {
+        self.page_tls.clone()
+    }
+
+    /// Reads the files again that `register.toml` names for certificates, keys, authorities, revocation lists and tokens,
+    /// all of them before the first is in force. If any cannot be used, all is left as it was.
+    pub fn reload(&self) -> Result<(), RegisterError> {
+        let read = Credentials::read(&self.config, &self.clock)?;
+        self.client.replace(read.client);
+        if let (Some((_, urgent)), Some(next)) = (&self.urgent, read.urgent) {
+            urgent.replace(next);
+        }
+        self.desk.renew_signers(read.signers);
+        if let Some(next) = read.payment {
+            self.cashier.renew_service(next);
+        }
+        if let (Some(page), Some(next)) = (&self.page_tls, read.page) {
+            page.replace(next);
+        }
+        Ok(())
+    }
+
+    fn reload_and_say(&self) {
+        match self.reload() {
+            Ok(()) => tracing::info!("certificates, keys and revocation lists were read anew"),
+            Err(error) => tracing::error!(
+                code = "reload-failed",
+                %error,
+                next_step = "put the file right, then send SIGHUP again",
+                "nothing was reloaded; the register goes on as before"
+            ),
+        }
+    }
+
     /// Takes orders of pages, and payments for them.
     pub fn cashier(&self) -> Arc<Cashier> {
         self.cashier.clone()
     }
 
     /// Works until it is told to stop, and then finishes what it has begun.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let service = Arc::new(self);
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let service = self;
         let mut load: Option<tokio::task::JoinHandle<()>> = None;
         // A payment service that hangs holds up no message.
         let cashing = tokio::spawn(service.cashier.clone().run(stop.clone()));
@@ -184,7 +220,7 @@ impl RegisterService {
                     tracing::error!(
                         code = "register-office-unreachable",
                         %error,
-                        next_step = "check office.url, certificate and whether the post office runs; it is tried again",
+                        next_step = "check office.url, certificate, whether office.crls have run out, and whether the post office runs; it is tried again, with other files after SIGHUP",
                         "the mailboxes cannot be looked into"
                     );
                     reachable = false;
@@ -217,20 +253,29 @@ impl RegisterService {
     }
 }
 
-/// Works until SIGTERM or SIGINT.
+/// Works until SIGTERM or SIGINT; SIGHUP reloads.
 pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let service = Arc::new(service);
     let (stop, stopped) = watch::channel(false);
     let serving = match page {
         Some(page) => Some(page.serve().await?),
         None => None,
     };
-    let working = tokio::spawn(service.run(stopped));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let working = tokio::spawn(service.clone().run(stopped));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {
+                // Files are read on a thread that may wait.
+                let service = service.clone();
+                let _ = tokio::task::spawn_blocking(move || service.reload_and_say()).await;
+            }
+        }
     }
     let _ = stop.send(true);
     if let Some(serving) = serving {

@@ -1,9 +1,11 @@
 //! Whom the register talks to, and whom it believes: the post office, its own mailboxes, those who must sign.
+//! All of it is read from files, and may be read anew while the process works.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use super::cashier;
 use super::error::{RegisterError, unusable};
 use crate::clock::Clock;
 use crate::config::register::RegisterConfig;
@@ -11,10 +13,53 @@ use crate::domain::party::PartyIdentifier;
 use crate::pki::certificate::Certificate;
 use crate::pki::inspection::{Purpose, UnknownRevocation};
 use crate::pki::key::{self, Identity};
-use crate::pki::tls::client_config;
+use crate::pki::tls::{ClientCertificate, client_config, server_config};
 use crate::pki::trust::{PurposeSettings, TrustAnchors};
+use crate::register::payment;
 use crate::register::signers::Signers;
 use crate::xta::client::{Client, Settings as ClientSettings};
+
+/// One that a reload may replace as a whole; whoever works with the one before finishes with it.
+pub struct InForce<T>(RwLock<Arc<T>>);
+
+impl<T> InForce<T> {
+    pub fn new(first: T) -> Self {
+        Self(RwLock::new(Arc::new(first)))
+    }
+
+    pub fn now(&self) -> Arc<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn replace(&self, next: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+}
+
+/// All that comes of files with certificates, keys, authorities, revocation lists and tokens.
+pub struct Credentials {
+    pub client: Client,
+    /// Looks into the mailbox for locks.
+    pub urgent: Option<Client>,
+    pub signers: Signers,
+    pub payment: Option<payment::client::Client>,
+    /// Absent where the page speaks plain HTTP, or there is none.
+    pub page: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Credentials {
+    pub fn read(config: &RegisterConfig, clock: &Arc<dyn Clock>) -> Result<Self, RegisterError> {
+        let urgent = config.register.urgent_identifier.as_ref();
+        let payment = config.payment.as_ref();
+        Ok(Self {
+            client: client(config, "*", clock.clone())?,
+            urgent: urgent.map(|one| client(config, one, clock.clone())).transpose()?,
+            signers: signers(config)?,
+            payment: payment.map(|one| cashier::client(one, clock.clone())).transpose()?,
+            page: page(config, clock.clone())?,
+        })
+    }
+}
 
 pub fn identifier(value: &str) -> Result<PartyIdentifier, RegisterError> {
     PartyIdentifier::with_labels(value, Some("xoev"), None, None)
@@ -41,7 +86,7 @@ pub fn server_tls(
 }
 
 /// Who must sign, with their certificates read.
-pub fn signers(config: &RegisterConfig) -> Result<Signers, RegisterError> {
+fn signers(config: &RegisterConfig) -> Result<Signers, RegisterError> {
     let mut known: BTreeMap<String, Vec<Certificate>> = BTreeMap::new();
     for signer in &config.signer {
         for path in &signer.certificates {
@@ -64,20 +109,21 @@ pub fn signers(config: &RegisterConfig) -> Result<Signers, RegisterError> {
     Ok(Signers::new(known, Arc::new(anchors)))
 }
 
-pub fn urgent(
+/// How the page shows that it is the register's.
+fn page(
     config: &RegisterConfig,
-    mailbox: &str,
     clock: Arc<dyn Clock>,
-) -> Result<(PartyIdentifier, Client), RegisterError> {
-    Ok((identifier(mailbox)?, client(config, mailbox, clock)?))
+) -> Result<Option<Arc<rustls::ServerConfig>>, RegisterError> {
+    let files = config.page.as_ref().and_then(|page| page.certificate.as_ref().zip(page.key.as_ref()));
+    let Some((certificate, key)) = files else { return Ok(None) };
+    let wrong = |error: &dyn std::fmt::Display| unusable("page.certificate and page.key", error);
+    let identity = Identity::load(certificate, key).map_err(|error| wrong(&error))?;
+    let tls = server_config(&identity, ClientCertificate::None, clock).map_err(|error| wrong(&error))?;
+    Ok(Some(Arc::new(tls)))
 }
 
 /// Looks into one mailbox, or with `*` into all of ours.
-pub fn client(
-    config: &RegisterConfig,
-    mailbox: &str,
-    clock: Arc<dyn Clock>,
-) -> Result<Client, RegisterError> {
+fn client(config: &RegisterConfig, mailbox: &str, clock: Arc<dyn Clock>) -> Result<Client, RegisterError> {
     let office = &config.office;
     let identity = Identity::load(&office.certificate, &office.key)
         .map_err(|error| unusable("office.certificate and office.key", error))?;

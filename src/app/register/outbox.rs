@@ -91,7 +91,7 @@ impl RegisterService {
         let id = match &one.transport_id {
             Some(id) => MessageId::parse(id).map_err(|error| ours(&error))?,
             None => {
-                let id = self.client.create_message_id().await.map_err(|error| ours(&error))?;
+                let id = self.client.now().create_message_id().await.map_err(|error| ours(&error))?;
                 let (number, noted) = (one.id, id.to_string());
                 let noted = self.copies(move |copies| copies.note_transport_id(number, &noted)).await;
                 noted.map_err(|error| ours(&error))?;
@@ -104,7 +104,7 @@ impl RegisterService {
         let mut part = OutgoingPart::from_bytes(PartRole::Message, "application/xml", one.bytes.clone());
         part.part.filename = Some(format!("{}.xml", one.number));
         part.part.encoding = Some("UTF-8".to_owned());
-        self.client.send(&envelope, &[part]).await.map_err(|error| Trouble {
+        self.client.now().send(&envelope, &[part]).await.map_err(|error| Trouble {
             of_this_message: matches!(error, ClientError::Fault { .. }),
             reason: error.to_string(),
         })?;

@@ -9,8 +9,6 @@ use crate::clock::SystemClock;
 use crate::config::register::RegisterConfig;
 use crate::enquiry::{self, Door};
 use crate::net::{Bounds, Listener, Permits, Serving, TlsSource};
-use crate::pki::key::Identity;
-use crate::pki::tls::{ClientCertificate, server_config};
 use crate::portal::places::Places;
 use crate::register::person::Ags;
 
@@ -19,7 +17,7 @@ const PAGE_CONNECTIONS_MAX: usize = 256;
 /// The page for private enquiries, not yet at work.
 pub struct RegisterPage {
     address: SocketAddr,
-    identity: Option<Identity>,
+    tls: Option<TlsSource>,
     door: Arc<Door>,
 }
 
@@ -27,13 +25,6 @@ impl RegisterPage {
     /// None where the configuration has none.
     pub fn open(config: &RegisterConfig, service: &RegisterService) -> Result<Option<Self>, RegisterError> {
         let Some(page) = &config.page else { return Ok(None) };
-        let identity = match (&page.certificate, &page.key) {
-            (Some(certificate), Some(key)) => {
-                let loaded = Identity::load(certificate, key);
-                Some(loaded.map_err(|error| unusable("page.certificate and page.key", error))?)
-            }
-            _ => None,
-        };
         let mut places: Vec<(Ags, String)> = Places::known()
             .iter()
             .filter_map(|place| {
@@ -51,20 +42,17 @@ impl RegisterPage {
         };
         let door = Door::new(service.desk(), service.cashier(), Arc::new(SystemClock), settings);
         let door = Arc::new(door.map_err(|error| unusable("the page", error))?);
-        Ok(Some(Self { address: page.address, identity, door }))
+        Ok(Some(Self { address: page.address, tls: service.page_tls(), door }))
     }
 
     pub(super) async fn serve(self) -> std::io::Result<Serving> {
         let permits = Permits::new(PAGE_CONNECTIONS_MAX);
-        let listener = match &self.identity {
-            Some(identity) => {
-                let tls = server_config(identity, ClientCertificate::None, Arc::new(SystemClock));
-                let source = TlsSource::new(Arc::new(tls.map_err(std::io::Error::other)?));
-                Listener::tls(self.address, source, Bounds::default(), permits).await?
-            }
+        let is_tls = self.tls.is_some();
+        let listener = match self.tls {
+            Some(source) => Listener::tls(self.address, source, Bounds::default(), permits).await?,
             None => Listener::plain(self.address, Bounds::default(), permits).await?,
         };
-        tracing::info!(address = %listener.address()?, tls = self.identity.is_some(), "the page is served");
+        tracing::info!(address = %listener.address()?, tls = is_tls, "the page is served");
         Ok(listener.serve(self.door))
     }
 }

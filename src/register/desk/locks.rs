@@ -23,7 +23,7 @@ impl Desk {
         let is_test = delivery.test || head.is_some_and(|head| head.test);
         let Some(ags) = ags.filter(|_| may_hold && !is_test) else { return Ok(Locks::default()) };
         let is_vouched = *delivery.sender == Sender::Vouched(delivery.from.to_owned());
-        let signed = is_vouched && self.signers.check(delivery.from, case.content, case.at).is_ok();
+        let signed = is_vouched && self.signers().check(delivery.from, case.content, case.at).is_ok();
         let found = match signed {
             true => refused_locks::of_message((case.content)()?, ags).ok(),
             false => None,

@@ -81,13 +81,13 @@ impl Desk {
             return self.not_competent(case, head, &why);
         }
         let author = inner.autor.kennung;
-        if author != case.delivery.from && !self.signers.knows(&author) {
+        if author != case.delivery.from && !self.signers().knows(&author) {
             let why = "who passes on does not vouch for the author: it must have signed, and be entered as a signer";
             return Err(Fault::new(Code::T010, why).into());
         }
         let content = || -> std::io::Result<Box<dyn BufRead>> { Ok(Box::new(Cursor::new(original.clone()))) };
         // Before anything is said to the author: a stranger's forgery is the stranger's to hear of.
-        self.signers.check(&author, content, case.at)?;
+        self.signers().check(&author, content, case.at)?;
         let sender = Sender::Vouched(author.clone());
         let delivery = Delivery {
             transport_id: case.delivery.transport_id,

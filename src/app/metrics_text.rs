@@ -84,6 +84,51 @@ fn describe() {
         "amtsbote_callbacks_given_up_total",
         "Submissions whose receiver could not be told in portal.callback_hours."
     );
+    metrics::describe_gauge!(
+        "amtsbote_register_database_up",
+        "Register: 1 while its database answers; the other figures are of when it did last."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_office_reached",
+        "Register: 1 while the mailboxes can be looked into."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_copies",
+        "Register: copies that answer, are being loaded, or wait to be cleared away."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_copies_stale",
+        "Register: living copies that are too old and give no data."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_copy_oldest_seconds",
+        "Register: age of the oldest living copy."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_changes_held",
+        "Register: changes that wait for earlier ones."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_gaps",
+        "Register: municipalities of which changes are missing."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_locks_unread",
+        "Register: municipalities of which a lock could not be read."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_cases_open",
+        "Register: notices and hand-overs that are owed."
+    );
+    metrics::describe_gauge!(
+        "amtsbote_register_answers_waiting",
+        "Register: messages that are not posted yet."
+    );
+    metrics::describe_gauge!("amtsbote_register_log_records", "Register: entries of the log of looks.");
+    metrics::describe_counter!(
+        "amtsbote_register_feed_refused_total",
+        "Register: messages of the feed that were rejected, or cases of which were, by number."
+    );
     metrics::describe_counter!(
         "amtsbote_osci_pushes_total",
         "Pushes to passive recipients by operation and outcome (taken, or the code)."

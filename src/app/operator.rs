@@ -17,6 +17,16 @@ use crate::net::{Body, Handler, Peer, Permits, full};
 use crate::relay::Relay;
 use crate::store::{MailboxSummary, Store};
 
+/// A process as its operator sees it.
+#[async_trait]
+pub(super) trait Watched: Send + Sync + 'static {
+    /// What is amiss and keeps no message out, or why none would be taken.
+    async fn readiness(&self) -> Result<Vec<String>, String>;
+
+    /// All metrics, those that are measured when they are asked for among them.
+    async fn render(&self) -> String;
+}
+
 #[derive(Clone)]
 pub(super) struct State(Arc<Inner>);
 
@@ -48,22 +58,6 @@ impl State {
         self.0.metrics.clone()
     }
 
-    /// What is amiss and keeps no message out, or why none would be accepted.
-    async fn readiness(&self) -> Result<Vec<String>, String> {
-        if self.0.draining.load(Ordering::Relaxed) {
-            return Err("the server is stopping".to_owned());
-        }
-        if let Some(full) = self.0.permits.iter().find(|permits| permits.free() == 0) {
-            return Err(format!("every connection of the door {} is taken", full.door()));
-        }
-        let health = self.0.store.health().await.map_err(|error| error.to_string())?;
-        if !health.accepting {
-            return Err(health.reason);
-        }
-        let warning = Some(health.warning).filter(|warning| !warning.is_empty());
-        Ok(warning.into_iter().chain(self.0.relay.time_stamp_trouble()).collect())
-    }
-
     async fn measure(&self) {
         if let Ok(health) = self.0.store.health().await {
             // A database on another host does not tell.
@@ -90,35 +84,55 @@ impl State {
     }
 }
 
-pub(super) struct Door {
-    state: State,
+#[async_trait]
+impl Watched for State {
+    async fn readiness(&self) -> Result<Vec<String>, String> {
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Err("the server is stopping".to_owned());
+        }
+        if let Some(full) = self.0.permits.iter().find(|permits| permits.free() == 0) {
+            return Err(format!("every connection of the door {} is taken", full.door()));
+        }
+        let health = self.0.store.health().await.map_err(|error| error.to_string())?;
+        if !health.accepting {
+            return Err(health.reason);
+        }
+        let warning = Some(health.warning).filter(|warning| !warning.is_empty());
+        Ok(warning.into_iter().chain(self.0.relay.time_stamp_trouble()).collect())
+    }
+
+    async fn render(&self) -> String {
+        self.measure().await;
+        self.0.metrics.render()
+    }
 }
 
-impl Door {
-    pub(super) fn new(state: State) -> Self {
-        Self { state }
+pub(super) struct Door<W> {
+    watched: W,
+}
+
+impl<W> Door<W> {
+    pub(super) fn new(watched: W) -> Self {
+        Self { watched }
     }
 }
 
 #[async_trait]
-impl Handler for Door {
+impl<W: Watched> Handler for Door<W> {
     async fn handle(&self, request: Request<Body>, _: &Peer) -> Response<Body> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
         }
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
-            "/readyz" => match self.state.readiness().await {
+            "/readyz" => match self.watched.readiness().await {
                 Ok(amiss) => {
                     let lines = amiss.iter().map(|what| format!("{what}\n"));
                     text(StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
                 }
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
             },
-            "/metrics" => {
-                self.state.measure().await;
-                text(StatusCode::OK, self.state.0.metrics.render())
-            }
+            "/metrics" => text(StatusCode::OK, self.watched.render().await),
             _ => text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n".to_owned()),
         }
     }

@@ -75,6 +75,8 @@ pub struct Register {
     pub stale_after_hours: u32,
     /// Absent: `log.heads` in the folder.
     pub log_heads: Option<PathBuf>,
+    /// Absent: nobody is told how the process stands.
+    pub operator_address: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,6 +1,6 @@
 //! Running the post office: setting it up, watching it, copying it, changing its certificates, bringing it back.
 //!
-//! Files to install lie in the repository's `operation/`: a unit for systemd, alert rules for Prometheus, a dashboard for
+//! Files to install lie in the repository's `operation/`: units for systemd, alert rules for Prometheus, a dashboard for
 //! Grafana. Every command says with `--help` what it takes; exit codes are 0 (good), 4 (a check found problems) and those
 //! that `amtsbote --help` lists, so that each can stand in a cron job.
 //!
@@ -49,6 +49,9 @@
 //! | `AmtsbotePushesFail` | a spool folder or another post office takes nothing | tried again by their profile |
 //! | `AmtsboteCallbacksFail` | a portal destination's receiver does not answer | wait, and can be fetched; called again with growing pauses |
 //! | `AmtsboteCallbackGivenUp` | a receiver was not told for `portal.callback_hours` | wait, and can be fetched |
+//! | `AmtsboteRegisterUnready` | the register does not reach the post office, or its database | wait at the post office |
+//! | `AmtsboteRegisterLockUnread` | a lock of a municipality could not be read | go on; whoever is to be hidden may be found |
+//! | `AmtsboteRegisterCopyStale` | nothing comes of a municipality | questions about it get the neutral answer |
 //! | `AmtsboteConnectionsRefused` | one peer, or all together, hold too many connections | those connected go on |
 //!
 //! `/livez` says that the process answers, `/readyz` that it would accept a message, with the reason where it would not,

@@ -11,6 +11,15 @@
 //! the post office is not spoken to (`register-office-unreachable`) and signed messages are rejected. The configuration
 //! itself is read at the start.
 //!
+//! `operation/amtsbote-register.service` runs it under systemd. With `register.operator_address` it says how it stands:
+//! `/livez`; `/readyz`, whether messages are fetched and taken (post office and database), with the reason where not; and
+//! `/metrics`: copies by state (`amtsbote_register_copies`), those that are too old (`amtsbote_register_copies_stale`) and the
+//! age of the oldest (`amtsbote_register_copy_oldest_seconds`), changes held and municipalities with gaps
+//! (`amtsbote_register_changes_held`, `amtsbote_register_gaps`), locks unread (`amtsbote_register_locks_unread`), open cases
+//! (`amtsbote_register_cases_open`), messages not posted yet (`amtsbote_register_answers_waiting`), the feed's refusals
+//! (`amtsbote_register_feed_refused_total`), entries of the log (`amtsbote_register_log_records`). Sums alone, and no
+//! authentication: a loopback address, or the administration's network.
+//!
 //! ## What it does with a message
 //!
 //! It fetches, does what the message asks for, writes effect and answer down in one transaction, and only then confirms

@@ -13,7 +13,11 @@ use crate::postgres_cluster::{Cluster, programs};
 const NOTICE: &str = "<notice>Grüße</notice>";
 
 pub fn ask_operator(office: &Office, path: &str) -> String {
-    let mut stream = TcpStream::connect(office.operator.trim_start_matches("http://")).expect("listens");
+    ask_at(office.operator.trim_start_matches("http://"), path)
+}
+
+pub fn ask_at(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("listens");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("writes");
     let mut said = String::new();
     stream.read_to_string(&mut said).expect("answers");

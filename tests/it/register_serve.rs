@@ -22,6 +22,7 @@ use amtsbote::store::postgres::{PostgresStore, Settings as StoreSettings};
 use amtsbote::xml::write::Writer;
 
 use crate::cli_fixture::{BINARY, Office};
+use crate::cli_life::ask_at;
 use crate::postgres_cluster::{Cluster, programs};
 
 const TOWN: &str = "ags:10041100";
@@ -158,6 +159,7 @@ fn serve_changed(office: &Office, change: impl FnOnce(String) -> String) -> Regi
         .replace("tls/register.", "tls/standesamt.")
         .replace("# poll_milliseconds = 1000", "poll_milliseconds = 100")
         .replace("# urgent_identifier", "urgent_identifier")
+        .replace("# operator_address = \"127.0.0.1:9465\"", "operator_address = \"127.0.0.1:0\"")
         .replace("# bucket_milliseconds = 2000", "bucket_milliseconds = 300");
     std::fs::write(folder.join("register.toml"), change(settings)).expect("writes");
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("register.log"));
@@ -262,6 +264,25 @@ fn feed_questions_and_answers_travel_through_the_post_office() {
     send(&office, BODY, Number::Load, &load(9));
     assert!(receive(&office, BODY).contains("T070"));
 
+    assert!(watched(&office, "/livez").starts_with("HTTP/1.1 200"));
+    assert!(watched(&office, "/readyz").starts_with("HTTP/1.1 200"));
+    let figures = watched(&office, "/metrics");
+    for expected in [
+        "amtsbote_register_database_up 1\n",
+        "amtsbote_register_copies{state=\"living\"} 1\n",
+        "amtsbote_register_copies_stale 0\n",
+        "amtsbote_register_gaps 0\n",
+        "amtsbote_register_locks_unread 1\n",
+        "amtsbote_register_log_records 8\n",
+        "amtsbote_register_feed_refused_total{number=\"1100\"} 1\n",
+    ] {
+        assert!(figures.contains(expected), "{expected}: {figures}");
+    }
+    let open = office.run(&["register", "cases", "--json"]).ends(0).json();
+    let open = open["duties"].as_array().map_or(0, Vec::len);
+    let expected = format!("amtsbote_register_cases_open {open}\n");
+    assert!(open > 0 && figures.contains(&expected), "{expected}: {figures}");
+
     let pid = rustix::process::Pid::from_raw(i32::try_from(register.0.id()).expect("an id"));
     rustix::process::kill_process(pid.expect("an id"), rustix::process::Signal::TERM).expect("still there");
     assert!(register.0.wait().expect("ended").success());
@@ -330,6 +351,14 @@ fn what_offices_say_about_messages_travels_through_the_post_office() {
     assert!(answers.iter().any(|one| one.contains("quittung.0020") && one.contains("<uebernommen>1<")));
 }
 
+/// What the operator's listener of the last process says.
+fn watched(office: &Office, path: &str) -> String {
+    logged(office, "operator=", 1);
+    let log = std::fs::read_to_string(office.path("register.log")).expect("the log");
+    let address = log.rsplit("operator=").next().and_then(|rest| rest.split_whitespace().next());
+    ask_at(address.expect("an address"), path)
+}
+
 /// Waits until the register's log has said something so many times.
 fn logged(office: &Office, words: &str, times: usize) {
     let begun = Instant::now();
@@ -379,9 +408,12 @@ fn lists_and_certificates_are_read_anew_while_the_process_works() {
     let reload = || rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("still there");
     let (away, back) = ("register-office-unreachable", "the post office is reached again");
     logged(&office, away, 1);
+    let ready = watched(&office, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("post office"), "{ready}");
     put(&list(hours(100), &[]));
     reload();
     logged(&office, back, 1);
+    assert!(watched(&office, "/readyz").starts_with("HTTP/1.1 200"));
     // What is wrong changes nothing.
     put("no list");
     reload();

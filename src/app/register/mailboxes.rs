@@ -481,6 +481,10 @@ fn say(id: &MessageId, author: &str, handled: &Handled) {
         "{}",
         handled.outcome
     );
+    let of_feed = [Number::Load, Number::Changes, Number::Standing].map(Number::code);
+    if !handled.codes.is_empty() && of_feed.contains(&handled.number) {
+        metrics::counter!("amtsbote_register_feed_refused_total", "number" => handled.number).increment(1);
+    }
     if handled.locks_kept > 0 {
         tracing::warn!(
             code = "register-lock-refused",

@@ -6,7 +6,7 @@
 //! With SIGHUP it reads certificates, keys and revocation lists anew.
 //!
 //! `mailboxes` fetches, `outbox` posts, `cashier` collects what a page's questions cost, `housework` and `night`
-//! do what nobody waits for, `office` says whom it talks to and believes. What it decides is `crate::register`'s.
+//! do what nobody waits for, `office` says whom it talks to and believes, `operator` how it stands. What it decides is `crate::register`'s.
 
 pub mod cashier;
 mod error;
@@ -14,11 +14,13 @@ mod housework;
 mod mailboxes;
 mod night;
 mod office;
+mod operator;
 mod outbox;
 mod page;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -90,6 +92,8 @@ pub struct RegisterService {
     /// The mailbox for locks, and how it is looked into.
     urgent: Option<(PartyIdentifier, InForce<Client>)>,
     page_tls: Option<TlsSource>,
+    /// Whether the mailboxes could be looked into when that was last tried.
+    reached: AtomicBool,
     config: RegisterConfig,
     inbox: PathBuf,
     own: PartyIdentifier,
@@ -132,6 +136,7 @@ impl RegisterService {
             client: InForce::new(read.client),
             urgent: urgent.zip(read.urgent.map(InForce::new)),
             page_tls: read.page.map(TlsSource::new),
+            reached: AtomicBool::new(false),
             config: config.clone(),
             inbox,
             own,
@@ -148,6 +153,10 @@ impl RegisterService {
 
     pub fn desk(&self) -> Arc<Desk> {
         self.desk.clone()
+    }
+
+    fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
     }
 
     fn page_tls(&self) -> Option<TlsSource> {
@@ -202,7 +211,9 @@ impl RegisterService {
         let mut reachable = true;
         while !*stop.borrow() {
             let busy = load.as_ref().is_some_and(|task| !task.is_finished());
-            match service.round(busy, &stop).await {
+            let looked = service.round(busy, &stop).await;
+            service.reached.store(looked.is_ok(), Ordering::Relaxed);
+            match looked {
                 Ok(round) => {
                     if !reachable {
                         tracing::info!("the post office is reached again");
@@ -265,6 +276,10 @@ pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>)
         Some(page) => Some(page.serve().await?),
         None => None,
     };
+    let watched = match service.config.register.operator_address {
+        Some(address) => Some(operator::serve(address, service.clone(), stopped.clone()).await?),
+        None => None,
+    };
     let working = tokio::spawn(service.clone().run(stopped));
     loop {
         tokio::select! {
@@ -281,5 +296,9 @@ pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>)
     if let Some(serving) = serving {
         serving.drain().await;
     }
-    working.await.map_err(std::io::Error::other)
+    let worked = working.await.map_err(std::io::Error::other);
+    if let Some(watched) = watched {
+        watched.drain().await;
+    }
+    worked
 }

@@ -524,7 +524,7 @@ fn first_held(work: &Work<'_>, copy: &CopyRow) -> Result<Option<u64>, CopyError>
     Ok(least.map(uint))
 }
 
-fn gap_within(work: &Work<'_>, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
+pub(super) fn gap_within(work: &Work<'_>, ags: Ags) -> Result<Option<(u64, u64)>, CopyError> {
     let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
     let least = "SELECT min(sequence) FROM held WHERE copy = ?1 AND sequence > ?2";
     let least_behind = |sequence: u64| -> Result<Option<u64>, CopyError> {

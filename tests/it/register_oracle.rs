@@ -162,6 +162,8 @@ struct Wanted<'a> {
     asked: &'a Selection,
     profile: Profile,
     family: Vec<Token>,
+    former: Vec<Token>,
+    artist: Vec<Token>,
     given: Vec<Token>,
     street: Option<Token>,
     born: Option<(String, String)>,
@@ -173,15 +175,18 @@ impl<'a> Wanted<'a> {
             text.split(' ').filter_map(|part| Token::of(part, asked.by_sound)).collect()
         };
         let free = profile == Profile::FreeSearch;
-        let family = asked.family_name.as_ref().map_or_else(Vec::new, |name| match free {
-            true => split(name),
-            false => Token::of(name, asked.by_sound).into_iter().collect(),
-        });
+        let whole = |name: &Option<String>| match (name, free) {
+            (None, _) => Vec::new(),
+            (Some(name), true) => split(name),
+            (Some(name), false) => Token::of(name, asked.by_sound).into_iter().collect(),
+        };
         let period = asked.born_from.zip(asked.born_until);
         Self {
             asked,
             profile,
-            family,
+            family: whole(&asked.family_name),
+            former: whole(&asked.former_name),
+            artist: whole(&asked.artist_name),
             given: asked.given_names.as_deref().map_or_else(Vec::new, split),
             street: asked.street.as_ref().map(|text| match text.contains(['*', '?']) {
                 true => Token::Wild(pattern(text)),
@@ -199,6 +204,9 @@ struct Known {
     family: Vec<(String, String)>,
     family_civil: Vec<(String, String)>,
     family_parts: Vec<(String, String)>,
+    /// As a whole, and in parts.
+    former: [Vec<(String, String)>; 2],
+    artist: [Vec<(String, String)>; 2],
     given: Vec<(String, String)>,
     streets: Vec<(String, String)>,
     birth: Vec<(String, String)>,
@@ -210,12 +218,12 @@ type Key = (String, String, String);
 fn known(person: Person) -> Known {
     let plus =
         |names: &Vec<String>| -> Vec<String> { names.iter().filter(|name| *name != "+").cloned().collect() };
-    let civil: Vec<String> =
-        [plus(&person.family_names), plus(&person.birth_names), plus(&person.former_family_names)].concat();
+    let former: Vec<String> = [plus(&person.birth_names), plus(&person.former_family_names)].concat();
+    let civil: Vec<String> = [plus(&person.family_names), former.clone()].concat();
     let artist = [plus(&person.order_names), plus(&person.stage_names)].concat();
     let family = [civil.clone(), artist.clone()].concat();
     let used: Vec<String> = person.used_given_name.iter().cloned().collect();
-    let given = [plus(&person.given_names), used, plus(&person.former_given_names), artist].concat();
+    let given = [plus(&person.given_names), used, plus(&person.former_given_names), artist.clone()].concat();
     let with_sound = |form: String| {
         let code = sound(&form);
         (form, code)
@@ -245,6 +253,8 @@ fn known(person: Person) -> Known {
         family: whole(&family),
         family_civil: whole(&civil),
         family_parts: split(&family),
+        former: [whole(&former), split(&former)],
+        artist: [whole(&artist), split(&artist)],
         given: split(&given),
         streets: person.addresses.iter().map(|one| (street(&one.street), String::new())).collect(),
         birth,
@@ -279,16 +289,46 @@ impl Known {
             Profile::PrivateEnquiry | Profile::PrefilledForm => &self.family_civil,
             Profile::PersonSearch => &self.family,
         };
+        let in_parts = usize::from(wanted.profile == Profile::FreeSearch);
+        let all_among =
+            |tokens: &[Token], stored: &[(String, String)]| tokens.iter().all(|token| token.is_among(stored));
         // Who is asked for as having rightly none is meant by nothing else.
         let given = match wanted.asked.given_names.as_deref() {
             Some("+") => self.person.given_names == ["+"],
             _ => wanted.given.iter().all(|token| token.is_among(&self.given)),
         };
-        wanted.family.iter().all(|token| token.is_among(family))
+        all_among(&wanted.family, family)
+            && all_among(&wanted.former, &self.former[in_parts])
+            && all_among(&wanted.artist, &self.artist[in_parts])
             && given
             && self.birth_fits(wanted)
             && wanted.asked.sex.is_none_or(|sex| self.person.sex == Some(sex))
+            && self.further_fit(wanted.asked)
             && self.address_fits(wanted)
+    }
+
+    fn further_fit(&self, asked: &Selection) -> bool {
+        let one = &self.person;
+        let same = |asked: &Option<String>, stored: &Option<String>| {
+            asked.as_ref().is_none_or(|asked| stored.as_ref() == Some(asked))
+        };
+        // Places, and names of others, are compared whole and by their letters.
+        let spelt = |asked: &Option<String>, stored: &[String]| {
+            asked.as_ref().is_none_or(|asked| stored.iter().any(|stored| letters(stored) == letters(asked)))
+        };
+        let on = |asked: &Option<String>, stored: Option<PartialDate>| {
+            asked.as_ref().is_none_or(|asked| stored.is_some_and(|stored| stored.to_string() == *asked))
+        };
+        spelt(&asked.birth_place, one.birth_place.as_slice())
+            && same(&asked.birth_state, &one.birth_state)
+            && asked.nationality.as_ref().is_none_or(|asked| one.nationalities.contains(asked))
+            && asked.marital_status.is_none_or(|asked| one.marital_status == Some(asked))
+            && on(&asked.marriage_date, one.marriage_date)
+            && spelt(&asked.marriage_place, one.marriage_place.as_slice())
+            && spelt(&asked.partner_name, one.partner_name.as_slice())
+            && spelt(&asked.representative, &one.representatives)
+            && on(&asked.death_date, one.death_date)
+            && spelt(&asked.death_place, one.death_place.as_slice())
     }
 
     fn birth_fits(&self, wanted: &Wanted<'_>) -> bool {
@@ -301,11 +341,34 @@ impl Known {
 
     /// One and the same address fits all that is asked of an address.
     fn address_fits(&self, wanted: &Wanted<'_>) -> bool {
-        let Some(token) = &wanted.street else { return true };
+        let asked = wanted.asked;
+        let texts = [&asked.postcode, &asked.place, &asked.number, &asked.letter, &asked.part];
+        let nothing = texts.iter().all(|text| text.is_none()) && asked.number_from.is_none();
+        if nothing && wanted.street.is_none() && asked.moved_in.is_none() && asked.moved_out.is_none() {
+            return true;
+        }
+        // Neither leading zeros nor the case of a letter say anything.
+        let plain = |text: &str| text.trim_start_matches('0').to_uppercase();
+        let same = |asked: &Option<String>, stored: &str| {
+            asked.as_ref().is_none_or(|asked| plain(asked) == plain(stored))
+        };
+        let on = |asked: &Option<String>, stored: Option<PartialDate>| {
+            asked.as_ref().is_none_or(|asked| stored.is_some_and(|stored| stored.to_string() == *asked))
+        };
+        let range = asked.number_from.zip(asked.number_until);
         self.person.addresses.iter().zip(&self.streets).any(|(address, form)| {
-            let number = &wanted.asked.number;
-            token.is_among(std::slice::from_ref(form))
-                && number.as_ref().is_none_or(|number| *number == address.number)
+            address.ags == Some(home())
+                && wanted.street.as_ref().is_none_or(|token| token.is_among(std::slice::from_ref(form)))
+                && asked.postcode.as_ref().is_none_or(|asked| *asked == address.postcode)
+                && asked.place.as_ref().is_none_or(|asked| letters(asked) == letters(&address.place))
+                && same(&asked.number, &address.number)
+                && same(&asked.letter, &address.letter)
+                && same(&asked.part, &address.part)
+                && range.is_none_or(|(from, until)| {
+                    address.number.parse().is_ok_and(|number: u32| from <= number && number <= until)
+                })
+                && on(&asked.moved_in, address.moved_in)
+                && on(&asked.moved_out, address.moved_out)
         })
     }
 }
@@ -375,51 +438,162 @@ impl Town {
     }
 }
 
+/// What invented persons lack: order names, weddings, representatives, parts of numbers, dwellings elsewhere.
+fn enriched(dice: &mut Dice, mut person: Person) -> Person {
+    let name = |dice: &mut Dice| synth::person(SEED, home(), dice.below(400)).family_names.remove(0);
+    if dice.one_in(40) {
+        person.order_names.push(format!("Pater {}", name(dice)));
+    }
+    if dice.one_in(10) {
+        person.doctorate = Some("Dr.".to_owned());
+    }
+    if dice.one_in(3) {
+        person.marriage_date = person.birth_dates.last().copied();
+        person.marriage_place = person.birth_place.clone();
+        person.partner_name = Some(name(dice));
+    }
+    if dice.one_in(8) {
+        person.representatives.push(name(dice));
+        person.locked_representatives.push(name(dice));
+    }
+    if dice.one_in(10) {
+        person.nationalities.push("121".to_owned());
+    }
+    for address in &mut person.addresses {
+        if dice.one_in(10) {
+            address.part = "2b".to_owned();
+        }
+    }
+    if let [_, former, ..] = &mut person.addresses[..]
+        && dice.one_in(6)
+    {
+        former.ags = Ags::parse("10041511").ok();
+    }
+    person
+}
+
+/// One who bears such a name is asked for it; in the free search sometimes by its beginning.
+fn random_name(dice: &mut Dice, name: &str, placeholders: bool) -> String {
+    if placeholders && dice.one_in(3) {
+        let kept = 1 + dice.below(4) as usize;
+        let tail = if dice.one_in(2) { "*" } else { "?*" };
+        return name.chars().take(kept).collect::<String>() + tail;
+    }
+    if dice.one_in(4) {
+        return name.to_uppercase().replace('Ä', "AE").replace("SS", "ß");
+    }
+    name.to_owned()
+}
+
+/// All data that the profile knows, each now and then: of one person, and seldom one datum of another.
 fn random_question(dice: &mut Dice, profile: Profile, persons: &[Known]) -> Selection {
-    let about = &persons[dice.below(persons.len() as u64) as usize].person;
-    let free = profile == Profile::FreeSearch;
-    let former = about.birth_names.first().filter(|_| dice.one_in(3));
-    let mut family = former.unwrap_or(&about.family_names[0]).clone();
+    let somebody = |dice: &mut Dice| &persons[dice.below(persons.len() as u64) as usize].person;
+    let about = somebody(dice);
+    let (free, private) = (profile == Profile::FreeSearch, profile == Profile::PrivateEnquiry);
+    let by_sound = !private && dice.one_in(4);
+    let placeholders = free && !by_sound;
+    let formers: Vec<&String> = about.birth_names.iter().chain(&about.former_family_names).collect();
+    let artists: Vec<&String> = about.order_names.iter().chain(&about.stage_names).collect();
+    let one_of = |dice: &mut Dice, names: &[&String]| -> Option<String> {
+        let place = dice.below(names.len().max(1) as u64) as usize;
+        names.get(place).map(|name| (*name).clone())
+    };
+    let own = if dice.one_in(3) { one_of(dice, &formers) } else { None };
+    let family = own.unwrap_or_else(|| about.family_names[0].clone());
+    let former = one_of(dice, &formers).filter(|_| dice.one_in(2));
+    let artist = one_of(dice, &artists).filter(|_| dice.one_in(2));
     let mut given = about.given_names[0].clone();
     if given == "+" || dice.one_in(2) {
         given = given.split(' ').next_back().unwrap_or_default().to_owned();
     }
-    let by_sound = profile != Profile::PrivateEnquiry && dice.one_in(4);
-    if free && !by_sound && dice.one_in(3) {
-        let kept = 1 + dice.below(4) as usize;
-        let tail = if dice.one_in(2) { "*" } else { "?*" };
-        family = family.chars().take(kept).collect::<String>() + tail;
-    } else if dice.one_in(4) {
-        family = family.to_uppercase().replace('Ä', "AE").replace("SS", "ß");
-    }
+    let alone = former.is_some() && dice.one_in(2) || artist.is_some() && profile == Profile::PersonSearch;
     let mut asked = Selection {
         municipalities: vec![home()],
-        family_name: Some(family).filter(|_| !free || !dice.one_in(3)),
+        family_name: Some(random_name(dice, &family, placeholders))
+            .filter(|_| !alone && (!free || !dice.one_in(3))),
+        former_name: former.map(|name| random_name(dice, &name, placeholders)),
+        artist_name: artist.map(|name| random_name(dice, &name, placeholders)),
         given_names: Some(given).filter(|_| !free || dice.one_in(2)),
         by_sound,
         ..Selection::default()
     };
-    let address = &about.addresses[dice.below(about.addresses.len() as u64) as usize];
-    if dice.one_in(2) {
-        asked.street = Some(address.street.clone());
-        if free && !by_sound && dice.one_in(4) {
-            asked.street = Some(address.street.chars().take(4).collect::<String>() + "*");
-        }
-        asked.number = Some(address.number.clone()).filter(|_| dice.one_in(2));
-    }
+    random_residence(dice, profile, about, &mut asked);
     let born = about.birth_dates[dice.below(about.birth_dates.len() as u64) as usize];
     match (dice.below(3), born.first_day()) {
         (0, Some(day)) if free => {
             asked.born_from = day.checked_sub(20.days()).ok();
             asked.born_until = day.checked_add((dice.below(60) as i64).days()).ok();
         }
+        // As it is written, or of its day nothing is known to whoever asks.
+        (0 | 1, _) if dice.one_in(10) => asked.birth_date = Some(format!("00{}", &born.to_string()[2..])),
         (0 | 1, _) => asked.birth_date = Some(born.to_string()),
         _ => {}
     }
     if !free || dice.one_in(3) {
         asked.sex = about.sex;
     }
+    let other = if dice.one_in(12) { somebody(dice) } else { about };
+    let date = |date: Option<PartialDate>| date.map(|date| date.to_string());
+    if dice.one_in(5) {
+        asked.birth_place = other.birth_place.as_ref().map(|place| place.to_uppercase());
+        asked.birth_state = other.birth_state.clone().filter(|_| dice.one_in(2));
+    }
+    if about.death_date.is_some() && dice.one_in(2) {
+        asked.death_date = date(other.death_date);
+        asked.death_place = other.death_place.clone().filter(|_| dice.one_in(2));
+    }
+    if free && dice.one_in(5) {
+        asked.nationality = one_of(dice, &other.nationalities.iter().collect::<Vec<_>>());
+    }
+    if (free || private) && dice.one_in(5) {
+        asked.marital_status = other.marital_status;
+        asked.marriage_date = date(other.marriage_date).filter(|_| dice.one_in(2));
+        asked.marriage_place = other.marriage_place.clone().filter(|_| dice.one_in(2));
+    }
+    if private && dice.one_in(5) {
+        asked.partner_name = other.partner_name.clone();
+        let hidden = dice.one_in(4);
+        let names = if hidden { &other.locked_representatives } else { &other.representatives };
+        asked.representative = one_of(dice, &names.iter().collect::<Vec<_>>());
+    }
     asked
+}
+
+/// Of one address; seldom of two, which nobody has as one.
+fn random_residence(dice: &mut Dice, profile: Profile, about: &Person, asked: &mut Selection) {
+    let any = |dice: &mut Dice| &about.addresses[dice.below(about.addresses.len() as u64) as usize];
+    let address = any(dice);
+    let (free, private) = (profile == Profile::FreeSearch, profile == Profile::PrivateEnquiry);
+    let part = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    if dice.one_in(2) {
+        asked.street = Some(address.street.clone());
+        if free && !asked.by_sound && dice.one_in(4) {
+            asked.street = Some(address.street.chars().take(4).collect::<String>() + "*");
+        }
+        let address = if dice.one_in(8) { any(dice) } else { address };
+        match dice.below(4) {
+            0 => {}
+            1 if free => {
+                let number: u32 = address.number.parse().expect("a number");
+                asked.number_from = Some(number.saturating_sub(dice.below(9) as u32));
+                asked.number_until = Some(number + dice.below(9) as u32);
+            }
+            1 => asked.number = Some(format!("0{}", address.number)),
+            _ => asked.number = Some(address.number.clone()),
+        }
+        if asked.number.is_some() && dice.one_in(2) {
+            asked.letter = part(&address.letter.to_uppercase());
+            asked.part = part(&address.part).filter(|_| dice.one_in(2));
+        }
+    }
+    if dice.one_in(6) {
+        asked.postcode = part(&address.postcode);
+        asked.place = part(&address.place).filter(|_| dice.one_in(2));
+    }
+    if (free || private) && dice.one_in(6) {
+        asked.moved_in = address.moved_in.map(|date| date.to_string());
+        asked.moved_out = address.moved_out.map(|date| date.to_string());
+    }
 }
 
 fn asked(profile: Profile, selection: Selection) -> Asked {
@@ -470,7 +644,9 @@ fn indexed_searches_answer_what_looking_at_everybody_answers() {
     let mut settings = Settings::new(folder.path());
     settings.list_max = PERSONS as usize;
     let copies = Copies::open(settings, LogKey::new(&[1; 32])).expect("copies");
-    let persons: Vec<Person> = (0..PERSONS).map(|number| synth::person(SEED, home(), number)).collect();
+    let more = &mut Dice::new(SEED);
+    let persons = (0..PERSONS).map(|number| enriched(more, synth::person(SEED, home(), number)));
+    let persons: Vec<Person> = persons.collect();
     let now: Timestamp = "2026-11-23T09:00:00Z".parse().expect("an instant");
     load(&copies, home(), now, &persons);
     let still = |person: &Person| gone_in(person).is_none_or(|year| 2026 - year <= GONE_YEARS);

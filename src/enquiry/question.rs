@@ -280,8 +280,8 @@ pub fn refusal(reason: Reason, language: Language) -> Mistake {
         Reason::FurtherDatumMissing | Reason::NothingAsked => (
             "birthDate",
             [
-                "Neben dem Namen wird die Anschrift gebraucht, oder zwei weitere Angaben zur Person.",
-                "Besides the name the address is needed, or two further data of the person.",
+                "Neben dem Namen wird die Anschrift mit Straße und Hausnummer gebraucht, oder zwei weitere Angaben zur Person.",
+                "Besides the name the address is needed, with street and number, or two further data of the person.",
             ],
         ),
         Reason::PairTooWeak => (

@@ -202,7 +202,7 @@ impl Reason {
             Self::FurtherDatumMissing => of(
                 "Beside the name an address, or further data that the profile names, must be given.",
                 "Neben dem Namen fehlt eine Anschrift oder ein weiteres Datum des Profils.",
-                "Add address, date of birth or another datum of the profile.",
+                "Add the address, of a private enquiry with street and number, or date of birth or another datum of the profile.",
                 "Nothing.",
             ),
             Self::PairTooWeak => of(

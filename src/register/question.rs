@@ -467,14 +467,16 @@ fn prefilled_form_complete(criteria: &Criteria) -> Result<(), Reason> {
     if criteria.birth.is_some() { Ok(()) } else { Err(Reason::FurtherDatumMissing) }
 }
 
-/// Section 44(3) BMG: name and first name, and an address or two further data.
+/// Section 44(3) BMG: name and first name, and an address or two further data. A street alone is no address, nor among the
+/// further data: that is the authorities' (section 38(1) BMG).
 fn private_enquiry_complete(criteria: &Criteria) -> Result<(), Reason> {
     let named = (has(criteria, NameSet::CivilWhole) || has(criteria, NameSet::FormerWhole))
         && has(criteria, NameSet::GivenPart);
     if !named {
         return Err(Reason::NameMissing);
     }
-    if criteria.residence.street.is_some() {
+    let numbered = matches!(&criteria.residence.house, Some(House::Parts(house)) if house.has_number());
+    if criteria.residence.street.is_some() && numbered {
         return Ok(());
     }
     let (sex, marital) = (criteria.sex.is_some(), criteria.marital_status.is_some());
@@ -579,6 +581,9 @@ mod tests {
             check(Profile::PrivateEnquiry, &with("\"10041100\"", &format!("{name}{more}")), expected);
         };
         one(r#","street":"Krumme Straße","number":"1""#, "taken");
+        one(r#","street":"Krumme Straße""#, "further-datum-missing");
+        one(r#","street":"Krumme Straße","letter":"a""#, "further-datum-missing");
+        one(r#","street":"Krumme Straße","sex":"m""#, "further-datum-missing");
         one(r#","birth_date":"17031998","sex":"m""#, "taken");
         one(r#","sex":"m","marital_status":"LD""#, "pair-too-weak");
         one(r#","sex":"m","marital_status":"LD","partner_name":"Bussard""#, "taken");

@@ -50,6 +50,10 @@ impl HouseNumber {
         }
     }
 
+    pub fn has_number(&self) -> bool {
+        !self.number.is_empty()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.number.is_empty() && self.letter.is_empty() && self.part.is_empty()
     }

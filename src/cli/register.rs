@@ -109,7 +109,7 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// The copies: how far each has come, whether it is stale or lacks a lock or a change that could not be read (exit code 4 if so), when it was compared; the last night's work
+    /// The copies: how far each has come, whether it is stale or lacks changes, or a lock or a change that could not be read (exit code 4 if so), when it was compared, whether its yearly report is due; the last night's work
     Status {
         #[command(flatten)]
         folder: Folder,

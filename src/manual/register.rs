@@ -138,7 +138,9 @@
 //! the buckets that differ; sent again with the entries of these, the records are named that are missing, too many or
 //! other. `status` shows when that was and whether the two are equal; a copy that is not compared within
 //! `nightly.reconcile_within_hours` is warned about (`register-not-compared`), one that differs, too
-//! (`register-copy-differs`), once a night.
+//! (`register-copy-differs`), once a night. So are changes that are missing though the receipts have asked for them
+//! (`register-changes-missing`; `status`: `changes 4 to 5 are missing`, exit code 4), and municipalities whose yearly report
+//! (`amtsbote register plausibility`) was not made for a year (`register-plausibility-due`; `status`: `the yearly report is due`).
 //!
 //! ## Answers
 //!

@@ -65,6 +65,8 @@ pub fn findings(person: &Person) -> Vec<Finding> {
 pub struct Report {
     pub persons: u64,
     pub without_findings: u64,
+    /// Records that cannot be read, and were not looked at.
+    pub unreadable: u64,
     pub findings: BTreeMap<Finding, Found>,
 }
 

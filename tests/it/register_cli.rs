@@ -130,6 +130,8 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
         &change(2, "lock-set", &kept.replace("\"sex\"", "\"locks\":[3],\"sex\"")),
     );
     assert!(run(&["feed", "2.jsonl"], 4).stdout.contains("10041100: 1 to 1"));
+    assert!(run(&["status"], 4).stdout.contains("changes 1 to 1 are missing, the yearly report is due"));
+    assert_eq!(run(&["status", "--json"], 4).json()["copies"][0]["missing"], serde_json::json!([1, 1]));
     write(folder.path(), "q.json", &question("Adler", "Otto", "public-body", "task", "person-search"));
     assert_eq!(run(&["search", "q.json"], 0).stdout, neutral[0]);
     let cases = run(&["cases", "--json"], 0).stdout;
@@ -153,6 +155,9 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     let feed = format!("{}\n{}\n", change(1, "address", &kept), change(3, "lock-ended", &kept));
     write(folder.path(), "1-3.jsonl", &feed);
     run(&["feed", "1-3.jsonl"], 0);
+    run(&["plausibility", "10041100"], 4);
+    let status = run(&["status"], 0).stdout;
+    assert!(!status.contains("missing") && !status.contains("report"), "{status}");
     assert!(run(&["search", "q.json"], 0).stdout.contains("Krumme Straße"));
     run(&["sweep"], 0);
 

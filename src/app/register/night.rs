@@ -1,5 +1,6 @@
 //! The register's night: once a day, from the hour that the configuration names, records whose periods are over shrink
-//! or go, and copies that were not compared with their originals, or differ from them, are told to the operator.
+//! or go, and copies that were not compared with their originals, or differ from them, are told to the operator, as are
+//! changes that do not come and reports that are due.
 //!
 //! A night that was broken off is begun again at the next look; one that was ended is done for its day.
 
@@ -82,7 +83,36 @@ impl NightWatch {
                 "a case waits for somebody"
             );
         }
+        self.remind(at)?;
         self.compared(at)
+    }
+
+    /// Of what somebody was asked for, or has to do, and has not.
+    fn remind(&self, now: Timestamp) -> Result<(), CopyError> {
+        for ags in self.desk.copies.living()? {
+            if let Some((first, last)) = self.desk.copies.gap(ags)? {
+                tracing::warn!(
+                    code = "register-changes-missing",
+                    municipality = ags.to_string(),
+                    first,
+                    last,
+                    next_step =
+                        "the receipts have asked for them; call the municipality, or ask it for a full load",
+                    "changes are missing, and those behind them wait"
+                );
+            }
+        }
+        let due: Vec<String> =
+            self.desk.copies.plausibility_due(now)?.into_iter().map(|ags| ags.to_string()).collect();
+        if !due.is_empty() {
+            tracing::warn!(
+                code = "register-plausibility-due",
+                municipalities = due.join(" "),
+                next_step = "amtsbote register plausibility AGS makes it; send it to the municipality",
+                "the yearly report on records that cannot be right is due"
+            );
+        }
+        Ok(())
     }
 
     /// The comparison is the municipality's to begin; here it is only missed.

@@ -230,21 +230,29 @@ struct StandOfCopy {
     state: CopyState,
     /// The last comparison with the original.
     reconciled: Option<Reconciled>,
+    /// The yearly report was not made for more than a year.
+    plausibility_due: bool,
 }
 
 pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     let now = SystemClock.now();
     let reconciled = copies.reconciled().map_err(stop)?;
+    let due = copies.plausibility_due(now).map_err(stop)?;
     let states = copies.states(now).map_err(stop)?.into_iter();
-    let states =
-        states.map(|state| StandOfCopy { reconciled: reconciled.get(&state.ags).copied(), state }).collect();
+    let states = states.map(|state| StandOfCopy {
+        reconciled: reconciled.get(&state.ags).copied(),
+        plausibility_due: due.contains(&state.ags),
+        state,
+    });
+    let states = states.collect();
     let status = Status { copies: states, night: copies.last_night().map_err(stop)? };
-    let stale = status.copies.iter().any(|StandOfCopy { state, .. }| {
-        state.stale || state.lock_unread_at.is_some() || state.unreadable_change.is_some()
+    let problems = status.copies.iter().any(|StandOfCopy { state, .. }| {
+        let lacks = state.missing.is_some() || state.unreadable_change.is_some();
+        state.stale || state.lock_unread_at.is_some() || lacks
     });
     if reading.json {
         screen::json(&status)?;
-        return Ok(if stale { Exit::Problems } else { Exit::Done });
+        return Ok(if problems { Exit::Problems } else { Exit::Done });
     }
     let mut table = Table::new(&[
         ("MUNICIPALITY", Align::Left),
@@ -257,16 +265,19 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
         ("COMPARED", Align::Right),
         ("", Align::Left),
     ]);
-    for StandOfCopy { state, reconciled } in &status.copies {
+    for StandOfCopy { state, reconciled, plausibility_due } in &status.copies {
         let differs = reconciled.as_ref().is_some_and(|one| !one.is_equal());
         let unread = state.lock_unread_at.is_some();
         let stuck =
             state.unreadable_change.map(|number| format!("change {number} cannot be read: load it again"));
+        let missing = state.missing.map(|(first, last)| format!("changes {first} to {last} are missing"));
         let remarks = [
             (state.stale, "stale"),
+            (missing.is_some(), missing.as_deref().unwrap_or_default()),
             (differs, "differs from its original"),
             (unread, "a lock could not be read"),
             (stuck.is_some(), stuck.as_deref().unwrap_or_default()),
+            (*plausibility_due, "the yearly report is due"),
         ];
         let remarks: Vec<&str> = remarks.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         table.row([
@@ -290,5 +301,5 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
             format!("The night's work of {day} is done: {restricted} records shrunk, {deleted} deleted.")
         }
     });
-    Ok(if stale { Exit::Problems } else { Exit::Done })
+    Ok(if problems { Exit::Problems } else { Exit::Done })
 }

@@ -31,8 +31,8 @@ pub fn retire(
 }
 
 pub fn plausibility(copies: &Copies, ags: Ags, reading: Reading) -> Result<Exit, Stop> {
-    let report = copies.plausibility(ags).map_err(stop)?;
-    let clean = report.findings.is_empty();
+    let report = copies.plausibility(ags, SystemClock.now()).map_err(stop)?;
+    let clean = report.findings.is_empty() && report.unreadable == 0;
     if reading.json {
         screen::json(&report)?;
     } else {
@@ -48,6 +48,12 @@ pub fn plausibility(copies: &Copies, ags: Ags, reading: Reading) -> Result<Exit,
             "{} of {} records have no finding.",
             report.without_findings, report.persons
         ));
+        if report.unreadable > 0 {
+            screen::sentence(&format!(
+                "{} records cannot be read: check the disk, then load the municipality again.",
+                report.unreadable
+            ));
+        }
     }
     Ok(if clean { Exit::Done } else { Exit::Problems })
 }

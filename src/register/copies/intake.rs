@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::base::{Value, Work, params};
-use super::changes::{is_stuck, locks_unread};
+use super::changes::{gap_within, is_stuck, locks_unread};
 use super::terms::{Term, terms};
 use super::{Arrived, Copies, CopyError, CopyRow, Reply, copies_where, copy_of, int, micros, schema, uint};
 use crate::register::person::{Ags, Person, RecordError};
@@ -49,6 +49,9 @@ pub struct CopyState {
     pub stale: bool,
     pub persons: u64,
     pub held: u64,
+    /// The first changes that are missing, and were asked for in a receipt: first and last number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<(u64, u64)>,
     /// Since when a lock that the municipality sent is not effective, or hides for want of knowing which it is, because it
     /// could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,6 +272,10 @@ impl Copies {
                         stale: copy.is_stale(now, self.settings.stale_after),
                         persons: count("person")?,
                         held: count("held")?,
+                        missing: (state == schema::LIVE)
+                            .then(|| gap_within(work, copy.ags))
+                            .transpose()?
+                            .flatten(),
                         lock_unread_at: unread.get(&copy.ags.to_string()).copied(),
                         unreadable_change: is_stuck(work, &copy)?.then_some(copy.sequence + 1),
                     });

@@ -3,19 +3,23 @@
 //! A record that shrinks keeps the digest of the whole one, so that the comparison with the original stays quiet until
 //! the municipality's own change comes; it loses its terms, so that no search finds it.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
 use super::base::params;
 use super::intake::{read_stored, remove, unindex};
 use super::terms::terms;
-use super::{Copies, CopyError, copy_of, schema};
+use super::{Copies, CopyError, copies_where, copy_of, micros, schema};
 use crate::register::person::Ags;
 use crate::register::plausibility::Report;
 use crate::register::retention::{Keep, keep, restricted};
 
 /// Records that one step looks at.
 const STEP: usize = 2000;
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Retired {
@@ -74,16 +78,38 @@ impl Copies {
         }
     }
 
-    /// The yearly report on one copy.
-    pub fn plausibility(&self, ags: Ags) -> Result<Report, CopyError> {
-        self.read(|work| {
+    /// The yearly report on one copy; that it was made is noted.
+    pub fn plausibility(&self, ags: Ags, now: Timestamp) -> Result<Report, CopyError> {
+        let report = self.read(|work| {
             let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
             let mut report = Report::default();
             work.each("SELECT record FROM person WHERE copy = ?1 ORDER BY mark", params![copy.id], |row| {
-                report.add(&read_stored(row.get(0)?)?);
+                match read_stored(row.get(0)?) {
+                    Ok(person) => report.add(&person),
+                    Err(_) => report.unreadable += 1,
+                }
                 Ok(true)
             })?;
             Ok(report)
+        })?;
+        let note = "INSERT INTO plausibility (ags, at) VALUES (?1, ?2)
+             ON CONFLICT (ags) DO UPDATE SET at = excluded.at";
+        self.write(|work| work.run(note, params![ags.to_string(), micros(now)]))?;
+        Ok(report)
+    }
+
+    /// Municipalities with a copy whose yearly report was never made, or more than a year ago.
+    pub fn plausibility_due(&self, now: Timestamp) -> Result<Vec<Ags>, CopyError> {
+        let since = now.checked_sub(YEAR).unwrap_or(Timestamp::MIN);
+        self.read(|work| {
+            let made = "SELECT EXISTS (SELECT 1 FROM plausibility WHERE ags = ?1 AND at >= ?2)";
+            let mut due = Vec::new();
+            for copy in copies_where(work, "state = ?1", params![schema::LIVE])? {
+                if !work.only(made, params![copy.ags.to_string(), micros(since)], |row| row.get(0))? {
+                    due.push(copy.ags);
+                }
+            }
+            Ok(due)
         })
     }
 }

@@ -212,6 +212,7 @@ const TABLES: &[Table] = &[
         1,
         &[("ags", Text), ("at", Int), ("buckets", Int), ("missing", Int), ("surplus", Int), ("changed", Int)],
     ),
+    small("plausibility", 1, &[("ags", Text), ("at", Int)]),
 ];
 
 #[cfg(test)]

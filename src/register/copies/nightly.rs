@@ -240,6 +240,13 @@ mod tests {
         let night = copies.work_at_night(day, || due, || true).expect("worked");
         assert_eq!((night.restricted, night.unreadable, night.ended_at), (3, 1, Some(due)));
         assert_eq!(copies.last_night().expect("a look"), Some(night));
+        // The yearly report, too, is made of the others, and is due again after a year.
+        let due_in = |text: &str| copies.plausibility_due(at(text)).expect("a look");
+        assert_eq!(due_in("2026-11-29T02:00:00Z"), towns);
+        let report = copies.plausibility(towns[0], due).expect("a report");
+        assert_eq!((report.persons, report.unreadable), (1, 1));
+        assert_eq!(due_in("2027-11-29T02:00:00Z"), towns[1..]);
+        assert_eq!(due_in("2027-12-01T02:00:00Z"), towns);
     }
 
     #[test]

@@ -145,8 +145,13 @@ CREATE TABLE reconciliation (
 );
 "#;
 
+/// When the yearly report on each municipality's records was made last.
+const VERSION_2: &str = r#"
+CREATE TABLE plausibility (ags text COLLATE "C" PRIMARY KEY, at bigint NOT NULL);
+"#;
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 pub const VERSION: usize = STEPS.len();
 

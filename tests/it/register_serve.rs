@@ -430,6 +430,30 @@ fn lists_and_certificates_are_read_anew_while_the_process_works() {
     assert!(register.0.try_wait().expect("a look").is_none(), "it is the same process");
 }
 
+#[test]
+fn the_night_reminds_of_what_does_not_come_and_of_what_is_due() {
+    let office = Office::open_in(tempfile::tempdir().expect("a folder"), with_identifiers);
+    let records = office.run(&["register", "synth", "--persons", "3"]).ends(0).stdout;
+    std::fs::write(office.path("records.jsonl"), records).expect("writes");
+    let load = ["register", "load", "records.jsonl", "--ags", "10041100", "--generation", "1"];
+    office.run(&load).ends(0);
+    let third = Change {
+        ags: home(),
+        generation: 1,
+        sequence: 3,
+        at: jiff::Timestamp::now(),
+        occasion: Occasion::Name,
+        mark: "A1".to_owned(),
+        record: Some(adler(false)),
+    };
+    let line = serde_json::to_string(&third).expect("JSON");
+    std::fs::write(office.path("feed.jsonl"), line).expect("writes");
+    office.run(&["register", "feed", "feed.jsonl"]).ends(4);
+    let _register = serve_changed(&office, |text| text.replace("# hour = 3", "hour = 0"));
+    logged(&office, "register-changes-missing\" municipality=\"10041100\" first=1 last=2 ", 1);
+    logged(&office, "register-plausibility-due\" municipalities=\"10041100\" ", 1);
+}
+
 /// Messages of the feed that wait when the lock comes, and changes of each.
 const WAITING: u64 = 25;
 const CHANGES: u64 = 400;

@@ -234,6 +234,9 @@ pub struct TraceView {
 pub struct HealthView {
     pub server_version: String,
     pub started_at: Timestamp,
+    /// Its name among the nodes of a database; absent from a server of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     pub store: StoreHealth,
 }
 

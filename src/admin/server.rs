@@ -38,6 +38,8 @@ pub struct Settings {
     /// Further users that may administrate; root may always.
     pub uids: Vec<u32>,
     pub server_version: String,
+    /// Its name among the nodes of a database.
+    pub node: Option<String>,
 }
 
 /// The certificates that the post office depends on, asked anew each time because a reload replaces them.
@@ -107,7 +109,8 @@ impl Server {
             Verb::Health => {
                 let store = self.store.health().await.map_err(refused_by_store)?;
                 let server_version = self.settings.server_version.clone();
-                Ok(Answer::Health(HealthView { server_version, started_at: self.started_at, store }))
+                let node = self.settings.node.clone();
+                Ok(Answer::Health(HealthView { server_version, started_at: self.started_at, node, store }))
             }
             Verb::Backup { folder, reason } => self.backup(&folder, by, reason).await,
             Verb::CertificatesExpiring { days } => {

@@ -224,6 +224,7 @@ impl App {
                 own_uid: rustix::process::geteuid().as_raw(),
                 uids: config.server.admin_uids.clone(),
                 server_version: env!("CARGO_PKG_VERSION").to_owned(),
+                node: config.store.node.clone(),
             },
         )
         .with_reload(reload_for_the_office(&trust, &relay, &config, &clock));

@@ -91,8 +91,9 @@ impl Args {
                     Engine::Postgres => {
                         let name_taken = look_at_database(&config, &mut findings)?;
                         look_at_portal_keys(&config, &mut findings)?;
-                        let runs = look_at_server(&config, &mut findings)?;
-                        if let Some(taken) = name_taken.filter(|_| !runs) {
+                        let running = look_at_server(&config, &mut findings)?;
+                        let is_own = running.is_some() && running == config.store.node;
+                        if let Some(taken) = name_taken.filter(|_| !is_own) {
                             findings.problem("node", taken);
                         }
                     }
@@ -479,25 +480,25 @@ fn look_at_store(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// False where none is running.
-fn look_at_server(config: &Config, findings: &mut Findings) -> Result<bool, Stop> {
+/// The name of the one that is running, among the nodes of a database.
+fn look_at_server(config: &Config, findings: &mut Findings) -> Result<Option<String>, Stop> {
     const WHAT: &str = "server";
     let socket = &config.server.admin_socket;
     match runtime()?.block_on(client::ask(socket, Verb::Health)) {
-        Ok(Answer::Health(health)) if health.store.accepting => {
-            findings.good(WHAT, format!("running, accepting, {} messages", health.store.messages));
-        }
         Ok(Answer::Health(health)) => {
-            findings.problem(WHAT, format!("not accepting: {}", health.store.reason))
+            match health.store.accepting {
+                true => {
+                    findings.good(WHAT, format!("running, accepting, {} messages", health.store.messages));
+                }
+                false => findings.problem(WHAT, format!("not accepting: {}", health.store.reason)),
+            }
+            return Ok(health.node);
         }
         Ok(_) => findings.problem(WHAT, "answers in another version's words"),
-        Err(error @ ClientError::NotRunning { .. }) => {
-            findings.good(WHAT, error.to_string());
-            return Ok(false);
-        }
+        Err(error @ ClientError::NotRunning { .. }) => findings.good(WHAT, error.to_string()),
         Err(error) => findings.problem(WHAT, error.to_string()),
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// The schema that a register's database has.

@@ -33,7 +33,8 @@ fn configured(place: &Place) -> Result<(Config, postgres::Settings), Stop> {
 struct Told<'a> {
     sound: bool,
     nodes: &'a [NodeLog],
-    messages: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<u64>,
     files: usize,
     problem_count: u64,
     problems: &'a [LogProblem],
@@ -121,14 +122,11 @@ fn tell(report: &LogsReport, files: usize, reading: Reading) -> Result<(), Stop>
     screen::sentence(match (report.is_sound(), files) {
         (true, 0) => "All logs are sound, and agree with what they say of each other.",
         (true, _) => "All logs are sound, and agree with what they say of each other and with the files.",
-        (false, _) if report.messages == 0 => "The logs are damaged.",
+        (false, _) if report.messages.is_none() => "The logs are damaged.",
         (false, _) => "The logs are sound, and messages are not what they say.",
     });
-    if report.messages > 0 {
-        screen::sentence(&format!(
-            "{} messages were held against them, with their payloads.",
-            report.messages
-        ));
+    if let Some(count) = report.messages {
+        screen::sentence(&format!("{count} messages were held against them, with their payloads."));
     }
     Ok(())
 }

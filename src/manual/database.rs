@@ -216,8 +216,9 @@
 //! `amtsbote evidence verify --database` reads the logs of all nodes, beside the servers at work: every record into its
 //! tree, every checkpoint, and what the logs hold of each other; node, record and checkpoint are named. Proof files that are
 //! named as well must agree with a log of the store. Where all logs are sound, every message is held against them: its card must
-//! be the one that a node has logged last, its envelope and payload what was accepted (every byte of it is read, also from the
-//! object store), and what is not there must have been purged. How many of a log's records are held by others stands in the list; what
+//! be one that a node has logged last and say what every other node has logged last of it, its envelope and payload must be what was
+//! accepted (every byte of it is read, also from the object store: give this machine its `[objects]`), and what is not there must have
+//! been purged. What cannot be reached is told as such and ends it. How many of a log's records are held by others stands in the list; what
 //! came after that is under the node's own signature only.
 //!
 //! Each node keeps the last checkpoint that it has signed in the folder of `[store]` too (`evidence-head-NODE`), and holds its

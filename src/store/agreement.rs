@@ -1,10 +1,11 @@
 //! What a message's row, its papers and the evidence log must say alike: derived again from the card, whatever the engine.
 
-use super::row::{Row, Shelf, int, micros};
+use super::row::{Place, Row, Shelf, int, micros};
 use super::rules::author_digest;
-use crate::domain::card::ProcessCard;
+use crate::domain::card::{ProcessCard, STEPS_MAX};
 use crate::domain::content::Digest;
-use crate::evidence::record::Record;
+use crate::domain::state::Event;
+use crate::evidence::record::{Record, RecordEvent};
 
 /// The papers of a message, as stored.
 pub struct Papers {
@@ -15,7 +16,7 @@ pub struct Papers {
 }
 
 /// What does not agree, a few words each. `last` is the last record of the message in each log that has any: the card is
-/// that of one of them.
+/// that of one of them, and knows what the others tell. Clocks of nodes differ, so that their instants say no order.
 pub fn contradictions(
     row: &Row,
     offered: bool,
@@ -38,6 +39,22 @@ pub fn contradictions(
         found.push("the card cannot be read");
         return found;
     };
+    let knows = |record: &Record| match record.event {
+        RecordEvent::Delivery(event) => {
+            // Behind so many steps one replaces the last of its kind.
+            card.steps.len() >= STEPS_MAX
+                || card.steps.iter().any(|step| step.event == event && micros(step.at) == micros(record.time))
+        }
+        RecordEvent::Inspected => true,
+        RecordEvent::CardPurged => false,
+    };
+    if !last.iter().all(knows) {
+        found.push("the card does not say what the evidence log says of it");
+    }
+    let is_purged = card.steps.iter().any(|step| step.event == Event::PayloadPurged);
+    if is_purged != (row.place == Place::Purged) {
+        found.push("whether the payload was purged is not what the card says");
+    }
     let follows = card.id.as_str() == row.id
         && card.mailbox.as_str() == row.mailbox
         && card.posted_by.as_str() == row.posted_by

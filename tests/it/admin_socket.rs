@@ -29,7 +29,8 @@ impl Office {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(settings).expect("opens"));
         let clock = Arc::new(SystemClock);
         let relay = Relay::new(store.clone(), clock.clone(), relay::Settings::new("test", "https://test/"));
-        let settings = Settings { own_uid: OWN, uids: vec![ADMITTED], server_version: "test".to_owned() };
+        let settings =
+            Settings { own_uid: OWN, uids: vec![ADMITTED], server_version: "test".to_owned(), node: None };
         let server = Server::new(store, relay, clock, Arc::new(Vec::new), settings);
         Self { server, _folder: folder }
     }

@@ -408,7 +408,8 @@ async fn dialogs(office: &Office, limit: u32) -> serde_json::Value {
     use amtsbote::net::{LocalHandler, LocalPeer, full};
     use http_body_util::BodyExt;
 
-    let settings = Settings { own_uid: 1000, uids: Vec::new(), server_version: "test".to_owned() };
+    let settings =
+        Settings { own_uid: 1000, uids: Vec::new(), server_version: "test".to_owned(), node: None };
     let clock = std::sync::Arc::new(office.clock.clone());
     let server = Server::new(
         office.store.clone(),

@@ -201,6 +201,10 @@ async fn messages_are_held_against_the_logs_of_all_nodes() {
         let draft = Draft { content: content(7, length), ..draft(name) };
         draft.send(&one).await.expect("accepted");
     }
+    let was = "CREATE TABLE SCHEMA.paper AS TABLE paper; CREATE TABLE SCHEMA.message AS TABLE message;";
+    let early =
+        format!("SET search_path = amtsbote; CREATE SCHEMA early; {}", was.replace("SCHEMA", "early"));
+    cluster.sql("office", &early);
     two.change(change("a", Event::HandedOut, 70)).await.expect("handed out");
     two.change(change("c", Event::CancelledByOperator, 70)).await.expect("cancelled");
     one.purge_payload(&draft("c").id, at(80)).await.expect("purged");
@@ -208,7 +212,7 @@ async fn messages_are_held_against_the_logs_of_all_nodes() {
     two.purge_card(&draft("d").id, at(80)).await.expect("purged");
     let report = look(&connection).await;
     assert_sound(&report);
-    assert_eq!(report.messages, 4);
+    assert_eq!(report.messages, Some(4));
 
     let flip = |column: &str| format!("SET {column} = set_byte({column}, 9, get_byte({column}, 9) # 1)");
     let of =
@@ -243,13 +247,33 @@ async fn messages_are_held_against_the_logs_of_all_nodes() {
         (format!("DELETE FROM payload WHERE {}", of("a")), "a", "is too short"),
         ("DELETE FROM payload_chunk WHERE number = 1".to_owned(), "b", "chunk 1 of payload"),
         (format!("DELETE FROM message WHERE {used}"), "e", "it is missing"),
+        (
+            format!(
+                "DELETE FROM payload WHERE {of_a}; UPDATE message SET payload_place = 0 WHERE {of_a}",
+                of_a = of("a")
+            ),
+            "a",
+            "whether the payload was purged is not what the card says",
+        ),
+        // Back to what the first node has logged last: whoever took it at the second one might take it again.
+        (
+            format!(
+                "UPDATE paper SET card = (SELECT card FROM early.paper e WHERE e.sequence = paper.sequence) WHERE {of_a}; \
+                 CREATE TEMP TABLE back AS SELECT * FROM early.message WHERE id = '{}'; DELETE FROM message WHERE {of_a}; \
+                 INSERT INTO message TABLE back",
+                draft("a").id,
+                of_a = of("a")
+            ),
+            "a",
+            "the card does not say what the evidence log says of it",
+        ),
     ] {
         cluster.sql(
             "office",
             &format!(
-                "CREATE SCHEMA was; SET search_path = amtsbote; CREATE TABLE was.paper AS TABLE paper; \
-                 CREATE TABLE was.message AS TABLE message; CREATE TABLE was.payload AS TABLE payload; \
-                 CREATE TABLE was.payload_chunk AS TABLE payload_chunk; {sql}"
+                "CREATE SCHEMA was; SET search_path = amtsbote; {} CREATE TABLE was.payload AS TABLE payload; \
+                 CREATE TABLE was.payload_chunk AS TABLE payload_chunk; {sql}",
+                was.replace("SCHEMA", "was")
             ),
         );
         let report = look(&connection).await;

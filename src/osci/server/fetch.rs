@@ -246,6 +246,7 @@ impl Door {
                 entries.extend(self.relay.card(&client.account, None, &id).await.ok());
             }
         }
+        self.relay.confirm().await.map_err(failed)?;
         if entries.is_empty() {
             return Err(match more {
                 false => Refused::new(Code::NoCard, "no process card matches"),

@@ -111,6 +111,7 @@ impl Door {
 
     async fn card_of(&self, client: &Client, id: &MessageId) -> Result<ProcessCardBundle, Refused> {
         let entry = self.relay.card(&client.account, None, id).await.map_err(failed)?;
+        self.relay.confirm().await.map_err(failed)?;
         card::bundle(&entry.card, &entry.envelope)
             .map_err(|error| Refused::new(Code::Failed, error.to_string()))
     }

@@ -1,8 +1,9 @@
 //! Cards and payloads as the database holds them, against the logs of all nodes.
 //!
-//! The card of a message must be the one that some node has logged last of it, its payload must have the digest that was
-//! logged, and what is not there must have been purged. Cards are read in one snapshot; payloads behind it, where nodes at
-//! work may have purged them meanwhile. Timers and counters are not looked at.
+//! The card of a message must be one that a node has logged last and know what every other node has logged last, its payload
+//! must have the digest that was logged, and what is not there must have been purged. A page of messages with their records is
+//! read in a snapshot of its own, which ends before payloads are read: those may take long, and a snapshot that stands keeps
+//! the database from tidying up. Timers and counters are not looked at.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,25 +23,27 @@ use crate::store::PayloadReader;
 use crate::store::agreement::{Papers, contradictions};
 use crate::store::row::{Place, Row, int};
 
-const PAGE: i64 = 256;
+/// Messages of one page, which is held with all of its papers.
+const PAGE: i64 = 16;
+/// Ids of one page.
+const IDS: i64 = 256;
 
 pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsReport) -> Result<(), Fault> {
-    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-    let snapshot = snapshot.start().await?;
     let question = format!(
         "SELECT {ROW}, offered, envelope, manifest, author_digest, card \
          FROM message LEFT JOIN paper USING (sequence) WHERE sequence > $1 ORDER BY sequence LIMIT $2"
     );
-    let question = snapshot.prepare(&question).await?;
-    let mut after = 0;
+    let (mut after, mut count) = (0, 0);
     loop {
-        let rows = snapshot.query(&question, &[&after, &PAGE]).await?;
+        let page = snapshot(client).await?;
+        let rows = page.query(&question, &[&after, &PAGE]).await?;
         let sequences: Vec<i64> = rows.iter().map(|found| column(found, 0)).collect::<Result<_, _>>()?;
         let Some(last) = sequences.last() else { break };
         after = *last;
-        let mut logged = last_records(&snapshot, &sequences).await?;
+        let mut logged = last_records(&page, &sequences).await?;
+        page.commit().await?;
         for (found, sequence) in rows.iter().zip(&sequences) {
-            report.messages += 1;
+            count += 1;
             let logged = logged.remove(sequence).unwrap_or_default();
             match row(found) {
                 Ok(row) => check_message(pools, found, &row, &logged, report).await?,
@@ -48,8 +51,13 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
             }
         }
     }
-    check_missing(&snapshot, report).await?;
-    Ok(snapshot.commit().await?)
+    report.messages = Some(count);
+    check_missing(client, report).await
+}
+
+async fn snapshot(client: &mut Client) -> Result<Transaction<'_>, Fault> {
+    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    Ok(snapshot.start().await?)
 }
 
 /// The last record that each log has of each of these messages.
@@ -94,7 +102,11 @@ async fn check_message(
         Ok(_) => report.blame_message(&row.id, int(row.sequence), "the payload was changed"),
         // Purged since the snapshot; an id that is not marked as used was named with the records.
         Err(StoreError::Unknown) => {}
-        Err(error) => report.blame_message(&row.id, int(row.sequence), &format!("the payload: {error}")),
+        Err(StoreError::Corrupt(what)) => {
+            report.blame_message(&row.id, int(row.sequence), &format!("the payload: {what}"));
+        }
+        // What cannot be reached is not damaged.
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }
@@ -116,18 +128,19 @@ async fn payload_of(pools: &Arc<Pools>, row: &Row) -> Result<(i64, Digest), Stor
 }
 
 /// Ids of messages whose cards are gone: a log must say that they were purged.
-async fn check_missing(snapshot: &Transaction<'_>, report: &mut LogsReport) -> Result<(), Fault> {
+async fn check_missing(client: &mut Client, report: &mut LogsReport) -> Result<(), Fault> {
     let question = "SELECT key, sequence FROM used WHERE sequence > $1 \
                     AND NOT EXISTS (SELECT 1 FROM message WHERE message.sequence = used.sequence) \
                     ORDER BY sequence LIMIT $2";
-    let question = snapshot.prepare(question).await?;
     let mut after = 0;
     loop {
-        let rows = snapshot.query(&question, &[&after, &PAGE]).await?;
+        let page = snapshot(client).await?;
+        let rows = page.query(question, &[&after, &IDS]).await?;
         let sequences: Vec<i64> = rows.iter().map(|found| column(found, 1)).collect::<Result<_, _>>()?;
         let Some(last) = sequences.last() else { return Ok(()) };
         after = *last;
-        let logged = last_records(snapshot, &sequences).await?;
+        let logged = last_records(&page, &sequences).await?;
+        page.commit().await?;
         for (found, sequence) in rows.iter().zip(&sequences) {
             let is_purged = |record: &Record| record.event == RecordEvent::CardPurged;
             if !logged.get(sequence).is_some_and(|records| records.iter().any(is_purged)) {

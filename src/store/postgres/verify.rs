@@ -55,8 +55,8 @@ pub struct NodeLog {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogsReport {
     pub nodes: Vec<NodeLog>,
-    /// So many were held against the logs, with their payloads; none where a log is not sound.
-    pub messages: u64,
+    /// So many were held against the logs, with their payloads; absent where a log is not sound.
+    pub messages: Option<u64>,
     /// At most 100.
     pub problems: Vec<LogProblem>,
     pub problem_count: u64,

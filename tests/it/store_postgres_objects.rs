@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use amtsbote::store::postgres::{ObjectSettings, PostgresStore, Settings, adopt_objects, examine};
+use amtsbote::store::postgres::{
+    ObjectSettings, PostgresStore, Settings, adopt_objects, examine, verify_logs,
+};
 use amtsbote::store::{Accepted, Store, StoreError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -293,10 +295,18 @@ async fn large_payloads_lie_in_the_bucket_until_their_message_goes() {
     let error = read(&other, "a", 0, 1).await.expect_err("it has no bucket").to_string();
     assert!(error.contains("configure [objects] here"), "{error}");
     other.close().await.expect("closed");
+    // Nor is a payload damaged that nobody reached.
+    let looked = async |settings: Settings| verify_logs(settings, &[], &[]).await;
+    let report = looked(bucket.settings(&connection, "looking")).await.expect("read");
+    assert!(report.is_sound() && report.messages == Some(2), "{report:?}");
+    let error = looked(Settings::new(&connection, "looking")).await.expect_err("no bucket").to_string();
+    assert!(error.contains("configure [objects] here"), "{error}");
     // What is gone or cut short is no payload.
     let name = bucket.names().remove(1);
     let kept = bucket.objects.lock().expect("objects").insert(name.clone(), Bytes::from_static(b"cut"));
     assert!(matches!(read(&store, "a", 0, whole).await, Err(StoreError::Corrupt(_))));
+    let report = looked(bucket.settings(&connection, "looking")).await.expect("read");
+    assert_eq!(report.problems.first().and_then(|one| one.message.clone()), Some(id("a").to_string()));
     bucket.objects.lock().expect("objects").remove(&name);
     assert!(matches!(read(&store, "a", 0, whole).await, Err(StoreError::Corrupt(_))));
     bucket.objects.lock().expect("objects").extend(kept.map(|kept| (name, kept)));

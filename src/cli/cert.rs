@@ -144,7 +144,8 @@ impl Command {
                 if *make {
                     portal_key::make(&file).map_err(wrong)?;
                 }
-                let key = portal_key::read(&file).map_err(wrong)?;
+                let missing = "the server makes its own at its first start; --make makes another one";
+                let key = portal_key::read(&file).map_err(|what| wrong(what).then(missing))?;
                 screen::json(&JwkSet { keys: vec![portal_key::published(&key).map_err(wrong)?] })?;
                 Ok(Exit::Done)
             }

@@ -20,6 +20,7 @@ use crate::net::postgres::Standby;
 use crate::pki::certificate::Certificate;
 use crate::pki::expiry::{self, Holder, Role, Watched};
 use crate::pki::inspection::Purpose;
+use crate::pki::jose::jws::SigningKey;
 use crate::pki::key::{self, Identity};
 use crate::pki::revocation::fetch;
 use crate::pki::trust::TrustAnchors;
@@ -281,6 +282,7 @@ fn look_at_portal(config: &Config, findings: &mut Findings) {
     if portal.address.is_none() {
         return;
     }
+    let mut own = None;
     if !portal.key.exists() {
         findings.good(WHAT, format!("{} will be made at the first start", portal.key.display()));
     } else {
@@ -297,20 +299,21 @@ fn look_at_portal(config: &Config, findings: &mut Findings) {
                     );
                     findings.add(WHAT, Verdict::Warning, what);
                 }
-                match portal_key::others(portal, key.kid()) {
-                    Ok(others) => {
-                        for key in &others.believed {
-                            findings.good(WHAT, format!("believes {} as well", key.kid()));
-                        }
-                        for key in &others.former {
-                            findings.good(WHAT, format!("publishes the former {}", key.kid()));
-                        }
-                    }
-                    Err((file, what)) => findings.problem(WHAT, format!("{}: {what}", file.display())),
-                }
+                own = Some(key);
             }
             Err(error) => findings.problem(WHAT, format!("{}: {error}", portal.key.display())),
         }
+    }
+    match portal_key::others(portal, own.as_ref().map_or("", SigningKey::kid)) {
+        Ok(others) => {
+            for key in &others.believed {
+                findings.good(WHAT, format!("believes {} as well", key.kid()));
+            }
+            for key in &others.former {
+                findings.good(WHAT, format!("publishes the former {}", key.kid()));
+            }
+        }
+        Err((file, what)) => findings.problem(WHAT, format!("{}: {what}", file.display())),
     }
     if portal.folder.exists() && !portal.folder.is_dir() {
         findings.problem(WHAT, format!("{} is no folder", portal.folder.display()));

@@ -430,6 +430,24 @@ fn lists_and_certificates_are_read_anew_while_the_process_works() {
     assert!(register.0.try_wait().expect("a look").is_none(), "it is the same process");
 }
 
+/// Whoever renews certificates while it waits for its database.
+#[test]
+fn a_reload_does_not_end_it_while_it_starts() {
+    let office = Office::open_in(tempfile::tempdir().expect("a folder"), with_identifiers);
+    let database = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+    let port = database.local_addr().expect("an address").port();
+    let store = format!(
+        "[store]\nengine = \"postgres\"\nconnection = \"host=127.0.0.1 port={port} dbname=register user=register\""
+    );
+    let mut register = serve_on(&office, &store);
+    let (asked, _) = database.accept().expect("the register asks");
+    let pid = i32::try_from(register.0.id()).ok().and_then(rustix::process::Pid::from_raw).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("still there");
+    drop((asked, database));
+    let ended = register.0.wait().expect("ended");
+    assert!(ended.code().is_some(), "by what it found, not by the signal: {ended}");
+}
+
 #[test]
 fn the_night_reminds_of_what_does_not_come_and_of_what_is_due() {
     let office = Office::open_in(tempfile::tempdir().expect("a folder"), with_identifiers);

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use self::cashier::Cashier;
@@ -264,12 +265,20 @@ impl RegisterService {
     }
 }
 
+/// From here on SIGHUP ends the process no more; what comes before [`until_stopped`] reloads there. SIGTERM and SIGINT
+/// still end it at once while it starts. Wants to be called within the runtime.
+pub fn hang_up() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// Works until SIGTERM or SIGINT; SIGHUP reloads.
-pub async fn until_stopped(service: RegisterService, page: Option<RegisterPage>) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+pub async fn until_stopped(
+    service: RegisterService,
+    page: Option<RegisterPage>,
+    mut hang_up: Signal,
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
     let service = Arc::new(service);
     let (stop, stopped) = watch::channel(false);
     let serving = match page {

@@ -35,6 +35,13 @@ pub(super) fn unloaded(error: ConfigError, otherwise: &str) -> Stop {
 pub fn serve(settings: &Path) -> Result<Exit, Stop> {
     let config =
         RegisterConfig::load(settings).map_err(|error| unloaded(error, "--settings names another"))?;
+    let runtime = runtime_for_server()?;
+    let failed = |error: std::io::Error| Stop::failed(format!("signals, or the page's address: {error}"));
+    // A database that is slow to answer is no reason to end by a reload that comes meanwhile.
+    let hang_up = {
+        let _within = runtime.enter();
+        process::hang_up().map_err(failed)?
+    };
     crate::app::log::start(&config.log).map_err(Stop::usage)?;
     let service = RegisterService::open(&config).map_err(|error| match error {
         RegisterError::Copies(error) => super::stop(error),
@@ -51,9 +58,7 @@ pub fn serve(settings: &Path) -> Result<Exit, Stop> {
         config.office.url
     ));
     super::say_where(&service.desk().copies);
-    runtime_for_server()?
-        .block_on(process::until_stopped(service, page))
-        .map_err(|error| Stop::failed(format!("signals, or the page's address: {error}")))?;
+    runtime.block_on(process::until_stopped(service, page, hang_up)).map_err(failed)?;
     Ok(Exit::Done)
 }
 

@@ -93,6 +93,10 @@ fn describe() {
         "Register: 1 while the mailboxes can be looked into."
     );
     metrics::describe_gauge!(
+        "amtsbote_register_locks_reached",
+        "Register: 1 while the mailbox for locks can be looked into, or where there is none."
+    );
+    metrics::describe_gauge!(
         "amtsbote_register_copies",
         "Register: copies that answer, are being loaded, or wait to be cleared away."
     );

@@ -49,7 +49,8 @@
 //! | `AmtsbotePushesFail` | a spool folder or another post office takes nothing | tried again by their profile |
 //! | `AmtsboteCallbacksFail` | a portal destination's receiver does not answer | wait, and can be fetched; called again with growing pauses |
 //! | `AmtsboteCallbackGivenUp` | a receiver was not told for `portal.callback_hours` | wait, and can be fetched |
-//! | `AmtsboteRegisterUnready` | the register does not reach the post office, or its database | wait at the post office |
+//! | `AmtsboteRegisterDown` | the register's process does not answer | wait at the post office, locks among them |
+//! | `AmtsboteRegisterUnready` | the register does not reach the post office, its mailbox for locks, or its database | wait at the post office |
 //! | `AmtsboteRegisterLockUnread` | a lock of a municipality could not be read | go on; whoever is to be hidden may be found |
 //! | `AmtsboteRegisterCopyStale` | nothing comes of a municipality | questions about it get the neutral answer |
 //! | `AmtsboteConnectionsRefused` | one peer, or all together, hold too many connections | those connected go on |

@@ -12,7 +12,7 @@
 //! itself is read at the start.
 //!
 //! `operation/amtsbote-register.service` runs it under systemd. With `register.operator_address` it says how it stands:
-//! `/livez`; `/readyz`, whether messages are fetched and taken (post office and database), with the reason where not; and
+//! `/livez`; `/readyz`, whether messages are fetched and taken (post office, mailbox for locks, database), with the reason where not; and
 //! `/metrics`: copies by state (`amtsbote_register_copies`), those that are too old (`amtsbote_register_copies_stale`) and the
 //! age of the oldest (`amtsbote_register_copy_oldest_seconds`), changes held and municipalities with gaps
 //! (`amtsbote_register_changes_held`, `amtsbote_register_gaps`), locks unread (`amtsbote_register_locks_unread`), open cases

@@ -81,6 +81,12 @@ fn every_alert_is_in_the_manual() {
     for name in names {
         assert!(manual.contains(&format!("`{name}`")), "{name}");
     }
+    // That either process is gone is seen by the job that the head prescribes for it.
+    let jobs = alerts.split("up{job=").skip(1).filter_map(|rest| rest.split('}').next());
+    let jobs: BTreeSet<&str> = jobs.collect();
+    assert_eq!(jobs, BTreeSet::from(["\"amtsbote\"", "\"amtsbote-register\""]));
+    let head = alerts.split("groups:").next().unwrap_or_default();
+    assert!(jobs.iter().all(|job| head.contains(job)), "{head}");
 }
 
 /// `amtsbote a b` in what operators read is a command that the binary has.

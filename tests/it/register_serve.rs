@@ -413,6 +413,7 @@ fn lists_and_certificates_are_read_anew_while_the_process_works() {
     put(&list(hours(100), &[]));
     reload();
     logged(&office, back, 1);
+    logged(&office, "the mailbox for locks is reached again", 1);
     assert!(watched(&office, "/readyz").starts_with("HTTP/1.1 200"));
     // What is wrong changes nothing.
     put("no list");
@@ -428,6 +429,20 @@ fn lists_and_certificates_are_read_anew_while_the_process_works() {
     reload();
     logged(&office, back, 2);
     assert!(register.0.try_wait().expect("a look").is_none(), "it is the same process");
+}
+
+#[test]
+fn it_is_not_ready_while_locks_wait() {
+    let office = Office::open_in(tempfile::tempdir().expect("a folder"), with_identifiers);
+    let _register = serve_changed(&office, |text| text.replace(URGENT, "zmb:100000000009"));
+    logged(&office, "register-locks-unreachable", 1);
+    send(&office, TOWN, Number::Changes, "no XML");
+    assert!(receive(&office, TOWN).contains("X000"), "the other mailboxes are looked into");
+    let ready = watched(&office, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("the mailbox for locks"), "{ready}");
+    let figures = watched(&office, "/metrics");
+    assert!(figures.contains("amtsbote_register_locks_reached 0\n"), "{figures}");
+    assert!(figures.contains("amtsbote_register_office_reached 1\n"), "{figures}");
 }
 
 /// Whoever renews certificates while it waits for its database.

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,13 +38,16 @@ const TOGETHER_BYTES_MAX: u64 = 256 * 1024;
 impl RegisterService {
     /// The mailbox for locks, beside everything else. What is answered leaves with the rest.
     pub(super) async fn take_locks(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let Some((mailbox, client)) = &self.urgent else { return };
+        let Some((mailbox, client)) = &self.urgent else {
+            self.locks_reached.store(true, Ordering::Relaxed);
+            return;
+        };
         let mut reachable = true;
         while !*stop.borrow() {
-            let more = match self
-                .waiting(&client.now(), |shown| !self.is_misplaced(shown) && !is_load(shown))
-                .await
-            {
+            let looked =
+                self.waiting(&client.now(), |shown| !self.is_misplaced(shown) && !is_load(shown)).await;
+            self.locks_reached.store(looked.is_ok(), Ordering::Relaxed);
+            let more = match looked {
                 Ok(waiting) => {
                     if !reachable {
                         tracing::info!("the mailbox for locks is reached again");

@@ -95,6 +95,8 @@ pub struct RegisterService {
     page_tls: Option<TlsSource>,
     /// Whether the mailboxes could be looked into when that was last tried.
     reached: AtomicBool,
+    /// The same of the mailbox for locks; true where there is none.
+    locks_reached: AtomicBool,
     config: RegisterConfig,
     inbox: PathBuf,
     own: PartyIdentifier,
@@ -138,6 +140,7 @@ impl RegisterService {
             urgent: urgent.zip(read.urgent.map(InForce::new)),
             page_tls: read.page.map(TlsSource::new),
             reached: AtomicBool::new(false),
+            locks_reached: AtomicBool::new(false),
             config: config.clone(),
             inbox,
             own,
@@ -158,6 +161,10 @@ impl RegisterService {
 
     fn is_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
+    }
+
+    fn reaches_locks(&self) -> bool {
+        self.locks_reached.load(Ordering::Relaxed)
     }
 
     fn page_tls(&self) -> Option<TlsSource> {

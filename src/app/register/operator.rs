@@ -1,6 +1,7 @@
 //! The register before the operator's listener (`register.operator_address`): `/livez`, `/readyz`, `/metrics`.
 //!
-//! Ready means that messages are fetched and taken: the post office answers, and the database takes a change.
+//! Ready means that messages are fetched and taken: the post office answers for all mailboxes, and the database takes a
+//! change.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,15 +32,19 @@ impl Watched for AtWork {
         if !self.service.is_reached() {
             return Err("the post office cannot be reached, or was not yet".to_owned());
         }
+        if !self.service.reaches_locks() {
+            return Err("the mailbox for locks cannot be looked into, or was not yet: locks wait".to_owned());
+        }
         self.service.copies(|copies| copies.check_writing()).await.map(|()| Vec::new())
     }
 
     async fn render(&self) -> String {
         let now = self.service.clock.now();
         let figures = self.service.copies(move |copies| copies.figures(now)).await;
-        metrics::gauge!("amtsbote_register_database_up").set(if figures.is_ok() { 1.0 } else { 0.0 });
-        let reached = if self.service.is_reached() { 1.0 } else { 0.0 };
-        metrics::gauge!("amtsbote_register_office_reached").set(reached);
+        let as_figure = |is| if is { 1.0 } else { 0.0 };
+        metrics::gauge!("amtsbote_register_database_up").set(as_figure(figures.is_ok()));
+        metrics::gauge!("amtsbote_register_office_reached").set(as_figure(self.service.is_reached()));
+        metrics::gauge!("amtsbote_register_locks_reached").set(as_figure(self.service.reaches_locks()));
         if let Ok(figures) = figures {
             for (state, count) in
                 [("living", figures.living), ("loading", figures.loading), ("retired", figures.retired)]

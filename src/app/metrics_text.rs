@@ -121,14 +121,9 @@ fn describe() {
         "Register: municipalities of which a lock could not be read."
     );
     metrics::describe_gauge!(
-        "amtsbote_register_cases_open",
-        "Register: notices and hand-overs that are owed."
-    );
-    metrics::describe_gauge!(
         "amtsbote_register_answers_waiting",
         "Register: messages that are not posted yet."
     );
-    metrics::describe_gauge!("amtsbote_register_log_records", "Register: entries of the log of looks.");
     metrics::describe_counter!(
         "amtsbote_register_feed_refused_total",
         "Register: messages of the feed that were rejected, or cases of which were, by number."

@@ -15,10 +15,13 @@
 //! `/livez`; `/readyz`, whether messages are fetched and taken (post office, mailbox for locks, database), with the reason where not; and
 //! `/metrics`: copies by state (`amtsbote_register_copies`), those that are too old (`amtsbote_register_copies_stale`) and the
 //! age of the oldest (`amtsbote_register_copy_oldest_seconds`), changes held and municipalities with gaps
-//! (`amtsbote_register_changes_held`, `amtsbote_register_gaps`), locks unread (`amtsbote_register_locks_unread`), open cases
-//! (`amtsbote_register_cases_open`), messages not posted yet (`amtsbote_register_answers_waiting`), the feed's refusals
-//! (`amtsbote_register_feed_refused_total`), entries of the log (`amtsbote_register_log_records`). Sums alone, and no
-//! authentication: a loopback address, or the administration's network.
+//! (`amtsbote_register_changes_held`, `amtsbote_register_gaps`), locks unread (`amtsbote_register_locks_unread`), whether
+//! post office and mailbox for locks could be looked into (`amtsbote_register_office_reached`,
+//! `amtsbote_register_locks_reached`), messages not posted yet (`amtsbote_register_answers_waiting`) and the feed's refusals
+//! (`amtsbote_register_feed_refused_total`). There is no authentication, so it is on a loopback address, or reachable for the
+//! monitoring host alone: whoever reads sums before and after a message sees what it moved. For that reason there are none of
+//! open cases or of the log's entries, which a question about a locked person moves otherwise than one about an unknown one;
+//! `amtsbote register cases` and `amtsbote register log` tell them.
 //!
 //! ## What it does with a message
 //!

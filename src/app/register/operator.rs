@@ -56,9 +56,7 @@ impl Watched for AtWork {
             metrics::gauge!("amtsbote_register_changes_held").set(figures.changes_held as f64);
             metrics::gauge!("amtsbote_register_gaps").set(figures.gaps as f64);
             metrics::gauge!("amtsbote_register_locks_unread").set(figures.locks_unread as f64);
-            metrics::gauge!("amtsbote_register_cases_open").set(figures.cases_open as f64);
             metrics::gauge!("amtsbote_register_answers_waiting").set(figures.answers_waiting as f64);
-            metrics::gauge!("amtsbote_register_log_records").set(figures.looks as f64);
         }
         self.metrics.render()
     }

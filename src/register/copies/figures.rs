@@ -1,5 +1,7 @@
-//! How the copies stand, in sums, for whoever watches the process: cheap enough to be asked every few seconds, and
-//! nothing about anybody.
+//! How the copies stand, in sums, for whoever watches the process: cheap enough to be asked every few seconds.
+//!
+//! Nothing about anybody: a sum that is looked at before and after a question tells what the question moved. So there are
+//! none that a locked person moves otherwise than an unknown one, such as open cases or entries of the log.
 
 use jiff::Timestamp;
 
@@ -24,11 +26,8 @@ pub struct Figures {
     pub gaps: u64,
     /// Municipalities of which a lock could not be read.
     pub locks_unread: u64,
-    pub cases_open: u64,
-    /// Written, and not posted yet.
+    /// Written, and not posted yet. Each question brings one, whatever is found.
     pub answers_waiting: u64,
-    /// Entries of the log of looks.
-    pub looks: u64,
 }
 
 impl Copies {
@@ -47,13 +46,11 @@ impl Copies {
                 retired: in_state(schema::RETIRED)?,
                 oldest_seconds: uint(age),
                 locks_unread: locks_unread(work)?.len() as u64,
-                cases_open: count("SELECT count(*) FROM duty WHERE done_at IS NULL", &[])?,
                 answers_waiting: count(
                     "SELECT count(*) FROM outgoing WHERE sent_at IS NULL AND given_up_at IS NULL
                      AND sealed IS NOT NULL AND expires_at > ?1",
                     params![micros(now)],
                 )?,
-                looks: count("SELECT coalesce(max(number), 0) FROM look_head", &[])?,
                 ..Figures::default()
             };
             for copy in living {

@@ -818,7 +818,10 @@ fn neutral_answers_are_told_apart_by_neither_content_nor_size_nor_time() {
     let mut shapes: BTreeSet<String> = BTreeSet::new();
     let mut sizes: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     let mut taken: BTreeMap<&str, Vec<u128>> = BTreeMap::new();
-    let mut buckets: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+    let mut leave_after: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+    let mut moved: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let watched_at = clock.now();
+    let figures = |desk: &Desk| desk.copies.figures(watched_at).expect("figures");
     for _ in 0..ROUNDS {
         for (case, ags, family) in cases {
             let selection = Selection {
@@ -846,9 +849,11 @@ fn neutral_answers_are_told_apart_by_neither_content_nor_size_nor_time() {
             };
             let sender = Sender::Vouched("lap:1".to_owned());
             let delivery = Delivery { transport_id: &uuid, sender: &sender, from: "lap:1", test: false };
+            let before = figures(&desk);
             let (began, begun) = (clock.now(), Instant::now());
             let handled = desk.handle(&delivery, &content).expect("handled");
             let (ended, work) = (clock.now(), begun.elapsed());
+            moved.entry(case).or_default().insert(format!("from {before:?} to {:?}", figures(&desk)));
             assert_eq!(handled.outcome, "answered", "{case}: {handled:?}");
             let due = desk.copies.due(ended.checked_add(1.hour()).expect("in range")).expect("a look");
             let [reply] = &due[..] else { panic!("one reply: {due:?}") };
@@ -858,10 +863,8 @@ fn neutral_answers_are_told_apart_by_neither_content_nor_size_nor_time() {
             sizes.entry(case).or_default().insert(text.len());
             shapes.insert(blanked(&text));
             taken.entry(case).or_default().push(work.as_micros());
-            // Counted from the instant at which the desk took it, which lies between the two.
             let after = reply.since.as_microsecond() - began.as_microsecond();
-            let width = i64::try_from(bucket.as_micros()).expect("small");
-            buckets.entry(case).or_default().insert(after / width);
+            leave_after.entry(case).or_default().insert(after);
         }
     }
     assert_eq!(shapes.len(), 1, "one content: {shapes:#?}");
@@ -876,7 +879,13 @@ fn neutral_answers_are_told_apart_by_neither_content_nor_size_nor_time() {
             times[times.len() - 1]
         );
     }
-    assert!(buckets.values().all(|one| *one == BTreeSet::from([1])), "at the end of the first: {buckets:?}");
+    // Counted from the desk's first look at the clock, whatever work comes after it.
+    let since_first = bucket + Duration::from_millis(1);
+    let expected = BTreeSet::from([i64::try_from(since_first.as_micros()).expect("small")]);
+    assert!(leave_after.values().all(|one| *one == expected), "at the end of the first: {leave_after:?}");
+    // Nor do the figures that are watched tell them apart.
+    let all: BTreeSet<&String> = moved.values().flatten().collect();
+    assert_eq!(all.len(), 1, "{moved:#?}");
 }
 
 /// Ids and instants are of fixed length and say nothing; all else must be equal.

@@ -73,6 +73,17 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     write(folder.path(), "wrong.jsonl", "nonsense\n{}\n");
     let wrong = ["load", "wrong.jsonl", "--ags", "10041100", "--generation", "2"];
     assert!(run(&wrong, 1).stderr.contains("none of the load's 2 records"));
+    // What fails because of it hides nothing of why it failed.
+    let database = rusqlite::Connection::open(folder.path().join("register/register.sqlite"));
+    let database = database.expect("a database");
+    let fail = "CREATE TRIGGER stuck BEFORE UPDATE ON copy BEGIN SELECT RAISE(ABORT, 'stuck'); END";
+    database.execute_batch(fail).expect("a trigger");
+    let absent = ["load", "absent.jsonl", "--ags", "10041100", "--generation", "2"];
+    let told = run(&absent, 2).stderr;
+    assert!(told.contains("absent.jsonl cannot be read") && !told.contains("stuck"), "{told}");
+    database.execute_batch("DROP TRIGGER stuck").expect("dropped");
+    drop(database);
+    run(&absent, 2);
     let status = run(&["status"], 0);
     assert!(status.stdout.contains("202") && status.stdout.contains("never"), "{status:?}");
     assert!(status.stderr.contains("No night's work"), "{status:?}");

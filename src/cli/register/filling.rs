@@ -66,12 +66,16 @@ pub fn load(
     reading: Reading,
 ) -> Result<Exit, Stop> {
     copies.begin_load(ags, generation, sequence, SystemClock.now()).map_err(stop)?;
-    let loaded = take_load(copies, file, ags, announced);
-    if loaded.is_err() {
-        copies.abandon_load(ags, generation).map_err(stop)?;
-    }
+    let receipt = match take_load(copies, file, ags, announced) {
+        Ok(receipt) => receipt,
+        Err(error) => {
+            // Why it failed is to be told, whatever else fails because of it; what stays goes with the next load.
+            let _ = copies.abandon_load(ags, generation);
+            while matches!(copies.clear_retired(), Ok(true)) {}
+            return Err(error);
+        }
+    };
     while copies.clear_retired().map_err(stop)? {}
-    let receipt = loaded?;
     if reading.json {
         screen::json(&receipt)?;
     } else {

@@ -52,7 +52,8 @@ pub enum Command {
     },
     /// Run the register: fetch feed and questions from its mailboxes, post receipts and answers
     ///
-    /// SIGHUP makes it read certificates, keys, authorities and revocation lists anew. With register.operator_address it
+    /// SIGHUP makes it read certificates, keys, authorities and revocation lists anew, but for the files of [store], which
+    /// are read at the start. With register.operator_address it
     /// answers /livez, /readyz and /metrics; operation/amtsbote-register.service runs it under systemd.
     Serve {
         /// The register's own configuration

@@ -7,7 +7,8 @@
 //!
 //! Certificates, keys, authorities, revocation lists and tokens that `register.toml` names are read anew on SIGHUP (`systemctl
 //! reload`), those of signers, payment and page included: all of them or, where one cannot be used (`reload-failed`), none,
-//! and the process goes on with what it had. Lists run out: fetch a new `office.crls` and `signatures.crls` before they do, else
+//! and the process goes on with what it had. The files of `[store]` (`password_file`, `tls_anchors`) are not among them: they
+//! are read at the start only, so another password or authority of the database wants a restart. Lists run out: fetch a new `office.crls` and `signatures.crls` before they do, else
 //! the post office is not spoken to (`register-office-unreachable`) and signed messages are rejected. The configuration
 //! itself is read at the start.
 //!

@@ -96,6 +96,9 @@ pub enum Command {
         /// How many records the municipality announced [default: as many as the file has]
         #[arg(long, value_name = "COUNT")]
         announced: Option<u64>,
+        /// Take it also where it leaves less than half of the persons that the copy has
+        #[arg(long)]
+        shrink: bool,
         #[command(flatten)]
         folder: Folder,
         #[command(flatten)]
@@ -306,8 +309,9 @@ impl Command {
             Self::Synth { ags, persons, seed, into: Some(folder), changes } => {
                 synth::plan(folder, *ags, *persons, *seed, *changes)
             }
-            Self::Load { file, ags, generation, sequence, announced, folder, reading } => {
-                filling::load(&folder.open(true)?, file, (*ags, *generation, *sequence), *announced, *reading)
+            Self::Load { file, ags, generation, sequence, announced, shrink, folder, reading } => {
+                let stand = (*ags, *generation, *sequence);
+                filling::load(&folder.open(true)?, file, stand, *announced, *shrink, *reading)
             }
             Self::Status { folder, reading } => filling::status(&folder.open(false)?, *reading),
             Self::Search { file, folder } => questions::search(&folder.open(false)?, file),

@@ -109,7 +109,9 @@
 //! load`). A load that is rejected leaves the copy as it was, and what it brought is cleared away like a copy that was
 //! replaced; what a crash left behind goes with the next load of that municipality. Rejected (S999) is also a load of which no record can be taken, and one
 //! without a record where the copy has some: a municipality that has ceased to be deletes its records by changes. The first
-//! load of one in which nobody lives is taken.
+//! load of one in which nobody lives is taken. Rejected is a load, too, that leaves less than half of the persons that the
+//! copy has, whether so few came or the others were refused. Where so few are right, no message says so: the municipality
+//! tells the operator, who loads its records from a file with `amtsbote register load --shrink`.
 //!
 //! Locks win (sections 51, 34a(5) BMG), so a lock is effective also where its case, or the whole message, is rejected for its
 //! form (S001 to S030, X001, S999), as long as it is certain who sends it and whom it hides: the message is well-formed to its end, of a

@@ -409,7 +409,7 @@ impl Desk {
             feed::write_load_receipt(out, &head.uuid, stand, &receipt);
         });
         let arrived = case.arrived(&head.uuid, head.number.code());
-        refusal(self.copies.finish_load_taking(stand.ags, announced, &receipt, Some((&arrived, &[reply]))))?;
+        refusal(self.copies.finish_load_taking(stand.ags, announced, &receipt, (&arrived, &[reply])))?;
         let detail = format!("{} stored, {} refused", receipt.stored, receipt.refused);
         Ok(Handled { detail, ..handled(head, "loaded") })
     }
@@ -706,7 +706,8 @@ impl From<CopyError> for Stop {
             CopyError::Record(error) => Self::Fault(Fault::new(Code::S999, error.to_string())),
             error @ (CopyError::Incomplete { .. }
             | CopyError::NothingTaken { .. }
-            | CopyError::NothingCame { .. }) => Self::Fault(Fault::new(Code::S999, error.to_string())),
+            | CopyError::NothingCame { .. }
+            | CopyError::Shrinks { .. }) => Self::Fault(Fault::new(Code::S999, error.to_string())),
             error => Self::Error(error.into()),
         }
     }

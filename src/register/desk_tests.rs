@@ -816,10 +816,11 @@ fn a_load_of_tomorrow_is_rejected() {
 /// The municipality hears why, and nothing of the load is left.
 #[test]
 fn a_load_that_is_rejected_leaves_the_copy_as_it_was() {
-    let rig = Rig::filled(&[named("1", "Adler")]);
+    let rig = Rig::filled(&["1", "4", "5"].map(|mark| named(mark, "Adler")));
     let persons = |number| load(number, 2, &[named("2", "Bussard"), named("3", "Condor")]);
     for (text, code, why) in [
         (load(10, 2, &[]), "S999", "the load has no record"),
+        (load(14, 2, &[named("2", "Bussard")]), "S999", "the load leaves 1 of the copy"),
         (
             persons(11)
                 .replace("<name>Bussard</name>", "<name></name>")
@@ -836,7 +837,7 @@ fn a_load_that_is_rejected_leaves_the_copy_as_it_was() {
         assert!(told.contains(code) && told.contains(why), "{told}");
         let states = rig.desk.copies.states(rig.clock.now()).expect("states");
         let states: Vec<_> = states.iter().map(|one| (one.state, one.generation, one.persons)).collect();
-        assert_eq!(states, [("living", 1, 1)], "{why}");
+        assert_eq!(states, [("living", 1, 3)], "{why}");
     }
 }
 

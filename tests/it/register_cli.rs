@@ -73,6 +73,9 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     write(folder.path(), "wrong.jsonl", "nonsense\n{}\n");
     let wrong = ["load", "wrong.jsonl", "--ags", "10041100", "--generation", "2"];
     assert!(run(&wrong, 1).stderr.contains("none of the load's 2 records"));
+    let few = made.lines().take(100).collect::<Vec<_>>().join("\n");
+    write(folder.path(), "wrong.jsonl", &few);
+    assert!(run(&wrong, 1).stderr.contains("the load leaves 100 of the copy's 202 persons"));
     // What fails because of it hides nothing of why it failed.
     let database = rusqlite::Connection::open(folder.path().join("register/register.sqlite"));
     let database = database.expect("a database");
@@ -178,6 +181,9 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     for expected in ["\"surplus\": [\n    \"A2\"", "\"changed\": [\n    \"A1\"", "\"missing\": []"] {
         assert!(difference.contains(expected), "{expected}: {difference}");
     }
+    // Where so few are right, the operator says so.
+    run(&[&wrong[..], &["--shrink"]].concat(), 0);
+    assert_eq!(run(&["status", "--json"], 0).json()["copies"][0]["persons"], 100);
 }
 
 /// What the plan says is what a copy holds that was told everything rightly.

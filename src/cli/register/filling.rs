@@ -63,10 +63,11 @@ pub fn load(
     file: &Path,
     (ags, generation, sequence): (Ags, u64, u64),
     announced: Option<u64>,
+    shrink: bool,
     reading: Reading,
 ) -> Result<Exit, Stop> {
     copies.begin_load(ags, generation, sequence, SystemClock.now()).map_err(stop)?;
-    let receipt = match take_load(copies, file, ags, announced) {
+    let receipt = match take_load(copies, file, ags, announced, shrink) {
         Ok(receipt) => receipt,
         Err(error) => {
             // Why it failed is to be told, whatever else fails because of it; what stays goes with the next load.
@@ -95,7 +96,13 @@ pub fn load(
     Ok(if receipt.refused > 0 { Exit::Problems } else { Exit::Done })
 }
 
-fn take_load(copies: &Copies, file: &Path, ags: Ags, announced: Option<u64>) -> Result<LoadReceipt, Stop> {
+fn take_load(
+    copies: &Copies,
+    file: &Path,
+    ags: Ags,
+    announced: Option<u64>,
+    shrink: bool,
+) -> Result<LoadReceipt, Stop> {
     let mut receipt = LoadReceipt::default();
     let mut chunk = Vec::with_capacity(CHUNK);
     let mut take = |chunk: &mut Vec<Vec<u8>>| {
@@ -111,7 +118,12 @@ fn take_load(copies: &Copies, file: &Path, ags: Ags, announced: Option<u64>) -> 
     }
     take(&mut chunk)?;
     let announced = announced.unwrap_or(receipt.stored + receipt.refused);
-    copies.finish_load(ags, announced, &receipt).map_err(stop)?;
+    let finished = if shrink {
+        copies.finish_load_shrinking(ags, announced, &receipt)
+    } else {
+        copies.finish_load(ags, announced, &receipt)
+    };
+    finished.map_err(stop)?;
     Ok(receipt)
 }
 

@@ -148,10 +148,21 @@ impl Copies {
     }
 
     /// Ends the load: `announced` records must have come, and one that leaves nobody in the copy is none where it was to
-    /// bring somebody, or somebody is there. The switch is one transaction; until it, the former copy answers. Locks that came and are younger than the load's picture stay effective in the new one, whenever they
-    /// came and for whichever generation.
+    /// bring somebody, or somebody is there; nor is one that leaves less than half of them. The switch is one transaction;
+    /// until it, the former copy answers. Locks that came and are younger than the load's picture stay effective in the new
+    /// one, whenever they came and for whichever generation.
     pub fn finish_load(&self, ags: Ags, announced: u64, receipt: &LoadReceipt) -> Result<(), CopyError> {
-        self.finish_load_taking(ags, announced, receipt, None)
+        self.finish(ags, announced, receipt, false, None)
+    }
+
+    /// The same where an operator has said that so few are right.
+    pub fn finish_load_shrinking(
+        &self,
+        ags: Ags,
+        announced: u64,
+        receipt: &LoadReceipt,
+    ) -> Result<(), CopyError> {
+        self.finish(ags, announced, receipt, true, None)
     }
 
     /// The same, with the message that brought the load and its receipts in one transaction.
@@ -160,6 +171,17 @@ impl Copies {
         ags: Ags,
         announced: u64,
         receipt: &LoadReceipt,
+        arrived: (&Arrived<'_>, &[Reply]),
+    ) -> Result<(), CopyError> {
+        self.finish(ags, announced, receipt, false, Some(arrived))
+    }
+
+    fn finish(
+        &self,
+        ags: Ags,
+        announced: u64,
+        receipt: &LoadReceipt,
+        may_shrink: bool,
         arrived: Option<(&Arrived<'_>, &[Reply])>,
     ) -> Result<(), CopyError> {
         let came = receipt.stored + receipt.refused;
@@ -174,9 +196,7 @@ impl Copies {
         if uint(stored) != receipt.stored {
             return Err(CopyError::Incomplete { announced: receipt.stored, came: uint(stored) });
         }
-        if stored == 0 {
-            self.may_be_empty(&work, ags, receipt)?;
-        }
+        is_plausible(&work, ags, receipt, may_shrink)?;
         keep_younger_locks(&work, &copy)?;
         let set = "UPDATE copy SET state = ?2 WHERE ags = ?1 AND state = ?3";
         work.run(set, params![ags.to_string(), schema::RETIRED, schema::LIVE])?;
@@ -185,19 +205,6 @@ impl Copies {
             self.take_within(&work, arrived, replies)?;
         }
         work.commit()
-    }
-
-    /// The first load of a municipality in which nobody lives is right; any other without a record is a mistake.
-    fn may_be_empty(&self, work: &Work<'_>, ags: Ags, receipt: &LoadReceipt) -> Result<(), CopyError> {
-        if let Some((_, first)) = receipt.refused_records.first() {
-            return Err(CopyError::NothingTaken { refused: receipt.refused, first: first.clone() });
-        }
-        let kept: i64 = work.only(
-            "SELECT count(*) FROM person JOIN copy ON copy.id = person.copy WHERE copy.ags = ?1 AND copy.state = ?2",
-            params![ags.to_string(), schema::LIVE],
-            |row| row.get(0),
-        )?;
-        if kept > 0 { Err(CopyError::NothingCame { kept: uint(kept) }) } else { Ok(()) }
     }
 
     /// Removes a bounded part of what was replaced; says whether there is more.
@@ -362,6 +369,25 @@ pub(super) fn read_stored(record: &[u8]) -> Result<Person, CopyError> {
         let error = RecordError::Malformed { line: 0, column: 0 };
         CopyError::Corrupt(format!("a stored record: {error}"))
     })
+}
+
+/// The first load of a municipality in which nobody lives is right; any other without a record is a mistake, and so,
+/// unless the operator says otherwise, is one that leaves less than half of the persons.
+fn is_plausible(work: &Work<'_>, ags: Ags, receipt: &LoadReceipt, may_shrink: bool) -> Result<(), CopyError> {
+    let stored = receipt.stored;
+    if let (0, Some((_, first))) = (stored, receipt.refused_records.first()) {
+        return Err(CopyError::NothingTaken { refused: receipt.refused, first: first.clone() });
+    }
+    let kept: i64 = work.only(
+        "SELECT count(*) FROM person JOIN copy ON copy.id = person.copy WHERE copy.ags = ?1 AND copy.state = ?2",
+        params![ags.to_string(), schema::LIVE],
+        |row| row.get(0),
+    )?;
+    match uint(kept) {
+        kept if kept > 0 && stored == 0 => Err(CopyError::NothingCame { kept }),
+        kept if stored < kept.div_ceil(2) && !may_shrink => Err(CopyError::Shrinks { stored, kept }),
+        _ => Ok(()),
+    }
 }
 
 /// Before a load goes live: its picture may be older than a lock, or the lock may have been for the former generation.

@@ -155,6 +155,10 @@ pub enum CopyError {
         "the load has no record, and the copy, which has {kept}, stays as it was; load its records, or delete them by changes"
     )]
     NothingCame { kept: u64 },
+    #[error(
+        "the load leaves {stored} of the copy's {kept} persons, less than half, and the copy stays as it was; load all of them, or, if there are no more, let the register's operator load them (amtsbote register load --shrink)"
+    )]
+    Shrinks { stored: u64, kept: u64 },
     #[error("{0}")]
     Question(#[from] Reason),
     #[error("the log's key does not open the log, or the log was changed at entry {0}")]

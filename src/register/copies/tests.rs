@@ -54,7 +54,7 @@ impl Rig {
         let records: Vec<Vec<u8>> = persons.iter().map(Person::to_bytes).collect();
         let mut receipt = LoadReceipt::default();
         self.copies.load(ags, records.iter().map(Vec::as_slice), &mut receipt).expect("loaded");
-        self.copies.finish_load(ags, persons.len() as u64, &receipt).expect("finished");
+        self.copies.finish_load_shrinking(ags, persons.len() as u64, &receipt).expect("finished");
         receipt
     }
 

@@ -68,6 +68,35 @@ fn a_load_that_would_leave_nobody_is_none() {
     assert_eq!((states(), rig.count("SELECT count(*) FROM copy")), (vec![("living", 2, 1)], 2));
 }
 
+/// Nor does one of a few good records replace a copy of many, unless the operator says so.
+#[test]
+fn a_load_that_would_leave_less_than_half_is_none() {
+    let rig = rig();
+    let persons: Vec<Person> = (0..5).map(|number| person(SEED, home(), number)).collect();
+    rig.load(home(), 1, &persons);
+    let begin = |generation, good: usize| {
+        rig.copies.begin_load(home(), generation, 0, at(1)).expect("begun");
+        let mut records: Vec<Vec<u8>> = persons[..good].iter().map(Person::to_bytes).collect();
+        records.resize(5, b"{".to_vec());
+        let mut receipt = LoadReceipt::default();
+        rig.copies.load(home(), records.iter().map(Vec::as_slice), &mut receipt).expect("loaded");
+        receipt
+    };
+    let kept = || rig.copies.entries(home()).expect("entries").len();
+    let few = begin(2, 2);
+    assert!(matches!(
+        rig.copies.finish_load(home(), 5, &few),
+        Err(CopyError::Shrinks { stored: 2, kept: 5 })
+    ));
+    assert_eq!(kept(), 5);
+    rig.copies.finish_load(home(), 5, &begin(2, 3)).expect("more than half");
+    assert_eq!(kept(), 3);
+    let few = begin(3, 1);
+    assert!(rig.copies.finish_load(home(), 5, &few).is_err());
+    rig.copies.finish_load_shrinking(home(), 5, &few).expect("the operator's word");
+    assert_eq!(kept(), 1);
+}
+
 #[test]
 fn a_retired_copy_goes_in_small_steps() {
     let rig = rig();
@@ -267,6 +296,7 @@ fn the_same_on_postgresql() {
     testing::on_postgres(testing::scenarios![
         a_load_is_switched_to_as_a_whole_and_names_what_it_refused,
         a_load_that_would_leave_nobody_is_none,
+        a_load_that_would_leave_less_than_half_is_none,
         a_retired_copy_goes_in_small_steps,
         a_record_that_cannot_be_read_stays_in_nobodys_way,
         whoever_left_long_ago_shrinks_and_goes,

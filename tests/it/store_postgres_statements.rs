@@ -124,6 +124,8 @@ fn every_commit_is_guarded() {
     }
     // A snapshot changes nothing; `write!` sets something before, which fails as well.
     let known = [
+        "holdings.rs: page.commit().await?;",
+        "holdings.rs: page.commit().await?;",
         "mod.rs: snapshot.commit().await?;",
         "mod.rs: let committed = tokio::time::timeout($self.pools.settings().patience, work.commit()).await;",
         "verify.rs: snapshot.commit().await?;",

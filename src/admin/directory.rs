@@ -115,21 +115,19 @@ fn check_destinations(account: &Account) -> Result<(), DirectoryError> {
             what,
         };
         let mut keys: Vec<PublicKey> = Vec::new();
-        for key in &destination.keys {
-            let key = PublicKey::parse(&key.jwk).map_err(|error| wrong(error.to_string()))?;
+        for one in &destination.keys {
+            let key = PublicKey::parse(&one.jwk).map_err(|error| wrong(error.to_string()))?;
             if keys.iter().any(|other| other.kid() == key.kid()) {
                 return Err(wrong(format!("the kid {} stands twice", key.kid())));
             }
             key.certificate().map_err(|error| wrong(format!("the key {}: {error}", key.kid())))?;
-            keys.push(key);
-        }
-        for former in destination.keys.iter().zip(&keys).filter(|(one, _)| one.former).map(|(_, key)| key) {
-            if former.purpose == Purpose::Encryption {
+            if one.former && key.purpose == Purpose::Encryption {
                 return Err(wrong(format!(
                     "the key {} is for encryption; former is said of keys for signatures only",
-                    former.kid()
+                    key.kid()
                 )));
             }
+            keys.push(key);
         }
         let is_there = keys
             .iter()

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use tokio_postgres::{Client, IsolationLevel, Row as Found, Transaction};
+use tokio_postgres::{Client, IsolationLevel, Row as Found, Statement, Transaction};
 
 use super::payload;
 use super::pools::{Pools, Reading};
@@ -27,12 +27,15 @@ use crate::store::row::{Place, Row, int};
 const PAGE: i64 = 16;
 /// Ids of one page.
 const IDS: i64 = 256;
+const LAST_RECORDS: &str = "SELECT DISTINCT ON (message, node) message, bytes FROM evidence WHERE message = ANY($1) \
+    ORDER BY message, node, idx DESC";
 
 pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsReport) -> Result<(), Fault> {
     let question = format!(
         "SELECT {ROW}, offered, envelope, manifest, author_digest, card \
          FROM message LEFT JOIN paper USING (sequence) WHERE sequence > $1 ORDER BY sequence LIMIT $2"
     );
+    let (question, of_records) = (client.prepare(&question).await?, client.prepare(LAST_RECORDS).await?);
     let (mut after, mut count) = (0, 0);
     loop {
         let page = snapshot(client).await?;
@@ -40,7 +43,7 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
         let sequences: Vec<i64> = rows.iter().map(|found| column(found, 0)).collect::<Result<_, _>>()?;
         let Some(last) = sequences.last() else { break };
         after = *last;
-        let mut logged = last_records(&page, &sequences).await?;
+        let mut logged = last_records(&page, &of_records, &sequences).await?;
         page.commit().await?;
         for (found, sequence) in rows.iter().zip(&sequences) {
             count += 1;
@@ -52,7 +55,7 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
         }
     }
     report.messages = Some(count);
-    check_missing(client, report).await
+    check_missing(client, &of_records, report).await
 }
 
 async fn snapshot(client: &mut Client) -> Result<Transaction<'_>, Fault> {
@@ -63,12 +66,11 @@ async fn snapshot(client: &mut Client) -> Result<Transaction<'_>, Fault> {
 /// The last record that each log has of each of these messages.
 async fn last_records(
     snapshot: &Transaction<'_>,
+    of_records: &Statement,
     sequences: &[i64],
 ) -> Result<BTreeMap<i64, Vec<Record>>, Fault> {
-    let question = "SELECT DISTINCT ON (message, node) message, bytes FROM evidence WHERE message = ANY($1) \
-                    ORDER BY message, node, idx DESC";
     let mut logged: BTreeMap<i64, Vec<Record>> = BTreeMap::new();
-    for found in snapshot.query(question, &[&sequences]).await? {
+    for found in snapshot.query(of_records, &[&sequences]).await? {
         if let Ok(record) = Record::from_bytes(column(&found, 1)?) {
             logged.entry(column(&found, 0)?).or_default().push(record);
         }
@@ -128,18 +130,23 @@ async fn payload_of(pools: &Arc<Pools>, row: &Row) -> Result<(i64, Digest), Stor
 }
 
 /// Ids of messages whose cards are gone: a log must say that they were purged.
-async fn check_missing(client: &mut Client, report: &mut LogsReport) -> Result<(), Fault> {
+async fn check_missing(
+    client: &mut Client,
+    of_records: &Statement,
+    report: &mut LogsReport,
+) -> Result<(), Fault> {
     let question = "SELECT key, sequence FROM used WHERE sequence > $1 \
                     AND NOT EXISTS (SELECT 1 FROM message WHERE message.sequence = used.sequence) \
                     ORDER BY sequence LIMIT $2";
+    let question = client.prepare(question).await?;
     let mut after = 0;
     loop {
         let page = snapshot(client).await?;
-        let rows = page.query(question, &[&after, &IDS]).await?;
+        let rows = page.query(&question, &[&after, &IDS]).await?;
         let sequences: Vec<i64> = rows.iter().map(|found| column(found, 1)).collect::<Result<_, _>>()?;
         let Some(last) = sequences.last() else { return Ok(()) };
         after = *last;
-        let logged = last_records(&page, &sequences).await?;
+        let logged = last_records(&page, of_records, &sequences).await?;
         page.commit().await?;
         for (found, sequence) in rows.iter().zip(&sequences) {
             let is_purged = |record: &Record| record.event == RecordEvent::CardPurged;

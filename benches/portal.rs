@@ -41,6 +41,8 @@ use tokio_rustls::TlsConnector;
 mod cli_fixture;
 #[allow(dead_code)]
 mod ground;
+#[path = "../tests/it/ports.rs"]
+mod ports;
 #[path = "../tests/it/store_fixture.rs"]
 #[allow(dead_code)]
 mod store_fixture;
@@ -83,8 +85,7 @@ fn encryption_key() -> PublicKey {
 
 /// A server with a portal door, one client and one destination.
 fn open(content_bytes_max: u64) -> (cli_fixture::Office, u16) {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    let port = free.expect("a free port").port();
+    let port = ports::own_port();
     let office = cli_fixture::Office::open_in(tempfile::tempdir().expect("a folder"), |folder| {
         let config = folder.join("amtsbote.toml");
         let text = std::fs::read_to_string(&config).expect("the configuration");

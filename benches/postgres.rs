@@ -30,6 +30,8 @@ mod nodes_office;
 #[path = "../tests/it/portal_office.rs"]
 #[allow(dead_code)]
 mod portal_office;
+#[path = "../tests/it/ports.rs"]
+mod ports;
 #[path = "../tests/it/postgres_cluster.rs"]
 #[allow(dead_code)]
 mod postgres_cluster;

@@ -21,6 +21,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 mod both_engines;
+#[path = "../../tests/it/ports.rs"]
+mod ports;
 #[path = "../../tests/it/postgres_cluster.rs"]
 #[allow(dead_code)]
 mod postgres_cluster;

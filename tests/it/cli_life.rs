@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::cli_fixture::{Office, amtsbote};
 use crate::nodes_office::{open_with, stop};
+use crate::ports::own_port;
 use crate::postgres_cluster::{Cluster, programs};
 
 const NOTICE: &str = "<notice>Grüße</notice>";
@@ -277,8 +278,7 @@ fn a_check_looks_at_the_register() {
     let wrong = found(&[], 4);
     assert!(wrong[0].2.contains("store.connection"), "{wrong:?}");
     // Nobody listens there.
-    let free =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let free = own_port();
     with_store(&format!("connection = \"host=127.0.0.1 port={free} user=register dbname=register\"\n"));
     let away = found(&[], 4);
     assert!(away[1].1 == "problem" && away[1].2.contains("cannot be reached"), "{away:?}");

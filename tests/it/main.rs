@@ -54,6 +54,7 @@ mod portal_refusals;
 mod portal_room;
 mod portal_routing;
 mod portal_simulation;
+mod ports;
 mod postgres_cluster;
 mod register_cli;
 mod register_messages;

@@ -1,7 +1,6 @@
 //! OpenSSL as the other side: its responder answers our questions, its lists are read. Without the tool the test says
 //! so and passes.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use amtsbote::pki::revocation::fetch::{Client, Settings};
 use amtsbote::pki::revocation::list::{List, Said};
 use amtsbote::pki::revocation::ocsp::Status;
 
+use crate::ports::own_port;
 use crate::tools;
 
 /// Ends with the test.
@@ -68,17 +68,13 @@ fn read(folder: &Path, name: &str) -> Certificate {
     Certificate::from_pem(&std::fs::read(folder.join(name)).expect("a file")).expect("a certificate")
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
-}
-
 #[tokio::test]
 async fn openssl_answers_and_lists() {
     if !tools::is_here("openssl", &["version"], "OpenSSL's responder and lists are not asked") {
         return;
     }
     let place = tempfile::tempdir().expect("a folder");
-    let (folder, port) = (place.path(), free_port());
+    let (folder, port) = (place.path(), own_port());
     make(folder, port);
     let issuer = read(folder, "ca.crt");
     let client = Client::new(Settings {

@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::ports::own_port;
+
 /// Who owns every database that tests make, and logs in without a password.
 pub const OWNER: &str = "amtsbote";
 
@@ -59,9 +61,7 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("amtsbote-pg-").tempdir().expect("a temporary folder");
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777))
             .expect("open to the server");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        Self { folder, programs: programs.to_owned(), port, running: Mutex::new(false) }
+        Self { folder, programs: programs.to_owned(), port: own_port(), running: Mutex::new(false) }
     }
 
     /// A cluster, and its standby `second`, for which every commit waits.

@@ -15,6 +15,7 @@ use amtsbote::store::postgres::{OpenError, PostgresStore, Settings, Standby, exa
 use amtsbote::store::{Accepted, PushOutcome, Store, StoreError};
 use futures_util::future::join_all;
 
+use crate::ports::own_port;
 use crate::postgres_cluster::{Cluster, programs};
 use crate::store_conformance::{self, Bench};
 use crate::store_fixture::{Draft, at, content, draft, mailbox, of_mailbox};
@@ -254,7 +255,7 @@ async fn what_is_set_up_wrongly_is_named_at_the_start() {
     cluster.reconfigure(&["fsync = off"]);
     assert_refused(right, &["fsync", "postgresql.conf"]).await;
 
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
+    let port = own_port();
     let nobody = hasty(&format!("host=127.0.0.1 port={port} user=amtsbote dbname=good"));
     assert_refused(nobody, &["cannot be reached", "running"]).await;
 }

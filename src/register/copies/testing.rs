@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+#[path = "../../../tests/it/ports.rs"]
+mod ports;
 #[allow(dead_code, reason = "the integration tests need more of it")]
 #[path = "../../../tests/it/postgres_cluster.rs"]
 pub mod postgres_cluster;

@@ -281,6 +281,28 @@ async fn a_deadline_that_cannot_be_performed_does_not_keep_the_timers_busy() {
 }
 
 #[tokio::test]
+async fn a_damaged_message_holds_up_nothing_that_is_due_of_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = troubled(folder.path());
+    let clock = HandClock::at("2026-11-24T11:00:00Z".parse().expect("an instant"));
+    let relay = Relay::new(store.clone(), Arc::new(clock), Settings::new("amt", "https://post.example.org"));
+    let [damaged, sound] = ["one", "two"].map(draft);
+    for message in [&damaged, &sound] {
+        message.send(&store.inner).await.expect("there is room");
+    }
+    let database = rusqlite::Connection::open(folder.path().join("amtsbote.sqlite")).expect("the database");
+    let first = "UPDATE paper SET card = x'00' WHERE sequence = (SELECT min(sequence) FROM paper)";
+    assert_eq!(database.execute(first, []).expect("damaged"), 1);
+    let refused = relay.tick().await;
+    assert!(
+        matches!(&refused, Err(Refusal::Internal { detail }) if detail.contains(damaged.id.as_str())),
+        "{refused:?}"
+    );
+    let card = store.find(&sound.id).await.expect("it is there").card;
+    assert_eq!(card.state, DeliveryState::Expired);
+}
+
+#[tokio::test]
 async fn an_act_that_is_not_listed_is_told_of() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = troubled(folder.path());

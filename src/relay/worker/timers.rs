@@ -40,14 +40,21 @@ impl Relay {
                 return Ok(done);
             }
             let mut progress = 0;
+            let mut unreadable = None;
             for due in &batch {
-                if self.perform(due).await? {
-                    progress += 1;
+                match self.perform(due).await {
+                    Ok(performed) => progress += u32::from(performed),
+                    // What is wrong with one message holds up nothing that is due of others.
+                    Err(Refusal::Internal { detail }) => {
+                        unreadable.get_or_insert(format!("{}: {detail}", due.id));
+                    }
+                    Err(refusal) => return Err(refusal),
                 }
             }
             // Once is a race with a reader or an operator; twice the same is a store that contradicts itself.
             if progress == 0 && batch == stuck {
                 let first = batch.first().map(|due| due.id.to_string()).unwrap_or_default();
+                let first = unreadable.unwrap_or(first);
                 let detail =
                     format!("{} due entries cannot be performed, the first for {first}", batch.len());
                 return Err(Refusal::Internal { detail });

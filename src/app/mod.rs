@@ -18,6 +18,7 @@ mod operator;
 pub mod portal_key;
 pub mod register;
 mod revocation;
+pub mod server_keys;
 mod signals;
 pub mod time_stamp;
 mod trust;
@@ -243,10 +244,16 @@ impl App {
                 portal.as_ref().map(|portal| portal.callbacks.clone()),
                 stopping.clone(),
             )),
-            tokio::spawn(portal_key::compare(
+            tokio::spawn(server_keys::compare(
                 relay.clone(),
                 config.store.node.clone(),
-                portal.as_ref().map(|portal| portal.kids.clone()),
+                portal.as_ref().map(|portal| portal.held.clone()),
+                stopping.clone(),
+            )),
+            tokio::spawn(server_keys::compare(
+                relay.clone(),
+                config.store.node.clone(),
+                osci_door.as_ref().and_then(|_| server_keys::Held::osci(&trust.own_osci().0)),
                 stopping.clone(),
             )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
@@ -282,7 +289,7 @@ struct PortalStart {
     address: SocketAddr,
     door: Arc<PortalDoor>,
     callbacks: Arc<Callbacks>,
-    kids: portal_key::Kids,
+    held: server_keys::Held,
 }
 
 impl PortalStart {
@@ -307,12 +314,13 @@ impl PortalStart {
         if let Some(base) = config.portal.url.trim_end_matches('/').strip_suffix(":0") {
             config.portal.url = format!("{base}:{}", address.port());
         }
-        let kids = portal_key::Kids {
+        let held = server_keys::Held {
+            door: server_keys::Door::Portal,
             own: key.kid().to_owned(),
             further: others.believed.iter().map(|key| key.kid().to_owned()).collect(),
         };
         let door = trust.portal_door(relay.clone(), (key, others), &config, callbacks.clone());
-        Ok(Self { listener, address, door, callbacks, kids })
+        Ok(Self { listener, address, door, callbacks, held })
     }
 }
 

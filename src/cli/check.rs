@@ -11,6 +11,7 @@ use super::screen::{self, Align, Table};
 use super::{Place, Reading, runtime};
 use crate::admin::client::{self, ClientError};
 use crate::admin::protocol::{Answer, Verb};
+use crate::app::server_keys::{self, Held};
 use crate::app::{callbacks, card_key, evidence_key, foreign, portal_key, time_stamp};
 use crate::clock::{Clock, SystemClock};
 use crate::config::register::RegisterConfig;
@@ -91,7 +92,7 @@ impl Args {
                     }
                     Engine::Postgres => {
                         let name_taken = look_at_database(&config, &mut findings)?;
-                        look_at_portal_keys(&config, &mut findings)?;
+                        look_at_server_keys(&config, &mut findings)?;
                         let running = look_at_server(&config, &mut findings)?;
                         let is_own = running.is_some() && running == config.store.node;
                         if let Some(taken) = name_taken.filter(|_| !is_own) {
@@ -410,49 +411,64 @@ fn look_at_database(config: &Config, findings: &mut Findings) -> Result<Option<S
     }
 }
 
-/// Whether servers that share the database sign as portals with one key.
-fn look_at_portal_keys(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
-    const WHAT: &str = "portal keys";
-    if config.portal.address.is_none() {
-        return Ok(());
+/// The keys that clients of every server of this database are to use: of the portals' door, and of OSCI's.
+fn look_at_server_keys(config: &Config, findings: &mut Findings) -> Result<(), Stop> {
+    // What is wrong with one of the files was said before.
+    if config.portal.address.is_some()
+        && let Ok(own) = portal_key::read(&config.portal.key)
+    {
+        let beside = portal_key::others(&config.portal, own.kid()).unwrap_or_default();
+        let further = beside.believed.iter().map(|key| key.kid().to_owned()).collect();
+        let held = Held { door: server_keys::Door::Portal, own: own.kid().to_owned(), further };
+        compare_server_keys(config, "portal keys", held, findings)?;
     }
-    // What is wrong with either of these was said before.
-    let (Ok(settings), Ok(own)) =
-        (config.postgres_settings(Arc::new(SystemClock)), portal_key::read(&config.portal.key))
-    else {
-        return Ok(());
-    };
-    let beside = portal_key::others(&config.portal, own.kid()).unwrap_or_default();
-    let node = settings.node.clone();
-    let notes = postgres::notes(settings, portal_key::KIND, portal_key::OWNER);
+    let osci = &config.osci;
+    let files = osci.cipher_certificates.iter().zip(&osci.cipher_keys).filter(|_| osci.address.is_some());
+    let own = files.map_while(|(file, key)| Identity::load(file, key).ok()?.chain().first().cloned());
+    if let Some(held) = Held::osci(&own.collect::<Vec<_>>()) {
+        compare_server_keys(config, "OSCI keys", held, findings)?;
+    }
+    Ok(())
+}
+
+/// Whether servers that share the database can stand in for each other.
+fn compare_server_keys(
+    config: &Config,
+    what: &'static str,
+    held: Held,
+    findings: &mut Findings,
+) -> Result<(), Stop> {
+    let Ok(settings) = config.postgres_settings(Arc::new(SystemClock)) else { return Ok(()) };
+    let (node, door) = (settings.node.clone(), held.door);
+    let notes = postgres::notes(settings, server_keys::KIND, door.owner());
     let Ok(notes) = runtime()?.block_on(notes) else { return Ok(()) };
     let mut others = 0;
     for (name, note) in notes {
-        let its = String::from_utf8_lossy(&note);
-        let differs = its != own.kid();
+        let its = String::from_utf8_lossy(&note).into_owned();
+        let (does, differs) = (door.does(), its != held.own);
         match (name == node, differs) {
             (true, false) => {}
             (true, true) => findings.problem(
-                WHAT,
-                format!("the running server signs as {its}, not by the key that lies here; restart it"),
+                what,
+                format!("the running server {does} {its}, and another key lies here: restart it"),
             ),
             (false, false) => others += 1,
-            (false, true) if beside.believed.iter().any(|key| key.kid() == its) => {
-                findings.good(WHAT, format!("the server {name} signs as {its}, which is believed here"));
+            (false, true) if held.further.contains(&its) => {
+                findings.good(what, format!("the server {name} {does} {its}, which is taken here as well"));
             }
             (false, true) => findings.problem(
-                WHAT,
+                what,
                 format!(
-                    "the server {name} signs as {its}, this one as {}: a token of one is none at the other; copy \
-                     portal.key of one server to all others, or name its public key under portal.further_keys, and restart \
-                     them",
-                    own.kid()
+                    "the server {name} {does} {its}, this one {does} {}: {}; {}",
+                    held.own,
+                    door.harm(),
+                    door.next_step()
                 ),
             ),
         }
     }
     if others > 0 {
-        findings.good(WHAT, format!("other servers that sign with the same key: {others}"));
+        findings.good(what, format!("other servers with the same {what}: {others}"));
     }
     Ok(())
 }

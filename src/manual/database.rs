@@ -106,7 +106,8 @@
 //! server is none at the other. While it is changed they believe each other's ([`super::portal`]).
 //! Each server tells the others the id of its key, at its start and every ten minutes; one that
 //! finds another says so in its log (`portal-key-differs`), and `amtsbote check` names every server whose key differs, for an
-//! hour after it was last heard of. Uploads are kept in pieces of 8 MiB (large ones in the object store, where there is one);
+//! hour after it was last heard of. The same is done for the first of `osci.cipher_certificates` (`osci-cipher-differs`): an OSCI
+//! client that encrypts for it may come to any server, so that all need its key, first or further. Uploads are kept in pieces of 8 MiB (large ones in the object store, where there is one);
 //! when a server falls, its portals go on at another with what HEAD tells them, and at most the last piece is sent again.
 //! An attachment that a server was at work with when it fell is free for the others after fifteen seconds; a request for it
 //! waits that long. Bounds are those of one server, for all together: 2048 announced submissions of a client, 4096 of an

@@ -1,10 +1,12 @@
-//! Relays that share a database and sign as portals with different keys notice it.
+//! Relays that share a database and have keys with which they cannot stand in for each other notice it.
 
 use std::path::Path;
 use std::time::Duration;
 
+use amtsbote::pki::certificate::Certificate;
+
 use crate::cli_fixture::Office;
-use crate::nodes_office::{open_furnished, stop};
+use crate::nodes_office::{open_furnished, open_with, stop};
 use crate::portal_folder;
 use crate::portal_office::{AUTHORITY_PEM, SERVICE_PEM};
 use crate::postgres_cluster::{Cluster, programs};
@@ -32,6 +34,59 @@ fn log(node: &Office) -> String {
     std::fs::read_to_string(node.path("server.log")).expect("a log")
 }
 
+fn wait_for_line(node: &Office, words: &str) {
+    for _ in 0..300 {
+        if log(node).contains(words) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("not {words:?}: {}", log(node));
+}
+
+/// Clients learn one server's certificate and are answered by another.
+#[test]
+fn servers_with_different_osci_keys_are_noticed() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let ours = ["cipher_certificates = [\"tls/osci-cipher.crt\"]", "cipher_keys = [\"tls/osci-cipher.key\"]"];
+    let with = |text: &str, first: &str, second: &str| {
+        ours.iter().fold(text.to_owned(), |text, line| {
+            assert!(text.contains(line), "{text}");
+            let (name, end) = if line.contains("crt") { ("certificates", "crt") } else { ("keys", "key") };
+            let files = [first, second].map(|file| format!("\"tls/{file}.{end}\"")).join(", ");
+            text.replace(line, &format!("cipher_{name} = [{files}]"))
+        })
+    };
+    let (cipher, other) = ("osci-cipher", "osci-signature");
+    let mut nodes = open_with(&cluster.database("ciphers"), 2, |node, text| {
+        if node == 1 { with(text, other, other) } else { text.to_owned() }
+    });
+    assert!(says(&nodes[0], "the server relay-2 lets").contains("cannot be read by the other"));
+    wait_for_line(&nodes[1], "osci-cipher-differs");
+
+    // What either's clients encrypt for is read by both.
+    for (node, first, second) in [(0, cipher, other), (1, other, cipher)] {
+        let file = nodes[node].path("amtsbote.toml");
+        let text = std::fs::read_to_string(&file).expect("the configuration");
+        let text = text
+            .replace(&format!(", \"tls/{other}.crt\"]"), "]")
+            .replace(&format!(", \"tls/{other}.key\"]"), "]");
+        let text = text.replace(&format!("[\"tls/{other}."), &format!("[\"tls/{cipher}."));
+        std::fs::write(&file, with(&text, first, second)).expect("written");
+        nodes[node].kill_and_restart();
+    }
+    for (node, server, file) in [(0, "relay-2", other), (1, "relay-1", cipher)] {
+        let pem = std::fs::read(nodes[node].path(&format!("tls/{file}.crt"))).expect("a file");
+        let first = Certificate::from_pem(&pem).expect("a certificate").fingerprint();
+        let words =
+            format!("the server {server} lets clients encrypt for {first}, which is taken here as well");
+        says(&nodes[node], &words);
+        assert!(!log(&nodes[node]).contains("osci-cipher-differs"), "{}", log(&nodes[node]));
+    }
+    stop(&mut nodes);
+}
+
 #[test]
 fn servers_with_different_portal_keys_are_noticed() {
     let Some(programs) = programs() else { return };
@@ -52,13 +107,7 @@ fn servers_with_different_portal_keys_are_noticed() {
     assert!(says(&nodes[0], "the server relay-2 signs as").contains("copy portal.key of one server"));
     says(&nodes[1], "the server relay-1 signs as");
     // Who came second has seen the first; how soon the first one looks again is its own affair.
-    for _ in 0..300 {
-        if log(&nodes[1]).contains("portal-key-differs") {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert!(log(&nodes[1]).contains("portal-key-differs"), "{}", log(&nodes[1]));
+    wait_for_line(&nodes[1], "portal-key-differs");
 
     // Each believes the other one's: nothing to say but which.
     for (node, file) in [(0, "tls/other.key"), (1, "portal.key")] {
@@ -73,7 +122,7 @@ fn servers_with_different_portal_keys_are_noticed() {
     }
     for (node, other) in [(0, "relay-2"), (1, "relay-1")] {
         let seen = says(&nodes[node], &format!("the server {other} signs as"));
-        assert!(seen.contains("which is believed here") && !seen.contains("copy portal.key"), "{seen}");
+        assert!(seen.contains("which is taken here as well") && !seen.contains("copy portal.key"), "{seen}");
     }
     // Each has looked at its start, when the other one's was known; a start begins a log of its own.
     for node in &nodes {
@@ -81,10 +130,10 @@ fn servers_with_different_portal_keys_are_noticed() {
     }
 
     write_key(&nodes[1].path("tls/other.key"), SERVICE_PEM);
-    says(&nodes[1], "not by the key that lies here; restart it");
+    says(&nodes[1], "another key lies here: restart it");
     nodes[1].kill_and_restart();
     for node in &nodes {
-        let seen = says(node, "other servers that sign with the same key: 1");
+        let seen = says(node, "other servers with the same portal keys: 1");
         assert!(!seen.contains("signs as relay") && !seen.contains("the server relay-"), "{seen}");
     }
     stop(&mut nodes);

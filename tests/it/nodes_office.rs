@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::cli_fixture::Office;
 
 /// `connection` as the store's, `name` as the node's.
-fn in_database(config: &str, connection: &str, name: &str) -> String {
+pub fn in_database(config: &str, connection: &str, name: &str) -> String {
     let text = config
         .replace(
             "engine = \"embedded\"",

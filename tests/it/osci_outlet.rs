@@ -18,8 +18,11 @@ use amtsbote::domain::account::{
 use amtsbote::domain::content::Digest;
 use amtsbote::domain::party::PartyIdentifier;
 use amtsbote::pki::certificate::Certificate;
+use rustix::process::Signal;
 
 use crate::cli_fixture::Office;
+use crate::nodes_office::in_database;
+use crate::postgres_cluster::{Cluster, programs};
 
 const AUTHOR: &str = "psw:100411000000";
 const READER: &str = "ags:10041100";
@@ -39,6 +42,9 @@ struct State {
     full_chunks: usize,
     /// The exchange of this number is never answered.
     hang: Option<usize>,
+    /// The exchange of this number lies here for as long as `held` says; others pass.
+    hold: Option<usize>,
+    held: bool,
     /// End this process once so many exchanges were answered.
     kill: Option<(usize, u32)>,
 }
@@ -102,6 +108,16 @@ fn carry(mut from: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         // Until the other side gives up.
         return from.read(&mut piece).map(drop);
     }
+    let is_held = {
+        let mut state = state.lock().expect("nobody panicked");
+        let next = state.exchanges + 1;
+        let is_held = state.hold.take_if(|at| *at == next).is_some();
+        state.held |= is_held;
+        is_held
+    };
+    while is_held && state.lock().expect("nobody panicked").held {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let mut to = TcpStream::connect(target)?;
     to.set_read_timeout(Some(PATIENCE))?;
     to.write_all(&request)?;
@@ -121,7 +137,7 @@ fn carry(mut from: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     };
     if let Some((_, pid)) = victim {
         let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("an id");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("our own child");
+        rustix::process::kill_process(pid, Signal::KILL).expect("our own child");
         return Ok(());
     }
     from.write_all(&answer)
@@ -220,6 +236,11 @@ impl World {
 
     /// `change` alters the `[[intermediary]]` of the office here.
     fn open_with(change: impl FnOnce(String) -> String) -> Self {
+        Self::furnished(change, |_| ())
+    }
+
+    /// `finish` sees the folder of the office here before it starts.
+    fn furnished(change: impl FnOnce(String) -> String, finish: impl FnOnce(&Path)) -> Self {
         let middleman = Middleman::open();
         let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let (here_folder, there_folder) = (one.path().to_owned(), other.path().to_owned());
@@ -246,6 +267,7 @@ impl World {
             let reader = certificate(&there_folder.join("tls").join("meldebehoerde-cipher.crt"));
             replace_participant(here, "meldebehoerde", stand_in("reader-there", READER, &reader, None));
             configure(here, &there_folder, &intermediary);
+            finish(here);
         });
         let world = Self { here, there: there.expect("opened"), middleman };
         world.middleman.leads_to(&world.there);
@@ -317,6 +339,46 @@ fn a_reader_at_another_post_office_gets_it_by_either_protocol() {
     world.here.run(&["check"]).ends(0);
 }
 
+/// It stands still while its message is on the way; when it is woken, another relay has long taken the lease and handed it
+/// over.
+#[test]
+fn a_relay_that_stands_still_past_its_lease_doubles_nothing() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("leases");
+    let world = World::furnished(
+        |intermediary| intermediary,
+        |folder| {
+            let file = folder.join("amtsbote.toml");
+            let text = std::fs::read_to_string(&file).expect("the configuration");
+            std::fs::write(file, in_database(&text, &connection, "relay-1")).expect("written");
+        },
+    );
+    // initDialog and getMessageId pass; storeDelivery is on the way for long.
+    world.middleman.set(|state| state.hold = Some(3));
+    let id = world.here.post(NOTICE);
+    world.waits_for("on the way", |world| world.middleman.see(|state| state.held));
+    world.here.signal(Signal::STOP);
+    let held = world.middleman.see(|state| state.exchanges);
+
+    // The lease is over, by the database's clock.
+    cluster.sql("leases", "UPDATE amtsbote.message SET push_at = 0 WHERE push_leased");
+    let second = world.here.beside(|text| text.replace("relay-1", "relay-2"));
+    let card = || second.run(&["card", "show", &id, "--json"]).ends(0).json();
+    world.waits_for("received", |_| card()["state"] == "received");
+    assert_eq!(world.waiting_there(), 1);
+    assert!(world.middleman.see(|state| state.held && state.exchanges > held));
+    let before = card();
+
+    world.middleman.set(|state| state.held = false);
+    world.here.signal(Signal::CONT);
+    let log = || std::fs::read_to_string(world.here.path("server.log")).expect("a log");
+    world.waits_for("told of", |_| ["pushed", "push failed"].iter().any(|words| log().contains(words)));
+    assert_eq!(world.waiting_there(), 1, "{}", log());
+    assert_eq!(card(), before, "{}", log());
+    assert!(!log().contains("ERROR"), "{}", log());
+}
+
 #[test]
 fn whatever_breaks_between_two_post_offices_doubles_nothing() {
     let mut world = World::open();
@@ -340,7 +402,7 @@ fn whatever_breaks_between_two_post_offices_doubles_nothing() {
     world.there.start_again();
     assert_eq!(world.waiting_there(), 2, "it had been stored before the process ended");
     // Our own end in the meantime changes nothing: what was noted is on disk.
-    world.here.signal(rustix::process::Signal::KILL);
+    world.here.signal(Signal::KILL);
     world.here.start_again();
     world.middleman.leads_to(&world.there);
     world.is_received(&second);
@@ -363,7 +425,7 @@ fn what_is_too_large_for_one_piece_goes_in_chunks_and_is_resumed() {
     assert_eq!(world.middleman.see(|state| state.full_chunks), 2);
     assert_ne!(world.state(&id), "received");
     // Both ends are interrupted; what is on its way lies on the disks of both.
-    world.here.signal(rustix::process::Signal::KILL);
+    world.here.signal(Signal::KILL);
     world.there.start_again();
     assert_eq!(world.waiting_there(), 0);
     world.here.start_again();
@@ -428,7 +490,7 @@ fn what_the_other_refuses_when_it_is_asked_leaves_no_file() {
     world.waits_for("asked again", |world| matches!(asked_again(world), (4, exchanges) if exchanges >= 11));
     assert_eq!((world.state(&id).as_str(), outgoing(&world)), ("waiting", 1));
     // Then it takes only less, and says so.
-    world.there.signal(rustix::process::Signal::KILL);
+    world.there.signal(Signal::KILL);
     std::fs::rename(&away, &payloads).expect("renamed");
     let config = world.there.path("amtsbote.toml");
     let text = std::fs::read_to_string(&config).expect("the configuration");

@@ -283,7 +283,7 @@
 //! # What is not there yet
 //!
 //! Backup and restore are PostgreSQL's own (`pg_basebackup`); `amtsbote store backup` says so. Of what is stored, `evidence verify
-//! --database` looks at logs and messages; timers, counters and the tables' structure are for `pg_amcheck`.
+//! --database` looks at logs, messages, timers and the counters of mailboxes; the tables' structure is for `pg_amcheck`.
 //!
 //! A copy of the database that is opened beside the original (a restored backup, for a look) has the same objects. It is
 //! refused with them while the original counts on (`adopt-objects` above), and reads none without `[objects]`.

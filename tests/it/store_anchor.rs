@@ -255,6 +255,7 @@ async fn messages_are_held_against_the_logs_of_all_nodes() {
             "a",
             "whether the payload was purged is not what the card says",
         ),
+        (format!("DELETE FROM timer WHERE {}", of("e")), "e", "a timer is missing"),
         // Back to what the first node has logged last: whoever took it at the second one might take it again.
         (
             format!(
@@ -272,6 +273,7 @@ async fn messages_are_held_against_the_logs_of_all_nodes() {
             "office",
             &format!(
                 "CREATE SCHEMA was; SET search_path = amtsbote; {} CREATE TABLE was.payload AS TABLE payload; \
+                 CREATE TABLE was.timer AS TABLE timer; \
                  CREATE TABLE was.payload_chunk AS TABLE payload_chunk; {sql}",
                 was.replace("SCHEMA", "was")
             ),
@@ -288,10 +290,36 @@ async fn messages_are_held_against_the_logs_of_all_nodes() {
         assert!(found.iter().any(is_named), "{sql}: {found:#?}");
         cluster.sql(
             "office",
-            "SET search_path = amtsbote; TRUNCATE paper, message, payload, payload_chunk; \
+            "SET search_path = amtsbote; TRUNCATE paper, message, payload, payload_chunk, timer; \
+             INSERT INTO timer TABLE was.timer; \
              INSERT INTO paper TABLE was.paper; INSERT INTO message TABLE was.message; \
              INSERT INTO payload TABLE was.payload; INSERT INTO payload_chunk TABLE was.payload_chunk; DROP SCHEMA was CASCADE",
         );
+    }
+    assert_sound(&look(&connection).await);
+
+    for (sql, back, said) in [
+        (
+            "INSERT INTO timer VALUES (1, 999, 1)",
+            "DELETE FROM timer WHERE sequence = 999",
+            "there are 1 timers of messages that are not there",
+        ),
+        (
+            "UPDATE mailbox SET waiting = waiting + 1",
+            "UPDATE mailbox SET waiting = waiting - 1",
+            "the counters of mailbox ags:1 are wrong",
+        ),
+        (
+            "INSERT INTO mailbox (name, bytes_waiting) VALUES ('ags:9', 5)",
+            "UPDATE mailbox SET bytes_waiting = 0 WHERE name = 'ags:9'",
+            "the counters of mailbox ags:9 are wrong",
+        ),
+    ] {
+        cluster.sql("office", &format!("SET search_path = amtsbote; {sql}"));
+        let report = look(&connection).await;
+        let found: Vec<&str> = report.problems.iter().map(|problem| problem.what.as_str()).collect();
+        assert_eq!(found, [said]);
+        cluster.sql("office", &format!("SET search_path = amtsbote; {back}"));
     }
     assert_sound(&look(&connection).await);
     for store in [one, two] {
@@ -648,7 +676,8 @@ async fn a_quiet_node_changes_its_key_and_nobody_is_alarmed() {
 const CUT: &str = "SET search_path = amtsbote; DELETE FROM evidence WHERE idx >= 1; \
     DELETE FROM checkpoint; UPDATE node SET size = 1; UPDATE counter SET last = 1; \
     DELETE FROM message WHERE sequence > 1; DELETE FROM paper WHERE sequence > 1; DELETE FROM payload WHERE sequence > 1; \
-    DELETE FROM timer WHERE sequence > 1; DELETE FROM used WHERE sequence > 1";
+    DELETE FROM timer WHERE sequence > 1; DELETE FROM used WHERE sequence > 1; DELETE FROM mailbox; \
+    INSERT INTO mailbox SELECT mailbox, count(*), 0, count(*), 0, 0, sum(payload_bytes) FROM message GROUP BY mailbox";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_at_work_notices_that_its_log_was_cut() {

@@ -3,9 +3,9 @@
 //! The card of a message must be one that a node has logged last and know what every other node has logged last, its payload
 //! must have the digest that was logged, and what is not there must have been purged. A page of messages with their records is
 //! read in a snapshot of its own, which ends before payloads are read: those may take long, and a snapshot that stands keeps
-//! the database from tidying up. Timers and counters are not looked at.
+//! the database from tidying up. Timers and counters are derived again from the messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -18,10 +18,11 @@ use super::verify::LogsReport;
 use super::{Fault, StoreError};
 use crate::domain::content::Digest;
 use crate::domain::message_id::MessageId;
+use crate::domain::state::DeliveryState;
 use crate::evidence::record::{Record, RecordEvent};
 use crate::store::PayloadReader;
 use crate::store::agreement::{Papers, contradictions};
-use crate::store::row::{Place, Row, int};
+use crate::store::row::{Place, Row, due_number, int, state_number};
 
 /// Messages of one page, which is held with all of its papers.
 const PAGE: i64 = 16;
@@ -29,6 +30,19 @@ const PAGE: i64 = 16;
 const IDS: i64 = 256;
 const LAST_RECORDS: &str = "SELECT DISTINCT ON (message, node) message, bytes FROM evidence WHERE message = ANY($1) \
     ORDER BY message, node, idx DESC";
+const TIMERS_MISSING: &str = "SELECT sequence, kind \
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (at, sequence, kind) WHERE NOT EXISTS \
+    (SELECT 1 FROM timer t WHERE t.at = n.at AND t.sequence = n.sequence AND t.kind = n.kind)";
+const TIMERS_ASTRAY: &str = "SELECT count(*) FROM timer t \
+    WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.sequence = t.sequence)";
+const COUNTERS_WRONG: &str = "SELECT coalesce(c.name, m.name) \
+    FROM mailbox c FULL JOIN (SELECT mailbox AS name, count(*) AS total, count(*) FILTER (WHERE state = $1) AS held, \
+    count(*) FILTER (WHERE state = $2) AS waiting, count(*) FILTER (WHERE state = $3) AS handed_out, \
+    count(*) FILTER (WHERE state = $4) AS dead, sum(payload_bytes) FILTER (WHERE state = $2) AS bytes_waiting \
+    FROM message GROUP BY mailbox) m USING (name) \
+    WHERE (coalesce(c.total, 0), coalesce(c.held, 0), coalesce(c.waiting, 0), coalesce(c.handed_out, 0), \
+    coalesce(c.dead, 0), coalesce(c.bytes_waiting, 0)) IS DISTINCT FROM (coalesce(m.total, 0), coalesce(m.held, 0), \
+    coalesce(m.waiting, 0), coalesce(m.handed_out, 0), coalesce(m.dead, 0), coalesce(m.bytes_waiting, 0)) ORDER BY 1";
 
 pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsReport) -> Result<(), Fault> {
     let question = format!(
@@ -36,6 +50,7 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
          FROM message LEFT JOIN paper USING (sequence) WHERE sequence > $1 ORDER BY sequence LIMIT $2"
     );
     let (question, of_records) = (client.prepare(&question).await?, client.prepare(LAST_RECORDS).await?);
+    let timers_missing = client.prepare(TIMERS_MISSING).await?;
     let (mut after, mut count) = (0, 0);
     loop {
         let page = snapshot(client).await?;
@@ -44,7 +59,16 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
         let Some(last) = sequences.last() else { break };
         after = *last;
         let mut logged = last_records(&page, &of_records, &sequences).await?;
+        let readable: Vec<Row> = rows.iter().filter_map(|found| row(found).ok()).collect();
+        let missing = missing_timers(&page, &timers_missing, &readable).await?;
         page.commit().await?;
+        for row in readable.iter().filter(|row| missing.contains(&int(row.sequence))) {
+            report.blame_message(
+                &row.id,
+                int(row.sequence),
+                "a timer is missing: what is due of it is not done",
+            );
+        }
         for (found, sequence) in rows.iter().zip(&sequences) {
             count += 1;
             let logged = logged.remove(sequence).unwrap_or_default();
@@ -55,7 +79,41 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
         }
     }
     report.messages = Some(count);
-    check_missing(client, &of_records, report).await
+    check_missing(client, &of_records, report).await?;
+    check_sums(client, report).await
+}
+
+/// Which of these messages lack a timer.
+async fn missing_timers(
+    snapshot: &Transaction<'_>,
+    question: &Statement,
+    rows: &[Row],
+) -> Result<BTreeSet<i64>, Fault> {
+    let timers: Vec<_> = rows
+        .iter()
+        .flat_map(|row| row.timers().into_iter().map(|(kind, at)| (at, int(row.sequence), due_number(kind))))
+        .collect();
+    let at: Vec<i64> = timers.iter().map(|timer| timer.0).collect();
+    let sequences: Vec<i64> = timers.iter().map(|timer| timer.1).collect();
+    let kinds: Vec<i64> = timers.iter().map(|timer| timer.2).collect();
+    let found = snapshot.query(question, &[&at, &sequences, &kinds]).await?;
+    found.iter().map(|found| column(found, 0)).collect()
+}
+
+/// Timers of no message, and what mailboxes are said to hold.
+async fn check_sums(client: &Client, report: &mut LogsReport) -> Result<(), Fault> {
+    let astray: i64 = column(&client.query_one(TIMERS_ASTRAY, &[]).await?, 0)?;
+    if astray > 0 {
+        report.blame("", None, None, format!("there are {astray} timers of messages that are not there"));
+    }
+    let counted =
+        [DeliveryState::Held, DeliveryState::Waiting, DeliveryState::HandedOut, DeliveryState::Dead];
+    let [held, waiting, handed_out, dead] = counted.map(state_number);
+    for found in client.query(COUNTERS_WRONG, &[&held, &waiting, &handed_out, &dead]).await? {
+        let mailbox: String = column(&found, 0)?;
+        report.blame("", None, None, format!("the counters of mailbox {mailbox} are wrong"));
+    }
+    Ok(())
 }
 
 async fn snapshot(client: &mut Client) -> Result<Transaction<'_>, Fault> {

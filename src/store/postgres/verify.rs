@@ -67,7 +67,7 @@ impl LogsReport {
         self.problem_count == 0
     }
 
-    fn blame(&mut self, node: &str, record: Option<u64>, checkpoint: Option<u64>, what: String) {
+    pub(super) fn blame(&mut self, node: &str, record: Option<u64>, checkpoint: Option<u64>, what: String) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(LogProblem { node: node.to_owned(), message: None, record, checkpoint, what });

@@ -127,7 +127,7 @@ pub enum Command {
         #[command(flatten)]
         folder: Folder,
     },
-    /// Compare a copy with the original's records (exit code 4 if they differ)
+    /// Compare a copy with the original's records (exit code 4 if they differ, or one of these cannot be read)
     Reconcile {
         /// The original's records as JSON, one a line
         file: PathBuf,

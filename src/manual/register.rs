@@ -253,6 +253,8 @@
 //! A question that meets one is answered as of somebody who is locked, with the notices of lock 11 (`register-record-unreadable`
 //! names municipality and row): load the municipality again. The person's own change mends it, too; its report
 //! (`amtsbote register report`) says that the record cannot be read, and who got data of it, with exit code 4.
+//! `register case answer` takes such a person for a locked one: two operators answer, nothing is told of that person, and
+//! where nobody else is named the case stays open.
 //!
 //! ## The page
 //!

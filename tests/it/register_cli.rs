@@ -176,8 +176,11 @@ fn a_register_is_loaded_searched_compared_and_reported_on() {
     assert!(run(&["search", "q.json"], 0).stdout.contains("Krumme Straße"));
     run(&["sweep"], 0);
 
-    write(folder.path(), "original.jsonl", &format!("{made}{}\n", adler.replace("Otto", "Ernst")));
-    let difference = run(&["reconcile", "original.jsonl", "--ags", "10041100", "--json"], 4).stdout;
+    // A line that cannot be read stops nothing.
+    write(folder.path(), "original.jsonl", &format!("{{\n{made}{}\n", adler.replace("Otto", "Ernst")));
+    let compared = run(&["reconcile", "original.jsonl", "--ags", "10041100", "--json"], 4);
+    assert!(compared.stderr.contains("Record 1 of original.jsonl was left out"), "{}", compared.stderr);
+    let difference = compared.stdout;
     for expected in ["\"surplus\": [\n    \"A2\"", "\"changed\": [\n    \"A1\"", "\"missing\": []"] {
         assert!(difference.contains(expected), "{expected}: {difference}");
     }

@@ -210,11 +210,18 @@ pub fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop
 
 pub fn reconcile(copies: &Copies, file: &Path, ags: Ags, reading: Reading) -> Result<Exit, Stop> {
     let ours = copies.entries(ags).map_err(stop)?;
-    let mut theirs = BTreeMap::new();
-    for (number, record) in records(file)?.enumerate() {
-        let (person, _) = Person::read(&record?)
-            .map_err(|error| Stop::usage(format!("record {} of {}: {error}", number + 1, file.display())))?;
-        theirs.insert(person.mark.clone(), hash(&person.to_bytes()));
+    let (mut theirs, mut all_read) = (BTreeMap::new(), true);
+    for (number, record) in (1_u64..).zip(records(file)?) {
+        match Person::read(&record?) {
+            Ok((person, _)) => drop(theirs.insert(person.mark.clone(), hash(&person.to_bytes()))),
+            Err(error) => {
+                all_read = false;
+                screen::sentence(&format!(
+                    "Record {number} of {} was left out of the comparison: {error}.",
+                    file.display()
+                ));
+            }
+        }
     }
     let buckets_differing = differing(&buckets(&ours), &buckets(&theirs));
     let difference = Difference::between(&ours, &theirs);
@@ -230,7 +237,7 @@ pub fn reconcile(copies: &Copies, file: &Path, ags: Ags, reading: Reading) -> Re
             ("changed", difference.changed.join(" ")),
         ]))?;
     }
-    Ok(if difference.is_empty() { Exit::Done } else { Exit::Problems })
+    Ok(if difference.is_empty() && all_read { Exit::Done } else { Exit::Problems })
 }
 
 /// The copies as they stand, and the last night's work on them.

@@ -63,7 +63,7 @@ impl Drop for Unread {
             row,
             records = self.count,
             next_step = "check the disk, then load the municipality again (amtsbote register load); until then whoever it is about counts as locked",
-            "a stored record cannot be read, and the question was answered as of somebody hidden"
+            "a stored record cannot be read, and whoever it is about was taken for somebody hidden"
         );
     }
 }
@@ -81,10 +81,10 @@ fn read_or_hidden(record: &[u8], (row, mark): (i64, &str), unread: &mut Unread) 
     }
 }
 
-/// The same of one row that was found otherwise.
-pub(super) fn one_or_hidden(ags: Ags, record: &[u8], row: i64, mark: &str) -> Person {
+/// The same of one row that was found otherwise; also says whether the record could be read.
+pub(super) fn one_or_hidden(ags: Ags, record: &[u8], row: i64, mark: &str) -> (Person, bool) {
     let mut unread = Unread { ags, first: None, count: 0 };
-    read_or_hidden(record, (row, mark), &mut unread).0
+    read_or_hidden(record, (row, mark), &mut unread)
 }
 
 fn search(

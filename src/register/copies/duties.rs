@@ -11,9 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::base::{Row, Work, params};
-use super::candidates::early_locks;
+use super::candidates::{early_locks, one_or_hidden};
 use super::eyes::{Operator, Readers, Subject};
-use super::intake::read_stored;
 use super::looks::{self, Look};
 use super::post::Reply;
 use super::search::{Found, Note, found, write_look};
@@ -207,9 +206,9 @@ impl Copies {
             marks.iter().filter(|_| told).map(|mark| (ags, mark.clone())).collect();
         let look = Look { hits: marks.len() as u64, ..look_at_case("case-persons", &row, reader, reason) };
         looks::append(&work, &self.key, &look, &about, now)?;
-        let persons = persons(&work, ags, marks);
+        let named = named(&work, ags, marks);
         work.commit()?;
-        Ok(persons?.iter().any(is_hidden))
+        Ok(named?.some_hidden())
     }
 
     /// Opens one case; that it was opened is in the log. None where there is no such open case.
@@ -226,9 +225,9 @@ impl Copies {
         self.two_where(&work, about_a_lock, readers, &Subject::Case { number }, now)?;
         let addressee = match &row.mark {
             Some(mark) if row.duty.kind != BY_HAND => {
-                let persons = persons(&work, row.duty.ags, std::slice::from_ref(mark));
+                let named = named(&work, row.duty.ags, std::slice::from_ref(mark));
                 // Whoever has left since is known to the municipality.
-                persons.ok().and_then(|found| found.first().map(|one| disclose(&one.person, LETTER)))
+                named.ok().and_then(|named| named.read.first().map(|one| disclose(&one.person, LETTER)))
             }
             _ => None,
         };
@@ -265,21 +264,26 @@ impl Copies {
         let profile = kept.asked.profile;
         let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
             .ok_or(Reason::NotEntitled)?;
-        let persons = persons(&work, row.duty.ags, marks)?;
+        let named = named(&work, row.duty.ags, marks)?;
+        let persons = &named.read;
+        if persons.is_empty() && named.some_unread {
+            return Err(CopyError::Refused(
+                "this person's record cannot be read: load the municipality again and answer then, or say for good that no data are given (--none)",
+            ));
+        }
         if persons.iter().any(|one| keep(&one.person, self.day_of(now)) != Keep::Whole) {
             return Err(CopyError::Refused(
                 "this record's time is over: it answers no question (section 13(2) BMG)",
             ));
         }
-        let locked = persons.iter().any(is_hidden);
-        self.two_where(&work, locked, readers, &Subject::Answer { number, marks }, now)?;
+        self.two_where(&work, named.some_hidden(), readers, &Subject::Answer { number, marks }, now)?;
         let answer = match (&persons[..], profile) {
             ([], _) => Answer::Neutral,
+            (_, Profile::PrivateEnquiry | Profile::PrefilledForm) if marks.len() > 1 => {
+                return Err(CopyError::Refused("such a question is answered about one person alone"));
+            }
             ([one], Profile::PersonSearch | Profile::PrivateEnquiry | Profile::PrefilledForm) => {
                 Answer::Person { data: disclose(&one.person, right.groups) }
-            }
-            (_, Profile::PrivateEnquiry | Profile::PrefilledForm) => {
-                return Err(CopyError::Refused("such a question is answered about one person alone"));
             }
             (several, _) => {
                 let groups = if profile == Profile::FreeSearch { right.groups } else { HIT_LIST };
@@ -450,16 +454,34 @@ fn open_duty(row: &Row<'_>) -> Result<OpenDuty, CopyError> {
     })
 }
 
-fn persons(work: &Work<'_>, ags: Ags, marks: &[String]) -> Result<Vec<Found>, CopyError> {
+/// Persons whom an operator names by their order marks.
+struct Named {
+    read: Vec<Found>,
+    /// Nothing can be told of these, and they count as hidden.
+    some_unread: bool,
+}
+
+impl Named {
+    fn some_hidden(&self) -> bool {
+        self.some_unread || self.read.iter().any(is_hidden)
+    }
+}
+
+fn named(work: &Work<'_>, ags: Ags, marks: &[String]) -> Result<Named, CopyError> {
     let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
-    let one = |mark: &String| {
-        let (_, record) = person_row(work, copy.id, mark)?
+    let mut named = Named { read: Vec::new(), some_unread: false };
+    for mark in marks {
+        let (row, record) = person_row(work, copy.id, mark)?
             .ok_or(CopyError::Refused("the copy has no person under that order mark"))?;
-        let person = read_stored(&record)?;
-        let early = early_locks(work, &copy, &person.mark)?;
-        Ok(found(&copy, person, &early))
-    };
-    marks.iter().map(one).collect()
+        match one_or_hidden(ags, &record, row, mark) {
+            (_, false) => named.some_unread = true,
+            (person, true) => {
+                let early = early_locks(work, &copy, &person.mark)?;
+                named.read.push(found(&copy, person, &early));
+            }
+        }
+    }
+    Ok(named)
 }
 
 fn is_hidden(one: &Found) -> bool {

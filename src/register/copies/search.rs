@@ -260,7 +260,7 @@ impl Copies {
             }
             let Some(copy) = copy_of(work, ags, schema::LIVE)? else { return Ok(None) };
             let Some((row, record)) = super::person_row(work, copy.id, &mark)? else { return Ok(None) };
-            let person = one_or_hidden(ags, &record, row, &mark);
+            let (person, _) = one_or_hidden(ags, &record, row, &mark);
             if keep(&person, self.day_of(now)) != Keep::Whole {
                 return Ok(None);
             }

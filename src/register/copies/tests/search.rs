@@ -147,6 +147,36 @@ fn a_record_that_nobody_can_read_hides_whom_it_is_about() {
         })
         .collect();
     assert_eq!(answers.iter().filter(|answer| **answer == Answer::Neutral).count(), 1);
+
+    // By hand, too: it takes two, the others are told of, and a case about nobody else stays open.
+    let nobody = || {
+        rig.copies.ask(&asked(Asker::PublicBody, Profile::FreeSearch, "Niemand"), at(1)).expect("answered");
+        let open = rig.copies.open_duties(0, 100).expect("a list");
+        open.last().expect("a case").number
+    };
+    let by_hand = |number, marks: &[String], readers: &Readers| {
+        let answer = ByHand { number, marks, reason: "looked for", readers, now: at(1), expires_at: at(200) };
+        rig.copies.answer_duty(&answer, &|_, _| None)
+    };
+    let [one, broken, both] = [&["1"][..], &["2"], &["1", "2"]]
+        .map(|marks| marks.iter().map(|mark| (*mark).to_owned()).collect::<Vec<_>>());
+    let number = nobody();
+    for (marks, two) in [(&one, false), (&broken, true), (&both, true)] {
+        let takes_two = rig.copies.answer_takes_two(number, marks, Operator(1), "looked for", at(1));
+        assert_eq!(takes_two.expect("a case"), two, "{marks:?}");
+    }
+    let clerk = Readers::One(Operator(1));
+    let refused = |answered: Result<Answer, CopyError>, words: &str| {
+        assert!(matches!(&answered, Err(CopyError::Refused(why)) if why.contains(words)), "{answered:?}");
+    };
+    refused(by_hand(number, &both, &clerk), "two operators");
+    refused(by_hand(number, &broken, &clerk), "load the municipality again");
+    let wish = rig.copies.wish(&Subject::Answer { number, marks: &both }, Operator(1), at(1));
+    let two = rig.copies.released(wish.expect("a wish"), Operator(2), at(1)).expect("released");
+    let Answer::List { hits, .. } = by_hand(number, &both, &Readers::Two(two)).expect("answered") else {
+        panic!("no list")
+    };
+    assert_eq!(hits.len(), 1);
 }
 
 /// However many others a private enquiry fits, whoever is locked among them is told.

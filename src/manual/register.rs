@@ -140,7 +140,8 @@
 //!
 //! From `nightly.hour` on, once a day, the periods of sections 13 and 14 BMG are applied to every copy; a night that was
 //! broken off is begun again. `amtsbote register status` shows the last one. A municipality compares its original with the copy by sending,
-//! with 1104, each bucket's count and hash (`abgleich`; [`reconcile`] says how they are made). The receipt names
+//! with 1104, each bucket's count and hash (`abgleich`; `schemas/register/2611/abgleich.md` lays down how they are computed, byte by byte, with an
+//! example). The receipt names
 //! the buckets that differ; sent again with the entries of these, the records are named that are missing, too many or
 //! other. `status` shows when that was and whether the two are equal; a copy that is not compared within
 //! `nightly.reconcile_within_hours` is warned about (`register-not-compared`), one that differs, too
@@ -381,4 +382,3 @@
 //!
 //! [`RELEASES`]: crate::register::message::RELEASES
 //! [`payment`]: crate::register::payment
-//! [`reconcile`]: crate::register::reconcile

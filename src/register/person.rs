@@ -343,7 +343,8 @@ impl Person {
         Ok((person, left_out))
     }
 
-    /// The stored bytes; equal persons have equal bytes, so that digests can be compared.
+    /// The stored bytes; equal persons have equal bytes, so that digests can be compared. Municipalities compute them, too,
+    /// by `schemas/register/2611/abgleich.md`.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings, numbers and lists can be written as JSON")
     }

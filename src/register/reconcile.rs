@@ -2,7 +2,8 @@
 //!
 //! Both sides sort records into 256 buckets by the first byte of SHA-256 over the order mark; a bucket's hash is
 //! SHA-256 over its entries in order of their marks, each `mark NUL digest`; a record's digest is SHA-256 over its
-//! stored bytes. Only marks and digests travel, never records.
+//! stored bytes. Only marks and digests travel, never records. `schemas/register/2611/abgleich.md` publishes all of it, down to
+//! the bytes of a record: what is changed here is another release of the exchange form.
 
 use std::collections::BTreeMap;
 

@@ -278,7 +278,8 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Walk the log of looks, against its heads (exit code 4 if it was changed, cut, or emptied before its time)
+    /// Walk the log of looks, against its heads (exit code 4 if it was changed, cut, or emptied before its time); or hold what
+    /// it has of pre-filled forms, for an audit
     Log {
         /// Heads that were kept elsewhere, too
         #[arg(long, value_name = "FILE")]
@@ -286,6 +287,12 @@ pub enum Command {
         /// Print the log's present head, to be kept elsewhere
         #[arg(long, conflicts_with = "heads")]
         head: bool,
+        /// Delete no entry of pre-filled forms until this is lifted: they are audited; why, for the log
+        #[arg(long, value_name = "REASON", conflicts_with_all = ["heads", "head", "lift"])]
+        hold: Option<String>,
+        /// The audit is over: delete what is older than twelve months; takes two operators
+        #[arg(long, value_name = "REASON", conflicts_with_all = ["heads", "head"])]
+        lift: Option<String>,
         #[command(flatten)]
         folder: Folder,
     },
@@ -353,9 +360,14 @@ impl Command {
             }
             Self::Sweep { compact, folder } => keeping::sweep(&folder.open(false)?, *compact),
             Self::Copy { from, to, reading } => moving::copy(from, to, *reading),
-            Self::Log { heads, head, folder } => {
+            Self::Log { heads, head, hold, lift, folder } => {
                 let copies = folder.open(false)?;
-                if *head { log::print_head(&copies) } else { log::verify(&copies, heads) }
+                match (hold, lift) {
+                    (Some(reason), _) => log::hold(&copies, reason),
+                    (_, Some(reason)) => log::lift(&copies, &folder.path()?, reason),
+                    _ if *head => log::print_head(&copies),
+                    _ => log::verify(&copies, heads),
+                }
             }
         }
     }

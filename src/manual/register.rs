@@ -203,8 +203,8 @@
 //!
 //! ## Four eyes
 //!
-//! The report to a person, every case of a question that met a locked person, and answers with a locked person's data take two
-//! operators. The first
+//! The report to a person, every case of a question that met a locked person, answers with a locked person's data, and the end
+//! of a hold on the log take two operators. The first
 //! one's command ends with code 5 and a number; another user of the operating system runs `amtsbote register release
 //! NUMBER` within the hour; then the first one repeats the command, and reads once. Who they are is the kernel's
 //! word: each writes a file into the register's folder `four-eyes`, whose owners must differ. That folder has mode 1770.
@@ -226,7 +226,10 @@
 //! ## The log and its heads
 //!
 //! Every look is an entry (section 40 BMG), sealed, chained, kept for twelve months; then its content is erased and its link of
-//! the chain stays. The last entry is sealed with the log's key, and `register serve` writes that seal as a line into a file
+//! the chain stays. An audit pauses that for entries of pre-filled forms, and for no others: `amtsbote register log --hold
+//! REASON` keeps them, however old they become, until `--lift REASON`, which takes two operators, because what was kept beyond
+//! its time is erased with it. Both are entries of the log; `register status` (`log_hold` in JSON) and `register log` say since
+//! when, by whom and why. The last entry is sealed with the log's key, and `register serve` writes that seal as a line into a file
 //! of heads every minute (`register.log_heads`, `log.heads` in the register's folder): put it where the database's
 //! administrator can only append, or copy what `amtsbote register log --head` prints elsewhere. `amtsbote register log`
 //! walks the whole log and holds it against the file, and against others (`--heads FILE`). It ends with code 4 where an entry

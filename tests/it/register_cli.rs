@@ -265,6 +265,18 @@ fn records_are_retired_and_looked_through_and_questions_are_counted() {
     assert_eq!((&lines[0]["area"], &lines[0]["questions"]), (&"10041100".into(), &1.into()));
     assert_eq!(run(&["fees", &month, "--json"], 0).json(), serde_json::json!([]));
     run(&["fees", "2026-13"], 2);
+    // An audit holds the log, and its end takes two.
+    run(&["log", "--lift", "over"], 6);
+    run(&["log", "--hold", " "], 1);
+    assert!(run(&["log", "--hold", "audit 1/26"], 0).stderr.contains("held for an audit"));
+    run(&["log", "--hold", "audit 2/26"], 1);
+    for listing in ["log", "status"] {
+        assert!(run(&[listing], 0).stderr.contains("audit 1/26"), "{listing}");
+    }
+    let hold = &run(&["status", "--json"], 0).json()["log_hold"];
+    assert!(hold["by"].as_str().is_some_and(|by| by.starts_with("uid ")), "{hold}");
+    assert!(run(&["log", "--lift", "over"], 5).stderr.contains("amtsbote register release"));
+    assert!(run(&["release"], 0).stdout.contains("delete what an audit held"));
     run(&["init", "register.toml"], 0);
     run(&["init", "register.toml"], 1);
     run(&["serve"], 2);

@@ -11,7 +11,7 @@ use super::super::exit::{Exit, Stop};
 use super::super::screen::{self, Align, Table};
 use super::stop;
 use crate::clock::{Clock, SystemClock};
-use crate::register::copies::{Copies, CopyState, LoadReceipt, Night, Reconciled, Taken};
+use crate::register::copies::{Copies, CopyState, LoadReceipt, LogHold, Night, Reconciled, Taken};
 use crate::register::person::{Ags, Person, RECORD_BYTES_MAX};
 use crate::register::reconcile::{Difference, buckets, differing, hash};
 use crate::register::stream::Change;
@@ -245,6 +245,8 @@ pub fn reconcile(copies: &Copies, file: &Path, ags: Ags, reading: Reading) -> Re
 struct Status {
     copies: Vec<StandOfCopy>,
     night: Option<Night>,
+    /// Nothing of pre-filled forms is deleted from the log meanwhile.
+    log_hold: Option<LogHold>,
 }
 
 #[derive(Serialize)]
@@ -268,7 +270,11 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
         state,
     });
     let states = states.collect();
-    let status = Status { copies: states, night: copies.last_night().map_err(stop)? };
+    let status = Status {
+        copies: states,
+        night: copies.last_night().map_err(stop)?,
+        log_hold: copies.log_hold().map_err(stop)?,
+    };
     let problems = status.copies.iter().any(|StandOfCopy { state, .. }| {
         let lacks = state.missing.is_some() || state.unreadable_change.is_some();
         state.stale || state.lock_unread_at.is_some() || lacks
@@ -317,6 +323,7 @@ pub fn status(copies: &Copies, reading: Reading) -> Result<Exit, Stop> {
     }
     screen::data(&table.render())?;
     super::say_where(copies);
+    super::log::say_held(status.log_hold.as_ref());
     screen::sentence(&match &status.night {
         None => "No night's work was done yet (register serve does it).".to_owned(),
         Some(Night { day, ended_at: None, .. }) => format!("The night's work of {day} was not ended."),

@@ -9,7 +9,7 @@ use super::super::exit::{Exit, Stop};
 use super::super::screen::{self, Align, Table};
 use super::{after, eyes, stop};
 use crate::clock::{Clock, SystemClock};
-use crate::register::copies::{Copies, CopyError, LogChecked, OwnRecord, Subject};
+use crate::register::copies::{Copies, CopyError, LogChecked, LogHold, OwnRecord, Subject};
 use crate::register::person::Ags;
 use crate::register::question::Profile;
 
@@ -80,6 +80,37 @@ pub fn print_head(copies: &Copies) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
+pub fn hold(copies: &Copies, reason: &str) -> Result<Exit, Stop> {
+    copies.hold_log(eyes::operator(), reason, SystemClock.now()).map_err(stop)?;
+    after(copies);
+    say_held(copies.log_hold().map_err(stop)?.as_ref());
+    Ok(Exit::Done)
+}
+
+pub fn lift(copies: &Copies, folder: &Path, reason: &str) -> Result<Exit, Stop> {
+    if copies.log_hold().map_err(stop)?.is_none() {
+        return Err(Stop::new(Exit::Unknown, "nothing holds the log of pre-filled forms"));
+    }
+    let readers = eyes::two(copies, folder, &Subject::LiftLogHold)?;
+    copies.lift_log_hold(readers, reason, SystemClock.now()).map_err(stop)?;
+    let erased = copies.erase_expired(SystemClock.now()).map_err(stop)?;
+    after(copies);
+    screen::sentence(&format!(
+        "Nothing is held any more; {erased} entries were over their time and are erased."
+    ));
+    Ok(Exit::Done)
+}
+
+pub fn say_held(hold: Option<&LogHold>) {
+    if let Some(LogHold { since, by, reason }) = hold {
+        screen::sentence(&format!(
+            "The log of pre-filled forms is held for an audit since {}, by {by}: {}. `amtsbote register log --lift` ends it.",
+            screen::instant(*since),
+            screen::plain(reason)
+        ));
+    }
+}
+
 pub fn verify(copies: &Copies, elsewhere: &[PathBuf]) -> Result<Exit, Stop> {
     let own = copies.heads_file();
     let checked = std::iter::once(&own).chain(elsewhere).try_fold(Vec::new(), |mut heads, path| {
@@ -98,6 +129,7 @@ pub fn verify(copies: &Copies, elsewhere: &[PathBuf]) -> Result<Exit, Stop> {
         }
         Ok(LogChecked { entries, heads }) => {
             screen::data(&format!("{entries} entries, whole, {heads} heads\n"))?;
+            say_held(copies.log_hold().map_err(stop)?.as_ref());
         }
         Err(
             error @ (CopyError::Log(_)

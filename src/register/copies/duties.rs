@@ -416,18 +416,9 @@ impl Copies {
 
 fn look_at_case(kind: &str, row: &Opened, readers: impl std::fmt::Display, reason: &str) -> Look {
     Look {
-        kind: kind.to_owned(),
-        profile: None,
-        asker: "operator".to_owned(),
-        body: String::new(),
         file_number: format!("case {}", row.duty.number),
-        occasion: reason.to_owned(),
-        user: readers.to_string(),
         area: row.duty.ags.to_string(),
-        hits: 0,
-        data: Vec::new(),
-        selection: None,
-        by_hand: None,
+        ..Look::of_operators(kind, reason, &readers)
     }
 }
 
@@ -435,7 +426,7 @@ fn reader(ags: Ags) -> String {
     format!("case of {ags}")
 }
 
-fn reason_of(text: &str) -> Result<&str, CopyError> {
+pub(super) fn reason_of(text: &str) -> Result<&str, CopyError> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > REASON_CHARS_MAX {
         return Err(CopyError::Refused("a reason of 1 to 500 characters is needed"));

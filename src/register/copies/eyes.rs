@@ -36,6 +36,8 @@ pub enum Subject<'a> {
     Case { number: u64 },
     /// The answer to a case, with data of these persons.
     Answer { number: u64, marks: &'a [String] },
+    /// Read by nobody any more: what an audit held of the log is deleted.
+    LiftLogHold,
 }
 
 impl Subject<'_> {
@@ -44,6 +46,7 @@ impl Subject<'_> {
             Self::Report { ags, mark } => format!("report|{ags}|{mark}"),
             Self::Case { number } => format!("case|{number}"),
             Self::Answer { number, marks } => format!("answer|{number}|{}", marks.join("|")),
+            Self::LiftLogHold => "lift-log-hold".to_owned(),
         }
     }
 
@@ -55,6 +58,7 @@ impl Subject<'_> {
             Self::Answer { number, .. } => {
                 format!("the answer to case {number}, with data of a locked person")
             }
+            Self::LiftLogHold => "delete what an audit held of the log of pre-filled forms".to_owned(),
         }
     }
 }

@@ -142,6 +142,26 @@ pub struct Look {
     pub by_hand: Option<String>,
 }
 
+impl Look {
+    /// What operators do with cases and log.
+    pub(super) fn of_operators(kind: &str, occasion: &str, operators: &dyn std::fmt::Display) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            profile: None,
+            asker: "operator".to_owned(),
+            body: String::new(),
+            file_number: String::new(),
+            occasion: occasion.to_owned(),
+            user: operators.to_string(),
+            area: String::new(),
+            hits: 0,
+            data: Vec::new(),
+            selection: None,
+            by_hand: None,
+        }
+    }
+}
+
 /// What is sealed of a look.
 #[derive(Serialize)]
 struct Content<'a> {
@@ -230,19 +250,11 @@ impl Copies {
                 Ok(LookEntry { number: uint(number), at: instant(at), look })
             },
         )?;
+        let occasion = "report to the person concerned";
         let reading = Look {
-            kind: "log-read".to_owned(),
-            profile: None,
-            asker: "operator".to_owned(),
-            body: String::new(),
-            file_number: String::new(),
-            occasion: "report to the person concerned".to_owned(),
-            user: Readers::Two(readers).to_string(),
             area: ags.to_string(),
             hits: entries.len() as u64,
-            data: Vec::new(),
-            selection: None,
-            by_hand: None,
+            ..Look::of_operators("log-read", occasion, &Readers::Two(readers))
         };
         append(&work, &self.key, &reading, &[], now)?;
         work.commit()?;
@@ -261,10 +273,12 @@ impl Copies {
         self.read(|work| verified(work, &self.key, heads, now))
     }
 
-    /// Erases what the law no longer lets be kept: contents of old entries, features that ran out.
+    /// Erases what the law no longer lets be kept: contents of old entries, but for those that an audit holds; features that
+    /// ran out.
     pub fn erase_expired(&self, now: Timestamp) -> Result<u64, CopyError> {
         let mut session = self.writer();
         let work = session.begin()?;
+        self.keep_held(&work, now)?;
         for table in ["look_person", "look_tags"] {
             let sql = format!(
                 "DELETE FROM {table} WHERE number IN

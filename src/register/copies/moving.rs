@@ -213,6 +213,7 @@ const TABLES: &[Table] = &[
         &[("ags", Text), ("at", Int), ("buckets", Int), ("missing", Int), ("surplus", Int), ("changed", Int)],
     ),
     small("plausibility", 1, &[("ags", Text), ("at", Int)]),
+    small("log_hold", 1, &[("one", Int), ("at", Int), ("operator", Text), ("reason", Text)]),
 ];
 
 #[cfg(test)]

@@ -179,9 +179,16 @@ const VERSION_11: &str = "
 CREATE TABLE plausibility (ags TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
+/// Who holds the log of pre-filled forms for an audit, and why.
+const VERSION_12: &str = "
+CREATE TABLE log_hold (
+  one INTEGER PRIMARY KEY CHECK (one = 1), at INTEGER NOT NULL, operator TEXT NOT NULL, reason TEXT NOT NULL
+);
+";
+
 const STEPS: &[&str] = &[
     VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9,
-    VERSION_10, VERSION_11,
+    VERSION_10, VERSION_11, VERSION_12,
 ];
 /// The first version whose log has a head.
 const WITH_HEAD: usize = 8;
@@ -490,6 +497,7 @@ mod tests {
                 "wish",
                 "lock_set",
                 "plausibility",
+                "log_hold",
             ];
             assert_eq!(newer.into_iter().map(count).sum::<i64>(), 0, "version {version}");
             drop(opened);

@@ -227,6 +227,45 @@ fn the_log_forgets_in_time_and_still_proves_the_rest() {
     assert_eq!(rig.copies.verify_looks().expect("whole"), 2);
 }
 
+#[test]
+fn an_audit_holds_pre_filled_forms_alone_until_it_is_over() {
+    let rig = rig();
+    rig.load(home(), 1, &[named("1", "Adler", "Willi")]);
+    let form = || {
+        let mut form = asked(Asker::RegistrationOffice, Profile::PrefilledForm, "Adler");
+        form.selection.sex = None;
+        form
+    };
+    rig.copies.ask(&form(), at(1)).expect("answered");
+    rig.copies.ask(&asked(Asker::PublicBody, Profile::PersonSearch, "Adler"), at(1)).expect("answered");
+    rig.copies.hold_log(Operator(1), "audit 1/26", at(2)).expect("held");
+    let held = rig.copies.log_hold().expect("a look").expect("a hold");
+    assert_eq!((held.since, &held.by[..], &held.reason[..]), (at(2), "uid 1", "audit 1/26"));
+    for reason in [" ", "audit 2/26"] {
+        assert!(matches!(rig.copies.hold_log(Operator(1), reason, at(3)), Err(CopyError::Refused(_))));
+    }
+    let old = at(366 * 24);
+    assert_eq!(rig.copies.erase_expired(old).expect("erased"), 2, "the search, and that it was held");
+    assert_eq!(rig.copies.erase_expired(at(800 * 24)).expect("erased"), 0);
+    let told = |now| rig.copies.looks_at(home(), "1", two(&rig, "1", now), now).expect("read").len();
+    assert_eq!(told(old), 1, "what is kept is told");
+    // Another subject's release lifts nothing.
+    assert!(rig.copies.lift_log_hold(two(&rig, "1", old), "over", old).is_err());
+    let lift = |now| {
+        let wish = rig.copies.wish(&Subject::LiftLogHold, Operator(1), now).expect("a wish");
+        let two = rig.copies.released(wish, Operator(2), now).expect("released");
+        rig.copies.lift_log_hold(two, "audit 1/26 is over", now)
+    };
+    // One that came meanwhile is as old as it is.
+    rig.copies.still_current(home(), 1, 0, old).expect("current");
+    rig.copies.ask(&form(), old).expect("answered");
+    lift(old).expect("lifted");
+    assert!(lift(old).is_err() && rig.copies.log_hold().expect("a look").is_none());
+    assert_eq!(rig.copies.erase_expired(old).expect("erased"), 1);
+    assert_eq!(told(old), 1);
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 7, "two reports, the hold and its end among them");
+}
+
 /// Section 34(4) BMG: also where a clerk works on it.
 #[test]
 fn what_security_bodies_ask_is_in_nobodys_report() {
@@ -272,6 +311,7 @@ fn the_same_on_postgresql() {
         a_head_that_was_not_written_to_its_end_hides_no_cut,
         a_log_that_was_cut_rewritten_or_emptied_is_told,
         the_log_forgets_in_time_and_still_proves_the_rest,
+        an_audit_holds_pre_filled_forms_alone_until_it_is_over,
         a_question_that_was_too_broad_is_a_look,
     ]);
 }

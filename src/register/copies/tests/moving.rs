@@ -48,6 +48,7 @@ fn filled() -> Rig {
     rig.copies.wish(&Subject::Report { ags: home(), mark: "1" }, Operator(1), at(1)).expect("a wish");
     rig.copies.reconcile(home(), &[], &BTreeMap::new(), at(1), at(1)).expect("compared");
     rig.copies.plausibility(home(), at(1)).expect("a report");
+    rig.copies.hold_log(Operator(1), "audit 1/26", at(1)).expect("held");
     rig.copies.work_at_night("2026-03-03".parse().expect("a day"), || at(2), || true).expect("worked");
     rig.batch(
         "INSERT INTO look_tags (number, seal) VALUES (1, CAST('x' AS BLOB)); \

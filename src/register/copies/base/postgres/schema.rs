@@ -150,8 +150,16 @@ const VERSION_2: &str = r#"
 CREATE TABLE plausibility (ags text COLLATE "C" PRIMARY KEY, at bigint NOT NULL);
 "#;
 
+/// Who holds the log of pre-filled forms for an audit, and why.
+const VERSION_3: &str = r#"
+CREATE TABLE log_hold (
+  one bigint PRIMARY KEY CHECK (one = 1), at bigint NOT NULL, operator text COLLATE "C" NOT NULL,
+  reason text COLLATE "C" NOT NULL
+);
+"#;
+
 /// Step `n` leads from version `n` to `n + 1`.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 pub const VERSION: usize = STEPS.len();
 

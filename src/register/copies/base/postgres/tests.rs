@@ -119,11 +119,14 @@ fn a_server_that_breaks_what_was_asked_for_is_refused() {
     );
     assert!(matches!(stranger, Err(CopyError::Settings(words)) if words.contains("another register's")));
     // One of the first version is brought up to date.
-    let first = "DROP TABLE amtsbote_register.plausibility; UPDATE amtsbote_register.base SET version = 1";
+    let first = "DROP TABLE amtsbote_register.plausibility, amtsbote_register.log_hold;
+        UPDATE amtsbote_register.base SET version = 1";
     cluster.sql("register", first);
     let (_, mut writer) = opened(Settings::new(connection.clone())).expect("opened");
     let work = writer.begin().expect("begun");
-    assert_eq!(work.run("DELETE FROM plausibility", params![]).expect("there"), 0);
+    for table in ["plausibility", "log_hold"] {
+        assert_eq!(work.run(&format!("DELETE FROM {table}"), params![]).expect("there"), 0);
+    }
     drop(work);
     drop(writer);
     cluster.sql("register", "UPDATE amtsbote_register.base SET version = 1000");

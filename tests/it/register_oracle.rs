@@ -596,13 +596,67 @@ fn random_residence(dice: &mut Dice, profile: Profile, about: &Person, asked: &m
     }
 }
 
+/// Whose the lists are.
+const BODY: &str = "Amt A";
+/// How long the features of a list are good (section 39(2) BMG; annex number 5).
+const FEATURE_HOURS: u64 = 48;
+
+/// One hit of a list: whom its feature stands for, as the list has told of them.
+struct Told {
+    feature: String,
+    key: Key,
+}
+
+/// A question by a feature: seldom by one that no list has, for a body that has not got the list, when it is over.
+struct ByFeature<'a> {
+    told: &'a Told,
+    feature: String,
+    body: &'static str,
+    minutes_after: u64,
+}
+
+impl<'a> ByFeature<'a> {
+    fn random(dice: &mut Dice, told: &'a [Told]) -> Self {
+        let told = &told[dice.below(told.len() as u64) as usize];
+        let feature = match dice.below(12) {
+            0 => told.feature.chars().rev().collect(),
+            1 => told.feature[1..].to_owned(),
+            2 => told.key.0.clone(),
+            _ => told.feature.clone(),
+        };
+        let over = if dice.one_in(4) { dice.below(30) } else { 0 };
+        let minutes_after = match over {
+            0 => dice.below(60 * FEATURE_HOURS),
+            1..10 => 60 * FEATURE_HOURS,
+            hours => 60 * (FEATURE_HOURS + hours),
+        };
+        Self { told, feature, body: if dice.one_in(5) { "Amt B" } else { BODY }, minutes_after }
+    }
+
+    fn meant(&self) -> Option<&'a Key> {
+        let good = self.body == BODY && self.minutes_after < 60 * FEATURE_HOURS;
+        (good && self.feature == self.told.feature).then_some(&self.told.key)
+    }
+
+    fn ask(&self, copies: &Copies, profile: Profile, told_at: Timestamp) -> Option<Key> {
+        let requester =
+            Requester { body: self.body.to_owned(), ..asked(profile, Selection::default()).requester };
+        let at = told_at.checked_add((self.minutes_after as i64).minutes()).expect("in range");
+        match copies.ask_feature(&requester, profile, &self.feature, at).expect("answered").answer {
+            Answer::Neutral => None,
+            Answer::Person { data } => Some(key_of(&data)),
+            Answer::List { .. } => panic!("a list behind one feature"),
+        }
+    }
+}
+
 fn asked(profile: Profile, selection: Selection) -> Asked {
     let private = profile == Profile::PrivateEnquiry;
     Asked {
         requester: Requester {
             asker: if private { Asker::Citizen } else { Asker::PublicBody },
             purpose: if private { Purpose::Private } else { Purpose::Task },
-            body: "Amt A".to_owned(),
+            body: BODY.to_owned(),
             file_number: "1/26".to_owned(),
             occasion: "Anhörung".to_owned(),
             user: "u1".to_owned(),
@@ -643,6 +697,8 @@ fn indexed_searches_answer_what_looking_at_everybody_answers() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = Settings::new(folder.path());
     settings.list_max = PERSONS as usize;
+    // Features run out before the copy does.
+    settings.stale_after = Duration::from_secs(100 * 3600);
     let copies = Copies::open(settings, LogKey::new(&[1; 32])).expect("copies");
     let more = &mut Dice::new(SEED);
     let persons = (0..PERSONS).map(|number| enriched(more, synth::person(SEED, home(), number)));
@@ -662,10 +718,12 @@ fn indexed_searches_answer_what_looking_at_everybody_answers() {
             all.add(asker.join().expect("all agree"));
         }
     });
-    let Asking { answered, hits, neutral, refused, searching, looking } = all;
+    let Asking { answered, hits, neutral, refused, searching, looking, by_feature } = all;
     println!("{:.0} s of searching, {:.0} s of looking", searching.as_secs_f64(), looking.as_secs_f64());
     println!("{answered} of {questions} answered, {hits} hits, {neutral} neutral; refused: {refused:?}");
+    println!("by feature, of each profile: {by_feature:?} told of somebody, and of nobody");
     assert!(answered * 10 > questions * 7 && hits > answered / 2, "the questions are too weak");
+    assert!(by_feature.len() == 2 && by_feature.values().all(|(told, none)| *told > 0 && *none > 0));
 }
 
 /// Questions are asked from several threads: while one waits for the disk, the others look at people.
@@ -681,6 +739,8 @@ struct Asking {
     refused: BTreeMap<&'static str, u64>,
     searching: Duration,
     looking: Duration,
+    /// Answers about somebody, and about nobody.
+    by_feature: BTreeMap<&'static str, (u64, u64)>,
 }
 
 impl Asking {
@@ -690,6 +750,10 @@ impl Asking {
         self.neutral += other.neutral;
         self.searching += other.searching;
         self.looking += other.looking;
+        for (profile, (told, none)) in other.by_feature {
+            let own = self.by_feature.entry(profile).or_default();
+            *own = (own.0 + told, own.1 + none);
+        }
         other.refused.into_iter().for_each(|(word, count)| *self.refused.entry(word).or_insert(0) += count);
     }
 }
@@ -697,8 +761,22 @@ impl Asking {
 fn ask(copies: &Copies, town: &Town, seed: u64, questions: u64, now: Timestamp) -> Asking {
     let dice = &mut Dice::new(seed);
     let mut asking = Asking::default();
+    let mut told: Vec<Told> = Vec::new();
     for round in 0..questions {
         let profile = Profile::ALL[(round % 3) as usize];
+        if profile != Profile::PrivateEnquiry && !told.is_empty() && dice.one_in(5) {
+            let question = ByFeature::random(dice, &told);
+            let found = question.ask(copies, profile, now);
+            let ByFeature { feature, body, minutes_after, .. } = &question;
+            let words = format!("question {round}: {feature}, {body}, after {minutes_after} min");
+            assert_eq!(found.as_ref(), question.meant(), "{words}");
+            let count = asking.by_feature.entry(profile.as_str()).or_default();
+            *count = (count.0 + u64::from(found.is_some()), count.1 + u64::from(found.is_none()));
+            asking.answered += 1;
+            asking.hits += u64::from(found.is_some());
+            asking.neutral += u64::from(found.is_none());
+            continue;
+        }
         let selection = random_question(dice, profile, &town.persons);
         let began = Instant::now();
         let answer = copies.ask(&asked(profile, selection.clone()), now);
@@ -738,6 +816,13 @@ fn ask(copies: &Copies, town: &Town, seed: u64, questions: u64, now: Timestamp) 
             Answer::Person { data } => vec![key_of(data)],
             Answer::List { hits, more, .. } => {
                 assert!(!more);
+                // A few of each list, so that those of the last lists are among them.
+                told.truncate(200);
+                let some = hits.iter().rev().take(3);
+                told.splice(
+                    0..0,
+                    some.map(|hit| Told { feature: hit.feature.clone(), key: key_of(&hit.data) }),
+                );
                 hits.iter().map(|hit| key_of(&hit.data)).collect()
             }
         };

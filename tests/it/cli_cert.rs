@@ -41,12 +41,16 @@ fn write(office: &Office, name: &str, issued: &Issued) {
     std::fs::write(office.path(&format!("{name}.key")), issued.key_pem()).expect("writes");
 }
 
-/// The certificate that the listener shows.
+/// The certificate that the office's listener shows.
 fn shown(office: &Office, authority: &Authority) -> Option<Certificate> {
+    shown_at(office.xta.trim_start_matches("https://").trim_end_matches('/'), authority)
+}
+
+/// The certificate that the listener at this address shows.
+pub fn shown_at(address: &str, authority: &Authority) -> Option<Certificate> {
     let pem = authority.certificate().pem();
     let anchors = TrustAnchors::builder().anchors(Purpose::ServerTls, pem.as_bytes()).expect("anchors");
     let config = client_config(Arc::new(anchors.build()), None, Arc::new(SystemClock)).expect("a client");
-    let address = office.xta.trim_start_matches("https://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address).expect("connects");
     let name = server_name("localhost").expect("a name");
     let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");

@@ -53,6 +53,8 @@ pub struct State {
     pub kept: BTreeMap<String, Kept>,
     /// Method and path of every request, in order.
     pub asked: Vec<String>,
+    /// The certificate that was shown with each.
+    pub shown: Vec<Option<Vec<u8>>>,
     /// Transactions are found by their own id alone, not by the request's.
     pub own_ids_only: bool,
 }
@@ -124,6 +126,8 @@ fn serve(mut stream: StreamOwned<ServerConnection, TcpStream>, state: &Mutex<Sta
     let (mood, answer) = {
         let mut state = state.lock().expect("no panic holds it");
         state.asked.push(line.clone());
+        let shown = stream.conn.peer_certificates().and_then(|chain| chain.first());
+        state.shown.push(shown.map(|one| one.to_vec()));
         (state.mood, answered(&mut state, &line, &headers, &body))
     };
     let (status, kind, text) = match mood {

@@ -7,10 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amtsbote::register::answer::Answer;
-use amtsbote::register::copies::{Asked, Copies, LogKey, Requester, Settings};
+use amtsbote::register::copies::{Asked, Copies, LoadReceipt, LogKey, Order, Requester, Settings};
 use amtsbote::register::message::head::{Own, Party, PostalAddress, begin};
 use amtsbote::register::message::rejection::Event;
 use amtsbote::register::message::{Number, RELEASES, feed, passing, person, question};
+use amtsbote::register::payment::State;
 use amtsbote::register::person::{Ags, Lock, Person, Sex};
 use amtsbote::register::question::{Profile, Selection};
 use amtsbote::register::reconcile::{Hash, hash};
@@ -21,8 +22,10 @@ use amtsbote::register::synth::plan::{Plan, Sent, Step};
 use amtsbote::store::postgres::{PostgresStore, Settings as StoreSettings};
 use amtsbote::xml::write::Writer;
 
+use crate::cli_cert::shown_at;
 use crate::cli_fixture::{BINARY, Office};
 use crate::cli_life::ask_at;
+use crate::payment_service::{ENDPOINT, ORIGINATOR, PaymentService, TOKEN};
 use crate::postgres_cluster::{Cluster, programs};
 
 const TOWN: &str = "ags:10041100";
@@ -441,6 +444,87 @@ fn lists_and_certificates_are_read_anew_while_the_process_works() {
     put(&list(hours(100), &[]));
     reload();
     logged(&office, back, 2);
+    assert!(register.0.try_wait().expect("a look").is_none(), "it is the same process");
+}
+
+/// What the page shows to browsers, and the process to the payment service.
+#[test]
+fn certificates_of_page_and_payments_are_read_anew_while_the_process_works() {
+    use amtsbote::app::register::open_copies;
+    use amtsbote::config::register::RegisterConfig;
+    use amtsbote::pki::development::{Authority, KeyChoice, Leaf, Role, Validity};
+    let from = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(48);
+    let validity = Validity { from, until: from + jiff::SignedDuration::from_hours(100) };
+    let authority = Authority::root("of the page", KeyChoice::P256, validity).expect("an authority");
+    let office = Office::open_in(tempfile::tempdir().expect("a folder"), with_identifiers);
+    let put = |name: &str, role| {
+        let names: &[&str] = &["localhost", "127.0.0.1"];
+        let leaf = Leaf { common_name: "localhost", role, key: KeyChoice::P256, validity, names };
+        let issued = authority.issue(&leaf).expect("a certificate");
+        std::fs::write(office.path(&format!("paid/{name}.crt")), issued.chain_pem()).expect("writes");
+        std::fs::write(office.path(&format!("paid/{name}.key")), issued.key_pem()).expect("writes");
+        issued.certificate().der().to_vec()
+    };
+    let put_both = || [put("page", Role::Server), put("payer", Role::Participant)];
+    std::fs::create_dir(office.path("paid")).expect("made");
+    std::fs::write(office.path("paid/ca.crt"), authority.certificate().pem()).expect("writes");
+    std::fs::write(office.path("paid/token"), TOKEN).expect("writes");
+    put("server", Role::Server);
+    let service = PaymentService::start(&office.path("paid"));
+    let first = put_both();
+    let mut register = serve_on(
+        &office,
+        &format!(
+            "[page]\naddress = \"127.0.0.1:0\"\nurl = \"https://localhost:8447\"\n\
+             certificate = \"paid/page.crt\"\nkey = \"paid/page.key\"\n\
+             [payment]\nurl = \"{}\"\noriginator = \"{ORIGINATOR}\"\nendpoint = \"{ENDPOINT}\"\n\
+             anchors = [\"paid/ca.crt\"]\ntoken_file = \"paid/token\"\n\
+             certificate = \"paid/payer.crt\"\nkey = \"paid/payer.key\"\n\
+             [[rate]]\nfrom = \"2020-01-01\"\ncents = 1050\n",
+            service.url()
+        ),
+    );
+    logged(&office, "operator=", 1);
+    let config = RegisterConfig::load(&office.path("register.toml")).expect("the configuration");
+    let copies = open_copies(config.copies().expect("settings"), false).expect("opened").expect("a register");
+    let mut receipt = LoadReceipt::default();
+    copies.begin_load(home(), 1, 0, jiff::Timestamp::now()).expect("begun");
+    copies.load(home(), [&adler(false).to_bytes()[..]], &mut receipt).expect("loaded");
+    copies.finish_load(home(), 1, &receipt).expect("finished");
+    let log = std::fs::read_to_string(office.path("register.log")).expect("the log");
+    let address = log.split("the page is served address=").nth(1).and_then(|rest| rest.split(' ').next());
+    let address = address.expect("an address");
+    // The page's to whoever connects, and ours with the request for a payment.
+    let shown = |number: u32| {
+        let mut question = asked(Profile::PrivateEnquiry, "Adler");
+        question.requester.asker = Asker::Citizen;
+        let order = Order {
+            case: uuid(number),
+            account: "acc-1".to_owned(),
+            questions: vec![question],
+            return_url: "https://localhost:8447/back".to_owned(),
+        };
+        let rules = config.payment.as_ref().expect("payments").rules();
+        copies.order(&order, &rules, jiff::Timestamp::now()).expect("ordered");
+        let begun = Instant::now();
+        while copies.payment(&order.case).expect("a look").expect("the case").state != State::Open {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", copies.payment(&order.case));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let page = shown_at(address, &authority).expect("a certificate").der().to_vec();
+        let state = service.state();
+        let mut requests = state.asked.iter().zip(&state.shown).filter(|(line, _)| line.starts_with("POST"));
+        let payer = requests.next_back().and_then(|(_, shown)| shown.clone());
+        [page, payer.expect("a certificate")]
+    };
+    assert!(shown(1) == first, "what it began with");
+    let second = put_both();
+    let pid = i32::try_from(register.0.id()).ok().and_then(rustix::process::Pid::from_raw).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("still there");
+    logged(&office, "were read anew", 1);
+    let [page, payer] = shown(2);
+    assert!(page == second[0], "the page's new certificate");
+    assert!(payer == second[1], "the new certificate for payments");
     assert!(register.0.try_wait().expect("a look").is_none(), "it is the same process");
 }
 

@@ -52,7 +52,9 @@
 //! serves = [{ services = ["99050012104000"], regions = ["100410100100"], valid_from = "2026-01-01" }]
 //! ```
 //! Keys are RSA of 4096 to 8192 bits, each for one purpose; a private part is refused. For a roll-over add the new key, turn
-//! `encryption_kid` to it, and leave the former key until what is encrypted for it has been fetched. A destination may name
+//! `encryption_kid` to it, and leave the former key until what is encrypted for it has been fetched. An attachment that was
+//! uploaded before its key went is refused with the submission (422 `encryption-invalid`) and is no longer there: the portal
+//! encrypts it for the present key and uploads it anew. A destination may name
 //! a mailbox (`identifier`), a service profile (`profile`) and `status = "inactive"`, under which it takes nothing and what
 //! lies there can still be fetched. A destination without `serves` takes every service and is found by its id only.
 //!

@@ -396,6 +396,60 @@ fn a_piece_that_the_database_has_changed_is_not_submitted() {
 }
 
 #[test]
+fn an_attachment_for_a_key_that_is_gone_is_uploaded_anew_at_any_node() {
+    let Some(programs) = programs() else { return };
+    let cluster = Cluster::start(&programs, &[]);
+    let connection = cluster.database("gone");
+    let mut nodes = open(&connection, |text| with(text, "uploads_bytes_max", MIB));
+    let file = nodes[0].folder.path().join("next.jwk");
+    let present = include_str!("../data/portal/encryption.jwk");
+    let [former, next] = ["authority-encryption-2026", "authority-encryption-2027"];
+    std::fs::write(&file, present.replace(former, next)).expect("written");
+    let key = |arguments: &[&str]| {
+        nodes[0]
+            .run(&[&["destination", "key"], arguments, &["--yes", "--reason", "roll-over"]].concat())
+            .ends(0);
+    };
+    key(&["add", DESTINATION, file.to_str().expect("text")]);
+    key(&["use", DESTINATION, next]);
+    // As a portal that has read the new key seals.
+    let under = |kid: &str, sealed: &str| {
+        let rest = sealed.split_once('.').expect("parts").1;
+        let head = json!({ "alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": kid });
+        format!("{}.{rest}", amtsbote::pki::jose::encode(head.to_string()))
+    };
+    let (stays, goes) = (Uuid::new_v4(), Uuid::new_v4());
+    let sized = |kid: &str, seed: u64| under(kid, &sealed(seed, 500_000));
+    let (metadata, data) = (under(next, &seal(b"{}")), under(next, &seal(b"<data/>")));
+    let runtime = runtime();
+    runtime.block_on(async {
+        let portal = Person::log_in(&nodes, PORTAL).await;
+        let id = portal.announce(0, &[stays, goes]).await;
+        portal.upload(0, (id, stays), &sized(next, 1)).await.is(204);
+        // The header comes in pieces.
+        let part = sized(former, 2);
+        portal.more(0, (id, goes), 0, &part[..20], false).await.is(204);
+        portal.more(0, (id, goes), 20, &part[20..], true).await.is(204);
+        key(&["remove", DESTINATION, former]);
+        portal.submit(0, id, &metadata, &data).await.refuses(422, "encryption-invalid");
+        assert_eq!(portal.standing(1, (id, goes)).await, (0, false));
+        assert!(portal.standing(1, (id, stays)).await.1);
+        portal.submit(0, id, &metadata, &data).await.refuses(422, "attachment-incomplete");
+        assert_eq!(cluster.sql("gone", "SELECT count(*) FROM amtsbote.message"), "0");
+        let anew = sized(next, 3);
+        portal.upload(0, (id, goes), &anew).await.is(204);
+        portal.submit(0, id, &metadata, &data).await.is(200);
+        let town = Person::log_in(&nodes, TOWN).await;
+        let got = town.ask(1, "GET", &place(id, goes), &[], "").await.is(200);
+        assert!(got.body == anew.as_bytes(), "not what was uploaded last");
+    });
+    stop(&mut nodes);
+    no_errors(&nodes);
+    let states = runtime.block_on(at_rest(&connection, NODES));
+    assert_eq!(states.len(), 1, "{states:?}");
+}
+
+#[test]
 fn what_a_client_keeps_is_counted_at_all_nodes_and_over_at_all() {
     let Some(programs) = programs() else { return };
     let cluster = Cluster::start(&programs, &[]);

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use amtsbote::domain::content::Digest;
-use amtsbote::store::Store;
+use amtsbote::domain::destination::DestinationKey;
+use amtsbote::pki::jose::jwe;
+use amtsbote::pki::jose::jwk::PublicKey;
+use amtsbote::store::{Store, embedded};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -27,6 +30,13 @@ fn names(office: &Office, submission: &str) -> Vec<String> {
     let mut names: Vec<String> = entries.map(|entry| name(entry).expect("text")).collect();
     names.sort();
     names
+}
+
+/// The key that portals encrypt for next: the post office's own by another purpose.
+fn next_key() -> String {
+    let own = serde_json::to_string(service_key().jwk()).expect("JSON");
+    let own = own.replace(service_key().kid(), "authority-encryption-2027");
+    own.replace("PS512", "RSA-OAEP-256").replace("verify", "wrapKey")
 }
 
 /// How far an upload has come, and whether that is all.
@@ -290,6 +300,74 @@ async fn an_attachment_that_the_disk_has_changed_is_not_submitted() {
     assert_eq!(office.xta.stored().await, 0);
     let sent: Vec<_> = ALL.into_iter().zip(parts.iter().map(String::as_str)).collect();
     arrives(&office, &portal, &id, &sent).await;
+    office.xta.close().await;
+}
+
+/// Nobody could read it, and the portal can still mend that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_for_a_key_that_is_gone_is_uploaded_anew() {
+    let text = next_key();
+    let next = PublicKey::parse(&text).expect("a key");
+    let seal_next = |content: &[u8]| jwe::seal(&next, "application/octet-stream", content).expect("sealed");
+    let parts = [seal_next(&[1; 200_000]), seal(&[2; 150_000]), seal(&[3; 120_000])];
+    let anew = [seal_next(&[4; 150_000]), seal_next(&[5; 120_000])];
+    assert_eq!(anew.each_ref().map(String::len), [parts[1].len(), parts[2].len()]);
+    let all: usize = parts.iter().map(String::len).sum();
+    let mut office = Office::open_with(|settings| settings.uploads_bytes_max = all as u64).await;
+    let portal = office.token("portal").await;
+    for restarts in [false, true] {
+        office
+            .xta
+            .change_account("reader", |account| {
+                let to = &mut account.portal.destinations[0];
+                *to = destination(DESTINATION);
+                to.keys.push(DestinationKey { jwk: text.clone(), remark: None, former: false });
+            })
+            .await;
+        let (id, _) = office.announce(&portal, &ALL).await;
+        office.upload(&portal, &id, ALL[0], &parts[0]).await.is(204);
+        // Behind the first, and in a file of its own.
+        office.upload(&portal, &id, ALL[1], &parts[1]).await.is(204);
+        go_on(&office, &portal, &id, ALL[2], 0, &parts[2]).await.is(204);
+        office
+            .xta
+            .change_account("reader", |account| {
+                let to = &mut account.portal.destinations[0];
+                to.keys.retain(|key| !key.jwk.contains("authority-encryption-2026"));
+                to.encryption_kid = "authority-encryption-2027".to_owned();
+            })
+            .await;
+        if restarts {
+            office.restart_door().await;
+        }
+        let (metadata, data) = (seal_next(b"{}"), seal_next(b"<data/>"));
+        let refused = office.submit(&portal, &id, &metadata, &data).await;
+        let told = refused.json()["detail"].as_str().expect("a detail").to_owned();
+        assert!(told.contains(ALL[1]) && told.contains("uploaded anew"), "{told}");
+        refused.refuses(422, "encryption-invalid");
+        let expected = [(parts[0].len(), true), (0, false), (0, false)];
+        for (name, expected) in ALL.iter().zip(expected) {
+            assert_eq!(at(&office, &portal, &id, name).await, expected, "{name}");
+        }
+        office.submit(&portal, &id, &metadata, &data).await.refuses(422, "attachment-incomplete");
+        assert_eq!(office.xta.stored().await, 2 * usize::from(restarts), "nothing was stored");
+        // What went is counted no more.
+        let (other, _) = office.announce(&portal, &[ATTACHMENT]).await;
+        office.upload(&portal, &other, ATTACHMENT, &anew[0]).await.is(204);
+        office.submit(&portal, &other, &metadata, &data).await.is(200);
+        office.upload(&portal, &id, ALL[1], &parts[1]).await.refuses(422, "encryption-invalid");
+        // Of the same length and at the same place as what went.
+        office.upload(&portal, &id, ALL[1], &anew[0]).await.is(204);
+        go_on(&office, &portal, &id, ALL[2], 0, &anew[1]).await.is(204);
+        office.submit(&portal, &id, &metadata, &data).await.is(200);
+        let town = office.token("town").await;
+        for (name, part) in ALL.iter().zip([&parts[0], &anew[0], &anew[1]]) {
+            let path = format!("/v2/submissions/{id}/attachments/{name}");
+            assert!(office.get(&path, &town).await.is(200).body == part.as_bytes(), "{name}");
+        }
+    }
+    let report = embedded::verify(&office.xta.folder().join("store")).expect("verified");
+    assert!(report.is_sound(), "{:?}", report.problems);
     office.xta.close().await;
 }
 

@@ -134,6 +134,11 @@ impl Scanner {
         Ok(())
     }
 
+    /// The key's name, once the header has passed by.
+    pub fn kid(&self) -> Option<&str> {
+        self.header.as_ref()?.kid().ok()
+    }
+
     pub fn finish(self) -> Result<Facts, Error> {
         if self.part != Part::Tag {
             return Err(Error::Malformed("an encrypted message has five parts"));

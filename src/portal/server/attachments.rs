@@ -247,7 +247,7 @@ impl Door {
         began_at: u64,
     ) -> Result<Response<Body>, Problem> {
         let judged = upload.finish().await.and_then(|finished| {
-            self.must_be_for(&begun.destination, &finished.facts, "the attachment")?;
+            self.must_be_for(&begun.destination, &finished.facts.kid, "the attachment")?;
             Ok(finished)
         });
         let finished = match judged {
@@ -276,6 +276,26 @@ impl Door {
             self.drafts.remember(&path, behind.unwrap_or(0).saturating_add(length), seen);
         }
         Ok(at_offset(no_content(), length, true))
+    }
+
+    /// An attachment that is whole and of no use to anybody goes. Its draft is the caller's alone.
+    pub(super) async fn let_go(
+        &self,
+        draft: &Draft,
+        begun: &Announced,
+        attachment: Uuid,
+    ) -> Result<(), Problem> {
+        let busy = self.alone(draft, attachment)?;
+        let claim = self.drafts.claim(draft, attachment, begun.client.as_deref(), 0).await;
+        let claim = claim.map_err(of_draft)?;
+        let (drafts, draft) = (self.drafts.clone(), draft.clone());
+        let goes = move || {
+            let gone = drafts.let_go(&draft, attachment);
+            // What is left counts; nothing if it is gone.
+            drop((claim, busy));
+            gone
+        };
+        on_disk(goes).await.map_err(of_draft)
     }
 
     /// What attachments may have, so that whatever was taken can be submitted.

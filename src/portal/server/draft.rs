@@ -265,6 +265,18 @@ impl Draft {
         Ok(whole)
     }
 
+    /// The attachment is none any more. Of bytes that lie with others no name tells from here on.
+    pub fn let_go(&self, attachment: Uuid) -> io::Result<()> {
+        let own = attachment.hyphenated().to_string();
+        for path in listed(&self.0)? {
+            let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next());
+            if name == Some(&own) {
+                fs::remove_file(&path)?;
+            }
+        }
+        synced(&self.0)
+    }
+
     /// The same of one that lies in `content`, where it begins at `offset`.
     pub fn complete_content<T>(
         &self,

@@ -217,6 +217,13 @@ impl Drafts {
         Ok(())
     }
 
+    /// An attachment that is whole and of no use to anybody. Another one of the same length may come where it lay.
+    pub fn let_go(&self, draft: &Draft, attachment: Uuid) -> io::Result<()> {
+        let gone = draft.let_go(attachment);
+        self.memory().retain(|path, _| !path.starts_with(draft.place()));
+        gone
+    }
+
     /// Its bytes are nobody's any more: it is being forgotten.
     pub fn count_no_more(&self, place: &Path) {
         self.ledger.forget(place);

@@ -34,7 +34,8 @@ use crate::domain::envelope::{Code, Envelope, Party, Property, Qualifier};
 use crate::domain::message_id::MessageId;
 use crate::domain::profile::ServiceProfile;
 use crate::net::Body;
-use crate::pki::jose::jwe::{self, Facts};
+use crate::pki::jose::HEADER_CHARS_MAX;
+use crate::pki::jose::jwe::{self, Scanner, Zip};
 use crate::pki::jose::jwk::Purpose;
 use crate::portal::event::{AuthenticationTags, counterpart};
 use crate::relay::{Refusal, Submission};
@@ -308,14 +309,13 @@ impl Door {
     pub(super) fn must_be_for(
         &self,
         destination: &DestinationId,
-        facts: &Facts,
+        kid: &str,
         what: &str,
     ) -> Result<(), Problem> {
         let directory = self.relay.directory();
         let (_, destination) = directory.destination(destination).ok_or_else(Problem::no_destination)?;
-        let known = keys(destination)
-            .iter()
-            .any(|key| key.purpose == Purpose::Encryption && key.is_called(&facts.kid));
+        let known =
+            keys(destination).iter().any(|key| key.purpose == Purpose::Encryption && key.is_called(kid));
         match known {
             true => Ok(()),
             false => Err(Problem::unprocessable(
@@ -323,6 +323,36 @@ impl Door {
                 format!("{what}: its kid is no encryption key of the destination"),
             )),
         }
+    }
+
+    /// The same for attachments: the destination may have let go of a key since they were uploaded. What nobody can read goes,
+    /// so that the portal can upload it anew under the same announcement.
+    async fn must_all_be_for(
+        &self,
+        draft: &AnyDraft,
+        begun: &Announced,
+        wholes: &[Whole],
+    ) -> Result<(), Problem> {
+        let mut all = Ok(());
+        for Whole { id, uploaded, source } in wholes {
+            let kid = match source {
+                Source::File { path, offset } => kid_in(path, *offset, uploaded).await?,
+                Source::Shared(shared) => self.kid_of(shared).await?,
+            };
+            let judged = self.must_be_for(
+                &begun.destination,
+                &kid,
+                &format!("the attachment {id}, which must be uploaded anew"),
+            );
+            if matches!(&judged, Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY) {
+                match draft {
+                    AnyDraft::Here(draft) => self.let_go(draft, begun, *id).await?,
+                    AnyDraft::Shared(draft) => self.let_go_shared(draft, *id).await?,
+                }
+            }
+            all = all.and(judged);
+        }
+        all
     }
 
     /// A draft of the caller's.
@@ -460,14 +490,15 @@ impl Door {
         let zip = self.settings.zip;
         let metadata = jwe::inspect(&submitted.encrypted_metadata, zip)
             .map_err(|error| sealed(&error, "encryptedMetadata"))?;
-        self.must_be_for(&begun.destination, &metadata, "encryptedMetadata")?;
+        self.must_be_for(&begun.destination, &metadata.kid, "encryptedMetadata")?;
         let mut tags = AuthenticationTags { metadata: Some(metadata.tag), ..AuthenticationTags::default() };
         if let Some(data) = &submitted.encrypted_data {
             let data = jwe::inspect(data, zip).map_err(|error| sealed(&error, "encryptedData"))?;
-            self.must_be_for(&begun.destination, &data, "encryptedData")?;
+            self.must_be_for(&begun.destination, &data.kid, "encryptedData")?;
             tags.data = Some(data.tag);
         }
         let wholes = self.wholes(&draft, &begun, contents).await?;
+        self.must_all_be_for(&draft, &begun, &wholes).await?;
         for whole in &wholes {
             tags.attachments.insert(whole.id.to_string(), whole.uploaded.tag.clone());
         }
@@ -709,6 +740,18 @@ fn left(error: &dyn std::fmt::Display) {
 
 fn told(error: StoreError) -> Problem {
     Problem::from(Refusal::from(error))
+}
+
+/// The key that an attachment was encrypted for; its header was judged when it came.
+async fn kid_in(path: &Path, offset: u64, uploaded: &Uploaded) -> Result<String, Problem> {
+    let (opens, length) = (path.to_owned(), uploaded.length.min(HEADER_CHARS_MAX as u64 + 1));
+    let beginning = match on_disk(move || Reading::new(File::open(opens)?, offset, length).next()).await {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(disk(error)),
+        read => read.ok().flatten().unwrap_or_default(),
+    };
+    let mut scanner = Scanner::new(Zip::Passes);
+    let kid = scanner.feed(&beginning).ok().and_then(|()| scanner.kid().map(str::to_owned));
+    kid.ok_or_else(|| damaged(&path.display().to_string()))
 }
 
 /// Writes an attachment into the payload, and compares it on the way with what was uploaded.

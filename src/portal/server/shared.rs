@@ -26,6 +26,8 @@ use super::drafts::{GIVE_WAY_AT_ONCE, GIVES_WAY_SECONDS, PER_ACCOUNT_MAX, PER_CL
 use super::problem::Problem;
 use crate::domain::account::AccountName;
 use crate::domain::content::Digest;
+use crate::pki::jose::HEADER_CHARS_MAX;
+use crate::pki::jose::jwe::{Scanner, Zip};
 use crate::relay::Refusal;
 use crate::report::Loudness;
 use crate::store::staging::{self, Alike, Beginning, Begun, Held, PlaceName, Staging};
@@ -247,7 +249,7 @@ impl SharedAttachment {
         self.exchange(staging, AttachmentWords { edition, uploaded: Some(uploaded) }).await
     }
 
-    /// Lets go of what there is of it, which must not be whole. False where somebody else was faster.
+    /// Lets go of what there is of it; what is whole may be let go of by nobody but who holds the draft. False where somebody else was faster.
     pub async fn begin_anew(&mut self, staging: &dyn Staging) -> Result<bool, Problem> {
         let edition = self.known.edition.saturating_add(1);
         if !self.exchange(staging, AttachmentWords { edition, uploaded: None }).await? {
@@ -503,6 +505,25 @@ impl Door {
             forget_attachments(staging, draft).await?;
         }
         Ok(())
+    }
+
+    /// The key that an attachment was encrypted for; its header was judged when it came.
+    pub(super) async fn kid_of(&self, attachment: &SharedAttachment) -> Result<String, Problem> {
+        let Some(staging) = self.relay.staging() else { return Err(Problem::no_submission()) };
+        let damaged = || damaged(&attachment.place.name);
+        let mut scanner = Scanner::new(Zip::Passes);
+        for piece in 1..=attachment.pieces() {
+            let (number, length) = (attachment.number(piece), HEADER_CHARS_MAX as u64 + 1);
+            let opened = staging.open_piece(attachment.place(), number, 0, length).await;
+            let mut reader = opened.map_err(in_store)?;
+            while let Some(bytes) = reader.next().await.map_err(in_store)? {
+                scanner.feed(&bytes).map_err(|_| damaged())?;
+            }
+            if let Some(kid) = scanner.kid() {
+                return Ok(kid.to_owned());
+            }
+        }
+        Err(damaged())
     }
 
     /// Writes an attachment that is whole into the payload; it must be what was uploaded.

@@ -295,6 +295,16 @@ impl Door {
         self.receive_shared(upload, draft, (headers, completes), body).await
     }
 
+    /// An attachment that is whole and of no use to anybody goes. Its draft is the caller's alone.
+    pub(super) async fn let_go_shared(&self, draft: &SharedDraft, attachment: Uuid) -> Result<(), Problem> {
+        let (staging, mut found, held) = self.held(draft, attachment).await?;
+        let claim = self.claim(draft, &found, held, 0);
+        let gone = found.begin_anew(staging).await;
+        claim.settle(staging).await;
+        // Where somebody else was faster it is not what it was either.
+        gone.map(drop)
+    }
+
     fn claim(&self, draft: &SharedDraft, attachment: &SharedAttachment, held: Held, bytes: u64) -> Claim {
         let (place, draft) = (attachment.place().clone(), draft.place().clone());
         Claim { relay: self.relay.clone(), place, draft, held: Some(held), bytes }
@@ -344,7 +354,7 @@ impl Door {
         draft: &SharedDraft,
     ) -> Result<(), Problem> {
         let (facts, uploaded) = upload.finish().await?;
-        self.must_be_for(&draft.begun().destination, &facts, "the attachment")?;
+        self.must_be_for(&draft.begun().destination, &facts.kid, "the attachment")?;
         upload.keep(true).await?;
         match upload.attachment.complete(upload.staging, uploaded).await? {
             true => Ok(()),

@@ -55,14 +55,25 @@ async fn go_on(
     offset: usize,
     rest: &str,
 ) -> Answer {
+    step(office, token, (submission, attachment), offset, rest, "?1").await
+}
+
+async fn step(
+    office: &Office,
+    token: &str,
+    (submission, attachment): (&str, &str),
+    offset: usize,
+    bytes: &str,
+    completes: &str,
+) -> Answer {
     let request = hyper::Request::builder()
         .method("PATCH")
         .uri(format!("/v2/submissions/{submission}/attachments/{attachment}"))
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/partial-upload")
         .header("upload-offset", offset)
-        .header("upload-complete", "?1");
-    office.ask(request.body(http_body_util::Full::new(rest.to_owned().into())).expect("a request")).await
+        .header("upload-complete", completes);
+    office.ask(request.body(http_body_util::Full::new(bytes.to_owned().into())).expect("a request")).await
 }
 
 /// So many bytes of an attachment, and then no more.
@@ -183,6 +194,40 @@ async fn what_is_no_encrypted_message_leaves_the_others_alone() {
     assert!(content == first.as_bytes());
     office.upload(&portal, &id, OTHER_ATTACHMENT, &second).await.is(204);
     arrives(&office, &portal, &id, &[(ATTACHMENT, &first), (OTHER_ATTACHMENT, &second)]).await;
+    office.xta.close().await;
+}
+
+/// Between two steps what lies there becomes what is no encrypted message: whoever reads it refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_not_read_again_with_each_step() {
+    let mut office = Office::open().await;
+    let portal = office.token("portal").await;
+    let (id, _) = office.announce(&portal, &ALL[..2]).await;
+    let part = seal(&[1; 300_000]);
+    let place = folder(&office, &id);
+    let spoil = |name: &str, came: usize| {
+        let file = File::options().write(true).open(place.join(format!("{name}.part"))).expect("it");
+        file.write_all_at(&vec![b'!'; came], 0).expect("written");
+    };
+    let mut came = 0;
+    for bytes in part.as_bytes().chunks(70_000) {
+        if came > 0 {
+            spoil(ATTACHMENT, came);
+        }
+        let bytes = std::str::from_utf8(bytes).expect("text");
+        let is_last = came + bytes.len() == part.len();
+        let completes = if is_last { "?1" } else { "?0" };
+        step(&office, &portal, (&id, ATTACHMENT), came, bytes, completes).await.is(204);
+        came += bytes.len();
+        assert_eq!(at(&office, &portal, &id, ATTACHMENT).await, (came, is_last));
+    }
+    // Whoever does not know what came reads it.
+    let (first, rest) = part.split_at(70_000);
+    step(&office, &portal, (&id, OTHER_ATTACHMENT), 0, first, "?0").await.is(204);
+    spoil(OTHER_ATTACHMENT, first.len());
+    office.restart_door().await;
+    let refused = go_on(&office, &portal, &id, OTHER_ATTACHMENT, first.len(), rest).await;
+    refused.refuses(422, "encryption-invalid");
     office.xta.close().await;
 }
 

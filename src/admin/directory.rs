@@ -106,6 +106,31 @@ fn check_certificates(account: &Account) -> Result<(), DirectoryError> {
     Ok(())
 }
 
+/// Destinations' keys beside which another key's certificate is stored: older programs took them.
+pub fn foreign_certificates<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Vec<String> {
+    let mut found = Vec::new();
+    for account in accounts {
+        for destination in &account.portal.destinations {
+            let keys = destination.keys.iter().filter_map(|key| PublicKey::parse(&key.jwk).ok());
+            found.extend(keys.filter_map(|key| {
+                let error = key.certificate().err()?;
+                Some(format!(
+                    "account {}, destination {}: the key {}: {error}",
+                    account.name,
+                    destination.id,
+                    key.kid()
+                ))
+            }));
+        }
+    }
+    found
+}
+
+/// What to do about them.
+pub const FOREIGN_CERTIFICATE_NEXT_STEP: &str = "no change of any destination is taken as long as it is there: ask the \
+    participant for the key with its own certificate or with none, put that into the file that `amtsbote participant export` \
+    writes, and apply it";
+
 /// A destination that nobody could encrypt for, or whose callback would go to nobody, must not look like a good one.
 fn check_destinations(account: &Account) -> Result<(), DirectoryError> {
     for destination in &account.portal.destinations {

@@ -231,7 +231,7 @@ impl App {
         .with_reload(reload_for_the_office(&trust, &relay, &config, &clock));
         let tasks = vec![
             tokio::spawn(relay.clone().run(stopping.clone())),
-            tokio::spawn(watch::certificates(depended_on, clock.clone(), stopping.clone())),
+            tokio::spawn(watch::certificates(depended_on, relay.clone(), clock.clone(), stopping.clone())),
             tokio::spawn(revocation::keep_current(
                 trust.clone(),
                 config.clone(),

@@ -1,5 +1,6 @@
 //! What is looked at now and then: certificates that near their end are announced once a day, in the log and as metrics
-//! (lists: `revocation.rs`), and large messages that were abandoned on their way are forgotten.
+//! (lists: `revocation.rs`), those that are not their key's in the log; and large messages that were abandoned on their way are
+//! forgotten.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::trust::Trust;
+use crate::admin::directory;
 use crate::admin::server::DependedOn;
 use crate::clock::Clock;
 use crate::osci::server::Door;
@@ -83,13 +85,17 @@ pub(super) async fn drafts(door: Option<Arc<PortalDoor>>, mut stop: watch::Recei
 
 pub(super) async fn certificates(
     depended_on: DependedOn,
+    relay: Arc<Relay>,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut tick = tokio::time::interval(DAY);
     loop {
         tokio::select! {
-            _ = tick.tick() => look(&depended_on(), clock.as_ref()),
+            _ = tick.tick() => {
+                look(&depended_on(), clock.as_ref());
+                look_at_keys(&relay);
+            }
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
@@ -170,6 +176,14 @@ pub(super) fn dependences(trust: &Trust, relay: &Relay) -> Vec<Dependence> {
         }
     }
     all
+}
+
+/// Portals that look at the certificate encrypt for nobody there; all else goes on.
+fn look_at_keys(relay: &Relay) {
+    for sentence in directory::foreign_certificates(relay.directory().accounts()) {
+        let next_step = directory::FOREIGN_CERTIFICATE_NEXT_STEP;
+        tracing::warn!(code = "destination-key-certificate", next_step, "{sentence}");
+    }
 }
 
 fn look(all: &[Dependence], clock: &dyn Clock) {

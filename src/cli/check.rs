@@ -10,6 +10,7 @@ use super::exit::{Exit, Stop};
 use super::screen::{self, Align, Table};
 use super::{Place, Reading, runtime};
 use crate::admin::client::{self, ClientError};
+use crate::admin::directory;
 use crate::admin::protocol::{Answer, Verb};
 use crate::app::server_keys::{self, Held};
 use crate::app::{callbacks, card_key, evidence_key, foreign, portal_key, time_stamp};
@@ -511,6 +512,7 @@ fn look_at_server(config: &Config, findings: &mut Findings) -> Result<Option<Str
                 }
                 false => findings.problem(WHAT, format!("not accepting: {}", health.store.reason)),
             }
+            look_at_destinations(socket, findings)?;
             return Ok(health.node);
         }
         Ok(_) => findings.problem(WHAT, "answers in another version's words"),
@@ -518,6 +520,17 @@ fn look_at_server(config: &Config, findings: &mut Findings) -> Result<Option<Str
         Err(error) => findings.problem(WHAT, error.to_string()),
     }
     Ok(None)
+}
+
+/// Of what the running server has taken; no start is refused for it.
+fn look_at_destinations(socket: &Path, findings: &mut Findings) -> Result<(), Stop> {
+    if let Ok(Answer::Directory(stored)) = runtime()?.block_on(client::ask(socket, Verb::Directory)) {
+        for sentence in directory::foreign_certificates(&stored.accounts) {
+            let words = format!("{sentence}; {}", directory::FOREIGN_CERTIFICATE_NEXT_STEP);
+            findings.add("destinations", Verdict::Warning, words);
+        }
+    }
+    Ok(())
 }
 
 /// The schema that a register's database has.

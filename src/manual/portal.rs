@@ -76,7 +76,9 @@
 //! retired instead (`key retire ID KID`, `former = true` in the file): no new event is taken from it, and it stays published,
 //! so that portals can verify what it signed. Keys that bring their certificate (`x5c`) are taken if it holds this very key, and
 //! its end is announced like that of any other certificate (`amtsbote cert expiring`); whether its authority is believed is for
-//! whoever encrypts. The participants' file must
+//! whoever encrypts. One that an older program took with another key's certificate is named in the log once a day
+//! (`destination-key-certificate`) and by `amtsbote check`; until it is mended no change of a destination is taken. The
+//! participants' file must
 //! say the same, or its next `apply` takes it back (`amtsbote participant export`).
 //!
 //! # Routing

@@ -116,7 +116,7 @@ fn ends_soon(pem: &str) -> String {
 
 #[test]
 fn state_and_keys_of_a_destination_are_changed_one_by_one() {
-    let office = Office::open_in(tempfile::tempdir().expect("a folder"), participants);
+    let mut office = Office::open_in(tempfile::tempdir().expect("a folder"), participants);
     let change = |arguments: &[&str]| {
         office.run(&[&["destination"], arguments, &["--yes", "--reason", "roll-over"]].concat())
     };
@@ -192,4 +192,58 @@ fn state_and_keys_of_a_destination_are_changed_one_by_one() {
     assert!(!expiring().contains("\"destination\""), "nothing more depends on it");
     let land = office.run(&["destination", "show", LAND, "--json"]).ends(0).stdout;
     assert!(land.contains("authority-encryption-2026"), "another destination is as it was");
+    assert!(!office.run(&["check"]).ends(0).stdout.contains("destinations"));
+
+    // As a program stored it that did not look.
+    let foreign = std::fs::read_to_string(office.path(&foreign)).expect("a key");
+    office.restart_after(|folder| store_key(folder, TOWN, &foreign));
+    let told = |text: &str| {
+        let line =
+            text.lines().find(|line| line.contains("for another key")).unwrap_or_else(|| panic!("{text}"));
+        for word in [TOWN, "authority-signature-2026", "participant export"] {
+            assert!(line.contains(word), "{line}");
+        }
+    };
+    told(&office.run(&["check"]).ends(0).stdout);
+    let log = || std::fs::read_to_string(office.path("server.log")).expect("a log");
+    for _ in 0..100 {
+        if log().contains("destination-key-certificate") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    told(&log());
+    let change = |arguments: &[&str]| {
+        office.run(&[&["destination"], arguments, &["--yes", "--reason", "roll-over"]].concat())
+    };
+    assert!(change(&["deactivate", TOWN]).ends(2).stderr.contains("for another key"));
+    let exported = office.run(&["participant", "export"]).ends(0).stdout;
+    let bare = include_str!("../data/portal/signature.jwk");
+    let mended = exported.replace(foreign.trim_end(), bare.trim_end());
+    std::fs::write(office.path("mended.toml"), mended).expect("written");
+    office.run(&["participant", "apply", "mended.toml", "--yes", "--reason", "mended"]).ends(0);
+    assert!(!office.run(&["check"]).ends(0).stdout.contains("destinations"));
+}
+
+/// Puts a key in the place of the destination's one of the same name, past every rule.
+fn store_key(folder: &std::path::Path, id: &str, jwk: &str) {
+    use amtsbote::store::embedded::{EmbeddedStore, Settings};
+    use amtsbote::store::{AdminAct, Store};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let settings = Settings { disk_reserve_bytes: 0, ..Settings::new(folder.join("store")) };
+        let store = EmbeddedStore::open(settings).expect("the store");
+        let directory = store.directory().await.expect("a directory");
+        let mut accounts: Vec<_> = directory.accounts().cloned().collect();
+        let mut all = accounts.iter_mut().flat_map(|account| &mut account.portal.destinations);
+        let keys = &mut all.find(|one| one.id.as_str() == id).expect("a destination").keys;
+        let key = keys.iter_mut().find(|key| key.jwk.contains("authority-signature-2026")).expect("a key");
+        key.jwk = jwk.to_owned();
+        let word = || "test".to_owned();
+        let at = jiff::Timestamp::now();
+        let act = AdminAct { at, by: word(), act: word(), object: word(), reason: word() };
+        let profiles = directory.profiles().cloned().collect();
+        store.apply_directory(directory.revision(), accounts, profiles, act).await.expect("applied");
+        store.close().await.expect("closed");
+    });
 }

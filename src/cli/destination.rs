@@ -99,41 +99,29 @@ pub enum KeyCommand {
     /// Let portals encrypt for this key from here on
     ///
     /// Submissions that are under way for the key before are taken as long as that one is there.
-    Use {
-        /// The destination's id (UUID)
-        id: String,
-        /// Name of one of its keys for encryption
-        kid: String,
-        #[command(flatten)]
-        changing: Changing,
-        #[command(flatten)]
-        link: Link,
-    },
+    #[command(mut_arg("kid", |kid| kid.help("Name of one of its keys for encryption")))]
+    Use(OneKey),
     /// Take no more events signed with a key; it stays published, so that what it signed can be verified
-    Retire {
-        /// The destination's id (UUID)
-        id: String,
-        /// Name of one of its keys for signatures
-        kid: String,
-        #[command(flatten)]
-        changing: Changing,
-        #[command(flatten)]
-        link: Link,
-    },
+    #[command(mut_arg("kid", |kid| kid.help("Name of one of its keys for signatures")))]
+    Retire(OneKey),
     /// Remove a key: nothing that is encrypted for it or signed with it is taken any more
     ///
     /// Submissions that wait may be encrypted for it: keep its private part until they are decided. What a key for signatures
     /// signed can then be verified by nobody any more: `key retire` leaves it published.
-    Remove {
-        /// The destination's id (UUID)
-        id: String,
-        /// The key's name
-        kid: String,
-        #[command(flatten)]
-        changing: Changing,
-        #[command(flatten)]
-        link: Link,
-    },
+    Remove(OneKey),
+}
+
+/// A key that a destination has, to be changed.
+#[derive(Debug, clap::Args)]
+pub struct OneKey {
+    /// The destination's id (UUID)
+    id: String,
+    /// The key's name
+    kid: String,
+    #[command(flatten)]
+    changing: Changing,
+    #[command(flatten)]
+    link: Link,
 }
 
 impl KeyCommand {
@@ -160,33 +148,40 @@ impl KeyCommand {
                     Ok(())
                 })
             }
-            Self::Use { id, kid: name, changing, link } => change(place, link, changing, id, |destination| {
-                must_have(destination, name)?;
-                destination.encryption_kid.clone_from(name);
+            Self::Use(key) => key.change(place, |destination| {
+                destination.encryption_kid.clone_from(&key.kid);
                 Ok(())
             }),
-            Self::Retire { id, kid: name, changing, link } => {
-                change(place, link, changing, id, |destination| {
-                    must_have(destination, name)?;
-                    let mut keys = destination.keys.iter_mut();
-                    if let Some(key) = keys.find(|key| kid(key).as_deref() == Some(name)) {
-                        key.former = true;
-                    }
-                    Ok(())
-                })
-            }
-            Self::Remove { id, kid: name, changing, link } => {
-                change(place, link, changing, id, |destination| {
-                    must_have(destination, name)?;
-                    if destination.encryption_kid == *name {
-                        return Err(Stop::usage(format!("portals encrypt for the key {name}"))
-                            .then("let them use another one first: `amtsbote destination key use`"));
-                    }
-                    destination.keys.retain(|key| kid(key).as_deref() != Some(name));
-                    Ok(())
-                })
-            }
+            Self::Retire(key) => key.change(place, |destination| {
+                let mut keys = destination.keys.iter_mut();
+                if let Some(one) = keys.find(|one| kid(one).as_deref() == Some(&key.kid)) {
+                    one.former = true;
+                }
+                Ok(())
+            }),
+            Self::Remove(key) => key.change(place, |destination| {
+                if destination.encryption_kid == key.kid {
+                    return Err(Stop::usage(format!("portals encrypt for the key {}", key.kid))
+                        .then("let them use another one first: `amtsbote destination key use`"));
+                }
+                destination.keys.retain(|one| kid(one).as_deref() != Some(&key.kid));
+                Ok(())
+            }),
         }
+    }
+}
+
+impl OneKey {
+    /// Changes a destination that has the key.
+    fn change(
+        &self,
+        place: &Place,
+        work: impl FnOnce(&mut Destination) -> Result<(), Stop>,
+    ) -> Result<Exit, Stop> {
+        change(place, &self.link, &self.changing, &self.id, |destination| {
+            must_have(destination, &self.kid)?;
+            work(destination)
+        })
     }
 }
 

@@ -48,6 +48,7 @@ mod portal_certificate;
 mod portal_cycle;
 mod portal_drafts;
 mod portal_folder;
+mod portal_fuzz;
 mod portal_kill;
 mod portal_office;
 mod portal_refusals;

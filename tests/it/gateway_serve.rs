@@ -55,6 +55,10 @@ impl Gateway {
 
     /// Reaches the post office's doors at these addresses.
     pub fn start_at(office: &Office, xta: &str, portal: &str) -> Self {
+        Self::start_with(office, xta, portal, &[])
+    }
+
+    fn start_with(office: &Office, xta: &str, portal: &str, more: &[(&str, &str)]) -> Self {
         let folder = office.path("gateway");
         std::fs::create_dir_all(&folder).expect("a folder");
         let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("writes");
@@ -78,7 +82,7 @@ impl Gateway {
             ("# poll_milliseconds = 5000", "poll_milliseconds = 100"),
             ("# report_seconds = 15", "report_seconds = 1"),
         ];
-        let settings = changes.iter().fold(
+        let settings = changes.iter().chain(more).fold(
             include_str!("../../src/config/gateway_example.toml").to_owned(),
             |text, (from, to)| {
                 assert!(text.contains(from), "{from}");
@@ -415,6 +419,37 @@ fn what_does_not_verify_is_rejected_by_its_problem() {
     assert_eq!(sent.iter().map(|(id, ..)| world.log(&portal, *id).len()).sum::<usize>(), before);
     gateway.kill();
     assert!(!world.told().contains(" ERROR "), "{}", world.told());
+}
+
+/// The door does not look into it; whoever opens it inflates it no further than its bound, and goes on with the next.
+#[test]
+fn what_inflates_beyond_its_bound_reaches_nobody() {
+    let world = World::open();
+    let (portal, reader) = (world.portal(), world.reader());
+    let seed = include_bytes!("../../fuzz/seeds/jose_header/zip-bomb");
+    let bomb = std::str::from_utf8(&seed[1..]).expect("text").to_owned();
+    assert!(bomb.len() < 4 * 1024, "it has a mebibyte in the clear");
+    let (mut metadata, mut attachment) = (Draft::new(1), Draft::new(2));
+    metadata.sealed_metadata = bomb.clone();
+    attachment.sealed_attachment = bomb;
+    let bombs = [&metadata, &attachment].map(|draft| world.send(&portal, draft));
+    let good = world.send(&portal, &Draft::new(3));
+    let bound = [("# submission_bytes_max = 134217728", "submission_bytes_max = 500000")];
+    let gateway = Gateway::start_with(&world.office, &world.office.xta, &world.office.portal, &bound);
+    world.wait_for(&reader, good);
+    let begun = Instant::now();
+    while bombs.iter().any(|id| !world.told().contains(&id.to_string())) {
+        assert!(begun.elapsed() < TIME_MAX, "{}", world.told());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    gateway.kill();
+    assert_eq!(world.waiting(&reader).len(), 1, "nothing else came through");
+    let told = world.told();
+    for id in bombs {
+        let line = told.lines().find(|line| line.contains(&id.to_string())).expect("a line");
+        assert!(line.contains("gateway-too-large"), "{line}");
+        assert_eq!(world.log(&portal, id).len(), 3, "whether it is too large is for its owner to say");
+    }
 }
 
 #[test]

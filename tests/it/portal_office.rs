@@ -15,6 +15,7 @@ use amtsbote::pki::jose::jwk::PublicKey;
 use amtsbote::pki::jose::jws::SigningKey;
 use amtsbote::pki::key::PrivateKey;
 use amtsbote::portal::callback::Callbacks;
+use amtsbote::portal::problems;
 use amtsbote::portal::server::{Door, OtherKeys, Settings};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -62,9 +63,10 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
-    /// A refusal of this type.
+    /// A refusal of this type, which is documented.
     #[track_caller]
     pub fn refuses(self, status: u16, code: &str) {
+        assert!(problems::ALL.iter().any(|one| one.code == code), "{code} is not explained");
         let answer = self.is(status);
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         let problem = answer.json();

@@ -248,6 +248,10 @@ async fn content_that_is_not_sealed_for_the_destination_is_refused() {
         String::new(),
         with(&header.replace("RSA-OAEP-256", "RSA1_5")),
         with(&header.replace("RSA-OAEP-256", "dir")),
+        with(&header.replace("RSA-OAEP-256", "RSA-OAEP")),
+        with(&header.replace("RSA-OAEP-256", "ECDH-ES")),
+        with(&header.replace("RSA-OAEP-256", "none")),
+        with(&header.replace("A256GCM", "A256CBC-HS512")),
         with(&header.replace("A256GCM", "A128GCM")),
         with(&header.replace("\"kid\"", "\"zip\":\"DEF\",\"kid\"")),
         with(&header.replace("\"kid\"", "\"crit\":[\"x\"],\"x\":1,\"kid\"")),
@@ -348,6 +352,112 @@ async fn strangers_learn_nothing_of_a_submission() {
         assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
         answer.refuses(405, "method-not-allowed");
     }
+    office.xta.close().await;
+}
+
+/// Another account that sends as well, over whatever path it asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_portal_began_does_not_exist() {
+    let office = Office::open().await;
+    office
+        .xta
+        .change_account("reader", |account| {
+            account.portal.clients.push(amtsbote::domain::destination::PortalClient {
+                id: "other".to_owned(),
+                secret_sha256: Some(amtsbote::domain::content::Digest::of(SECRET.as_bytes())),
+                sends: true,
+                subscribes: false,
+            });
+        })
+        .await;
+    let (portal, other) = (office.token("portal").await, office.token("other").await);
+    let sent = office.submitted(&portal).await;
+    let (draft, case) = office.announce(&portal, &[ATTACHMENT]).await;
+    let (sealed, submitted) = (seal(b"x"), json!({ "encryptedMetadata": seal(b"{}") }).to_string());
+    let same = json!({ "encryptedMetadata": sent.metadata, "encryptedData": sent.data }).to_string();
+    let unknown = "11111111-1111-4111-8111-111111111111";
+    for id in [draft.as_str(), &sent.submission, unknown] {
+        let path = format!("/v2/submissions/{id}");
+        let attachment = format!("{path}/attachments/{ATTACHMENT}");
+        for (method, path, kind, body) in [
+            ("PUT", path.clone(), "application/json", &submitted),
+            ("PUT", path.clone(), "application/json", &same),
+            ("PUT", attachment.clone(), "application/jose", &sealed),
+            ("PATCH", attachment.clone(), "application/partial-upload", &sealed),
+            ("GET", format!("{path}/events"), "", &String::new()),
+        ] {
+            println!("{method} {path}");
+            let refused = office.call(method, &path, &other, kind, body.clone()).await;
+            let mut told = refused.json();
+            refused.refuses(404, "submission-not-found");
+            told.as_object_mut().expect("an object").remove("instance");
+            let mut as_unknown =
+                office.call(method, &path.replace(id, unknown), &other, kind, body.clone()).await.json();
+            as_unknown.as_object_mut().expect("an object").remove("instance");
+            assert_eq!(told, as_unknown, "they tell one from the other");
+        }
+        office.call("HEAD", &attachment, &other, "", "").await.is(404);
+    }
+    for case in [&case, &sent.case] {
+        office.get(&format!("/v2/cases/{case}/events"), &other).await.refuses(404, "submission-not-found");
+        office.announce_in(DESTINATION, &other, &[], Some(case)).await.refuses(404, "case-not-found");
+    }
+    assert_eq!(office.xta.stored().await, 1, "nothing was stored");
+    let path = format!("/v2/submissions/{draft}/attachments/{ATTACHMENT}");
+    let own = office.call("HEAD", &path, &portal, "", "").await.is(204);
+    assert_eq!(own.headers["upload-offset"], "0", "nothing of it was kept");
+    office.submitted_as(&portal, (draft, case)).await;
+    office.xta.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_of_another_type_or_packed_is_not_read() {
+    let office = Office::open().await;
+    let (portal, town) = (office.token("portal").await, office.token("town").await);
+    let sent = office.submitted(&portal).await;
+    let (id, _) = office.announce(&portal, &[ATTACHMENT]).await;
+    let path = format!("/v2/submissions/{id}");
+    let attachment = format!("{path}/attachments/{ATTACHMENT}");
+    let (json, jose, partial) = ("application/json", "application/jose", "application/partial-upload");
+    let form = "application/x-www-form-urlencoded";
+    let grant =
+        format!("grant_type=client_credentials&client_id=town&client_secret={}", SECRET.replace(' ', "+"));
+    let submitted = json!({ "encryptedMetadata": seal(b"{}"), "encryptedData": seal(b"{}") }).to_string();
+    let announcement =
+        json!({ "destinationId": DESTINATION, "publicService": { "identifier": SERVICE } }).to_string();
+    for (method, path, token, kind, body) in [
+        ("POST", "/token", "", form, grant),
+        ("POST", "/v2/submissions", &*portal, json, announcement),
+        ("PUT", &attachment, &portal, jose, seal(b"x")),
+        ("PATCH", &attachment, &portal, partial, seal(b"x")),
+        ("PUT", &path, &portal, json, submitted),
+        ("POST", &sent.events(), &town, jose, signed(&sent.accept())),
+    ] {
+        let ask = async |kind: Option<&str>, encoding: Option<&str>| {
+            let mut request = hyper::Request::builder().method(method).uri(path).header("upload-offset", "0");
+            if !token.is_empty() {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            let more = [("content-type", kind), ("content-encoding", encoding)];
+            for (name, value) in more.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+                request = request.header(name, value);
+            }
+            let body = http_body_util::Full::new(body.clone().into());
+            office.ask(request.body(body).expect("a request")).await
+        };
+        for wrong in [None, Some("text/html"), Some("multipart/form-data; boundary=x"), Some("text/json")] {
+            println!("{method} {path} as {wrong:?}");
+            ask(wrong, None).await.refuses(415, "content-type");
+        }
+        for packed in ["gzip", "deflate", "gzip, identity"] {
+            println!("{method} {path} packed by {packed}");
+            ask(Some(kind), Some(packed)).await.refuses(415, "content-type");
+        }
+    }
+    assert_eq!(office.xta.stored().await, 1, "nothing was stored");
+    assert_eq!(office.event_names(&sent.events(), &portal).await.len(), 3, "nothing was told");
+    let own = office.call("HEAD", &attachment, &portal, "", "").await.is(204);
+    assert_eq!(own.headers["upload-offset"], "0", "nothing was kept");
     office.xta.close().await;
 }
 
@@ -567,6 +677,13 @@ async fn tokens_and_keys_cannot_be_confused() {
     ] {
         let of =
             |typ: &str, kid: &str| format!(r#"{{"alg":"PS512","typ":"{typ}",{}}}"#, more.replace("KID", kid));
+        tokens.push(signed_under(SERVICE_PEM, &of("at+jwt", ours.kid()), &claims));
+        let head = of("secevent+jwt", "authority-signature-2026");
+        events.push(signed_under(AUTHORITY_PEM, &head, &sent.accept()));
+    }
+    // Well signed, and said to be signed by something else.
+    for alg in ["RS512", "PS256", "PS384", "ES512", "ps512", "None", ""] {
+        let of = |typ: &str, kid: &str| format!(r#"{{"alg":"{alg}","typ":"{typ}","kid":"{kid}"}}"#);
         tokens.push(signed_under(SERVICE_PEM, &of("at+jwt", ours.kid()), &claims));
         let head = of("secevent+jwt", "authority-signature-2026");
         events.push(signed_under(AUTHORITY_PEM, &head, &sent.accept()));

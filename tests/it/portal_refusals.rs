@@ -49,9 +49,25 @@ async fn tokens_that_are_not_ours_open_nothing() {
         println!("{what}");
         office.get("/v2/submissions", &token).await.refuses(401, "token-invalid");
     }
+    let town = office.token("town").await;
+    for shown in [
+        &[&*format!("Bearer {town}"), "Bearer nonsense"][..],
+        &["Bearer nonsense", &format!("Bearer {town}")],
+        &[&format!("Bearer {town}"), &format!("Bearer {town}")],
+        &[&format!("Basic {town}")],
+        &[&town],
+        &["Bearer"],
+    ] {
+        println!("{shown:?}");
+        let mut request = hyper::Request::get("/v2/submissions");
+        for value in shown {
+            request = request.header("authorization", *value);
+        }
+        let request = request.body(http_body_util::Full::default()).expect("a request");
+        office.ask(request).await.refuses(401, "token-invalid");
+    }
     // Each may do only what it is for.
     office.get("/v2/submissions", &good).await.refuses(403, "not-allowed");
-    let town = office.token("town").await;
     office.call("POST", "/v2/submissions", &town, "application/json", "{}").await.refuses(403, "not-allowed");
     let narrowed = sign("at+jwt", &claims(|c| c["scope"] = "send".into()));
     office.get("/v2/submissions", &narrowed).await.refuses(403, "not-allowed");
@@ -192,6 +208,8 @@ async fn announcements_that_lead_nowhere_are_refused() {
     };
     let none = json!([]);
     let two = json!([ATTACHMENT, ATTACHMENT]);
+    let twice = format!("{{\"destinationId\":\"{OTHER_DESTINATION}\",");
+    let deep = (0..200).fold(json!([]), |inner, _| json!([inner]));
     let flood: Value = (0..300).map(|_| json!(uuid::Uuid::new_v4().to_string())).collect();
     for (body, status, code) in [
         ("{".to_owned(), 400, "body-invalid"),
@@ -204,6 +222,8 @@ async fn announcements_that_lead_nowhere_are_refused() {
         (body(DESTINATION, SERVICE, two), 400, "body-invalid"),
         (body(DESTINATION, SERVICE, json!(["../../etc/passwd"])), 400, "body-invalid"),
         (body(DESTINATION, SERVICE, flood), 422, "body-invalid"),
+        (body(DESTINATION, SERVICE, none.clone()).replacen('{', &twice, 1), 400, "body-invalid"),
+        (body(DESTINATION, SERVICE, json!(deep)), 400, "body-invalid"),
     ] {
         println!("{body:.80}");
         office.call("POST", "/v2/submissions", &portal, "application/json", body).await.refuses(status, code);
@@ -307,6 +327,16 @@ async fn content_that_is_not_sealed_for_the_destination_is_refused() {
     let office = Office::open_with(|settings| settings.zip = Zip::Passes).await;
     let portal = office.token("portal").await;
     let (submission, _) = office.announce(&portal, &[]).await;
+    for zip in ["\"GZIP\"", "\"def\"", "\"\"", "[\"DEF\"]", "true"] {
+        let packed = with(&header.replace("\"kid\"", &format!("\"zip\":{zip},\"kid\"")));
+        office.submit(&portal, &submission, &packed, &good).await.refuses(422, "encryption-invalid");
+        office.submit(&portal, &submission, &good, &packed).await.refuses(422, "encryption-invalid");
+    }
+    let twice = json!({ "encryptedMetadata": good, "encryptedData": good }).to_string();
+    let twice = twice.replacen('{', &format!("{{\"encryptedData\":\"{good}\","), 1);
+    let path = format!("/v2/submissions/{submission}");
+    office.call("PUT", &path, &portal, "application/json", twice).await.refuses(400, "body-invalid");
+    assert_eq!(office.xta.stored().await, 0, "nothing was stored");
     let zipped = with(&header.replace("\"kid\"", "\"zip\":\"DEF\",\"kid\""));
     office.submit(&portal, &submission, &zipped, &zipped).await.is(200);
     office.xta.close().await;

@@ -251,9 +251,12 @@ impl Door {
 
     /// The account behind a request, and what it may do.
     pub(super) fn caller(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Problem> {
-        let caller = match headers.get(AUTHORIZATION) {
-            Some(value) => self.by_token(value.as_bytes())?,
-            None => {
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let caller = match (shown.next(), shown.next()) {
+            (Some(value), None) => self.by_token(value.as_bytes())?,
+            // What stands before the door may have believed the other one.
+            (Some(_), Some(_)) => return Err(invalid("Authorization stands twice")),
+            (None, _) => {
                 let account = self.by_certificate(peer).map_err(|what| {
                     invalid("no access token").with_operator(
                         Loudness::Info,

@@ -46,6 +46,9 @@ pub struct Announced {
     /// Which of the account's clients announced it; absent for one that showed a certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Revision of the directory at that time; under another one, keys may be others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<u64>,
 }
 
 /// An attachment that is whole.

@@ -210,10 +210,26 @@
 //! Relays name all database servers of their site and find the primary themselves: no balancer between relay and database.
 //! `relay2` gets the same steps without `init`: a copy of `/etc/amtsbote`, in which `[store] node` and `[evidence] origin` end
 //! in `relay-2` and `server.operator_address` is its own. Keys and certificates of the doors are the same
-//! on every relay; those of the evidence are each one's own, made at its first start. With a portals' door, `portal.key` and
-//! `portal.folder` are below `/var/lib/amtsbote`, too (`/etc` cannot be written in under the unit), `portal.url` is the same on every
-//! relay, and the file `portal.key` that the first relay makes at its start is copied to every other before its start, with owner
-//! `amtsbote` and mode 0600.
+//! on every relay; those of the evidence are each one's own, made at its first start.
+//!
+//! With a portals' door:
+//!
+//! ```toml
+//! [portal]
+//! address = "0.0.0.0:8445"
+//! url = "https://post.example.org:8445"
+//! key = "/var/lib/amtsbote/portal.key"
+//! folder = "/var/lib/amtsbote/portal"
+//! ```
+//!
+//! `url` is the same on every relay and leads to the balancer, by a name that `tls.certificate` bears (all doors show that one).
+//! The key is below `/var/lib/amtsbote` (`/etc` cannot be written in under the unit), is made by the first relay at its start, and copied to every other, site B's too, before its start:
+//!
+//! ```text
+//! install -D -m 0600 -o amtsbote portal.key /var/lib/amtsbote/portal.key    # the unit makes the folder amtsbote's
+//! systemctl start amtsbote
+//! amtsbote check                                 # "portal keys": that others sign with the same key
+//! ```
 //!
 //! **A relay more** is set up like `relay2`, and named in the balancer. **One less**: take it out of the balancer,
 //! `systemctl disable --now amtsbote`, and on another `amtsbote evidence close relay-2 --reason "…"`. **A database
@@ -297,21 +313,28 @@
 //! haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy
 //! ```
 //!
-//! and the same once more for OSCI (`frontend osci`, 8444) and for portals. `server.operator_address` must be one that the
+//! and the same once more for OSCI (`frontend osci`, 8444) and for portals (`frontend portal`, 8445), each with two backends of its
+//! own (`osci-ready`, `osci-alive` and so on). `server.operator_address` must be one that the
 //! balancer reaches, on a network of your own. The second backend is for the minutes without a primary: no relay is ready then, and without it clients would see
 //! connections end. With it a relay answers, in the client's protocol (XTA 9030), that it should be tried again. For the same
 //! reason no session is cut (`on-marked-down`) when a relay is not ready: the request in it is about to be answered. `tcp-ut`
 //! ends those to a machine that is gone. Before a relay is
 //! stopped for maintenance nothing needs to be done: SIGTERM finishes what was begun. A connection that is opened in that
-//! instant may end before its request; where that is one too many, `set server xta-ready/relay-1 state drain` at HAProxy's
-//! `stats socket` leads new ones elsewhere before.
+//! instant may end before its request; where that is one too many, lead new ones elsewhere before, in the backend of each door, and
+//! back afterwards with `ready` in place of `drain` (`apt install socat`):
+//!
+//! ```text
+//! echo "set server xta-ready/relay-1 state drain" | socat - /run/haproxy/admin.sock
+//! ```
 //!
 //! A relay sees the balancer's address in place of the client's, so whatever is counted by address is counted for all clients
 //! together, by each relay for itself. Raise `limits.connections_per_peer_max` (256) accordingly. At the portals' door all
 //! clients of a relay share `portal.requests_per_minute_max` public questions and 20 wrong secrets a minute: 20 wrong secrets
 //! from anybody, and that relay refuses everybody's `/token` with 429 until the minute ends. Tokens that were issued go on, and
-//! so do clients that show a certificate and ask for none. Where strangers reach the portals' door, bound them before the
-//! relays (a `stick-table` of their rate by `src`), or lead that door past the balancer, with an address of each relay's own.
+//! so do clients that show a certificate and ask for none. The balancer cannot tell guesses: they are inside TLS, and 20 of them
+//! fit into one connection, so a bound on connections (`stick-table`) does not help. Where strangers reach the portals' door, lead
+//! it past the balancer: the name in `portal.url` gets an address of each relay, relays see who asks, and who guesses shuts out his
+//! own address alone. A portal asks the next address itself where a relay is down.
 //!
 //! Bounds of a participant count at all relays together. Whoever has a participant's public cipher certificate can use up the
 //! 20,000 message ids that unsigned requests may have in its name until midnight UTC; its signed requests are served as before.

@@ -55,6 +55,36 @@
 //! | 5432 | database servers | each other, the site's relays and register, its balancer; `b1` also for site A's, on the way back |
 //! | 5440 | site A's balancer | `b1` alone: behind it `pg_hba` sees the balancer's address, whoever it is |
 //! | 9464 | relays | the balancer, those who watch |
+//! | 8443 to 8445 | the balancer | participants and portals |
+//! | 8443 to 8445 | relays | the balancer; a door that is led past it, whom it serves |
+//!
+//! With nftables (`apt install nftables`), `/etc/nftables.conf` of `db1` to `db3`, where the balancer is 10.0.1.31, the relays are
+//! 10.0.1.21 and 10.0.1.22, and who administrates is in 10.0.3.0/24. Another machine's has other lines below that of port 22:
+//!
+//! ```text
+//! flush ruleset
+//! table inet filter {
+//!     chain input {
+//!         type filter hook input priority filter; policy drop;
+//!         ct state established,related accept
+//!         iif lo accept
+//!         meta l4proto { icmp, ipv6-icmp } accept
+//!         ip saddr 10.0.3.0/24 tcp dport 22 accept
+//!         ip saddr { 10.0.1.11, 10.0.1.12, 10.0.1.13 } tcp dport { 2379, 2380, 5432, 8008 } accept
+//!         ip saddr 10.0.1.31 tcp dport { 5432, 8008 } accept
+//!         ip saddr { 10.0.1.21, 10.0.1.22 } tcp dport 5432 accept
+//!     }
+//! }
+//! ```
+//!
+//! ```text
+//! nft -c -f /etc/nftables.conf && systemctl enable --now nftables    # after a change: reload in place of enable --now
+//! ```
+//!
+//! It breaks no connection that is open. `ip saddr { 10.0.2.21, 10.0.1.11, 10.0.1.12, 10.0.1.13 } tcp dport 5432 accept` is the
+//! only line of `b1`, which has its etcd to itself; a relay that nobody else asks has
+//! `ip saddr 10.0.1.31 tcp dport { 8443, 8444, 8445, 9464 } accept`, the balancer `tcp dport { 8443, 8444, 8445 } accept` and
+//! `ip saddr 10.0.2.11 tcp dport 5440 accept`.
 //!
 //! # Patroni in site A
 //!

@@ -53,7 +53,7 @@
 //! | 2380 | etcd's machines | each other, the third small one too |
 //! | 8008 | database servers | each other, the balancer of the site |
 //! | 5432 | database servers | each other, the site's relays and register, its balancer; `b1` also for site A's, on the way back |
-//! | 5440 | site A's balancer | `b1` alone: behind it `pg_hba` sees the balancer's address, whoever it is |
+//! | 5440 | site A's balancer | site B's database servers alone: behind it `pg_hba` sees the balancer's address, whoever it is |
 //! | 9464 | relays | the balancer, those who watch |
 //! | 8443 to 8445 | the balancer | participants and portals |
 //! | 8443 to 8445 | relays | the balancer; a door that is led past it, whom it serves |
@@ -299,8 +299,19 @@
 //! with `standby = "required"` refuse, with `wanted` they go on and warn.
 //!
 //! A standby whose machine is gone ends no connection: the primary believes in it, and every commit waits for it, until
-//! `wal_sender_timeout` is over (60 s where nothing is said; where another is there, Patroni lets it step in after `ttl`). A standby that was away for longer than `wal_keep_size` reaches does
-//! not catch up by itself: `patronictl -c /etc/patroni/config.yml reinit amtsbote db2` copies it anew.
+//! `wal_sender_timeout` is over (60 s where nothing is said; where another is there, Patroni lets it step in after `ttl`).
+//!
+//! A member that is away for longer than `ttl` loses its slot: `store lag` does not list it any more, and ends with 0 while another
+//! is waited for. So watch the number of its lines, or of `list`'s. One whose disk was lost copies everything anew when
+//! Patroni starts without `data_dir`. One that was away for longer than `wal_keep_size` reaches does not catch up by itself: `list`
+//! says `running` with a `Lag in MB` that grows, its log that a segment "has already been removed", `store lag` that it is `absent`
+//! (the bytes beside it are those since its slot was made anew, fewer than it lacks). On any of the servers:
+//!
+//! ```text
+//! patronictl -c /etc/patroni/config.yml reinit --wait amtsbote db1     # asks; --force in a script
+//! ```
+//!
+//! While it was copied, nobody was refused and no message took longer than 0.5 s.
 //!
 //! # A balancer before the relays
 //!
@@ -371,8 +382,15 @@
 //!
 //! # The second site
 //!
-//! It has an etcd (one member, `etcd-b`) and a Patroni cluster of its own, which follows the first one's primary and decides
-//! nothing by itself. It follows by a balancer in site A that leads to whoever is the primary:
+//! It has an etcd and a Patroni cluster of its own, which follows the first one's primary and decides nothing by itself. The etcd
+//! has one member, on `b1`: `/etc/default/etcd` is as above with `etcd-b` in place of `etcd1`, and
+//!
+//! ```text
+//! ETCD_INITIAL_CLUSTER_TOKEN=amtsbote-b
+//! ETCD_INITIAL_CLUSTER=etcd-b=http://etcd-b.example.org:2380
+//! ```
+//!
+//! It follows by a balancer in site A that leads to whoever is the primary:
 //!
 //! ```text
 //! listen primary
@@ -402,7 +420,12 @@
 //! After `systemctl start patroni`, `list` says `creating replica` for as long as the copy takes (a minute for each 250 MB), then
 //! `Standby Leader`. Site B's relay is set up as those of site A and not started: `node = "relay-3"`,
 //! `connection = "host=b1.example.org …"`, `standby = "wanted"`, and on it, early, a note of what `amtsbote evidence key` says
-//! on every relay of site A.
+//! on every relay of site A. Its `amtsbote check` says "none of the hosts is a primary" until site B leads, and nothing else must be
+//! a `PROBLEM`. Its firewall lets clients in from the beginning (`tcp dport { 8443, 8444, 8445 } accept`).
+//!
+//! **A second server there** (`b2`) is set up like `b1`, with a certificate and the same file but for its name, addresses and
+//! files. It copies from `b1` and follows it, so that the line carries everything once, and `store lag` in site A shows `b1`
+//! alone. The firewall lets `b1` and `b2` to each other's 2379, 5432 and 8008, and both to the balancer's 5440.
 //!
 //! The slot keeps the log on the primary while site B is away, so without a bound site B's absence would fill the primary's
 //! disk and stop site A. `max_slot_wal_keep_size` is that bound: less than half of the room on the smallest server's disk, and
@@ -429,9 +452,10 @@
 //! ```
 //!
 //! The line of `b1` is what site B lacks (RPO): site A was switched off in that second, and the last three messages, 53 MB,
-//! were missing in site B, of 2,517; none of the others was. After a burst of 30 MB it caught up with about 3 MB/s: 35 Mbit/s are
-//! 4.4 MB/s, less what the line takes for itself. So the line carries what is accepted on average as long as that is less;
-//! messages of 12 kB cost 19 kB each in the database's log.
+//! were missing in site B, of 2,517; none of the others was. Another time it said 16.3 MB and 2.1 s, and 17 of 115 were missing, all
+//! of the last 2.0 s. After a burst of 30 MB it caught up with about 3 MB/s while messages went on, after 276 MB with 4.1 MB/s, in
+//! 67 s, while none came: 35 Mbit/s are 4.4 MB/s, less what the line takes for itself. So the line carries what is accepted on
+//! average as long as that is less; messages of 12 kB cost 19 kB each in the database's log.
 //!
 //! Where the primary changes in site A, site B may have more of the old one's log than the new one. Its Patroni
 //! takes that back (`pg_rewind`) and fetches the log anew, up to `wal_keep_size`, by the line: it was back after two minutes once,
@@ -450,7 +474,7 @@
 //!
 //! ```text
 //! amtsbote check                                 # all good but one warning: no standby
-//! amtsbote store adopt-objects --reason "site A is lost"    # with [objects] alone: site A may have counted on
+//! amtsbote store adopt-objects --reason "site A is lost"    # with [objects] alone: site A may have counted on; asks
 //! systemctl enable --now amtsbote
 //! amtsbote evidence verify --database --key …    # a --key for each relay's log: those that were noted, and its own
 //! amtsbote evidence close relay-1 --reason "site A is lost"    # asks; --yes in a script
@@ -458,7 +482,16 @@
 //! ```
 //!
 //! and lead the clients there (DNS, or a balancer in site B). Site B's relay has `standby = "wanted"`: it has no standby yet,
-//! and warns of that. What was acknowledged in the last seconds and had not reached site B is missing, and what was received
+//! and warns of that. Where there is `b2`, it stands by from then on:
+//!
+//! ```text
+//! # on b1; then wait until list says Sync Standby
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s synchronous_mode=true -s synchronous_mode_strict=true
+//! ```
+//!
+//! and the relay gets `standby = "required"`, `connection = "host=b1.example.org,b2.example.org …"` and a restart.
+//!
+//! What was acknowledged in the last seconds and had not reached site B is missing, and what was received
 //! in them is offered again. Who has an acknowledgement sends nothing by itself: tell all authors the instant of the loss and
 //! what `store lag` said last. They ask by their message ids; one that the post office does not know (9070) is to be posted
 //! again, under a new id (the lost one is refused, 9022), one that it has is answered as before. A relay of site A that is led to site B does not work on the older

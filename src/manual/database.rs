@@ -184,7 +184,7 @@
 //! objects below the prefix.
 //!
 //! All servers need the section before the first of them uses it: replace all programs (tables of version 3, see below),
-//! then add the section everywhere and restart. A server without it says of such a payload that it lies elsewhere. Payloads
+//! then add the section everywhere and restart (the commands: [`super::failover`], "A bucket for both sites"). A server without it says of such a payload that it lies elsewhere. Payloads
 //! that are in the database stay there; a store that was copied has them there, too. Where the object store does not answer,
 //! large payloads are refused within `patience_seconds` and small ones go on; the log says so once (`store-objects`), and
 //! `amtsbote check` looks. What was begun and not finished is swept like rows: by its own node at its next start, by any a

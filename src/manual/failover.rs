@@ -432,15 +432,18 @@
 //! The slot keeps the log on the primary while site B is away, so without a bound site B's absence would fill the primary's
 //! disk and stop site A. `max_slot_wal_keep_size` is that bound: less than half of the room on the smallest server's disk, and
 //! more than is written in the longest absence that site B is to catch up with. Behind it the slot is `lost` (`SELECT slot_name,
-//! wal_status FROM pg_replication_slots`), site B's log says that a segment "has already been removed", and site B must be copied anew (`wal_keep_size` is kept in any
-//! case):
+//! wal_status FROM pg_replication_slots`), `store lag` shows it as `absent` by "an unknown amount", site B's log says that a segment
+//! "has already been removed", and site B must be copied anew (`wal_keep_size` is kept in any case). Let Patroni drop the slot: of one
+//! that is dropped with `pg_drop_replication_slot` it does not learn, and does not make it anew.
 //!
 //! ```text
-//! psql -h db1.example.org -U postgres -c "SELECT pg_drop_replication_slot('site_b')"   # on the leader; Patroni makes it anew
-//! systemctl stop patroni                         # on b1
+//! # in site A; then wait until no site_b is in pg_replication_slots
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s slots=null
+//! patronictl -c /etc/patroni/config.yml edit-config --force -s slots.site_b.type=physical
+//! systemctl stop patroni                         # on b1; with b2 on both, and its data away, too, before the next lines
 //! rm -rf /var/lib/postgresql/15/amtsbote
-//! patronictl -c /etc/patroni/config.yml remove amtsbote-b
-//! systemctl start patroni
+//! patronictl -c /etc/patroni/config.yml remove amtsbote-b    # asks
+//! systemctl start patroni                        # on b1; on b2 once b1 is Standby Leader
 //! ```
 //!
 //! What the loss of site A would cost:

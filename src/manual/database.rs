@@ -137,7 +137,7 @@
 //! the loss of the primary would cost: nothing with a synchronous standby, else what the best standby that is connected
 //! lacks, else everything since the last backup. Seconds are an upper bound: the delay that the primary measured, and the
 //! age of the standby's last answer, whose clock should follow a time server. A standby that is away is listed where it has
-//! a replication slot. The exit code is 4 where `standby` asks for a synchronous one and there is none, and, with
+//! a replication slot (Patroni takes a member's away after `ttl`). The exit code is 4 where `standby` asks for a synchronous one and there is none, and, with
 //! `--bytes-max` or `--seconds-max`, where any standby is away or further behind. The metrics `amtsbote_store_lag_bytes`
 //! and `amtsbote_store_lag_seconds` say the same of the best standby, every five seconds.
 //!

@@ -260,7 +260,7 @@
 //! ```text
 //! install -D -m 0600 -o amtsbote portal.key /var/lib/amtsbote/portal.key    # the unit makes the folder amtsbote's
 //! systemctl start amtsbote
-//! amtsbote check                                 # "portal keys": that others sign with the same key
+//! amtsbote check                                 # "portal keys" and "OSCI keys": that others have the same
 //! ```
 //!
 //! **A relay more** is set up like `relay2`, and named in the balancer. **One less**: take it out of the balancer,

@@ -380,8 +380,7 @@
 //! so do clients that show a certificate and ask for none. The balancer cannot tell guesses: they are inside TLS, and 20 of them
 //! fit into one connection, so a bound on connections (`stick-table`) does not help. Where strangers reach the portals' door, lead
 //! it past the balancer: the name in `portal.url` gets an address of each relay, relays see who asks, and who guesses shuts out his
-//! own address alone. Clients ask the next address, as a rule by
-//! themselves, where a relay is down.
+//! own address alone. Where a relay is down, clients ask the next address, as a rule by themselves.
 //!
 //! Bounds of a participant count at all relays together. Whoever has a participant's public cipher certificate can use up the
 //! 20,000 message ids that unsigned requests may have in its name until midnight UTC; its signed requests are served as before.

@@ -386,9 +386,11 @@ fn look_at_database(config: &Config, findings: &mut Findings) -> Result<Option<S
             return Ok(None);
         }
     };
-    match runtime()?.block_on(postgres::examine(settings)) {
+    match runtime()?.block_on(postgres::examine(settings.clone())) {
         Err(error) => {
             findings.problem(WHAT, error.to_string());
+            // Where the database only follows, the bucket is looked at all the same.
+            look_at_objects(runtime()?.block_on(postgres::examine_objects(settings)), findings);
             Ok(None)
         }
         Ok(examined) => {
@@ -402,13 +404,17 @@ fn look_at_database(config: &Config, findings: &mut Findings) -> Result<Option<S
                 (None, Some(warning)) => findings.add("standby", Verdict::Warning, warning),
                 (None, None) => {}
             }
-            match examined.objects {
-                None => {}
-                Some(Ok(())) => findings.good("objects", "the object store shows its bucket".to_owned()),
-                Some(Err(what)) => findings.problem("objects", what),
-            }
+            look_at_objects(examined.objects, findings);
             Ok(examined.name_taken)
         }
+    }
+}
+
+fn look_at_objects(look: Option<Result<(), String>>, findings: &mut Findings) {
+    match look {
+        None => {}
+        Some(Ok(())) => findings.good("objects", "the object store shows its bucket".to_owned()),
+        Some(Err(what)) => findings.problem("objects", what),
     }
 }
 

@@ -70,7 +70,7 @@ impl Copy {
                 configuration.display()
             )));
         }
-        let settings = config.store.postgres_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
+        let settings = config.store.database_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
         let keys = super::store::log_keys(&config)?;
         let told = |what: &str| {
             if stderr().is_terminal() {

@@ -47,7 +47,7 @@ impl Lag {
             )));
         }
         let asked = store.standby;
-        let settings = store.postgres_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
+        let settings = store.database_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
         let replication = runtime()?.block_on(postgres::replication(settings));
         let replication = replication.map_err(|error| Stop::failed(error.to_string()))?;
         let problems = self.problems(&replication, asked);

@@ -25,7 +25,7 @@ fn configured(place: &Place) -> Result<(Config, postgres::Settings), Stop> {
             config.store.folder.display()
         )));
     }
-    let settings = config.store.postgres_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
+    let settings = config.postgres_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
     Ok((config, settings))
 }
 

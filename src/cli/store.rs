@@ -144,7 +144,7 @@ fn upgrade(folder: Option<&Path>, place: &Place, yes: bool) -> Result<(u32, u32)
             let store = Config::load(&place.path())?.store;
             if store.engine == Engine::Postgres {
                 ask("the store in PostgreSQL")?;
-                let settings = store.postgres_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
+                let settings = store.database_settings(Arc::new(SystemClock)).map_err(Stop::usage)?;
                 let upgraded = runtime()?.block_on(postgres::upgrade(settings));
                 return upgraded.map_err(|error| Stop::failed(error.to_string()));
             }

@@ -142,7 +142,7 @@ impl Config {
     /// Everything that a server or a look at its store needs.
     pub fn postgres_settings(&self, clock: Arc<dyn Clock>) -> Result<postgres::Settings, String> {
         let objects = self.objects.settings(clock.clone())?;
-        Ok(postgres::Settings { objects, ..self.store.postgres_settings(clock)? })
+        Ok(postgres::Settings { objects, ..self.store.database_settings(clock)? })
     }
 }
 
@@ -179,8 +179,8 @@ impl Store {
             .map_err(|what| ("store.connection", what))
     }
 
-    /// What the engine is handed; reads the password and the anchors.
-    pub fn postgres_settings(&self, clock: Arc<dyn Clock>) -> Result<postgres::Settings, String> {
+    /// The same without the object store, for whoever reads no payload; reads the password and the anchors.
+    pub fn database_settings(&self, clock: Arc<dyn Clock>) -> Result<postgres::Settings, String> {
         let password = self.password_file.as_ref().map(|file| secret("store.password_file", file));
         let tls = match self.tls_anchors.is_empty() {
             true => None,

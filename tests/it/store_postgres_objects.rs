@@ -21,6 +21,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
+use crate::cli_fixture::amtsbote;
+use crate::ports::own_port;
 use crate::postgres_cluster::{Cluster, programs};
 use crate::store_conformance::{self, Bench};
 use crate::store_fixture::{Draft, at, content, draft, id};
@@ -301,6 +303,40 @@ async fn large_payloads_lie_in_the_bucket_until_their_message_goes() {
     assert!(report.is_sound() && report.messages == Some(2), "{report:?}");
     let error = looked(Settings::new(&connection, "looking")).await.expect_err("no bucket").to_string();
     assert!(error.contains("configure [objects] here"), "{error}");
+    // By the command line, whose configuration names the bucket.
+    let folder = tempfile::tempdir().expect("a folder");
+    let configured = |connection: &str, name: &str| {
+        let config = format!(
+            "[store]\nengine = \"postgres\"\nconnection = \"{connection}\"\nnode = \"looking\"\n\
+             [objects]\nendpoint = \"{}\"\nbucket = \"{name}\"\nprefix = \"tests\"\naccess_key = \"relay\"\n\
+             secret_key_file = \"objects.secret\"\n",
+            bucket.endpoint
+        );
+        std::fs::write(folder.path().join("amtsbote.toml"), config).expect("written");
+    };
+    let secret = folder.path().join("objects.secret");
+    std::fs::write(&secret, "secret").expect("written");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("closed");
+    configured(&connection, BUCKET);
+    let told = amtsbote(folder.path(), &["evidence", "verify", "--database", "--json"]).ends(0).json();
+    assert_eq!(told["messages"], 2, "{told}");
+    // Also where the database does not answer, as one that only follows.
+    let nowhere = format!("host=127.0.0.1 port={} user=amtsbote dbname=objects", own_port());
+    for (database, name, said) in [
+        (&connection, BUCKET, "the object store shows its bucket"),
+        (&nowhere, BUCKET, "the object store shows its bucket"),
+        (
+            &nowhere,
+            "another",
+            "404 Not Found (NoSuchBucket); check endpoint, bucket and keys under [objects]",
+        ),
+    ] {
+        configured(database, name);
+        let told = amtsbote(folder.path(), &["check", "--json"]).json();
+        let found = told.as_array().expect("findings").iter().find(|one| one["what"] == "objects");
+        let words = found.and_then(|found| found["words"].as_str()).unwrap_or_default();
+        assert!(words.contains(said) && !words.contains("cannot be written"), "{told}");
+    }
     // What is gone or cut short is no payload.
     let name = bucket.names().remove(1);
     let kept = bucket.objects.lock().expect("objects").insert(name.clone(), Bytes::from_static(b"cut"));

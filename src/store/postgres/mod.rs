@@ -430,6 +430,15 @@ pub async fn examine(settings: Settings) -> Result<Examined, OpenError> {
     Pools::new(settings)?.examine().await
 }
 
+/// Whether the object store shows its bucket, where one is configured; the database is not asked.
+pub async fn examine_objects(settings: Settings) -> Option<Result<(), String>> {
+    let pools = Pools::new(settings).ok()?;
+    match pools.objects() {
+        Some(objects) => Some(objects.look().await),
+        None => None,
+    }
+}
+
 /// Connects to the primary and asks how far its standbys are behind.
 pub async fn replication(settings: Settings) -> Result<Replication, OpenError> {
     Pools::new(settings)?.replication().await

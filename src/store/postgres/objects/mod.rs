@@ -217,7 +217,12 @@ impl Objects {
     pub async fn look(&self) -> Result<(), String> {
         let nothing = self.payload("look", "nothing");
         let listed = self.bucket.list(Some(&nothing)).try_collect::<Vec<_>>().await;
-        self.heard(listed).map(drop).map_err(|error| error.to_string())
+        self.heard(listed).map(drop).map_err(|error| match error {
+            StoreError::Unavailable(what) => {
+                format!("{what}; check endpoint, bucket and keys under [objects], and whether it runs")
+            }
+            error => error.to_string(),
+        })
     }
 
     /// Says once when it stops answering, and once when it answers again.
@@ -230,7 +235,7 @@ impl Objects {
                 Ok(answer)
             }
             Err(error) => {
-                let what: String = error.to_string().chars().take(SENTENCE_CHARS_MAX).collect();
+                let what = sentence(&error.to_string());
                 if self.reached.swap(false, Ordering::Relaxed) {
                     tracing::error!(
                         code = "store-objects",
@@ -244,6 +249,15 @@ impl Objects {
             }
         }
     }
+}
+
+/// What went wrong, with the code in place of the whole document that came with it.
+fn sentence(error: &str) -> String {
+    let (before, document) = error.split_once('<').unwrap_or((error, ""));
+    let before = before.trim_end_matches(|c: char| c == ':' || c.is_whitespace());
+    let code = document.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    let code = code.map_or(String::new(), |(code, _)| format!(" ({code})"));
+    format!("{before}{code}").chars().take(SENTENCE_CHARS_MAX).collect()
 }
 
 /// The payload's name in `below/NAME/NUMBER`, where both are as [`Objects::put`] and [`Objects::probe`] make them.

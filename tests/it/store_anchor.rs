@@ -302,7 +302,12 @@ async fn messages_are_held_against_the_logs_of_all_nodes() {
         (
             "INSERT INTO timer VALUES (1, 999, 1)",
             "DELETE FROM timer WHERE sequence = 999",
-            "there are 1 timers of messages that are not there",
+            "there are 5 timers where 4 belong",
+        ),
+        (
+            "INSERT INTO timer SELECT 1, sequence, 1 FROM message WHERE state = 1",
+            "DELETE FROM timer WHERE at = 1",
+            "there are 6 timers where 4 belong",
         ),
         (
             "UPDATE mailbox SET waiting = waiting + 1",

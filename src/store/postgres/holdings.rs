@@ -33,8 +33,11 @@ const LAST_RECORDS: &str = "SELECT DISTINCT ON (message, node) message, bytes FR
 const TIMERS_MISSING: &str = "SELECT sequence, kind \
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (at, sequence, kind) WHERE NOT EXISTS \
     (SELECT 1 FROM timer t WHERE t.at = n.at AND t.sequence = n.sequence AND t.kind = n.kind)";
-const TIMERS_ASTRAY: &str = "SELECT count(*) FROM timer t \
-    WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.sequence = t.sequence)";
+/// How many there are, and how many belong there ([`Row::timers`]).
+const TIMERS_COUNTED: &str = "SELECT (SELECT count(*) FROM timer), coalesce(sum(\
+    CASE WHEN state = ANY($2) THEN CASE WHEN final_at IS NULL THEN 0 WHEN payload_place = $3 THEN 1 ELSE 2 END \
+    ELSE 1 + (state = $1 AND release_at IS NOT NULL)::int + (offered AND remind_at IS NOT NULL)::int END), 0) \
+    FROM message";
 const COUNTERS_WRONG: &str = "SELECT coalesce(c.name, m.name) \
     FROM mailbox c FULL JOIN (SELECT mailbox AS name, count(*) AS total, count(*) FILTER (WHERE state = $1) AS held, \
     count(*) FILTER (WHERE state = $2) AS waiting, count(*) FILTER (WHERE state = $3) AS handed_out, \
@@ -100,11 +103,15 @@ async fn missing_timers(
     found.iter().map(|found| column(found, 0)).collect()
 }
 
-/// Timers of no message, and what mailboxes are said to hold.
+/// The number of timers, and what mailboxes are said to hold.
 async fn check_sums(client: &Client, report: &mut LogsReport) -> Result<(), Fault> {
-    let astray: i64 = column(&client.query_one(TIMERS_ASTRAY, &[]).await?, 0)?;
-    if astray > 0 {
-        report.blame("", None, None, format!("there are {astray} timers of messages that are not there"));
+    let ended = DeliveryState::ALL.into_iter().filter(|state| state.is_final());
+    let ended: Vec<i64> = ended.map(state_number).collect();
+    let (held, purged) = (state_number(DeliveryState::Held), Place::Purged as i64);
+    let found = client.query_one(TIMERS_COUNTED, &[&held, &ended, &purged]).await?;
+    let (stored, belong): (i64, i64) = (column(&found, 0)?, column(&found, 1)?);
+    if stored != belong {
+        report.blame("", None, None, format!("there are {stored} timers where {belong} belong"));
     }
     let counted =
         [DeliveryState::Held, DeliveryState::Waiting, DeliveryState::HandedOut, DeliveryState::Dead];

@@ -300,6 +300,26 @@ async fn a_damaged_message_holds_up_nothing_that_is_due_of_others() {
     );
     let card = store.find(&sound.id).await.expect("it is there").card;
     assert_eq!(card.state, DeliveryState::Expired);
+
+    // At work it is told of once, and what becomes due later comes in time.
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let work = tokio::spawn(relay.run(stopped));
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    for name in ["three", "four"] {
+        let later = draft(name);
+        later.send(&store.inner).await.expect("there is room");
+        while store.find(&later.id).await.expect("it is there").card.state != DeliveryState::Expired {
+            assert!(tokio::time::Instant::now() < end, "{name} does not expire");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(log.errors(), 1, "once, however often it is looked at");
+    stop.send(true).expect("it listens");
+    work.await.expect("nobody panicked");
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Timers: performs what is due, and sleeps until the next instant or a notice.
 //!
 //! Errors of the store are logged once per series and answered with growing pauses. A due entry that cannot be
-//! performed never keeps the loop busy: a round without progress counts as an error.
+//! performed never keeps the loop busy: a round without progress counts as an error. A damaged message is told of once and
+//! looked at again every few seconds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ const BATCH: u32 = 256;
 pub(super) const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Shortest sleep, for an instant that came between two questions.
 const SLEEP_MIN: Duration = Duration::from_millis(20);
+/// Between two rounds, as long as something due cannot be read.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 const ERROR_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const ERROR_PAUSE_MAX: Duration = Duration::from_secs(60);
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(600);
@@ -31,6 +35,16 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(600);
 impl Relay {
     /// Performs everything that is due at this moment; returns how much that was.
     pub async fn tick(&self) -> Result<u32, Refusal> {
+        let mut unreadable = BTreeMap::new();
+        let done = self.perform_due(&mut unreadable).await?;
+        match unreadable.into_iter().next() {
+            Some((id, detail)) => Err(Refusal::Internal { detail: format!("{id}: {detail}") }),
+            None => Ok(done),
+        }
+    }
+
+    /// The same. What is wrong with one message holds up nothing that is due of others: it is put into `unreadable`.
+    async fn perform_due(&self, unreadable: &mut BTreeMap<String, String>) -> Result<u32, Refusal> {
         let mut done = 0;
         let mut stuck = Vec::new();
         loop {
@@ -39,22 +53,21 @@ impl Relay {
             if batch.is_empty() {
                 return Ok(done);
             }
-            let mut progress = 0;
-            let mut unreadable = None;
+            let (mut progress, mut readable) = (0, None);
             for due in &batch {
                 match self.perform(due).await {
-                    Ok(performed) => progress += u32::from(performed),
-                    // What is wrong with one message holds up nothing that is due of others.
                     Err(Refusal::Internal { detail }) => {
-                        unreadable.get_or_insert(format!("{}: {detail}", due.id));
+                        unreadable.insert(due.id.to_string(), detail);
                     }
-                    Err(refusal) => return Err(refusal),
+                    performed => {
+                        progress += u32::from(performed?);
+                        readable.get_or_insert(&due.id);
+                    }
                 }
             }
             // Once is a race with a reader or an operator; twice the same is a store that contradicts itself.
             if progress == 0 && batch == stuck {
-                let first = batch.first().map(|due| due.id.to_string()).unwrap_or_default();
-                let first = unreadable.unwrap_or(first);
+                let Some(first) = readable else { return Ok(done) };
                 let detail =
                     format!("{} due entries cannot be performed, the first for {first}", batch.len());
                 return Err(Refusal::Internal { detail });
@@ -151,11 +164,12 @@ fn report(due: &Due) {
 
 pub(super) async fn run(relay: Arc<Relay>, mut stop: watch::Receiver<bool>) {
     let mut error_pause = ERROR_PAUSE_FIRST;
+    let mut told = BTreeSet::new();
     let mut housekeeping = Housekeeping { next_at: Instant::now(), error_pause: ERROR_PAUSE_FIRST };
     while !*stop.borrow() {
         // A long round may be left at any point: each thing that is due is a transaction of its own.
         let round = tokio::select! {
-            round = round(&relay, &mut housekeeping) => round,
+            round = round(&relay, &mut housekeeping, &mut told) => round,
             () = stopped(&mut stop) => return,
         };
         let (pause, woken_by_notice) = match round {
@@ -208,11 +222,31 @@ impl Housekeeping {
     }
 }
 
-/// One round of due work; returns how long to sleep.
-async fn round(relay: &Relay, housekeeping: &mut Housekeeping) -> Result<Duration, Refusal> {
-    let ticked = relay.tick().await;
+/// One round of due work; returns how long to sleep. `told`: the damaged messages that the log knows of.
+async fn round(
+    relay: &Relay,
+    housekeeping: &mut Housekeeping,
+    told: &mut BTreeSet<String>,
+) -> Result<Duration, Refusal> {
+    let mut unreadable = BTreeMap::new();
+    let performed = relay.perform_due(&mut unreadable).await;
     housekeeping.keep(relay).await;
-    ticked?;
+    for (id, detail) in &unreadable {
+        if told.insert(id.clone()) {
+            tracing::error!(
+                code = "due-unreadable",
+                message_id = %id,
+                detail,
+                next_step = "verify the store (amtsbote evidence verify); what is due of this message waits",
+                "a message in the store is damaged, and its deadline is not kept"
+            );
+        }
+    }
+    told.retain(|id| unreadable.contains_key(id));
+    performed?;
+    if !unreadable.is_empty() {
+        return Ok(UNREADABLE_PAUSE);
+    }
     let now = relay.now();
     let next = relay.store.next_due_at().await?;
     let pause = next.map_or(SLEEP_MAX, |next| {

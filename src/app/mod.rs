@@ -247,13 +247,13 @@ impl App {
             tokio::spawn(server_keys::compare(
                 relay.clone(),
                 config.store.node.clone(),
-                portal.as_ref().map(|portal| portal.held.clone()),
+                always(portal.as_ref().map(|portal| portal.held.clone())),
                 stopping.clone(),
             )),
             tokio::spawn(server_keys::compare(
                 relay.clone(),
                 config.store.node.clone(),
-                osci_door.as_ref().and_then(|_| server_keys::Held::osci(&trust.own_osci().0)),
+                osci_held(&trust),
                 stopping.clone(),
             )),
             tokio::spawn(metrics_text::upkeep(state.metrics(), stopping)),
@@ -402,6 +402,16 @@ async fn reload(
         relay.stamp_checkpoints_with(Arc::new(stamper));
     }
     Ok(Reloaded { directory_revision: relay.directory().revision() })
+}
+
+fn always<T: Clone>(value: T) -> impl Fn() -> T {
+    move || value.clone()
+}
+
+/// What a reload has last put in force.
+fn osci_held(trust: &Trust) -> impl Fn() -> Option<server_keys::Held> + use<> {
+    let trust = trust.clone();
+    move || server_keys::Held::osci(&trust.own_osci().0)
 }
 
 /// `abroad` was read at the start, as what it is needed for.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::pki::certificate::Certificate;
 use crate::relay::Relay;
@@ -15,6 +16,8 @@ use crate::store::staging::{Beginning, PlaceName, Staging};
 /// Each server keeps a place by its name, whose words are the id of its key.
 pub const KIND: &str = "server-keys";
 const TOLD_EVERY: Duration = Duration::from_secs(600);
+/// How soon a reload is noticed.
+const LOOKED_EVERY: Duration = Duration::from_secs(5);
 /// A server that says nothing for so long is none.
 const LASTS: Duration = Duration::from_secs(3600);
 
@@ -55,8 +58,16 @@ impl Door {
                  restart them"
             }
             Self::Osci => {
-                "name the same files under osci.cipher_certificates and osci.cipher_keys of all servers, and restart them"
+                "name the same files under osci.cipher_certificates and osci.cipher_keys of all servers, and reload them"
             }
+        }
+    }
+
+    /// How a key that was put in its place is taken up.
+    pub fn takes_effect(self) -> &'static str {
+        match self {
+            Self::Portal => "restart it",
+            Self::Osci => "reload it (SIGHUP)",
         }
     }
 
@@ -69,7 +80,7 @@ impl Door {
 }
 
 /// The key that this server has clients use, and what it takes of clients that have used another server's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub door: Door,
     pub own: String,
@@ -85,21 +96,30 @@ impl Held {
     }
 }
 
-/// Tells the other servers which key this one has, and the log where another one has one that is of no use here.
+/// Tells the other servers which key this one has, and the log where another one has one that is of no use here. A reload may
+/// change what is held.
 pub(super) async fn compare(
     relay: Arc<Relay>,
     node: Option<String>,
-    held: Option<Held>,
+    held: impl Fn() -> Option<Held>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let (Some(staging), Some(node), Some(held)) = (relay.staging(), node, held) else { return };
-    let (door, mut tick) = (held.door, tokio::time::interval(TOLD_EVERY));
+    let (Some(staging), Some(node)) = (relay.staging(), node) else { return };
+    let mut tick = tokio::time::interval(LOOKED_EVERY);
+    let mut last: Option<(Held, Instant)> = None;
     let mut known = BTreeMap::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
+        let Some(held) = held() else { return };
+        match &last {
+            Some((before, at)) if *before == held && at.elapsed() < TOLD_EVERY => continue,
+            Some((before, _)) if *before != held => known.clear(),
+            _ => {}
+        }
+        let door = held.door;
         let others = match tell(staging, &node, &held).await {
             Ok(others) => others,
             Err(error) => {
@@ -120,7 +140,7 @@ pub(super) async fn compare(
                 door.harm()
             );
         }
-        known = others;
+        (known, last) = (others, Some((held, Instant::now())));
     }
 }
 

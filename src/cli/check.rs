@@ -457,7 +457,10 @@ fn compare_server_keys(
             (true, false) => {}
             (true, true) => findings.problem(
                 what,
-                format!("the running server {does} {its}, and another key lies here: restart it"),
+                format!(
+                    "the running server {does} {its}, and another key lies here: {}",
+                    door.takes_effect()
+                ),
             ),
             (false, false) => others += 1,
             (false, true) if held.further.contains(&its) => {

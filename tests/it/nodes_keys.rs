@@ -84,6 +84,16 @@ fn servers_with_different_osci_keys_are_noticed() {
         says(&nodes[node], &words);
         assert!(!log(&nodes[node]).contains("osci-cipher-differs"), "{}", log(&nodes[node]));
     }
+
+    // A reload takes up what was put in its place, and tells the others.
+    for end in ["crt", "key"] {
+        let [from, to] = [other, cipher].map(|name| nodes[0].path(&format!("tls/{name}.{end}")));
+        std::fs::copy(from, to).expect("copied");
+    }
+    assert!(says(&nodes[0], "another key lies here: reload it").contains("OSCI keys"));
+    nodes[0].signal(rustix::process::Signal::HUP);
+    says(&nodes[1], "other servers with the same OSCI keys: 1");
+    assert!(!says(&nodes[0], "other servers with the same OSCI keys: 1").contains("another key lies here"));
     stop(&mut nodes);
 }
 

@@ -442,8 +442,10 @@
 //! that is dropped with `pg_drop_replication_slot` it does not learn, and does not make it anew.
 //!
 //! ```text
-//! # in site A; then wait until no site_b is in pg_replication_slots
+//! # in site A
 //! patronictl -c /etc/patroni/config.yml edit-config --force -s slots=null
+//! gone="SELECT count(*) = 0 FROM pg_replication_slots WHERE slot_name = 'site_b'"
+//! until [ "$(psql -h db1.example.org -U postgres -Atc "$gone")" = t ]; do sleep 1; done    # of the leader
 //! patronictl -c /etc/patroni/config.yml edit-config --force -s slots.site_b.type=physical
 //! systemctl stop patroni                         # on b1; with b2 on both, and its data away, too, before the next lines
 //! rm -rf /var/lib/postgresql/15/amtsbote

@@ -77,7 +77,14 @@ fn show(copies: &Copies, folder: &Path, number: u64) -> Result<Exit, Stop> {
     let readers = readers(copies, folder, takes_two, &Subject::Case { number })?;
     let opened = copies.open_duty(number, &readers, SystemClock.now()).map_err(stop)?;
     after(copies);
-    screen::json(&opened.ok_or_else(|| unknown(number))?)?;
+    let opened = opened.ok_or_else(|| unknown(number))?;
+    screen::json(&opened)?;
+    if opened.unreadable {
+        screen::sentence(
+            "The record of whom this notice goes to cannot be read, and the notice is due: load the municipality again, and open the case anew.",
+        );
+        return Ok(Exit::Problems);
+    }
     Ok(Exit::Done)
 }
 

@@ -89,8 +89,10 @@ pub struct OpenedDuty {
     pub origin: Option<Origin>,
     /// The person's order mark, for that municipality alone.
     pub mark: Option<String>,
-    /// Whom a notice goes to: name and present addresses.
+    /// Whom a notice goes to: name and present addresses. Absent where they have left since.
     pub addressee: Option<Disclosure>,
+    /// The addressee's record cannot be read; the notice is due all the same.
+    pub unreadable: bool,
     /// When what is sealed is destroyed.
     pub kept_until: Option<Timestamp>,
 }
@@ -186,7 +188,7 @@ impl Copies {
 
     /// Whether one of these persons is locked, so that two operators answer. That it was asked is in the log, and in the
     /// persons' reports, unless that would tell of a question of a body of section 34(4) BMG: it tells who is locked, and
-    /// who is there.
+    /// who is there. Where the record of one cannot be read there is no answer, and nobody else is to release one.
     pub fn answer_takes_two(
         &self,
         number: u64,
@@ -208,7 +210,7 @@ impl Copies {
         looks::append(&work, &self.key, &look, &about, now)?;
         let named = named(&work, ags, marks);
         work.commit()?;
-        Ok(named?.some_hidden())
+        Ok(named?.iter().any(is_hidden))
     }
 
     /// Opens one case; that it was opened is in the log. None where there is no such open case.
@@ -223,13 +225,15 @@ impl Copies {
         let Some(row) = self.duty_row(&work, number)? else { return Ok(None) };
         let about_a_lock = is_about_a_lock(&work, int(row.duty.look))?;
         self.two_where(&work, about_a_lock, readers, &Subject::Case { number }, now)?;
-        let addressee = match &row.mark {
+        let (addressee, unreadable) = match &row.mark {
             Some(mark) if row.duty.kind != BY_HAND => {
-                let named = named(&work, row.duty.ags, std::slice::from_ref(mark));
-                // Whoever has left since is known to the municipality.
-                named.ok().and_then(|named| named.read.first().map(|one| disclose(&one.person, LETTER)))
+                match named(&work, row.duty.ags, std::slice::from_ref(mark)) {
+                    Ok(named) => (named.first().map(|one| disclose(&one.person, LETTER)), false),
+                    // Whoever has left since is known to the municipality.
+                    Err(error) => (None, matches!(error, CopyError::RecordUnread(_))),
+                }
             }
-            _ => None,
+            _ => (None, false),
         };
         self.log_work(&work, "case-opened", &row, readers, "", now)?;
         work.commit()?;
@@ -240,6 +244,7 @@ impl Copies {
             origin: origin.flatten(),
             mark: row.mark,
             addressee,
+            unreadable,
             kept_until: row.kept_until,
         }))
     }
@@ -264,19 +269,19 @@ impl Copies {
         let profile = kept.asked.profile;
         let right = right(requester.asker, requester.purpose, profile, Reach::Municipality)
             .ok_or(Reason::NotEntitled)?;
-        let named = named(&work, row.duty.ags, marks)?;
-        let persons = &named.read;
-        if persons.is_empty() && named.some_unread {
-            return Err(CopyError::Refused(
-                "this person's record cannot be read: load the municipality again and answer then, or say for good that no data are given (--none)",
-            ));
-        }
+        let persons = named(&work, row.duty.ags, marks)?;
         if persons.iter().any(|one| keep(&one.person, self.day_of(now)) != Keep::Whole) {
             return Err(CopyError::Refused(
                 "this record's time is over: it answers no question (section 13(2) BMG)",
             ));
         }
-        self.two_where(&work, named.some_hidden(), readers, &Subject::Answer { number, marks }, now)?;
+        self.two_where(
+            &work,
+            persons.iter().any(is_hidden),
+            readers,
+            &Subject::Answer { number, marks },
+            now,
+        )?;
         let answer = match (&persons[..], profile) {
             ([], _) => Answer::Neutral,
             (_, Profile::PrivateEnquiry | Profile::PrefilledForm) if marks.len() > 1 => {
@@ -426,7 +431,7 @@ fn reader(ags: Ags) -> String {
     format!("case of {ags}")
 }
 
-pub(super) fn reason_of(text: &str) -> Result<&str, CopyError> {
+pub fn reason_of(text: &str) -> Result<&str, CopyError> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > REASON_CHARS_MAX {
         return Err(CopyError::Refused("a reason of 1 to 500 characters is needed"));
@@ -445,30 +450,19 @@ fn open_duty(row: &Row<'_>) -> Result<OpenDuty, CopyError> {
     })
 }
 
-/// Persons whom an operator names by their order marks.
-struct Named {
-    read: Vec<Found>,
-    /// Nothing can be told of these, and they count as hidden.
-    some_unread: bool,
-}
-
-impl Named {
-    fn some_hidden(&self) -> bool {
-        self.some_unread || self.read.iter().any(is_hidden)
-    }
-}
-
-fn named(work: &Work<'_>, ags: Ags, marks: &[String]) -> Result<Named, CopyError> {
+/// Persons whom an operator names by their order marks. All of them or none: an answer about the others alone would be
+/// another one than was meant.
+fn named(work: &Work<'_>, ags: Ags, marks: &[String]) -> Result<Vec<Found>, CopyError> {
     let copy = copy_of(work, ags, schema::LIVE)?.ok_or(CopyError::Refused("there is no copy"))?;
-    let mut named = Named { read: Vec::new(), some_unread: false };
+    let mut named = Vec::new();
     for mark in marks {
         let (row, record) = person_row(work, copy.id, mark)?
             .ok_or(CopyError::Refused("the copy has no person under that order mark"))?;
         match one_or_hidden(ags, &record, row, mark) {
-            (_, false) => named.some_unread = true,
+            (_, false) => return Err(CopyError::RecordUnread(mark.clone())),
             (person, true) => {
                 let early = early_locks(work, &copy, &person.mark)?;
-                named.read.push(found(&copy, person, &early));
+                named.push(found(&copy, person, &early));
             }
         }
     }

@@ -50,7 +50,7 @@ use super::question::Reason;
 pub use accounts::{Account, Asked as AskedInMonth, Month};
 pub use base::{Engine, PostgresSettings, is_a_registers};
 pub use changes::{Fed, Feeding, Finished, Stale, Taken};
-pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin};
+pub use duties::{ByHand, OpenDuty, OpenedDuty, Origin, reason_of};
 pub use eyes::{Operator, Readers, Subject, TwoReaders, WISH_VALID, Wish};
 pub use figures::Figures;
 pub use heads::{LogHead, read_heads};
@@ -161,6 +161,10 @@ pub enum CopyError {
         "the load leaves {stored} of the copy's {kept} persons, less than half, and the copy stays as it was; load all of them, or, if there are no more, let the register's operator load them (amtsbote register load --shrink)"
     )]
     Shrinks { stored: u64, kept: u64 },
+    #[error(
+        "the record of {0} cannot be read: leave this person out, or load the municipality anew and answer then"
+    )]
+    RecordUnread(String),
     #[error("{0}")]
     Question(#[from] Reason),
     #[error("the log's key does not open the log, or the log was changed at entry {0}")]

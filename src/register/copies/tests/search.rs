@@ -148,7 +148,7 @@ fn a_record_that_nobody_can_read_hides_whom_it_is_about() {
         .collect();
     assert_eq!(answers.iter().filter(|answer| **answer == Answer::Neutral).count(), 1);
 
-    // By hand, too: it takes two, the others are told of, and a case about nobody else stays open.
+    // By hand there is no answer, whoever else is named: nobody is asked to release one, and the case stays open.
     let nobody = || {
         rig.copies.ask(&asked(Asker::PublicBody, Profile::FreeSearch, "Niemand"), at(1)).expect("answered");
         let open = rig.copies.open_duties(0, 100).expect("a list");
@@ -161,22 +161,37 @@ fn a_record_that_nobody_can_read_hides_whom_it_is_about() {
     let [one, broken, both] = [&["1"][..], &["2"], &["1", "2"]]
         .map(|marks| marks.iter().map(|mark| (*mark).to_owned()).collect::<Vec<_>>());
     let number = nobody();
-    for (marks, two) in [(&one, false), (&broken, true), (&both, true)] {
-        let takes_two = rig.copies.answer_takes_two(number, marks, Operator(1), "looked for", at(1));
-        assert_eq!(takes_two.expect("a case"), two, "{marks:?}");
-    }
+    let takes_two = |marks| rig.copies.answer_takes_two(number, marks, Operator(1), "looked for", at(1));
+    assert!(!takes_two(&one).expect("a case"));
+    let looks = || rig.count("SELECT count(*) FROM look");
     let clerk = Readers::One(Operator(1));
-    let refused = |answered: Result<Answer, CopyError>, words: &str| {
-        assert!(matches!(&answered, Err(CopyError::Refused(why)) if why.contains(words)), "{answered:?}");
+    let released = |subject: &Subject<'_>| {
+        let wish = rig.copies.wish(subject, Operator(1), at(1)).expect("a wish");
+        Readers::Two(rig.copies.released(wish, Operator(2), at(1)).expect("released"))
     };
-    refused(by_hand(number, &both, &clerk), "two operators");
-    refused(by_hand(number, &broken, &clerk), "load the municipality again");
-    let wish = rig.copies.wish(&Subject::Answer { number, marks: &both }, Operator(1), at(1));
-    let two = rig.copies.released(wish.expect("a wish"), Operator(2), at(1)).expect("released");
-    let Answer::List { hits, .. } = by_hand(number, &both, &Readers::Two(two)).expect("answered") else {
-        panic!("no list")
+    for marks in [&broken, &both] {
+        let before = looks();
+        let asked = takes_two(marks);
+        assert!(matches!(&asked, Err(CopyError::RecordUnread(mark)) if mark == "2"), "{asked:?}");
+        assert_eq!(looks(), before + 1, "whoever tries marks out is seen");
+        for readers in [&clerk, &released(&Subject::Answer { number, marks })] {
+            let answered = by_hand(number, marks, readers);
+            assert!(matches!(&answered, Err(CopyError::RecordUnread(mark)) if mark == "2"), "{answered:?}");
+        }
+    }
+    assert!(matches!(by_hand(number, &one, &clerk), Ok(Answer::List { hits, .. }) if hits.len() == 1));
+
+    // The notice is due, and its case says why there is no address.
+    let open = |notice: &OpenDuty| {
+        let two = released(&Subject::Case { number: notice.number });
+        let opened = rig.copies.open_duty(notice.number, &two, at(1)).expect("opened").expect("a case");
+        (opened.addressee.is_some(), opened.unreadable)
     };
-    assert_eq!(hits.len(), 1);
+    let duties = rig.copies.open_duties(0, 100).expect("a list");
+    let notice = duties.iter().find(|one| one.kind == "notice-to-authority").expect("a notice");
+    assert_eq!(open(notice), (false, true));
+    rig.set("DELETE FROM person WHERE mark = '2'", params![]);
+    assert_eq!(open(notice), (false, false), "has left");
 }
 
 /// However many others a private enquiry fits, whoever is locked among them is told.

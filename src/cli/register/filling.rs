@@ -208,14 +208,26 @@ pub fn feed(copies: &Copies, file: &Path, reading: Reading) -> Result<Exit, Stop
     Ok(if whole { Exit::Done } else { Exit::Problems })
 }
 
+/// What a comparison at the command line came to.
+#[derive(Serialize)]
+struct Compared {
+    missing: Vec<String>,
+    /// Absent while a record of the original is unread: it may be theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus: Option<Vec<String>>,
+    changed: Vec<String>,
+    /// Numbers of the original's records that cannot be read, empty lines not counted.
+    unread: Vec<u64>,
+}
+
 pub fn reconcile(copies: &Copies, file: &Path, ags: Ags, reading: Reading) -> Result<Exit, Stop> {
     let ours = copies.entries(ags).map_err(stop)?;
-    let (mut theirs, mut all_read) = (BTreeMap::new(), true);
+    let (mut theirs, mut unread) = (BTreeMap::new(), Vec::new());
     for (number, record) in (1_u64..).zip(records(file)?) {
         match Person::read(&record?) {
             Ok((person, _)) => drop(theirs.insert(person.mark.clone(), hash(&person.to_bytes()))),
             Err(error) => {
-                all_read = false;
+                unread.push(number);
                 screen::sentence(&format!(
                     "Record {number} of {} was left out of the comparison: {error}.",
                     file.display()
@@ -225,19 +237,33 @@ pub fn reconcile(copies: &Copies, file: &Path, ags: Ags, reading: Reading) -> Re
     }
     let buckets_differing = differing(&buckets(&ours), &buckets(&theirs));
     let difference = Difference::between(&ours, &theirs);
+    let is_equal = difference.is_empty() && unread.is_empty();
+    let surplus = unread.is_empty().then_some(difference.surplus);
+    if surplus.is_none() {
+        screen::sentence(
+            "Whom the copy has too many is not told: a record that cannot be read may be theirs. Mend the file, and compare again.",
+        );
+    }
     if reading.json {
-        screen::json(&difference)?;
+        screen::json(&Compared {
+            missing: difference.missing,
+            surplus,
+            changed: difference.changed,
+            unread,
+        })?;
     } else {
+        let unread: Vec<String> = unread.iter().map(u64::to_string).collect();
         screen::data(&screen::fields(&[
             ("records here", ours.len().to_string()),
             ("records of the original", theirs.len().to_string()),
             ("buckets that differ", buckets_differing.len().to_string()),
             ("missing", difference.missing.join(" ")),
-            ("surplus", difference.surplus.join(" ")),
+            ("surplus", surplus.map_or_else(|| "not known".to_owned(), |marks| marks.join(" "))),
             ("changed", difference.changed.join(" ")),
+            ("unread", unread.join(" ")),
         ]))?;
     }
-    Ok(if difference.is_empty() && all_read { Exit::Done } else { Exit::Problems })
+    Ok(if is_equal { Exit::Done } else { Exit::Problems })
 }
 
 /// The copies as they stand, and the last night's work on them.

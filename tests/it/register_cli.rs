@@ -280,6 +280,8 @@ fn records_are_retired_and_looked_through_and_questions_are_counted() {
     }
     let hold = &run(&["status", "--json"], 0).json()["log_hold"];
     assert!(hold["by"].as_str().is_some_and(|by| by.starts_with("uid ")), "{hold}");
+    run(&["log", "--lift", " "], 1);
+    assert!(!folder.path().join("register/four-eyes").exists(), "nothing to release");
     assert!(run(&["log", "--lift", "over"], 5).stderr.contains("amtsbote register release"));
     assert!(run(&["release"], 0).stdout.contains("delete what an audit held"));
     run(&["init", "register.toml"], 0);

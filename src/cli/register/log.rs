@@ -9,7 +9,7 @@ use super::super::exit::{Exit, Stop};
 use super::super::screen::{self, Align, Table};
 use super::{after, eyes, stop};
 use crate::clock::{Clock, SystemClock};
-use crate::register::copies::{Copies, CopyError, LogChecked, LogHold, OwnRecord, Subject};
+use crate::register::copies::{Copies, CopyError, LogChecked, LogHold, OwnRecord, Subject, reason_of};
 use crate::register::person::Ags;
 use crate::register::question::Profile;
 
@@ -88,10 +88,12 @@ pub fn hold(copies: &Copies, reason: &str) -> Result<Exit, Stop> {
 }
 
 pub fn lift(copies: &Copies, folder: &Path, reason: &str) -> Result<Exit, Stop> {
-    if copies.log_hold().map_err(stop)?.is_none() {
-        return Err(Stop::new(Exit::Unknown, "nothing holds the log of pre-filled forms"));
-    }
-    let readers = eyes::two(copies, folder, &Subject::LiftLogHold)?;
+    // A release is for one attempt: none is spent on what would be refused.
+    let reason = reason_of(reason).map_err(stop)?;
+    let hold = copies.log_hold().map_err(stop)?;
+    let LogHold { since, .. } =
+        hold.ok_or_else(|| Stop::new(Exit::Unknown, "nothing holds the log of pre-filled forms"))?;
+    let readers = eyes::two(copies, folder, &Subject::LiftLogHold { since })?;
     copies.lift_log_hold(readers, reason, SystemClock.now()).map_err(stop)?;
     let erased = copies.erase_expired(SystemClock.now()).map_err(stop)?;
     after(copies);

@@ -36,8 +36,8 @@ pub enum Subject<'a> {
     Case { number: u64 },
     /// The answer to a case, with data of these persons.
     Answer { number: u64, marks: &'a [String] },
-    /// Read by nobody any more: what an audit held of the log is deleted.
-    LiftLogHold,
+    /// Read by nobody any more: what this audit held of the log is deleted.
+    LiftLogHold { since: Timestamp },
 }
 
 impl Subject<'_> {
@@ -46,7 +46,7 @@ impl Subject<'_> {
             Self::Report { ags, mark } => format!("report|{ags}|{mark}"),
             Self::Case { number } => format!("case|{number}"),
             Self::Answer { number, marks } => format!("answer|{number}|{}", marks.join("|")),
-            Self::LiftLogHold => "lift-log-hold".to_owned(),
+            Self::LiftLogHold { since } => format!("lift-log-hold|{}", micros(*since)),
         }
     }
 
@@ -58,7 +58,9 @@ impl Subject<'_> {
             Self::Answer { number, .. } => {
                 format!("the answer to case {number}, with data of a locked person")
             }
-            Self::LiftLogHold => "delete what an audit held of the log of pre-filled forms".to_owned(),
+            Self::LiftLogHold { since } => {
+                format!("delete what an audit held of the log of pre-filled forms since {since}")
+            }
         }
     }
 }

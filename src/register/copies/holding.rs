@@ -2,7 +2,9 @@
 //!
 //! Their entries are deleted after twelve months like all others, unless somebody audits them: then an operator holds them
 //! until the audit is over. Everything else in the log has a latest day, and no audit keeps it longer. Holding loses
-//! nothing, and one operator does it; lifting destroys what was audited, and takes two. Both are entries of the log.
+//! nothing, and one operator does it; lifting destroys what was audited, and takes two. Both are entries of the log; that of
+//! the end says which hold it was, because the hold's own may be erased by then. An entry that cannot be opened cannot be
+//! audited, and is not held.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,7 +17,7 @@ use super::{Copies, CopyError, instant, micros};
 use crate::register::question::Profile;
 
 /// Stands in place of the instant at which an entry's time is over.
-const HELD: i64 = i64::MAX;
+pub(super) const HELD: i64 = i64::MAX;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogHold {
@@ -59,15 +61,16 @@ impl Copies {
         let reason = reason_of(reason)?;
         let mut session = self.writer();
         let work = session.begin()?;
-        self.spend(&work, &readers, &Subject::LiftLogHold, now)?;
-        if work.run("DELETE FROM log_hold", params![])? == 0 {
-            return Err(CopyError::Refused("nothing holds it"));
-        }
+        let LogHold { since, by, reason: held_for } =
+            hold(&work)?.ok_or(CopyError::Refused("nothing holds it"))?;
+        self.spend(&work, &readers, &Subject::LiftLogHold { since }, now)?;
+        work.run("DELETE FROM log_hold", params![])?;
         work.run(
             "UPDATE look SET expires_at = ?1 WHERE content IS NOT NULL AND expires_at = ?2",
             params![micros(now), HELD],
         )?;
-        let look = Look::of_operators("log-hold-lifted", reason, &Readers::Two(readers));
+        let occasion = format!("{reason} (held since {since} by {by}: {held_for})");
+        let look = Look::of_operators("log-hold-lifted", &occasion, &Readers::Two(readers));
         looks::append(&work, &self.key, &look, &[], now)?;
         work.commit()
     }
@@ -84,8 +87,7 @@ impl Copies {
                 let (number, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(2)?);
                 let opened = self.key.open(number, row.get(1)?, &sealed).ok();
                 let look = opened.and_then(|content| serde_json::from_slice::<Look>(&content).ok());
-                // One that cannot be read is for whoever audits, too.
-                Ok((number, look.is_none_or(|look| look.profile == Some(Profile::PrefilledForm))))
+                Ok((number, look.is_some_and(|look| look.profile == Some(Profile::PrefilledForm))))
             },
         )?;
         for (number, _) in due.into_iter().filter(|(_, is_held)| *is_held) {
@@ -95,7 +97,7 @@ impl Copies {
     }
 }
 
-fn hold(work: &Work<'_>) -> Result<Option<LogHold>, CopyError> {
+pub(super) fn hold(work: &Work<'_>) -> Result<Option<LogHold>, CopyError> {
     work.one("SELECT at, operator, reason FROM log_hold", params![], |row| {
         Ok(LogHold { since: instant(row.get(0)?), by: row.get(1)?, reason: row.get(2)? })
     })

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::base::{ToValue, Work, params};
 use super::eyes::{Readers, Subject, TwoReaders};
 use super::heads::{self, LogHead};
+use super::holding::{self, HELD};
 use super::tags::{self, Tags};
 use super::{Copies, CopyError, instant, micros, uint};
 use crate::domain::hex;
@@ -310,6 +311,7 @@ const PAGE: u32 = 200;
 struct Written {
     number: i64,
     at: i64,
+    expires_at: i64,
     content: Option<Vec<u8>>,
     content_hash: Vec<u8>,
     chain: Vec<u8>,
@@ -330,7 +332,8 @@ pub(super) fn verified(
         }
     }
     let (mut chain, mut count, mut after): (Hash, i64, i64) = ([0; 32], 0, i64::MIN);
-    let looks = "SELECT number, at, content, content_hash, chain FROM look WHERE number > ?1 ORDER BY number LIMIT ?2";
+    let looks = "SELECT number, at, content, content_hash, chain, expires_at FROM look WHERE number > ?1 ORDER BY number LIMIT ?2";
+    let is_held = holding::hold(work)?.is_some();
     loop {
         let page: Vec<Written> = work.all(looks, params![after, PAGE], |row| {
             Ok(Written {
@@ -339,21 +342,26 @@ pub(super) fn verified(
                 content: row.get(2)?,
                 content_hash: row.get(3)?,
                 chain: row.get(4)?,
+                expires_at: row.get(5)?,
             })
         })?;
         let (Some(first), Some(last)) = (page.first(), page.last()) else { break };
         after = last.number;
         let tags = Tags::read(work, first.number, last.number)?;
-        for Written { number, at, content, content_hash, chain: stored } in page {
+        for Written { number, at, expires_at, content, content_hash, chain: stored } in page {
             chain = link(&chain, number, at, &content_hash);
             let whole = match &content {
                 Some(content) => {
                     let opened = key.open(number, at, content);
-                    reconcile::hash(content)[..] == content_hash
+                    // Whoever ends a hold gives each entry its time back.
+                    (is_held || expires_at != HELD)
+                        && reconcile::hash(content)[..] == content_hash
                         && opened.is_ok_and(|opened| tags.fit(key, number, &opened))
                 }
                 // The time that counts is the entry's own, which is in the chain.
-                None if expiry(instant(at)) > now => return Err(CopyError::LogEmptied(uint(number))),
+                None if expires_at == HELD || expiry(instant(at)) > now => {
+                    return Err(CopyError::LogEmptied(uint(number)));
+                }
                 None => true,
             };
             let fits = known.get(&uint(number)).is_none_or(|head| head.fits(&chain));

@@ -428,7 +428,7 @@ mod tests {
         let chain: Hash = looks::link(&[0; 32], number, at, &content_hash);
         transaction.execute(
             "INSERT INTO look (number, at, expires_at, content, content_hash, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![number, at, i64::MAX, sealed, content_hash, chain],
+            params![number, at, micros(looks::expiry(Timestamp::now())), sealed, content_hash, chain],
         )
         .expect("an entry");
         for tag in [[1_u8; 32], [2; 32]] {

@@ -202,6 +202,14 @@ fn a_log_that_was_cut_rewritten_or_emptied_is_told() {
         assert!(matches!(verify(&[], 6), Err(CopyError::Log(5))), "the seal at the end");
         assert!(matches!(verify(&heads, 6), Err(CopyError::Log(3))), "the first head behind it");
     });
+    // The mark of an audit on what is gone, and on what no audit holds.
+    let mark = "UPDATE look SET expires_at = 9223372036854775807";
+    with(&|| rig.batch(&format!("{mark}, content = NULL WHERE number = 2")), &|| {
+        assert!(matches!(verify(&heads, 366 * 24), Err(CopyError::LogEmptied(2))));
+    });
+    with(&|| rig.batch(&format!("{mark} WHERE number = 2")), &|| {
+        assert!(matches!(verify(&heads, 6), Err(CopyError::Log(2))));
+    });
     assert!(verify(&heads, 6).is_ok());
     // A file of heads that somebody else has written into.
     let mut text = std::fs::read_to_string(&file).expect("the file");
@@ -245,25 +253,46 @@ fn an_audit_holds_pre_filled_forms_alone_until_it_is_over() {
         assert!(matches!(rig.copies.hold_log(Operator(1), reason, at(3)), Err(CopyError::Refused(_))));
     }
     let old = at(366 * 24);
-    assert_eq!(rig.copies.erase_expired(old).expect("erased"), 2, "the search, and that it was held");
+    // One that cannot be opened can be audited by nobody.
+    rig.copies.ask(&form(), at(3)).expect("answered");
+    rig.set("UPDATE look SET content = ?1 WHERE number = 4", params![&b"?"[..]]);
+    assert_eq!(
+        rig.copies.erase_expired(old).expect("erased"),
+        3,
+        "the search, that it was held, the broken one"
+    );
+    rig.copies.verify_log(&[], old).expect("held, and whole");
     assert_eq!(rig.copies.erase_expired(at(800 * 24)).expect("erased"), 0);
     let told = |now| rig.copies.looks_at(home(), "1", two(&rig, "1", now), now).expect("read").len();
     assert_eq!(told(old), 1, "what is kept is told");
     // Another subject's release lifts nothing.
     assert!(rig.copies.lift_log_hold(two(&rig, "1", old), "over", old).is_err());
-    let lift = |now| {
-        let wish = rig.copies.wish(&Subject::LiftLogHold, Operator(1), now).expect("a wish");
+    let lift_since = |since, now| {
+        let wish = rig.copies.wish(&Subject::LiftLogHold { since }, Operator(1), now).expect("a wish");
         let two = rig.copies.released(wish, Operator(2), now).expect("released");
         rig.copies.lift_log_hold(two, "audit 1/26 is over", now)
     };
+    let lift = |now| lift_since(at(2), now);
+    assert!(lift_since(at(1), old).is_err(), "another hold's release");
     // One that came meanwhile is as old as it is.
     rig.copies.still_current(home(), 1, 0, old).expect("current");
     rig.copies.ask(&form(), old).expect("answered");
     lift(old).expect("lifted");
     assert!(lift(old).is_err() && rig.copies.log_hold().expect("a look").is_none());
+    let last = rig.copies.read(|work| {
+        work.only("SELECT number, at, content FROM look ORDER BY number DESC LIMIT 1", params![], |row| {
+            Ok((row.get::<i64>(0)?, row.get::<i64>(1)?, row.get::<Vec<u8>>(2)?))
+        })
+    });
+    let last = last.expect("a look");
+    let end = rig.copies.key.open(last.0, last.1, &last.2).expect("ours");
+    let end: Look = serde_json::from_slice(&end).expect("a look");
+    for expected in ["audit 1/26 is over", "held since", &at(2).to_string(), "uid 1", ": audit 1/26)"] {
+        assert!(end.occasion.contains(expected), "{expected}: {}", end.occasion);
+    }
     assert_eq!(rig.copies.erase_expired(old).expect("erased"), 1);
     assert_eq!(told(old), 1);
-    assert_eq!(rig.copies.verify_looks().expect("whole"), 7, "two reports, the hold and its end among them");
+    assert_eq!(rig.copies.verify_looks().expect("whole"), 8, "two reports, the hold and its end among them");
 }
 
 /// Section 34(4) BMG: also where a clerk works on it.

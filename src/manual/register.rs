@@ -228,12 +228,13 @@
 //! Every look is an entry (section 40 BMG), sealed, chained, kept for twelve months; then its content is erased and its link of
 //! the chain stays. An audit pauses that for entries of pre-filled forms, and for no others: `amtsbote register log --hold
 //! REASON` keeps them, however old they become, until `--lift REASON`, which takes two operators, because what was kept beyond
-//! its time is erased with it. Both are entries of the log; `register status` (`log_hold` in JSON) and `register log` say since
-//! when, by whom and why. The last entry is sealed with the log's key, and `register serve` writes that seal as a line into a file
+//! its time is erased with it. Both are entries of the log, and that of the end says which hold it was. An entry that cannot be
+//! opened is not held: nobody can audit it. `register status` (`log_hold` in JSON) says since when, by whom and why it is held,
+//! and so does `register log` where the log is whole. The last entry is sealed with the log's key, and `register serve` writes that seal as a line into a file
 //! of heads every minute (`register.log_heads`, `log.heads` in the register's folder): put it where the database's
 //! administrator can only append, or copy what `amtsbote register log --head` prints elsewhere. `amtsbote register log`
 //! walks the whole log and holds it against the file, and against others (`--heads FILE`). It ends with code 4 where an entry
-//! was changed, the end was cut or put back to an older state, a content was emptied before its time, a person was taken out
+//! was changed, the end was cut or put back to an older state, a content was emptied before its time or is held by nobody, a person was taken out
 //! of an entry or put into it, or no head is left. Whom an entry is about is part of what is sealed; for entries of a
 //! register before version 10 of the database it is sealed when that is brought to version 10, and proves what was there then.
 //! Walk the log before a person's report.
@@ -257,8 +258,9 @@
 //! A question that meets one is answered as of somebody who is locked, with the notices of lock 11 (`register-record-unreadable`
 //! names municipality and row): load the municipality again. The person's own change mends it, too; its report
 //! (`amtsbote register report`) says that the record cannot be read, and who got data of it, with exit code 4.
-//! `register case answer` takes such a person for a locked one: two operators answer, nothing is told of that person, and
-//! where nobody else is named the case stays open.
+//! `register case answer` refuses to answer while one of the persons named is such a one, and names the order mark: leave
+//! this person out, or load the municipality anew and answer then. A notice to such a person is due all the same:
+//! `register case show` says `"unreadable": true`, with exit code 4.
 //!
 //! ## The page
 //!

@@ -431,6 +431,43 @@ fn an_attachment_for_a_key_that_is_gone_is_uploaded_anew_at_any_node() {
         portal.more(0, (id, goes), 0, &part[..20], false).await.is(204);
         portal.more(0, (id, goes), 20, &part[20..], true).await.is(204);
         key(&["remove", DESTINATION, former]);
+        // As if the announcement had come after that, and the upload to a node that did not know it yet.
+        let other = portal.announce(0, &[]).await;
+        let directory = "substring(convert_from(note, 'UTF8') from '\"directory\":[0-9]+')";
+        let ids = format!("name LIKE '%{id}' OR name LIKE '%{other}'");
+        let later = format!(
+            "UPDATE amtsbote.staged SET note = convert_to(replace(convert_from(note, 'UTF8'), {directory}, \
+             (SELECT {directory} FROM amtsbote.staged WHERE name LIKE '%{other}')), 'UTF8') WHERE {ids}"
+        );
+        let seen = format!("SELECT count(DISTINCT {directory}) FROM amtsbote.staged WHERE {ids}");
+        assert_eq!(cluster.sql("gone", &seen), "2");
+        cluster.sql("gone", &later);
+        assert_eq!(cluster.sql("gone", &seen), "1");
+        // While another request is at work at it, it stays, and the reason is the same.
+        let hold = format!(
+            "INSERT INTO amtsbote.staged_hold SELECT kind || '/' || owner || '/' || name, 'another', \
+             clock_timestamp() + interval '1 hour' FROM amtsbote.staged WHERE name LIKE '%{goes}'"
+        );
+        cluster.sql("gone", &hold);
+        portal.submit(0, id, &metadata, &data).await.refuses(422, "encryption-invalid");
+        assert_eq!(portal.standing(1, (id, goes)).await, (part.len() as u64, true));
+        cluster.sql("gone", "DELETE FROM amtsbote.staged_hold WHERE holder = 'another'");
+        // As if it were uploaded anew, elsewhere, after it was judged: what came last stays.
+        let meanwhile = format!(
+            "CREATE FUNCTION amtsbote.meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             UPDATE amtsbote.staged_piece SET number = number + (8::bigint << 32) WHERE number < (2::bigint << 32) \
+             AND place IN (SELECT id FROM amtsbote.staged WHERE name LIKE '%{goes}'); \
+             UPDATE amtsbote.staged SET note = convert_to(replace(convert_from(note, 'UTF8'), '\"edition\":1,', \
+             '\"edition\":9,'), 'UTF8') WHERE name LIKE '%{goes}'; RETURN NEW; END $$; \
+             CREATE TRIGGER meanwhile BEFORE INSERT ON amtsbote.staged_hold FOR EACH ROW \
+             WHEN (NEW.name LIKE '%{goes}') EXECUTE FUNCTION amtsbote.meanwhile()"
+        );
+        cluster.sql("gone", &meanwhile);
+        portal.submit(0, id, &metadata, &data).await.refuses(422, "encryption-invalid");
+        cluster.sql("gone", "DROP FUNCTION amtsbote.meanwhile CASCADE");
+        let edition = "SELECT count(*) FROM amtsbote.staged WHERE convert_from(note, 'UTF8') LIKE '%\"edition\":9,%'";
+        assert_eq!(cluster.sql("gone", edition), "1");
+        assert_eq!(portal.standing(1, (id, goes)).await, (part.len() as u64, true));
         portal.submit(0, id, &metadata, &data).await.refuses(422, "encryption-invalid");
         assert_eq!(portal.standing(1, (id, goes)).await, (0, false));
         assert!(portal.standing(1, (id, stays)).await.1);

@@ -335,29 +335,53 @@ impl Door {
         begun: &Announced,
         wholes: &[Whole],
     ) -> Result<(), Problem> {
-        if begun.directory == Some(self.relay.directory().revision()) {
+        // It is one node's; at another, uploads may have been judged by a directory older than the announcement's.
+        let is_here = matches!(draft, AnyDraft::Here(_));
+        if is_here && begun.directory == Some(self.relay.directory().revision()) {
             return Ok(());
         }
-        let mut all = Ok(());
-        for Whole { id, uploaded, source } in wholes {
-            let kid = match source {
-                Source::File { path, offset } => kid_in(path, *offset, uploaded).await?,
+        let mut gone = Vec::new();
+        for whole in wholes {
+            let kid = match &whole.source {
+                Source::File { path, offset } => kid_in(path, *offset, &whole.uploaded).await?,
                 Source::Shared(shared) => self.kid_of(shared).await?,
             };
-            let judged = self.must_be_for(
-                &begun.destination,
-                &kid,
-                &format!("the attachment {id}, which must be uploaded anew"),
-            );
-            if matches!(&judged, Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY) {
-                match draft {
-                    AnyDraft::Here(draft) => self.let_go(draft, begun, *id).await?,
-                    AnyDraft::Shared(draft) => self.let_go_shared(draft, *id).await?,
-                }
+            match self.must_be_for(&begun.destination, &kid, "the attachment") {
+                Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => gone.push(whole),
+                judged => judged?,
             }
-            all = all.and(judged);
         }
-        all
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut left = Vec::new();
+        for Whole { id, source, .. } in &gone {
+            let went = match (draft, source) {
+                (AnyDraft::Here(draft), _) => self.let_go(draft, begun, *id).await,
+                (AnyDraft::Shared(draft), Source::Shared(judged)) => self.let_go_shared(draft, judged).await,
+                // Its attachments are in the store.
+                (AnyDraft::Shared(_), Source::File { .. }) => Ok(()),
+            };
+            if let Err(Problem { failure, .. }) = went {
+                left.push(format!("{id}: {} {}", failure.sentence, failure.detail));
+            }
+        }
+        let ids: Vec<String> = gone.iter().map(|whole| whole.id.to_string()).collect();
+        let problem = Problem::unprocessable(
+            "encryption-invalid",
+            format!(
+                "attachments whose kid is no encryption key of the destination must be uploaded anew: {}",
+                ids.join(", ")
+            ),
+        );
+        Err(match left.is_empty() {
+            true => problem,
+            false => problem.with_operator(
+                Loudness::Warn,
+                format!("attachments that nobody can read are still there: {}", left.join("; ")),
+                "they go when the portal submits again; see the disk or the database if they stay",
+            ),
+        })
     }
 
     /// A draft of the caller's.

@@ -249,7 +249,8 @@ impl SharedAttachment {
         self.exchange(staging, AttachmentWords { edition, uploaded: Some(uploaded) }).await
     }
 
-    /// Lets go of what there is of it; what is whole may be let go of by nobody but who holds the draft. False where somebody else was faster.
+    /// Lets go of what there is of it, as long as it is what it was when it was looked at. False where somebody else was
+    /// faster.
     pub async fn begin_anew(&mut self, staging: &dyn Staging) -> Result<bool, Problem> {
         let edition = self.known.edition.saturating_add(1);
         if !self.exchange(staging, AttachmentWords { edition, uploaded: None }).await? {

@@ -295,13 +295,19 @@ impl Door {
         self.receive_shared(upload, draft, (headers, completes), body).await
     }
 
-    /// An attachment that is whole and of no use to anybody goes. Its draft is the caller's alone.
-    pub(super) async fn let_go_shared(&self, draft: &SharedDraft, attachment: Uuid) -> Result<(), Problem> {
-        let (staging, mut found, held) = self.held(draft, attachment).await?;
-        let claim = self.claim(draft, &found, held, 0);
-        let gone = found.begin_anew(staging).await;
+    /// An attachment that is whole and of no use to anybody goes, as it was when that was seen: whoever stood still since then
+    /// holds nothing any more, and what was uploaded meanwhile stays.
+    pub(super) async fn let_go_shared(
+        &self,
+        draft: &SharedDraft,
+        judged: &SharedAttachment,
+    ) -> Result<(), Problem> {
+        let staging = self.relay.staging().ok_or_else(Problem::no_submission)?;
+        let mut judged = judged.clone();
+        let held = staging.hold(judged.place(), Some(HELD_MAX)).await.map_err(in_store)?;
+        let claim = self.claim(draft, &judged, held.ok_or_else(lost_race)?, 0);
+        let gone = judged.begin_anew(staging).await;
         claim.settle(staging).await;
-        // Where somebody else was faster it is not what it was either.
         gone.map(drop)
     }
 

@@ -5,6 +5,8 @@ use amtsbote::pki::jose::jwe::Zip;
 use amtsbote::pki::jose::jwk::PublicKey;
 use amtsbote::pki::jose::jws::SigningKey;
 use amtsbote::portal::server::OtherKeys;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::portal_office::*;
@@ -65,6 +67,18 @@ async fn tokens_that_are_not_ours_open_nothing() {
         }
         let request = request.body(http_body_util::Full::default()).expect("a request");
         office.ask(request).await.refuses(401, "token-invalid");
+    }
+    let secret = SECRET.replace(' ', "%20").replace('\'', "%27");
+    let shown = format!("Basic {}", STANDARD.encode(format!("town:{secret}")));
+    for (times, status) in [(1, 200), (2, 400)] {
+        let mut request =
+            hyper::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+        for _ in 0..times {
+            request = request.header("authorization", &shown);
+        }
+        let form = http_body_util::Full::from("grant_type=client_credentials");
+        let answer = office.ask(request.body(form).expect("a request")).await.is(status).json();
+        assert_eq!(answer["error"] == "invalid_request", times > 1, "{answer}");
     }
     // Each may do only what it is for.
     office.get("/v2/submissions", &good).await.refuses(403, "not-allowed");

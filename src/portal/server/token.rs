@@ -161,6 +161,10 @@ impl Door {
                 "only grant_type=client_credentials is served",
             ));
         }
+        // What stands before the door may have believed the other one.
+        if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+            return Err(malformed("Authorization stands twice"));
+        }
         let basic = basic(headers);
         let (id, secret) = match (&basic, field("client_id")) {
             (Some((id, secret)), _) => (id.as_str(), Some(secret.as_str())),

@@ -19,13 +19,15 @@ static OPENS: LazyLock<OpeningKey> = LazyLock::new(|| {
         .expect("an RSA key")
 });
 
-pub fn look(input: &[u8]) {
-    let Some((&cut, bytes)) = input.split_first() else { return };
+/// Whether it is an encrypted message.
+pub fn look(input: &[u8]) -> bool {
+    let Some((&cut, bytes)) = input.split_first() else { return false };
     let mut scanner = Scanner::new(Zip::Passes);
     let (first, second) = bytes.split_at(usize::from(cut).min(bytes.len()));
     let pieces = scanner.feed(first).and_then(|()| scanner.feed(second)).and_then(|()| scanner.finish());
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    assert_eq!(pieces.is_ok(), inspect(text, Zip::Passes).is_ok());
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let is_taken = pieces.is_ok();
+    assert_eq!(is_taken, inspect(text, Zip::Passes).is_ok());
     if let Ok(facts) = pieces {
         assert!(text.ends_with(&facts.tag));
     }
@@ -38,4 +40,5 @@ pub fn look(input: &[u8]) {
         }
     }
     let _ = PublicKey::parse(text);
+    is_taken
 }

@@ -3,11 +3,12 @@
 //!
 //! It must not panic and must not fail by itself; each refusal is problem details (of the token endpoint: OAuth's), and only
 //! a submission that is taken is stored.
-//! Input: one byte for the request, then its body, or its path and query.
+//! Input: one byte for the request (and from 8 on, whether an upload ends with it), then its body, or its path and query.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
+use std::time::Duration;
 
 use amtsbote::clock::HandClock;
 use amtsbote::domain::account::{Account, AccountName, Rights};
@@ -29,7 +30,7 @@ use amtsbote::store::embedded::{EmbeddedStore, Settings as StoreSettings, Synchr
 use amtsbote::store::{AdminAct, MessageQuery, Store};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::Request;
+use hyper::{HeaderMap, Request};
 use serde_json::{Value, json};
 
 /// Requests after which everything is made anew, so that it stays small.
@@ -38,16 +39,23 @@ const BASE: &str = "https://post.example";
 const DESTINATION: &str = "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01";
 const ATTACHMENT: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 const JSON: &str = "application/json";
+/// After as many requests for a token a minute is over: fewer than an address may guess.
+const TOKENS_A_MINUTE: u32 = 16;
+const SEALED: &[u8] = include_bytes!("../seeds/portal_door/sealed");
 
 struct Office {
     runtime: tokio::runtime::Runtime,
     door: Door,
     store: Arc<EmbeddedStore>,
+    clock: Arc<HandClock>,
     peer: Peer,
     token: String,
     /// Announced with one attachment.
     submission: String,
+    /// Made.
+    submitted: String,
     requests: u32,
+    tokens: u32,
     _folder: tempfile::TempDir,
 }
 
@@ -112,7 +120,8 @@ impl Office {
         let limits = Limits { content_bytes_max: 64 * 1024, disk_reserve_bytes: 0, ..Limits::default() };
         let mut settings = Settings::new("fuzz", "https://post.example/xta");
         settings.limits = limits;
-        let relay = Relay::new(store.clone(), Arc::new(HandClock::at(now)), settings);
+        let clock = Arc::new(HandClock::at(now));
+        let relay = Relay::new(store.clone(), clock.clone(), settings);
         runtime.block_on(async {
             store.apply_directory(0, vec![account()], Vec::new(), act).await.expect("applied");
             relay.reload_directory().await.expect("read");
@@ -121,7 +130,7 @@ impl Office {
         let key = SigningKey::from_pkcs8(pem.pkcs8_der().expect("PKCS #8")).expect("an RSA key");
         let claims = json!({
             "iss": BASE, "aud": BASE, "sub": "both", "scope": "send subscribe",
-            "iat": now.as_second(), "exp": now.as_second() + 300, "jti": "x",
+            "iat": now.as_second(), "exp": now.as_second() + 1_000_000, "jti": "x",
         });
         let token = key.sign("at+jwt", &claims).expect("signed");
         let settings = DoorSettings {
@@ -143,19 +152,23 @@ impl Office {
             runtime,
             door,
             store,
+            clock,
             peer,
             token,
             submission: String::new(),
+            submitted: String::new(),
             requests: 0,
+            tokens: 0,
             _folder: folder,
         };
-        office.announce();
+        office.announce(&[]);
+        assert!(office.play(SEALED[0], &SEALED[1..]), "a submission is made");
         office
     }
 
-    fn announce(&mut self) {
+    fn announce(&mut self, attachments: &[&str]) {
         let body = json!({
-            "destinationId": DESTINATION, "announcedAttachments": [ATTACHMENT],
+            "destinationId": DESTINATION, "announcedAttachments": attachments,
             "publicService": { "identifier": "99050012104000" },
         });
         let (status, answer) =
@@ -171,14 +184,26 @@ impl Office {
 
     /// Status and body of the answer; nothing if there is no such request.
     fn ask(&mut self, method: &str, path: &str, kind: &str, body: &[u8]) -> Option<(u16, Value)> {
+        let (status, _, told) = self.ask_with(method, path, &[("content-type", kind)], body)?;
+        Some((status, told))
+    }
+
+    fn ask_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<(u16, HeaderMap, Value)> {
         self.requests += 1;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("content-type", kind)
-            .header("authorization", format!("Bearer {}", self.token))
-            .body(net::full(Bytes::copy_from_slice(body)))
-            .ok()?;
+            .header("authorization", format!("Bearer {}", self.token));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(net::full(Bytes::copy_from_slice(body))).ok()?;
         self.runtime.block_on(async {
             let answer = self.door.handle(request, &self.peer).await;
             let status = answer.status().as_u16();
@@ -193,66 +218,89 @@ impl Office {
                 let is_problem = kind == "application/problem+json" && told["type"].is_string();
                 assert!(is_problem || told["error"].is_string(), "{method} {path}: {told}");
             }
-            Some((status, told))
+            Some((status, headers, told))
         })
     }
 
-    fn play(&mut self, which: u8, rest: &[u8]) {
+    /// Whether it was taken.
+    fn play(&mut self, which: u8, rest: &[u8]) -> bool {
         let submission = format!("/v2/submissions/{}", self.submission);
         let text = std::str::from_utf8(rest).unwrap_or_default();
         match which % 8 {
             0 => {
+                self.tokens += 1;
+                if self.tokens.is_multiple_of(TOKENS_A_MINUTE) {
+                    self.clock.advance(Duration::from_secs(61));
+                }
                 let (status, _) =
                     self.ask("POST", "/token", "application/x-www-form-urlencoded", rest).expect("a request");
-                assert!(matches!(status, 200 | 400 | 401 | 429));
+                assert!(matches!(status, 200 | 400 | 401));
+                status == 200
             }
             1 => {
                 let (status, told) = self.ask("POST", "/v2/submissions", JSON, rest).expect("a request");
                 assert_eq!(status == 201, told["submissionId"].is_string());
+                status == 201
             }
             2 => {
                 let before = self.stored();
                 let (status, _) = self.ask("PUT", &submission, JSON, rest).expect("a request");
                 assert_eq!(self.stored(), before + usize::from(status == 200));
                 if status == 200 {
-                    self.announce();
+                    self.submitted = std::mem::take(&mut self.submission);
+                    self.announce(&[ATTACHMENT]);
                 }
+                status == 200
             }
             3 => {
-                let path = format!("{submission}/events");
-                assert!(self.ask("POST", &path, "application/jose", rest).expect("a request").0 >= 400);
+                let path = format!("/v2/submissions/{}/events", self.submitted);
+                let (status, _) = self.ask("POST", &path, "application/jose", rest).expect("a request");
+                // It is there, and nobody can sign for the destination.
+                assert!(status >= 400 && status != 404);
+                false
             }
             4 => {
                 let path = format!("{submission}/attachments/{ATTACHMENT}");
                 let (status, _) = self.ask("PUT", &path, "application/jose", rest).expect("a request");
                 assert!(status == 204 || status >= 400);
+                status == 204
             }
             5 => {
                 let path = format!("{submission}/attachments/{ATTACHMENT}");
-                let _ = self.ask("PATCH", &path, "application/partial-upload", rest);
+                let (_, stands, _) = self.ask_with("HEAD", &path, &[], b"").expect("a request");
+                let at = stands.get("upload-offset").and_then(|at| at.to_str().ok()).unwrap_or("0");
+                let headers = [
+                    ("content-type", "application/partial-upload"),
+                    ("upload-offset", at),
+                    ("upload-complete", if which < 8 { "?0" } else { "?1" }),
+                ];
+                let (status, ..) = self.ask_with("PATCH", &path, &headers, rest).expect("a request");
+                let is_whole = stands.get("upload-complete").is_some_and(|value| value == "?1");
+                assert_eq!(status == 409, is_whole, "{status}");
+                status == 204
             }
-            6 => {
-                let _ = self.ask("GET", &format!("/{text}"), "", b"");
-            }
+            6 => self.ask("GET", &format!("/{text}"), "", b"").is_some_and(|(status, _)| status == 200),
             _ => {
                 // A token of their own making.
                 let own = std::mem::replace(&mut self.token, text.to_owned());
-                if let Some((status, _)) = self.ask("GET", "/v2/submissions", "", b"") {
-                    assert_eq!(status == 200, text.trim() == own);
-                }
+                let status = self.ask("GET", "/v2/submissions", "", b"").map(|(status, _)| status);
+                let is_own = text.trim() == own;
                 self.token = own;
+                assert!(status.is_none_or(|status| (status == 200) == is_own));
+                status == Some(200)
             }
         }
     }
 }
 
-pub fn look(input: &[u8]) {
-    let Some((&which, rest)) = input.split_first() else { return };
+/// Whether it was taken.
+pub fn look(input: &[u8]) -> bool {
+    let Some((&which, rest)) = input.split_first() else { return false };
     OFFICE.with_borrow_mut(|office| {
         if let Some(full) = office.take_if(|office| office.requests > REQUESTS_MAX) {
             let full = ManuallyDrop::into_inner(full);
             let _ = full.runtime.block_on(full.store.close());
         }
-        office.get_or_insert_with(|| ManuallyDrop::new(Office::open())).play(which, rest);
-    });
+        office.get_or_insert_with(|| ManuallyDrop::new(Office::open())).play(which, rest)
+    })
 }

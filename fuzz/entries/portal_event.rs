@@ -19,8 +19,9 @@ static KEY: LazyLock<SigningKey> = LazyLock::new(|| {
 static PUBLIC: LazyLock<PublicKey> =
     LazyLock::new(|| PublicKey::parse(include_str!("../../tests/data/portal/signature.jwk")).expect("a key"));
 
-pub fn look(input: &[u8]) {
-    let Ok(claims) = serde_json::from_slice::<serde_json::Value>(input) else { return };
+/// Whether it was taken.
+pub fn look(input: &[u8]) -> bool {
+    let Ok(claims) = serde_json::from_slice::<serde_json::Value>(input) else { return false };
     let token = KEY.sign(TYPE, &claims).expect("signed");
     let destination = DestinationId::parse("5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01").expect("a UUID");
     let about = About {
@@ -30,8 +31,10 @@ pub fn look(input: &[u8]) {
         tags: &AuthenticationTags::default(),
         now: Timestamp::from_second(1_800_000_000).expect("an instant"),
     };
-    if check(&token, std::slice::from_ref(&*PUBLIC), about).is_ok() {
+    let is_taken = check(&token, std::slice::from_ref(&*PUBLIC), about).is_ok();
+    if is_taken {
         assert_eq!(claims["sub"], "submission:11111111-1111-4111-8111-111111111111");
         assert_eq!(claims["iss"], "5b0f6d0e-4a3e-4f61-9a6e-0f3b9d9e8a01");
     }
+    is_taken
 }

@@ -4,4 +4,6 @@
 #[path = "../entries/portal_event.rs"]
 mod portal_event;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| portal_event::look(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    portal_event::look(input);
+});

@@ -247,7 +247,7 @@ impl App {
             tokio::spawn(server_keys::compare(
                 relay.clone(),
                 config.store.node.clone(),
-                always(portal.as_ref().map(|portal| portal.held.clone())),
+                portal_held(portal.as_ref()),
                 stopping.clone(),
             )),
             tokio::spawn(server_keys::compare(
@@ -404,8 +404,10 @@ async fn reload(
     Ok(Reloaded { directory_revision: relay.directory().revision() })
 }
 
-fn always<T: Clone>(value: T) -> impl Fn() -> T {
-    move || value.clone()
+/// No reload changes it.
+fn portal_held(portal: Option<&PortalStart>) -> impl Fn() -> Option<server_keys::Held> + use<> {
+    let held = portal.map(|portal| portal.held.clone());
+    move || held.clone()
 }
 
 /// What a reload has last put in force.

@@ -36,6 +36,13 @@ impl Door {
         }
     }
 
+    pub fn keys(self) -> &'static str {
+        match self {
+            Self::Portal => "portal keys",
+            Self::Osci => "OSCI keys",
+        }
+    }
+
     /// What a server does with its key, before the key's id.
     pub fn does(self) -> &'static str {
         match self {

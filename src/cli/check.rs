@@ -427,26 +427,22 @@ fn look_at_server_keys(config: &Config, findings: &mut Findings) -> Result<(), S
         let beside = portal_key::others(&config.portal, own.kid()).unwrap_or_default();
         let further = beside.believed.iter().map(|key| key.kid().to_owned()).collect();
         let held = Held { door: server_keys::Door::Portal, own: own.kid().to_owned(), further };
-        compare_server_keys(config, "portal keys", held, findings)?;
+        compare_server_keys(config, &held, findings)?;
     }
     let osci = &config.osci;
     let files = osci.cipher_certificates.iter().zip(&osci.cipher_keys).filter(|_| osci.address.is_some());
     let own = files.map_while(|(file, key)| Identity::load(file, key).ok()?.chain().first().cloned());
     if let Some(held) = Held::osci(&own.collect::<Vec<_>>()) {
-        compare_server_keys(config, "OSCI keys", held, findings)?;
+        compare_server_keys(config, &held, findings)?;
     }
     Ok(())
 }
 
 /// Whether servers that share the database can stand in for each other.
-fn compare_server_keys(
-    config: &Config,
-    what: &'static str,
-    held: Held,
-    findings: &mut Findings,
-) -> Result<(), Stop> {
+fn compare_server_keys(config: &Config, held: &Held, findings: &mut Findings) -> Result<(), Stop> {
     let Ok(settings) = config.postgres_settings(Arc::new(SystemClock)) else { return Ok(()) };
     let (node, door) = (settings.node.clone(), held.door);
+    let what = door.keys();
     let notes = postgres::notes(settings, server_keys::KIND, door.owner());
     let Ok(notes) = runtime()?.block_on(notes) else { return Ok(()) };
     let mut others = 0;

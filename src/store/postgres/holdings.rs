@@ -30,7 +30,7 @@ const PAGE: i64 = 16;
 const IDS: i64 = 256;
 const LAST_RECORDS: &str = "SELECT DISTINCT ON (message, node) message, bytes FROM evidence WHERE message = ANY($1) \
     ORDER BY message, node, idx DESC";
-const TIMERS_MISSING: &str = "SELECT sequence, kind \
+const TIMERS_MISSING: &str = "SELECT sequence \
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (at, sequence, kind) WHERE NOT EXISTS \
     (SELECT 1 FROM timer t WHERE t.at = n.at AND t.sequence = n.sequence AND t.kind = n.kind)";
 /// How many there are, and how many belong there ([`Row::timers`]).
@@ -62,21 +62,20 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
         let Some(last) = sequences.last() else { break };
         after = *last;
         let mut logged = last_records(&page, &of_records, &sequences).await?;
-        let readable: Vec<Row> = rows.iter().filter_map(|found| row(found).ok()).collect();
-        let missing = missing_timers(&page, &timers_missing, &readable).await?;
+        let read: Vec<Result<Row, Fault>> = rows.iter().map(row).collect();
+        let missing = missing_timers(&page, &timers_missing, read.iter().flatten()).await?;
         page.commit().await?;
-        for row in readable.iter().filter(|row| missing.contains(&int(row.sequence))) {
-            report.blame_message(
-                &row.id,
-                int(row.sequence),
-                "a timer is missing: what is due of it is not done",
-            );
-        }
-        for (found, sequence) in rows.iter().zip(&sequences) {
+        for ((found, sequence), read) in rows.iter().zip(&sequences).zip(read) {
             count += 1;
             let logged = logged.remove(sequence).unwrap_or_default();
-            match row(found) {
-                Ok(row) => check_message(pools, found, &row, &logged, report).await?,
+            match read {
+                Ok(row) => {
+                    if missing.contains(sequence) {
+                        let what = "a timer is missing: what is due of it is not done";
+                        report.blame_message(&row.id, *sequence, what);
+                    }
+                    check_message(pools, found, &row, &logged, report).await?;
+                }
                 Err(fault) => report.blame_message(&sequence.to_string(), *sequence, &fault.to_string()),
             }
         }
@@ -90,15 +89,16 @@ pub async fn check(pools: &Arc<Pools>, client: &mut Client, report: &mut LogsRep
 async fn missing_timers(
     snapshot: &Transaction<'_>,
     question: &Statement,
-    rows: &[Row],
+    rows: impl Iterator<Item = &Row>,
 ) -> Result<BTreeSet<i64>, Fault> {
-    let timers: Vec<_> = rows
-        .iter()
-        .flat_map(|row| row.timers().into_iter().map(|(kind, at)| (at, int(row.sequence), due_number(kind))))
-        .collect();
-    let at: Vec<i64> = timers.iter().map(|timer| timer.0).collect();
-    let sequences: Vec<i64> = timers.iter().map(|timer| timer.1).collect();
-    let kinds: Vec<i64> = timers.iter().map(|timer| timer.2).collect();
+    let (mut at, mut sequences, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+    for row in rows {
+        for (kind, instant) in row.timers() {
+            at.push(instant);
+            sequences.push(int(row.sequence));
+            kinds.push(due_number(kind));
+        }
+    }
     let found = snapshot.query(question, &[&at, &sequences, &kinds]).await?;
     found.iter().map(|found| column(found, 0)).collect()
 }
